@@ -1,0 +1,29 @@
+"""The words for what can go wrong.
+
+A `TrajtreeError` is for people: its message names the thing and the way out, and the command line prints it
+without a traceback. Anything else that escapes is a bug in trajtree.
+"""
+
+
+class TrajtreeError(Exception):
+    """Base of every error that a user can cause and mend."""
+
+
+class DataError(TrajtreeError):
+    """A file holds something that it must not; the message names file, line and field."""
+
+
+class EnvError(TrajtreeError):
+    """The environment failed, not the agent: the episode is retried, never counted as a failure of the policy."""
+
+
+class PolicyError(TrajtreeError):
+    """The model cannot be loaded or cannot play: wrong path, no chat template, context too short."""
+
+
+class RecipeError(TrajtreeError):
+    """The recipe asks for something that does not exist or cannot be done."""
+
+
+class RunError(TrajtreeError):
+    """The run directory cannot be used: locked by another process, written by another version, disk full."""

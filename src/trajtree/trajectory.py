@@ -1,0 +1,118 @@
+"""Trajectories: what one agent did in one task, exactly as it happened.
+
+A trajectory keeps two views of the same episode. `steps` is the decision view (observation, thought, action,
+reward) from which trees are built; `messages` and `tokens` are the model's view, from which it is trained:
+nothing is ever re-tokenised when the engine's ids are there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from itertools import accumulate
+from typing import Literal
+
+SUCCESS = 1.0 - 1e-6
+"""A completed trajectory with at least this score is a success (scores are sums of floats)."""
+
+
+class Outcome(StrEnum):
+    """How an episode ended. Only the environment says `completed`; it does not mean success."""
+
+    COMPLETED = "completed"
+    TRUNCATED = "truncated"
+    AGENT_ERROR = "agent_error"
+    ENV_ERROR = "env_error"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One chat message as the model saw it."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One decision: what the agent saw, thought and did, and the reward that followed.
+
+    `reward` is the change of the score, so rewards of an episode add up to its score.
+    """
+
+    observation: str
+    action: str
+    thought: str | None = None
+    reward: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """Decoding settings. `temperature` 0 is greedy."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Engine tokens of an episode: `ids`, and the half-open ranges [start, end) of them that the agent produced."""
+
+    ids: tuple[int, ...]
+    agent: tuple[tuple[int, int], ...]
+
+    def __post_init__(self) -> None:
+        """Raise ValueError when a range is empty, out of order or out of bounds."""
+        last = 0
+        for start, end in self.agent:
+            if not last <= start < end <= len(self.ids):
+                raise ValueError(f"agent range [{start}, {end}) does not fit {len(self.ids)} tokens after {last}")
+            last = end
+
+
+@dataclass(frozen=True, slots=True)
+class Trajectory:
+    """One episode.
+
+    `score` is G(e) in [0, 1]; `tokens` has one entry for each sequence the model was fed: one when the chat
+    template only ever appends, more where it rewrites history. `sample` counts the rollouts of one task.
+    `error` says what went wrong for `agent_error` and `env_error`.
+    """
+
+    task: str
+    sample: int
+    policy: str
+    env: str
+    env_version: str
+    seed: int
+    sampling: Sampling
+    messages: tuple[Message, ...]
+    steps: tuple[Step, ...]
+    score: float
+    outcome: Outcome
+    tokens: tuple[Tokens, ...] = ()
+    error: str | None = None
+    metadata: dict[str, str | int | float | bool] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raise ValueError when the score is outside [0, 1]."""
+        if not 0.0 <= self.score <= 1.0:
+            raise ValueError(f"score is {self.score}, must be in [0, 1]")
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What identifies the trajectory in its store: (task, sample)."""
+        return self.task, self.sample
+
+    @property
+    def success(self) -> bool:
+        """True when the environment completed the episode with the full score."""
+        return self.outcome is Outcome.COMPLETED and self.score >= SUCCESS
+
+    @property
+    def best_score(self) -> float:
+        """Best score reached at any point, as ETO counts ScienceWorld; never below the final score."""
+        return min(1.0, max([self.score, *accumulate(step.reward for step in self.steps)]))
+
+
+__all__ = ["SUCCESS", "Message", "Outcome", "Sampling", "Step", "Tokens", "Trajectory"]
