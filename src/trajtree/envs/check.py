@@ -1,0 +1,200 @@
+"""Proof that an environment keeps the protocol: `check_env` plays it, also badly, and says what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from trajtree.envs.base import Environment, StepResult
+
+HOSTILE_ACTIONS = (
+    "",
+    "   ",
+    "\n\n",
+    "0",
+    "x" * 10_000,
+    "look\nand run",
+    "\x00\x1b[2J",
+    "é☃🙂",
+    "\ud800",
+    "{}%s\\",
+)
+"""What a confused agent may say; every one must be answered."""
+
+_TOLERANCE = 1e-6
+
+
+class EnvCheckError(AssertionError):
+    """The environment breaks the protocol; the message says where and how."""
+
+
+@dataclass(frozen=True, slots=True)
+class EnvReport:
+    """What `check_env` looked at: names, number of tasks, episodes and steps played, and how episodes ended."""
+
+    name: str
+    version: str
+    tasks: int
+    episodes: int
+    steps: int
+    terminated: int
+    truncated: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Episode:
+    task: str
+    first: str
+    results: tuple[StepResult, ...]
+
+
+def check_env(
+    make: Callable[[], Environment],
+    tasks: Sequence[str],
+    *,
+    actions: Callable[[str], Sequence[str]],
+    unknown_task: str = "no such task",
+) -> EnvReport:
+    """Check an environment on `tasks`, with `actions(task)` as a sensible way to play each.
+
+    Checked: class attributes; types of everything returned; score within [0, 1] after every step; an episode
+    ends by termination or truncation, never both; the same actions give the same rewards and, after
+    canonicalisation, the same observations; two environments do not disturb one another; hostile actions are
+    answered; an unknown task is a KeyError; `close` twice is fine.
+
+    Raises:
+        EnvCheckError: one of these does not hold.
+        ValueError: `tasks` is empty.
+    """
+    if not tasks:
+        raise ValueError("check_env needs at least one task")
+    first, second = make(), make()
+    _check_class(first)
+    _check_canonical(first)
+    episodes = []
+    for task, other in zip(tasks, [*tasks[1:], tasks[0]], strict=True):
+        once = _play(first, task, actions(task))
+        again = _play(first, task, actions(task))
+        _same(first, once, again, "played twice in one environment")
+        in_turns = _in_turns(first, task, actions(task), second, other, actions(other))
+        _same(first, once, in_turns, "played in turns with another environment")
+        episodes += [once, again, in_turns, *(_play(first, task, [action]) for action in HOSTILE_ACTIONS)]
+    _check_unknown(first, unknown_task)
+    for env in (first, second):
+        _check_close(env)
+    ends = [episode.results[-1] for episode in episodes if episode.results]
+    return EnvReport(
+        name=first.name,
+        version=first.version,
+        tasks=len(tasks),
+        episodes=len(episodes),
+        steps=sum(len(episode.results) for episode in episodes),
+        terminated=sum(end.terminated for end in ends),
+        truncated=sum(end.truncated for end in ends),
+    )
+
+
+def _require(holds: bool, message: str) -> None:
+    if not holds:
+        raise EnvCheckError(message)
+
+
+def _check_class(env: Environment) -> None:
+    for attribute in ("name", "version", "instruction"):
+        value = getattr(type(env), attribute, None)
+        _require(isinstance(value, str) and value != "", f"class attribute {attribute!r} is {value!r}, not a text")
+
+
+def _check_canonical(env: Environment) -> None:
+    for function in (env.canonical_action, env.canonical_observation):
+        for text in HOSTILE_ACTIONS:
+            once = function(text)
+            _require(isinstance(once, str), f"{function.__name__}({text[:20]!r}) is {once!r}, not a text")
+            _require(function(once) == once, f"{function.__name__} changes its own result for {text[:20]!r}")
+
+
+def _play(env: Environment, task: str, actions: Sequence[str]) -> _Episode:
+    observation = _reset(env, task)
+    results: list[StepResult] = []
+    score = 0.0
+    for action in actions:
+        result = _step(env, task, action)
+        score += result.reward
+        _require(-_TOLERANCE <= score <= 1 + _TOLERANCE, f"{task}: score is {score} after {action[:60]!r}")
+        results.append(result)
+        if result.terminated or result.truncated:
+            break
+    return _Episode(task, observation, tuple(results))
+
+
+def _reset(env: Environment, task: str) -> str:
+    observation = env.reset(task)
+    _require(isinstance(observation, str) and observation != "", f"{task}: reset gives {observation!r}, not a text")
+    return observation
+
+
+def _step(env: Environment, task: str, action: str) -> StepResult:
+    where = f"{task}: after {action[:60]!r}"
+    try:
+        result = env.step(action)
+    except Exception as error:
+        raise EnvCheckError(f"{where} step raises {type(error).__name__}: {error}") from error
+    _require(isinstance(result, StepResult), f"{where} step gives {type(result).__name__}, not StepResult")
+    observation, reward, terminated, truncated = result
+    _require(isinstance(observation, str), f"{where} the observation is {observation!r}, not a text")
+    _require(isinstance(reward, (int, float)), f"{where} the reward is {reward!r}, not a number")
+    _require(
+        isinstance(terminated, bool) and isinstance(truncated, bool),
+        f"{where} terminated, truncated are {terminated!r}, {truncated!r}, not bool",
+    )
+    _require(not (terminated and truncated), f"{where} the episode is both terminated and truncated")
+    return result
+
+
+def _in_turns(
+    env: Environment,
+    task: str,
+    actions: Sequence[str],
+    other: Environment,
+    other_task: str,
+    other_actions: Sequence[str],
+) -> _Episode:
+    """The episode in `env` while `other` is always one step ahead in its own."""
+    first = _reset(env, task)
+    _reset(other, other_task)
+    results: list[StepResult] = []
+    other_over = False
+    for number, action in enumerate(actions):
+        if number < len(other_actions) and not other_over:
+            other_over = any(_step(other, other_task, other_actions[number])[2:])
+        results.append(_step(env, task, action))
+        if any(results[-1][2:]):
+            break
+    return _Episode(task, first, tuple(results))
+
+
+def _same(env: Environment, one: _Episode, two: _Episode, how: str) -> None:
+    canonical = env.canonical_observation
+    where = f"{one.task}, {how}:"
+    _require(canonical(one.first) == canonical(two.first), f"{where} the first observation differs")
+    _require(len(one.results) == len(two.results), f"{where} the lengths differ")
+    for number, (a, b) in enumerate(zip(one.results, two.results, strict=True), 1):
+        same_text = canonical(a.observation) == canonical(b.observation)
+        _require(same_text, f"{where} observation {number} is {a.observation!r}, then {b.observation!r}")
+        _require(a[1:] == b[1:], f"{where} step {number} gives {a[1:]}, then {b[1:]}")
+
+
+def _check_unknown(env: Environment, task: str) -> None:
+    try:
+        env.reset(task)
+    except KeyError:
+        return
+    raise EnvCheckError(f"reset({task!r}) does not raise KeyError, though there is no such task")
+
+
+def _check_close(env: Environment) -> None:
+    env.close()
+    try:
+        env.close()
+    except Exception as error:
+        raise EnvCheckError(f"close raises {type(error).__name__} the second time: {error}") from error

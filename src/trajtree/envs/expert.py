@@ -1,0 +1,148 @@
+"""Expert demonstrations for ScienceWorld: the simulator's own solutions, made imitable and proved by replay.
+
+A gold path walks from door to door and calls things by names that no observation shows ("baby baby mouse",
+"flower pot 4 containing pea plant and soil in inventory"). Nobody can learn that from what is on the screen, so
+the path is rewritten first: one teleport for a walk, a look around after it, and the names that the listings
+use. Whatever is rewritten is played in the environment, and kept only when it earns the full score.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+from trajtree.envs.jvm import shared_jvm
+from trajtree.envs.scienceworld import ScienceWorld, World, parse_task, simplifications_for
+from trajtree.errors import EnvError
+from trajtree.trajectory import Message, Outcome, Sampling, Step, Trajectory
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A task without a demonstration, and why."""
+
+    task: str
+    reason: str
+
+
+def gold_actions(task: str, simplifications: str | None = None) -> list[str]:
+    """The simulator's own solution of the task, which need not reach the full score when it is played.
+
+    Raises:
+        KeyError: the task does not exist.
+        EnvError: the simulator broke while planning.
+    """
+    from py4j.protocol import Py4JError
+
+    in_force = simplifications_for(parse_task(task)[0]) if simplifications is None else simplifications
+    try:
+        with closing(World(shared_jvm(), task, in_force, gold=True)) as world:
+            return world.gold()
+    except Py4JError as error:
+        raise EnvError(f"{task}: no gold path: {error}") from error
+
+
+def demonstrate(env: ScienceWorld, task: str) -> Trajectory | Rejected:
+    """Solve the task as imitably as possible: the first version of the gold path that earns the full score.
+
+    Raises:
+        KeyError: the task does not exist.
+        EnvError: the environment broke.
+    """
+    gold = gold_actions(task, env.simplifications(task))
+    best, tried = 0.0, 0
+    for actions in _versions(gold, env.simplifications(task)):
+        if actions and len(actions) <= env.max_steps(task):
+            trajectory = _play(env, task, actions)
+            if trajectory.success:
+                return trajectory
+            best, tried = max(best, trajectory.score), tried + 1
+    if not tried:
+        return Rejected(task, f"the gold path has {len(gold)} actions, the limit is {env.max_steps(task)}")
+    return Rejected(task, f"the gold path scores {best:.2f} when it is played")
+
+
+def demonstrations(env: ScienceWorld, tasks: Iterable[str]) -> Iterator[Trajectory | Rejected]:
+    """`demonstrate` for every task, in order."""
+    return (demonstrate(env, task) for task in tasks)
+
+
+def _versions(gold: list[str], simplifications: str) -> Iterator[list[str]]:
+    """The gold path from the most to the least rewritten."""
+    in_force = set(simplifications.split(","))
+    hurried = [action for action in gold if action not in ("wait", "wait1")]
+    if in_force & {"teleportAction", "easy"}:
+        yield with_plain_names(with_teleports(hurried))
+        yield with_teleports(hurried)
+        yield with_teleports(gold)
+    yield gold
+
+
+def with_teleports(gold: Sequence[str]) -> list[str]:
+    """One `teleport to` for every walk, and a look around where the next action needs to know the room.
+
+    Carrying something to a place that the task names needs no look; everything else does.
+    """
+    actions: list[str] = []
+    walking = False
+    for action in gold:
+        if action.startswith(("open door to ", "ERROR")) or (action == "look around" and not actions):
+            continue
+        if action.startswith("go to "):
+            if walking:
+                actions.pop()
+            actions.append(f"teleport to {action.removeprefix('go to ')}")
+            walking = True
+            continue
+        delivers = re.match(r"move .* in inventory to ", action)
+        if walking and action != "look around" and not delivers:
+            actions.append("look around")
+        actions.append(action)
+        walking = False
+    return actions
+
+
+def with_plain_names(actions: Sequence[str]) -> list[str]:
+    """The names under which listings show things, instead of the simulator's internal ones."""
+    plain: list[str] = []
+    carried = ""
+    for action in actions:
+        text = re.sub(r"\b(\w+) \1\b", r"\1", action)
+        text = re.sub(r"\begg (\w[\w ]*?)(?: egg)?(?= in | to |$)", r"\1 egg", text)
+        text = re.sub(r"\badult ", "", text)
+        if delivered := re.fullmatch(r"move .* in inventory to (.+)", text):
+            text = f"move {carried} to {delivered[1]}" if carried else text
+        text = text.removesuffix(" in inventory")
+        if text.startswith("pick up "):
+            carried = text.removeprefix("pick up ")
+        plain.append(text)
+    return plain
+
+
+def _play(env: ScienceWorld, task: str, actions: Sequence[str]) -> Trajectory:
+    observation = env.reset(task)
+    messages = [Message("system", env.instruction)]
+    steps: list[Step] = []
+    score, terminated = 0.0, False
+    for action in actions:
+        result = env.step(action)
+        messages += [Message("user", observation), Message("assistant", action)]
+        steps.append(Step(observation, action, reward=result.reward))
+        observation, score, terminated = result.observation, score + result.reward, result.terminated
+        if terminated:
+            break
+    return Trajectory(
+        task=task,
+        sample=0,
+        policy="expert",
+        env=env.name,
+        env_version=env.version,
+        seed=0,
+        sampling=Sampling(),
+        messages=tuple(messages),
+        steps=tuple(steps),
+        score=min(max(score, 0.0), 1.0),
+        outcome=Outcome.COMPLETED if terminated else Outcome.TRUNCATED,
+    )

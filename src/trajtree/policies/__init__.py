@@ -1,0 +1,5 @@
+"""Policies: what turns a conversation into the agent's next reply."""
+
+from trajtree.policies.base import Conversation, Policy, Reply
+
+__all__ = ["Conversation", "Policy", "Reply"]

@@ -1,0 +1,39 @@
+"""What a policy is: it answers many conversations at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from trajtree.trajectory import Message, Sampling, Tokens
+
+
+class Reply(NamedTuple):
+    """The agent's text, or why there is none (`error`: the context is full)."""
+
+    text: str
+    error: str | None = None
+
+
+class Conversation(Protocol):
+    """One episode as its policy sees it; the caller appends to `messages` between replies."""
+
+    messages: list[Message]
+
+    def tokens(self) -> tuple[Tokens, ...]:
+        """Engine tokens so far, one entry for each sequence the model was fed; () when the engine tells none."""
+        ...
+
+
+class Policy(Protocol):
+    """Plays many conversations at once."""
+
+    name: str
+
+    def start(self, system: str, sampling: Sampling, seed: tuple[int, ...]) -> Conversation:
+        """Open a conversation with its system message; its random stream depends on `seed` alone."""
+        ...
+
+    def reply(self, conversations: Sequence[Conversation]) -> list[Reply]:
+        """Answer each conversation, whose last message is the user's, and append the answer to its messages."""
+        ...

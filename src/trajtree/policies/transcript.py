@@ -1,0 +1,128 @@
+"""From chat messages to tokens, once, for playing and for training alike.
+
+A transcript grows turn by turn: the template's text between two agent turns is tokenised by itself, and the
+agent's own tokens are kept as the engine made them. Training on a transcript therefore sees the very tokens that
+generation will see, and knows exactly which of them are the agent's. Where a template rewrites history (Qwen3
+drops earlier thinking) the new prompt does not extend the old text; the transcript then closes the sequence and
+starts another one instead of lying.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from trajtree.errors import PolicyError
+from trajtree.trajectory import Message, Tokens
+
+_PROBE = "yes"
+
+
+class ChatFormat:
+    """How one tokenizer writes a conversation.
+
+    Args:
+        tokenizer: a transformers tokenizer with a chat template.
+        name: the model's name, for error messages.
+
+    Raises:
+        PolicyError: there is no chat template, or it does not close the assistant's turn with a special token.
+    """
+
+    def __init__(self, tokenizer: Any, name: str = "model") -> None:
+        if not getattr(tokenizer, "chat_template", None):
+            raise PolicyError(
+                f"{name}: its tokenizer has no chat template, so turns cannot be told apart; "
+                "use the model's chat or instruct variant, or save a chat_template with the tokenizer"
+            )
+        self.tokenizer = tokenizer
+        full = self._render([Message("user", "hello"), Message("assistant", _PROBE)], prompt=False)
+        tail = self.encode(full[full.rindex(_PROBE) + len(_PROBE) :])
+        if not tail or tail[0] not in _special_ids(tokenizer):
+            raise PolicyError(f"{name}: its chat template does not end an assistant turn with a special token")
+        self.end_of_turn: int = tail[0]
+        self.stop_ids = {tail[0], tokenizer.eos_token_id} - {None}
+
+    def prompt(self, messages: Sequence[Message]) -> str:
+        """Text up to where the agent's next reply begins."""
+        return self._render(messages, prompt=True)
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of `text` alone, special tokens only where the text spells them."""
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of `ids`, special tokens spelt out."""
+        text: str = self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        return text
+
+    def _render(self, messages: Sequence[Message], *, prompt: bool) -> str:
+        text: str = self.tokenizer.apply_chat_template(
+            [{"role": m.role, "content": m.content} for m in messages], tokenize=False, add_generation_prompt=prompt
+        )
+        return text
+
+
+def _special_ids(tokenizer: Any) -> set[int]:
+    return set(tokenizer.all_special_ids) | set(tokenizer.get_added_vocab().values())
+
+
+class Transcript:
+    """The tokens of one conversation, as the model is fed with them.
+
+    Attributes:
+        ids: the open sequence.
+    """
+
+    def __init__(self, chat: ChatFormat) -> None:
+        self._chat = chat
+        self._text = ""
+        self._closed: list[Tokens] = []
+        self.ids: list[int] = []
+        self._agent: list[tuple[int, int]] = []
+
+    def feed(self, messages: Sequence[Message]) -> bool:
+        """Append everything up to the agent's next reply; True when the template only appended."""
+        prompt = self._chat.prompt(messages)
+        appended = prompt.startswith(self._text)
+        if not appended:
+            self._close()
+        self.ids += self._chat.encode(prompt[len(self._text) :])
+        self._text = prompt
+        return appended
+
+    def reply(self, ids: Sequence[int], text: str | None = None) -> None:
+        """Append the agent's tokens; `text` is how the template will spell them, when known."""
+        if ids:
+            self._agent.append((len(self.ids), len(self.ids) + len(ids)))
+            self.ids += ids
+            self._text += self._chat.decode(ids) if text is None else text
+
+    def tokens(self) -> tuple[Tokens, ...]:
+        """Every sequence in which the agent said something."""
+        open_ = [Tokens(tuple(self.ids), tuple(self._agent))] if self._agent else []
+        return tuple(self._closed + open_)
+
+    def _close(self) -> None:
+        if self._agent:
+            self._closed.append(Tokens(tuple(self.ids), tuple(self._agent)))
+        self._text, self.ids, self._agent = "", [], []
+
+
+def tokenise(chat: ChatFormat, messages: Sequence[Message]) -> tuple[Tokens, ...]:
+    """Tokens of a conversation that no engine produced, an expert's for one.
+
+    The agent's tokens are each assistant message and the token that ends its turn; nothing after the last of them
+    is kept, and nothing of it is lost.
+    """
+    transcript = Transcript(chat)
+    for index, message in enumerate(messages):
+        if message.role == "assistant":
+            transcript.feed(messages[:index])
+            end = chat.decode([chat.end_of_turn])
+            transcript.reply([*chat.encode(message.content), chat.end_of_turn], message.content + end)
+    return transcript.tokens()
+
+
+__all__ = ["ChatFormat", "Transcript", "tokenise"]

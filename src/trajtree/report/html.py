@@ -1,0 +1,80 @@
+"""The report as one HTML page that needs nothing else: no script, no network, no font.
+
+Tasks, observations, actions and labels come from models and from the web. All of it is escaped by the
+template, and what cannot be seen is spelled out; the pictures that matplotlib drew are the only markup let
+through.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+from trajtree.errors import TrajtreeError
+from trajtree.report import text
+from trajtree.report.data import ReportData, TreeSummary
+from trajtree.report.files import write_whole
+from trajtree.report.plots import task_plot, type_plot
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jinja2 import Template
+
+
+def write_html(data: ReportData, path: str | os.PathLike[str]) -> None:
+    """Write the page.
+
+    Raises:
+        TrajtreeError: jinja2 or matplotlib is not installed.
+        RunError: the file cannot be written; what was there before is untouched.
+    """
+    page = _template().render(
+        data=data,
+        results=data.results,
+        text=text,
+        task_plot=task_plot(data),
+        type_plot=type_plot(data),
+        totals=_totals(data.trees),
+    )
+    write_whole(page, path)
+
+
+def _template() -> Template:
+    try:
+        from jinja2 import Environment, StrictUndefined
+    except ImportError as error:
+        raise TrajtreeError("the HTML report needs jinja2: pip install 'trajtree[report]'") from error
+
+    def show(value: object) -> object:
+        # What has `__html__` is a picture, or text that went through here before.
+        return text.visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+
+    environment = Environment(
+        autoescape=True, finalize=show, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    source = files("trajtree.report").joinpath("template.html").read_text(encoding="utf-8")
+    return environment.from_string(source)
+
+
+def _totals(trees: Sequence[TreeSummary]) -> dict[str, str]:
+    """What all trees are together; empty without trees."""
+    if not trees:
+        return {}
+    nodes, forks = sum(tree.nodes for tree in trees), sum(tree.forks for tree in trees)
+    informative = sum(tree.informative_forks for tree in trees)
+    taught = sum(tree.informative_forks > 0 for tree in trees)
+    return {
+        "trees": str(len(trees)),
+        "trajectories": str(sum(tree.trajectories for tree in trees)),
+        "nodes": str(nodes),
+        "forks": str(forks),
+        "informative forks": str(informative),
+        "trees with an informative fork": f"{100 * taught / len(trees):.0f}%",
+        "mean of the best scores": text.percent(sum(tree.best for tree in trees) / len(trees)),
+        "mean of the mean scores": text.percent(sum(tree.mean for tree in trees) / len(trees)),
+    }
+
+
+__all__ = ["write_html"]

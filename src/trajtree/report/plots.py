@@ -1,0 +1,175 @@
+"""Plots of a report as SVG text, to stand inside a page and take its colours and its font.
+
+matplotlib draws with stand-in colours that are then replaced by CSS variables, so that one picture serves
+light and dark pages. Text stays text.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from trajtree.errors import TrajtreeError
+from trajtree.report.data import ReportData
+from trajtree.report.text import percent, spread, visible
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_INK, _MUTED, _LINE, _PAPER = "#010101", "#010102", "#010103", "#010104"
+_SERIES = tuple(f"#0102{index:02x}" for index in range(8))
+_MARKERS = "osD^vPX"
+_VARIABLES = {
+    _INK: "var(--ink)",
+    _MUTED: "var(--muted)",
+    _LINE: "var(--line)",
+    _PAPER: "var(--paper)",
+    **{colour: f"var(--series-{index})" for index, colour in enumerate(_SERIES)},
+}
+_WIDTH = 7.6  # inches
+_DOT = 9  # square points, the area that stands for one task
+_LONGEST = 34  # characters of a label
+
+
+def type_plot(data: ReportData) -> str | None:
+    """Return the mean score of every row by type of task, as SVG; None when there are fewer than two types.
+
+    Raises:
+        TrajtreeError: matplotlib is not installed.
+    """
+    rows = data.results.rows
+    kinds = sorted({kind for row in rows for kind in row.by_task_type}, reverse=True)
+    if len(kinds) < 2:
+        return None
+    with _style("type"):
+        figure, axes = _canvas(0.8 + 0.34 * len(kinds) + 0.22 * ((len(rows) + 1) // 2))
+        offsets = np.linspace(0.24, -0.24, len(rows)) if len(rows) > 1 else np.zeros(1)
+        for index, row in enumerate(rows):
+            places = [place for place, kind in enumerate(kinds) if kind in row.by_task_type]
+            scores = [100 * row.by_task_type[kinds[place]].score for place in places]
+            # matplotlib leaves labels that start with an underscore out of the legend.
+            label = " " + _short(data.label(row.name))
+            dot = _dot(index, emphasised=row.name == data.results.primary)
+            axes.plot(scores, np.array(places) + offsets[index], linestyle="none", label=label, **dot)
+        _lines(axes, [_type_name(data, kind) for kind in kinds])
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, frameon=False, borderaxespad=0.2)
+        axes.set_xlabel("mean score")
+        return _svg(figure, "type")
+
+
+def task_plot(data: ReportData) -> str:
+    """Return all tasks' scores as dots, with their mean and its 95% interval, one line a row, as SVG.
+
+    Raises:
+        TrajtreeError: matplotlib is not installed.
+    """
+    rows = data.results.rows
+    with _style("task"):
+        figure, axes = _canvas(0.7 + 0.68 * len(rows))
+        for index, row in enumerate(rows):
+            place = len(rows) - 1 - index
+            counts = Counter(round(100 * task.score) for task in row.tasks)
+            areas = [_DOT * count for count in counts.values()]
+            mean, colour = row.score, _SERIES[index % len(_SERIES)]
+            axes.scatter(
+                list(counts), [place - 0.2] * len(counts), s=areas, color=colour, alpha=0.55, linewidths=0
+            )
+            axes.plot([100 * mean.low, 100 * mean.high], [place + 0.16] * 2, color=colour, linewidth=2.2)
+            dot = _dot(index, emphasised=row.name == data.results.primary)
+            axes.plot([100 * mean.value], [place + 0.16], **dot)
+            axes.annotate(
+                f"{percent(mean.value)} {spread(mean)}",
+                (100 * mean.value, place + 0.16),
+                (0, 9),
+                textcoords="offset points",
+                ha=_side(mean.value),
+            )
+        _lines(axes, [_short(data.label(row.name)) for row in reversed(rows)])
+        axes.set_xlabel("score")
+        return _svg(figure, "task")
+
+
+@contextmanager
+def _style(name: str) -> Iterator[None]:
+    try:
+        from matplotlib import rc_context
+    except ImportError as error:
+        raise TrajtreeError("the HTML report needs matplotlib: pip install 'trajtree[report]'") from error
+    settings = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": name,
+        "text.parse_math": False,
+        "text.color": _INK,
+        "font.size": 10,
+        "axes.labelcolor": _MUTED,
+        "xtick.color": _MUTED,
+        "ytick.color": _INK,
+    }
+    with rc_context(settings), warnings.catch_warnings():
+        # The page's own font draws the text, so what matplotlib's font lacks does not matter.
+        warnings.filterwarnings("ignore", message="Glyph")
+        yield
+
+
+def _canvas(height: float) -> tuple[Figure, Axes]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+    axes = figure.add_subplot()
+    figure.patch.set_visible(False)
+    axes.patch.set_visible(False)
+    return figure, axes
+
+
+def _lines(axes: Axes, names: Sequence[str]) -> None:
+    axes.set_xlim(-5, 105)
+    axes.set_ylim(-0.6, len(names) - 0.4)
+    axes.set_yticks(range(len(names)), names)
+    axes.tick_params(length=0)
+    axes.grid(axis="x", color=_LINE, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[:].set_visible(False)
+
+
+def _dot(index: int, *, emphasised: bool) -> dict[str, Any]:
+    return {
+        "marker": _MARKERS[index % len(_MARKERS)],
+        "color": _SERIES[index % len(_SERIES)],
+        "markersize": 9 if emphasised else 7.5,
+        "markeredgecolor": _INK if emphasised else _PAPER,
+        "markeredgewidth": 1.1,
+    }
+
+
+def _side(value: float) -> str:
+    return "left" if value < 0.15 else "right" if value > 0.85 else "center"
+
+
+def _type_name(data: ReportData, kind: str) -> str:
+    metrics = data.results.row(data.results.primary).by_task_type.get(kind)
+    return _short(kind) if metrics is None else f"{_short(kind)} ({metrics.n})"
+
+
+def _short(label: str) -> str:
+    line = " ".join(visible(label).split())
+    return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"
+
+
+def _svg(figure: Figure, name: str) -> str:
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    svg = buffer.getvalue()
+    # Two pictures share a page, so what matplotlib calls its elements must differ between them.
+    svg = re.sub(r'(<[^>]*? id="|url\(#|xlink:href="#)', rf"\g<1>{name}-", svg[svg.index("<svg") :])
+    return re.sub("|".join(_VARIABLES), lambda colour: _VARIABLES[colour.group()], svg)
+
+
+__all__ = ["task_plot", "type_plot"]

@@ -1,0 +1,217 @@
+"""Figures known by hand, and what must hold of any figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trajtree.errors import TrajtreeError
+from trajtree.metrics import METRICS, Results, summarise, task_type
+from trajtree.trajectory import Outcome, Sampling, Step, Trajectory
+
+
+def episode(
+    task: str, score: float, outcome: Outcome = Outcome.COMPLETED, sample: int = 0, **metadata: str
+) -> Trajectory:
+    steps = (Step("o", "a", reward=score), Step("o", "b"))
+    return Trajectory(
+        task, sample, "policy", "env", "1", 0, Sampling(), (), steps, score, outcome, metadata=dict(metadata)
+    )
+
+
+def row(*scores: float) -> list[Trajectory]:
+    return [episode(f"t/{index}", score) for index, score in enumerate(scores)]
+
+
+def two(ours: Sequence[Trajectory], weak: Sequence[Trajectory], **options: int) -> Results:
+    return summarise({"ours": ours, "weak": weak}, weak="weak", ceiling=None, primary="ours", **options)
+
+
+def three(
+    ours: Sequence[Trajectory], weak: Sequence[Trajectory], expert: Sequence[Trajectory], resamples: int = 200
+) -> Results:
+    rows = {"ours": ours, "weak": weak, "expert": expert}
+    return summarise(rows, weak="weak", ceiling="expert", primary="ours", resamples=resamples)
+
+
+def test_known_by_hand() -> None:
+    results = three(row(1, 1, 0.5, 1), row(1, 0, 0.5, 0), row(1, 1, 0.5, 0.5))
+    ours = results.row("ours")
+    assert (ours.n, ours.score.value, ours.success_rate.value, ours.completion_rate) == (4, 0.875, 0.75, 1.0)
+    assert ours.steps_mean == 2
+    success = results.compared("ours", "weak", "success")
+    assert success is not None
+    # Two tasks won, none lost: McNemar's exact p is 2 * (1/2)^2.
+    assert (success.difference.value, success.p_value, success.n) == (0.5, 0.5, 4)
+    score = results.compared("ours", "weak", "score")
+    assert score is not None
+    # Only two of the four sign patterns of the differing tasks are as extreme.
+    assert (score.difference.value, score.p_value) == (0.5, 0.5)
+    recovered = results.recovered("ours", "score")
+    assert recovered is not None
+    assert recovered.value == pytest.approx(0.5 / 0.375)
+    assert (recovered.weak, recovered.ceiling, recovered.gap.value) == (0.375, 0.75, 0.375)
+
+
+def test_intervals_known_from_wilson() -> None:
+    half = two(row(*[1, 0] * 5), row(*[0] * 10)).row("ours").success_rate
+    assert (half.low, half.high) == pytest.approx((0.2366, 0.7634), abs=1e-4)
+    none = two(row(*[0] * 10), row(*[0] * 10)).row("ours").success_rate
+    assert (none.low, none.high) == pytest.approx((0.0, 0.2775), abs=1e-4)
+
+
+def test_equal_rows_are_no_certainty() -> None:
+    compared = two(row(*[0.4] * 10), row(*[0.4] * 10)).compared("ours", "weak", "score")
+    assert compared is not None
+    interval = compared.difference
+    assert (interval.low, interval.value, interval.high) == pytest.approx((-0.2775, 0.0, 0.2775), abs=1e-4)
+    assert compared.p_value == 1.0
+
+
+def test_success_is_not_completion() -> None:
+    trajectories = [episode("a", 0.3), episode("b", 1.0), episode("c", 1.0, Outcome.TRUNCATED)]
+    ours = two(trajectories, trajectories).row("ours")
+    assert ours.completion_rate == pytest.approx(2 / 3)
+    assert ours.success_rate.value == pytest.approx(1 / 3)
+
+
+def test_best_score_counts_what_was_lost_again() -> None:
+    steps = (Step("o", "a", reward=0.8), Step("o", "b", reward=-0.5))
+    lost = Trajectory("t", 0, "p", "e", "1", 0, Sampling(), (), steps, 0.3, Outcome.COMPLETED)
+    ours = two([lost], [lost]).row("ours")
+    assert (ours.score.value, ours.best_score.value) == pytest.approx((0.3, 0.8))
+
+
+def test_env_errors_are_counted_and_never_measured() -> None:
+    broken = [episode("t/0", 0.0, Outcome.ENV_ERROR, sample=1), episode("t/9", 0.0, Outcome.ENV_ERROR)]
+    clean, dirty = two(row(1, 0), row(0, 0)), two(row(1, 0) + broken, row(0, 0))
+    ours = dirty.row("ours")
+    assert (ours.env_errors, ours.lost, ours.outcomes["env_error"], ours.n) == (2, ("t/9",), 2, 2)
+    assert ours.tasks == clean.row("ours").tasks
+    assert dirty.comparisons == clean.comparisons
+
+
+def test_pairs_only_tasks_that_both_rows_have() -> None:
+    weak = [*row(0, 0), episode("elsewhere", 1.0)]
+    compared = two(row(1, 1, 0.2), weak).compared("ours", "weak", "success")
+    assert compared is not None
+    assert (compared.n, compared.difference.value) == (2, 1.0)
+
+
+def test_samples_of_a_task_count_as_one_task() -> None:
+    many = [episode("t/0", 1.0, sample=sample) for sample in range(50)] + row(0, 0)[1:]
+    few = two(row(1, 0), row(0, 0))
+    more = two(many, row(0, 0))
+    assert more.row("ours").success_rate == few.row("ours").success_rate
+    assert more.comparisons == few.comparisons
+
+
+def test_mixed_samples_average_within_the_task() -> None:
+    ours = [episode("t/0", float(sample), sample=sample) for sample in (0, 1)] + row(1, 1, 1)[1:]
+    compared = two(ours, row(0, 0, 0)).compared("ours", "weak", "success")
+    assert compared is not None
+    assert compared.difference.value == pytest.approx(2.5 / 3)
+    assert compared.test == "paired sign flips"
+
+
+def test_types_come_from_metadata_or_the_task() -> None:
+    assert task_type(episode("boil/3", 0)) == "boil"
+    assert task_type(episode("boil/3", 0, task_type="heat")) == "heat"
+    assert task_type(episode("17", 0)) == "all tasks"
+    by_type = two([episode("a/0", 1), episode("a/1", 0.5), episode("b/0", 0)], [*row(1), episode("a/0", 0)])
+    assert {kind: (m.n, m.score) for kind, m in by_type.row("ours").by_task_type.items()} == {
+        "a": (2, 0.75),
+        "b": (1, 0.0),
+    }
+
+
+def test_no_gap_has_a_reason_instead_of_a_value() -> None:
+    recovered = three(row(1, 1), row(1, 0), row(0, 1)).recovered("ours", "success")
+    assert recovered is not None
+    assert recovered.value is None
+    assert recovered.reason is not None
+    assert "'expert' (50.0) is not above the weak row 'weak' (50.0)" in recovered.reason
+
+
+def test_same_seed_same_figures_in_any_order() -> None:
+    ours, weak = row(0.1, 0.9, 0.4, 0.4, 1.0), row(0.3, 0.2, 0.0, 0.9, 0.1)
+    assert two(ours, weak, seed=3) == two(ours[::-1], weak, seed=3)
+
+
+@pytest.mark.parametrize(
+    ("ours", "weak", "says"),
+    [
+        ([], row(1), "row 'ours' has nothing to measure: 0 trajectories"),
+        ([episode("t", 0, Outcome.ENV_ERROR)], row(1), "row 'ours' has nothing to measure: 1 trajectories"),
+        ([episode("x", 0)], row(1), "rows 'ours', 'weak' have no task in common"),
+    ],
+)
+def test_nothing_to_measure(ours: list[Trajectory], weak: list[Trajectory], says: str) -> None:
+    with pytest.raises(TrajtreeError, match=says):
+        two(ours, weak)
+
+
+def test_missing_row_is_named() -> None:
+    with pytest.raises(TrajtreeError, match="there is no row 'expert'; the rows are: a"):
+        summarise({"a": row(1)}, weak="a", ceiling="expert", primary="a")
+
+
+def test_baseline_may_be_its_own_ceiling() -> None:
+    results = summarise({"a": row(1, 0), "b": row(1, 1)}, weak="a", ceiling="a", primary="b", resamples=100)
+    assert results.baselines == ("a",)
+    assert [p.value for p in results.pgr] == [None] * 4
+
+
+@st.composite
+def three_rows(draw: st.DrawFn) -> tuple[list[float], list[float], list[float]]:
+    size = draw(st.integers(1, 10))
+    values = st.lists(st.sampled_from([0.0, 0.1, 0.25, 1 / 3, 0.7, 1.0]), min_size=size, max_size=size)
+    return draw(values), draw(values), draw(values)
+
+
+@settings(max_examples=60, deadline=None)
+@given(three_rows())
+def test_invariants(drawn: tuple[list[float], list[float], list[float]]) -> None:
+    results = three(*(row(*scores) for scores in drawn))
+    for one in results.rows:
+        assert one.success_rate.value <= one.completion_rate
+        assert one.score.value <= one.best_score.value + 1e-12
+        for interval in (one.score, one.best_score, one.success_rate):
+            assert 0 <= interval.low <= interval.value <= interval.high <= 1
+            assert interval.low < interval.high
+    for compared in results.comparisons:
+        difference = compared.difference
+        assert -1 - 1e-12 <= difference.low <= difference.value <= difference.high <= 1 + 1e-12
+        assert difference.low < difference.high
+        assert 0 < compared.p_value <= 1
+    for metric in METRICS:
+        there, back = results.compared("weak", "expert", metric), results.compared("expert", "weak", metric)
+        assert there is not None
+        assert back is not None
+        assert there.p_value == pytest.approx(back.p_value)
+        assert (there.difference.value, there.difference.low, there.difference.high) == pytest.approx(
+            (-back.difference.value, -back.difference.high, -back.difference.low), abs=1e-9
+        )
+        weak, expert = results.recovered("weak", metric), results.recovered("expert", metric)
+        assert weak is not None
+        assert expert is not None
+        assert (weak.value is None) == (expert.value is None) == (weak.gap.value <= 1e-9)
+        if weak.value is not None:
+            assert (weak.value, expert.value) == (0.0, 1.0)
+
+
+def test_paired_interval_covers_the_truth() -> None:
+    """Successes of 40 tasks whose paired difference is 0.25 in truth: about 95% of the intervals hold it."""
+    rng = np.random.default_rng(0)
+    held, trials = 0, 150
+    for _ in range(trials):
+        kinds = rng.choice(4, size=40, p=[0.35, 0.1, 0.3, 0.25])  # only ours, only weak, both, neither
+        ours, weak = row(*np.isin(kinds, (0, 2)) * 1.0), row(*np.isin(kinds, (1, 2)) * 1.0)
+        compared = two(ours, weak, resamples=300).compared("ours", "weak", "success")
+        assert compared is not None
+        held += compared.difference.low <= 0.25 <= compared.difference.high
+    assert 0.89 <= held / trials <= 0.99
