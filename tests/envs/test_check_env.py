@@ -135,7 +135,7 @@ class Unstable(Toy):
         (NoText, "the observation is None"),
         (Moody, "observation 1 is 'Mood 0', then 'Mood"),
         (Fickle, "step 1 gives"),
-        (SharedHands, "in turns with another one"),
+        (SharedHands, "in turns with another"),
         (TakesAnything, "does not raise KeyError"),
         (ClosesOnce, "close"),
         (Unstable, "changes its own result"),

@@ -11,20 +11,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from typing import cast
 
+from trajtree.envs.domain import Domain, Rejected
 from trajtree.envs.jvm import shared_jvm
-from trajtree.envs.scienceworld import ScienceWorld, World, parse_task, simplifications_for
+from trajtree.envs.scienceworld import ScienceWorld, Split, World, parse_task, simplifications_for, splits
 from trajtree.errors import EnvError
 from trajtree.trajectory import Message, Outcome, Sampling, Step, Trajectory
-
-
-@dataclass(frozen=True, slots=True)
-class Rejected:
-    """A task without a demonstration, and why."""
-
-    task: str
-    reason: str
 
 
 def gold_actions(task: str, simplifications: str | None = None) -> list[str]:
@@ -146,3 +139,16 @@ def _play(env: ScienceWorld, task: str, actions: Sequence[str]) -> Trajectory:
         score=min(max(score, 0.0), 1.0),
         outcome=Outcome.COMPLETED if terminated else Outcome.TRUNCATED,
     )
+
+
+def _tasks(task_type: str, split: str) -> list[str]:
+    return [f"{task_type}/{variation}" for variation in splits(task_type, cast(Split, split))]
+
+
+DOMAIN = Domain(
+    environment=ScienceWorld,
+    make=lambda max_steps: ScienceWorld(max_steps=max_steps),
+    tasks=_tasks,
+    demonstrate=demonstrate,
+)
+"""ScienceWorld for recipes; task types are the thirty names such as `find-plant`."""

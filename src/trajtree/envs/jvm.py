@@ -21,7 +21,7 @@ from typing import Any
 
 from trajtree.errors import EnvError
 
-HEAP_MB = 512
+HEAP_MB = 1024
 """Upper limit of the Java heap, in MiB: about 40 worlds at once. Without a limit Java was seen to take 2.4 GB."""
 
 ANSWER_SECONDS = 120.0
@@ -87,7 +87,7 @@ class Jvm:
         except (OSError, ValueError) as error:
             raise EnvError(f"Java did not start ({java}): {error}") from error
         self._gateway = JavaGateway(gateway_parameters=GatewayParameters(port=port, read_timeout=ANSWER_SECONDS))
-        self._random = getattr(self._gateway.jvm.scala.util, "Random$").__getattr__("MODULE$")
+        self._random = getattr(getattr(self._gateway.jvm.scala.util, "Random$"), "MODULE$")
 
     @property
     def pid(self) -> int:

@@ -1,0 +1,58 @@
+"""A domain: an environment, its tasks by split, and an expert; all that a recipe needs to name."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from trajtree.envs.base import Environment
+from trajtree.errors import RecipeError
+from trajtree.trajectory import Trajectory
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A task without a demonstration, and why."""
+
+    task: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """What a run needs to know of an environment.
+
+    Attributes:
+        environment: the class, for its name, version and canonical forms.
+        make: one environment with the given step limit (None: its own).
+        tasks: (task type, split) to the task ids of that split, split being train, dev or test.
+        demonstrate: (environment, task) to an expert trajectory with full score, or why there is none.
+    """
+
+    environment: type[Environment]
+    make: Callable[[int | None], Environment]
+    tasks: Callable[[str, str], Sequence[str]]
+    demonstrate: Callable[[Any, str], Trajectory | Rejected]
+
+
+def load_domain(name: str) -> Domain:
+    """The domain called `name`: `scienceworld`, or `module:ATTRIBUTE` for one of your own.
+
+    Raises:
+        RecipeError: there is no such domain.
+    """
+    module, _, attribute = ("trajtree.envs.expert:DOMAIN" if name == "scienceworld" else name).partition(":")
+    try:
+        domain = getattr(importlib.import_module(module), attribute or "DOMAIN")
+    except (ImportError, AttributeError) as error:
+        raise RecipeError(
+            f"env.name {name!r}: {error}; use scienceworld, or module:DOMAIN with the module importable"
+        ) from error
+    if not isinstance(domain, Domain):
+        raise RecipeError(f"env.name {name!r}: {attribute} is a {type(domain).__name__}, not a trajtree.envs.Domain")
+    return domain
+
+
+__all__ = ["Domain", "Rejected", "load_domain"]

@@ -1,0 +1,67 @@
+"""Progress on the terminal: a bar a stage, or plain lines where there is no terminal."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
+
+from trajtree.stage import Stage
+
+_QUIET_SECONDS = 10.0
+
+
+class StageProgress:
+    """A display for all stages of a run; use it as a context manager."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bars = Bars(
+            TextColumn("{task.description:<24}"),
+            BarColumn(bar_width=28),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+
+    def __enter__(self) -> StageProgress:
+        """Start drawing."""
+        self._bars.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Stop drawing."""
+        self._bars.stop()
+
+    def stage(self, stage: Stage) -> _One:
+        """The display of one stage that begins now."""
+        return _One(stage.name, self._console, self._bars)
+
+
+class _One:
+    def __init__(self, name: str, console: Console, bars: Bars) -> None:
+        self._name, self._console, self._bars = name, console, bars
+        self._task = bars.add_task(name, total=None, note="")
+        self._done, self._total, self._told = 0, 0, time.monotonic()
+        if not console.is_terminal:
+            console.print(f"{name} ...")
+
+    def total(self, amount: int) -> None:
+        self._total = amount
+        self._bars.update(self._task, total=amount)
+
+    def advance(self, amount: int, note: str = "") -> None:
+        self._done += amount
+        self._bars.update(self._task, advance=amount, note=note)
+        finished = self._done >= self._total
+        if not self._console.is_terminal and (finished or time.monotonic() - self._told > _QUIET_SECONDS):
+            self._told = time.monotonic()
+            self._console.print(f"{self._name} {self._done}/{self._total} {note}".rstrip())
+
+
+__all__ = ["StageProgress"]

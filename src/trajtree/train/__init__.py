@@ -1,0 +1,1 @@
+"""Training on trajectories and pairs: which tokens count, the losses, and transformers' Trainer around them."""
