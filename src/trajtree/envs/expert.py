@@ -79,21 +79,22 @@ def with_teleports(gold: Sequence[str]) -> list[str]:
     Carrying something to a place that the task names needs no look; everything else does.
     """
     actions: list[str] = []
-    walking = False
+    seen = False
     for action in gold:
-        if action.startswith(("open door to ", "ERROR")) or (action == "look around" and not actions):
+        if action.startswith(("open door to ", "ERROR")):
             continue
         if action.startswith("go to "):
-            if walking:
+            if actions and actions[-1].startswith("teleport to "):
                 actions.pop()
             actions.append(f"teleport to {action.removeprefix('go to ')}")
-            walking = True
+            seen = False
             continue
         delivers = re.match(r"move .* in inventory to ", action)
-        if walking and action != "look around" and not delivers:
+        if not seen and action != "look around" and not delivers:
             actions.append("look around")
-        actions.append(action)
-        walking = False
+        if action != "look around" or not seen:
+            actions.append(action)
+        seen = True
     return actions
 
 

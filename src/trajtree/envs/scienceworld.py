@@ -199,10 +199,9 @@ class World:
         return int.from_bytes(digest, "big", signed=True)
 
     def opening(self) -> str:
-        """The task in words and what can be seen at the start."""
+        """The task in words; where it starts, the agent sees by looking around."""
         with self.jvm.lock:
-            task, look = self._interface.getTaskDescription(), self._interface.freeActionLook()
-        return f"{task.strip()}\n\n{look.strip()}"
+            return str(self._interface.getTaskDescription()).strip()
 
     def gold(self) -> list[str]:
         """The simulator's own solution, when it was asked for."""
@@ -225,7 +224,7 @@ class World:
 
 def _installed_version() -> str:
     try:
-        return version("scienceworld")
+        return f"{version('scienceworld')}+seeded"
     except PackageNotFoundError:
         return "not installed"
 
@@ -250,11 +249,9 @@ class ScienceWorld(Environment):
     name: ClassVar[str] = "scienceworld"
     version: ClassVar[str] = _installed_version()
     instruction: ClassVar[str] = (
-        "You act in a text world, a house with a garden, to solve a science task. Each turn, reply with exactly "
-        "one action and nothing else. Useful actions: look around; teleport to ROOM; look at OBJECT; "
-        "look in OBJECT; pick up OBJECT; move OBJECT to OBJECT; pour OBJECT into OBJECT; use OBJECT on OBJECT; "
-        "activate OBJECT; mix OBJECT; read OBJECT; inventory; wait; focus on OBJECT. Only focus on what the task "
-        "asks for: a wrong focus ends the task. If you are asked for a number, reply with the number."
+        "You act in a text world. Reply with one action: look around; teleport to ROOM; look in OBJECT; "
+        "pick up OBJECT; move OBJECT to OBJECT; pour OBJECT into OBJECT; use OBJECT on OBJECT; activate OBJECT; "
+        "read OBJECT; inventory; wait; focus on OBJECT. A wrong focus ends the task."
     )
 
     def __init__(self, *, max_steps: int | None = None, simplifications: str | None = None) -> None:
