@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 from trajtree.envs.base import Environment, StepResult
+from trajtree.envs.domain import Domain, Rejected
+from trajtree.trajectory import Message, Outcome, Sampling, Step, Trajectory
 
 COLOURS = ("red", "blue", "green")
 TASKS = tuple(f"toy/{number}" for number in range(200))
@@ -74,3 +76,45 @@ def solution(task: str) -> list[str]:
     """The shortest way to win."""
     colour = COLOURS[int(task.removeprefix("toy/")) % 3]
     return [f"take {colour} key", f"open {colour} door"]
+
+
+def demonstrate(env: Toy, task: str) -> Trajectory | Rejected:
+    """The solution, played."""
+    observation = env.reset(task)
+    messages = [Message("system", env.instruction)]
+    steps: list[Step] = []
+    for action in solution(task):
+        result = env.step(action)
+        messages += [Message("user", observation), Message("assistant", action)]
+        steps.append(Step(observation, action, reward=result.reward))
+        observation = result.observation
+    return Trajectory(
+        task=task,
+        sample=0,
+        policy="expert",
+        env=env.name,
+        env_version=env.version,
+        seed=0,
+        sampling=Sampling(),
+        messages=tuple(messages),
+        steps=tuple(steps),
+        score=sum(s.reward for s in steps),
+        outcome=Outcome.COMPLETED,
+    )
+
+
+def _tasks(task_type: str, split: str) -> tuple[str, ...]:
+    if task_type != "toy":
+        raise KeyError(f"no task type {task_type!r}: there is toy")
+    return {"train": TASKS[:120], "dev": TASKS[120:150], "test": TASKS[150:]}[split]
+
+
+DOMAIN = Domain(environment=Toy, make=lambda max_steps: Toy(), tasks=_tasks, demonstrate=demonstrate)
+
+HOPELESS = Domain(
+    environment=Toy,
+    make=lambda max_steps: Toy(),
+    tasks=_tasks,
+    demonstrate=lambda env, task: Rejected(task, "nobody knows how"),
+)
+"""The same without an expert."""

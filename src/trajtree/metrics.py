@@ -312,16 +312,12 @@ def _recovered(
 
 def _paired(metric: Metric, *rows: RowMetrics) -> list[_Array]:
     """Values of the rows on the tasks that all of them have, in one order."""
-    get: Callable[[TaskMetrics], float] = (
-        (lambda t: t.success) if metric == "success" else (lambda t: t.score)
-    )
+    get: Callable[[TaskMetrics], float] = (lambda t: t.success) if metric == "success" else (lambda t: t.score)
     values = [{task.task: get(task) for task in row.tasks} for row in rows]
     common = sorted(set(values[0]).intersection(*values[1:]))
     if not common:
         names = ", ".join(repr(row.name) for row in rows)
-        raise TrajtreeError(
-            f"rows {names} have no task in common without an environment error: nothing to pair"
-        )
+        raise TrajtreeError(f"rows {names} have no task in common without an environment error: nothing to pair")
     return [np.array([value[task] for task in common]) for value in values]
 
 

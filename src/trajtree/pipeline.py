@@ -152,7 +152,9 @@ def demonstrate(recipe: Recipe, work: Work) -> None:
                 work.progress.advance(1)
             further = list(candidates)[: recipe.tasks.unseen]
             if len(further) < recipe.tasks.unseen:
-                raise RecipeError(f"tasks.unseen: only {len(further)} train tasks of {kind} are left after the demonstrations")
+                raise RecipeError(
+                    f"tasks.unseen: only {len(further)} train tasks of {kind} are left after the demonstrations"
+                )
             unseen += further
     finally:
         env.close()
@@ -307,7 +309,7 @@ def find_paths(recipe: Recipe, find: Search, work: Work) -> None:
 
 def tune_on_paths(recipe: Recipe, source: str, work: Work) -> None:
     """LoRA of the strong model on trajectories, in `model/`."""
-    from trajtree.train.trainer import Lora, Optimisation, train_sft, with_adapter
+    from trajtree.train.trainer import Lora, train_sft, with_adapter
 
     trajectories = list(TrajectoryStore(work.inputs[source] / STORE))
     if not trajectories:
@@ -318,9 +320,7 @@ def tune_on_paths(recipe: Recipe, source: str, work: Work) -> None:
     lora = Lora(recipe.strong.lora_rank, recipe.strong.lora_alpha)
     model = with_adapter(ModelRef(recipe.strong.model), lora, dtype=recipe.play.dtype, seed=recipe.seed)
     examples = _sft_examples(trajectories, recipe.strong.model, model)
-    train_sft(
-        model, examples, _how(recipe.sft), work.folder, seed=recipe.seed, progress=_training_progress(work)
-    )
+    train_sft(model, examples, _how(recipe.sft), work.folder, seed=recipe.seed, progress=_training_progress(work))
     model.save_pretrained(work.folder / "model")
 
 
@@ -359,7 +359,11 @@ def _how(settings: Any) -> Optimisation:
     from trajtree.train.trainer import Optimisation
 
     return Optimisation(
-        epochs=settings.epochs, lr=settings.lr, batch=settings.batch, accumulate=settings.accumulate, checkpoint_steps=10
+        epochs=settings.epochs,
+        lr=settings.lr,
+        batch=settings.batch,
+        accumulate=settings.accumulate,
+        checkpoint_steps=10,
     )
 
 

@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from typing import Any, Generic
 
 from trajtree.envs.base import Environment, StepResult
 from trajtree.errors import EnvError
-from trajtree.policies.base import Conversation, Policy
+from trajtree.policies.base import C, Policy
 from trajtree.replies import Parser, parse_act
 from trajtree.store import TrajectoryStore
 from trajtree.trajectory import Message, Outcome, Sampling, Step, Trajectory
@@ -35,12 +36,12 @@ class Job:
 
 
 @dataclass
-class _Episode:
+class _Episode(Generic[C]):
     """An episode under way in its own environment."""
 
     job: Job
     env: Environment
-    conversation: Conversation
+    conversation: C
     observation: str = ""
     steps: list[Step] = field(default_factory=list)
     outcome: Outcome | None = None
@@ -58,7 +59,7 @@ def jobs_of(tasks: Sequence[str], rollouts: int, grid: Sequence[Sampling]) -> li
 
 def rollout(
     jobs: Sequence[Job],
-    policy: Policy,
+    policy: Policy[C],
     make_env: Callable[[], Environment],
     store: TrajectoryStore,
     *,
@@ -101,7 +102,7 @@ def _waves(jobs: Sequence[Job], batch: int) -> Iterator[Sequence[Job]]:
 def _play_until_sound(
     wave: Sequence[Job],
     envs: Sequence[Environment],
-    policy: Policy,
+    policy: Policy[C],
     pool: ThreadPoolExecutor,
     seed: int,
     parse: Parser,
@@ -122,13 +123,13 @@ def _play_until_sound(
 def _play(
     jobs: Sequence[Job],
     envs: Sequence[Environment],
-    policy: Policy,
+    policy: Policy[C],
     pool: ThreadPoolExecutor,
     seed: int,
     parse: Parser,
     suffix: str,
 ) -> list[Trajectory]:
-    episodes = []
+    episodes: list[_Episode[C]] = []
     for job, env in zip(jobs, envs, strict=False):
         instruction = f"{env.instruction} {suffix}".strip()
         stream = (seed, zlib.crc32(job.task.encode()), job.sample)
@@ -148,7 +149,7 @@ def _play(
     return [_trajectory(e, policy, seed) for e in episodes]
 
 
-def _reset(episode: _Episode) -> None:
+def _reset(episode: _Episode[Any]) -> None:
     try:
         episode.observation = episode.env.reset(episode.job.task)
     except EnvError as error:
@@ -157,7 +158,7 @@ def _reset(episode: _Episode) -> None:
     episode.conversation.messages.append(Message("user", episode.observation))
 
 
-def _act(acting: tuple[_Episode, Step]) -> None:
+def _act(acting: tuple[_Episode[Any], Step]) -> None:
     episode, step = acting
     try:
         result: StepResult = episode.env.step(step.action)
@@ -173,7 +174,7 @@ def _act(acting: tuple[_Episode, Step]) -> None:
         episode.outcome = Outcome.TRUNCATED
 
 
-def _trajectory(episode: _Episode, policy: Policy, seed: int) -> Trajectory:
+def _trajectory(episode: _Episode[C], policy: Policy[C], seed: int) -> Trajectory:
     assert episode.outcome is not None
     return Trajectory(
         task=episode.job.task,

@@ -17,6 +17,7 @@ from trajtree.recipe import Recipe
 from trajtree.report import ForkView, ReportData, TreeSummary
 from trajtree.stage import Done, Progress, Stage, Work, needed_for, run_stages, write_atomically
 from trajtree.store import TrajectoryStore
+from trajtree.trajectory import Trajectory
 
 KINDS = ("tasks", "demonstrations", "weak", "explore", "trees", "pairs", "paths", "train", "evaluate")
 """The commands that run a part of the pipeline and what it needs."""
@@ -52,8 +53,12 @@ def run_recipe(
 
 def results_of(recipe: Recipe, done: Mapping[str, Done]) -> Results:
     """Statistics of every row."""
-    rows = {row: list(TrajectoryStore(done[f"evaluate-{row}"].folder / STORE)) for row in recipe.evaluate.rows}
-    return summarise(rows, weak="weak", ceiling=recipe.evaluate.ceiling, primary=recipe.evaluate.primary, seed=recipe.seed)
+    rows: dict[str, list[Trajectory]] = {
+        row: list(TrajectoryStore(done[f"evaluate-{row}"].folder / STORE)) for row in recipe.evaluate.rows
+    }
+    return summarise(
+        rows, weak="weak", ceiling=recipe.evaluate.ceiling, primary=recipe.evaluate.primary, seed=recipe.seed
+    )
 
 
 def report_of(recipe: Recipe, done: Mapping[str, Done]) -> ReportData:

@@ -188,4 +188,15 @@ def locked(run: Path) -> Iterator[None]:
         yield
 
 
-__all__ = ["Done", "Progress", "Stage", "Work", "digest_of", "key_of", "locked", "needed_for", "run_stages", "write_atomically"]
+__all__ = [
+    "Done",
+    "Progress",
+    "Stage",
+    "Work",
+    "digest_of",
+    "key_of",
+    "locked",
+    "needed_for",
+    "run_stages",
+    "write_atomically",
+]

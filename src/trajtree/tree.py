@@ -86,7 +86,8 @@ class TrajectoryTree:
 
     def through(self, node: int) -> list[int]:
         """Indices of the trajectories that pass through or end at `node`."""
-        found, stack = [], [node]
+        found: list[int] = []
+        stack = [node]
         while stack:
             here = stack.pop()
             found += self.ending[here]
@@ -227,7 +228,9 @@ def to_record(tree: TrajectoryTree) -> dict[str, object]:
     }
 
 
-def from_record(record: Mapping[str, Sequence[object]], trajectories: Mapping[tuple[str, int], Trajectory]) -> TrajectoryTree:
+def from_record(
+    record: Mapping[str, Sequence[object]], trajectories: Mapping[tuple[str, int], Trajectory]
+) -> TrajectoryTree:
     """Inverse of `to_record`. Raises DataError when a trajectory of the tree is missing."""
     task = str(record["task"])
     try:

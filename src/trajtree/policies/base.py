@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 from trajtree.trajectory import Message, Sampling, Tokens
 
@@ -25,15 +25,18 @@ class Conversation(Protocol):
         ...
 
 
-class Policy(Protocol):
+C = TypeVar("C", bound=Conversation)
+
+
+class Policy(Protocol[C]):
     """Plays many conversations at once."""
 
     name: str
 
-    def start(self, system: str, sampling: Sampling, seed: tuple[int, ...]) -> Conversation:
+    def start(self, system: str, sampling: Sampling, seed: tuple[int, ...]) -> C:
         """Open a conversation with its system message; its random stream depends on `seed` alone."""
         ...
 
-    def reply(self, conversations: Sequence[Conversation]) -> list[Reply]:
+    def reply(self, conversations: Sequence[C]) -> list[Reply]:
         """Answer each conversation, whose last message is the user's, and append the answer to its messages."""
         ...

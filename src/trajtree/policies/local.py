@@ -182,7 +182,8 @@ class LocalPolicy:
         rows = list(zip(conversations, memory.pads, strict=True))
         done = [False] * len(rows)
         for step in range(self.max_new_tokens):
-            ids = draw(logits, [c.sampling for c, _ in rows], [c.random.random() for c, _ in rows])
+            uniforms = [0.0 if over else c.random.random() for (c, _), over in zip(rows, done, strict=True)]
+            ids = draw(logits, [c.sampling for c, _ in rows], uniforms)
             for row, ((conversation, pad), token) in enumerate(zip(rows, ids, strict=True)):
                 if done[row]:
                     continue
@@ -212,7 +213,8 @@ class LocalPolicy:
             use_cache=True,
             logits_to_keep=1,
         )
-        return output.logits[:, -1].cpu() if device.type != "cpu" else output.logits[:, -1]
+        last: Tensor = output.logits[:, -1].cpu()
+        return last
 
     def _like(self) -> Tensor:
         parameter: Tensor = next(self.model.parameters())
@@ -224,9 +226,11 @@ class LocalPolicy:
         length = 12
         ids = torch.arange(2, 2 + length)[None] % self.model.config.vocab_size
         mask = torch.ones(1, length, dtype=torch.long)
-        whole = self.model(
-            input_ids=ids.to(self.model.device), attention_mask=mask.to(self.model.device), use_cache=False
-        ).logits[:, -1].cpu()
+        whole = (
+            self.model(input_ids=ids.to(self.model.device), attention_mask=mask.to(self.model.device), use_cache=False)
+            .logits[:, -1]
+            .cpu()
+        )
         try:
             memory = BatchCache([None], self._shape, length, self._like())
             self._forward(ids[:, :7], mask[:, :7], memory)

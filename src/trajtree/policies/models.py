@@ -65,9 +65,7 @@ def load_model(ref: ModelRef, *, dtype: str, device: str) -> Any:
 
     target = getattr(torch, dtype)
     with _loading(ref.base):
-        model = AutoModelForCausalLM.from_pretrained(
-            locate(ref.base), dtype=torch.float32 if ref.adapters else target
-        )
+        model = AutoModelForCausalLM.from_pretrained(locate(ref.base), dtype=torch.float32 if ref.adapters else target)
     for adapter in ref.adapters:
         from peft import PeftModel
 
@@ -110,7 +108,11 @@ class _loading:
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def __enter__(self) -> None: ...
+    def __enter__(self) -> None:
+        """Silence transformers' own bars: ours tell what is going on."""
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if isinstance(error, OSError | ValueError | KeyError):

