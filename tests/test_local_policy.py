@@ -207,7 +207,6 @@ def test_a_memory_that_lies_is_found_out(tiny: Path, policy: LocalPolicy, monkey
 ARCHITECTURES = {
     "qwen2": ("Qwen2", {}),
     "mistral": ("Mistral", {"sliding_window": None}),
-    "gemma2 within its window": ("Gemma2", {"head_dim": 8, "sliding_window": 4096, "query_pre_attn_scalar": 8}),
     "qwen3 with its own head width": ("Qwen3", {"head_dim": 16}),
     "sliding mistral": ("Mistral", {"sliding_window": 16}),
     "sliding qwen2": ("Qwen2", {"use_sliding_window": True, "sliding_window": 16, "max_window_layers": 1}),
@@ -216,16 +215,18 @@ ARCHITECTURES = {
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_other_architectures(tmp_path: Path, name: str) -> None:
+def test_other_architectures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     architecture, changes = ARCHITECTURES[name]
+    # transformers gives some architectures their own tokenizer, whatever the folder holds.
+    monkeypatch.setattr(local, "load_tokenizer", lambda base: characters())
     folder = save_model(tmp_path, characters(), architecture, **changes)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         policy = policy_of(folder)
-    if changes.get("sliding_window") == 16:
+    if changes.get("sliding_window"):
         assert not policy.remembers
-        assert any("memory cannot be kept" in str(w.message) for w in told)
-    elif name in ("qwen2", "mistral", "qwen3 with its own head width"):
+        assert any("memory cannot be kept between turns (it has sliding" in str(w.message) for w in told)
+    else:
         assert policy.remembers and not told
     assert [drawn(t) for t in talk(policy, SCRIPTS)] == [by_generate(policy, script) for script in SCRIPTS]
 

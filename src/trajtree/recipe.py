@@ -5,18 +5,28 @@ Unknown keys are refused with the nearest known one, so that a typing error neve
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from trajtree.errors import RecipeError
 from trajtree.trajectory import Sampling
 
 Row = Literal["weak", "strong", "strong_sft", "w2sg_treedpo", "w2sg_exact", "w2sg_mcts"]
+
+
+Items = TypeVar("Items", bound=tuple[object, ...])
+
+
+def _not_empty(items: Items) -> Items:
+    if not items:
+        raise ValueError("must not be empty")
+    return items
 
 
 class _Section(BaseModel):
@@ -37,7 +47,7 @@ class Env(_Section):
 class Tasks(_Section):
     """How many tasks of each type; the four sets never share a task."""
 
-    types: tuple[str, ...]
+    types: Annotated[tuple[str, ...], AfterValidator(_not_empty)]
     demonstrations: int = Field(20, ge=1)
     """Expert demonstrations, from the train split."""
     unseen: int = Field(20, ge=0)
@@ -79,7 +89,7 @@ class Explore(_Section):
     """The paper explores the demonstrated tasks."""
     rollouts: int = Field(6, ge=1)
     """Trajectories a task."""
-    grid: tuple[Sampling, ...] = (Sampling(0.8, 0.95),)
+    grid: Annotated[tuple[Sampling, ...], AfterValidator(_not_empty)] = (Sampling(0.8, 0.95),)
     """Sampling settings, taken in turn."""
 
 
@@ -145,8 +155,8 @@ class Evaluate(_Section):
 class Play(_Section):
     """How models play, in exploration and evaluation alike."""
 
-    batch: int = Field(64, ge=1)
-    """Episodes at once."""
+    batch: int = Field(32, ge=1)
+    """Episodes at once; each holds an environment and its keys and values in memory."""
     max_new_tokens: int = Field(24, ge=1)
     """Longest reply."""
     dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
@@ -182,7 +192,7 @@ def load_recipe(path: Path, overrides: Iterable[str] = ()) -> Recipe:
         RecipeError: naming the file and the key that is wrong, with the nearest known key.
     """
     try:
-        data = yaml.safe_load(path.read_text())
+        data = yaml.safe_load(path.read_bytes())
     except OSError as error:
         raise RecipeError(f"{path}: cannot be read ({error.strerror})") from None
     except yaml.YAMLError as error:
@@ -217,7 +227,7 @@ def _explain(error: ValidationError) -> str:
     lines = []
     for problem in error.errors():
         where = ".".join(str(part) for part in problem["loc"]) or "recipe"
-        if problem["type"] == "extra_forbidden":
+        if problem["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:
             known = _known_keys(problem["loc"][:-1])
             near = get_close_matches(str(problem["loc"][-1]), known, n=1, cutoff=0.5)
             hint = f"did you mean {near[0]!r}?" if near else f"known keys are {', '.join(known)}"
@@ -228,14 +238,12 @@ def _explain(error: ValidationError) -> str:
 
 
 def _known_keys(location: tuple[int | str, ...]) -> list[str]:
-    model: type[BaseModel] = Recipe
+    here: Any = Recipe
     for part in location:
-        field: Mapping[str, Any] = model.model_fields
-        annotation = field[str(part)].annotation if str(part) in field else None
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            return []
-        model = annotation
-    return list(model.model_fields)
+        if isinstance(part, str):
+            annotation = here.model_fields[part].annotation
+            here = next(iter(get_args(annotation)), annotation)
+    return [f.name for f in fields(here)] if is_dataclass(here) else list(here.model_fields)
 
 
 __all__ = ["Recipe", "Row", "load_recipe"]

@@ -23,6 +23,9 @@ from trajtree.errors import RunError
 LAYOUT = 1
 """Version of the run directory; part of every key."""
 
+_UNFINISHED = ".tmp"
+"""How the name of a file ends while `write_atomically` writes it."""
+
 
 class Progress(Protocol):
     """What a stage tells about itself."""
@@ -146,9 +149,10 @@ def _read_marker(marker: Path) -> Any:
 
 
 def digest_of(folder: Path) -> str:
-    """Hash of names and contents of all files below `folder`, stage.json left out."""
+    """Hash of names and contents of all files below `folder`, but for stage.json and what a kill left half-written."""
     digest = hashlib.sha256()
-    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != "stage.json"):
+    counted = (p for p in folder.rglob("*") if p.is_file() and p.name != "stage.json" and p.suffix != _UNFINISHED)
+    for path in sorted(counted):
         digest.update(f"{path.relative_to(folder)}\n".encode())
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
@@ -157,8 +161,8 @@ def digest_of(folder: Path) -> str:
 
 def write_atomically(path: Path, text: str) -> None:
     """Write a whole file or nothing."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w") as file:
+    temporary = path.with_name(f".{path.name}{_UNFINISHED}")
+    with temporary.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

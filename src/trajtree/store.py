@@ -21,6 +21,7 @@ from trajtree.trajectory import Trajectory
 FORMAT = "trajtree.trajectories"
 VERSION = 1
 
+_HEADER = json.dumps({"format": FORMAT, "version": VERSION}).encode() + b"\n"
 _adapter = TypeAdapter(Trajectory)
 
 
@@ -45,6 +46,8 @@ class TrajectoryStore:
         with self.path.open("rb") as file:
             for number, line in enumerate(file, start=1):
                 if not line.endswith(b"\n"):
+                    if number == 1:
+                        self._check_torn_header(line)
                     return
                 if number == 1:
                     self._check_header(line)
@@ -55,7 +58,7 @@ class TrajectoryStore:
         """Write all of them and return when they are on disk.
 
         Raises:
-            DataError: the existing file is something else, or has a bad line.
+            DataError: the existing file is something else.
             OSError: the disk is full or not writable; nothing that was stored before is touched.
         """
         data = b"".join(json.dumps(asdict(t), ensure_ascii=False).encode() + b"\n" for t in trajectories)
@@ -64,27 +67,32 @@ class TrajectoryStore:
             end = self._end_of_data(file.seek(0, os.SEEK_END))
             file.truncate(end)
             if end == 0:
-                header = json.dumps({"format": FORMAT, "version": VERSION}).encode() + b"\n"
-                data = header + data
+                data = _HEADER + data
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
 
     def _end_of_data(self, size: int) -> int:
-        """Offset just after the last complete line."""
+        """Offset just after the last complete line, in a file that is a store or the torn beginning of one."""
         with self.path.open("rb") as file:
+            first = file.readline()
+            if not first.endswith(b"\n"):
+                self._check_torn_header(first)
+                return 0
+            self._check_header(first)
             position = size
-            while position > 0:
+            while True:
                 start = max(0, position - 65536)
                 file.seek(start)
                 newline = file.read(position - start).rfind(b"\n")
                 if newline >= 0:
-                    if start + newline + 1 > 0:
-                        file.seek(0)
-                        self._check_header(file.readline())
                     return start + newline + 1
                 position = start
-        return 0
+
+    def _check_torn_header(self, line: bytes) -> None:
+        if not _HEADER.startswith(line):
+            self._check_header(line)
+            raise DataError(f"{self.path}, line 1: not a trajectory store (the line does not end)")
 
     def _check_header(self, line: bytes) -> None:
         try:

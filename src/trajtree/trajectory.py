@@ -10,10 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import accumulate
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, with_config
 
 SUCCESS = 1.0 - 1e-6
 """A completed trajectory with at least this score is a success (scores are sums of floats)."""
+
+_STRICT = ConfigDict(extra="forbid")
+"""For reading: a field that nobody knows is an error, not silently lost."""
 
 
 class Outcome(StrEnum):
@@ -25,6 +30,7 @@ class Outcome(StrEnum):
     ENV_ERROR = "env_error"
 
 
+@with_config(_STRICT)
 @dataclass(frozen=True, slots=True)
 class Message:
     """One chat message as the model saw it."""
@@ -33,6 +39,7 @@ class Message:
     content: str
 
 
+@with_config(_STRICT)
 @dataclass(frozen=True, slots=True)
 class Step:
     """One decision: what the agent saw, thought and did, and the reward that followed.
@@ -46,14 +53,16 @@ class Step:
     reward: float = 0.0
 
 
+@with_config(_STRICT)
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """Decoding settings. `temperature` 0 is greedy."""
 
-    temperature: float = 0.0
-    top_p: float = 1.0
+    temperature: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.0
+    top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
 
 
+@with_config(_STRICT)
 @dataclass(frozen=True, slots=True)
 class Tokens:
     """Engine tokens of an episode: `ids`, and the half-open ranges [start, end) of them that the agent produced."""
@@ -70,6 +79,7 @@ class Tokens:
             last = end
 
 
+@with_config(_STRICT)
 @dataclass(frozen=True, slots=True)
 class Trajectory:
     """One episode.
@@ -88,7 +98,7 @@ class Trajectory:
     sampling: Sampling
     messages: tuple[Message, ...]
     steps: tuple[Step, ...]
-    score: float
+    score: Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
     outcome: Outcome
     tokens: tuple[Tokens, ...] = ()
     error: str | None = None

@@ -223,6 +223,9 @@ class LocalPolicy:
     @torch.inference_mode()
     def _check_memory(self) -> bool:
         """Whether reading in two parts gives what reading at once gives; if not, nothing is kept between turns."""
+        if windowed := _windows(self.model.config.get_text_config()):
+            # Padding between two turns counts as distance there, and would push what was read out of the window.
+            return self._forgets(f"it has {windowed} layers")
         length = 12
         ids = torch.arange(2, 2 + length)[None] % self.model.config.vocab_size
         mask = torch.ones(1, length, dtype=torch.long)
@@ -241,12 +244,24 @@ class LocalPolicy:
             reason = "its logits differ"
         tolerance = 1e-4 if whole.dtype == torch.float32 else 5e-2
         close = bool((parts - whole).abs().max() <= tolerance * whole.abs().max())
-        if not close:
-            warnings.warn(
-                f"{self.name}: memory cannot be kept between turns ({reason}); every turn reads the whole conversation",
-                stacklevel=2,
-            )
-        return close
+        return close or self._forgets(reason)
+
+    def _forgets(self, reason: str) -> bool:
+        """Say why nothing is kept between turns; always False."""
+        warnings.warn(
+            f"{self.name}: memory cannot be kept between turns ({reason}); every turn reads the whole conversation",
+            stacklevel=4,
+        )
+        return False
+
+
+def _windows(config: Any) -> str:
+    """Kinds of attention among the layers that do not see everything before them; "" when all do."""
+    kinds = getattr(config, "layer_types", None)
+    if kinds is not None:
+        return ", ".join(sorted(set(kinds) - {"full_attention"}))
+    slides = getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True)
+    return "sliding_attention" if slides else ""
 
 
 def _groups(conversations: Sequence[LocalConversation]) -> list[list[LocalConversation]]:

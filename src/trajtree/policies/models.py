@@ -115,7 +115,8 @@ class _loading:
         logging.disable_progress_bar()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, OSError | ValueError | KeyError):
+        # safetensors' own error is no subclass of these, and is what a torn weight file raises.
+        if isinstance(error, OSError | ValueError | KeyError) or type(error).__name__ == "SafetensorError":
             first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise PolicyError(
                 f"{self.name}: the model cannot be loaded ({first}); "

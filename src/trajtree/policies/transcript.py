@@ -36,6 +36,7 @@ class ChatFormat:
                 "use the model's chat or instruct variant, or save a chat_template with the tokenizer"
             )
         self.tokenizer = tokenizer
+        self.name = name
         full = self._render([Message("user", "hello"), Message("assistant", _PROBE)], prompt=False)
         tail = self.encode(full[full.rindex(_PROBE) + len(_PROBE) :])
         if not tail or tail[0] not in _special_ids(tokenizer):
@@ -58,9 +59,14 @@ class ChatFormat:
         return text
 
     def _render(self, messages: Sequence[Message], *, prompt: bool) -> str:
-        text: str = self.tokenizer.apply_chat_template(
-            [{"role": m.role, "content": m.content} for m in messages], tokenize=False, add_generation_prompt=prompt
-        )
+        from jinja2 import TemplateError
+
+        written = [{"role": m.role, "content": m.content} for m in messages]
+        try:
+            text: str = self.tokenizer.apply_chat_template(written, tokenize=False, add_generation_prompt=prompt)
+        except TemplateError as error:
+            roles = ", ".join(m.role for m in messages)
+            raise PolicyError(f"{self.name}: its chat template refuses the messages {roles}: {error}") from None
         return text
 
 

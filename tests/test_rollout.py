@@ -1,0 +1,286 @@
+"""Making trajectories in waves: outcomes, a breaking environment, and going on after a kill."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from tests.toy import Toy, solution
+from trajtree.envs.base import Environment, StepResult
+from trajtree.errors import EnvError
+from trajtree.policies.base import Reply
+from trajtree.replies import parse_react
+from trajtree.rollout import ATTEMPTS, Job, jobs_of, rollout
+from trajtree.store import TrajectoryStore
+from trajtree.trajectory import Message, Outcome, Sampling, Tokens, Trajectory
+
+LONG = Sampling(0.0)
+
+
+@dataclass
+class Talk:
+    system: str
+    seed: tuple[int, ...]
+    messages: list[Message] = field(default_factory=list)
+    said: int = 0
+
+    def tokens(self) -> tuple[Tokens, ...]:
+        return (Tokens(tuple(range(2 * self.said + 1)), tuple((2 * i, 2 * i + 1) for i in range(self.said))),)
+
+
+class Scripted:
+    """Says what `script(task number, turn, seed)` says; the number is read from the first observation."""
+
+    name = "scripted"
+
+    def __init__(self, script: Callable[[int, int, tuple[int, ...]], Reply | str]) -> None:
+        self.script = script
+        self.batches: list[int] = []
+
+    def start(self, system: str, sampling: Sampling, seed: tuple[int, ...]) -> Talk:
+        return Talk(system, seed, [Message("system", system)])
+
+    def reply(self, conversations: Sequence[Talk]) -> list[Reply]:
+        self.batches.append(len(conversations))
+        replies = []
+        for talk in conversations:
+            assert talk.messages[-1].role == "user"
+            number = int(talk.messages[1].content.split()[1].rstrip(":"))
+            reply = self.script(number, talk.said, talk.seed)
+            reply = Reply(reply) if isinstance(reply, str) else reply
+            replies.append(reply)
+            talk.said += 1
+            if reply.error is None:
+                talk.messages.append(Message("assistant", reply.text))
+        return replies
+
+
+def winning(number: int, turn: int, seed: tuple[int, ...]) -> str:
+    return solution(f"toy/{number}")[turn]
+
+
+def play(
+    policy: Scripted, jobs: Sequence[Job], path: Path, make_env: Callable[[], Environment] = Toy, **kwargs: object
+) -> list[Trajectory]:
+    store = TrajectoryStore(path / "trajectories.jsonl")
+    rollout(jobs, policy, make_env, store, **{"seed": 7, "batch": 4, **kwargs})
+    return list(store)
+
+
+def test_outcomes(tmp_path: Path) -> None:
+    def script(number: int, turn: int, seed: tuple[int, ...]) -> Reply | str:
+        match number:
+            case 0:
+                return winning(number, turn, seed)
+            case 1:
+                return ("take red key", "open red door")[turn]
+            case 2:
+                return "look" if turn else "take green key"
+            case 3:
+                return "take red key" if turn == 0 else "  \n "
+            case _:
+                return Reply("", "the context is full")
+
+    won, lost, idle, mute, full = play(Scripted(script), jobs_of([f"toy/{i}" for i in range(5)], 1, [LONG]), tmp_path)
+    assert (won.outcome, won.score, len(won.steps), won.success) == (Outcome.COMPLETED, 1.0, 2, True)
+    assert (lost.outcome, lost.score, lost.success) == (Outcome.COMPLETED, 0.0, False)
+    assert (idle.outcome, idle.score, len(idle.steps)) == (Outcome.TRUNCATED, 0.5, 6)
+    assert (mute.outcome, mute.score, len(mute.steps)) == (Outcome.AGENT_ERROR, 0.5, 1)
+    assert mute.error == "no action in the reply '  \\n '"
+    assert (full.outcome, full.score, full.steps) == (Outcome.AGENT_ERROR, 0.0, ())
+    assert full.error == "the context is full"
+    for trajectory in (won, lost, idle, mute, full):
+        assert trajectory.score == pytest.approx(sum(s.reward for s in trajectory.steps))
+        assert trajectory.policy == "scripted" and trajectory.env == "toy" and trajectory.seed == 7
+        assert trajectory.messages[0] == Message("system", Toy.instruction)
+        seen = [m.content for m in trajectory.messages if m.role == "user"]
+        assert seen[: len(trajectory.steps)] == [s.observation for s in trajectory.steps]
+    assert won.messages[1:3] == (
+        Message("user", Toy().reset("toy/0")),
+        Message("assistant", "take red key"),
+    )
+    assert len(won.tokens[0].agent) == 2
+
+
+def test_jobs_go_round_the_grid() -> None:
+    grid = [Sampling(0.5), Sampling(1.0)]
+    assert jobs_of(["a", "b"], 3, grid) == [
+        Job(task, sample, grid[sample % 2]) for task in ("a", "b") for sample in range(3)
+    ]
+
+
+def test_every_episode_has_its_own_stream(tmp_path: Path) -> None:
+    seeds = []
+
+    def script(number: int, turn: int, seed: tuple[int, ...]) -> str:
+        seeds.append(seed)
+        return winning(number, turn, seed)
+
+    play(Scripted(script), jobs_of(["toy/0", "toy/1"], 3, [LONG]), tmp_path)
+    assert len(set(seeds)) == 6
+    assert set(Counter(seeds).values()) == {2}
+
+
+def test_waiting_episodes_are_answered_together(tmp_path: Path) -> None:
+    policy = Scripted(winning)
+    play(policy, jobs_of([f"toy/{i}" for i in range(9)], 1, [LONG]), tmp_path)
+    assert policy.batches == [4, 4, 4, 4, 1, 1]
+
+
+def test_thoughts_are_kept_apart(tmp_path: Path) -> None:
+    policy = Scripted(lambda n, t, s: f"Thought: hm\nAction: {winning(n, t, s)}")
+    (trajectory,) = play(policy, [Job("toy/3", 0, LONG)], tmp_path, parse=parse_react, suffix="Think.")
+    assert [(s.thought, s.action) for s in trajectory.steps] == [("hm", a) for a in solution("toy/3")]
+    assert trajectory.messages[0].content == f"{Toy.instruction} Think."
+    assert trajectory.success
+
+
+class Breaking(Toy):
+    """Fails in chosen tasks: `reset` or the second step, the first `times` times that the task is played."""
+
+    tries: Counter[str] = Counter()
+    where: dict[str, tuple[str, int]] = {}
+    lock = threading.Lock()
+
+    def reset(self, task: str) -> str:
+        with self.lock:
+            self.tries[task] += 1
+        self.task = task
+        self._break("reset")
+        return super().reset(task)
+
+    def step(self, action: str) -> StepResult:
+        if self.moves == 1:
+            self._break("step")
+        return super().step(action)
+
+    def _break(self, now: str) -> None:
+        where, times = self.where.get(self.task, ("", 0))
+        if where == now and self.tries[self.task] <= times:
+            raise EnvError(f"{self.task} broke in {now}, try {self.tries[self.task]}")
+
+
+@pytest.fixture
+def breaking() -> type[Breaking]:
+    return type("Fresh", (Breaking,), {"tries": Counter(), "where": {}})
+
+
+def test_a_broken_environment_is_tried_again_then_recorded(tmp_path: Path, breaking: type[Breaking]) -> None:
+    breaking.where = {"toy/1": ("step", 99), "toy/2": ("reset", 99), "toy/3": ("step", ATTEMPTS - 1)}
+    jobs = jobs_of([f"toy/{i}" for i in range(6)], 1, [LONG])
+    played = play(Scripted(winning), jobs, tmp_path, breaking)
+    assert [t.task for t in played] == [j.task for j in jobs]
+    in_step, in_reset = played[1], played[2]
+    assert in_step.outcome is in_reset.outcome is Outcome.ENV_ERROR
+    assert in_step.error == f"toy/1 broke in step, try {ATTEMPTS}"
+    assert in_reset.error == f"toy/2 broke in reset, try {ATTEMPTS}"
+    assert len(in_step.steps) == 1 and in_step.score == 0.5
+    assert breaking.tries["toy/1"] == breaking.tries["toy/2"] == breaking.tries["toy/3"] == ATTEMPTS
+    assert breaking.tries["toy/0"] == breaking.tries["toy/5"] == 1
+
+
+def test_what_breaks_disturbs_no_other_episode(tmp_path: Path, breaking: type[Breaking]) -> None:
+    jobs = jobs_of([f"toy/{i}" for i in range(6)], 2, [LONG])
+    sound = play(Scripted(winning), jobs, tmp_path / "sound")
+    breaking.where = {"toy/1": ("step", 99), "toy/4": ("reset", 1)}
+    broken = play(Scripted(winning), jobs, tmp_path / "broken", breaking)
+    assert [t for t in broken if t.task != "toy/1"] == [t for t in sound if t.task != "toy/1"]
+
+
+def test_an_unknown_task_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(KeyError, match="toy/999"):
+        play(Scripted(winning), [Job("toy/999", 0, LONG)], tmp_path)
+
+
+def test_environments_are_closed_whatever_happens(tmp_path: Path) -> None:
+    made, closed = [], []
+
+    class Closing(Toy):
+        def __init__(self) -> None:
+            super().__init__()
+            made.append(self)
+
+        def close(self) -> None:
+            closed.append(self)
+
+    def script(number: int, turn: int, seed: tuple[int, ...]) -> str:
+        raise RuntimeError("the policy broke")
+
+    with pytest.raises(RuntimeError, match="the policy broke"):
+        play(Scripted(script), jobs_of(["toy/0", "toy/1"], 1, [LONG]), tmp_path, Closing)
+    assert len(made) == len(closed) == 2
+
+
+class Killed(Exception):
+    pass
+
+
+def wandering(number: int, turn: int, seed: tuple[int, ...]) -> str:
+    """Something else in each episode, the same whenever it is played again."""
+    return ("look", f"take {('red', 'blue', 'green')[hash(seed) % 3]} key", "open red door")[(turn + seed[2]) % 3]
+
+
+JOBS = jobs_of([f"toy/{i}" for i in range(5)], 3, [Sampling(0.5), Sampling(1.0)])
+
+
+@pytest.fixture
+def unbroken(tmp_path: Path) -> bytes:
+    play(Scripted(wandering), JOBS, tmp_path / "unbroken")
+    return (tmp_path / "unbroken" / "trajectories.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize("waves", range(1, 4))
+def test_a_killed_rollout_goes_on_to_the_same_store(tmp_path: Path, unbroken: bytes, waves: int) -> None:
+    told = []
+
+    def kill(episodes: int) -> None:
+        told.append(episodes)
+        if len(told) == waves:
+            raise Killed
+
+    with pytest.raises(Killed):
+        play(Scripted(wandering), JOBS, tmp_path, progress=kill)
+    half = (tmp_path / "trajectories.jsonl").read_bytes()
+    assert unbroken.startswith(half) and half != unbroken
+    policy = Scripted(wandering)
+    done: list[int] = []
+    assert len(play(policy, JOBS, tmp_path, progress=done.append)) == len(JOBS)
+    assert (tmp_path / "trajectories.jsonl").read_bytes() == unbroken
+    assert sum(done) == len(JOBS)
+    assert policy.batches[0] == 4, "finished waves are not played again"
+    assert len(policy.batches) <= 6 * (4 - waves)
+
+
+def test_every_place_where_a_write_can_be_cut_off(tmp_path: Path, unbroken: bytes) -> None:
+    path = tmp_path / "trajectories.jsonl"
+    ends = [i + 1 for i, byte in enumerate(unbroken) if byte == ord("\n")]
+    cuts = sorted({0, 1, ends[0] - 1, *ends, *(end + 40 for end in ends[:-1]), len(unbroken) - 1})
+    for cut in cuts:
+        path.write_bytes(unbroken[:cut])
+        play(Scripted(wandering), JOBS, tmp_path)
+        assert path.read_bytes() == unbroken, f"cut after {cut} bytes"
+
+
+def test_a_finished_store_is_left_alone(tmp_path: Path, unbroken: bytes) -> None:
+    path = tmp_path / "trajectories.jsonl"
+    path.write_bytes(unbroken)
+    policy = Scripted(wandering)
+    play(policy, JOBS, tmp_path)
+    assert policy.batches == []
+    assert path.read_bytes() == unbroken
+
+
+def test_one_more_sample_keeps_the_others(tmp_path: Path) -> None:
+    few = play(Scripted(winning), jobs_of(["toy/0"], 2, [LONG]), tmp_path)
+    more = play(Scripted(winning), jobs_of(["toy/0"], 3, [LONG]), tmp_path)
+    assert more[:2] == few
+    assert more[2] == replace(few[0], sample=2)
+
+
+def test_no_jobs_at_all(tmp_path: Path) -> None:
+    assert play(Scripted(winning), [], tmp_path) == []
