@@ -6,6 +6,7 @@ import ctypes
 import errno
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -109,6 +110,8 @@ def tame_memory() -> None:
 def main() -> None:
     """Entry point: errors that a user can mend are one sentence on stderr and exit status 1."""
     tame_memory()
+    # peft asks transformers by the older of two names; nobody who runs a recipe can do anything about it.
+    warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
     try:
         app()
     except TrajtreeError as error:

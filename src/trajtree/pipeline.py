@@ -295,11 +295,13 @@ def _mcts(recipe: Recipe) -> Search:
 
 
 def find_paths(recipe: Recipe, find: Search, work: Work) -> None:
-    """The trajectory that is each tree's best path, where it scored enough."""
+    """The trajectory that is each tree's best path, where it scored enough, up to its last gain."""
     found = []
     for t in load_trees(work):
         result = find(t)
-        found += [e for e in t.trajectories if e.sample == result.sample and e.score >= recipe.paths.min_score]
+        best = next(e for e in t.trajectories if e.sample == result.sample)
+        if best.score >= recipe.paths.min_score:
+            found.append(best.without_idle_end())
     (work.folder / STORE).unlink(missing_ok=True)
     TrajectoryStore(work.folder / STORE).append(found)
 

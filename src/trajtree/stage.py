@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,11 @@ from trajtree.errors import RunError
 
 LAYOUT = 1
 """Version of the run directory; part of every key."""
+
+_UNWRITABLE = re.compile(
+    r"I/O error: .*\(os error \d+\)|inline_container.*unexpected pos|iostream error|PytorchStreamWriter failed"
+)
+"""What safetensors and torch say when the disk is full; theirs are no OSErrors."""
 
 _UNFINISHED = ".tmp"
 """How the name of a file ends while `write_atomically` writes it."""
@@ -126,7 +132,15 @@ def _bring_up_to_date(
         return Done(folder, record["digest"], record["seconds"], True, record)
     folder.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
-    stage.work(Work(folder, {name: done[name].folder for name in stage.inputs}, progress_of(stage)))
+    try:
+        stage.work(Work(folder, {name: done[name].folder for name in stage.inputs}, progress_of(stage)))
+    except Exception as error:
+        if not _UNWRITABLE.search(str(error)):
+            raise
+        raise RunError(
+            f"{folder}: could not be written, is the disk full? ({str(error).splitlines()[0]}); "
+            "nothing finished is lost: make room and run the same command again"
+        ) from error
     record = {
         "stage": stage.name,
         "key": key,

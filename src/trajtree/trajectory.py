@@ -7,7 +7,7 @@ nothing is ever re-tokenised when the engine's ids are there.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import accumulate
 from typing import Annotated, Literal
@@ -123,6 +123,15 @@ class Trajectory:
     def best_score(self) -> float:
         """Best score reached at any point, as ETO counts ScienceWorld; never below the final score."""
         return min(1.0, max([self.score, *accumulate(step.reward for step in self.steps)]))
+
+    def without_idle_end(self) -> Trajectory:
+        """The episode up to the step that reached its final score; what came after neither won nor lost anything.
+
+        Needs messages that alternate, as a rollout makes them: system, user, assistant, user, ...
+        """
+        gained = [index for index, step in enumerate(self.steps) if abs(step.reward) > 1e-9]
+        last = gained[-1] if gained else len(self.steps) - 1
+        return replace(self, steps=self.steps[: last + 1], messages=self.messages[: 2 * last + 3], tokens=())
 
 
 __all__ = ["SUCCESS", "Message", "Outcome", "Sampling", "Step", "Tokens", "Trajectory"]

@@ -86,8 +86,11 @@ def fingerprint(base: str) -> str:
 
     Reading whole files would cost minutes for a large model on every start. A hub id that is not on this disk
     yet is its own fingerprint.
+
+    Raises:
+        PolicyError: a folder holds no model, or the packaged file is not installed.
     """
-    where = Path(_packaged_gguf() if base == PACKAGED else base).expanduser()
+    where = Path(_packaged_gguf() if base == PACKAGED else locate(base)).expanduser()
     if not where.exists():
         return base
     digest = hashlib.sha256()

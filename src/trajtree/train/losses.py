@@ -44,7 +44,7 @@ def collate(sequences: Sequence[Tokens], device: torch.device | str = "cpu") -> 
         positions = [p for start, end in sequence.agent for p in range(max(start, 1), end)]
         row += [index] * len(positions)
         column += [p - 1 for p in positions]
-    rows, columns = torch.tensor(row), torch.tensor(column)
+    rows, columns = torch.tensor(row, dtype=torch.long), torch.tensor(column, dtype=torch.long)
     batch = Batch(ids, attention, rows, columns, ids[rows, columns + 1])
     return Batch(**{name: getattr(batch, name).to(device) for name in Batch.__dataclass_fields__})
 
@@ -100,7 +100,7 @@ def tree_dpo_loss(model: Any, batch: Batch, *, beta: float, kl: float) -> tuple[
     loss = -functional.logsigmoid(margin).mean() + kl * divergence
     metrics = {
         "accuracy": float((margin > 0).float().mean()),
-        "margin": float(margin.mean()),
+        "margin": float(margin.detach().mean()),
         "kl": float(divergence.detach()),
     }
     return loss, metrics

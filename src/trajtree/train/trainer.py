@@ -89,7 +89,10 @@ def with_adapter(ref: ModelRef, lora: Lora, *, dtype: str, seed: int) -> Any:
     config = LoraConfig(
         r=lora.rank, lora_alpha=lora.alpha, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM"
     )
-    return get_peft_model(model, config)
+    adapted = get_peft_model(model, config)
+    # peft keeps a set, which each process would write in another order; equal adapters are to be equal files.
+    adapted.peft_config["default"].target_modules = sorted(adapted.peft_config["default"].target_modules)
+    return adapted
 
 
 def from_scratch(tokenizer_of: str, *, hidden: int, layers: int, context: int, seed: int) -> Any:

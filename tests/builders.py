@@ -1,0 +1,102 @@
+"""Trajectories for tests: written out by hand, or random ones that the environment might have given."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+
+from trajtree.trajectory import Message, Outcome, Sampling, Step, Tokens, Trajectory
+
+TASK = "toy/0"
+SCORES = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+quick = settings(
+    max_examples=int(os.environ.get("TRAJTREE_EXAMPLES", "60")),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+"""How hard to look for counterexamples; set TRAJTREE_EXAMPLES to look harder."""
+
+
+def trajectory(
+    actions: Sequence[str],
+    score: float = 0.0,
+    *,
+    sample: int = 0,
+    task: str = TASK,
+    outcome: Outcome = Outcome.COMPLETED,
+    seen: Sequence[str] | None = None,
+) -> Trajectory:
+    """Observations tell what was done before, unless `seen` says otherwise."""
+    if seen is None:
+        seen = ["after " + ",".join(a.strip() for a in actions[:i]) for i in range(len(actions))]
+    steps = tuple(Step(o, a) for o, a in zip(seen, actions, strict=True))
+    return Trajectory(task, sample, "weak", "toy", "1", 0, Sampling(), (), steps, score, outcome)
+
+
+@st.composite
+def trajectories(draw: st.DrawFn, *, env_errors: bool = False, most: int = 10) -> list[Trajectory]:
+    """Trajectories of one task that agree often: few actions, few scores, now and then weather by chance."""
+    outcomes = [o for o in Outcome if env_errors or o is not Outcome.ENV_ERROR]
+    found = []
+    for sample in range(draw(st.integers(1, most))):
+        actions = draw(st.lists(st.sampled_from(("a", "b", "c", " a", "b ")), max_size=4))
+        rain = draw(st.lists(st.sampled_from(("", "", "", "; rain")), min_size=len(actions), max_size=len(actions)))
+        seen = [f"after {','.join(a.strip() for a in actions[:i])}{rain[i]}" for i in range(len(actions))]
+        score, outcome = draw(st.sampled_from(SCORES)), draw(st.sampled_from(outcomes))
+        found.append(trajectory(actions, score, sample=sample, outcome=outcome, seen=seen))
+    return found
+
+
+def key_path(trajectory: Trajectory) -> tuple[tuple[str, str], ...]:
+    """Canonical (observation, action) of each step."""
+    return tuple((s.observation.strip(), s.action.strip()) for s in trajectory.steps)
+
+
+text = st.text(max_size=12) | st.sampled_from(
+    (
+        "two\nlines",
+        'a "quote"',
+        "back\\slash",
+        "\u2028",
+        "\u2029",
+        "\x85",
+        "\r\n",
+        "\x00",
+        "日本",
+        "🗝️",
+        "click[Buy Now]",
+    )
+)
+
+
+@st.composite
+def _tokens(draw: st.DrawFn) -> Tokens:
+    ids = draw(st.lists(st.integers(0, 10**6), min_size=2, max_size=8))
+    cut = draw(st.integers(1, len(ids) - 1))
+    return Tokens(tuple(ids), draw(st.sampled_from(((), ((0, cut),), ((0, cut), (cut, len(ids)))))))
+
+
+anything = st.builds(
+    Trajectory,
+    task=text,
+    sample=st.integers(0, 99),
+    policy=text,
+    env=text,
+    env_version=text,
+    seed=st.integers(0, 2**63),
+    sampling=st.builds(Sampling, st.floats(0, 2), st.floats(0.1, 1)),
+    messages=st.lists(st.builds(Message, st.sampled_from(("system", "user", "assistant")), text), max_size=3).map(
+        tuple
+    ),
+    steps=st.lists(st.builds(Step, text, text, st.none() | text, st.floats(-1, 1)), max_size=3).map(tuple),
+    score=st.floats(0, 1),
+    outcome=st.sampled_from(Outcome),
+    tokens=st.lists(_tokens(), max_size=2).map(tuple),
+    error=st.none() | text,
+    metadata=st.dictionaries(text, text | st.integers(-(2**53), 2**53) | st.floats(-9, 9) | st.booleans(), max_size=3),
+)
+"""Every field a trajectory can have, filled with what JSON and line-based files may stumble over."""

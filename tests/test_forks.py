@@ -1,0 +1,103 @@
+"""Preference pairs: same past, different choice, a real difference."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.builders import key_path, quick, trajectories, trajectory
+
+from trajtree.forks import Aggregate, best, mean, pairs
+from trajtree.trajectory import Trajectory
+from trajtree.tree import build_tree
+
+
+@quick
+@given(
+    trajectories(),
+    st.sampled_from((mean, best)),
+    st.sampled_from((0.05, 0.25, 0.6)),
+    st.integers(1, 3),
+    st.integers(1, 4),
+)
+def test_what_every_pair_keeps(
+    given_: list[Trajectory], aggregate: Aggregate, min_gap: float, per_fork: int, per_tree: int
+) -> None:
+    tree = build_tree(given_)
+    found = pairs(tree, aggregate=aggregate, min_gap=min_gap, per_fork=per_fork, per_tree=per_tree)
+    by_sample = {t.sample: t for t in given_}
+    assert len(found) <= per_tree
+    assert [p.gap for p in found] == sorted((p.gap for p in found), reverse=True)
+    forks = Counter((p.node, key_path(by_sample[p.chosen])[p.depth][0]) for p in found)
+    assert all(count <= per_fork for count in forks.values())
+    for pair in found:
+        chosen, rejected = by_sample[pair.chosen], by_sample[pair.rejected]
+        assert key_path(chosen)[: pair.depth] == key_path(rejected)[: pair.depth]
+        after_chosen, after_rejected = key_path(chosen)[pair.depth], key_path(rejected)[pair.depth]
+        assert after_chosen[0] == after_rejected[0]
+        assert after_chosen[1] != after_rejected[1]
+        assert pair.gap >= min_gap
+        assert pair.chosen_value > pair.rejected_value
+        assert chosen.score > rejected.score
+        assert pair.depth == tree.depth[pair.node]
+        for side, value, visits in (
+            (after_chosen, pair.chosen_value, pair.chosen_visits),
+            (after_rejected, pair.rejected_value, pair.rejected_visits),
+        ):
+            prefix = (*key_path(chosen)[: pair.depth], side)
+            behind = [t.score for t in given_ if key_path(t)[: len(prefix)] == prefix]
+            assert visits == len(behind)
+            assert value == pytest.approx(max(behind) if aggregate is best else sum(behind) / len(behind))
+
+
+@quick
+@given(trajectories())
+def test_a_generous_call_finds_every_fork_with_a_difference(given_: list[Trajectory]) -> None:
+    tree = build_tree(given_)
+    found = pairs(tree, min_gap=1e-9, per_fork=99, per_tree=999)
+    expected = sum(
+        abs(tree.mean[a] - tree.mean[b]) > 1e-9 for _, same in tree.forks() for a in same for b in same if a < b
+    )
+    assert len(found) == expected
+
+
+def test_equal_scores_make_no_pair() -> None:
+    assert pairs(build_tree([trajectory("a", 0.5), trajectory("b", 0.5, sample=1)]), min_gap=1e-12) == []
+
+
+def test_children_that_differ_by_observation_never_pair() -> None:
+    sun = trajectory(["a", "b"], 1.0, sample=0, seen=["hall", "sun"])
+    rain = trajectory(["a", "c"], 0.0, sample=1, seen=["hall", "rain"])
+    assert pairs(build_tree([sun, rain])) == []
+
+
+def test_caps() -> None:
+    """Two forks with three unequal children each."""
+    given_ = [
+        trajectory(actions, score, sample=n)
+        for n, (actions, score) in enumerate([("aa", 1.0), ("ab", 0.5), ("ac", 0.0), ("b", 0.25), ("c", 0.0)])
+    ]
+    tree = build_tree(given_)
+    widest = pairs(tree)
+    assert [(p.depth, p.chosen, p.rejected, p.gap) for p in widest] == [(1, 0, 2, 1.0), (0, 0, 4, 0.5)]
+    assert pairs(tree, per_tree=1) == widest[:1]
+    assert len(pairs(tree, per_fork=2)) == 4
+    assert len(pairs(tree, per_fork=9)) == 6
+    assert len(pairs(tree, per_fork=9, per_tree=5)) == 5
+    assert len(pairs(tree, per_fork=9, min_gap=0.3)) == 4
+
+
+def test_best_and_worst_continuation_the_shorter_of_equals() -> None:
+    given_ = [
+        trajectory("aaa", 1.0, sample=0),
+        trajectory("aa", 1.0, sample=1),
+        trajectory("ab", 0.0, sample=2),
+        trajectory("baa", 0.0, sample=3),
+        trajectory("bb", 0.0, sample=4),
+        trajectory("bc", 0.25, sample=5),
+    ]
+    (pair,) = [p for p in pairs(build_tree(given_)) if p.depth == 0]
+    assert (pair.chosen, pair.rejected, pair.chosen_visits, pair.rejected_visits) == (1, 4, 3, 3)
+    assert (pair.chosen_value, pair.rejected_value) == (pytest.approx(2 / 3), pytest.approx(0.25 / 3))

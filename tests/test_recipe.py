@@ -1,0 +1,146 @@
+"""Recipes: what is wrong is named with its file and key, and a resolved recipe is the same recipe."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from trajtree.errors import RecipeError
+from trajtree.recipe import Recipe, load_recipe
+from trajtree.trajectory import Sampling
+
+MINIMAL = "name: mine\ntasks: {types: [find-plant]}\n"
+RECIPES = sorted((Path(__file__).parent.parent / "recipes").glob("*.yaml"))
+
+
+def load(folder: Path, text: str, *overrides: str) -> Recipe:
+    path = folder / "recipe.yaml"
+    path.write_text(text, encoding="utf-8")
+    return load_recipe(path, overrides)
+
+
+def test_defaults_are_filled_in(tmp_path: Path) -> None:
+    recipe = load(tmp_path, MINIMAL)
+    assert (recipe.name, recipe.tasks.types, recipe.seed) == ("mine", ("find-plant",), 0)
+    assert recipe.explore.grid == (Sampling(0.8, 0.95),)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (MINIMAL + "explor: {}", "explor: unknown key; did you mean 'explore'?"),
+        (MINIMAL + "explore: {rollout: 3}", "explore.rollout: unknown key; did you mean 'rollouts'?"),
+        (MINIMAL + "sft: {zzz: 1}", "sft.zzz: unknown key; known keys are epochs, lr, batch, accumulate"),
+        (
+            MINIMAL + "explore: {grid: [{top_p: 1.0}, {temprature: 1.0}]}",
+            "explore.grid.1.temprature: unknown key; did you mean 'temperature'?",
+        ),
+        (MINIMAL + "explore: {1: 2}", "explore.1: Keys should be strings"),
+        ("name: mine", "tasks: Field required"),
+        ("name: mine\ntasks: {}", "tasks.types: Field required"),
+        ("name: mine\ntasks: {types: []}", "tasks.types: Value error, must not be empty"),
+        ("name: mine\ntasks: {types: [a], test: 0}", "tasks.test: Input should be greater than or equal to 1"),
+        (MINIMAL + "seed: -1", "seed: Input should be greater"),
+        (MINIMAL + "seed: many", "seed: Input should be a valid integer"),
+        (MINIMAL + "sft: 3", "sft: Input should be a valid dictionary"),
+        (MINIMAL + "explore:", "explore: Input should be a valid dictionary"),
+        (MINIMAL + "explore: {tasks: seen}", "explore.tasks: Input should be 'demonstrated' or 'unseen'"),
+        (MINIMAL + "explore: {grid: []}", "explore.grid: Value error, must not be empty"),
+        (MINIMAL + "explore: {grid: [{temperature: -1.0}]}", "explore.grid.0.temperature: Input should be greater"),
+        (MINIMAL + "explore: {grid: [{top_p: 0.0}]}", "explore.grid.0.top_p: Input should be greater than 0"),
+        (MINIMAL + "evaluate: {rows: [weak, best]}", "evaluate.rows.1: Input should be 'weak', "),
+        (MINIMAL + "evaluate: {rows: [weak]}", "evaluate: Value error, evaluate.rows must contain 'w2sg_exact'"),
+        ("", "a recipe is a mapping of sections"),
+        ("- name", "a recipe is a mapping of sections"),
+        ("name: [", "not YAML: "),
+        ("name: a\n\tb: c", "not YAML: "),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(RecipeError, match="^" + re.escape(f"{tmp_path / 'recipe.yaml'}: {message}")):
+        load(tmp_path, text)
+
+
+def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"seed: Input should be .*; weak\.layer: unknown key"):
+        load(tmp_path, MINIMAL + "weak: {layer: 2}\nseed: x")
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=re.escape(f"{tmp_path / 'none.yaml'}: cannot be read (No such file")):
+        load_recipe(tmp_path / "none.yaml")
+    with pytest.raises(RecipeError, match=re.escape(f"{tmp_path}: cannot be read (Is a directory")):
+        load_recipe(tmp_path)
+
+
+def test_a_file_that_is_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_bytes(b"name: \xff\xfe\x00")
+    with pytest.raises(RecipeError, match=re.escape(f"{path}: not YAML: ")):
+        load_recipe(path)
+
+
+def test_overrides(tmp_path: Path) -> None:
+    recipe = load(
+        tmp_path,
+        MINIMAL + "sft: {epochs: 9}",
+        "explore.rollouts=3",
+        "sft.lr=1e-3",
+        "seed=5",
+        "weak.model=a=b",
+        "strong.model=org/model",
+        "tasks.types=[find-plant, boil]",
+        "evaluate.rows=[weak, strong_sft, w2sg_exact]",
+        "explore.grid=[{temperature: 1.0}, {temperature: 0.5, top_p: 0.9}]",
+        "seed=6",
+    )
+    assert (recipe.explore.rollouts, recipe.sft.lr, recipe.sft.epochs, recipe.seed) == (3, 1e-3, 9, 6)
+    assert (recipe.weak.model, recipe.strong.model) == ("a=b", "org/model")
+    assert recipe.tasks.types == ("find-plant", "boil")
+    assert recipe.evaluate.rows == ("weak", "strong_sft", "w2sg_exact")
+    assert recipe.explore.grid == (Sampling(1.0), Sampling(0.5, 0.9))
+    assert load(tmp_path, MINIMAL, "weak.model=null").weak.model is None
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("seed", "--set seed: write it as section.key=value"),
+        ("=3", "--set =3: write it as section.key=value"),
+        ("name.first=a", "--set name.first=a: name is not a section"),
+        ("tasks.types.0=a", "--set tasks.types.0=a: types is not a section"),
+        ("explore.grid=[", "--set explore.grid=[: '[' is not YAML"),
+        ("explore.rollout=3", "explore.rollout: unknown key; did you mean 'rollouts'?"),
+        ("expl.rollouts=3", "expl: unknown key; did you mean"),
+        ("explore.rollouts=none", "explore.rollouts: Input should be a valid integer"),
+        ("explore.rollouts=", "explore.rollouts: Input should be a valid integer"),
+    ],
+)
+def test_bad_overrides_are_named(tmp_path: Path, override: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=re.escape(message)):
+        load(tmp_path, MINIMAL, override)
+
+
+def test_resolved_recipe_is_the_same_recipe(tmp_path: Path) -> None:
+    recipe = load(
+        tmp_path,
+        MINIMAL.replace("mine", "'日本: yes'"),
+        "explore.grid=[{temperature: 1.0}, {top_p: 0.9}]",
+        "weak.model=org/small",
+        "env.max_steps=7",
+        "treedpo.lr=1e-7",
+    )
+    text = recipe.to_yaml()
+    assert load(tmp_path, text) == recipe
+    assert load(tmp_path, text).to_yaml() == text
+    assert set(yaml.safe_load(text)) == set(Recipe.model_fields)
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_recipes_that_come_along(path: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(path)
+    assert recipe.name == path.stem
+    assert load(tmp_path, recipe.to_yaml()) == recipe

@@ -1,0 +1,243 @@
+"""Stages run when they must, go on where they were, and never share a directory."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trajtree.errors import RunError
+from trajtree.stage import Done, Stage, Work, digest_of, locked, needed_for, run_stages, write_atomically
+
+
+class Quiet:
+    def total(self, amount: int) -> None: ...
+
+    def advance(self, amount: int, note: str = "") -> None: ...
+
+
+class Pipeline:
+    """Four stages, two of which read from others; each writes its settings and its inputs, and counts its runs."""
+
+    INPUTS: tuple[tuple[str, tuple[str, ...]], ...] = (
+        ("draw", ()),
+        ("weak", ("draw",)),
+        ("strong", ("draw",)),
+        ("tune", ("weak",)),
+    )
+
+    def __init__(self, **settings: Any) -> None:
+        self.ran: list[str] = []
+        self.settings = {name: settings.get(name, 0) for name, _ in self.INPUTS}
+
+    def stage(self, name: str, inputs: tuple[str, ...]) -> Stage:
+        def work(work: Work) -> None:
+            self.ran.append(name)
+            read = [(work.inputs[i] / "out.txt").read_text() for i in inputs]
+            (work.folder / "out.txt").write_text(f"{name} {self.settings[name]} {read}")
+
+        return Stage(name, f"make-{name}", inputs, {"value": self.settings[name]}, work)
+
+    @property
+    def stages(self) -> list[Stage]:
+        return [self.stage(name, inputs) for name, inputs in self.INPUTS]
+
+    def run(self, run: Path) -> dict[str, Done]:
+        return bring_up(self.stages, run)
+
+
+def bring_up(stages: Sequence[Stage], run: Path) -> dict[str, Done]:
+    return run_stages(stages, run, lambda stage: Quiet(), {"seed": "0"})
+
+
+def test_second_run_does_nothing(tmp_path: Path) -> None:
+    first, second = Pipeline(), Pipeline()
+    made = first.run(tmp_path)
+    assert first.ran == ["draw", "weak", "strong", "tune"]
+    assert not any(done.cached for done in made.values())
+    kept = second.run(tmp_path)
+    assert second.ran == []
+    assert all(done.cached for done in kept.values())
+    assert [(d.folder, d.digest, d.seconds) for d in made.values()] == [
+        (d.folder, d.digest, d.seconds) for d in kept.values()
+    ]
+
+
+def test_changed_setting_reruns_only_what_reads_from_it(tmp_path: Path) -> None:
+    Pipeline().run(tmp_path)
+    changed = Pipeline(weak=1)
+    changed.run(tmp_path)
+    assert changed.ran == ["weak", "tune"]
+    back = Pipeline()
+    back.run(tmp_path)
+    assert back.ran == []
+    root = Pipeline(draw=1)
+    root.run(tmp_path)
+    assert root.ran == ["draw", "weak", "strong", "tune"]
+
+
+def test_same_content_by_another_setting_stops_the_rerun(tmp_path: Path) -> None:
+    """Keys depend on what the inputs hold, not on how they were made."""
+    ran = []
+
+    def stages(batch: int) -> list[Stage]:
+        return [
+            Stage("a", "a", (), {"batch": batch}, lambda work: write_atomically(work.folder / "x", "same")),
+            Stage("b", "b", ("a",), {}, lambda work: ran.append(batch)),
+        ]
+
+    bring_up(stages(1), tmp_path)
+    bring_up(stages(2), tmp_path)
+    assert ran == [1]
+
+
+def test_unfinished_folder_is_gone_on_with(tmp_path: Path) -> None:
+    found: list[list[str]] = []
+
+    def work(work: Work) -> None:
+        found.append(sorted(p.name for p in work.folder.iterdir()))
+        (work.folder / f"part{len(found)}").write_text("x")
+        if len(found) == 1:
+            raise KeyboardInterrupt
+
+    stages = [Stage("s", "s", (), {}, work)]
+    with pytest.raises(KeyboardInterrupt):
+        bring_up(stages, tmp_path)
+    done = bring_up(stages, tmp_path)["s"]
+    assert found == [[], ["part1"]]
+    assert sorted(p.name for p in done.folder.iterdir()) == ["part1", "part2", "stage.json"]
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "null", '{"digest": "x"}', '{"digest": "x", "seconds": null}', b"\xff"]
+)
+def test_damaged_marker(tmp_path: Path, content: str | bytes) -> None:
+    done = Pipeline().run(tmp_path)
+    marker = done["weak"].folder / "stage.json"
+    marker.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(RunError, match=re.escape(f"{marker}: damaged (")) as error:
+        Pipeline().run(tmp_path)
+    assert str(marker.parent) in str(error.value)
+
+
+def test_marker_tells_where_results_come_from(tmp_path: Path) -> None:
+    done = Pipeline(tune=5).run(tmp_path)
+    record = json.loads((done["tune"].folder / "stage.json").read_text())
+    assert record["settings"] == {"value": 5}
+    assert record["inputs"] == {"weak": done["weak"].digest}
+    assert record["provenance"] == {"seed": "0"}
+    assert record["digest"] == digest_of(done["tune"].folder)
+    assert record["key"].startswith(done["tune"].folder.name)
+
+
+def test_needed_for() -> None:
+    stages = Pipeline().stages
+    assert [s.name for s in needed_for(stages, "make-tune")] == ["draw", "weak", "tune"]
+    assert [s.name for s in needed_for(stages, "make-draw")] == ["draw"]
+    assert needed_for(stages, "make-tea") == []
+
+
+def test_digest_depends_on_names_and_contents(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("1")
+    digests = [digest_of(tmp_path)]
+    (tmp_path / "a").write_text("2")
+    digests.append(digest_of(tmp_path))
+    (tmp_path / "a").rename(tmp_path / "b")
+    digests.append(digest_of(tmp_path))
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "b").rename(tmp_path / "sub" / "b")
+    digests.append(digest_of(tmp_path))
+    assert len(set(digests)) == 4
+    (tmp_path / "stage.json").write_text("{}")
+    assert digest_of(tmp_path) == digests[-1]
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from trajtree.stage import Stage, locked, run_stages
+def work(work):
+    (work.folder / "out.txt").write_text("begun")
+    print("holding", flush=True)
+    sys.stdin.readline()
+    (work.folder / "out.txt").write_text("finished")
+class Quiet:
+    total = advance = lambda *a: None
+done = run_stages([Stage("s", "s", (), {}, work)], Path(sys.argv[1]), lambda s: Quiet(), {})
+print(done["s"].folder, flush=True)
+"""
+
+
+def holder(run: Path) -> subprocess.Popen[str]:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(run)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "holding\n"
+    return process
+
+
+def test_second_process_is_refused_and_the_first_loses_nothing(tmp_path: Path) -> None:
+    with holder(tmp_path) as first:
+        message = re.escape(f"{tmp_path}: in use by another process (pid {first.pid})")
+        for _ in range(2):  # being refused does not spoil the lock
+            with pytest.raises(RunError, match=message):
+                Pipeline().run(tmp_path)
+        output, _ = first.communicate("go on\n")
+    assert first.returncode == 0
+    folder = Path(output.strip())
+    assert (folder / "out.txt").read_text() == "finished"
+    assert (folder / "stage.json").exists()
+    assert len(Pipeline().run(tmp_path)) == 4
+
+
+def test_lock_goes_with_a_killed_process(tmp_path: Path) -> None:
+    with holder(tmp_path) as first:
+        first.send_signal(signal.SIGKILL)
+        first.wait()
+    with locked(tmp_path):
+        assert (tmp_path / ".lock").read_text() == f"pid {os.getpid()}"
+
+
+def full(descriptor: int) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_atomic_write_is_all_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.json"
+    write_atomically(path, "old")
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space left"):
+            write_atomically(path, "new")
+    assert path.read_text() == "old"
+    write_atomically(path, "日本")
+    assert path.read_text(encoding="utf-8") == "日本"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_full_disk_leaves_the_stage_unfinished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the failed attempt leaves behind changes neither the result nor its digest."""
+    clean = Pipeline().run(tmp_path / "clean")
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space left"):
+            Pipeline().run(tmp_path / "full")
+    again = Pipeline()
+    done = again.run(tmp_path / "full")
+    assert again.ran == ["draw", "weak", "strong", "tune"]
+    assert {name: d.digest for name, d in done.items()} == {name: d.digest for name, d in clean.items()}

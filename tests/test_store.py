@@ -1,0 +1,206 @@
+"""The store keeps what it was given, through kills, and says where a file is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.builders import anything, quick, trajectory
+
+from trajtree.errors import DataError
+from trajtree.store import FORMAT, VERSION, TrajectoryStore
+from trajtree.trajectory import Message, Tokens, Trajectory
+
+
+def store_of(folder: Path, *given_: Trajectory) -> TrajectoryStore:
+    store = TrajectoryStore(folder / "t.jsonl")
+    store.append(given_)
+    return store
+
+
+@quick
+@given(st.lists(st.lists(anything, max_size=2), max_size=3))
+def test_what_was_appended_is_read(batches: list[list[Trajectory]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        store = TrajectoryStore(Path(folder) / "new" / "t.jsonl")
+        assert list(store) == []
+        for batch in batches:
+            store.append(batch)
+        assert list(store) == [t for batch in batches for t in batch]
+
+
+@pytest.mark.parametrize("complete", [0, 2])
+def test_torn_tail_at_every_byte(tmp_path: Path, complete: int) -> None:
+    """`complete` whole trajectories, then a line that a kill has cut at any byte."""
+    old = [trajectory("ab", 0.5, sample=n) for n in range(complete)]
+    new = trajectory(["日本\n🗝️"], 1.0, sample=8)
+    store = TrajectoryStore(tmp_path / "t.jsonl")
+    if old:
+        store.append(old)
+    begin = store.path.stat().st_size if old else 0
+    store.append([new])
+    whole = store.path.read_bytes()
+    for cut in range(begin, len(whole)):
+        store.path.write_bytes(whole[:cut])
+        assert list(store) == old
+        store.append([new])
+        assert list(store) == [*old, new]
+        assert store.path.read_bytes() == whole
+
+
+APPENDER = """
+import sys
+from tests.builders import trajectory
+from trajtree.store import TrajectoryStore
+store = TrajectoryStore(sys.argv[1])
+for sample in range(10**6):
+    store.append([trajectory(["go " * 400], 0.5, sample=sample)])
+    print(sample, flush=True)
+"""
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.03, 0.11])
+def test_kill_loses_nothing_that_was_appended(tmp_path: Path, seconds: float) -> None:
+    path = tmp_path / "t.jsonl"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", APPENDER, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        time.sleep(seconds)
+        process.send_signal(signal.SIGKILL)
+        told = [int(line) for line in (first + process.stdout.read()).splitlines() if line]
+    assert process.returncode == -signal.SIGKILL
+    store = TrajectoryStore(path)
+    samples = [t.sample for t in store]
+    assert samples == list(range(len(samples)))
+    assert told == samples[: len(told)]
+    store.append([trajectory("a", sample=10**6)])
+    assert [t.sample for t in store] == [*samples, 10**6]
+
+
+def row(**changes: Any) -> str:
+    return json.dumps({**asdict(trajectory("a", 0.5)), **changes})
+
+
+@pytest.mark.parametrize(
+    ("line", "field"),
+    [
+        ("{not json", "(whole line)"),
+        ("[]", "(whole line)"),
+        ("", "(whole line)"),
+        (json.dumps({k: v for k, v in asdict(trajectory("a")).items() if k != "outcome"}), "outcome"),
+        (row(outcome="won"), "outcome"),
+        (row(score=2.0), "score"),
+        (row(score=-0.1), "score"),
+        (row(score=float("nan")), "score"),
+        (row(score="much"), "score"),
+        (row(sampling={"temperature": -1.0}), "sampling.temperature"),
+        (row(messages=[{"role": "tool", "content": "x"}]), "messages.0.role"),
+        (row(tokens=[{"ids": [1, 2], "agent": [[1, 5]]}]), "tokens.0"),
+        (row(colour="red"), "colour"),
+        (row(steps=[{"observation": "o", "action": "a", "colour": "red"}]), "steps.0.colour"),
+    ],
+)
+def test_bad_rows_are_named(tmp_path: Path, line: str, field: str) -> None:
+    good = trajectory("a", 0.5)
+    store = store_of(tmp_path, good)
+    with store.path.open("a") as file:
+        file.write(line + "\n")
+    reader = iter(store)
+    assert next(reader) == good
+    with pytest.raises(DataError, match=re.escape(f"{store.path}, line 3, field {field}: ")):
+        next(reader)
+
+
+def test_reading_is_lazy(tmp_path: Path) -> None:
+    store = store_of(tmp_path, trajectory("a"), trajectory("b", sample=1))
+    whole = store.path.read_bytes()
+    with store.path.open("ab") as file:
+        file.write(b"{bad\n")
+    reader = iter(store)
+    assert [next(reader).sample, next(reader).sample] == [0, 1]
+    with pytest.raises(DataError, match="line 4"):
+        next(reader)
+    assert store.path.read_bytes() == whole + b"{bad\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("hello\n", "line 1: not a trajectory store"),
+        ("hello", "line 1: not a trajectory store"),
+        ("name,score\na,1", "line 1: not a trajectory store"),
+        ("\n", "line 1: not a trajectory store"),
+        ("[1]\n", "line 1: not a trajectory store"),
+        ('{"format": "other", "version": 1}\n', "line 1: not a trajectory store"),
+        ('{"format": "trajtree.trajectories"}\n', "line 1, field version: None"),
+        ('{"format": "trajtree.trajectories", "version": 2}\n{}\n', "line 1, field version: 2"),
+        ('{"format": "trajtree.trajectories", "version": 2}', "line 1, field version: 2"),
+    ],
+)
+def test_other_files_are_refused_and_left_alone(tmp_path: Path, content: str, message: str) -> None:
+    store = TrajectoryStore(tmp_path / "notes.txt")
+    store.path.write_text(content)
+    expected = re.escape(f"{store.path}, {message}")
+    with pytest.raises(DataError, match=expected):
+        list(store)
+    with pytest.raises(DataError, match=expected):
+        store.append([trajectory("a")])
+    assert store.path.read_text() == content
+
+
+def test_header_says_what_the_file_is(tmp_path: Path) -> None:
+    store = store_of(tmp_path)
+    assert json.loads(store.path.read_text()) == {"format": FORMAT, "version": VERSION}
+    assert list(store) == []
+
+
+def test_a_tail_longer_than_a_block_is_cut(tmp_path: Path) -> None:
+    """Looking for the last line break goes back through the file in blocks of 64 kB."""
+    good = trajectory(["x" * 70_000])
+    store = store_of(tmp_path, good)
+    with store.path.open("ab") as file:
+        file.write(b"y" * 200_000)
+    store.append([good])
+    assert list(store) == [good, good]
+
+
+def test_nothing_is_written_when_the_data_cannot_be(tmp_path: Path) -> None:
+    store = store_of(tmp_path, trajectory("a"))
+    before = store.path.read_bytes()
+    with pytest.raises(UnicodeEncodeError):
+        store.append([trajectory("b"), trajectory(["\ud800"])])
+    assert store.path.read_bytes() == before
+
+
+@pytest.mark.parametrize("score", [-0.1, 1.1, float("nan")])
+def test_scores_outside_the_range_are_no_trajectories(score: float) -> None:
+    with pytest.raises(ValueError, match="score is"):
+        trajectory("a", score)
+
+
+@pytest.mark.parametrize("agent", [((1, 1),), ((2, 1),), ((0, 9),), ((1, 3), (2, 4)), ((-1, 2),)])
+def test_agent_ranges_fit_their_tokens(agent: tuple[tuple[int, int], ...]) -> None:
+    with pytest.raises(ValueError, match="agent range"):
+        Tokens((1, 2, 3, 4), agent)
+
+
+def test_messages_are_plain(tmp_path: Path) -> None:
+    """What a file looks like is part of the promise: one JSON object a line, fields by name."""
+    store = store_of(tmp_path, trajectory("a", 0.5))
+    line = json.loads(store.path.read_text().splitlines()[1])
+    assert list(line) == [f for f in Trajectory.__dataclass_fields__]
+    assert asdict(Message("user", "x")) == {"role": "user", "content": "x"}
