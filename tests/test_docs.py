@@ -3,8 +3,9 @@
 import re
 from pathlib import Path
 
-import trajtree
 from tests.toy import TASKS, Toy, solution
+
+import trajtree
 from trajtree.envs.check import check_env
 
 ROOT = Path(__file__).parent.parent

@@ -14,6 +14,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from tests.tiny import characters, save_model  # noqa: E402
+
 from trajtree.errors import PolicyError  # noqa: E402
 from trajtree.policies import local  # noqa: E402
 from trajtree.policies.kv import BatchCache  # noqa: E402
@@ -53,9 +54,7 @@ def talk(
 ) -> list[LocalConversation]:
     """Play all scripts together, one user message a turn."""
     seeds = seeds or range(len(scripts))
-    talks = [
-        policy.start(SYSTEM, samplings[i % len(samplings)], (seed,)) for i, seed in zip(range(len(scripts)), seeds)
-    ]
+    talks = [policy.start(SYSTEM, samplings[i % len(samplings)], (seed,)) for i, seed in enumerate(seeds)]
     for turn in range(max(map(len, scripts))):
         waiting = [(t, s[turn]) for t, s in zip(talks, scripts, strict=True) if turn < len(s)]
         for conversation, text in waiting:

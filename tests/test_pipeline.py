@@ -19,9 +19,9 @@ import yaml
 pytest.importorskip("torch")
 pytest.importorskip("peft")
 
-from trajtree.pipeline import stages_of  # noqa: E402
-from trajtree.recipe import load_recipe  # noqa: E402
-from trajtree.stage import locked  # noqa: E402
+from trajtree.pipeline import stages_of
+from trajtree.recipe import load_recipe
+from trajtree.stage import locked
 
 ROOT = Path(__file__).resolve().parents[1]
 SECONDS = 120
@@ -33,7 +33,15 @@ def recipe_of(strong: Path) -> dict[str, Any]:
         "name": "toy",
         "env": {"name": "tests.toy:DOMAIN"},
         "tasks": {"types": ["toy"], "demonstrations": 8, "unseen": 2, "dev": 2, "test": 12},
-        "weak": {"tokenizer": str(strong), "hidden": 64, "layers": 1, "context": 512, "epochs": 40, "lr": 5e-3, "batch": 2},
+        "weak": {
+            "tokenizer": str(strong),
+            "hidden": 64,
+            "layers": 1,
+            "context": 512,
+            "epochs": 40,
+            "lr": 5e-3,
+            "batch": 2,
+        },
         "strong": {"model": str(strong), "lora_rank": 4, "lora_alpha": 8},
         "explore": {"rollouts": 5, "grid": [{"temperature": 1.2}]},
         "pairs": {"min_gap": 0.05, "per_fork": 2},
@@ -142,13 +150,13 @@ def test_the_second_time_nothing_is_done(copy: Path, recipe: Path) -> None:
 
 def test_a_changed_knob_redoes_what_depends_on_it(copy: Path, recipe: Path) -> None:
     before = stage_folders(copy)
-    done = call(command(recipe, copy, "--set", "explore.rollouts=6", "--set", "evaluate.rows=[weak, w2sg_exact]",
-                        "--set", "evaluate.ceiling=w2sg_exact"))  # fmt: skip
+    changes = ("explore.rollouts=6", "evaluate.rows=[weak, w2sg_exact]", "evaluate.ceiling=w2sg_exact")
+    done = call(command(recipe, copy, *(word for change in changes for word in ("--set", change))))
     assert done.returncode == 0, done.stderr[-3000:]
     after = stage_folders(copy)
     redone = {name for name in after if after[name] != before[name]}
-    assert redone == {"explore", "trees", "pairs", "paths-exact", "paths-mcts", "train-w2sg_exact",
-                      "evaluate-w2sg_exact"}  # fmt: skip
+    explored = {"explore", "trees", "pairs", "paths-exact", "paths-mcts"}
+    assert redone == explored | {"train-w2sg_exact", "evaluate-w2sg_exact"}
     begun = {line.removesuffix(" ...") for line in done.stdout.splitlines() if line.endswith(" ...")}
     assert begun == redone
     assert [row["name"] for row in results(copy)["rows"]] == ["weak", "w2sg_exact"]
@@ -210,12 +218,14 @@ def test_without_an_expert(tmp_path: Path, recipe: Path) -> None:
 
 
 def test_without_a_fork(copy: Path, recipe: Path) -> None:
-    greedy = ("--set", "explore.grid=[{temperature: 0}]", "--set", "paths.min_score=0")
-    rows = ("--set", "evaluate.rows=[weak, w2sg_treedpo]", "--set", "evaluate.primary=w2sg_treedpo")
-    said = sentence(
-        call(command(recipe, copy, *greedy, *rows, "--set", "evaluate.ceiling=w2sg_treedpo", "--set",
-                     "treedpo.start=base"))  # fmt: skip
+    changes = (
+        "explore.grid=[{temperature: 0}]",
+        "evaluate.rows=[weak, w2sg_treedpo]",
+        "evaluate.primary=w2sg_treedpo",
+        "evaluate.ceiling=w2sg_treedpo",
+        "treedpo.start=base",
     )
+    said = sentence(call(command(recipe, copy, *(word for change in changes for word in ("--set", change)))))
     assert "no tree has a fork whose sides differ by pairs.min_gap (0.05)" in said
     assert "explore.rollouts" in said
 

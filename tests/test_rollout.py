@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
-
 from tests.toy import Toy, solution
+
 from trajtree.envs.base import Environment, StepResult
 from trajtree.errors import EnvError
 from trajtree.policies.base import Reply
@@ -143,8 +144,8 @@ def test_thoughts_are_kept_apart(tmp_path: Path) -> None:
 class Breaking(Toy):
     """Fails in chosen tasks: `reset` or the second step, the first `times` times that the task is played."""
 
-    tries: Counter[str] = Counter()
-    where: dict[str, tuple[str, int]] = {}
+    tries: ClassVar[Counter[str]] = Counter()
+    where: ClassVar[dict[str, tuple[str, int]]] = {}
     lock = threading.Lock()
 
     def reset(self, task: str) -> str:

@@ -13,10 +13,10 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("peft")
 
-from torch.nn.functional import cross_entropy  # noqa: E402
-
 from tests.tiny import save_model  # noqa: E402
 from tests.toy import DOMAIN, Toy  # noqa: E402
+from torch.nn.functional import cross_entropy  # noqa: E402
+
 from trajtree.errors import DataError, PolicyError, RecipeError  # noqa: E402
 from trajtree.forks import Pair, pairs  # noqa: E402
 from trajtree.policies.models import ModelRef, load_model, load_tokenizer  # noqa: E402
@@ -54,9 +54,7 @@ EXPLORED = [
 ]
 BY_KEY = {t.key: t for t in EXPLORED}
 FORKS = [
-    pair
-    for task in ("toy/0", "toy/1")
-    for pair in pairs(build_tree(t for t in EXPLORED if t.task == task), per_fork=2)
+    pair for task in ("toy/0", "toy/1") for pair in pairs(build_tree(t for t in EXPLORED if t.task == task), per_fork=2)
 ]
 
 
@@ -223,8 +221,8 @@ def test_what_the_world_says_is_no_target(model: Any, demonstrations: list[SftEx
     end = tokens.agent[0][1]
     other = Tokens(tokens.ids[:end] + tuple(7 for _ in tokens.ids[end:]), tokens.agent[:1])
     assert sft_loss(model, collate([first])) == sft_loss(model, collate([other]))
-    alone = cross_entropy(model(input_ids=torch.tensor([tokens.ids])).logits[0, sorted(p - 1 for p in trained)].float(),
-                          agent_ids(tokens))  # fmt: skip
+    logits = model(input_ids=torch.tensor([tokens.ids])).logits[0]
+    alone = cross_entropy(logits[sorted(p - 1 for p in trained)].float(), agent_ids(tokens))
     torch.testing.assert_close(sft_loss(model, batch), alone, rtol=1e-5, atol=1e-6)
 
 
@@ -363,12 +361,12 @@ def kill_after(steps: int) -> Progress:
 
 def test_training_learns_and_tells(tiny_words: Path, tmp_path: Path, demonstrations: list[SftExample]) -> None:
     model = adapted(tiny_words)
-    before = float(sft_loss(model, collate([e.tokens for e in demonstrations])))
+    before = float(sft_loss(model, collate([e.tokens for e in demonstrations])).detach())
     told: list[tuple[int, int, float]] = []
     last = run_sft(model, demonstrations, tmp_path, lambda done, total, m: told.append((done, total, m["loss"])))
     assert [(done, total) for done, total, _ in told] == [(i, 6) for i in range(1, 7)]
     assert last["loss"] == told[-1][2]
-    assert float(sft_loss(model, collate([e.tokens for e in demonstrations]))) < before - 0.05
+    assert float(sft_loss(model, collate([e.tokens for e in demonstrations])).detach()) < before - 0.05
     assert not (tmp_path / "checkpoints").exists()
 
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
-import os
 import sys
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +12,7 @@ import typer
 from rich.console import Console
 
 from trajtree.errors import TrajtreeError
+from trajtree.memory import tame_memory
 from trajtree.progress import StageProgress
 
 app = typer.Typer(
@@ -89,22 +87,6 @@ for _kind in HELP:
 def report(recipe: RecipeArgument, run_dir: RunOption = None, set_: SetOption = None) -> None:
     """Write the report of a run, bringing it up to date first (the same as `run`)."""
     run(recipe, run_dir, set_)
-
-
-def tame_memory() -> None:
-    """Let the C library keep freed memory, and use huge pages for large tensors.
-
-    Batches of changing shapes otherwise return and fault in gigabytes a second: measured on 2 cores, playing takes
-    30-40 % longer without this. Does nothing outside glibc.
-    """
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-    try:
-        mallopt: Callable[[int, int], int] = ctypes.CDLL("libc.so.6").mallopt
-    except (OSError, AttributeError):
-        return
-    trim_threshold, mmap_max = -1, -4
-    mallopt(mmap_max, 0)
-    mallopt(trim_threshold, 2**31 - 1)
 
 
 def main() -> None:

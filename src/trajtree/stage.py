@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from trajtree.errors import RunError
+from trajtree.memory import release_memory
 
 LAYOUT = 1
 """Version of the run directory; part of every key."""
@@ -141,6 +142,7 @@ def _bring_up_to_date(
             f"{folder}: could not be written, is the disk full? ({str(error).splitlines()[0]}); "
             "nothing finished is lost: make room and run the same command again"
         ) from error
+    release_memory()
     record = {
         "stage": stage.name,
         "key": key,
