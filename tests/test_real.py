@@ -45,7 +45,7 @@ def demonstration() -> Trajectory:
 
 @pytest.fixture(scope="module")
 def adapter(tmp_path_factory: pytest.TempPathFactory, demonstration: Trajectory) -> Path:
-    """SmolLM2 after two steps on one demonstration."""
+    """SmolLM2 after three steps on one demonstration."""
     folder = tmp_path_factory.mktemp("train")
     model = with_adapter(ModelRef(PACKAGED), Lora(4, 8), dtype="bfloat16", seed=0)
     chat = ChatFormat(load_tokenizer(PACKAGED), PACKAGED)
@@ -54,12 +54,12 @@ def adapter(tmp_path_factory: pytest.TempPathFactory, demonstration: Trajectory)
     train_sft(
         model,
         examples,
-        Optimisation(epochs=2, lr=1e-3, batch=1),
+        Optimisation(epochs=3, lr=1e-3, batch=1),
         folder,
         seed=0,
         progress=lambda done, total, metrics: losses.append(metrics["loss"]),
     )
-    assert len(losses) == 2 and losses[1] < losses[0]
+    assert len(losses) == 3 and losses[2] < losses[0]
     model.save_pretrained(folder / "model")
     return folder / "model"
 
