@@ -21,7 +21,7 @@ from typing import Any
 
 from trajtree.errors import EnvError
 
-HEAP_MB = 512
+HEAP_MB = 1024
 """Upper limit of the Java heap, in MiB: about 40 worlds at once. Without a limit Java was seen to take 2.4 GB."""
 
 ANSWER_SECONDS = 120.0
