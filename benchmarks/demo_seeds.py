@@ -44,10 +44,16 @@ def table(explore: str) -> str:
 def line(results: dict, name: str, seed: int) -> str:
     """One row of one run."""
     row = next(r for r in results["rows"] if r["name"] == name)
-    over = next((c for c in results["comparisons"] if (c["row"], c["against"], c["metric"]) == (name, "weak", "success")), None)
+    over = next(
+        (c for c in results["comparisons"] if (c["row"], c["against"], c["metric"]) == (name, "weak", "success")), None
+    )
     pgr = next((p for p in results["pgr"] if (p["row"], p["metric"]) == (name, "success")), None)
     rate, score, best = row["success_rate"], row["score"], row["best_score"]
-    gain = "| | |" if over is None else f"{over['difference']['value']:+.3f} | {span(over['difference'])} | {over['p_value']:.4f}"
+    gain = (
+        "| | |"
+        if over is None
+        else f"{over['difference']['value']:+.3f} | {span(over['difference'])} | {over['p_value']:.4f}"
+    )
     recovered = "" if pgr is None or pgr["value"] is None else f"{pgr['value']:.2f}"
     return (
         f"| {name} | {seed} | {rate['value']:.3f} | {span(rate)} | {score['value']:.3f} | {best['value']:.3f} | "

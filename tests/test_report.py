@@ -29,8 +29,7 @@ from trajtree.report.text import against_ceiling, visible
 from trajtree.trajectory import Outcome, Sampling, Step, Trajectory
 
 HOSTILE = (
-    "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'--><!-- ]]> {{ 7*7 }} $x_$ "
-    "\u202egnp\x1b[31m"
+    "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'--><!-- ]]> {{ 7*7 }} $x_$ \u202egnp\x1b[31m"
 )
 VOID = {"meta", "img", "br", "link", "input"}
 
@@ -193,9 +192,7 @@ def test_verdict_says_no_more_than_the_data() -> None:
         primary="ours",
         resamples=50,
     )
-    assert verdict(ReportData("t", reversed_roles, "")).startswith(
-        "ours does worse than its teacher, strong: -100.0"
-    )
+    assert verdict(ReportData("t", reversed_roles, "")).startswith("ours does worse than its teacher, strong: -100.0")
     itself = dataclasses.replace(data, results=dataclasses.replace(data.results, primary="weak"))
     assert "nothing to compare" in verdict(itself)
 
@@ -249,9 +246,7 @@ def test_environment_errors_are_reported() -> None:
     out = io.StringIO()
     print_table(ReportData("t", results, ""), Console(file=out, width=100))
     flat = " ".join(out.getvalue().split())
-    assert (
-        "ours: episodes lost to environment errors, not counted: 1; tasks with no other episode: 1." in flat
-    )
+    assert "ours: episodes lost to environment errors, not counted: 1; tasks with no other episode: 1." in flat
 
 
 @pytest.mark.parametrize("write", [write_html, write_results_json])

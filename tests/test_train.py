@@ -446,6 +446,19 @@ def test_only_the_adapter_moves(tiny_words: Path, tmp_path: Path, demonstrations
             assert torch.equal(parameter, frozen[name])
 
 
+def test_a_rounded_base_under_a_precise_adapter(
+    tiny_words: Path, tmp_path: Path, demonstrations: list[SftExample]
+) -> None:
+    """As recipes train by default: a bfloat16 base, and float32 adapters that move."""
+    model = with_adapter(ModelRef(str(tiny_words)), Lora(4, 8), dtype="bfloat16", seed=0)
+    before = weights(model)
+    losses: list[float] = []
+    run_sft(model, demonstrations, tmp_path, lambda done, total, m: losses.append(m["loss"]))
+    assert {p.dtype for p in before.values()} == {torch.float32}
+    assert losses[-1] < losses[0]
+    assert not same(before, weights(model))
+
+
 def test_merged_adapters_are_the_tuned_model(
     tiny_words: Path, tmp_path: Path, demonstrations: list[SftExample], sides: list[PairExample]
 ) -> None:

@@ -45,8 +45,13 @@ def stages_of(recipe: Recipe) -> list[Stage]:
     seed = recipe.seed
     env = recipe.env.model_dump()
     play = {**recipe.play.model_dump(), "env": env}
-    strong = {**recipe.strong.model_dump(), "weights": fingerprint(recipe.strong.model)}
-    weak = {**recipe.weak.model_dump(), "weights": fingerprint(recipe.weak.model or recipe.weak.tokenizer)}
+    dtype = recipe.play.dtype
+    strong = {**recipe.strong.model_dump(), "dtype": dtype, "weights": fingerprint(recipe.strong.model)}
+    weak = {
+        **recipe.weak.model_dump(),
+        "dtype": dtype,
+        "weights": fingerprint(recipe.weak.model or recipe.weak.tokenizer),
+    }
     sft = {"strong": strong, "sft": recipe.sft.model_dump(), "seed": seed}
 
     stages = [
@@ -209,7 +214,7 @@ def train_weak(recipe: Recipe, work: Work) -> None:
         )
     source = settings.model or settings.tokenizer
     examples = _sft_examples(demonstrations, source, model)
-    how = Optimisation(epochs=settings.epochs, lr=settings.lr, batch=settings.batch, checkpoint_steps=200)
+    how = Optimisation(settings.epochs, settings.lr, settings.batch, checkpoint_steps=200, dtype=recipe.play.dtype)
     train_sft(model, examples, how, work.folder, seed=recipe.seed, progress=_training_progress(work))
     _save_model(model, source, work.folder / "model")
 
@@ -322,7 +327,14 @@ def tune_on_paths(recipe: Recipe, source: str, work: Work) -> None:
     lora = Lora(recipe.strong.lora_rank, recipe.strong.lora_alpha)
     model = with_adapter(ModelRef(recipe.strong.model), lora, dtype=recipe.play.dtype, seed=recipe.seed)
     examples = _sft_examples(trajectories, recipe.strong.model, model)
-    train_sft(model, examples, _how(recipe.sft), work.folder, seed=recipe.seed, progress=_training_progress(work))
+    train_sft(
+        model,
+        examples,
+        _how(recipe.sft, recipe.play.dtype),
+        work.folder,
+        seed=recipe.seed,
+        progress=_training_progress(work),
+    )
     model.save_pretrained(work.folder / "model")
 
 
@@ -347,7 +359,7 @@ def tune_on_pairs(recipe: Recipe, work: Work) -> None:
     train_tree_dpo(
         model,
         pair_examples(found, trajectories, chat, context=model.config.max_position_embeddings),
-        _how(recipe.treedpo),
+        _how(recipe.treedpo, recipe.play.dtype),
         work.folder,
         beta=recipe.treedpo.beta,
         kl=recipe.treedpo.kl,
@@ -357,7 +369,7 @@ def tune_on_pairs(recipe: Recipe, work: Work) -> None:
     model.save_pretrained(work.folder / "model")
 
 
-def _how(settings: Any) -> Optimisation:
+def _how(settings: Any, dtype: str) -> Optimisation:
     from trajtree.train.trainer import Optimisation
 
     return Optimisation(
@@ -366,6 +378,7 @@ def _how(settings: Any) -> Optimisation:
         batch=settings.batch,
         accumulate=settings.accumulate,
         checkpoint_steps=10,
+        dtype=dtype,
     )
 
 

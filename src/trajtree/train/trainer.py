@@ -1,7 +1,7 @@
 """transformers' Trainer around our losses, with checkpoints from which a killed training goes on.
 
-The optimiser, the schedule, accumulation, mixed precision and distribution are the Trainer's; ours are the
-sequences and the loss. Batches are drawn by the Trainer's seeded sampler, so a training that is killed and resumed
+The optimiser, the schedule, accumulation and checkpoints are the Trainer's; ours are the sequences and the loss. One
+process, one device. Batches are drawn by the Trainer's seeded sampler, so a training that is killed and resumed
 sees the same batches in the same order.
 """
 
@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+from peft.helpers import disable_input_dtype_casting
 from torch import Tensor
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 
@@ -35,6 +37,8 @@ class Optimisation:
     batch: int
     accumulate: int = 1
     checkpoint_steps: int = 50
+    dtype: str = "bfloat16"
+    """Of the arithmetic; weights that are trained, and their optimiser, stay in float32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,15 +124,19 @@ def from_scratch(tokenizer_of: str, *, hidden: int, layers: int, context: int, s
 class _LossTrainer(Trainer):  # type: ignore[misc]
     """A Trainer whose loss is a function of (model, Batch)."""
 
-    def __init__(self, *, loss: Callable[[Any, Batch], tuple[Tensor, dict[str, float]]], **kwargs: Any) -> None:
+    def __init__(
+        self, *, loss: Callable[[Any, Batch], tuple[Tensor, dict[str, float]]], dtype: torch.dtype, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
+        self._dtype = dtype
         self._loss = loss
         self.model_accepts_loss_kwargs = False
         self.last: dict[str, float] = {}
 
     def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **_: Any) -> Any:
         """See Trainer.compute_loss."""
-        with self.compute_loss_context_manager():
+        # The Trainer's own mixed precision wraps `model.forward` alone, which a loss on trained tokens goes around.
+        with torch.autocast(self.args.device.type, self._dtype, enabled=self._dtype is not torch.float32):
             value, self.last = self._loss(model, inputs["batch"])
         return (value, {}) if return_outputs else value
 
@@ -175,7 +183,6 @@ def _train(
             lr_scheduler_type="cosine",
             warmup_steps=0.03,
             weight_decay=0.0,
-            bf16=True,
             use_cpu=device.type == "cpu",
             seed=seed,
             data_seed=seed,
@@ -191,11 +198,14 @@ def _train(
         train_dataset=list(examples),
         data_collator=lambda rows: {"batch": collate(sequences(rows), device)},
         loss=loss,
+        dtype=getattr(torch, how.dtype),
         callbacks=[reporting],
     )
     reporting.trainer = trainer
     trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=_last_complete(checkpoints))
+    # Under autocast the adapters' float32 weights are cast down; peft would first cast every input up, to no effect.
+    with disable_input_dtype_casting(model, active=how.dtype != "float32"):
+        trainer.train(resume_from_checkpoint=_last_complete(checkpoints))
     shutil.rmtree(checkpoints, ignore_errors=True)
     return trainer.last
 
