@@ -53,7 +53,7 @@ def run(recipe: RecipeArgument, run_dir: RunOption = None, set_: SetOption = Non
 
     loaded = load_recipe(recipe, set_ or [])
     folder = run_dir or Path("runs") / loaded.name
-    console = Console()
+    console = _console()
     with StageProgress(console) as progress:
         done = run_recipe(loaded, folder, progress.stage)
     data = report_of(loaded, done)
@@ -63,6 +63,11 @@ def run(recipe: RecipeArgument, run_dir: RunOption = None, set_: SetOption = Non
     console.print(f"report: {folder / 'report.html'}", soft_wrap=True)
 
 
+def _console() -> Console:
+    """The terminal; a pipe or a log file gets lines wide enough for the table."""
+    return Console(width=None if sys.stdout.isatty() else 110)
+
+
 def _add(kind: str) -> None:
     def command(recipe: RecipeArgument, run_dir: RunOption = None, set_: SetOption = None) -> None:
         from trajtree.recipe import load_recipe
@@ -70,7 +75,7 @@ def _add(kind: str) -> None:
 
         loaded = load_recipe(recipe, set_ or [])
         folder = run_dir or Path("runs") / loaded.name
-        console = Console()
+        console = _console()
         with StageProgress(console) as progress:
             done = run_recipe(loaded, folder, progress.stage, until=kind)
         for name, result in done.items():

@@ -6,7 +6,6 @@ import platform
 import shlex
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 
 from trajtree import forks, tree
@@ -14,7 +13,7 @@ from trajtree.metrics import Results, summarise
 from trajtree.pipeline import STORE, load_trees, stages_of
 from trajtree.policies.models import fingerprint, versions
 from trajtree.recipe import Recipe
-from trajtree.report import ForkView, ReportData, TreeSummary
+from trajtree.report import ForkView, ReportData
 from trajtree.stage import Done, Progress, Stage, Work, needed_for, run_stages, write_atomically
 from trajtree.store import TrajectoryStore
 from trajtree.trajectory import Trajectory
@@ -69,7 +68,7 @@ def report_of(recipe: Recipe, done: Mapping[str, Done]) -> ReportData:
         results=results_of(recipe, done),
         recipe_yaml=recipe.to_yaml(),
         labels=LABELS,
-        trees=tuple(TreeSummary(**asdict(tree.quality(t))) for t in trees),
+        trees=tuple(tree.quality(t) for t in trees),
         forks=tuple(_fork_views(recipe, trees)),
         notes=_notes(recipe),
         provenance={**_provenance(recipe), **{f"data {name}": d.digest[:16] for name, d in done.items()}},

@@ -1,6 +1,6 @@
 """Reports of a run: a terminal table, a self-contained HTML page, and results.json."""
 
-from trajtree.report.data import ForkView, ReportData, TreeSummary
+from trajtree.report.data import ForkView, ReportData
 from trajtree.report.html import write_html
 from trajtree.report.json_file import write_results_json
 from trajtree.report.table import print_table
@@ -9,7 +9,6 @@ from trajtree.report.text import verdict
 __all__ = [
     "ForkView",
     "ReportData",
-    "TreeSummary",
     "print_table",
     "verdict",
     "write_html",

@@ -6,25 +6,7 @@ from dataclasses import dataclass, field
 
 from trajtree.metrics import Results
 from trajtree.trajectory import Step
-
-
-@dataclass(frozen=True, slots=True)
-class TreeSummary:
-    """One task's tree in figures.
-
-    `informative_forks` are those whose branches have different values; `depth` is in steps; `best` and `mean`
-    are scores in [0, 1] over the tree's trajectories.
-    """
-
-    task: str
-    trajectories: int
-    nodes: int
-    leaves: int
-    forks: int
-    informative_forks: int
-    depth: int
-    best: float
-    mean: float
+from trajtree.tree import TreeQuality
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +37,7 @@ class ReportData:
     results: Results
     recipe_yaml: str
     labels: dict[str, str] = field(default_factory=dict)
-    trees: tuple[TreeSummary, ...] = ()
+    trees: tuple[TreeQuality, ...] = ()
     forks: tuple[ForkView, ...] = ()
     notes: tuple[str, ...] = ()
     provenance: dict[str, str] = field(default_factory=dict)
@@ -66,4 +48,4 @@ class ReportData:
         return self.labels.get(row, row)
 
 
-__all__ = ["ForkView", "ReportData", "TreeSummary"]
+__all__ = ["ForkView", "ReportData"]

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 from trajtree.errors import TrajtreeError
 from trajtree.report import text
-from trajtree.report.data import ReportData, TreeSummary
+from trajtree.report.data import ReportData
 from trajtree.report.files import write_whole
 from trajtree.report.plots import task_plot, type_plot
+from trajtree.tree import TreeQuality
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,7 +59,7 @@ def _template() -> Template:
     return environment.from_string(source)
 
 
-def _totals(trees: Sequence[TreeSummary]) -> dict[str, str]:
+def _totals(trees: Sequence[TreeQuality]) -> dict[str, str]:
     """What all trees are together; empty without trees."""
     if not trees:
         return {}
