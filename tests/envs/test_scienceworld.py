@@ -291,5 +291,6 @@ def test_a_gold_path_becomes_imitable() -> None:
         "teleport to kitchen",
         "move dove egg to red box",
     ]
-    assert with_teleports(["look around", "focus on baby baby mouse"]) == ["focus on baby baby mouse"]
+    unseen, seen = ["focus on baby baby mouse"], ["look around", "focus on baby baby mouse"]
+    assert with_teleports(unseen) == with_teleports(seen) == seen
     assert with_teleports(["go to outside", "focus on mouse"])[1] == "look around"
