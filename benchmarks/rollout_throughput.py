@@ -142,7 +142,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--episodes", type=int, default=24, help="of rollout in a block (default 24)")
     parser.add_argument("--sequential", type=int, default=6, help="of the loop in a block (default 6)")
     parser.add_argument("--blocks", type=int, default=2, help="of each side (default 2)")
-    parser.add_argument("--batch", type=int, default=64, help="rollout's largest wave (default 64, as in recipes)")
+    parser.add_argument("--batch", type=int, default=32, help="rollout's largest wave (default 32, as in recipes)")
     parser.add_argument("--max-steps", type=int, default=8, help="step limit of an episode (default 8)")
     parser.add_argument("--max-new-tokens", type=int, default=24, help="longest reply (default 24)")
     parser.add_argument("--temperature", type=float, default=0.8, help="0 is greedy (default 0.8)")
