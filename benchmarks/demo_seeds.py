@@ -34,10 +34,11 @@ def table(explore: str) -> str:
         "| row | seed | success | 95 % | score | best so far | completed | over weak | 95 % | p | PGR |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    found = [json.loads(p.read_text()) for p in sorted(RESULTS.glob(f"demo-{explore}-seed*.json"))]
-    for name in [row["name"] for row in found[0]["rows"]] if found else []:
-        for seed, results in enumerate(found):
-            lines.append(line(results, name, seed))
+    runs = [json.loads(p.read_text()) for p in sorted(RESULTS.glob(f"demo-{explore}-seed*.json"))]
+    for name in [row["name"] for row in runs[0]["rows"]] if runs else []:
+        for results in runs:
+            if any(row["name"] == name for row in results["rows"]):
+                lines.append(line(results, name, results["seed"]))
     return "\n".join(lines)
 
 
