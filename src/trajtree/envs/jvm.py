@@ -23,7 +23,7 @@ from trajtree.errors import EnvError
 
 HEAP_MB = 1024
 """Upper limit of the Java heap, in MiB: room for about 80 worlds. With half of that, 32 worlds
-kept the collector busy for half of the time; without a limit Java was seen to take 2.4 GB."""
+seemed to keep the collector busy (one look at its threads); without a limit Java was seen to take 2.4 GB."""
 
 ANSWER_SECONDS = 120.0
 """A call that takes longer is taken for a hang, and the virtual machine is replaced."""
