@@ -11,7 +11,9 @@ def tame_memory() -> None:
     """Let the C library keep freed memory, and use huge pages for large tensors.
 
     Batches of changing shapes otherwise return and fault in memory all the time: on a noisy 2-core machine five turns
-    of 48 conversations took 57 and 65 s without this, 39 s with it (one run), system time 25 against 6 s. Call it before torch is imported.
+    of 48 conversations took 57 and 65 s without this, 39 s with it (one run), system time 25 against 6 s.
+
+    Call it before torch is imported.
     """
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     trim_threshold, mmap_max = -1, -4
