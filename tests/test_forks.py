@@ -9,9 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.builders import key_path, quick, trajectories, trajectory
 
-from trajtree.forks import Aggregate, best, mean, pairs
+from trajtree.forks import (
+    Aggregate,
+    Select,
+    adjacent,
+    best,
+    discounted,
+    every,
+    extremes,
+    mean,
+    pairs,
+    unstructured,
+    whole,
+)
+from trajtree.merge import build_tree
 from trajtree.trajectory import Trajectory
-from trajtree.tree import build_tree
 
 
 @quick
@@ -29,9 +41,16 @@ def test_what_every_pair_keeps(
     found = pairs(tree, aggregate=aggregate, min_gap=min_gap, per_fork=per_fork, per_tree=per_tree)
     by_sample = {t.sample: t for t in given_}
     assert len(found) <= per_tree
-    assert [p.gap for p in found] == sorted((p.gap for p in found), reverse=True)
     forks = Counter((p.node, key_path(by_sample[p.chosen])[p.depth][0]) for p in found)
     assert all(count <= per_fork for count in forks.values())
+    # Every fork has its widest pair in before any fork has its second, and so on.
+    seen: Counter[tuple[int, str]] = Counter()
+    rounds = []
+    for pair in found:
+        fork = (pair.node, key_path(by_sample[pair.chosen])[pair.depth][0])
+        rounds.append((seen[fork], -round(pair.gap, 9)))
+        seen[fork] += 1
+    assert rounds == sorted(rounds)
     for pair in found:
         chosen, rejected = by_sample[pair.chosen], by_sample[pair.rejected]
         assert key_path(chosen)[: pair.depth] == key_path(rejected)[: pair.depth]
@@ -101,3 +120,49 @@ def test_best_and_worst_continuation_the_shorter_of_equals() -> None:
     (pair,) = [p for p in pairs(build_tree(given_)) if p.depth == 0]
     assert (pair.chosen, pair.rejected, pair.chosen_visits, pair.rejected_visits) == (1, 4, 3, 3)
     assert (pair.chosen_value, pair.rejected_value) == (pytest.approx(2 / 3), pytest.approx(0.25 / 3))
+
+
+@quick
+@given(trajectories(), st.sampled_from((1.0, 0.9, 0.5)))
+def test_discounted_values_by_brute_force(given_: list[Trajectory], gamma: float) -> None:
+    tree = build_tree(given_)
+    value = discounted(gamma)(tree)
+    for node in range(len(tree)):
+        behind = [tree.trajectories[i] for i in tree.through(node)]
+        expected = [t.score * gamma ** (len(t.steps) - tree.depth[node]) for t in behind]
+        assert value[node] == pytest.approx(sum(expected) / len(expected))
+
+
+def test_which_options_are_compared() -> None:
+    given_ = [
+        trajectory([action], score, sample=n)
+        for n, (action, score) in enumerate(zip("abcd", (1, 0.6, 0.3, 0), strict=True))
+    ]
+    tree = build_tree(given_)
+
+    def compared(select: Select) -> list[tuple[int, int]]:
+        return sorted((p.chosen, p.rejected) for p in pairs(tree, select=select, per_fork=9))
+
+    assert compared(extremes) == [(0, 3)]
+    assert compared(adjacent) == [(0, 1), (1, 2), (2, 3)]
+    assert compared(every) == [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]
+    assert [(p.chosen, p.rejected) for p in pairs(tree)] == [(0, 3)]
+
+
+@quick
+@given(trajectories(), st.sampled_from((0.05, 0.25, 0.6)), st.integers(1, 6))
+def test_pairs_without_forks(given_: list[Trajectory], min_gap: float, per_tree: int) -> None:
+    tree = build_tree(given_)
+    score = {t.sample: t.score for t in given_}
+    possible = sum(score[a] - score[b] >= min_gap for a in score for b in score)
+    for found in (
+        whole(tree, min_gap=min_gap, per_tree=per_tree),
+        unstructured(tree, min_gap=min_gap, per_tree=per_tree),
+    ):
+        assert len(found) == min(per_tree, possible)
+        assert len({(p.chosen, p.rejected) for p in found}) == len(found)
+        for pair in found:
+            assert (pair.node, pair.depth) == (0, 0)
+            assert (pair.chosen_value, pair.rejected_value) == (score[pair.chosen], score[pair.rejected])
+            assert pair.gap >= min_gap
+    assert unstructured(tree, seed=1) == unstructured(tree, seed=1)

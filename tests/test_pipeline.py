@@ -59,7 +59,7 @@ def environment() -> dict[str, str]:
 
 
 def command(recipe: Path, run: Path, *more: str, does: str = "run") -> list[str]:
-    return [sys.executable, "-m", "trajtree.cli", does, str(recipe), "--run", str(run), *more]
+    return [sys.executable, "-m", "trajtree.cli", *does.split(), str(recipe), "--run", str(run), *more]
 
 
 def call(words: list[str]) -> subprocess.CompletedProcess[str]:
@@ -164,7 +164,7 @@ def test_a_changed_knob_redoes_what_depends_on_it(copy: Path, recipe: Path) -> N
 
 
 def test_one_stage_runs_what_it_needs(tmp_path: Path, recipe: Path) -> None:
-    done = call(command(recipe, tmp_path / "part", does="demonstrations"))
+    done = call(command(recipe, tmp_path / "part", does="stage demonstrations"))
     assert done.returncode == 0, done.stderr[-3000:]
     assert set(stage_folders(tmp_path / "part")) == {"tasks", "demonstrations"}
     assert "demonstrations: " in done.stdout
@@ -261,7 +261,7 @@ def no_file_above(size: int, words: list[str]) -> list[str]:
 def test_a_full_disk_while_playing(tmp_path: Path, finished: Path, recipe: Path) -> None:
     store = only(finished, "demonstrations") / "trajectories.jsonl"
     run = tmp_path / "full"
-    words = command(recipe, run, does="demonstrations")
+    words = command(recipe, run, does="stage demonstrations")
     said = sentence(call(no_file_above(store.stat().st_size * 2 // 3, words)))
     assert "File too large" in said and "nothing finished is lost" in said
     assert call(words).returncode == 0
@@ -274,7 +274,7 @@ def test_a_full_disk_while_training(copy: Path, finished: Path, recipe: Path) ->
     shutil.rmtree(copy / "train-w2sg_exact")
     for share in (0.5, 1.5):  # too little for the adapter, then enough for it but not for its optimiser
         limit = int(adapter.stat().st_size * share)
-        said = sentence(call(no_file_above(limit, command(recipe, copy, does="train"))))
+        said = sentence(call(no_file_above(limit, command(recipe, copy, does="stage train"))))
         assert said.startswith(f"{only(copy, 'train-w2sg_exact')}: could not be written, is the disk full? (")
         assert "nothing finished is lost" in said
     done = call(command(recipe, copy))
@@ -290,6 +290,7 @@ def test_a_damaged_line_is_named(copy: Path, recipe: Path) -> None:
     del record["score"]
     lines[2] = json.dumps(record)
     store.write_text("\n".join(lines) + "\n")
+    shutil.rmtree(copy / "trees")
     assert sentence(call(command(recipe, copy))).startswith(f"{store}, line 3, field score: Field required")
 
 

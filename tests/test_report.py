@@ -26,7 +26,7 @@ from trajtree.report import (
 )
 from trajtree.report.text import against_ceiling, visible
 from trajtree.trajectory import Outcome, Sampling, Step, Trajectory
-from trajtree.tree import TreeQuality
+from trajtree.tree_quality import TreeQuality
 
 HOSTILE = (
     "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'--><!-- ]]> {{ 7*7 }} $x_$ \u202egnp\x1b[31m"
@@ -94,7 +94,7 @@ def report(text: str = "text", *, ours: float = 1.0, kinds: tuple[str, ...] = ("
         results=summarise(rows, weak="weak", ceiling="expert", primary="ours", resamples=200),
         recipe_yaml=f"name: {text}\n",
         labels={"weak": f"weak {text}", "ours": f"ours {text}", "_other": f"_{text}"},
-        trees=(TreeQuality(text, 6, 40, 6, 5, 3, 12, 1.0, 0.4),),
+        trees=(TreeQuality(text, 6, 40, 6, 5, 3, 0.4, 12, 2.5, 0.3, 1.0, 0.4, 7, 0, 2.2),),
         forks=(
             ForkView(text, steps, steps, steps, 1.0, 0.2, 3),
             ForkView(text, (), steps, steps, 1.0, 0.2, 0),

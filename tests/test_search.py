@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.builders import key_path, quick, trajectories, trajectory
 
+from trajtree.merge import build_tree
 from trajtree.search import SearchResult, exact, mcts
 from trajtree.trajectory import Trajectory
-from trajtree.tree import TrajectoryTree, build_tree
+from trajtree.tree import TrajectoryTree
 
 GOLDEN = Path(__file__).parent / "golden"
 Keys = tuple[tuple[str, str], ...]
@@ -82,6 +83,13 @@ class SlowMCTS:
         for _ in range(iterations):
             self.walk()
 
+    def order(self, node: dict[str, Any], options: int) -> list[int]:
+        """In which order a node's options are first tried, drawn when the search first comes to it."""
+        if "order" not in node:
+            node["order"] = self.random.permutation(options).tolist() if options > 1 else [0]
+        found: list[int] = node["order"]
+        return found
+
     @staticmethod
     def node(keys: Keys) -> dict[str, Any]:
         return {"keys": keys, "children": {}, "scores": [], "visits": 0, "reward": 0.0, "stop": [0, 0.0]}
@@ -97,7 +105,7 @@ class SlowMCTS:
             options = self.options(here)
             fresh = [o for o in options if o[1] == 0]
             if fresh:
-                child = fresh[self.random.integers(len(fresh))][2]
+                child = options[self.order(here, len(options))[len(options) - len(fresh)]][2]
             else:
                 total = sum(visits for _, visits, _ in options)
                 bounds = [r / c + self.gamma * math.sqrt(math.log(total) / c) for r, c, _ in options]

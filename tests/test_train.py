@@ -19,13 +19,13 @@ from torch.nn.functional import cross_entropy  # noqa: E402
 
 from trajtree.errors import DataError, PolicyError, RecipeError  # noqa: E402
 from trajtree.forks import Pair, pairs  # noqa: E402
+from trajtree.merge import build_tree  # noqa: E402
 from trajtree.policies.models import ModelRef, load_model, load_tokenizer  # noqa: E402
 from trajtree.policies.transcript import ChatFormat  # noqa: E402
 from trajtree.train.data import PairExample, SftExample, pair_examples, sft_examples  # noqa: E402
 from trajtree.train.losses import collate, head_is_plain, sft_loss, trained_logits, tree_dpo_loss  # noqa: E402
 from trajtree.train.trainer import Lora, Optimisation, train_sft, train_tree_dpo, with_adapter  # noqa: E402
 from trajtree.trajectory import Message, Outcome, Sampling, Step, Tokens, Trajectory  # noqa: E402
-from trajtree.tree import build_tree  # noqa: E402
 
 CONTEXT = 4096
 
@@ -110,7 +110,7 @@ def test_the_agents_words_are_trained_and_nothing_else(chat: ChatFormat) -> None
     (example,) = sft_examples([EXPLORED[2]], chat, context=CONTEXT)
     said = [chat.decode(example.tokens.ids[start:end]) for start, end in example.tokens.agent]
     assert said == [f"{s.action}<|im_end|>" for s in EXPLORED[2].steps]
-    rendered = chat._render(EXPLORED[2].messages, prompt=False)
+    rendered = chat._render(EXPLORED[2].messages, (), prompt=False)
     assert chat.decode(example.tokens.ids) == rendered.removesuffix("\n")
 
 

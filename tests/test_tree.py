@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from tests.builders import TASK, key_path, quick, trajectories, trajectory
 
 from trajtree.errors import DataError
-from trajtree.trajectory import Outcome, Trajectory
-from trajtree.tree import TrajectoryTree, TreeQuality, build, build_tree, from_record, quality, to_record
+from trajtree.merge import build, build_tree
+from trajtree.trajectory import Outcome, Tokens, Trajectory
+from trajtree.tree import TrajectoryTree
+from trajtree.tree_quality import TreeQuality, quality, token_ratio
+from trajtree.tree_store import read_trees, write_trees
 
-ARRAYS = ("parent", "depth", "visits", "score_sum", "end")
+ARRAYS = ("parent", "depth", "decision", "first", "visits", "score_sum", "end")
 
 
 def same(one: TrajectoryTree, other: TrajectoryTree) -> bool:
@@ -122,17 +128,95 @@ def test_canonical_forms_decide_what_merges() -> None:
 
 @quick
 @given(trajectories())
-def test_record_survives_json(given_: list[Trajectory]) -> None:
+def test_decisions_and_subtrees_by_brute_force(given_: list[Trajectory]) -> None:
     tree = build_tree(given_)
-    again = from_record(json.loads(json.dumps(to_record(tree))), {t.key: t for t in given_})
-    assert same(tree, again)
-    assert [getattr(again, a).dtype for a in ARRAYS] == [getattr(tree, a).dtype for a in ARRAYS]
+    for node in range(1, len(tree)):
+        siblings = [c for c in tree.children[tree.parent[node]] if tree.observation[c] == tree.observation[node]]
+        assert tree.decision[node] == siblings[0]
+    for node in range(len(tree)):
+        below = [n for n in range(len(tree)) if node == 0 or node in tree.path(n)]
+        assert below == list(range(node, tree.last[node]))
+        assert tree.best[node] == max(tree.trajectories[i].score for i in tree.through(node))
 
 
-def test_record_without_its_trajectory() -> None:
-    tree = build_tree([trajectory("ab", sample=7)])
-    with pytest.raises(DataError, match=r"toy/0.*7"):
-        from_record(to_record(tree), {})
+@quick
+@given(st.lists(trajectories(), max_size=3))
+def test_trees_survive_their_file(tmp_path_factory: pytest.TempPathFactory, sets: list[list[Trajectory]]) -> None:
+    trees = [build_tree(given_) for given_ in sets]
+    path = tmp_path_factory.mktemp("trees") / "trees.jsonl"
+    assert write_trees(trees, path) == len(trees)
+    again = list(read_trees(path))
+    assert len(again) == len(trees)
+    assert all(same(one, other) for one, other in zip(trees, again, strict=True))
+    assert [[getattr(t, a).dtype for a in ARRAYS] for t in again] == [
+        [getattr(t, a).dtype for a in ARRAYS] for t in trees
+    ]
+
+
+def test_bad_files_of_trees_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "trees.jsonl"
+    with pytest.raises(DataError, match=r"trees.jsonl: cannot be read .*trajtree build"):
+        list(read_trees(path))
+    path.write_text('{"format": "other"}\n')
+    with pytest.raises(DataError, match=r"trees.jsonl, line 1: not a file of trees"):
+        list(read_trees(path))
+    write_trees([build_tree([trajectory("ab")])], path)
+    good = path.read_text()
+    path.write_text(good.replace('"version": 1', '"version": 9'))
+    with pytest.raises(DataError, match=r"line 1, field version: 9"):
+        list(read_trees(path))
+    path.write_text(good.replace('"depth":[0,1,2]', '"depth":[0,1]'))
+    with pytest.raises(DataError, match=r"line 2, field depth: 2 values, 3 nodes"):
+        list(read_trees(path))
+    path.write_text(good.replace('"score":0.0', '"score":"much"'))
+    with pytest.raises(DataError, match=r"line 2, field trajectories.0.score"):
+        list(read_trees(path))
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "trees.jsonl"
+    write_trees([build_tree([trajectory("ab")])], path)
+    before = path.read_bytes()
+
+    def breaking() -> Iterator[TrajectoryTree]:
+        yield build_tree([trajectory("c")])
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write_trees(breaking(), path)
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["trees.jsonl"]
+
+
+def vectors(texts: Sequence[str]) -> NDArray[np.float32]:
+    """An embedding by length alone: texts of nearly the same length are similar."""
+    angles = np.array([len(text) for text in texts]) / 10
+    return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+
+
+def test_semantic_merge_by_hand() -> None:
+    """Rooms whose descriptions differ a little are one; the kitchen's, twice as long, is another."""
+    given_ = [
+        trajectory(["go", "take"], 1.0, sample=0, seen=["start", "a room with a key"]),
+        trajectory(["go", "drop"], 0.0, sample=1, seen=["start", "a room with a key."]),
+        trajectory(["go", "take"], 0.5, sample=2, seen=["start", "a kitchen, in which nothing is to be had"]),
+    ]
+    assert [len(children) for _, children in build_tree(given_).forks()] == []
+    tree = build_tree(given_, embed=vectors)
+    assert len(tree) == 5
+    ((node, children),) = tree.forks()
+    assert (tree.action[node], [tree.action[c] for c in children]) == ("go", ["drop", "take"])
+    assert {tree.observation[c] for c in children} == {"a room with a key"}
+    assert same(build_tree(given_, embed=vectors, similarity=0.9999), build_tree(given_))
+
+
+@quick
+@given(trajectories())
+def test_semantic_merge_of_equal_texts_alone_is_the_exact_merge(given_: list[Trajectory]) -> None:
+    def apart(texts: Sequence[str]) -> NDArray[np.float32]:
+        return np.eye(len(texts), dtype=np.float32)
+
+    assert same(build_tree(given_), build_tree(given_, embed=apart))
 
 
 def test_quality_by_hand() -> None:
@@ -154,7 +238,25 @@ def test_quality_by_hand() -> None:
         leaves=3,  # ab, acb, dd
         forks=2,
         informative_forks=1,
+        spread=(0.0 + (2 / 3 - 0.5)) / 2,
         depth=3,
+        branching=2.0,
+        merged=1 - 6 / 11,
         best=1.0,
         mean=3.5 / 6,
+        pairs=1,
+        lost=0,
+        token_ratio=token_ratio(tree.trajectories),
     )
+
+
+def test_token_ratio_by_hand() -> None:
+    """Tokens 1 2 3 | 1 2 4 5 | 1 2: nine, of which 1 2 3 4 5 remain."""
+    given_ = [
+        replace(trajectory("a", sample=n), tokens=(Tokens(ids, ((0, 1),)),))
+        for n, ids in enumerate([(1, 2, 3), (1, 2, 4, 5), (1, 2)])
+    ]
+    assert token_ratio(given_) == 9 / 5
+    assert token_ratio(given_[:1]) == 1.0
+    text = [trajectory("a", sample=0), trajectory("a", sample=1)]
+    assert token_ratio(text) == 2.0

@@ -7,12 +7,17 @@ become demonstrations; both teach a stronger model.
 from trajtree.envs import Environment, StepResult
 from trajtree.errors import DataError, EnvError, PolicyError, RecipeError, RunError, TrajtreeError
 from trajtree.forks import Pair, pairs
+from trajtree.importing import import_files
+from trajtree.merge import build, build_tree
 from trajtree.metrics import summarise
 from trajtree.recipe import Recipe, load_recipe
-from trajtree.search import SearchResult, exact, mcts
-from trajtree.store import TrajectoryStore
-from trajtree.trajectory import Message, Outcome, Sampling, Step, Tokens, Trajectory
-from trajtree.tree import TrajectoryTree, build, quality
+from trajtree.search import SearchResult, best_of_n, exact, mcts
+from trajtree.stitching import propose, stitch
+from trajtree.store import TrajectoryStore, write_store
+from trajtree.trajectory import Message, Outcome, Sampling, Step, Tokens, ToolCall, Trajectory
+from trajtree.tree import TrajectoryTree
+from trajtree.tree_quality import TreeQuality, quality
+from trajtree.tree_store import read_trees, write_trees
 
 __all__ = [
     "DataError",
@@ -30,15 +35,25 @@ __all__ = [
     "Step",
     "StepResult",
     "Tokens",
+    "ToolCall",
     "Trajectory",
     "TrajectoryStore",
     "TrajectoryTree",
     "TrajtreeError",
+    "TreeQuality",
+    "best_of_n",
     "build",
+    "build_tree",
     "exact",
+    "import_files",
     "load_recipe",
     "mcts",
     "pairs",
+    "propose",
     "quality",
+    "read_trees",
+    "stitch",
     "summarise",
+    "write_store",
+    "write_trees",
 ]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import sys
 import warnings
+from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from trajtree import cli_trees
 from trajtree.errors import TrajtreeError
 from trajtree.memory import tame_memory
 from trajtree.progress import StageProgress
@@ -38,6 +40,21 @@ HELP = {
     "train": "Tune the strong model: on the expert, on paths, on pairs.",
     "evaluate": "Play the held-out tasks with every row's model.",
 }
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(installed_version("trajtree"))
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command()
@@ -68,6 +85,9 @@ def _console() -> Console:
     return Console(width=None if sys.stdout.isatty() else 110)
 
 
+stage = typer.Typer(help="Run a recipe up to one of its stages.", no_args_is_help=True, rich_markup_mode="markdown")
+
+
 def _add(kind: str) -> None:
     def command(recipe: RecipeArgument, run_dir: RunOption = None, set_: SetOption = None) -> None:
         from trajtree.recipe import load_recipe
@@ -81,11 +101,13 @@ def _add(kind: str) -> None:
         for name, result in done.items():
             console.print(f"{name}: {result.folder}", soft_wrap=True)
 
-    app.command(kind, help=f"{HELP[kind]} Runs what it needs first.")(command)
+    stage.command(kind, help=f"{HELP[kind]} Runs what it needs first.")(command)
 
 
 for _kind in HELP:
     _add(_kind)
+app.add_typer(stage, name="stage")
+cli_trees.add_to(app)
 
 
 @app.command()

@@ -2,30 +2,69 @@
 
 At a fork the agent saw one thing and did several. The child with the higher value gives the chosen continuation,
 the lower one the rejected; both sides of a pair begin with the very same tokens, because the rejected
-continuation is set behind the chosen side's prefix.
+continuation is set behind the chosen side's prefix. `unstructured` and `whole` pair without forks, for comparison.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from heapq import nsmallest
+from itertools import combinations, islice, pairwise, zip_longest
 
 import numpy as np
+from numpy.typing import NDArray
 
+from trajtree.trajectory import Message, Trajectory
 from trajtree.tree import TrajectoryTree
 
-Aggregate = Callable[[Sequence[float]], float]
+Aggregate = Callable[[TrajectoryTree], NDArray[np.float64]]
+"""Value [N] of each node of a tree, from the scores of the trajectories through it."""
+
+Select = Callable[[Sequence[int]], list[tuple[int, int]]]
+"""Which options of a fork are compared: from options sorted by falling value to (better, worse)."""
+
+_EXACT = 1e-9
+"""Values closer than this are the same: they are sums of floats."""
 
 
-def mean(scores: Sequence[float]) -> float:
-    """Mean score behind a child: what the weak policy makes of it."""
-    return float(np.mean(scores))
+def mean(tree: TrajectoryTree) -> NDArray[np.float64]:
+    """[N] mean score behind each node: what the policy makes of it."""
+    return tree.mean
 
 
-def best(scores: Sequence[float]) -> float:
-    """Best score behind a child: what can be made of it."""
-    return max(scores)
+def best(tree: TrajectoryTree) -> NDArray[np.float64]:
+    """[N] best score behind each node: what can be made of it."""
+    return tree.best
+
+
+def discounted(gamma: float) -> Aggregate:
+    """Mean of score times gamma to the number of steps that are still to come: sooner is better."""
+
+    def aggregate(tree: TrajectoryTree) -> NDArray[np.float64]:
+        lengths = tree.depth[tree.end]
+        total = np.zeros(len(tree))
+        for node in range(len(tree)):
+            rows = slice(int(tree.first[node]), int(tree.first[node] + tree.visits[node]))
+            total[node] = np.mean(tree.scores[rows] * gamma ** (lengths[rows] - tree.depth[node]))
+        return total
+
+    return aggregate
+
+
+def extremes(options: Sequence[int]) -> list[tuple[int, int]]:
+    """The best option against the worst."""
+    return [(options[0], options[-1])]
+
+
+def every(options: Sequence[int]) -> list[tuple[int, int]]:
+    """Every two options."""
+    return list(combinations(options, 2))
+
+
+def adjacent(options: Sequence[int]) -> list[tuple[int, int]]:
+    """Each option against the next worse one."""
+    return list(pairwise(options))
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +73,7 @@ class Pair:
 
     Attributes:
         task: the task of the tree.
-        node: the fork; its path is the shared prefix, `depth` steps long.
+        node: the fork; its path is the shared prefix, `depth` steps long. The root for pairs of whole trajectories.
         chosen, rejected: samples (of this task) whose steps after the prefix are the continuations.
         chosen_value, rejected_value: aggregated scores of the two children.
         chosen_visits, rejected_visits: trajectories behind them.
@@ -57,46 +96,104 @@ class Pair:
 
 
 def pairs(
-    tree: TrajectoryTree, *, aggregate: Aggregate = mean, min_gap: float = 0.1, per_fork: int = 1, per_tree: int = 8
+    tree: TrajectoryTree,
+    *,
+    select: Select = every,
+    aggregate: Aggregate = mean,
+    min_gap: float = 0.1,
+    per_fork: int = 1,
+    per_tree: int = 8,
 ) -> list[Pair]:
-    """Pairs of siblings whose values differ by at least `min_gap`, widest gap first.
+    """Pairs of siblings, of every two or of those that `select` picks, whose values differ by at least `min_gap`.
 
-    At most `per_fork` pairs a fork and `per_tree` a tree, so that one rich tree does not drown the others. The
-    chosen continuation is the best trajectory behind its child, the rejected one the worst behind its own; the
-    shorter wins ties, then the earlier.
+    At most `per_fork` pairs a fork and `per_tree` a tree, so that one rich tree does not drown the others: the widest
+    pair of every fork first, widest fork first, then the second of every fork, and so on. The chosen continuation
+    is the best trajectory behind its child, the rejected one the worst behind its own; the shorter wins ties, then
+    the earlier.
     """
-    found: list[Pair] = []
-    for node, children in tree.forks():
-        behind = {child: tree.through(child) for child in children}
-        value = {child: aggregate([tree.trajectories[i].score for i in behind[child]]) for child in children}
-        here = []
-        for a, b in combinations(children, 2):
-            high, low = (a, b) if value[a] >= value[b] else (b, a)
-            if value[high] - value[low] >= max(min_gap, 1e-9):
-                here.append(_pair(tree, node, behind[high], behind[low], value[high], value[low]))
-        found += sorted(here, key=_widest)[:per_fork]
-    return sorted(found, key=_widest)[:per_tree]
+    value, gap = aggregate(tree), _least(min_gap)
+    by_fork = []
+    for _, children in tree.decisions():
+        if np.ptp(value[children]) < gap:
+            continue
+        options = sorted(children.tolist(), key=lambda child: (-value[child], child))
+        side = {child: _side(tree, child) for child in options}
+        wide = ((high, low) for high, low in select(options) if value[high] - value[low] >= gap)
+        here = (_pair(tree, high, low, side[high][0], side[low][1], value) for high, low in wide)
+        by_fork.append(nsmallest(per_fork, here, key=_widest))
+    rounds = zip_longest(*by_fork)
+    found = [pair for same in rounds for pair in sorted((p for p in same if p is not None), key=_widest)]
+    return found[:per_tree]
 
 
-def _pair(
-    tree: TrajectoryTree, node: int, high: Sequence[int], low: Sequence[int], high_value: float, low_value: float
-) -> Pair:
-    def score_then_short(index: int) -> tuple[float, int, int]:
-        return -tree.trajectories[index].score, int(tree.depth[tree.end[index]]), index
+def whole(tree: TrajectoryTree, *, min_gap: float = 0.1, per_tree: int = 8) -> list[Pair]:
+    """Whole trajectories against each other as ETO pairs them, better against worse, sharing only the prompt.
 
-    def bad_then_short(index: int) -> tuple[float, int, int]:
-        return tree.trajectories[index].score, int(tree.depth[tree.end[index]]), index
+    For comparison with pairs at forks. The best meets the worst, the next best the next worst, and so on; when all
+    have met someone, each meets the next one.
+    """
+    order = sorted(range(len(tree.trajectories)), key=lambda i: (-tree.scores[i], i))
+    worst, gap = order[::-1], _least(min_gap)
+    met = (both for shift in range(len(order)) for both in zip(order, worst[shift:] + worst[:shift], strict=True))
+    wide = (_whole(tree, high, low) for high, low in met if tree.scores[high] - tree.scores[low] >= gap)
+    return list(islice(wide, per_tree))
 
+
+def unstructured(tree: TrajectoryTree, *, min_gap: float = 0.1, per_tree: int = 8, seed: int = 0) -> list[Pair]:
+    """Trajectories drawn at random and paired by score, the paper's baseline without a tree."""
+    random = np.random.default_rng(seed)
+    both = np.argwhere(tree.scores[:, None] - tree.scores >= _least(min_gap))
+    drawn = random.permutation(len(both))[:per_tree]
+    return [_whole(tree, high, low) for high, low in both[drawn].tolist()]
+
+
+def grafted(better: Trajectory, worse: Trajectory, depth: int) -> tuple[Message, ...]:
+    """Messages of the rejected side: `better` up to its reply at `depth`, `worse` from there on."""
+    return better.messages[: better.replies[depth]] + worse.messages[worse.replies[depth] :]
+
+
+def _least(min_gap: float) -> float:
+    """The least difference of two values that counts: `min_gap`, but for rounding, and never nothing."""
+    return max(min_gap, 2 * _EXACT) - _EXACT
+
+
+def _side(tree: TrajectoryTree, child: int) -> tuple[int, int]:
+    """The best and the worst trajectory behind a child; the shorter wins ties, then the earlier."""
+
+    def length(index: int) -> int:
+        return int(tree.depth[tree.end[index]])
+
+    behind = tree.through(child)
+    best = min(behind, key=lambda i: (-tree.scores[i], length(i), i))
+    return best, min(behind, key=lambda i: (tree.scores[i], length(i), i))
+
+
+def _pair(tree: TrajectoryTree, high: int, low: int, chosen: int, rejected: int, value: NDArray[np.float64]) -> Pair:
+    node = int(tree.parent[high])
     return Pair(
         task=tree.task,
         node=node,
         depth=int(tree.depth[node]),
-        chosen=tree.trajectories[min(high, key=score_then_short)].sample,
-        rejected=tree.trajectories[min(low, key=bad_then_short)].sample,
-        chosen_value=high_value,
-        rejected_value=low_value,
-        chosen_visits=len(high),
-        rejected_visits=len(low),
+        chosen=tree.trajectories[chosen].sample,
+        rejected=tree.trajectories[rejected].sample,
+        chosen_value=float(value[high]),
+        rejected_value=float(value[low]),
+        chosen_visits=int(tree.visits[high]),
+        rejected_visits=int(tree.visits[low]),
+    )
+
+
+def _whole(tree: TrajectoryTree, high: int, low: int) -> Pair:
+    return Pair(
+        task=tree.task,
+        node=TrajectoryTree.ROOT,
+        depth=0,
+        chosen=tree.trajectories[high].sample,
+        rejected=tree.trajectories[low].sample,
+        chosen_value=float(tree.scores[high]),
+        rejected_value=float(tree.scores[low]),
+        chosen_visits=1,
+        rejected_visits=1,
     )
 
 
@@ -104,4 +201,18 @@ def _widest(pair: Pair) -> tuple[float, int, int, int]:
     return -pair.gap, pair.depth, pair.node, pair.rejected
 
 
-__all__ = ["Aggregate", "Pair", "best", "mean", "pairs"]
+__all__ = [
+    "Aggregate",
+    "Pair",
+    "Select",
+    "adjacent",
+    "best",
+    "discounted",
+    "every",
+    "extremes",
+    "grafted",
+    "mean",
+    "pairs",
+    "unstructured",
+    "whole",
+]

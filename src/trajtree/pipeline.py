@@ -14,21 +14,24 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trajtree import forks, search, tree
+from trajtree import forks, merge, search
 from trajtree.envs.domain import Domain, Rejected, load_domain
 from trajtree.errors import DataError, PolicyError, RecipeError
+from trajtree.files import write_atomically
 from trajtree.policies.models import ModelRef, fingerprint
 from trajtree.recipe import Recipe
 from trajtree.replies import REACT, parse_act, parse_react
 from trajtree.rollout import jobs_of, rollout
-from trajtree.stage import Stage, Work, write_atomically
+from trajtree.stage import Stage, Work
 from trajtree.store import TrajectoryStore
 from trajtree.trajectory import Sampling, Trajectory
+from trajtree.tree_store import read_trees, write_trees
 
 if TYPE_CHECKING:
     from trajtree.train.trainer import Optimisation
 
 STORE = "trajectories.jsonl"
+TREES = "trees.jsonl"
 OVERFLOW_SHARE = 0.01
 """Largest share of episodes that may end because the model's context is full."""
 
@@ -66,13 +69,13 @@ def stages_of(recipe: Recipe) -> list[Stage]:
             partial(explore, recipe),
         ),
         Stage("trees", "trees", ("explore",), {"env": env}, partial(build_trees, recipe)),
-        Stage("pairs", "pairs", ("explore", "trees"), recipe.pairs.model_dump(), partial(find_pairs, recipe)),
+        Stage("pairs", "pairs", ("trees",), recipe.pairs.model_dump(), partial(find_pairs, recipe)),
     ]
     keep = {"min_score": recipe.paths.min_score}
     how = {**keep, "iterations": recipe.paths.mcts_iterations, "gamma": recipe.paths.mcts_gamma}
     stages += [
-        Stage("paths-exact", "paths", ("explore", "trees"), keep, partial(find_paths, recipe, search.exact)),
-        Stage("paths-mcts", "paths", ("explore", "trees"), how, partial(find_paths, recipe, _mcts(recipe))),
+        Stage("paths-exact", "paths", ("trees",), keep, partial(find_paths, recipe, search.exact)),
+        Stage("paths-mcts", "paths", ("trees",), how, partial(find_paths, recipe, _mcts(recipe))),
     ]
     stages += [
         Stage(f"train-{row}", "train", (source,), sft, partial(tune_on_paths, recipe, source))
@@ -262,29 +265,23 @@ def _play(recipe: Recipe, work: Work, model: ModelRef, name: str, jobs: Sequence
 
 
 def build_trees(recipe: Recipe, work: Work) -> None:
-    """One tree a task in trees.jsonl."""
+    """One tree a task."""
     environment = load_domain(recipe.env.name).environment
-    trees = tree.build(
+    trees = merge.build(
         TrajectoryStore(work.inputs["explore"] / STORE),
         canonical_action=environment.canonical_action,
         canonical_observation=environment.canonical_observation,
     )
-    _write_jsonl(work.folder / "trees.jsonl", [tree.to_record(t) for t in trees])
-
-
-def load_trees(work: Work) -> list[tree.TrajectoryTree]:
-    """The trees of a stage that reads `explore` and `trees`."""
-    trajectories = {t.key: t for t in TrajectoryStore(work.inputs["explore"] / STORE)}
-    return [tree.from_record(r, trajectories) for r in _read_jsonl(work.inputs["trees"] / "trees.jsonl")]
+    write_trees(trees, work.folder / TREES)
 
 
 def find_pairs(recipe: Recipe, work: Work) -> None:
     """Preference pairs in pairs.jsonl."""
     how = recipe.pairs
-    aggregate = {"mean": forks.mean, "best": forks.best}[how.aggregate]
+    aggregate: forks.Aggregate = {"mean": forks.mean, "best": forks.best}[how.aggregate]
     found = [
         pair
-        for t in load_trees(work)
+        for t in read_trees(work.inputs["trees"] / TREES)
         for pair in forks.pairs(
             t, aggregate=aggregate, min_gap=how.min_gap, per_fork=how.per_fork, per_tree=how.per_tree
         )
@@ -292,21 +289,17 @@ def find_pairs(recipe: Recipe, work: Work) -> None:
     _write_jsonl(work.folder / "pairs.jsonl", [asdict(p) for p in found])
 
 
-Search = Callable[[tree.TrajectoryTree], search.SearchResult]
-
-
-def _mcts(recipe: Recipe) -> Search:
+def _mcts(recipe: Recipe) -> search.Search:
     return partial(search.mcts, iterations=recipe.paths.mcts_iterations, gamma=recipe.paths.mcts_gamma)
 
 
-def find_paths(recipe: Recipe, find: Search, work: Work) -> None:
+def find_paths(recipe: Recipe, find: search.Search, work: Work) -> None:
     """The trajectory that is each tree's best path, where it scored enough, up to its last gain."""
     found = []
-    for t in load_trees(work):
-        result = find(t)
-        best = next(e for e in t.trajectories if e.sample == result.sample)
-        if best.score >= recipe.paths.min_score:
-            found.append(best.without_idle_end())
+    for t in read_trees(work.inputs["trees"] / TREES):
+        best = search.best_path(t, find)
+        if best.reaches(recipe.paths.min_score):
+            found.append(best)
     (work.folder / STORE).unlink(missing_ok=True)
     TrajectoryStore(work.folder / STORE).append(found)
 
@@ -438,4 +431,4 @@ def _read_jsonl(path: Path) -> list[Any]:
     return rows
 
 
-__all__ = ["STORE", "TRAINED_ON", "load_trees", "stages_of"]
+__all__ = ["STORE", "TRAINED_ON", "TREES", "stages_of"]

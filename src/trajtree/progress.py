@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
 from trajtree.stage import Stage
@@ -66,4 +68,21 @@ class _One:
             self._console.print(f"{self._name} {self._done}/{self._total} {note}".rstrip())
 
 
-__all__ = ["StageProgress"]
+@contextmanager
+def counting(console: Console, name: str, unit: str) -> Iterator[Callable[[int], None]]:
+    """A display of work whose amount nobody knows beforehand; yields what is called with how much was done."""
+    bars = Bars(
+        TextColumn("{task.description:<8}"),
+        SpinnerColumn(),
+        TextColumn(f"{{task.completed:,.0f}} {unit}"),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    with bars:
+        task = bars.add_task(name, total=None)
+        yield lambda amount: bars.advance(task, amount)
+
+
+__all__ = ["StageProgress", "counting"]

@@ -8,15 +8,19 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from trajtree import forks, tree
+from trajtree import forks
+from trajtree.files import write_atomically
 from trajtree.metrics import Results, summarise
-from trajtree.pipeline import STORE, load_trees, stages_of
+from trajtree.pipeline import STORE, TREES, stages_of
 from trajtree.policies.models import fingerprint, versions
 from trajtree.recipe import Recipe
 from trajtree.report import ForkView, ReportData
-from trajtree.stage import Done, Progress, Stage, Work, needed_for, run_stages, write_atomically
+from trajtree.stage import Done, Progress, Stage, needed_for, run_stages
 from trajtree.store import TrajectoryStore
 from trajtree.trajectory import Trajectory
+from trajtree.tree import TrajectoryTree
+from trajtree.tree_quality import quality
+from trajtree.tree_store import read_trees
 
 KINDS = ("tasks", "demonstrations", "weak", "explore", "trees", "pairs", "paths", "train", "evaluate")
 """The commands that run a part of the pipeline and what it needs."""
@@ -62,13 +66,13 @@ def results_of(recipe: Recipe, done: Mapping[str, Done]) -> Results:
 
 def report_of(recipe: Recipe, done: Mapping[str, Done]) -> ReportData:
     """Everything that the report shows."""
-    trees = load_trees(Work(Path(), {name: done[name].folder for name in ("explore", "trees")}, _Silent()))
+    trees = list(read_trees(done["trees"].folder / TREES))
     return ReportData(
         title=f"{recipe.name}: {recipe.env.name}, exploring {recipe.explore.tasks} tasks, seed {recipe.seed}",
         results=results_of(recipe, done),
         recipe_yaml=recipe.to_yaml(),
         labels=LABELS,
-        trees=tuple(tree.quality(t) for t in trees),
+        trees=tuple(map(quality, trees)),
         forks=tuple(_fork_views(recipe, trees)),
         notes=_notes(recipe),
         provenance={**_provenance(recipe), **{f"data {name}": d.digest[:16] for name, d in done.items()}},
@@ -76,7 +80,7 @@ def report_of(recipe: Recipe, done: Mapping[str, Done]) -> ReportData:
     )
 
 
-def _fork_views(recipe: Recipe, trees: list[tree.TrajectoryTree]) -> list[ForkView]:
+def _fork_views(recipe: Recipe, trees: list[TrajectoryTree]) -> list[ForkView]:
     """The widest forks, one a tree."""
     widest = []
     for t in trees:
@@ -124,12 +128,6 @@ def _provenance(recipe: Recipe) -> dict[str, str]:
         "strong model": f"{recipe.strong.model} ({fingerprint(recipe.strong.model)[:16]})",
         "weak model": recipe.weak.model or f"from scratch, hidden {recipe.weak.hidden}, layers {recipe.weak.layers}",
     }
-
-
-class _Silent:
-    def total(self, amount: int) -> None: ...
-
-    def advance(self, amount: int, note: str = "") -> None: ...
 
 
 __all__ = ["KINDS", "LABELS", "report_of", "results_of", "run_recipe"]

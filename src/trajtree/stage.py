@@ -20,18 +20,16 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from trajtree.errors import RunError
+from trajtree.files import UNFINISHED, write_atomically
 from trajtree.memory import release_memory
 
-LAYOUT = 1
+LAYOUT = 2
 """Version of the run directory; part of every key."""
 
 _UNWRITABLE = re.compile(
     r"I/O error: .*\(os error \d+\)|inline_container.*unexpected pos|iostream error|PytorchStreamWriter failed"
 )
 """What safetensors and torch say when the disk is full; theirs are no OSErrors."""
-
-_UNFINISHED = ".tmp"
-"""How the name of a file ends while `write_atomically` writes it."""
 
 
 class Progress(Protocol):
@@ -167,22 +165,12 @@ def _read_marker(marker: Path) -> Any:
 def digest_of(folder: Path) -> str:
     """Hash of names and contents of all files below `folder`, but for stage.json and what a kill left half-written."""
     digest = hashlib.sha256()
-    counted = (p for p in folder.rglob("*") if p.is_file() and p.name != "stage.json" and p.suffix != _UNFINISHED)
+    counted = (p for p in folder.rglob("*") if p.is_file() and p.name != "stage.json" and p.suffix != UNFINISHED)
     for path in sorted(counted):
         digest.update(f"{path.relative_to(folder)}\n".encode())
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a whole file or nothing."""
-    temporary = path.with_name(f".{path.name}{_UNFINISHED}")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 @contextmanager
@@ -218,5 +206,4 @@ __all__ = [
     "locked",
     "needed_for",
     "run_stages",
-    "write_atomically",
 ]

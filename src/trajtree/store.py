@@ -7,22 +7,32 @@ not parse is an error that names file, line and field.
 
 from __future__ import annotations
 
-import json
 import os
+from array import array
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
 from pathlib import Path
+from typing import BinaryIO, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from trajtree.errors import DataError
+from trajtree.files import atomically
+from trajtree.lines import check_header, header, invalid
 from trajtree.trajectory import Trajectory
 
 FORMAT = "trajtree.trajectories"
 VERSION = 1
 
-_HEADER = json.dumps({"format": FORMAT, "version": VERSION}).encode() + b"\n"
+_HEADER = header(FORMAT, VERSION)
 _adapter = TypeAdapter(Trajectory)
+M = TypeVar("M", bound=BaseModel)
+
+
+class _Task(BaseModel):
+    """What the index needs of a row; the rest is skipped at the parser's speed."""
+
+    model_config = ConfigDict(extra="ignore")
+    task: str
 
 
 class TrajectoryStore:
@@ -41,8 +51,55 @@ class TrajectoryStore:
         Raises:
             DataError: naming file, line and field of the first line that is not a trajectory.
         """
+        for number, _, line in self._rows():
+            yield self._parse(line, number)
+
+    def by_task(self) -> Iterator[list[Trajectory]]:
+        """The trajectories of one task after another, tasks sorted, each in the order of the file.
+
+        The file is read twice: once for where each row begins (16 bytes a row are kept), then task by task, so memory
+        holds one task's trajectories at a time.
+
+        Raises:
+            DataError: naming file, line and field of the first line that is not a trajectory.
+        """
+        places: dict[str, array[int]] = {}
+        for number, offset, head in self._heads(_Task):
+            places.setdefault(head.task, array("q")).extend((number, offset))
+        if not places:
+            return
+        with self.path.open("rb") as file:
+            for task in sorted(places):
+                found = places[task]
+                yield [self._row_at(file, found[i], found[i + 1]) for i in range(0, len(found), 2)]
+
+    def heads(self, model: type[M]) -> Iterator[M]:
+        """Of each row, in the order of the file, only the fields that `model` names; the rest is not looked at.
+
+        Raises:
+            DataError: naming file, line and field of the first line that does not have them.
+        """
+        for _, _, head in self._heads(model):
+            yield head
+
+    def _heads(self, model: type[M]) -> Iterator[tuple[int, int, M]]:
+        """(line number, byte offset, head) of every complete row."""
+        for number, offset, line in self._rows():
+            try:
+                head = model.model_validate_json(line)
+            except ValidationError as error:
+                raise invalid(self.path, number, error) from None
+            yield number, offset, head
+
+    def _row_at(self, file: BinaryIO, number: int, offset: int) -> Trajectory:
+        file.seek(offset)
+        return self._parse(file.readline(), number)
+
+    def _rows(self) -> Iterator[tuple[int, int, bytes]]:
+        """(line number, byte offset, line) of every complete row; the header is checked on the way."""
         if not self.path.exists():
             return
+        offset = 0
         with self.path.open("rb") as file:
             for number, line in enumerate(file, start=1):
                 if not line.endswith(b"\n"):
@@ -52,7 +109,8 @@ class TrajectoryStore:
                 if number == 1:
                     self._check_header(line)
                 else:
-                    yield self._parse(line, number)
+                    yield number, offset, line
+                offset += len(line)
 
     def append(self, trajectories: Iterable[Trajectory]) -> None:
         """Write all of them and return when they are on disk.
@@ -61,7 +119,7 @@ class TrajectoryStore:
             DataError: the existing file is something else.
             OSError: the disk is full or not writable; nothing that was stored before is touched.
         """
-        data = b"".join(json.dumps(asdict(t), ensure_ascii=False).encode() + b"\n" for t in trajectories)
+        data = b"".join(map(_line, trajectories))
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a+b") as file:
             end = self._end_of_data(file.seek(0, os.SEEK_END))
@@ -95,24 +153,31 @@ class TrajectoryStore:
             raise DataError(f"{self.path}, line 1: not a trajectory store (the line does not end)")
 
     def _check_header(self, line: bytes) -> None:
-        try:
-            header = json.loads(line)
-        except ValueError:
-            header = None
-        if not isinstance(header, dict) or header.get("format") != FORMAT:
-            raise DataError(f"{self.path}, line 1: not a trajectory store (no {FORMAT!r} header)")
-        if header.get("version") != VERSION:
-            raise DataError(
-                f"{self.path}, line 1, field version: {header.get('version')!r}; this trajtree reads version {VERSION}"
-            )
+        check_header(self.path, line, FORMAT, VERSION, "a trajectory store")
 
     def _parse(self, line: bytes, number: int) -> Trajectory:
         try:
             return _adapter.validate_json(line)
         except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"]) or "(whole line)"
-            raise DataError(f"{self.path}, line {number}, field {field}: {first['msg']}") from None
+            raise invalid(self.path, number, error) from None
 
 
-__all__ = ["FORMAT", "VERSION", "TrajectoryStore"]
+def write_store(trajectories: Iterable[Trajectory], path: str | os.PathLike[str]) -> int:
+    """Write a whole new store in place of what is there, and return how many trajectories it holds.
+
+    Raises:
+        OSError: the disk is full or not writable; what was there before is untouched.
+    """
+    count = 0
+    with atomically(Path(path)) as file:
+        file.write(_HEADER)
+        for count, trajectory in enumerate(trajectories, start=1):  # noqa: B007 - the last one is returned
+            file.write(_line(trajectory))
+    return count
+
+
+def _line(trajectory: Trajectory) -> bytes:
+    return _adapter.dump_json(trajectory, exclude_defaults=True) + b"\n"
+
+
+__all__ = ["FORMAT", "VERSION", "TrajectoryStore", "write_store"]

@@ -32,11 +32,28 @@ class Outcome(StrEnum):
 
 @with_config(_STRICT)
 @dataclass(frozen=True, slots=True)
-class Message:
-    """One chat message as the model saw it."""
+class ToolCall:
+    """A call of a tool by the agent; `arguments` is the JSON text that the agent wrote."""
 
-    role: Literal["system", "user", "assistant"]
+    id: str
+    name: str
+    arguments: str
+
+
+@with_config(_STRICT)
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One chat message as the model saw it.
+
+    `reasoning` and `tool_calls` are an assistant's; `tool_call_id` and `name` say which call a tool's message answers.
+    """
+
+    role: Literal["system", "user", "assistant", "tool"]
     content: str
+    reasoning: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+    name: str | None = None
 
 
 @with_config(_STRICT)
@@ -86,7 +103,12 @@ class Trajectory:
 
     `score` is G(e) in [0, 1]; `tokens` has one entry for each sequence the model was fed: one when the chat
     template only ever appends, more where it rewrites history. `sample` counts the rollouts of one task.
-    `error` says what went wrong for `agent_error` and `env_error`.
+    `error` says what went wrong for `agent_error` and `env_error`. `seed` and `sampling` are None where nobody
+    wrote them down.
+
+    The assistant's messages are the replies of `steps`, in order, after `context_turns` of them that belong to the
+    prompt (an example, an acknowledgement); a reply from which no action could be read may follow.
+    `tools` are the tools' definitions, each as JSON text.
     """
 
     task: str
@@ -94,20 +116,28 @@ class Trajectory:
     policy: str
     env: str
     env_version: str
-    seed: int
-    sampling: Sampling
+    seed: int | None
+    sampling: Sampling | None
     messages: tuple[Message, ...]
     steps: tuple[Step, ...]
     score: Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
     outcome: Outcome
     tokens: tuple[Tokens, ...] = ()
     error: str | None = None
+    context_turns: Annotated[int, Field(ge=0)] = 0
+    tools: tuple[str, ...] = ()
     metadata: dict[str, str | int | float | bool] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Raise ValueError when the score is outside [0, 1]."""
         if not 0.0 <= self.score <= 1.0:
             raise ValueError(f"score is {self.score}, must be in [0, 1]")
+
+    @property
+    def replies(self) -> tuple[int, ...]:
+        """[steps] index in `messages` of each step's reply."""
+        said = [index for index, message in enumerate(self.messages) if message.role == "assistant"]
+        return tuple(said[self.context_turns : self.context_turns + len(self.steps)])
 
     @property
     def key(self) -> tuple[str, int]:
@@ -117,7 +147,11 @@ class Trajectory:
     @property
     def success(self) -> bool:
         """True when the environment completed the episode with the full score."""
-        return self.outcome is Outcome.COMPLETED and self.score >= SUCCESS
+        return self.outcome is Outcome.COMPLETED and self.reaches(1.0)
+
+    def reaches(self, score: float) -> bool:
+        """Whether the score is at least `score`, but for the rounding of sums."""
+        return self.score >= score - (1.0 - SUCCESS)
 
     @property
     def best_score(self) -> float:
@@ -125,13 +159,15 @@ class Trajectory:
         return min(1.0, max([self.score, *accumulate(step.reward for step in self.steps)]))
 
     def without_idle_end(self) -> Trajectory:
-        """The episode up to the step that reached its final score; what came after neither won nor lost anything.
-
-        Needs messages that alternate, as a rollout makes them: system, user, assistant, user, ...
-        """
+        """The episode up to the step that reached its final score; what came after neither won nor lost anything."""
         gained = [index for index, step in enumerate(self.steps) if abs(step.reward) > 1e-9]
-        last = gained[-1] if gained else len(self.steps) - 1
-        return replace(self, steps=self.steps[: last + 1], messages=self.messages[: 2 * last + 3], tokens=())
+        return self.first(gained[-1] + 1 if gained else len(self.steps))
+
+    def first(self, steps: int) -> Trajectory:
+        """The episode up to the reply of its first `steps` steps, with the score that the whole one had."""
+        replies = self.replies[:steps]
+        end = replies[-1] + 1 if replies else len(self.messages)
+        return replace(self, steps=self.steps[:steps], messages=self.messages[:end], tokens=())
 
 
-__all__ = ["SUCCESS", "Message", "Outcome", "Sampling", "Step", "Tokens", "Trajectory"]
+__all__ = ["SUCCESS", "Message", "Outcome", "Sampling", "Step", "Tokens", "ToolCall", "Trajectory"]

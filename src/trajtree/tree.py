@@ -1,25 +1,23 @@
 """The trajectory tree of one task: every trajectory of the task, merged where decisions agree.
 
-A node is a step: the agent saw an observation and chose an action. Steps are merged when their parents are one
-node and both their canonical observation and their canonical action are equal. The tree is a frozen struct of
-arrays; node 0 is the root, before any step. Nodes are numbered in the order of the sorted trajectories, so the order
-in which trajectories arrive changes nothing.
+A node is a step: the agent saw an observation and chose an action. The tree is a frozen struct of arrays; node 0 is
+the root, before any step. Trajectories are sorted, and nodes are numbered in their order, depth first; so the nodes
+below a node are the numbers that follow it, and the trajectories through a node are neighbours. `trajtree.merge`
+builds trees.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trajtree.errors import DataError
-from trajtree.trajectory import Outcome, Trajectory
-
-Canonical = Callable[[str], str]
+from trajtree.trajectory import Trajectory
 
 
 @dataclass(frozen=True)
@@ -31,8 +29,11 @@ class TrajectoryTree:
         trajectories: [T] what was merged, sorted.
         parent: [N] parent of each node, NO_PARENT for the root.
         depth: [N] steps from the root.
+        decision: [N] first of the siblings before which the agent saw the same observation, NO_PARENT for the root:
+            nodes with the same `decision` are different answers to one situation.
         observation: [N] canonical observation before the step; "" at the root.
         action: [N] canonical action; "" at the root.
+        first: [N] first trajectory through the node; the others follow it.
         visits: [N] trajectories that pass through or end at the node.
         score_sum: [N] sum of their scores.
         end: [T] node at which each trajectory ends.
@@ -45,8 +46,10 @@ class TrajectoryTree:
     trajectories: tuple[Trajectory, ...]
     parent: NDArray[np.int32]
     depth: NDArray[np.int32]
+    decision: NDArray[np.int32]
     observation: tuple[str, ...]
     action: tuple[str, ...]
+    first: NDArray[np.int32]
     visits: NDArray[np.int32]
     score_sum: NDArray[np.float64]
     end: NDArray[np.int32]
@@ -56,25 +59,52 @@ class TrajectoryTree:
         return len(self.parent)
 
     @cached_property
-    def children(self) -> tuple[tuple[int, ...], ...]:
-        """[N] children of each node, ascending."""
-        lists: list[list[int]] = [[] for _ in range(len(self))]
-        for node in range(1, len(self)):
-            lists[self.parent[node]].append(node)
-        return tuple(map(tuple, lists))
-
-    @cached_property
-    def ending(self) -> tuple[tuple[int, ...], ...]:
-        """[N] trajectories that end at each node."""
-        lists: list[list[int]] = [[] for _ in range(len(self))]
-        for index, node in enumerate(self.end):
-            lists[node].append(index)
-        return tuple(map(tuple, lists))
+    def scores(self) -> NDArray[np.float64]:
+        """[T] score of each trajectory."""
+        return np.array([t.score for t in self.trajectories])
 
     @property
     def mean(self) -> NDArray[np.float64]:
         """[N] mean score of the trajectories through each node."""
         return self.score_sum / self.visits
+
+    @cached_property
+    def best(self) -> NDArray[np.float64]:
+        """[N] best score of the trajectories through each node."""
+        return range_max(self.scores, self.first, self.first + self.visits)
+
+    @cached_property
+    def last(self) -> NDArray[np.int32]:
+        """[N] one more than the highest node below each node: its subtree is the numbers from itself to there."""
+        table = np.searchsorted(self.first, np.arange(len(self.trajectories) + 1)).astype(np.int32)
+        last: NDArray[np.int32] = table[self.first + self.visits]
+        return last
+
+    @cached_property
+    def _by_parent(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Nodes without the root by parent, and [N + 1] where each node's children begin among them."""
+        order = np.argsort(self.parent[1:], kind="stable") + 1
+        return order, np.searchsorted(self.parent[order], np.arange(len(self) + 1))
+
+    def children_of(self, node: int) -> list[int]:
+        """Children of one node, ascending; quicker than `children` where few nodes are looked at."""
+        order, begin = self._by_parent
+        found: list[int] = order[begin[node] : begin[node + 1]].tolist()
+        return found
+
+    @cached_property
+    def children(self) -> tuple[tuple[int, ...], ...]:
+        """[N] children of each node, ascending."""
+        order, begin = (values.tolist() for values in self._by_parent)
+        return tuple(tuple(order[start:end]) for start, end in pairwise(begin))
+
+    @cached_property
+    def ending(self) -> tuple[tuple[int, ...], ...]:
+        """[N] trajectories that end at each node."""
+        lists: list[list[int]] = [[] for _ in range(len(self))]
+        for index, node in enumerate(self.end.tolist()):
+            lists[node].append(index)
+        return tuple(map(tuple, lists))
 
     def path(self, node: int) -> list[int]:
         """Nodes from the root, which is left out, to `node`."""
@@ -84,15 +114,9 @@ class TrajectoryTree:
             node = int(self.parent[node])
         return nodes[::-1]
 
-    def through(self, node: int) -> list[int]:
+    def through(self, node: int) -> range:
         """Indices of the trajectories that pass through or end at `node`."""
-        found: list[int] = []
-        stack = [node]
-        while stack:
-            here = stack.pop()
-            found += self.ending[here]
-            stack += self.children[here]
-        return sorted(found)
+        return range(int(self.first[node]), int(self.first[node] + self.visits[node]))
 
     def forks(self) -> Iterator[tuple[int, tuple[int, ...]]]:
         """Nodes after which the agent, seeing one and the same observation, did different things.
@@ -100,154 +124,95 @@ class TrajectoryTree:
         Yields (node, children that share an observation), two or more children each. Children that part because
         the environment answered differently are no decision of the agent's and make no fork.
         """
-        for node, children in enumerate(self.children):
-            by_observation: dict[str, list[int]] = {}
-            for child in children:
-                by_observation.setdefault(self.observation[child], []).append(child)
-            yield from ((node, tuple(same)) for same in by_observation.values() if len(same) > 1)
+        for node, members in self.decisions():
+            yield node, tuple(members.tolist())
+
+    def decisions(self) -> Iterator[tuple[int, NDArray[np.intp]]]:
+        """Forks as (node, [options] children), in order of the node and of its first child."""
+        order = np.argsort(self.decision[1:], kind="stable") + 1
+        group = self.decision[order]
+        starts = np.flatnonzero(np.diff(group, prepend=-2))
+        sizes = np.diff(starts, append=len(group))
+        starts, sizes = starts[sizes > 1], sizes[sizes > 1]
+        nodes = self.parent[group[starts]]
+        for which in np.lexsort((group[starts], nodes)):
+            begin = starts[which]
+            yield int(nodes[which]), order[begin : begin + sizes[which]]
 
 
-def build_tree(
-    trajectories: Iterable[Trajectory],
-    *,
-    canonical_action: Canonical = str.strip,
-    canonical_observation: Canonical = str.strip,
+def range_max(values: NDArray[np.float64], begin: NDArray[np.int32], end: NDArray[np.int32]) -> NDArray[np.float64]:
+    """[K] largest of values[begin[k]:end[k]] for each k; no range may be empty."""
+    bounds = np.empty(2 * len(begin), np.intp)
+    bounds[::2], bounds[1::2] = begin, end
+    return np.maximum.reduceat(np.append(values, -np.inf), bounds)[::2]
+
+
+def from_labels(
+    task: str,
+    trajectories: Sequence[Trajectory],
+    seen: NDArray[np.int64],
+    done: NDArray[np.int64],
+    observations: Sequence[str],
+    actions: Sequence[str],
 ) -> TrajectoryTree:
-    """Merge trajectories of one task exactly.
+    """The tree in which steps are one node when all that was seen and done up to them is equal.
 
-    Raises:
-        DataError: there is none, they are of several tasks, or one ended by an environment error, which says
-            nothing about the policy.
+    Args:
+        task: the task.
+        trajectories: [T] the trajectories, in any order.
+        seen, done: [T, longest] number of each step's observation and action, -1 after a trajectory's last step; their
+            order is the order of siblings.
+        observations, actions: what the numbers stand for.
     """
-    rows = []
-    for trajectory in trajectories:
-        if trajectory.outcome is Outcome.ENV_ERROR:
-            raise DataError(f"task {trajectory.task}, sample {trajectory.sample}: env_error is not data, leave it out")
-        keys = [(canonical_observation(s.observation), canonical_action(s.action)) for s in trajectory.steps]
-        rows.append((keys, trajectory.sample, trajectory))
-    tasks = sorted({t.task for _, _, t in rows})
-    if len(tasks) != 1:
-        raise DataError(f"a tree needs trajectories of one task, got {tasks or 'none'}")
-    rows.sort(key=lambda row: (row[0], row[1], row[2].score))
-    index: dict[tuple[int, str, str], int] = {}
-    parent, depth, observation, action, visits, score_sum, end = [-1], [0], [""], [""], [0], [0.0], []
-    for keys, _, trajectory in rows:
-        node = TrajectoryTree.ROOT
-        passed = [node]
-        for seen, done in keys:
-            child = index.setdefault((node, seen, done), len(parent))
-            if child == len(parent):
-                parent.append(node)
-                depth.append(depth[node] + 1)
-                observation.append(seen)
-                action.append(done)
-                visits.append(0)
-                score_sum.append(0.0)
-            node = child
-            passed.append(node)
-        for node in passed:
-            visits[node] += 1
-            score_sum[node] += trajectory.score
-        end.append(passed[-1])
-    return TrajectoryTree(
-        task=tasks[0],
-        trajectories=tuple(row[2] for row in rows),
-        parent=np.array(parent, np.int32),
-        depth=np.array(depth, np.int32),
-        observation=tuple(observation),
-        action=tuple(action),
-        visits=np.array(visits, np.int32),
-        score_sum=np.array(score_sum, np.float64),
-        end=np.array(end, np.int32),
-    )
+    labels = np.where(seen >= 0, seen * len(actions) + done, -1)
+    scores = np.array([t.score for t in trajectories])
+    samples = np.array([t.sample for t in trajectories])
+    rows = np.lexsort((scores, samples, *labels.T[::-1]))
+    labels, scores = labels[rows], scores[rows]
+    lengths = (labels >= 0).sum(axis=1)
+    count, longest = labels.shape
 
+    columns = np.arange(longest)
+    shared = np.zeros(count, np.int64)
+    if longest:
+        differ = labels[1:] != labels[:-1]
+        shared[1:] = np.where(differ.any(axis=1), differ.argmax(axis=1), longest)
+    shared = np.minimum(shared, lengths)
+    present = columns < lengths[:, None]
+    new = present & (columns >= shared[:, None])
+    number = np.where(new, np.cumsum(new).reshape(new.shape), 0)
+    number = np.maximum.accumulate(number, axis=0)
+    number = np.column_stack([np.zeros(count, np.int64), np.where(present, number, 0)])
 
-def build(
-    trajectories: Iterable[Trajectory],
-    *,
-    canonical_action: Canonical = str.strip,
-    canonical_observation: Canonical = str.strip,
-) -> list[TrajectoryTree]:
-    """One tree a task, sorted by task; trajectories lost to the environment (env_error) are left out."""
-    by_task: dict[str, list[Trajectory]] = {}
-    for trajectory in trajectories:
-        if trajectory.outcome is not Outcome.ENV_ERROR:
-            by_task.setdefault(trajectory.task, []).append(trajectory)
-    return [
-        build_tree(by_task[task], canonical_action=canonical_action, canonical_observation=canonical_observation)
-        for task in sorted(by_task)
-    ]
-
-
-@dataclass(frozen=True, slots=True)
-class TreeQuality:
-    """What the paper asks of a tree: breadth (forks), depth, and different scores behind its forks."""
-
-    task: str
-    trajectories: int
-    nodes: int
-    leaves: int
-    forks: int
-    informative_forks: int
-    depth: int
-    best: float
-    mean: float
-
-
-def quality(tree: TrajectoryTree) -> TreeQuality:
-    """Figures of one tree; a fork is informative when the mean scores behind it differ."""
-    forks = list(tree.forks())
-    mean = tree.mean
-    informative = [children for _, children in forks if np.ptp(mean[list(children)]) > 1e-9]
-    scores = [t.score for t in tree.trajectories]
-    return TreeQuality(
-        task=tree.task,
-        trajectories=len(scores),
-        nodes=len(tree) - 1,
-        leaves=sum(not children for children in tree.children),
-        forks=len(forks),
-        informative_forks=len(informative),
-        depth=int(tree.depth.max()),
-        best=max(scores),
-        mean=float(np.mean(scores)),
-    )
-
-
-def to_record(tree: TrajectoryTree) -> dict[str, object]:
-    """The tree without its trajectories, for JSON: arrays as lists, trajectories by (task, sample)."""
-    return {
-        "task": tree.task,
-        "samples": [t.sample for t in tree.trajectories],
-        "parent": tree.parent.tolist(),
-        "depth": tree.depth.tolist(),
-        "observation": list(tree.observation),
-        "action": list(tree.action),
-        "visits": tree.visits.tolist(),
-        "score_sum": tree.score_sum.tolist(),
-        "end": tree.end.tolist(),
-    }
-
-
-def from_record(
-    record: Mapping[str, Sequence[object]], trajectories: Mapping[tuple[str, int], Trajectory]
-) -> TrajectoryTree:
-    """Inverse of `to_record`. Raises DataError when a trajectory of the tree is missing."""
-    task = str(record["task"])
-    try:
-        members = tuple(trajectories[task, int(str(sample))] for sample in record["samples"])
-    except KeyError as error:
-        raise DataError(f"tree of {task}: trajectory {error} is not in the store") from None
+    row, column = np.nonzero(new)
+    parent = np.concatenate([[TrajectoryTree.NO_PARENT], number[row, column]])
+    saw, did = np.divmod(labels[row, column], len(actions))
+    passed = np.concatenate([np.zeros(count, np.int64), number[:, 1:][present]])
+    weights = np.concatenate([scores, np.repeat(scores, lengths)])
     return TrajectoryTree(
         task=task,
-        trajectories=members,
-        parent=np.array(record["parent"], np.int32),
-        depth=np.array(record["depth"], np.int32),
-        observation=tuple(map(str, record["observation"])),
-        action=tuple(map(str, record["action"])),
-        visits=np.array(record["visits"], np.int32),
-        score_sum=np.array(record["score_sum"], np.float64),
-        end=np.array(record["end"], np.int32),
+        trajectories=tuple(map(trajectories.__getitem__, rows.tolist())),
+        parent=parent.astype(np.int32),
+        depth=np.concatenate([[0], column + 1]).astype(np.int32),
+        decision=_decisions(parent, saw),
+        observation=("", *map(observations.__getitem__, saw.tolist())),
+        action=("", *map(actions.__getitem__, did.tolist())),
+        first=np.concatenate([[0], row]).astype(np.int32),
+        visits=np.bincount(passed, minlength=len(parent)).astype(np.int32),
+        score_sum=np.bincount(passed, weights=weights, minlength=len(parent)).astype(np.float64),
+        end=number[np.arange(count), lengths].astype(np.int32),
     )
 
 
-__all__ = ["TrajectoryTree", "TreeQuality", "build", "build_tree", "from_record", "quality", "to_record"]
+def _decisions(parent: NDArray[np.int64], seen: NDArray[np.int64]) -> NDArray[np.int32]:
+    """[N] first sibling that saw the same; `seen` is of the nodes without the root."""
+    order = np.lexsort((seen, parent[1:]))
+    starts = np.empty(len(order), bool)
+    starts[:1] = True
+    starts[1:] = (np.diff(parent[1:][order]) != 0) | (np.diff(seen[order]) != 0)
+    decision = np.full(len(parent), TrajectoryTree.NO_PARENT, np.int32)
+    decision[order + 1] = (order[starts] + 1)[np.cumsum(starts) - 1]
+    return decision
+
+
+__all__ = ["TrajectoryTree", "from_labels", "range_max"]

@@ -59,7 +59,7 @@ def path(expert: Trajectory) -> list[str]:
 @real
 def test_the_demonstration_earns_everything(expert: Trajectory) -> None:
     assert expert.success and expert.policy == "expert"
-    assert [m.role for m in expert.messages] == ["system", *["user", "assistant"] * len(expert.steps)]
+    assert [m.role for m in expert.messages] == ["system", *["user", "assistant"] * len(expert.steps), "user"]
     assert expert.messages[1].content.startswith("Your task is to find a(n) plant.")
     assert expert.steps[0].action.startswith("teleport to") and expert.steps[1].action == "look around"
 

@@ -15,9 +15,10 @@ from typing import cast
 
 from trajtree.envs.domain import Domain, Rejected
 from trajtree.envs.jvm import shared_jvm
+from trajtree.envs.replay import replay
 from trajtree.envs.scienceworld import ScienceWorld, Split, World, parse_task, simplifications_for, splits
 from trajtree.errors import EnvError
-from trajtree.trajectory import Message, Outcome, Sampling, Step, Trajectory
+from trajtree.trajectory import Trajectory
 
 
 def gold_actions(task: str, simplifications: str | None = None) -> list[str]:
@@ -48,7 +49,7 @@ def demonstrate(env: ScienceWorld, task: str) -> Trajectory | Rejected:
     best, tried = 0.0, 0
     for actions in _versions(gold, env.simplifications(task)):
         if actions and len(actions) <= env.max_steps(task):
-            trajectory = _play(env, task, actions)
+            trajectory = replay(env, task, actions, policy="expert")
             if trajectory.success:
                 return trajectory
             best, tried = max(best, trajectory.score), tried + 1
@@ -113,33 +114,6 @@ def with_plain_names(actions: Sequence[str]) -> list[str]:
             carried = text.removeprefix("pick up ")
         plain.append(text)
     return plain
-
-
-def _play(env: ScienceWorld, task: str, actions: Sequence[str]) -> Trajectory:
-    observation = env.reset(task)
-    messages = [Message("system", env.instruction)]
-    steps: list[Step] = []
-    score, terminated = 0.0, False
-    for action in actions:
-        result = env.step(action)
-        messages += [Message("user", observation), Message("assistant", action)]
-        steps.append(Step(observation, action, reward=result.reward))
-        observation, score, terminated = result.observation, score + result.reward, result.terminated
-        if terminated:
-            break
-    return Trajectory(
-        task=task,
-        sample=0,
-        policy="expert",
-        env=env.name,
-        env_version=env.version,
-        seed=0,
-        sampling=Sampling(),
-        messages=tuple(messages),
-        steps=tuple(steps),
-        score=min(max(score, 0.0), 1.0),
-        outcome=Outcome.COMPLETED if terminated else Outcome.TRUNCATED,
-    )
 
 
 def _tasks(task_type: str, split: str) -> list[str]:

@@ -1,6 +1,7 @@
 """Key-value memory of conversations that come and go between batches.
 
-Each conversation keeps its own block, a tensor [layers, 2, heads, length, head_dim]. For a forward pass the
+Each conversation keeps its own memory, blocks [layers, 2, heads, length, head_dim] one after another: a turn adds a
+block and moves none, or memory freed and asked for in ever larger pieces would leave holes. For a forward pass the
 blocks of a batch are laid side by side in one buffer, padded on the left, with room for the tokens to come; new
 keys and values are written in place, where transformers' own dynamic cache would copy everything at each token.
 """
@@ -13,6 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
+
+Memory = tuple[Tensor, ...]
+"""Blocks of one conversation, in order."""
+
+_GRAIN = 64
+"""Buffers hold a multiple of this many columns, so that one fits where the last one was."""
 
 
 class _BufferLayer(DynamicLayer):  # type: ignore[misc]
@@ -38,23 +45,24 @@ class BatchCache:
     """A batch of conversation blocks, laid out for one call of the model and the decoding that follows.
 
     Args:
-        blocks: one block a row, None where nothing is cached yet.
+        memories: one a row, () where nothing is remembered yet.
         shape: (layers, heads, head_dim).
-        room: columns to reserve after the longest block.
+        room: columns to reserve after the longest memory.
         like: a tensor of the model, for dtype and device.
     """
 
-    def __init__(self, blocks: Sequence[Tensor | None], shape: tuple[int, int, int], room: int, like: Tensor) -> None:
+    def __init__(self, memories: Sequence[Memory], shape: tuple[int, int, int], room: int, like: Tensor) -> None:
         layers, heads, width = shape
-        lengths = [0 if block is None else block.shape[3] for block in blocks]
+        lengths = [sum(block.shape[3] for block in memory) for memory in memories]
         self.start = max(lengths)
         self.pads = [self.start - length for length in lengths]
-        self.buffer = torch.zeros(
-            layers, 2, len(blocks), heads, self.start + room, width, dtype=like.dtype, device=like.device
-        )
-        for row, block in enumerate(blocks):
-            if block is not None:
-                self.buffer[:, :, row, :, self.pads[row] : self.start] = block
+        columns = -(-(self.start + room) // _GRAIN) * _GRAIN
+        self.buffer = torch.zeros(layers, 2, len(memories), heads, columns, width, dtype=like.dtype, device=like.device)
+        for row, memory in enumerate(memories):
+            column = self.pads[row]
+            for block in memory:
+                self.buffer[:, :, row, :, column : column + block.shape[3]] = block
+                column += block.shape[3]
         self.cache = self._window(self.start)
 
     def block(self, row: int, begin: int, end: int) -> Tensor:
@@ -70,4 +78,4 @@ class BatchCache:
         return Cache(layers=[_BufferLayer(layer[0], layer[1], filled) for layer in self.buffer])
 
 
-__all__ = ["BatchCache"]
+__all__ = ["BatchCache", "Memory"]

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from trajtree.errors import PolicyError
 from trajtree.policies.base import Reply
-from trajtree.policies.kv import BatchCache
+from trajtree.policies.kv import BatchCache, Memory
 from trajtree.policies.models import ModelRef, load_model, load_tokenizer, pick_device
 from trajtree.policies.sampling import draw, stream
 from trajtree.policies.transcript import ChatFormat, Transcript
@@ -38,7 +38,7 @@ class LocalConversation:
     sampling: Sampling
     random: np.random.Generator
     transcript: Transcript
-    block: Tensor | None = None
+    memory: Memory = ()
     drawn: list[int] = field(default_factory=list)
 
     def tokens(self) -> tuple[Tokens, ...]:
@@ -48,7 +48,7 @@ class LocalConversation:
     @property
     def cached(self) -> int:
         """How many of the transcript's tokens the model remembers."""
-        return 0 if self.block is None else self.block.shape[3]
+        return sum(chunk.shape[3] for chunk in self.memory)
 
 
 class LocalPolicy:
@@ -101,7 +101,7 @@ class LocalPolicy:
         """
         for conversation in conversations:
             if not conversation.transcript.feed(conversation.messages) or not self.remembers:
-                conversation.block = None
+                conversation.memory = ()
         fits = [c for c in conversations if len(c.transcript.ids) + self.max_new_tokens <= self.context]
         if fits:
             self._decode(fits, self._prefill(fits))
@@ -128,18 +128,18 @@ class LocalPolicy:
         unique = [conversations[i] for i in first_of.values()]
         self._share_opening(unique)
         logits: dict[tuple[int, ...], Tensor] = {}
-        blocks: dict[tuple[int, ...], Tensor | None] = {}
+        memories: dict[tuple[int, ...], Memory] = {}
         for group in _groups(unique):
             for conversation, row in zip(group, self._read(group), strict=True):
                 logits[tuple(conversation.transcript.ids)] = row
-                blocks[tuple(conversation.transcript.ids)] = conversation.block
+                memories[tuple(conversation.transcript.ids)] = conversation.memory
         for conversation in conversations:
-            conversation.block = blocks[tuple(conversation.transcript.ids)]
+            conversation.memory = memories[tuple(conversation.transcript.ids)]
         return torch.stack([logits[tuple(c.transcript.ids)] for c in conversations])
 
     def _share_opening(self, conversations: Sequence[LocalConversation]) -> None:
         """Give fresh conversations the memory of the text that all of them begin with."""
-        fresh = [c for c in conversations if c.block is None]
+        fresh = [c for c in conversations if not c.memory]
         if len(fresh) < 2 or not self.remembers:
             return
         low, high = min(c.transcript.ids for c in fresh), max(c.transcript.ids for c in fresh)
@@ -148,16 +148,16 @@ class LocalPolicy:
         if length > 0:
             key = tuple(low[:length])
             if self._opening is None or self._opening[0] != key:
-                memory = BatchCache([None], self._shape, length, self._like())
+                memory = BatchCache([()], self._shape, length, self._like())
                 self._forward(torch.tensor([key]), torch.ones(1, length, dtype=torch.long), memory)
                 self._opening = key, memory.block(0, 0, length)
             for conversation in fresh:
-                conversation.block = self._opening[1]
+                conversation.memory = (self._opening[1],)
 
     def _read(self, group: Sequence[LocalConversation]) -> Tensor:
         chunks = [c.transcript.ids[c.cached :] for c in group]
         width = max(map(len, chunks))
-        memory = BatchCache([c.block for c in group], self._shape, width, self._like())
+        memory = BatchCache([c.memory for c in group], self._shape, width, self._like())
         ids = torch.zeros(len(group), width, dtype=torch.long)
         mask = torch.zeros(len(group), memory.start + width, dtype=torch.long)
         for row, chunk in enumerate(chunks):
@@ -166,31 +166,31 @@ class LocalPolicy:
             mask[row, memory.start + width - len(chunk) :] = 1
         logits = self._forward(ids, mask, memory)
         for row, (conversation, chunk) in enumerate(zip(group, chunks, strict=True)):
-            past = memory.block(row, memory.pads[row], memory.start)
-            new = memory.block(row, memory.start + width - len(chunk), memory.start + width)
-            conversation.block = torch.cat([past, new], dim=3)
+            end = memory.start + width
+            conversation.memory += (memory.block(row, end - len(chunk), end),)
         return logits
 
     def _decode(self, conversations: Sequence[LocalConversation], logits: Tensor) -> None:
         """Draw each conversation's reply into `drawn`, and remember all of it but its last token."""
         for conversation in conversations:
             conversation.drawn = []
-        memory = BatchCache([c.block for c in conversations], self._shape, self.max_new_tokens, self._like())
+        memory = BatchCache([c.memory for c in conversations], self._shape, self.max_new_tokens, self._like())
         mask = torch.zeros(len(conversations), memory.start, dtype=torch.long)
         for row, pad in enumerate(memory.pads):
             mask[row, pad:] = 1
-        rows = list(zip(conversations, memory.pads, strict=True))
+        rows = list(conversations)
         done = [False] * len(rows)
         for step in range(self.max_new_tokens):
-            uniforms = [0.0 if over else c.random.random() for (c, _), over in zip(rows, done, strict=True)]
-            ids = draw(logits, [c.sampling for c, _ in rows], uniforms)
-            for row, ((conversation, pad), token) in enumerate(zip(rows, ids, strict=True)):
+            uniforms = [0.0 if over else c.random.random() for c, over in zip(rows, done, strict=True)]
+            ids = draw(logits, [c.sampling for c in rows], uniforms)
+            for row, (conversation, token) in enumerate(zip(rows, ids, strict=True)):
                 if done[row]:
                     continue
                 if token not in self._breaks:
                     conversation.drawn.append(token)
                 if token in self._breaks or token in self.chat.stop_ids or step == self.max_new_tokens - 1:
-                    conversation.block = memory.block(row, pad, memory.start + step)
+                    if step:
+                        conversation.memory += (memory.block(row, memory.start, memory.start + step),)
                     done[row] = True
             if all(done):
                 return
@@ -199,7 +199,7 @@ class LocalPolicy:
                 memory.keep(going)
                 rows, mask, done = [rows[r] for r in going], mask[going], [False] * len(going)
             mask = torch.cat([mask, torch.ones(len(rows), 1, dtype=torch.long)], dim=1)
-            logits = self._forward(torch.tensor([[(c.drawn or [0])[-1]] for c, _ in rows]), mask, memory)
+            logits = self._forward(torch.tensor([[(c.drawn or [0])[-1]] for c in rows]), mask, memory)
 
     def _forward(self, ids: Tensor, mask: Tensor, memory: BatchCache) -> Tensor:
         """Logits [batch, vocabulary] after the last of `ids` [batch, new], attending where `mask` [batch, all] is 1."""
@@ -235,7 +235,7 @@ class LocalPolicy:
             .cpu()
         )
         try:
-            memory = BatchCache([None], self._shape, length, self._like())
+            memory = BatchCache([()], self._shape, length, self._like())
             self._forward(ids[:, :7], mask[:, :7], memory)
             parts = self._forward(ids[:, 7:], mask, memory)
         except (RuntimeError, TypeError, AttributeError, ValueError, IndexError) as error:

@@ -9,10 +9,12 @@ starts another one instead of lying.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
 from trajtree.errors import PolicyError
+from trajtree.formats.chat import message_to_dict
 from trajtree.trajectory import Message, Tokens
 
 _PROBE = "yes"
@@ -37,16 +39,38 @@ class ChatFormat:
             )
         self.tokenizer = tokenizer
         self.name = name
-        full = self._render([Message("user", "hello"), Message("assistant", _PROBE)], prompt=False)
+        full = self._render([Message("user", "hello"), Message("assistant", _PROBE)], (), prompt=False)
         tail = self.encode(full[full.rindex(_PROBE) + len(_PROBE) :])
         if not tail or tail[0] not in _special_ids(tokenizer):
             raise PolicyError(f"{name}: its chat template does not end an assistant turn with a special token")
         self.end_of_turn: int = tail[0]
         self.stop_ids = {tail[0], tokenizer.eos_token_id} - {None}
 
-    def prompt(self, messages: Sequence[Message]) -> str:
+    def prompt(self, messages: Sequence[Message], tools: Sequence[str] = ()) -> str:
         """Text up to where the agent's next reply begins."""
-        return self._render(messages, prompt=True)
+        return self._render(messages, tools, prompt=True)
+
+    def written_reply(self, messages: Sequence[Message], tools: Sequence[str] = ()) -> str:
+        """How the template writes the last message, a reply of the agent's, up to the end of its turn.
+
+        Raises:
+            PolicyError: the template leaves out its reasoning or its tool calls, or writes it elsewhere than it asks
+                for it.
+        """
+        reply = messages[-1]
+        prompt, whole = self.prompt(messages[:-1], tools), self._render(messages, tools, prompt=False)
+        end = self.decode([self.end_of_turn])
+        if not whole.startswith(prompt) or end not in whole[len(prompt) :]:
+            raise PolicyError(f"{self.name}: its chat template writes a reply elsewhere than it asks for one")
+        text = whole[len(prompt) : whole.rindex(end) + len(end)]
+        lost = [call.name for call in reply.tool_calls if call.name not in text]
+        if lost or (reply.reasoning or "").strip() not in text:
+            what = f"the call of tool {lost[0]}" if lost else "the reasoning"
+            raise PolicyError(
+                f"{self.name}: its chat template leaves out {what}, so it would not be trained; "
+                "use a model whose template writes it"
+            )
+        return text
 
     def encode(self, text: str) -> list[int]:
         """Token ids of `text` alone, special tokens only where the text spells them."""
@@ -58,16 +82,27 @@ class ChatFormat:
         text: str = self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
         return text
 
-    def _render(self, messages: Sequence[Message], *, prompt: bool) -> str:
+    def _render(self, messages: Sequence[Message], tools: Sequence[str], *, prompt: bool) -> str:
         from jinja2 import TemplateError
 
-        written = [{"role": m.role, "content": m.content} for m in messages]
+        written = [_template_message(m) for m in messages]
+        known = [json.loads(tool) for tool in tools] or None
         try:
-            text: str = self.tokenizer.apply_chat_template(written, tokenize=False, add_generation_prompt=prompt)
+            text: str = self.tokenizer.apply_chat_template(
+                written, tools=known, tokenize=False, add_generation_prompt=prompt
+            )
         except TemplateError as error:
             roles = ", ".join(m.role for m in messages)
             raise PolicyError(f"{self.name}: its chat template refuses the messages {roles}: {error}") from None
         return text
+
+
+def _template_message(message: Message) -> dict[str, Any]:
+    written = message_to_dict(message)
+    for call in written.get("tool_calls", []):
+        # Templates take arguments apart, so they get them as an object, as transformers documents it.
+        call["function"]["arguments"] = json.loads(call["function"]["arguments"])
+    return written
 
 
 def _special_ids(tokenizer: Any) -> set[int]:
@@ -81,8 +116,9 @@ class Transcript:
         ids: the open sequence.
     """
 
-    def __init__(self, chat: ChatFormat) -> None:
+    def __init__(self, chat: ChatFormat, tools: Sequence[str] = ()) -> None:
         self._chat = chat
+        self._tools = tools
         self._text = ""
         self._closed: list[Tokens] = []
         self.ids: list[int] = []
@@ -90,7 +126,7 @@ class Transcript:
 
     def feed(self, messages: Sequence[Message]) -> bool:
         """Append everything up to the agent's next reply; True when the template only appended."""
-        prompt = self._chat.prompt(messages)
+        prompt = self._chat.prompt(messages, self._tools)
         appended = prompt.startswith(self._text)
         if not appended:
             self._close()
@@ -116,18 +152,25 @@ class Transcript:
         self._text, self.ids, self._agent = "", [], []
 
 
-def tokenise(chat: ChatFormat, messages: Sequence[Message]) -> tuple[Tokens, ...]:
+def tokenise(chat: ChatFormat, messages: Sequence[Message], tools: Sequence[str] = ()) -> tuple[Tokens, ...]:
     """Tokens of a conversation that no engine produced, an expert's for one.
 
     The agent's tokens are each assistant message and the token that ends its turn; nothing after the last of them
     is kept, and nothing of it is lost.
+
+    Raises:
+        PolicyError: the template leaves out a reply's reasoning or tool calls.
     """
-    transcript = Transcript(chat)
+    transcript = Transcript(chat, tools)
+    end = chat.decode([chat.end_of_turn])
     for index, message in enumerate(messages):
         if message.role == "assistant":
             transcript.feed(messages[:index])
-            end = chat.decode([chat.end_of_turn])
-            transcript.reply([*chat.encode(message.content), chat.end_of_turn], message.content + end)
+            if message.tool_calls or message.reasoning is not None:
+                text = chat.written_reply(messages[: index + 1], tools)
+            else:
+                text = message.content + end
+            transcript.reply([*chat.encode(text[: -len(end)]), chat.end_of_turn], text)
     return transcript.tokens()
 
 

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from trajtree.errors import RunError
+from trajtree.files import write_atomically
 
 
 def write_whole(text: str, path: str | os.PathLike[str]) -> None:
@@ -14,18 +15,10 @@ def write_whole(text: str, path: str | os.PathLike[str]) -> None:
     Raises:
         RunError: it cannot be written; what was there before is untouched.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        write_atomically(Path(path), text)
     except OSError as error:
         raise RunError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 __all__ = ["write_whole"]

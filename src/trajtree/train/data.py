@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from trajtree.errors import DataError, RecipeError
-from trajtree.forks import Pair
+from trajtree.forks import Pair, grafted
 from trajtree.policies.transcript import ChatFormat, tokenise
 from trajtree.trajectory import Tokens, Trajectory
 
@@ -42,7 +42,11 @@ def sft_examples(trajectories: Iterable[Trajectory], chat: ChatFormat, *, contex
     Raises:
         DataError: nothing to train on, or more than TOO_LONG_SHARE of them exceed `context` tokens.
     """
-    made = [SftExample(tokens) for t in trajectories for tokens in tokenise(chat, t.messages)]
+    made = [
+        SftExample(tokens)
+        for t in trajectories
+        for tokens in without_context(tokenise(chat, t.messages, t.tools), t.context_turns)
+    ]
     return _fitting(made, [len(e.tokens.ids) for e in made], context, "trajectories")
 
 
@@ -60,33 +64,32 @@ def pair_examples(
     return _fitting(made, lengths, context, "pairs")
 
 
+def without_context(sequences: Sequence[Tokens], turns: int) -> list[Tokens]:
+    """The sequences without the agent ranges of the first `turns` turns: the prompt's replies are nobody's to learn."""
+    kept = []
+    for sequence in sequences:
+        dropped = min(turns, len(sequence.agent))
+        turns -= dropped
+        if dropped < len(sequence.agent):
+            kept.append(replace(sequence, agent=sequence.agent[dropped:]))
+    return kept
+
+
 def _pair_example(pair: Pair, trajectories: dict[tuple[str, int], Trajectory], chat: ChatFormat) -> PairExample:
-    chosen = trajectories[pair.task, pair.chosen].messages
-    rejected = trajectories[pair.task, pair.rejected].messages
-    fork = next(i for i, n in enumerate(_agent_turns(chosen)) if n == pair.depth)
+    better, worse = trajectories[pair.task, pair.chosen], trajectories[pair.task, pair.rejected]
     sides = []
-    for messages in (chosen, (*chosen[:fork], *rejected[fork:])):
-        sequences = tokenise(chat, messages)
+    for messages in (better.messages, grafted(better, worse, pair.depth)):
+        sequences = tokenise(chat, messages, better.tools)
         if len(sequences) != 1:
             raise RecipeError(
                 "this chat template rewrites earlier turns, so the two sides of a pair share no prefix; "
                 "train on paths, or use a template that only appends"
             )
-        sides.append(replace(sequences[0], agent=sequences[0].agent[pair.depth :]))
+        sides.append(replace(sequences[0], agent=sequences[0].agent[better.context_turns + pair.depth :]))
     start = sides[0].agent[0][0]
     if sides[0].ids[:start] != sides[1].ids[:start]:
         raise DataError(f"{pair.task}: the sides of a pair differ before their fork at step {pair.depth}")
     return PairExample(*sides)
-
-
-def _agent_turns(messages: Sequence[object]) -> list[int]:
-    """For each message, how many assistant messages stand before it, -1 where it is not an assistant's."""
-    turns, count = [], 0
-    for message in messages:
-        is_agent = getattr(message, "role", None) == "assistant"
-        turns.append(count if is_agent else -1)
-        count += is_agent
-    return turns
 
 
 def _fitting(examples: Sequence[T], lengths: Sequence[int], context: int, what: str) -> list[T]:

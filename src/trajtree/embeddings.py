@@ -1,0 +1,49 @@
+"""Sentence embeddings for semantic merging, each text computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trajtree.errors import TrajtreeError
+
+MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+"""The paper's."""
+
+
+class SentenceEmbeddings:
+    """A sentence-transformers model as a function that remembers what it has embedded.
+
+    Args:
+        model: hub id or folder.
+
+    Raises:
+        TrajtreeError: sentence-transformers is not installed, or the model cannot be loaded.
+    """
+
+    def __init__(self, model: str = MODEL) -> None:
+        try:
+            from sentence_transformers import SentenceTransformer
+        except ImportError as error:
+            raise TrajtreeError("semantic merging needs sentence-transformers: pip install 'trajtree[semantic]'") from (
+                error
+            )
+        try:
+            self._model: Any = SentenceTransformer(model)
+        except (OSError, ValueError) as error:
+            raise TrajtreeError(f"{model}: no sentence-transformers model there ({error})") from error
+        self._known: dict[str, NDArray[np.float32]] = {}
+
+    def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """[texts, width] vectors of length 1."""
+        new = list(dict.fromkeys(text for text in texts if text not in self._known))
+        if new:
+            vectors = self._model.encode(new, batch_size=64, normalize_embeddings=True, show_progress_bar=False)
+            self._known.update(zip(new, np.asarray(vectors, np.float32), strict=True))
+        return np.stack([self._known[text] for text in texts])
+
+
+__all__ = ["MODEL", "SentenceEmbeddings"]

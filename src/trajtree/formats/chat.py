@@ -1,0 +1,133 @@
+"""Messages as OpenAI's chat format writes them, the common tongue of the other formats."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from trajtree.errors import DataError
+from trajtree.trajectory import Message, ToolCall
+
+_sort_keys = json.JSONEncoder(ensure_ascii=False, sort_keys=True).encode
+"""Made once: json.dumps would make an encoder at each call."""
+
+Role = Literal["system", "user", "assistant", "tool"]
+
+_ROLES: dict[str, Role] = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "assistant": "assistant",
+    "tool": "tool",
+    "function": "tool",
+}
+
+
+def message_to_dict(message: Message) -> dict[str, Any]:
+    """One message with OpenAI's keys; keys that say nothing are left out, arguments stay JSON text."""
+    written: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.reasoning is not None:
+        written["reasoning_content"] = message.reasoning
+    if message.tool_calls:
+        written["tool_calls"] = [
+            {"id": c.id, "type": "function", "function": {"name": c.name, "arguments": c.arguments}}
+            for c in message.tool_calls
+        ]
+    if message.tool_call_id is not None:
+        written["tool_call_id"] = message.tool_call_id
+    if message.name is not None:
+        written["name"] = message.name
+    return written
+
+
+def message_from_dict(data: object, where: str) -> Message:
+    """Read one message.
+
+    Args:
+        data: role, content (text, text parts or nothing), reasoning_content | reasoning | thinking, tool_calls,
+            tool_call_id, name.
+        where: the field it stands in, for errors.
+
+    Raises:
+        DataError: naming the field that is wrong; images and sound are not text and cannot be kept.
+    """
+    if not isinstance(data, dict):
+        raise DataError(f"{where}: a message is an object, got {type(data).__name__}")
+    role = _ROLES.get(str(data.get("role")))
+    if role is None:
+        raise DataError(f"{where}.role: {data.get('role')!r} is none of {', '.join(_ROLES)}")
+    calls = data.get("tool_calls") or []
+    if not isinstance(calls, Sequence) or isinstance(calls, str):
+        raise DataError(f"{where}.tool_calls: must be a list")
+    if calls and role != "assistant":
+        raise DataError(f"{where}.tool_calls: only an assistant calls tools")
+    reasoning = next((data[key] for key in ("reasoning_content", "reasoning", "thinking") if data.get(key)), None)
+    return Message(
+        role=role,
+        content=text_of(data.get("content"), f"{where}.content"),
+        reasoning=None if reasoning is None else text_of(reasoning, f"{where}.reasoning_content"),
+        tool_calls=tuple(_call(call, f"{where}.tool_calls.{index}") for index, call in enumerate(calls)),
+        tool_call_id=_optional(data, "tool_call_id", where),
+        name=_optional(data, "name", where),
+    )
+
+
+def text_of(content: object, where: str) -> str:
+    """Text of a content field: a string, nothing, or parts of type text. Raises DataError on anything else."""
+    if content is None:
+        return ""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, Sequence):
+        texts = []
+        for index, part in enumerate(content):
+            if not isinstance(part, dict) or part.get("type") != "text" or not isinstance(part.get("text"), str):
+                kind = part.get("type") if isinstance(part, dict) else type(part).__name__
+                raise DataError(f"{where}.{index}: a part of type {kind!r}; only text can be kept")
+            texts.append(part["text"])
+        return "".join(texts)
+    raise DataError(f"{where}: must be text, got {type(content).__name__}")
+
+
+def arguments_text(arguments: object, where: str) -> str:
+    """Arguments of a tool call as JSON text: text as it is when it is an object, objects written out."""
+    if isinstance(arguments, dict):
+        return json.dumps(arguments, ensure_ascii=False)
+    if isinstance(arguments, str):
+        try:
+            parsed = json.loads(arguments or "{}")
+        except ValueError:
+            raise DataError(f"{where}: not JSON: {arguments[:80]!r}") from None
+        if isinstance(parsed, dict):
+            return arguments or "{}"
+    raise DataError(f"{where}: must be a JSON object or its text")
+
+
+def action_of(message: Message) -> str:
+    """The action of a reply: its tool calls, one a line with sorted arguments, else its text."""
+    if not message.tool_calls:
+        return message.content
+    return "\n".join(f"{c.name}({_sorted(c.arguments)})" for c in message.tool_calls)
+
+
+def _sorted(arguments: str) -> str:
+    return _sort_keys(json.loads(arguments))
+
+
+def _call(data: object, where: str) -> ToolCall:
+    function = data.get("function") if isinstance(data, dict) else None
+    if not isinstance(data, dict) or not isinstance(function, dict) or not isinstance(function.get("name"), str):
+        raise DataError(f"{where}: a tool call has an id and a function with name and arguments")
+    arguments = arguments_text(function.get("arguments", "{}"), f"{where}.function.arguments")
+    return ToolCall(str(data.get("id") or ""), function["name"], arguments)
+
+
+def _optional(data: Mapping[str, Any], key: str, where: str) -> str | None:
+    value = data.get(key)
+    if value is not None and not isinstance(value, str):
+        raise DataError(f"{where}.{key}: must be text")
+    return value
+
+
+__all__ = ["action_of", "arguments_text", "message_from_dict", "message_to_dict", "text_of"]

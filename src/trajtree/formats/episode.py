@@ -1,0 +1,161 @@
+"""From a conversation that somebody else recorded to a trajectory.
+
+The messages stay exactly as they are. The steps, from which trees are built, are read off them: what was said since
+the last reply is the observation; the reply's tool calls, its `Action:` part or all of it is the action.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from trajtree.errors import DataError
+from trajtree.formats.chat import action_of
+from trajtree.formats.fields import (
+    SCORES,
+    TASKS,
+    Record,
+    outcome_at,
+    prompt_task,
+    scaled,
+    score_at,
+    task_at,
+    text_at,
+    tools_at,
+)
+from trajtree.replies import Parsed
+from trajtree.trajectory import Message, Outcome, Step, Trajectory
+
+_ACTION = re.compile(r"^[ \t]*Action:", re.MULTILINE)
+_END_OF_THINKING = "</think>"
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """One run as its reader found it.
+
+    Attributes:
+        messages: the conversation.
+        context_turns: leading replies that are not the agent's decisions.
+        score: the field that holds the score, and what it holds.
+        task: what was to be done; None leaves it to the prompt.
+        policy: who played.
+        tools: definitions of the agent's tools, each as JSON text.
+        outcome: how the run ended.
+        metadata: what else is worth keeping.
+    """
+
+    messages: tuple[Message, ...]
+    context_turns: int
+    score: tuple[str, object]
+    task: str | None
+    policy: str | None
+    tools: tuple[str, ...] = ()
+    outcome: Outcome = Outcome.COMPLETED
+    metadata: dict[str, str | int | float | bool] = field(default_factory=dict)
+
+
+def row_of(
+    record: Record, messages: Sequence[Message], context_turns: int, *, score: str | None, task: str | None
+) -> Imported:
+    """A run whose score, task, model and tools stand beside its conversation under their usual names.
+
+    Raises:
+        DataError: there is no score, or a field that was asked for is wrong.
+    """
+    return Imported(
+        messages=tuple(messages),
+        context_turns=context_turns,
+        score=score_at(record, score, SCORES),
+        task=task_at(record, task, TASKS),
+        policy=text_at(record, "model", "model_name", "policy"),
+        tools=tools_at(record, "tools"),
+        outcome=outcome_at(record),
+    )
+
+
+def trajectory_of(found: Imported, env: str, score_range: tuple[float, float]) -> Trajectory:
+    """The trajectory of a run, its `sample` being 0.
+
+    Nobody knows the rewards of its steps, so the last one has the whole score.
+
+    Raises:
+        DataError: the agent never replies, or the score is no number within the range.
+    """
+    score = scaled(*found.score, *score_range)
+    steps, first = _steps(found.messages, found.context_turns, score)
+    if not steps:
+        raise DataError("messages: the agent never replies")
+    return Trajectory(
+        task=found.task or prompt_task(found.messages[:first]),
+        sample=0,
+        policy=found.policy or "unknown",
+        env=env,
+        env_version="",
+        seed=None,
+        sampling=None,
+        messages=found.messages,
+        steps=tuple(steps),
+        score=score,
+        outcome=found.outcome,
+        context_turns=found.context_turns,
+        tools=found.tools,
+        metadata=found.metadata,
+    )
+
+
+def action_part(text: str) -> Parsed | None:
+    """What stands behind a line's `Action:`, and the thought before it; None when there is no action."""
+    match = _ACTION.search(text) if "Action:" in text else None
+    action = text[match.end() :].strip() if match else ""
+    if match is None or not action:
+        return None
+    return Parsed(text[: match.start()].strip().removeprefix("Thought:").strip() or None, action)
+
+
+def parted(text: str) -> Parsed:
+    """A reply taken apart: thinking in tags, then `Thought:` and `Action:`; else all of it is the action."""
+    thinking, tag, rest = text.partition(_END_OF_THINKING)
+    if not tag or not rest.strip():
+        return action_part(text) or Parsed(None, text)
+    thought = thinking.strip().removeprefix("<think>").strip() or None
+    said = action_part(rest) or Parsed(None, rest.strip())
+    return Parsed("\n".join(t for t in (thought, said.thought) if t) or None, said.action)
+
+
+def _decision(message: Message) -> Parsed:
+    if not message.tool_calls:
+        thought, action = parted(message.content)
+        return Parsed(message.reasoning or thought, action)
+    action = action_of(message)
+    try:
+        action.encode()
+    except UnicodeEncodeError:
+        raise DataError("a tool call's arguments spell half a character (a lone surrogate)") from None
+    return Parsed(message.reasoning or message.content or None, action)
+
+
+def _steps(messages: Sequence[Message], context_turns: int, score: float) -> tuple[list[Step], int]:
+    """The steps, and the index of the first one's reply."""
+    steps: list[Step] = []
+    seen: list[str] = []
+    first = turns = 0
+    for index, message in enumerate(messages):
+        if message.role != "assistant":
+            if steps or message.role != "system":
+                seen.append(message.content)
+            continue
+        turns += 1
+        if turns > context_turns:
+            first = first if steps else index
+            thought, action = _decision(message)
+            steps.append(Step("\n".join(seen), action, thought))
+        seen.clear()
+    if steps:
+        last = steps[-1]
+        steps[-1] = Step(last.observation, last.action, last.thought, score)
+    return steps, first
+
+
+__all__ = ["Imported", "action_part", "parted", "row_of", "trajectory_of"]

@@ -1,0 +1,210 @@
+"""What an exporter looks at before it writes: whatever the target cannot hold is refused, never dropped.
+
+Every function takes the name of the pair or run and the target's, for the error.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from trajtree.errors import DataError
+from trajtree.formats.pair_messages import PairMessages
+from trajtree.trajectory import Message, ToolCall, Trajectory
+
+HOLDS_MORE = "export to trl or ms-swift"
+"""The way out of targets that hold less of a pair."""
+
+
+def refusal(name: str, target: str, reason: str, way_out: str) -> DataError:
+    """The error of a pair or run that the target cannot hold."""
+    return DataError(f"{name} cannot be written for {target}: {reason}; {way_out}")
+
+
+def run_name(run: Trajectory) -> str:
+    """What errors call a run."""
+    return f"task {run.task}, sample {run.sample}"
+
+
+def check_roles(messages: Sequence[Message], name: str, target: str) -> None:
+    """Refuse fields on messages of a role that has none: every target would lose them.
+
+    Raises:
+        DataError: a thought or a tool call of anyone but the assistant, a call's id on anything but a tool's message.
+    """
+    for index, m in enumerate(messages):
+        if m.role != "assistant" and (m.tool_calls or m.reasoning is not None):
+            raise refusal(name, target, f"message {index} of role {m.role} has thoughts or tool calls", "mend the data")
+        if m.role != "tool" and m.tool_call_id is not None:
+            raise refusal(name, target, f"message {index} of role {m.role} answers a tool call", "mend the data")
+
+
+def trained(run: Trajectory, target: str) -> list[bool]:
+    """[messages] which of them are trained: the agent's replies after the context turns.
+
+    Raises:
+        DataError: none is.
+    """
+    flags, turn = [], 0
+    for message in run.messages:
+        turn += message.role == "assistant"
+        flags.append(message.role == "assistant" and turn > run.context_turns)
+    if not any(flags):
+        raise refusal(run_name(run), target, "it has no reply of the agent to learn from", "leave it out")
+    return flags
+
+
+def no_context(run: Trajectory, target: str, way_out: str) -> None:
+    """Refuse a run with context turns for a target that trains every reply.
+
+    Raises:
+        DataError: some reply is not the agent's, or none is.
+    """
+    for message, flag in zip(run.messages, trained(run, target), strict=True):
+        if message.role == "assistant" and not flag:
+            reason = f"it trains every reply, and the first {run.context_turns} are context, not the agent's own"
+            raise refusal(run_name(run), target, reason, way_out)
+
+
+def no_thoughts(messages: Sequence[Message], name: str, target: str, way_out: str) -> None:
+    """Refuse thoughts that stand beside the text (`reasoning`) for a target that has no field for them."""
+    if any(m.reasoning is not None for m in messages):
+        raise refusal(name, target, "it has no field for thoughts (reasoning)", way_out)
+
+
+def one_reply(pair: PairMessages, target: str) -> tuple[Message, Message]:
+    """The two replies of a pair whose sides are single messages. Raises DataError when a side has more."""
+    if len(pair.chosen) > 1 or len(pair.rejected) > 1:
+        reason = f"it holds one message a side, and the sides have {len(pair.chosen)} and {len(pair.rejected)}"
+        raise refusal(
+            pair.name, target, reason, f"cut the sides to the step at the fork (--step-only), or {HOLDS_MORE}"
+        )
+    return pair.chosen[0], pair.rejected[0]
+
+
+def check_turns(messages: Sequence[Message], name: str, target: str) -> None:
+    """Refuse conversations that break the pattern [system] (user | tool...) assistant (user | tool...) assistant ...
+
+    Targets with that pattern join, skip or misread anything else.
+
+    Raises:
+        DataError: naming the first message out of place; the last must be a reply.
+    """
+    way_out = "export to trl or openai, whose messages come in any order"
+    previous = "assistant"
+    for index, message in enumerate(messages):
+        role = message.role
+        if role == "system":
+            fits = index == 0
+        elif role == "assistant":
+            fits = previous in ("user", "tool") and index > 0
+        else:
+            fits = previous == "assistant" or (role == previous == "tool")
+        if not fits:
+            before = messages[index - 1].role if index else "nothing"
+            raise refusal(name, target, f"message {index} is of role {role} after {before}", way_out)
+        previous = previous if role == "system" else role
+    ends_with_reply(messages, name, target)
+
+
+def ends_with_reply(messages: Sequence[Message], name: str, target: str) -> None:
+    """Refuse a conversation that goes on after its last reply. Raises DataError."""
+    if messages[-1].role != "assistant":
+        reason = f"its last message must be a reply and is of role {messages[-1].role}"
+        raise refusal(name, target, reason, "cut what follows the last reply")
+
+
+def check_order(messages: Sequence[Message], name: str, target: str) -> None:
+    """Refuse results of tools that do not answer the calls before them in the calls' order, one each.
+
+    For targets without ids, where the order alone says which result answers which call.
+
+    Raises:
+        DataError: a result out of order, under another name or of no call; a name on a message of any other role.
+    """
+    way_out = "export to trl or openai, which keep ids"
+    open_calls: list[ToolCall] = []
+    for index, m in enumerate(messages):
+        if m.role != "tool":
+            open_calls = list(m.tool_calls)
+            if m.name is not None:
+                raise refusal(name, target, f"message {index} has a name ({m.name!r}), which it cannot hold", way_out)
+        elif open_calls:
+            call = open_calls.pop(0)
+            if m.tool_call_id not in (None, call.id) or m.name not in (None, call.name):
+                reason = f"message {index} does not answer the calls before it in their order, and it keeps no ids"
+                raise refusal(name, target, reason, way_out)
+        elif m.tool_call_id is not None or m.name is not None:
+            raise refusal(name, target, f"message {index} answers a call that is not before it", way_out)
+
+
+def arguments_of(call: ToolCall, name: str, target: str) -> dict[str, Any]:
+    """Arguments of a call as an object.
+
+    Raises:
+        DataError: they are no JSON object, hold a key twice or a number that JSON has not.
+    """
+    try:
+        arguments = json.loads(call.arguments, object_pairs_hook=_unique)
+        json.dumps(arguments, allow_nan=False)
+    except ValueError as error:
+        reason = f"the arguments of a call of {call.name} are not JSON that can be kept ({error})"
+        raise refusal(name, target, reason, "mend the data or leave it out") from None
+    if not isinstance(arguments, dict):
+        reason = f"the arguments of a call of {call.name} are not an object"
+        raise refusal(name, target, reason, "mend the data or leave it out")
+    return arguments
+
+
+def tools_of(tools: Sequence[str], name: str, target: str) -> list[dict[str, Any]]:
+    """Definitions of tools as objects. Raises DataError when one is no JSON object."""
+    found = []
+    for index, text in enumerate(tools):
+        try:
+            tool = json.loads(text, object_pairs_hook=_unique)
+        except ValueError as error:
+            raise refusal(name, target, f"the definition of tool {index} is not JSON ({error})", "mend it") from None
+        if not isinstance(tool, dict):
+            raise refusal(name, target, f"the definition of tool {index} is not an object", "mend it")
+        found.append(tool)
+    return found
+
+
+def with_thoughts(message: Message, text: str, name: str, target: str) -> str:
+    """The text behind its thoughts in <think> tags, as ms-swift and LLaMA-Factory read them.
+
+    Raises:
+        DataError: the tags occur in the thoughts or in the text, so nobody could tell where the thoughts end.
+    """
+    if message.reasoning is None:
+        return text
+    if any(tag in part for tag in ("<think>", "</think>") for part in (message.reasoning, text)):
+        reason = "its thoughts go into <think> tags, and a reply holds such a tag already"
+        raise refusal(name, target, reason, "export to trl, axolotl or atif, which have a field for thoughts")
+    return f"<think>\n{message.reasoning}\n</think>\n\n{text}"
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key occurs twice")
+    return found
+
+
+__all__ = [
+    "HOLDS_MORE",
+    "arguments_of",
+    "check_order",
+    "check_roles",
+    "check_turns",
+    "ends_with_reply",
+    "no_context",
+    "no_thoughts",
+    "one_reply",
+    "refusal",
+    "run_name",
+    "tools_of",
+    "trained",
+    "with_thoughts",
+]

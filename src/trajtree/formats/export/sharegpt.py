@@ -1,0 +1,90 @@
+"""ShareGPT conversations as LLaMA-Factory reads them: `from` and `value`, calls and results as turns.
+
+LLaMA-Factory leaves out, with a warning, every conversation whose turns do not alternate; so they are refused here.
+
+Source: LLaMA-Factory's data/README ("Sharegpt Format", "Preference Dataset").
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from trajtree.formats.export.checks import (
+    HOLDS_MORE,
+    arguments_of,
+    check_order,
+    check_roles,
+    check_turns,
+    no_context,
+    one_reply,
+    refusal,
+    run_name,
+    tools_of,
+    with_thoughts,
+)
+from trajtree.formats.pair_messages import PairMessages
+from trajtree.trajectory import Message, Trajectory
+
+Row = dict[str, Any]
+
+_FROM = {"system": "system", "user": "human", "tool": "observation"}
+
+
+def sharegpt_run(run: Trajectory) -> Row:
+    """`conversations` and `tools` (JSON text).
+
+    Raises:
+        DataError: the run has context turns, which nothing could mark; turns that do not alternate; a reply with
+            both text and calls; several results in a row, or results out of order.
+    """
+    no_context(run, "sharegpt", "export to ms-swift, axolotl, trl-completion or openai")
+    name = run_name(run)
+    return {"conversations": _conversation(run.messages, name, "sharegpt")} | _tools(run.tools, name, "sharegpt")
+
+
+def llamafactory_pair(pair: PairMessages) -> Row:
+    """`conversations` up to the fork, `chosen` and `rejected` as one message each, and `tools` (JSON text).
+
+    Raises:
+        DataError: a side has several messages, and as `sharegpt_run`.
+    """
+    target = "llamafactory"
+    rows = [_conversation([*pair.prompt, side], pair.name, target) for side in one_reply(pair, target)]
+    row: Row = {"conversations": rows[0][:-1], "chosen": rows[0][-1], "rejected": rows[1][-1]}
+    return row | _tools(pair.tools, pair.name, target)
+
+
+def _conversation(messages: Sequence[Message], name: str, target: str) -> list[Row]:
+    check_roles(messages, name, target)
+    check_turns(messages, name, target)
+    check_order(messages, name, target)
+    rows = []
+    for index, message in enumerate(messages):
+        if message.role == "tool" and messages[index - 1].role == "tool":
+            reason = f"message {index} is a second result in a row, and it has one between two replies"
+            raise refusal(name, target, reason, HOLDS_MORE)
+        if message.role != "assistant":
+            rows.append({"from": _FROM[message.role], "value": message.content})
+        elif message.tool_calls:
+            rows.append({"from": "function_call", "value": _calls(message, name, target)})
+        else:
+            rows.append({"from": "gpt", "value": with_thoughts(message, message.content, name, target)})
+    return rows
+
+
+def _calls(message: Message, name: str, target: str) -> str:
+    if message.content:
+        reason = "a reply has both text and tool calls, and its function_call turn holds calls only"
+        raise refusal(name, target, reason, HOLDS_MORE)
+    calls = [{"name": c.name, "arguments": arguments_of(c, name, target)} for c in message.tool_calls]
+    text = json.dumps(calls[0] if len(calls) == 1 else calls, ensure_ascii=False)
+    return with_thoughts(message, text, name, target)
+
+
+def _tools(tools: Sequence[str], name: str, target: str) -> Row:
+    return {"tools": json.dumps(tools_of(tools, name, target), ensure_ascii=False)} if tools else {}
+
+
+__all__ = ["llamafactory_pair", "sharegpt_run"]

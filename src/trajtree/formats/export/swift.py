@@ -1,0 +1,83 @@
+"""ms-swift: messages of role, content and `loss`; calls are messages of their own, thoughts stand in <think> tags.
+
+ms-swift deletes all other keys of a message, so nothing may stand there. A reply is written as an assistant's message,
+empty where the agent only called tools, followed by its `tool_call` messages: ms-swift joins them into one turn,
+and takes the turn's `loss` from the first.
+
+Source: ms-swift's pages "Custom dataset" (`rejected_messages`, `rejected_tools`, `loss`) and "Agent support"
+(`tool_call`, `tool_response`, `tools` as JSON text).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from trajtree.formats.export.checks import (
+    arguments_of,
+    check_order,
+    check_roles,
+    check_turns,
+    run_name,
+    tools_of,
+    trained,
+    with_thoughts,
+)
+from trajtree.formats.pair_messages import PairMessages
+from trajtree.trajectory import Message, Trajectory
+
+Row = dict[str, Any]
+TARGET = "ms-swift"
+
+
+def swift_pair(pair: PairMessages) -> Row:
+    """`messages` with the chosen side, `rejected_messages` with the whole rejected conversation, tools for both.
+
+    Raises:
+        DataError: the turns do not alternate, a side does not end with a reply, results do not answer their calls
+            in order, or a reply with thoughts holds <think> tags already.
+    """
+    tools = _tools(pair.tools, pair.name)
+    row: Row = {}
+    for prefix, side in (("", pair.chosen), ("rejected_", pair.rejected)):
+        flags = [False] * len(pair.prompt) + [m.role == "assistant" for m in side]
+        row[f"{prefix}messages"] = _messages([*pair.prompt, *side], flags, pair.name)
+        if tools is not None:
+            row[f"{prefix}tools"] = tools
+    return row
+
+
+def swift_run(run: Trajectory) -> Row:
+    """`messages` with `loss` on every reply, false for context turns, and `tools`. Raises DataError as `swift_pair`."""
+    name = run_name(run)
+    row: Row = {"messages": _messages(run.messages, trained(run, TARGET), name)}
+    tools = _tools(run.tools, name)
+    return row if tools is None else row | {"tools": tools}
+
+
+def _messages(messages: Sequence[Message], flags: Sequence[bool], name: str) -> list[Row]:
+    check_roles(messages, name, TARGET)
+    check_turns(messages, name, TARGET)
+    check_order(messages, name, TARGET)
+    rows: list[Row] = []
+    for message, flag in zip(messages, flags, strict=True):
+        if message.role == "assistant":
+            text = with_thoughts(message, message.content, name, TARGET)
+            rows.append({"role": "assistant", "content": text, "loss": flag})
+            for call in message.tool_calls:
+                content = {"name": call.name, "arguments": arguments_of(call, name, TARGET)}
+                text = json.dumps(content, ensure_ascii=False)
+                rows.append({"role": "tool_call", "content": text, "loss": flag})
+        else:
+            rows.append(
+                {"role": "tool_response" if message.role == "tool" else message.role, "content": message.content}
+            )
+    return rows
+
+
+def _tools(tools: Sequence[str], name: str) -> str | None:
+    return json.dumps(tools_of(tools, name, TARGET), ensure_ascii=False) if tools else None
+
+
+__all__ = ["swift_pair", "swift_run"]

@@ -1,0 +1,96 @@
+"""Runs as ShareGPT conversations: `from` and `value`, as ETO, AgentGym and LLaMA-Factory write them."""
+
+from __future__ import annotations
+
+from pydantic_core import from_json
+
+from trajtree.errors import DataError
+from trajtree.formats.chat import arguments_text
+from trajtree.formats.episode import Imported, action_part, row_of
+from trajtree.formats.fields import Record, leading, objects, refuse_media
+from trajtree.trajectory import Message, ToolCall
+
+_USER = ("human", "user")
+_AGENT = ("gpt", "assistant")
+_CALL = ("function_call", "tool_call")
+_RESULT = ("observation", "tool", "function_response", "tool_response")
+
+
+def read(record: Record, *, score: str | None, task: str | None) -> Imported:
+    """Read one run.
+
+    Leading replies are context when the row says that they are not to be learned (`loss` is false), and those before
+    the first `Action:` when there is one: the acknowledgement of an instruction is no decision.
+
+    Args:
+        record: `conversations`, and optionally `system` and `tools`.
+        score: dotted path of the score; without one, the usual names are tried.
+        task: dotted path of the task, likewise.
+
+    Raises:
+        DataError: naming the field that is wrong.
+    """
+    refuse_media(record)
+    turns = objects(record.get("conversations"), "conversations")
+    system = record.get("system") or None
+    if system is not None and not isinstance(system, str):
+        raise DataError(f"system: must be text, got {type(system).__name__}")
+    messages = [] if system is None else [Message("system", system)]
+    unlearned = []
+    for index, turn in enumerate(turns):
+        message = _message(turn, f"conversations.{index}", messages)
+        messages.append(message)
+        if message.role == "assistant":
+            unlearned.append(turn.get("loss") is False)
+    context = leading(unlearned, "is not to be learned (loss is false)")
+    return row_of(record, messages, max(context, _before_first_action(messages)), score=score, task=task)
+
+
+def _before_first_action(messages: list[Message]) -> int:
+    replies = [m for m in messages if m.role == "assistant"]
+    acting = (i for i, m in enumerate(replies) if m.tool_calls or action_part(m.content) is not None)
+    return next(acting, 0)
+
+
+def _message(turn: Record, where: str, before: list[Message]) -> Message:
+    who, value = turn.get("from"), turn.get("value")
+    if not isinstance(value, str):
+        raise DataError(f"{where}.value: must be text, got {type(value).__name__}")
+    if who in _USER:
+        return Message("user", value)
+    if who in _AGENT:
+        return Message("assistant", value)
+    if who == "system":
+        return Message("system", value)
+    if who in _CALL:
+        return Message("assistant", "", tool_calls=_calls(value, f"{where}.value"))
+    if who in _RESULT:
+        return Message("tool" if _answers_call(before) else "user", value)
+    known = ", ".join((*_USER, *_AGENT, "system", *_CALL, *_RESULT))
+    raise DataError(f"{where}.from: {str(who)[:80]!r} is none of {known}")
+
+
+def _answers_call(before: list[Message]) -> bool:
+    """An observation answers a call when only other results stand between."""
+    last = next((m for m in reversed(before) if m.role != "tool"), None)
+    return last is not None and bool(last.tool_calls)
+
+
+def _calls(value: str, where: str) -> tuple[ToolCall, ...]:
+    """One call or a list of them as JSON text; the format gives them no ids."""
+    try:
+        found = from_json(value)
+    except ValueError:
+        raise DataError(f"{where}: not JSON: {value[:80]!r}") from None
+    calls = objects(found if isinstance(found, list) else [found], where)
+    if not calls:
+        raise DataError(f"{where}: no call in the list")
+    made = []
+    for call in calls:
+        if not isinstance(call.get("name"), str):
+            raise DataError(f"{where}: a call has a name and arguments, got {value[:80]!r}")
+        made.append(ToolCall("", call["name"], arguments_text(call.get("arguments", "{}"), f"{where}.arguments")))
+    return tuple(made)
+
+
+__all__ = ["read"]

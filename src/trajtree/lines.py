@@ -1,0 +1,39 @@
+"""What our files of JSON Lines share: the first line says what the file is, errors name file, line and field."""
+
+from __future__ import annotations
+
+import json
+import os
+
+from pydantic import ValidationError
+
+from trajtree.errors import DataError
+
+
+def header(format: str, version: int) -> bytes:
+    """The first line of a file."""
+    return json.dumps({"format": format, "version": version}).encode() + b"\n"
+
+
+def check_header(path: str | os.PathLike[str], line: bytes, format: str, version: int, what: str) -> None:
+    """Raise DataError, saying that this is not `what`, unless a first line is of this format and version."""
+    try:
+        found = json.loads(line)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or found.get("format") != format:
+        raise DataError(f"{path}, line 1: not {what} (no {format!r} header)")
+    if found.get("version") != version:
+        raise DataError(
+            f"{path}, line 1, field version: {found.get('version')!r}; this trajtree reads version {version}"
+        )
+
+
+def invalid(path: str | os.PathLike[str], number: int, error: ValidationError) -> DataError:
+    """The error of a line that is not what it should be, by its first wrong field."""
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"]) or "(whole line)"
+    return DataError(f"{path}, line {number}, field {field}: {first['msg']}")
+
+
+__all__ = ["check_header", "header", "invalid"]

@@ -1,0 +1,92 @@
+"""What trees have to teach, as a table for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from trajtree.report import text
+from trajtree.tree_quality import TreeQuality
+
+WIDE = 120
+"""Columns of a terminal from which on all figures are shown."""
+
+_Cell = Callable[[Mapping[str, Any]], str]
+
+_SHOWN = 30
+"""Trees with a line of their own; the figures of all are in the total, and in JSON."""
+
+
+def totals(figures: Sequence[TreeQuality]) -> dict[str, float]:
+    """Sums over all trees, and means over trees of what is a mean in each."""
+    sums = ("trajectories", "nodes", "leaves", "forks", "informative_forks", "pairs", "lost")
+    means = ("spread", "branching", "merged", "best", "mean", "token_ratio")
+    return {
+        "trees": len(figures),
+        **{name: sum(getattr(q, name) for q in figures) for name in sums},
+        "depth": max(q.depth for q in figures),
+        **{name: float(np.mean([getattr(q, name) for q in figures])) for name in means},
+    }
+
+
+def print_quality(figures: Sequence[TreeQuality], console: Console) -> None:
+    """Print a line a tree, the ones with most informative forks first, and a line for all.
+
+    A terminal narrower than WIDE leaves some columns to JSON.
+    """
+    columns = {name: cell for name, cell in _COLUMNS.items() if console.width >= WIDE or name not in _ONLY_WIDE}
+    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("task", overflow="fold", min_width=12)
+    for header in columns:
+        table.add_column(header, justify="right", no_wrap=True)
+    shown = sorted(figures, key=lambda q: (-q.informative_forks, -q.spread, q.task))[:_SHOWN]
+    for q in shown:
+        table.add_row(Text(text.visible(q.task)), *(cell(asdict(q)) for cell in columns.values()))
+    name = f"all {len(figures)} trees" + (f" ({_SHOWN} shown)" if len(figures) > _SHOWN else "")
+    table.add_section()
+    total = totals(figures)
+    table.add_row(name, *(cell(total) for cell in columns.values()), style="bold")
+    console.print(table)
+    console.print(
+        "inform.: forks behind which the mean scores differ; spread: by how much; merged: share of steps that another "
+        "run has as well; pairs: options that differ; tokens: of all runs, over those of the tree that shares "
+        "beginnings.",
+        style="dim",
+    )
+
+
+def _count(name: str) -> _Cell:
+    return lambda values: f"{values[name]:,.0f}"
+
+
+def _number(name: str, digits: int, unit: str = "") -> _Cell:
+    return lambda values: f"{values[name]:.{digits}f}{unit}"
+
+
+_COLUMNS: dict[str, _Cell] = {
+    "runs": _count("trajectories"),
+    "nodes": _count("nodes"),
+    "leaves": _count("leaves"),
+    "forks": _count("forks"),
+    "inform.": _count("informative_forks"),
+    "spread": _number("spread", 2),
+    "depth": _count("depth"),
+    "branching": _number("branching", 1),
+    "merged": lambda values: text.percent(values["merged"]) + "%",
+    "best": _number("best", 2),
+    "mean": _number("mean", 2),
+    "pairs": _count("pairs"),
+    "lost": _count("lost"),
+    "tokens": _number("token_ratio", 1, "x"),
+}
+_ONLY_WIDE = ("leaves", "depth", "branching", "lost")
+
+
+__all__ = ["WIDE", "print_quality", "totals"]

@@ -1,0 +1,7 @@
+"""The tree viewer: one HTML page that shows trajectory trees, and needs nothing but a browser."""
+
+from __future__ import annotations
+
+from trajtree.viewer.page import write_viewer
+
+__all__ = ["write_viewer"]

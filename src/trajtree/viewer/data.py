@@ -1,0 +1,109 @@
+"""What the page knows of a tree: plain lists and numbers, for JSON.
+
+Columns instead of rows, and every text once in the table `strings` of its tree: what an agent saw and did repeats
+itself. Texts are made visible here, once, so the page has nothing to clean.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trajtree.report.text import visible
+from trajtree.search import exact
+from trajtree.trajectory import Sampling, Trajectory
+from trajtree.tree import TrajectoryTree
+from trajtree.tree_quality import SAME, spreads
+
+_DIGITS = 6
+"""Decimals of a score: enough for any figure on the page, and half the size of all of them."""
+
+
+def figures(tree: TrajectoryTree) -> dict[str, Any]:
+    """One row of the list of tasks; a fork is informative when the mean scores behind it differ."""
+    spread = spreads(tree)
+    return {
+        "task": visible(tree.task),
+        "trajectories": len(tree.trajectories),
+        "successes": sum(trajectory.success for trajectory in tree.trajectories),
+        "forks": len(spread),
+        "informative": int((spread > SAME).sum()),
+        "best": _short(float(tree.scores.max())),
+        "mean": _short(float(tree.scores.mean())),
+    }
+
+
+def record(tree: TrajectoryTree) -> dict[str, Any]:
+    """The tree itself; texts are indices into `strings`, -1 is no text.
+
+    `parent`, `action`, `observation`, `visits`, `mean` and `value` (of the exact search) have an entry a node; `end`,
+    `sample`, `score`, `success`, `outcome`, `error`, `made`, `thought` and `reward` have one a trajectory, the last
+    two a list with an entry a step, empty when there is nothing to say. `target` is where the exact search ends.
+    """
+    strings = _Strings()
+    found = exact(tree)
+    members = tree.trajectories
+    return {
+        "parent": tree.parent.tolist(),
+        "action": [strings.add(action) for action in tree.action],
+        "observation": [strings.add(observation) for observation in tree.observation],
+        "visits": tree.visits.tolist(),
+        "mean": [_short(value) for value in tree.mean.tolist()],
+        "value": [_short(value) for value in found.values.tolist()],
+        "target": int(found.end),
+        "forks": [[int(node), [int(child) for child in children]] for node, children in tree.forks()],
+        "end": tree.end.tolist(),
+        "sample": [t.sample for t in members],
+        "score": [_short(t.score) for t in members],
+        "success": [int(t.success) for t in members],
+        "outcome": [strings.add(t.outcome.value.replace("_", " ")) for t in members],
+        "error": [strings.add(t.error) for t in members],
+        "made": [strings.add(_made(t)) for t in members],
+        "thought": [_thoughts(t, strings) for t in members],
+        "reward": [_rewards(t) for t in members],
+        "strings": strings.table,
+    }
+
+
+class _Strings:
+    """Every different text once, in the order in which it was first met."""
+
+    def __init__(self) -> None:
+        self.table: list[str] = []
+        self._index: dict[str, int] = {}
+
+    def add(self, text: str | None) -> int:
+        if text is None:
+            return -1
+        index = self._index.setdefault(text, len(self.table))
+        if index == len(self.table):
+            self.table.append(visible(text))
+        return index
+
+
+def _thoughts(trajectory: Trajectory, strings: _Strings) -> list[int]:
+    thoughts = [strings.add(step.thought or None) for step in trajectory.steps]
+    return thoughts if max(thoughts, default=-1) >= 0 else []
+
+
+def _rewards(trajectory: Trajectory) -> list[float]:
+    rewards = [_short(step.reward) for step in trajectory.steps]
+    return rewards if any(rewards) else []
+
+
+def _made(trajectory: Trajectory) -> str:
+    return " · ".join(part for part in (trajectory.policy, _sampled(trajectory.sampling)) if part)
+
+
+def _sampled(sampling: Sampling | None) -> str:
+    if sampling is None:
+        return ""
+    if sampling.temperature == 0:
+        return "greedy"
+    return f"temperature {sampling.temperature:g}" + (f", top-p {sampling.top_p:g}" if sampling.top_p < 1 else "")
+
+
+def _short(value: float) -> float:
+    return round(value, _DIGITS)
+
+
+__all__ = ["figures", "record"]

@@ -1,0 +1,79 @@
+"""The page: markup, style, script and data in one file that fetches nothing.
+
+Actions and observations come from models and from the web. They reach the page only as JSON in script elements
+that no browser runs, the script puts them on the screen as text, and the page's security policy lets nothing but
+that one script and one style sheet in, by their hashes.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+import os
+from collections.abc import Iterable
+from importlib.resources import files
+from string import Template
+
+from trajtree.errors import DataError
+from trajtree.report.files import write_whole
+from trajtree.report.text import visible
+from trajtree.tree import TrajectoryTree
+from trajtree.viewer.data import figures, record
+
+_SCRIPTS = ("tree.js", "canvas.js", "panels.js", "viewer.js")
+_POLICY = (
+    "default-src 'none'; script-src '{script}'; style-src '{style}'; img-src data:; base-uri 'none'; "
+    "form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+)
+_ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
+"""What could end the script element that holds the JSON, or a line of it."""
+
+
+def write_viewer(trees: Iterable[TrajectoryTree], path: str | os.PathLike[str], *, title: str) -> None:
+    """Write one page that shows all the trees; trees are read one after another.
+
+    `page#task=NAME&node=NUMBER` opens a task at a node of its tree.
+
+    Args:
+        trees: the trees, at least one.
+        path: the HTML file.
+        title: what stands above the page.
+
+    Raises:
+        DataError: there is no tree.
+        RunError: the file cannot be written; what was there before is untouched.
+    """
+    rows, blocks = [], []
+    for number, tree in enumerate(trees):
+        rows.append(figures(tree))
+        blocks.append(_block(f"tree-{number}", record(tree)))
+    if not rows:
+        raise DataError("there is no tree to show: every trajectory was lost to the environment, or there was none")
+    script = "(() => {\n'use strict';\n" + "\n".join(map(_asset, _SCRIPTS)) + "})();\n"
+    style = _asset("viewer.css")
+    page = Template(_asset("viewer.html")).substitute(
+        policy=_POLICY.format(script=_hash(script), style=_hash(style)),
+        title=html.escape(visible(title)),
+        style=style,
+        data="\n".join([_block("index", rows), *blocks]),
+        script=script,
+    )
+    write_whole(page, path)
+
+
+def _block(name: str, value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).translate(_ESCAPES)
+    return f'<script type="application/json" id="{name}">{text}</script>'
+
+
+def _asset(name: str) -> str:
+    return files("trajtree.viewer").joinpath(name).read_text(encoding="utf-8")
+
+
+def _hash(source: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
+
+
+__all__ = ["write_viewer"]

@@ -1,0 +1,61 @@
+"""The examples and the table in docs/exports.md say what the exporters do."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.formats.export_cases import pair, run
+from tests.formats.test_export_pairs import HOLDS as PAIRS
+from tests.formats.test_export_runs import HOLDS as RUNS
+
+from trajtree.formats.export import PAIR_TARGETS, RUN_TARGETS
+from trajtree.trajectory import Message, ToolCall
+
+DOC = (Path(__file__).parents[2] / "docs" / "exports.md").read_text(encoding="utf-8")
+LOOK = {"type": "function", "function": {"name": "look", "parameters": {}}}
+USER = Message("user", "Where am I?")
+CALL = Message("assistant", "", tool_calls=(ToolCall("c1", "look", '{"at": "sign"}'),))
+SIGN = Message("tool", "HALL", tool_call_id="c1")
+HALL, ATTIC = Message("assistant", "In the hall."), Message("assistant", "In the attic.")
+
+RUN = run([USER, CALL, SIGN, HALL], tools=[LOOK])
+PAIR = pair([USER], [CALL, SIGN, HALL], [ATTIC], tools=[LOOK])
+STEP_ONLY = pair([USER], [HALL], [ATTIC])
+
+
+def examples(kind: str) -> dict[str, dict[str, Any]]:
+    found = re.findall(rf"{kind} for `([a-z-]+)`:\n\n```json\n(.*?)```", DOC, re.DOTALL)
+    return {target: json.loads(text) for target, text in found}
+
+
+def test_every_target_has_an_example() -> None:
+    assert examples("A pair").keys() == PAIR_TARGETS.keys()
+    assert examples("A run").keys() == RUN_TARGETS.keys() - {"llamafactory"}
+
+
+@pytest.mark.parametrize("target", PAIR_TARGETS)
+def test_the_pair_is_what_is_written(target: str) -> None:
+    example = PAIR if PAIRS[target].turns else STEP_ONLY
+    assert examples("A pair")[target] == PAIR_TARGETS[target].row(example)
+
+
+@pytest.mark.parametrize("target", sorted(RUN_TARGETS.keys() - {"llamafactory"}))
+def test_the_run_is_what_is_written(target: str) -> None:
+    assert examples("A run")[target] == RUN_TARGETS[target].row(RUN)
+
+
+def test_the_tables_agree_with_the_targets() -> None:
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in DOC.splitlines() if line.startswith("| `")
+    ]
+    pairs, runs = rows[: len(PAIRS)], rows[len(PAIRS) :]
+    assert [row[0].strip("`") for row in pairs] == list(PAIR_TARGETS)
+    assert [row[0].strip("`") for row in runs] == list(RUN_TARGETS)
+    for row, can in zip(pairs, PAIRS.values(), strict=True):
+        assert [cell != "no" for cell in row[1:4]] == [can.turns, can.calls, can.thoughts]
+    for row, can in zip(runs, RUNS.values(), strict=True):
+        assert [cell != "no" for cell in row[1:4]] == [can.context, can.calls, can.thoughts]

@@ -1,0 +1,526 @@
+"""Runs written in the formats of others come back as they were, and what cannot be kept is refused."""
+
+from __future__ import annotations
+
+import copy
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.builders import quick
+from tests.formats.conversations import Run, as_atif, as_completion, as_messages, as_sharegpt, as_trace, lines_of, runs
+
+from trajtree.errors import DataError
+from trajtree.formats.detect import READERS, detect
+from trajtree.formats.episode import parted, trajectory_of
+from trajtree.trajectory import Message, Outcome, ToolCall, Trajectory
+
+WRITERS: dict[str, tuple[Callable[[Run], dict[str, Any]], str, bool]] = {
+    "messages": (as_messages, "messages", True),
+    "completion": (as_completion, "messages", True),
+    "atif": (as_atif, "atif", True),
+    "trace": (as_trace, "verifiers", True),
+    "sharegpt": (as_sharegpt, "sharegpt", False),
+}
+"""Writer, format, and whether it holds reasoning, text beside calls and ids."""
+
+
+def read(record: dict[str, Any], name: str, *, score: str | None = None, task: str | None = None) -> Trajectory:
+    found = READERS[name](record, score=score, task=task)
+    return trajectory_of(found, name, (0.0, 1.0))
+
+
+def plain(messages: tuple[Message, ...]) -> list[tuple[str, str, str, list[tuple[str, Any]]]]:
+    """What a ShareGPT conversation can hold of messages."""
+    return [
+        (
+            m.role,
+            "" if m.tool_calls else m.content,
+            m.reasoning or "",
+            [(c.name, json.loads(c.arguments)) for c in m.tool_calls],
+        )
+        for m in messages
+    ]
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+@quick
+@given(st.data())
+def test_what_was_written_is_read(kind: str, data: st.DataObject) -> None:
+    write, name, full = WRITERS[kind]
+    run = data.draw(runs(tools=True, reasoning=full))
+    found = read(json.loads(json.dumps(write(run))), name)
+    if full:
+        assert found.messages == run.messages
+        assert tuple((s.observation, s.thought, s.action) for s in found.steps) == run.steps
+    else:
+        assert plain(found.messages) == plain(run.messages)
+        assert [(s.observation, s.action) for s in found.steps] == [(o, a) for o, _, a in run.steps]
+    assert found.score == float(run.score)
+    assert [s.reward for s in found.steps] == [0.0] * (len(run.steps) - 1) + [float(run.score)]
+    assert (found.context_turns, found.outcome, found.sample) == (0, Outcome.COMPLETED, 0)
+    assert found.replies == tuple(i for i, m in enumerate(run.messages) if m.role == "assistant")
+
+
+@quick
+@given(runs(tools=True, reasoning=True))
+def test_the_documents_of_the_tests_are_atif(run: Run) -> None:
+    """Our idea of the format is that of its own package."""
+    atif = pytest.importorskip("atif", reason="the package atif is not installed")
+    atif.Trajectory.model_validate(as_atif(run))
+
+
+@quick
+@given(st.data())
+def test_damaged_records_are_refused_not_crashed_on(data: st.DataObject) -> None:
+    """Any value of a record may be missing or be anything else."""
+    write, name, full = WRITERS[data.draw(st.sampled_from(sorted(WRITERS)))]
+    record = json.loads(json.dumps(write(data.draw(runs(tools=True, reasoning=full)))))
+    spots = list(places(record))
+    for _ in range(data.draw(st.integers(1, 3))):
+        holder, key = data.draw(st.sampled_from(spots))
+        holder[key] = data.draw(
+            st.sampled_from([None, [], {}, "", "x", 7, -1, 1e300, 10**400, True, [[]], [None], {"a": 1}])
+        )
+    try:
+        found = read(record, name)
+    except DataError as error:
+        assert str(error)
+    else:
+        assert 0 <= found.score <= 1
+        assert len(found.replies) == len(found.steps) > 0
+
+
+def places(value: Any) -> Any:
+    for key, inner in list(value.items() if isinstance(value, dict) else enumerate(value)):
+        yield value, key
+        if isinstance(inner, dict | list):
+            yield from places(inner)
+
+
+@pytest.mark.parametrize(
+    ("text", "thought", "action"),
+    [
+        ("Thought: I look.\nAction: look", "I look.", "look"),
+        ("Thought:\nI look.\n\nAction:\nsearch[a b]\n", "I look.", "search[a b]"),
+        ("I look.\n  Action: look\naround ", "I look.", "look\naround"),
+        ("Action: look", None, "look"),
+        ("Thought: none of it", None, "Thought: none of it"),
+        ("Thought: a\nAction:", None, "Thought: a\nAction:"),
+        ("Reaction: x", None, "Reaction: x"),
+        (" look ", None, " look "),
+        ("<think>\nhm\n</think>\n\nlook", "hm", "look"),
+        ("hm</think>look", "hm", "look"),
+        ("<think>hm</think>Thought: so\nAction: look", "hm\nso", "look"),
+        ("<think>only</think> ", None, "<think>only</think> "),
+        ("", None, ""),
+    ],
+)
+def test_replies_are_taken_apart(text: str, thought: str | None, action: str) -> None:
+    assert parted(text) == (thought, action)
+
+
+def test_taking_apart_is_linear() -> None:
+    """A pattern that backtracks would never come back from these."""
+    for text in (
+        "\n" * 300_000,
+        "Thought:" * 100_000,
+        " \t" * 100_000 + "Action",
+        "<think>" * 50_000,
+        "Action:\n" * 50_000,
+    ):
+        parted(text)
+
+
+# ShareGPT
+
+ETO = {
+    "id": "webshop_1",
+    "conversations": [
+        {"from": "human", "value": "You shop. Say OK."},
+        {"from": "gpt", "value": "OK"},
+        {"from": "human", "value": "Instruction: socks"},
+        {"from": "gpt", "value": "Thought: I search.\nAction: search[socks]"},
+        {"from": "human", "value": "Observation: results"},
+        {"from": "gpt", "value": "no action here"},
+        {"from": "human", "value": "Observation: what?"},
+    ],
+    "reward": 0.5,
+}
+
+
+def test_an_acknowledgement_is_context() -> None:
+    found = read(ETO, "sharegpt")
+    assert found.context_turns == 1
+    assert [(s.observation, s.thought, s.action, s.reward) for s in found.steps] == [
+        ("Instruction: socks", "I search.", "search[socks]", 0.0),
+        ("Observation: results", None, "no action here", 0.5),
+    ]
+    assert [m.content for m in found.messages] == [turn["value"] for turn in ETO["conversations"]]
+    assert found.task.startswith("instruction-socks-")
+
+
+def test_the_same_prompt_is_the_same_task() -> None:
+    other = copy.deepcopy(ETO)
+    other["conversations"][3]["value"] = "Action: click[Back]"
+    again = read(other, "sharegpt").task
+    assert again == read(ETO, "sharegpt").task
+    other["conversations"][2]["value"] = "Instruction: socks!"
+    assert read(other, "sharegpt").task.startswith("instruction-socks-")
+    assert read(other, "sharegpt").task != again
+
+
+def test_without_actions_nothing_is_context() -> None:
+    record = {"conversations": [{"from": "user", "value": "Q"}, {"from": "assistant", "value": "OK"}], "success": True}
+    found = read(record, "sharegpt")
+    assert (found.context_turns, len(found.steps), found.score) == (0, 1, 1.0)
+
+
+def test_agentgym_says_what_is_not_learned() -> None:
+    record = {
+        "item_id": "todo_3",
+        "conversations": [
+            {"from": "human", "loss": None, "value": "rules"},
+            {"from": "gpt", "loss": False, "value": "OK"},
+            {"from": "human", "loss": None, "value": "go"},
+            {"from": "gpt", "loss": True, "value": "look"},
+        ],
+        "score": 1,
+    }
+    found = read(record, "sharegpt")
+    assert (found.context_turns, found.task, [s.observation for s in found.steps]) == (1, "todo_3", ["go"])
+    record["conversations"] += [{"from": "gpt", "loss": False, "value": "hm"}]  # type: ignore[operator]
+    with pytest.raises(DataError, match="reply 3 is not to be learned"):
+        read(record, "sharegpt")
+
+
+def test_llama_factory_tools() -> None:
+    record = {
+        "system": "You help.",
+        "tools": json.dumps([{"name": "get", "description": "d", "parameters": {}}]),
+        "conversations": [
+            {"from": "human", "value": "Q"},
+            {"from": "function_call", "value": '{"name": "get", "arguments": {"b": 1, "a": "é"}}'},
+            {"from": "observation", "value": "7"},
+            {"from": "gpt", "value": "It is 7."},
+        ],
+        "score": 1.0,
+    }
+    found = read(record, "sharegpt")
+    assert [m.role for m in found.messages] == ["system", "user", "assistant", "tool", "assistant"]
+    assert [(s.observation, s.action) for s in found.steps] == [("Q", 'get({"a": "é", "b": 1})'), ("7", "It is 7.")]
+    assert [json.loads(t) for t in found.tools] == [
+        {"type": "function", "function": {"name": "get", "description": "d", "parameters": {}}}
+    ]
+
+
+# Messages
+
+
+def test_openai_messages() -> None:
+    tool = {"type": "function", "function": {"name": "get", "parameters": {}}}
+    record = {
+        "messages": [
+            {"role": "developer", "content": [{"type": "text", "text": "You "}, {"type": "text", "text": "help."}]},
+            {"role": "user", "content": "example"},
+            {"role": "assistant", "content": "answer", "weight": 0},
+            {"role": "user", "content": "Q"},
+            {"role": "assistant", "content": None, "function_call": {"name": "get", "arguments": '{"a": 1}'}},
+            {"role": "function", "name": "get", "content": "7"},
+            {"role": "assistant", "content": "It is 7.", "weight": 1},
+        ],
+        "tools": [tool],
+        "score": 1,
+        "model": "m",
+        "finish_reason": "length",
+        "task_id": 12,
+    }
+    found = read(record, "messages")
+    assert found.messages[0] == Message("system", "You help.")
+    assert found.messages[4] == Message("assistant", "", tool_calls=(ToolCall("", "get", '{"a": 1}'),))
+    assert found.messages[5] == Message("tool", "7", name="get")
+    assert (found.context_turns, found.policy, found.task, found.outcome) == (1, "m", "12", Outcome.TRUNCATED)
+    assert [(s.observation, s.action) for s in found.steps] == [("Q", 'get({"a": 1})'), ("7", "It is 7.")]
+    assert [json.loads(t) for t in found.tools] == [tool]
+
+
+def test_replies_in_a_prompt_are_context() -> None:
+    said = [{"role": r, "content": c} for r, c in (("user", "1"), ("assistant", "2"), ("user", "3"))]
+    found = read({"prompt": said, "completion": [{"role": "assistant", "content": "4"}], "score": 0}, "messages")
+    assert (found.context_turns, [(s.observation, s.action) for s in found.steps]) == (1, [("3", "4")])
+    text = read({"prompt": "Q", "completion": "A", "score": 0}, "messages")
+    assert text.messages == (Message("user", "Q"), Message("assistant", "A"))
+
+
+# ATIF
+
+
+def atif(*steps: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    numbered = [{"step_id": i, "message": "", **s} for i, s in enumerate(steps, start=1)]
+    agent = {"name": "hand", "version": "1"}
+    return {"schema_version": "ATIF-v1.6", "agent": agent, "steps": numbered, "extra": {"score": 1}, **changes}
+
+
+CALL = {"tool_call_id": "c", "function_name": "get", "arguments": {"a": 1}}
+USER = {"source": "user", "message": "Q"}
+AGENT = {"source": "agent", "message": "look", "llm_call_count": 1}
+
+
+def test_atif_observations() -> None:
+    both = [{"source_call_id": "c", "content": "7"}, {"content": [{"type": "text", "text": "by the way"}]}]
+    found = read(
+        atif(
+            {"source": "system", "observation": {"results": [{"content": "booted"}]}},
+            USER,
+            {**AGENT, "message": "", "tool_calls": [CALL], "observation": {"results": both}},
+            {**AGENT, "tool_calls": [{**CALL, "tool_call_id": "d"}], "observation": {"results": [{"content": "8"}]}},
+            {**AGENT, "observation": {"results": [{"content": "you see"}]}},
+            AGENT,
+        ),
+        "atif",
+    )
+    assert [(m.role, m.content, m.tool_call_id) for m in found.messages if m.role != "assistant"] == [
+        ("user", "booted", None),
+        ("user", "Q", None),
+        ("tool", "7", "c"),
+        ("user", "by the way", None),
+        ("tool", "8", "d"),
+        ("user", "you see", None),
+    ]
+    assert [s.observation for s in found.steps] == ["booted\nQ", "7\nby the way", "8", "you see"]
+    assert found.policy == "hand"
+
+
+@pytest.mark.parametrize("mark", [{"is_copied_context": True}, {"llm_call_count": 0}])
+def test_atif_steps_that_no_model_made(mark: dict[str, Any]) -> None:
+    copied = {**AGENT, **mark, "observation": {"results": [{"content": "a room"}]}}
+    found = read(atif(USER, copied, {**AGENT, "message": "go"}), "atif")
+    assert (found.context_turns, [(s.observation, s.action) for s in found.steps]) == (1, [("a room", "go")])
+    with pytest.raises(DataError, match="reply 2 was copied or made without a model"):
+        read(atif(USER, AGENT, copied, AGENT), "atif")
+
+
+def test_atif_metadata() -> None:
+    definition = {"type": "function", "function": {"name": "get"}}
+    agent = {"name": "hand", "version": "1", "model_name": "m", "tool_definitions": [definition]}
+    extra = {"reward": 0.5, "instance_id": "i-1", "truncated": True}
+    found = read(atif(USER, AGENT, agent=agent, extra=extra), "atif")
+    assert (found.policy, found.score, found.task, found.outcome) == ("m", 0.5, "i-1", Outcome.TRUNCATED)
+    assert [json.loads(t) for t in found.tools] == [definition]
+    late = atif(USER, {**AGENT, "model_name": "n"}, extra=None, final_metrics={"extra": {"reward": 0.25}})
+    assert (read(late, "atif").policy, read(late, "atif").score) == ("n", 0.25)
+
+
+IMAGE = [{"type": "image", "source": {"media_type": "image/png", "path": "a.png"}}]
+SUBAGENT = [{"trajectory_path": "b.json"}]
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        (atif(USER, AGENT, schema_version="ATIF-v2.0"), "schema_version: 'ATIF-v2.0'"),
+        (atif(USER, {**AGENT, "message": IMAGE}), "steps.1.message.0: a part of type 'image'"),
+        (
+            atif(USER, {**AGENT, "observation": {"results": [{"content": IMAGE}]}}),
+            "results.0.content.0: a part of type",
+        ),
+        (
+            atif(USER, {**AGENT, "observation": {"results": [{"subagent_trajectory_ref": SUBAGENT}]}}),
+            "subagents cannot",
+        ),
+        (atif(USER, AGENT, subagent_trajectories=[atif(AGENT)]), "subagent_trajectories: "),
+        (atif(USER, AGENT, continued_trajectory_ref="next.json"), "continued_trajectory_ref: "),
+        (atif(USER, {**AGENT, "tool_calls": [{"function_name": "get"}]}), "steps.1.tool_calls.0: a call has"),
+        (atif({**USER, "tool_calls": [CALL]}, AGENT), "steps.0: only an agent's step"),
+        (atif(USER, {**AGENT, "source": "robot"}), "steps.1.source: 'robot'"),
+        (
+            atif(USER, {**AGENT, "observation": {"results": [{"source_call_id": "z"}]}}),
+            "source_call_id: 'z' is no call",
+        ),
+        (atif(USER), "the agent never replies"),
+        (atif(USER, AGENT, extra={}), "no score: none of extra.score, extra.reward"),
+    ],
+)
+def test_what_atif_may_hold_and_we_cannot(record: dict[str, Any], reason: str) -> None:
+    with pytest.raises(DataError, match=reason):
+        read(record, "atif")
+
+
+# verifiers
+
+
+def node(parent: int | None, role: str, content: str, sampled: bool | None = None) -> dict[str, Any]:
+    made: dict[str, Any] = {"parent": parent, "message": {"role": role, "content": content}}
+    return made if sampled is None else {**made, "sampled": sampled}
+
+
+def trace(*nodes: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    rewards = {"r": {"score": 1.0, "weight": 0.5}, "s": {"score": 0.5, "weight": 0.5}, "t": None}
+    return {"version": 1, "task": {"key": "k", "hash": "h"}, "nodes": list(nodes), "rewards": rewards, **changes}
+
+
+CHAT = (node(None, "user", "Q", False), node(0, "assistant", "A", True))
+
+
+def test_the_last_branch_is_the_run() -> None:
+    found = read(trace(*CHAT, node(1, "user", "dead end", False), node(0, "assistant", "B", True)), "verifiers")
+    assert [m.content for m in found.messages] == ["Q", "B"]
+    assert (found.metadata, found.score, found.task) == ({"branches": 2}, 0.75, "k")
+    assert read(trace(*CHAT), "verifiers").metadata == {}
+
+
+def test_only_sampled_replies_are_the_agents() -> None:
+    made_up = (node(None, "user", "Q", False), node(0, "assistant", "example", False), node(1, "user", "R", False))
+    found = read(trace(*made_up, node(2, "assistant", "A", True)), "verifiers")
+    assert (found.context_turns, [(s.observation, s.action) for s in found.steps]) == (1, [("R", "A")])
+    with pytest.raises(DataError, match="reply 2 was not written by the model"):
+        read(trace(*CHAT, node(1, "assistant", "forged", False)), "verifiers")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"stop_condition": "max_turns"},
+        {"stop_condition": "max_total_tokens"},
+        {"is_completed": False},
+        {"calls": [{"finish_reason": "stop"}, {"finish_reason": "length"}]},
+        {"nodes": [CHAT[0], {**CHAT[1], "finish_reason": "length"}]},
+    ],
+)
+def test_traces_that_were_cut_short(changes: dict[str, Any]) -> None:
+    assert read(trace(*CHAT, **changes), "verifiers").outcome is Outcome.TRUNCATED
+    done = trace(*CHAT, stop_condition="agent_completed", is_completed=True, calls=[{"finish_reason": "stop"}])
+    assert read(done, "verifiers").outcome is Outcome.COMPLETED
+
+
+ERRORS = [{"type": "ProviderError", "message": "503"}]
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        (trace(*CHAT, rewards={"r": None}, errors=ERRORS), "errors: ProviderError: 503; the run broke"),
+        (trace(*CHAT, rewards={}), "no score: none of reward, score"),
+        (trace(*CHAT, rewards={"r": "x"}), r"rewards\.r: must be"),
+        (trace(*CHAT, rewards={"r": 2}), "rewards: 2.0 is outside"),
+        (trace(*CHAT, node(7, "user", "x")), r"nodes\.2\.parent: 7"),
+        (trace(*CHAT, node(2, "user", "x")), r"nodes\.2\.parent: 2"),
+        (trace(*CHAT, node(True, "user", "x")), r"nodes\.2\.parent: True"),
+        ({"prompt": "Q", "completion": "A", "reward": 0.0, "error": {"error": "boom"}}, "error: boom; the run broke"),
+    ],
+)
+def test_traces_that_say_nothing_about_the_agent(record: dict[str, Any], reason: str) -> None:
+    with pytest.raises(DataError, match=reason):
+        read(record, "verifiers")
+
+
+def test_a_reward_that_was_given_counts_in_spite_of_errors() -> None:
+    assert read(trace(*CHAT, rewards={"r": 0.25}, errors=ERRORS), "verifiers").score == 0.25
+
+
+def test_older_traces() -> None:
+    bare = [{"message": n["message"]} for n in CHAT]
+    found = read({"task": {"hash": "h"}, "nodes": bare, "reward": 1}, "verifiers")
+    assert ([m.content for m in found.messages], found.task, found.score) == (["Q", "A"], "h", 1.0)
+    call = json.dumps({"id": "c", "type": "function", "function": {"name": "get", "arguments": "{}"}})
+    said = [
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "content": "7", "tool_call_id": "c"},
+    ]
+    row = {
+        "prompt": [{"role": "user", "content": "Q"}],
+        "completion": said,
+        "reward": 1,
+        "example_id": 3,
+        "task": "math",
+    }
+    old = read(row, "verifiers")
+    assert (old.task, old.steps[0].action, old.messages[2].tool_call_id) == ("math/3", "get({})", "c")
+
+
+# Fields
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        ({"score": "high"}, 'score: "high" is no score; name the field that holds a number with --score FIELD'),
+        ({"score": 7}, r"score: 7 is outside \[0, 1\]; .*--score-range LOW HIGH"),
+        ({"score": -0.1}, "score: -0.1 is outside"),
+        ({"score": float("nan")}, "score: NaN is outside"),
+        ({"score": 10**400}, "score: 1000.* is outside"),
+        ({"score": 10**5000}, "score: int is outside"),
+        ({"score": [1]}, r"score: \[1\] is no score"),
+        ({}, "no score: none of score, reward, final_reward, success is there; say where it is with --score FIELD"),
+        ({"score": 1, "images": ["a.png"]}, "images: only text"),
+        ({"score": 1, "tools": "a hammer"}, "tools: not JSON"),
+        (
+            {"score": 1, "messages": [{"role": "assistant", "content": [{"type": "image_url"}]}]},
+            "only text can be kept",
+        ),
+        (
+            {
+                "score": 1,
+                "messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "x", "arguments": "{"}}]}],
+            },
+            "not JSON",
+        ),
+    ],
+)
+def test_reasons_name_the_field_and_the_way_out(record: dict[str, Any], reason: str) -> None:
+    with pytest.raises(DataError, match=reason):
+        read({"messages": [{"role": "assistant", "content": "x"}], **record}, "messages")
+
+
+def test_fields_that_are_asked_for() -> None:
+    record = {**as_messages(Run((Message("assistant", "x"),), (), 0)), "a": {"b": [{"s": 0.5}]}, "c.d": 1, "e": "t"}
+    assert read(record, "messages", score="a.b.0.s", task="e").score == 0.5
+    assert read(record, "messages", score="c.d", task="e").task == "t"
+    with pytest.raises(DataError, match=r"a\.b\.1\.s: no such field; --score"):
+        read(record, "messages", score="a.b.1.s")
+    with pytest.raises(DataError, match=r"a: .* names no task; --task"):
+        read(record, "messages", task="a")
+
+
+def test_half_a_character_in_arguments_is_refused() -> None:
+    call = {"function": {"name": "f", "arguments": '{"a": "\\ud800"}'}}
+    with pytest.raises(DataError, match="half a character"):
+        read({"messages": [{"role": "assistant", "tool_calls": [call]}], "score": 1}, "messages")
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+@quick
+@given(st.data())
+def test_the_format_is_recognised(kind: str, data: st.DataObject) -> None:
+    write, name, full = WRITERS[kind]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x.json"
+        path.write_text("{broken\n" + lines_of([write(data.draw(runs(tools=True, reasoning=full)))]))
+        assert detect(path) == name
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("", "no run to be found: the file is empty"),
+        ("hello\n", "no run to be found: not JSON"),
+        ('{"chosen": 1, "rejected": 2}', "line 1: in no known format .its fields: chosen, rejected.; known are atif"),
+    ],
+)
+def test_other_files_are_in_no_format(tmp_path: Path, content: str, reason: str) -> None:
+    path = tmp_path / "x.json"
+    path.write_text(content)
+    with pytest.raises(DataError, match=reason) as caught:
+        detect(path)
+    assert str(path) in str(caught.value)
+
+
+def test_example_rows_of_verifiers_v0_are_recognised(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    path.write_text(lines_of([{"prompt": [], "completion": [], "reward": 1, "example_id": 0}]))
+    assert detect(path) == "verifiers"

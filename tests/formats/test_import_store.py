@@ -1,0 +1,273 @@
+"""An import goes on where it stopped, takes nothing twice, and loses nothing silently."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.builders import trajectory
+from tests.formats.conversations import lines_of
+
+from trajtree import importing
+from trajtree.errors import DataError, RunError
+from trajtree.importing import KEPT, import_files
+from trajtree.store import TrajectoryStore
+
+
+def run(task: str, action: str = "look", score: Any = 1) -> dict[str, Any]:
+    said = [{"role": "user", "content": f"do {task}"}, {"role": "assistant", "content": action}]
+    return {"messages": said, "score": score, "task": task}
+
+
+def file_of(path: Path, *records: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(lines_of(records))
+    return path
+
+
+def told(store: Path) -> list[tuple[str, int, str]]:
+    return [(t.task, t.sample, t.steps[-1].action) for t in TrajectoryStore(store)]
+
+
+def test_rows_become_trajectories(tmp_path: Path) -> None:
+    runs = file_of(tmp_path / "runs.jsonl", run("a", "1"), run("b", "2"), run("a", "3", 0.5))
+    seen: list[int] = []
+    report = import_files([runs], tmp_path / "s.jsonl", progress=seen.append)
+    assert (report.added, report.skipped, report.rejected, report.rejected_count) == (3, 0, (), 0)
+    assert sum(seen) == 3
+    assert told(tmp_path / "s.jsonl") == [("a", 0, "1"), ("b", 0, "2"), ("a", 1, "3")]
+    last = list(TrajectoryStore(tmp_path / "s.jsonl"))[-1]
+    assert (last.env, last.env_version, last.seed, last.sampling, last.score) == ("messages", "", None, None, 0.5)
+    assert str(last.metadata["source"]).startswith("runs.jsonl#")
+    assert (last.metadata["row"], last.metadata["line"]) == (3, 3)
+
+
+def test_the_same_import_again_adds_nothing(tmp_path: Path) -> None:
+    store = tmp_path / "s.jsonl"
+    runs = file_of(tmp_path / "runs.jsonl", run("a"), run("b"))
+    import_files([runs], store)
+    before = store.read_bytes()
+    report = import_files([runs, tmp_path], store)
+    assert (report.added, report.skipped) == (0, 2)
+    assert store.read_bytes() == before
+
+
+def test_a_file_that_has_grown_goes_on(tmp_path: Path) -> None:
+    store = tmp_path / "s.jsonl"
+    runs = file_of(tmp_path / "runs.jsonl", run("a", "1"), "bad", run("b", "2"))
+    import_files([runs], store)
+    with runs.open("a") as file:
+        file.write(lines_of(["bad", run("a", "3")]))
+    report = import_files([runs], store)
+    assert (report.added, report.skipped, [r.line for r in report.rejected]) == (1, 3, [4])
+    assert told(store) == [("a", 0, "1"), ("b", 0, "2"), ("a", 1, "3")]
+
+
+def test_samples_go_on_behind_those_of_others(tmp_path: Path) -> None:
+    store = tmp_path / "s.jsonl"
+    TrajectoryStore(store).append([trajectory("x", task="a", sample=6)])
+    import_files([file_of(tmp_path / "runs.jsonl", run("a"), run("b"))], store)
+    assert [(task, sample) for task, sample, _ in told(store)] == [("a", 6), ("a", 7), ("b", 0)]
+
+
+@pytest.mark.parametrize("rows", [1, 2, 500])
+def test_an_import_may_stop_anywhere(tmp_path: Path, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much of the store has reached the disk, the same command ends with the same bytes."""
+    monkeypatch.setattr(importing, "_BATCH_ROWS", rows)
+    good = [run(f"t{i % 2}", f"日{i}", i / 4) for i in range(5)]
+    files = [
+        file_of(tmp_path / "in" / "a.jsonl", "bad", good[0], run("t0", score=9), good[1]),
+        file_of(tmp_path / "in" / "b.jsonl", good[2], "bad"),
+        tmp_path / "in" / "c.json",
+    ]
+    files[2].write_text(json.dumps([good[3], 7, good[4]]))
+    whole, store = tmp_path / "whole.jsonl", tmp_path / "s.jsonl"
+    report = import_files(files, whole)
+    assert (report.added, report.rejected_count) == (5, 4)
+    data = whole.read_bytes()
+    ends = [i + 1 for i, byte in enumerate(data) if byte == 10]
+    # Before, at and after every line's end, and somewhere in the midst of every line.
+    for cut in [
+        0,
+        5,
+        len(data) - 60,
+        *(e + off for e in ends for off in (-50, -1, 0, 1) if e + off <= len(data)),
+    ]:
+        store.write_bytes(data[:cut])
+        import_files(files, store)
+        assert store.read_bytes() == data, f"cut at {cut}"
+
+
+IMPORTER = """
+import sys
+from trajtree import importing
+importing._BATCH_ROWS = 20
+importing.import_files([sys.argv[1]], sys.argv[2])
+"""
+
+
+def test_killed_imports_end_with_the_same_bytes(tmp_path: Path) -> None:
+    """The importer is really killed, again and again, whenever it has got a little further."""
+    records = [run(f"t{i % 7}", f"go {i} " * 200, (i % 5) / 4) if i % 11 else "bad" for i in range(1200)]
+    runs = file_of(tmp_path / "runs.jsonl", *records)
+    whole, store = tmp_path / "whole.jsonl", tmp_path / "s.jsonl"
+    import_files([runs], whole)
+    chance = random.Random(0)
+    kills = 0
+    for _ in range(4):
+        before = store.stat().st_size if store.exists() else 0
+        process = subprocess.Popen([sys.executable, "-c", IMPORTER, str(runs), str(store)])
+        goal, deadline = before + chance.randrange(100_000, 300_000), time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline:
+            if store.exists() and store.stat().st_size >= goal:
+                break
+            time.sleep(0.001)
+        kills += process.poll() is None
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        assert store.stat().st_size > before
+    assert kills >= 2
+    report = import_files([runs], store)
+    assert report.added > 0
+    assert store.read_bytes() == whole.read_bytes()
+
+
+def test_bad_rows_are_named_and_the_others_survive(tmp_path: Path) -> None:
+    runs = tmp_path / "runs.jsonl"
+    nested = run("c")
+    nested["messages"][1]["tool_calls"] = [
+        {"function": {"name": "f", "arguments": '{"a":' + "[" * 100_000 + "]" * 100_000 + "}"}}
+    ]
+    runs.write_text(
+        lines_of([run("a")])
+        + "{torn\n\n"
+        + lines_of([run("b", score=None), {"other": 1}, nested, run("d", score=True)])
+    )
+    report = import_files([runs], tmp_path / "s.jsonl")
+    assert [(r.file, r.line, r.row) for r in report.rejected] == [
+        (runs, n, r) for n, r in ((2, 2), (4, 3), (5, 4), (6, 5))
+    ]
+    reasons = [r.reason for r in report.rejected]
+    assert [r.split(":")[0] for r in reasons[:3]] == ["not JSON", "no score", "conversations"]
+    assert "nested" in reasons[3]
+    assert [task for task, _, _ in told(tmp_path / "s.jsonl")] == ["a", "d"]
+
+
+def test_rejected_rows_are_kept_up_to_a_number(tmp_path: Path) -> None:
+    runs = file_of(tmp_path / "runs.jsonl", *([run("a")] + ["bad"] * (KEPT + 5)))
+    report = import_files([runs], tmp_path / "s.jsonl")
+    assert (report.added, len(report.rejected), report.rejected_count) == (1, KEPT, KEPT + 5)
+
+
+def test_scores_are_mapped_to_the_unit_range(tmp_path: Path) -> None:
+    scores = [-1, 0, 3, 1, True, False, 3.5]
+    runs = file_of(tmp_path / "runs.jsonl", *(run("a", score=s) for s in scores))
+    report = import_files([runs], tmp_path / "s.jsonl", score_range=(-1, 3))
+    assert [t.score for t in TrajectoryStore(tmp_path / "s.jsonl")] == [0.0, 0.25, 1.0, 0.5, 1.0, 0.0]
+    assert [r.reason[:29] for r in report.rejected] == ["score: 3.5 is outside [-1, 3]"]
+
+
+@pytest.mark.parametrize("bad", [(1.0, 1.0), (1.0, 0.0), (0.0, float("inf")), (float("nan"), 1.0)])
+def test_a_range_has_a_low_and_a_high_end(tmp_path: Path, bad: tuple[float, float]) -> None:
+    with pytest.raises(DataError, match="LOW must be less than HIGH"):
+        import_files([], tmp_path / "s.jsonl", score_range=bad)
+
+
+def test_files_that_look_alike_are_not_taken_for_one_another(tmp_path: Path) -> None:
+    """Same name, same first row: a copy adds nothing, another file is said and not swallowed."""
+    store = tmp_path / "s.jsonl"
+    rows = [run("a", "1"), run("a", "2"), run("a", "3")]
+    first = file_of(tmp_path / "1" / "r.jsonl", *rows)
+    copy = file_of(tmp_path / "2" / "r.jsonl", *rows)
+    other = file_of(tmp_path / "3" / "r.jsonl", rows[0], run("a", "4"), run("a", "5"))
+    shorter = file_of(tmp_path / "4" / "r.jsonl", *rows[:2])
+    renamed = file_of(tmp_path / "5" / "renamed.jsonl", rows[0], run("a", "4"))
+    report = import_files([first, copy, other, shorter, renamed], store)
+    assert [action for _, _, action in told(store)] == ["1", "2", "3", "1", "4"]
+    assert [(r.file, r.row) for r in report.rejected] == [(other, 0), (shorter, 0)]
+    assert "rename it" in report.rejected[0].reason
+
+
+def test_strange_files_in_a_folder_are_told_and_passed_over(tmp_path: Path) -> None:
+    folder = tmp_path / "runs"
+    file_of(folder / "a.jsonl", run("a"))
+    (folder / "metadata.json").write_text('{"model": "m"}')
+    (folder / "empty.json").write_text("")
+    report = import_files([folder], tmp_path / "s.jsonl")
+    assert (report.added, [r.file.name for r in report.rejected]) == (1, ["empty.json", "metadata.json"])
+    assert report.rejected[1].reason.startswith("line 1: in no known format (its fields: model)")
+    for named in (folder / "metadata.json", folder / "empty.json", folder / "nowhere.json"):
+        with pytest.raises(DataError, match=str(named)):
+            import_files([folder, named], tmp_path / "t.jsonl")
+    assert not (tmp_path / "t.jsonl").exists()
+
+
+def test_the_format_may_be_named(tmp_path: Path) -> None:
+    runs = file_of(tmp_path / "runs.jsonl", {"prompt": "Q", "completion": "A", "reward": 1, "example_id": 4})
+    import_files([runs], tmp_path / "v.jsonl")
+    import_files([runs], tmp_path / "m.jsonl", format="messages", score="reward", task="prompt")
+    (auto,), (named,) = TrajectoryStore(tmp_path / "v.jsonl"), TrajectoryStore(tmp_path / "m.jsonl")
+    assert (auto.env, auto.task, named.env, named.task) == ("verifiers", "4", "messages", "Q")
+    with pytest.raises(DataError, match="'parquet' is no format"):
+        import_files([runs], tmp_path / "x.jsonl", format="parquet")
+
+
+def test_only_stores_are_appended_to(tmp_path: Path) -> None:
+    runs = file_of(tmp_path / "runs.jsonl", run("a"))
+    notes = file_of(tmp_path / "notes.jsonl", {"note": 1})
+    before = notes.read_bytes()
+    with pytest.raises(DataError, match="not a trajectory store"):
+        import_files([runs], notes)
+    assert notes.read_bytes() == before
+
+
+def test_a_store_does_not_feed_on_itself(tmp_path: Path) -> None:
+    """A stored row has messages, a score and a task too."""
+    store = tmp_path / "s.jsonl"
+    file_of(tmp_path / "runs.jsonl", run("a"))
+    for _ in range(2):
+        import_files([tmp_path], store, format="messages")
+    assert told(store) == [("a", 0, "look")]
+    with pytest.raises(DataError, match="into itself"):
+        import_files([store], store, format="messages")
+
+
+def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
+    """Twice the rows, no more memory; the rest is one batch."""
+    import tracemalloc
+
+    peaks = []
+    for count in (1000, 2000):
+        runs = file_of(tmp_path / f"{count}.jsonl", *(run(f"t{i % 5}", f"{i} " * 100) for i in range(count)))
+        tracemalloc.start()
+        try:
+            import_files([runs], tmp_path / f"{count}.store")
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+    assert peaks[1] < 1.2 * peaks[0]
+
+
+def test_one_import_at_a_time(tmp_path: Path) -> None:
+    runs, store = file_of(tmp_path / "runs.jsonl", run("a", "1")), tmp_path / "s.jsonl"
+    with store.open("ab") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(RunError, match=r"s.jsonl: another import is writing to it"):
+            import_files([runs], store)
+    assert store.read_bytes() == b""
+    assert import_files([runs], store).added == 1
+
+
+def test_an_import_of_nothing_leaves_nothing(tmp_path: Path) -> None:
+    runs, store = file_of(tmp_path / "runs.jsonl", run("a", "1", 7.0)), tmp_path / "s.jsonl"
+    assert import_files([runs], store).rejected_count == 1
+    assert not store.exists()

@@ -1,0 +1,72 @@
+"""Sentence embeddings: each text once, and a way out where the package or the model is missing."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.builders import trajectory
+
+from trajtree.embeddings import SentenceEmbeddings
+from trajtree.errors import TrajtreeError
+from trajtree.merge import build
+
+
+class Letters:
+    """A model whose vector of a text counts its letters, and which remembers what it was asked."""
+
+    asked: list[str]
+
+    def __init__(self, name: str) -> None:
+        if name == "nowhere":
+            raise OSError("no such model")
+        Letters.asked = []
+
+    def encode(self, texts: list[str], **how: Any) -> Any:
+        assert how["normalize_embeddings"] is True
+        Letters.asked += texts
+        counts = np.array([[text.count(letter) for letter in "abcdefghijklmnopqrstuvwxyz"] for text in texts], float)
+        return counts / np.linalg.norm(counts, axis=1, keepdims=True)
+
+
+@pytest.fixture
+def package(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType("sentence_transformers")
+    module.SentenceTransformer = Letters  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "sentence_transformers", module)
+
+
+def test_texts_are_embedded_once(package: None) -> None:
+    embed = SentenceEmbeddings()
+    first = embed(["a lamp", "a door", "a lamp"])
+    again = embed(["a door", "a key"])
+    assert Letters.asked == ["a lamp", "a door", "a key"]
+    assert first.shape == (3, 26)
+    assert np.array_equal(first[1], again[0])
+    assert np.allclose(np.linalg.norm(first, axis=1), 1)
+
+
+def test_similar_observations_merge_over_all_tasks_with_one_model(package: None) -> None:
+    runs = [
+        trajectory(["go", action], sample=n, task=task, seen=["start", seen])
+        for task in ("t/a", "t/b")
+        for n, (action, seen) in enumerate([("take", "a red lamp is here"), ("drop", "here is a red lamp")])
+    ]
+    assert [len(list(tree.forks())) for tree in build(runs)] == [0, 0]
+    trees = build(runs, embed=SentenceEmbeddings())
+    assert [len(list(tree.forks())) for tree in trees] == [1, 1]
+    assert len(Letters.asked) == 3
+
+
+def test_a_missing_model_is_named(package: None) -> None:
+    with pytest.raises(TrajtreeError, match="nowhere: no sentence-transformers model"):
+        SentenceEmbeddings("nowhere")
+
+
+def test_a_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+    with pytest.raises(TrajtreeError, match=r"pip install 'trajtree\[semantic\]'"):
+        SentenceEmbeddings()

@@ -1,0 +1,130 @@
+"""Stitched paths: proposals until they are played, and never worse than what was sampled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.builders import quick
+
+from trajtree.envs.base import Environment, StepResult
+from trajtree.envs.replay import replay
+from trajtree.errors import DataError
+from trajtree.merge import build_tree
+from trajtree.stitching import Proposal, propose, replayer, shorten, stitch
+from trajtree.trajectory import Outcome, Trajectory
+from trajtree.tree import TrajectoryTree
+
+
+class Corridor(Environment):
+    """Rooms 0 to 4 in a row, a coin in rooms 2 and 4; what is seen is the room, not what is in the purse."""
+
+    name: ClassVar[str] = "corridor"
+    version: ClassVar[str] = "1"
+    instruction: ClassVar[str] = "left, right, take, read"
+
+    def reset(self, task: str) -> str:
+        self.room, self.coins = 1, {2, 4}
+        return self.view()
+
+    def view(self) -> str:
+        return f"Room {self.room}."
+
+    def step(self, action: str) -> StepResult:
+        reward = 0.0
+        if action == "left":
+            self.room = max(0, self.room - 1)
+        elif action == "right":
+            self.room = min(4, self.room + 1)
+        elif action == "take" and self.room in self.coins:
+            self.coins.remove(self.room)
+            reward = 0.5
+        elif action == "read":
+            return StepResult(f"Room {self.room}. A sign: xyzzy", 0.0, False, False)
+        elif action == "xyzzy":
+            self.room = 4
+        return StepResult(self.view(), reward, not self.coins, False)
+
+
+def sampled(*runs: str) -> TrajectoryTree:
+    names = {"l": "left", "r": "right", "t": "take", "d": "read", "x": "xyzzy"}
+    played = [replay(Corridor(), "corridor/0", [names[c] for c in run], policy="weak") for run in runs]
+    return build_tree(Trajectory(**{**fields(t), "sample": n}) for n, t in enumerate(played))
+
+
+def fields(trajectory: Trajectory) -> dict[str, object]:
+    return {name: getattr(trajectory, name) for name in Trajectory.__dataclass_fields__}
+
+
+def actions(trajectory: Trajectory) -> list[str]:
+    return [s.action for s in trajectory.steps]
+
+
+def test_what_no_run_did_is_made_of_two() -> None:
+    """One run takes the first coin and turns back, one walks past it to the second."""
+    tree = sampled("rtllll", "rrrt")
+    assert max(t.score for t in tree.trajectories) == 0.5
+    found = stitch(tree, replayer(Corridor()))
+    assert actions(found.best) == ["right", "take", "right", "right", "take"]
+    assert (found.best.score, found.best.outcome, found.sampled_score) == (1.0, Outcome.COMPLETED, 0.5)
+    assert (found.improves_score, found.gained, found.best.policy, found.best.sample) == (True, True, "stitched", 2)
+
+
+def test_proposals_are_not_believed() -> None:
+    """In the graph of rooms the same coin can be had twice from two sides; played, it is there once."""
+    tree = sampled("rt", "rrlt")
+    proposals = propose(tree)
+    assert all(isinstance(p, Proposal) and p.task == "corridor/0" for p in proposals)
+    found = stitch(tree, replayer(Corridor()))
+    assert found.best.score == 0.5
+    assert not found.improves_score
+
+
+def test_proposals_are_no_samples_and_the_best_come_first() -> None:
+    tree = sampled("rtllll", "rrrt")
+    proposals = propose(tree, limit=20)
+    known = {tuple(actions(t)) for t in tree.trajectories}
+    assert not known & {p.actions for p in proposals}
+    assert [p.expected for p in proposals] == sorted((p.expected for p in proposals), reverse=True)
+    assert len({p.actions for p in proposals}) == len(proposals)
+    assert propose(tree, limit=1) == proposals[:1]
+
+
+def test_idle_steps_go_and_steps_that_tell_something_stay() -> None:
+    """Walking to and fro wins nothing. Reading wins nothing either, but the word on the sign is said later."""
+    (tree,) = [sampled("lrdlrxt")]
+    (run,) = tree.trajectories
+    shorter, played = shorten(run, replayer(Corridor()))
+    assert actions(shorter) == ["read", "xyzzy", "take"]
+    assert shorter.score == run.score == 0.5
+    assert played > 0
+
+
+def test_nothing_to_gain_leaves_the_sample() -> None:
+    tree = sampled("rtrrt")
+    found = stitch(tree, replayer(Corridor()))
+    assert found.best == tree.trajectories[0].without_idle_end()
+    assert not found.gained
+
+
+def test_an_environment_that_breaks_is_no_failure_of_the_path() -> None:
+    def broken(task: str, played: Sequence[str]) -> Trajectory:
+        return Trajectory(task, 0, "x", "corridor", "1", None, None, (), (), 0.0, Outcome.ENV_ERROR, error="gone")
+
+    with pytest.raises(DataError, match=r"corridor/0.*gone"):
+        stitch(sampled("rtllll", "rrrt"), broken)
+
+
+@quick
+@given(st.lists(st.text("lrtdx", min_size=1, max_size=8), min_size=1, max_size=5))
+def test_stitching_never_loses_and_tells_the_truth(runs: list[str]) -> None:
+    tree = sampled(*runs)
+    found = stitch(tree, replayer(Corridor()))
+    assert found.best.score >= max(t.score for t in tree.trajectories) - 1e-9
+    again = replay(Corridor(), "corridor/0", actions(found.best), policy="test")
+    assert again.score == pytest.approx(found.best.score)
+    best = [t for t in tree.trajectories if t.score >= found.sampled_score - 1e-9]
+    assert len(found.best.steps) <= min(len(t.steps) for t in best) or found.improves_score
