@@ -47,7 +47,7 @@ def demonstration() -> Trajectory:
 def adapter(tmp_path_factory: pytest.TempPathFactory, demonstration: Trajectory) -> Path:
     """SmolLM2 after three steps on one demonstration."""
     folder = tmp_path_factory.mktemp("train")
-    model = with_adapter(ModelRef(PACKAGED), Lora(4, 8), dtype="bfloat16", seed=0)
+    model = with_adapter(ModelRef(PACKAGED), Lora(4, 8), dtype="auto", seed=0)
     chat = ChatFormat(load_tokenizer(PACKAGED), PACKAGED)
     examples = sft_examples([demonstration], chat, context=model.config.max_position_embeddings)
     losses: list[float] = []

@@ -18,7 +18,7 @@ from trajtree import forks, merge, search
 from trajtree.envs.domain import Domain, Rejected, load_domain
 from trajtree.errors import DataError, PolicyError, RecipeError
 from trajtree.files import write_atomically
-from trajtree.policies.models import ModelRef, fingerprint
+from trajtree.policies.models import ModelRef, fingerprint, pick_dtype
 from trajtree.recipe import Recipe
 from trajtree.replies import REACT, parse_act, parse_react
 from trajtree.rollout import jobs_of, rollout
@@ -45,10 +45,11 @@ TRAINED_ON = {
 
 def stages_of(recipe: Recipe) -> list[Stage]:
     """Every stage of a run, each after what it reads."""
+    dtype = pick_dtype(recipe.play.dtype)
+    recipe = recipe.model_copy(update={"play": recipe.play.model_copy(update={"dtype": dtype})})
     seed = recipe.seed
     env = recipe.env.model_dump()
     play = {**recipe.play.model_dump(), "env": env}
-    dtype = recipe.play.dtype
     strong = {**recipe.strong.model_dump(), "dtype": dtype, "weights": fingerprint(recipe.strong.model)}
     weak = {
         **recipe.weak.model_dump(),

@@ -12,7 +12,7 @@ from trajtree import forks
 from trajtree.files import write_atomically
 from trajtree.metrics import Results, summarise
 from trajtree.pipeline import STORE, TREES, stages_of
-from trajtree.policies.models import fingerprint, versions
+from trajtree.policies.models import fingerprint, pick_dtype, versions
 from trajtree.recipe import Recipe
 from trajtree.report import ForkView, ReportData
 from trajtree.stage import Done, Progress, Stage, needed_for, run_stages
@@ -124,6 +124,7 @@ def _provenance(recipe: Recipe) -> dict[str, str]:
         "seed": str(recipe.seed),
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",
+        "arithmetic": pick_dtype(recipe.play.dtype),
         **packages,
         "strong model": f"{recipe.strong.model} ({fingerprint(recipe.strong.model)[:16]})",
         "weak model": recipe.weak.model or f"from scratch, hidden {recipe.weak.hidden}, layers {recipe.weak.layers}",

@@ -63,7 +63,7 @@ def load_model(ref: ModelRef, *, dtype: str, device: str) -> Any:
     import torch
     from transformers import AutoModelForCausalLM
 
-    target = getattr(torch, dtype)
+    target = getattr(torch, pick_dtype(dtype))
     with _loading(ref.base):
         model = AutoModelForCausalLM.from_pretrained(locate(ref.base), dtype=torch.float32 if ref.adapters else target)
     for adapter in ref.adapters:
@@ -79,6 +79,22 @@ def pick_device() -> str:
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def pick_dtype(name: str) -> str:
+    """`name`, or for `auto` the quickest of bfloat16 and float32 that this machine computes in.
+
+    A processor without instructions for bfloat16 emulates it: SmolLM2 reads 512 tokens in 7.5 s instead of 1.1 s in
+    float32 there (two cores with AVX2), and half as long where it has them.
+    """
+    if name != "auto":
+        return name
+    import torch
+
+    if pick_device() == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
+    known: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
+    return "bfloat16" if any(has for what, has in known.items() if "bf16" in what) else "float32"
 
 
 def fingerprint(base: str) -> str:
@@ -192,4 +208,14 @@ def versions(names: Sequence[str]) -> dict[str, str]:
     return found
 
 
-__all__ = ["PACKAGED", "ModelRef", "fingerprint", "load_model", "load_tokenizer", "locate", "pick_device", "versions"]
+__all__ = [
+    "PACKAGED",
+    "ModelRef",
+    "fingerprint",
+    "load_model",
+    "load_tokenizer",
+    "locate",
+    "pick_device",
+    "pick_dtype",
+    "versions",
+]

@@ -20,7 +20,7 @@ from torch import Tensor
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 
 from trajtree.errors import DataError, PolicyError
-from trajtree.policies.models import ModelRef, load_model, load_tokenizer, pick_device
+from trajtree.policies.models import ModelRef, load_model, load_tokenizer, pick_device, pick_dtype
 from trajtree.train.data import PairExample, SftExample
 from trajtree.train.losses import Batch, collate, head_is_plain, sft_loss, tree_dpo_loss
 
@@ -37,8 +37,8 @@ class Optimisation:
     batch: int
     accumulate: int = 1
     checkpoint_steps: int = 50
-    dtype: str = "bfloat16"
-    """Of the arithmetic; weights that are trained, and their optimiser, stay in float32."""
+    dtype: str = "auto"
+    """Of the arithmetic (see `pick_dtype`); weights that are trained, and their optimiser, stay in float32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +162,7 @@ def _train(
     seed: int,
     progress: Progress,
 ) -> dict[str, float]:
-    device = next(model.parameters()).device
+    device, dtype = next(model.parameters()).device, getattr(torch, pick_dtype(how.dtype))
     probe = collate(sequences(examples[:1]), device)
     if not len(probe.target):
         raise DataError("the first example has no trained token: training would do nothing")
@@ -198,13 +198,13 @@ def _train(
         train_dataset=list(examples),
         data_collator=lambda rows: {"batch": collate(sequences(rows), device)},
         loss=loss,
-        dtype=getattr(torch, how.dtype),
+        dtype=dtype,
         callbacks=[reporting],
     )
     reporting.trainer = trainer
     trainer.remove_callback(PrinterCallback)
     # Under autocast the adapters' float32 weights are cast down; peft would first cast every input up, to no effect.
-    with disable_input_dtype_casting(model, active=how.dtype != "float32"):
+    with disable_input_dtype_casting(model, active=dtype is not torch.float32):
         trainer.train(resume_from_checkpoint=_last_complete(checkpoints))
     shutil.rmtree(checkpoints, ignore_errors=True)
     return trainer.last
