@@ -18,7 +18,9 @@ from trajtree.policies.transcript import ChatFormat
 from trajtree.rollout import Job, rollout
 from trajtree.store import TrajectoryStore
 from trajtree.train.data import sft_examples
-from trajtree.train.trainer import Lora, Optimisation, train_sft, with_adapter
+from trajtree.train.losses import sft
+from trajtree.train.models import Lora, with_adapter
+from trajtree.train.trainer import Optimisation, train
 from trajtree.trajectory import Outcome, Sampling, Trajectory
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
@@ -51,9 +53,10 @@ def adapter(tmp_path_factory: pytest.TempPathFactory, demonstration: Trajectory)
     chat = ChatFormat(load_tokenizer(PACKAGED), PACKAGED)
     examples = sft_examples([demonstration], chat, context=model.config.max_position_embeddings)
     losses: list[float] = []
-    train_sft(
+    train(
         model,
         examples,
+        sft(),
         Optimisation(epochs=3, lr=1e-3, batch=1),
         folder,
         seed=0,

@@ -17,14 +17,18 @@ from tests.tiny import save_model  # noqa: E402
 from tests.toy import DOMAIN, Toy  # noqa: E402
 from torch.nn.functional import cross_entropy  # noqa: E402
 
-from trajtree.errors import DataError, PolicyError, RecipeError  # noqa: E402
+from trajtree.errors import DataError, RecipeError  # noqa: E402
 from trajtree.forks import Pair, pairs  # noqa: E402
 from trajtree.merge import build_tree  # noqa: E402
 from trajtree.policies.models import ModelRef, load_model, load_tokenizer  # noqa: E402
 from trajtree.policies.transcript import ChatFormat  # noqa: E402
+from trajtree.train.batch import Batch, collate  # noqa: E402
 from trajtree.train.data import PairExample, SftExample, pair_examples, sft_examples  # noqa: E402
-from trajtree.train.losses import collate, head_is_plain, sft_loss, trained_logits, tree_dpo_loss  # noqa: E402
-from trajtree.train.trainer import Lora, Optimisation, train_sft, train_tree_dpo, with_adapter  # noqa: E402
+from trajtree.train.losses import Objective, dpo, sft  # noqa: E402
+from trajtree.train.models import Lora, with_adapter  # noqa: E402
+from trajtree.train.scoring import logits_of, scores_of  # noqa: E402
+from trajtree.train.trainer import Optimisation, train  # noqa: E402
+from trajtree.train.tree_attention import use_tree_attention  # noqa: E402
 from trajtree.trajectory import Message, Outcome, Sampling, Step, Tokens, Trajectory  # noqa: E402
 
 CONTEXT = 4096
@@ -181,7 +185,26 @@ def test_nothing_to_train_on(chat: ChatFormat) -> None:
 # --- losses ---
 
 
-def test_sft_loss_is_that_of_labels(model: Any, demonstrations: list[SftExample], chat: ChatFormat) -> None:
+def value(model: Any, batch: Batch, objective: Objective) -> tuple[torch.Tensor, dict[str, float]]:
+    """Weighted mean over the items of one batch, as the trainer takes it over those of a step."""
+    losses, metrics = objective.loss(scores_of(model, batch, objective), batch)
+    weights = objective.items(batch)
+    return (losses * weights).sum() / weights.sum(), metrics
+
+
+def sft_loss(model: Any, examples: Sequence[SftExample], packed: bool = False) -> torch.Tensor:
+    if packed:
+        use_tree_attention(model)
+    return value(model, collate(examples, packed=packed), sft())[0]
+
+
+both_ways = pytest.mark.parametrize("packed", [False, True], ids=["padded", "packed"])
+
+
+@both_ways
+def test_sft_loss_is_that_of_labels(
+    model: Any, demonstrations: list[SftExample], chat: ChatFormat, packed: bool
+) -> None:
     mixed = [*demonstrations[:3], *sft_examples(EXPLORED, chat, context=CONTEXT)]
     width = max(len(e.tokens.ids) for e in mixed)
     ids = torch.full((len(mixed), width), 5)
@@ -193,13 +216,13 @@ def test_sft_loss_is_that_of_labels(model: Any, demonstrations: list[SftExample]
         for start, end in example.tokens.agent:
             labels[row, start:end] = ids[row, start:end]
     expected = model(input_ids=ids, attention_mask=attention, labels=labels).loss
-    found = sft_loss(model, collate([e.tokens for e in mixed]))
+    found = sft_loss(model, mixed, packed)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_gradients_are_those_of_labels(model: Any, demonstrations: list[SftExample]) -> None:
     tokens = demonstrations[0].tokens
-    sft_loss(model, collate([tokens])).backward()
+    sft_loss(model, demonstrations[:1]).backward()
     found = {name: p.grad.clone() for name, p in model.named_parameters()}
     model.zero_grad()
     labels = torch.full((1, len(tokens.ids)), -100)
@@ -214,53 +237,65 @@ def test_what_the_world_says_is_no_target(model: Any, demonstrations: list[SftEx
     """Nothing after the last trained token, and no observation as a target, moves the loss."""
     tokens = demonstrations[0].tokens
     trained = {p for start, end in tokens.agent for p in range(start, end)}
-    batch = collate([tokens])
+    batch = collate([SftExample(tokens)], packed=False)
     assert set(batch.column.tolist()) == {p - 1 for p in trained}
     assert batch.target.tolist() == [tokens.ids[p] for p in sorted(trained)]
     first = Tokens(tokens.ids, tokens.agent[:1])
     end = tokens.agent[0][1]
     other = Tokens(tokens.ids[:end] + tuple(7 for _ in tokens.ids[end:]), tokens.agent[:1])
-    assert sft_loss(model, collate([first])) == sft_loss(model, collate([other]))
+    assert sft_loss(model, [SftExample(first)]) == sft_loss(model, [SftExample(other)])
     logits = model(input_ids=torch.tensor([tokens.ids])).logits[0]
     alone = cross_entropy(logits[sorted(p - 1 for p in trained)].float(), agent_ids(tokens))
-    torch.testing.assert_close(sft_loss(model, batch), alone, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(value(model, batch, sft())[0], alone, rtol=1e-5, atol=1e-6)
 
 
 def slow_tree_dpo(model: Any, examples: Sequence[PairExample], beta: float, kl: float) -> tuple[Any, Any, Any]:
     """(loss, margins, divergence): a forward pass a sequence, everything written out."""
     losses, margins, divergences = [], [], []
     for example in examples:
-        gains = []
+        gains, away = [], []
         for side in (example.chosen, example.rejected):
             with model.disable_adapter(), torch.no_grad():
                 reference = log_probabilities(model, side)
             policy = log_probabilities(model, side)
             said = agent_ids(side)[:, None]
             gains.append(policy.gather(1, said).sum() - reference.gather(1, said).sum())
-            divergences += [(p.exp() * (p - r)).sum() for p, r in zip(policy, reference, strict=True)]
+            away += [(p.exp() * (p - r)).sum() for p, r in zip(policy, reference, strict=True)]
+        divergences.append(torch.stack(away).mean())
         margins.append(beta * (gains[0] - gains[1]))
         losses.append(-torch.log(1 / (1 + torch.exp(-margins[-1]))))
     divergence = torch.stack(divergences).mean()
     return torch.stack(losses).mean() + kl * divergence, torch.stack(margins), divergence
 
 
+def tree_dpo_loss(
+    model: Any, sides: Sequence[PairExample], *, beta: float, kl: float, packed: bool = False
+) -> tuple[torch.Tensor, dict[str, float]]:
+    if packed:
+        use_tree_attention(model)
+    return value(model, collate(sides, packed=packed), dpo(beta, kl=kl))
+
+
+@both_ways
 @pytest.mark.parametrize(("beta", "kl"), [(0.1, 0.1), (0.5, 0.0), (2.0, 3.0)])
-def test_tree_dpo_loss_is_the_slow_one(tiny_words: Path, sides: list[PairExample], beta: float, kl: float) -> None:
+def test_tree_dpo_loss_is_the_slow_one(
+    tiny_words: Path, sides: list[PairExample], beta: float, kl: float, packed: bool
+) -> None:
     model = adapted(tiny_words, spread=0.1)
     expected, margins, divergence = (value.detach() for value in slow_tree_dpo(model, sides, beta, kl))
-    batch = collate([e.chosen for e in sides] + [e.rejected for e in sides])
-    loss, metrics = tree_dpo_loss(model, batch, beta=beta, kl=kl)
+    loss, metrics = tree_dpo_loss(model, sides, beta=beta, kl=kl, packed=packed)
     torch.testing.assert_close(loss.detach(), expected, rtol=1e-4, atol=1e-5)
     assert metrics["margin"] == pytest.approx(float(margins.mean()), rel=1e-3, abs=1e-5)
     assert metrics["accuracy"] == pytest.approx(float((margins > 0).float().mean()))
-    assert metrics["kl"] == pytest.approx(float(divergence), rel=1e-3, abs=1e-6)
+    assert metrics.get("kl", float(divergence)) == pytest.approx(float(divergence), rel=1e-3, abs=1e-6)
+    assert ("kl" in metrics) == (kl > 0)
     assert float(divergence) > 1e-3 and float(margins.abs().min()) > 1e-4, "the adapter must do something"
 
 
-def test_tree_dpo_gradients_are_the_slow_ones(tiny_words: Path, sides: list[PairExample]) -> None:
+@both_ways
+def test_tree_dpo_gradients_are_the_slow_ones(tiny_words: Path, sides: list[PairExample], packed: bool) -> None:
     model = adapted(tiny_words, spread=0.1)
-    batch = collate([e.chosen for e in sides] + [e.rejected for e in sides])
-    tree_dpo_loss(model, batch, beta=0.3, kl=0.2)[0].backward()
+    tree_dpo_loss(model, sides, beta=0.3, kl=0.2, packed=packed)[0].backward()
     found = {name: p.grad.clone() for name, p in model.named_parameters() if p.requires_grad}
     assert found and all("lora" in name for name in found)
     model.zero_grad()
@@ -284,8 +319,7 @@ def test_without_kl_it_is_trls_dpo(tiny_words: Path, sides: list[PairExample]) -
             with model.disable_adapter():
                 reference = summed(example.chosen) - summed(example.rejected)
             losses.append(-torch.nn.functional.logsigmoid(0.1 * (policy - reference)))
-    batch = collate([e.chosen for e in sides] + [e.rejected for e in sides])
-    loss, _ = tree_dpo_loss(model, batch, beta=0.1, kl=0.0)
+    loss, _ = tree_dpo_loss(model, sides, beta=0.1, kl=0.0)
     torch.testing.assert_close(loss, torch.stack(losses).mean(), rtol=1e-4, atol=1e-5)
 
 
@@ -299,21 +333,22 @@ def test_the_reference_is_the_model_without_adapter(tiny_words: Path, sides: lis
 
 
 def test_the_first_step_knows_no_difference(tiny_words: Path, sides: list[PairExample]) -> None:
-    batch = collate([e.chosen for e in sides] + [e.rejected for e in sides])
-    loss, metrics = tree_dpo_loss(adapted(tiny_words), batch, beta=0.1, kl=0.1)
+    loss, metrics = tree_dpo_loss(adapted(tiny_words), sides, beta=0.1, kl=0.1)
     assert metrics["margin"] == 0 and metrics["kl"] == 0 and metrics["accuracy"] == 0
     assert float(loss.detach()) == pytest.approx(math.log(2), abs=1e-6)
 
 
-def test_scaled_logits_are_found_out(tmp_path: Path, tiny_words: Path, demonstrations: list[SftExample]) -> None:
+def test_scaled_logits_are_trained_as_they_are(
+    tmp_path: Path, tiny_words: Path, demonstrations: list[SftExample]
+) -> None:
     tokenizer = load_tokenizer(str(tiny_words))
     granite = save_model(tmp_path / "granite", tokenizer, "Granite", logits_scaling=8.0, attention_multiplier=0.3)
-    batch = collate([demonstrations[0].tokens])
     scaled = load_model(ModelRef(str(granite)), dtype="float32", device="cpu")
-    assert not head_is_plain(scaled, batch)
-    assert head_is_plain(load_model(ModelRef(str(tiny_words)), dtype="float32", device="cpu"), batch)
-    with pytest.raises(PolicyError, match="scales or caps its logits"):
-        run_sft(scaled, demonstrations, tmp_path)
+    tokens = demonstrations[0].tokens
+    places = [p for start, end in tokens.agent for p in range(start - 1, end - 1)]
+    expected = cross_entropy(scaled(input_ids=torch.tensor([tokens.ids])).logits[0][places], agent_ids(tokens))
+    for packed in (False, True):
+        torch.testing.assert_close(sft_loss(scaled, demonstrations[:1], packed), expected, rtol=1e-5, atol=1e-6)
 
 
 # --- training ---
@@ -331,12 +366,12 @@ def how(**changes: Any) -> Optimisation:
 
 
 def run_sft(model: Any, examples: Sequence[SftExample], folder: Path, progress: Progress = quiet) -> dict[str, float]:
-    return train_sft(model, examples, how(), folder, seed=1, progress=progress)
+    return train(model, examples, sft(), how(), folder, seed=1, progress=progress)
 
 
 def run_dpo(model: Any, examples: Sequence[PairExample], folder: Path, progress: Progress = quiet) -> dict[str, float]:
     six = how(epochs=6 / math.ceil(len(examples) / 2))
-    return train_tree_dpo(model, examples, six, folder, beta=0.1, kl=0.1, seed=1, progress=progress)
+    return train(model, examples, dpo(0.1, kl=0.1), six, folder, seed=1, progress=progress)
 
 
 def weights(model: Any) -> dict[str, torch.Tensor]:
@@ -361,12 +396,12 @@ def kill_after(steps: int) -> Progress:
 
 def test_training_learns_and_tells(tiny_words: Path, tmp_path: Path, demonstrations: list[SftExample]) -> None:
     model = adapted(tiny_words)
-    before = float(sft_loss(model, collate([e.tokens for e in demonstrations])).detach())
+    before = float(sft_loss(model, demonstrations).detach())
     told: list[tuple[int, int, float]] = []
     last = run_sft(model, demonstrations, tmp_path, lambda done, total, m: told.append((done, total, m["loss"])))
     assert [(done, total) for done, total, _ in told] == [(i, 6) for i in range(1, 7)]
     assert last["loss"] == told[-1][2]
-    assert float(sft_loss(model, collate([e.tokens for e in demonstrations])).detach()) < before - 0.05
+    assert float(sft_loss(model, demonstrations).detach()) < before - 0.05
     assert not (tmp_path / "checkpoints").exists()
 
 
@@ -376,7 +411,8 @@ def test_tree_dpo_parts_the_sides(tiny_words: Path, tmp_path: Path, sides: list[
     last = run_dpo(model, sides, tmp_path, lambda done, total, m: first.append(dict(m)))
     assert first[0]["margin"] == pytest.approx(0, abs=1e-6)
     assert last["margin"] > 0 and last["kl"] > 0
-    assert set(last) == {"loss", "margin", "kl", "accuracy"}
+    assert set(last) == {"loss", "margin", "kl", "accuracy", "tokens/s", "shared", "self_check"}
+    assert last["shared"] > 1.5 and last["self_check"] < 1e-4
 
 
 @pytest.mark.parametrize("after", [1, 4, 5])
@@ -400,7 +436,9 @@ def test_a_killed_training_goes_on_to_the_same_weights(
     again = run(resumed, examples, tmp_path / "broken", lambda done, total, m: steps.append(done))
     assert steps[-1] == 6 and steps[0] == {1: 1, 4: 3, 5: 5}[after]
     assert same(weights(resumed), weights(unbroken))
-    assert again == metrics
+    assert {name: again[name] for name in metrics if name not in ("tokens/s", "shared")} == {
+        name: metrics[name] for name in metrics if name not in ("tokens/s", "shared")
+    }
 
 
 def test_a_torn_checkpoint_is_skipped(tiny_words: Path, tmp_path: Path, demonstrations: list[SftExample]) -> None:
@@ -426,7 +464,7 @@ def test_the_seed_decides(tiny_words: Path, tmp_path: Path, demonstrations: list
     trained = []
     for seed in (1, 1, 2):
         model = adapted(tiny_words, seed=seed)
-        train_sft(model, demonstrations, how(), tmp_path, seed=seed, progress=quiet)
+        train(model, demonstrations, sft(), how(), tmp_path, seed=seed, progress=quiet)
         trained.append(weights(model))
     assert same(trained[0], trained[1]) and not same(trained[0], trained[2])
 
@@ -466,8 +504,8 @@ def test_merged_adapters_are_the_tuned_model(
     run_sft(model, demonstrations, tmp_path)
     model.save_pretrained(tmp_path / "model")
     merged = load_model(ModelRef(str(tiny_words), (str(tmp_path / "model"),)), dtype="float32", device="cpu")
-    batch = collate([sides[0].chosen])
-    with torch.no_grad():  # not through model's forward, which the Trainer has left in mixed precision
-        tuned, untuned = trained_logits(model.eval(), batch), trained_logits(adapted(tiny_words), batch)
-        torch.testing.assert_close(trained_logits(merged, batch), tuned, rtol=1e-4, atol=1e-4)
+    batch = collate([SftExample(sides[0].chosen)], packed=False)
+    with torch.no_grad():
+        tuned, untuned = logits_of(model.eval(), batch), logits_of(adapted(tiny_words), batch)
+        torch.testing.assert_close(logits_of(merged, batch), tuned, rtol=1e-4, atol=1e-4)
     assert (tuned - untuned).abs().max() > 0.1

@@ -199,7 +199,9 @@ def _next_demonstration(
 
 def train_weak(recipe: Recipe, work: Work) -> None:
     """The weak policy, from scratch or with an adapter, in `model/`."""
-    from trajtree.train.trainer import Lora, Optimisation, from_scratch, train_sft, with_adapter
+    from trajtree.train.losses import sft
+    from trajtree.train.models import Lora, from_scratch, with_adapter
+    from trajtree.train.trainer import Optimisation, train
 
     settings = recipe.weak
     demonstrations = list(TrajectoryStore(work.inputs["demonstrations"] / STORE))
@@ -219,7 +221,7 @@ def train_weak(recipe: Recipe, work: Work) -> None:
     source = settings.model or settings.tokenizer
     examples = _sft_examples(demonstrations, source, model)
     how = Optimisation(settings.epochs, settings.lr, settings.batch, checkpoint_steps=200, dtype=recipe.play.dtype)
-    train_sft(model, examples, how, work.folder, seed=recipe.seed, progress=_training_progress(work))
+    train(model, examples, sft(), how, work.folder, seed=recipe.seed, progress=_training_progress(work))
     _save_model(model, source, work.folder / "model")
 
 
@@ -310,7 +312,9 @@ def find_paths(recipe: Recipe, find: search.Search, work: Work) -> None:
 
 def tune_on_paths(recipe: Recipe, source: str, work: Work) -> None:
     """LoRA of the strong model on trajectories, in `model/`."""
-    from trajtree.train.trainer import Lora, train_sft, with_adapter
+    from trajtree.train.losses import sft
+    from trajtree.train.models import Lora, with_adapter
+    from trajtree.train.trainer import train
 
     trajectories = list(TrajectoryStore(work.inputs[source] / STORE))
     if not trajectories:
@@ -321,9 +325,10 @@ def tune_on_paths(recipe: Recipe, source: str, work: Work) -> None:
     lora = Lora(recipe.strong.lora_rank, recipe.strong.lora_alpha)
     model = with_adapter(ModelRef(recipe.strong.model), lora, dtype=recipe.play.dtype, seed=recipe.seed)
     examples = _sft_examples(trajectories, recipe.strong.model, model)
-    train_sft(
+    train(
         model,
         examples,
+        sft(),
         _how(recipe.sft, recipe.play.dtype),
         work.folder,
         seed=recipe.seed,
@@ -337,7 +342,9 @@ def tune_on_pairs(recipe: Recipe, work: Work) -> None:
     from trajtree.policies.models import load_tokenizer
     from trajtree.policies.transcript import ChatFormat
     from trajtree.train.data import pair_examples
-    from trajtree.train.trainer import Lora, train_tree_dpo, with_adapter
+    from trajtree.train.losses import dpo
+    from trajtree.train.models import Lora, with_adapter
+    from trajtree.train.trainer import train
 
     found = [forks.Pair(**row) for row in _read_jsonl(work.inputs["pairs"] / "pairs.jsonl")]
     if not found:
@@ -350,13 +357,12 @@ def tune_on_pairs(recipe: Recipe, work: Work) -> None:
     model = with_adapter(ModelRef(recipe.strong.model, before), lora, dtype=recipe.play.dtype, seed=recipe.seed)
     trajectories = {t.key: t for t in TrajectoryStore(work.inputs["explore"] / STORE)}
     chat = ChatFormat(load_tokenizer(recipe.strong.model), recipe.strong.model)
-    train_tree_dpo(
+    train(
         model,
         pair_examples(found, trajectories, chat, context=model.config.max_position_embeddings),
+        dpo(recipe.treedpo.beta, kl=recipe.treedpo.kl),
         _how(recipe.treedpo, recipe.play.dtype),
         work.folder,
-        beta=recipe.treedpo.beta,
-        kl=recipe.treedpo.kl,
         seed=recipe.seed,
         progress=_training_progress(work),
     )
@@ -398,7 +404,7 @@ def _training_progress(work: Work) -> Callable[[int, int, dict[str, float]], Non
     def tell(done: int, total: int, metrics: dict[str, float]) -> None:
         nonlocal seen
         work.progress.total(total)
-        work.progress.advance(done - seen, " ".join(f"{name} {value:.3f}" for name, value in metrics.items()))
+        work.progress.advance(done - seen, " ".join(f"{name} {value:.3g}" for name, value in metrics.items()))
         seen = done
 
     return tell

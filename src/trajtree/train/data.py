@@ -1,19 +1,22 @@
 """From trajectories and pairs to token sequences of which only the agent's own tokens are trained.
 
-The strong model has not said what it is trained on, so its sequences are made from the messages with its own
-chat template, by the code that also makes its prompts when it plays: `policies.transcript`.
+Sequences are made from the messages with the trained model's own chat template, by the code that also makes its
+prompts when it plays: `policies.transcript`. Where an engine left token ids that spell the same, those are taken.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from trajtree.errors import DataError, RecipeError
 from trajtree.forks import Pair, grafted
 from trajtree.policies.transcript import ChatFormat, tokenise
-from trajtree.trajectory import Tokens, Trajectory
+from trajtree.trajectory import Message, Tokens, Trajectory
 
 T = TypeVar("T")
 
@@ -21,47 +24,118 @@ TOO_LONG_SHARE = 0.01
 """Largest share of examples that may be left out because they do not fit; past it, training is refused."""
 
 
+Weigh = Literal["equal", "gap", "visits"]
+"""How much pairs count: alike, by their gap, or by how many runs stand behind both sides (harmonic mean)."""
+
+
 @dataclass(frozen=True, slots=True)
 class SftExample:
-    """One sequence; the ranges of `tokens.agent` are trained."""
+    """One sequence; the ranges of `tokens.agent` are trained.
+
+    Attributes:
+        tokens: the sequence.
+        weight: how much it counts; below 0 for what KTO is to avoid.
+        name: where it comes from, for error messages.
+        reference: log-probabilities of its trained tokens under the reference, once for each side.
+    """
 
     tokens: Tokens
+    weight: float = 1.0
+    name: str = ""
+    reference: tuple[NDArray[np.float32], ...] | None = None
+
+    @property
+    def sides(self) -> tuple[Tokens, ...]:
+        """Its one sequence."""
+        return (self.tokens,)
 
 
 @dataclass(frozen=True, slots=True)
 class PairExample:
-    """Two sequences that begin alike; the agent's ranges after the fork are compared."""
+    """Two sequences that begin alike; the agent's ranges after the fork are compared. Fields as in `SftExample`."""
 
     chosen: Tokens
     rejected: Tokens
+    weight: float = 1.0
+    name: str = ""
+    reference: tuple[NDArray[np.float32], ...] | None = None
+
+    @property
+    def sides(self) -> tuple[Tokens, ...]:
+        """Chosen, rejected."""
+        return (self.chosen, self.rejected)
 
 
-def sft_examples(trajectories: Iterable[Trajectory], chat: ChatFormat, *, context: int) -> list[SftExample]:
+Example = SftExample | PairExample
+
+
+def sft_examples(
+    trajectories: Iterable[Trajectory],
+    chat: ChatFormat,
+    *,
+    context: int,
+    weight: Callable[[Trajectory], float] = lambda trajectory: 1.0,
+) -> list[SftExample]:
     """Sequences of whole trajectories.
 
     Raises:
         DataError: nothing to train on, or more than TOO_LONG_SHARE of them exceed `context` tokens.
     """
     made = [
-        SftExample(tokens)
+        SftExample(tokens, weight(t), f"{t.task}, run {t.sample}")
         for t in trajectories
-        for tokens in without_context(tokenise(chat, t.messages, t.tools), t.context_turns)
+        for tokens in without_context(sequences_of(t, chat), t.context_turns)
     ]
     return _fitting(made, [len(e.tokens.ids) for e in made], context, "trajectories")
 
 
 def pair_examples(
-    pairs: Sequence[Pair], trajectories: dict[tuple[str, int], Trajectory], chat: ChatFormat, *, context: int
+    pairs: Sequence[Pair],
+    trajectories: dict[tuple[str, int], Trajectory],
+    chat: ChatFormat,
+    *,
+    context: int,
+    weigh: Weigh = "equal",
+    step_only: bool = False,
 ) -> list[PairExample]:
-    """Sequences of pairs: the chosen side's prefix, then either continuation.
+    """Sequences of pairs: the chosen side's prefix, then either continuation, or only its first reply.
 
     Raises:
-        DataError: nothing to train on, or more than TOO_LONG_SHARE of them exceed `context` tokens.
+        DataError: nothing to train on, sides that are equal, or more than TOO_LONG_SHARE of the pairs exceed
+            `context` tokens.
         RecipeError: the chat template rewrites history, so a pair is not one sequence a side.
     """
-    made = [_pair_example(pair, trajectories, chat) for pair in pairs]
+    made = [_pair_example(pair, trajectories, chat, weigh, step_only) for pair in pairs]
     lengths = [max(len(e.chosen.ids), len(e.rejected.ids)) for e in made]
     return _fitting(made, lengths, context, "pairs")
+
+
+def pair_of_messages(
+    prompt: Sequence[Message],
+    chosen: Sequence[Message],
+    rejected: Sequence[Message],
+    tools: Sequence[str],
+    chat: ChatFormat,
+    name: str,
+) -> PairExample:
+    """The pair of a preference file: replies of the prompt are not trained.
+
+    Raises:
+        DataError: the sides are equal, one says nothing, or the template does not write the prompt alike in both.
+        RecipeError: the chat template rewrites history.
+    """
+    turns = sum(message.role == "assistant" for message in prompt)
+    sides = [_one(tokenise(chat, [*prompt, *side], tools)) for side in (chosen, rejected)]
+    if any(len(side.agent) <= turns for side in sides):
+        raise DataError(f"{name}: a side without a reply of the agent")
+    return _checked(*(replace(side, agent=side.agent[turns:]) for side in sides), weight=1.0, name=name)
+
+
+def sequences_of(trajectory: Trajectory, chat: ChatFormat) -> tuple[Tokens, ...]:
+    """Tokens of a trajectory: those that the engine made where this chat format spells them alike, else its own."""
+    written = tokenise(chat, trajectory.messages, trajectory.tools)
+    spelt = [chat.decode(tokens.ids) for tokens in trajectory.tokens]
+    return trajectory.tokens if spelt == [chat.decode(tokens.ids) for tokens in written] else written
 
 
 def without_context(sequences: Sequence[Tokens], turns: int) -> list[Tokens]:
@@ -75,21 +149,57 @@ def without_context(sequences: Sequence[Tokens], turns: int) -> list[Tokens]:
     return kept
 
 
-def _pair_example(pair: Pair, trajectories: dict[tuple[str, int], Trajectory], chat: ChatFormat) -> PairExample:
+def _pair_example(
+    pair: Pair, trajectories: dict[tuple[str, int], Trajectory], chat: ChatFormat, weigh: Weigh, step_only: bool
+) -> PairExample:
     better, worse = trajectories[pair.task, pair.chosen], trajectories[pair.task, pair.rejected]
-    sides = []
-    for messages in (better.messages, grafted(better, worse, pair.depth)):
-        sequences = tokenise(chat, messages, better.tools)
-        if len(sequences) != 1:
-            raise RecipeError(
-                "this chat template rewrites earlier turns, so the two sides of a pair share no prefix; "
-                "train on paths, or use a template that only appends"
-            )
-        sides.append(replace(sequences[0], agent=sequences[0].agent[better.context_turns + pair.depth :]))
-    start = sides[0].agent[0][0]
-    if sides[0].ids[:start] != sides[1].ids[:start]:
-        raise DataError(f"{pair.task}: the sides of a pair differ before their fork at step {pair.depth}")
-    return PairExample(*sides)
+    name = f"{pair.task}, fork at node {pair.node} after {pair.depth} steps, run {pair.chosen} over run {pair.rejected}"
+    turn = better.context_turns + pair.depth
+    chosen = _one(sequences_of(better, chat))
+    if chosen.ids == _one(tokenise(chat, better.messages, better.tools)).ids:
+        rejected = _one(tokenise(chat, grafted(better, worse, pair.depth), better.tools))
+    else:
+        other = _one(sequences_of(worse, chat))
+        rejected = _joined(chosen, other, turn, worse.context_turns + pair.depth)
+    last = turn + 1 if step_only else None
+    sides = [
+        replace(side, ids=side.ids[: side.agent[turn:last][-1][1]], agent=side.agent[turn:last])
+        for side in (chosen, rejected)
+    ]
+    return _checked(*sides, weight=_weight(pair, weigh), name=name)
+
+
+def _joined(first: Tokens, second: Tokens, turn: int, other_turn: int) -> Tokens:
+    """`first` up to its reply number `turn`, then `second` from its reply number `other_turn` on."""
+    here, there = first.agent[turn][0], second.agent[other_turn][0]
+    moved = tuple((start - there + here, end - there + here) for start, end in second.agent[other_turn:])
+    return Tokens(first.ids[:here] + second.ids[there:], first.agent[:turn] + moved)
+
+
+def _one(sequences: Sequence[Tokens]) -> Tokens:
+    if len(sequences) != 1:
+        raise RecipeError(
+            "this chat template rewrites earlier turns, so the two sides of a pair share no prefix; "
+            "train on paths, or use a template that only appends"
+        )
+    return sequences[0]
+
+
+def _checked(chosen: Tokens, rejected: Tokens, *, weight: float, name: str) -> PairExample:
+    start = chosen.agent[0][0]
+    if chosen.ids[:start] != rejected.ids[:start]:
+        raise DataError(f"{name}: the sides of the pair differ before their fork")
+    if chosen.ids == rejected.ids:
+        raise DataError(f"{name}: the sides of the pair are equal, so nothing can be preferred")
+    return PairExample(chosen, rejected, weight, name)
+
+
+def _weight(pair: Pair, weigh: Weigh) -> float:
+    if weigh == "equal":
+        return 1.0
+    if weigh == "gap":
+        return pair.gap
+    return 2 / (1 / pair.chosen_visits + 1 / pair.rejected_visits)
 
 
 def _fitting(examples: Sequence[T], lengths: Sequence[int], context: int, what: str) -> list[T]:
@@ -105,4 +215,15 @@ def _fitting(examples: Sequence[T], lengths: Sequence[int], context: int, what: 
     return kept
 
 
-__all__ = ["TOO_LONG_SHARE", "PairExample", "SftExample", "pair_examples", "sft_examples"]
+__all__ = [
+    "TOO_LONG_SHARE",
+    "Example",
+    "PairExample",
+    "SftExample",
+    "Weigh",
+    "pair_examples",
+    "pair_of_messages",
+    "sequences_of",
+    "sft_examples",
+    "without_context",
+]

@@ -1,109 +1,145 @@
-"""Losses over the agent's tokens of padded batches."""
+"""Losses over the log-probabilities of branches.
+
+Each maker returns an `Objective`: how much every item of a batch counts, and the items' losses. An item is a pair, a
+branch or a token. What is minimised is the weighted mean over all items of an optimiser step, however they are cut
+into batches, rows or processes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
+from torch.nn.functional import logsigmoid
 
-from trajtree.trajectory import Tokens
+from trajtree.train.batch import Batch
+
+Metrics = dict[str, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """What the models say of the trained tokens of a batch.
+
+    Attributes:
+        policy: [K] log-probabilities.
+        reference: [K] the same under the reference; None when the objective asks for none.
+        kl: [K] KL(policy || reference) over the whole vocabulary where the token is predicted; None as above.
+    """
+
+    policy: Tensor
+    reference: Tensor | None = None
+    kl: Tensor | None = None
+
+    @property
+    def gained(self) -> Tensor:
+        """[K] log-ratio of policy and reference."""
+        assert self.reference is not None
+        return self.policy - self.reference
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Sequences padded on the right.
+class Objective:
+    """A loss, and what it needs.
 
     Attributes:
-        ids: [rows, width].
-        attention: [rows, width], 1 where there is a token.
-        row, column: [trained] positions whose next token is the agent's.
-        target: [trained] that next token.
+        name: for files and people.
+        items: batch to [items] weights.
+        loss: scores and batch to [items] losses, and figures to show.
+        reference, kl: whether it looks at the reference, and at the whole distribution.
     """
 
-    ids: Tensor
-    attention: Tensor
-    row: Tensor
-    column: Tensor
-    target: Tensor
+    name: str
+    items: Callable[[Batch], Tensor]
+    loss: Callable[[Scores, Batch], tuple[Tensor, Metrics]]
+    reference: bool = True
+    kl: bool = False
 
 
-def collate(sequences: Sequence[Tokens], device: torch.device | str = "cpu") -> Batch:
-    """Pad sequences and list their trained positions."""
-    width = max(len(s.ids) for s in sequences)
-    ids = torch.zeros(len(sequences), width, dtype=torch.long)
-    attention = torch.zeros_like(ids)
-    row, column = [], []
-    for index, sequence in enumerate(sequences):
-        ids[index, : len(sequence.ids)] = torch.tensor(sequence.ids)
-        attention[index, : len(sequence.ids)] = 1
-        positions = [p for start, end in sequence.agent for p in range(max(start, 1), end)]
-        row += [index] * len(positions)
-        column += [p - 1 for p in positions]
-    rows, columns = torch.tensor(row, dtype=torch.long), torch.tensor(column, dtype=torch.long)
-    batch = Batch(ids, attention, rows, columns, ids[rows, columns + 1])
-    return Batch(**{name: getattr(batch, name).to(device) for name in Batch.__dataclass_fields__})
+def sft() -> Objective:
+    """Negative log-likelihood of the agent's tokens, each branch weighted; an item is a token of a branch."""
+
+    def loss(scores: Scores, batch: Batch) -> tuple[Tensor, Metrics]:
+        return -scores.policy[batch.token], {}
+
+    return Objective("sft", lambda batch: batch.weight[batch.branch], loss, reference=False)
 
 
-def trained_logits(model: Any, batch: Batch) -> Tensor:
-    """Logits [trained, vocabulary] in float32, the head applied to trained positions only."""
-    causal = model.get_base_model() if hasattr(model, "get_base_model") else model
-    backbone = getattr(causal, causal.base_model_prefix)
-    # Padding is on the right and attention is causal, so no mask is needed: without one, half the work is skipped.
-    hidden = backbone(input_ids=batch.ids, use_cache=False).last_hidden_state
-    logits: Tensor = causal.get_output_embeddings()(hidden[batch.row, batch.column])
-    return logits.float()
+def dpo(beta: float, *, label_smoothing: float = 0.0, kl: float = 0.0) -> Objective:
+    """DPO at forks; with `kl` the paper's TreeDPO, with its explicit KL to the reference.
 
-
-def head_is_plain(model: Any, batch: Batch) -> bool:
-    """Whether the model's logits are its output embedding of its last hidden state, and nothing on top.
-
-    Some models scale or cap their logits; for those `trained_logits` would be another model.
+    The KL of a pair is the mean over the trained tokens of both its sides. Rafailov et al. 2023, equation 7; label
+    smoothing as in conservative DPO (Mitchell 2023); the KL term of arXiv 2507.18858, section 4.
     """
-    with torch.no_grad():
-        whole = model(input_ids=batch.ids, attention_mask=batch.attention, use_cache=False).logits
-        plain = trained_logits(model, batch)
-    expected = whole[batch.row, batch.column].float()
-    return bool((plain - expected).abs().max() <= 1e-2 * expected.abs().max())
+
+    def loss(scores: Scores, batch: Batch) -> tuple[Tensor, Metrics]:
+        margin = beta * _difference(batch.branch_sums(scores.gained))
+        losses: Tensor = -(1 - label_smoothing) * logsigmoid(margin) - label_smoothing * logsigmoid(-margin)
+        metrics = _metrics(margin)
+        if scores.kl is not None:
+            away, lengths = (a.view(2, -1).sum(0) for a in (batch.branch_sums(scores.kl), batch.lengths))
+            losses = losses + kl * away / lengths
+            metrics["kl"] = float((away / lengths).detach().mean())
+        return losses, metrics
+
+    return Objective("tree-dpo" if kl else "dpo", _weights, loss, kl=kl > 0)
 
 
-def sft_loss(model: Any, batch: Batch) -> Tensor:
-    """Mean negative log-likelihood of the agent's tokens."""
-    return functional.cross_entropy(trained_logits(model, batch), batch.target)
+def multi_turn_dpo(beta: float, gamma: float) -> Objective:
+    """Length-normalised DPO over turns: turn t of T counts (1 - gamma^(T - t)) / (1 - gamma^T), so early turns lead.
 
-
-def tree_dpo_loss(model: Any, batch: Batch, *, beta: float, kl: float) -> tuple[Tensor, dict[str, float]]:
-    """TreeDPO: DPO on the continuations after a fork, and an explicit KL to the reference.
-
-    Rows 0..P-1 of the batch are the chosen sides, rows P..2P-1 the rejected sides of P pairs. The reference is the
-    model with its adapter off. The KL is the mean over trained positions of KL(policy || reference) over the
-    whole vocabulary.
-
-    Args:
-        model: a peft model.
-        batch: 2P rows.
-        beta: DPO's inverse temperature.
-        kl: weight of the explicit KL term.
+    DMPO, Shi et al. 2024, equation 13. `gamma` is in (0, 1).
     """
-    with torch.no_grad(), model.disable_adapter() if hasattr(model, "disable_adapter") else nullcontext():
-        reference = functional.log_softmax(trained_logits(model, batch), dim=-1)
-    policy = functional.log_softmax(trained_logits(model, batch), dim=-1)
-    gained = (policy - reference).gather(1, batch.target[:, None])[:, 0]
-    per_row = torch.zeros(len(batch.ids), device=gained.device).index_add(0, batch.row, gained)
-    chosen, rejected = per_row.chunk(2)
-    margin = beta * (chosen - rejected)
-    divergence = (policy.exp() * (policy - reference)).sum(-1).mean()
-    loss = -functional.logsigmoid(margin).mean() + kl * divergence
-    metrics = {
-        "accuracy": float((margin > 0).float().mean()),
-        "margin": float(margin.detach().mean()),
-        "kl": float(divergence.detach()),
-    }
-    return loss, metrics
+
+    def loss(scores: Scores, batch: Batch) -> tuple[Tensor, Metrics]:
+        turns = batch.turns[batch.branch]
+        share: Tensor = (1 - gamma ** (turns - batch.turn)) / (1 - gamma**turns)
+        margin = beta * _difference(batch.branch_sums(scores.gained, share))
+        return -logsigmoid(margin), _metrics(margin)
+
+    return Objective("multi-turn-dpo", _weights, loss)
 
 
-__all__ = ["Batch", "collate", "head_is_plain", "sft_loss", "trained_logits", "tree_dpo_loss"]
+def ipo(beta: float) -> Objective:
+    """IPO on the log-ratio a token: squared distance of the difference from 1 / (2 beta). Azar et al. 2023."""
+
+    def loss(scores: Scores, batch: Batch) -> tuple[Tensor, Metrics]:
+        difference = _difference(batch.branch_sums(scores.gained) / batch.lengths)
+        return torch.square(difference - 1 / (2 * beta)), _metrics(beta * difference)
+
+    return Objective("ipo", _weights, loss)
+
+
+def kto(beta: float) -> Objective:
+    """KTO on single branches: those of positive weight are wanted, those of negative weight are not.
+
+    Ethayarajh et al. 2024, equation 8. The point of reference is the batch's own KL over whole sequences, which trees
+    give exactly, where the original estimates it from mismatched pairs.
+    """
+
+    def loss(scores: Scores, batch: Batch) -> tuple[Tensor, Metrics]:
+        assert scores.kl is not None
+        zero = batch.branch_sums(scores.kl).detach().mean()
+        gained = batch.branch_sums(scores.gained)
+        signed = torch.sign(batch.weight) * beta * (gained - zero)
+        return torch.sigmoid(-signed), {"kl": float(zero), "accuracy": float((signed > 0).float().mean())}
+
+    return Objective("kto", lambda batch: batch.weight.abs(), loss, kl=True)
+
+
+def _weights(batch: Batch) -> Tensor:
+    return batch.weight
+
+
+def _difference(branches: Tensor) -> Tensor:
+    sides = branches.view(2, -1)
+    return sides[0] - sides[1]
+
+
+def _metrics(margin: Tensor) -> Metrics:
+    return {"accuracy": float((margin > 0).float().mean()), "margin": float(margin.detach().mean())}
+
+
+__all__ = ["Metrics", "Objective", "Scores", "dpo", "ipo", "kto", "multi_turn_dpo", "sft"]

@@ -1,213 +1,278 @@
-"""transformers' Trainer around our losses, with checkpoints from which a killed training goes on.
+"""transformers' Trainer around our objectives, with checkpoints from which a killed training goes on.
 
-The optimiser, the schedule, accumulation and checkpoints are the Trainer's; ours are the sequences and the loss. One
-process, one device. Batches are drawn by the Trainer's seeded sampler, so a training that is killed and resumed
-sees the same batches in the same order.
+The optimiser, the schedule, accumulation, processes and checkpoints are the Trainer's; ours are the rows and the loss.
+What is minimised is the weighted mean over the items of an optimiser step, so that it is the same whether they come in
+one batch, in several, or in several processes. Batches are drawn by the Trainer's seeded sampler, so a training that
+is killed and resumed sees the same batches in the same order.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft.helpers import disable_input_dtype_casting
 from torch import Tensor
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from trajtree.errors import DataError, PolicyError
-from trajtree.policies.models import ModelRef, load_model, load_tokenizer, pick_device, pick_dtype
-from trajtree.train.data import PairExample, SftExample
-from trajtree.train.losses import Batch, collate, head_is_plain, sft_loss, tree_dpo_loss
+from trajtree.errors import DataError, PolicyError, RunError
+from trajtree.policies.models import pick_dtype
+from trajtree.train.batch import Batch, collate
+from trajtree.train.data import Example
+from trajtree.train.losses import Objective
+from trajtree.train.packing import rows
+from trajtree.train.scoring import check_head, check_reference, logits_of, scores_of, token_logprobs
+from trajtree.train.tree_attention import use_tree_attention
 
 Progress = Callable[[int, int, dict[str, float]], None]
 """Called with (steps done, steps in all, last metrics)."""
 
+_SELF_CHECK = {torch.float64: 1e-6, torch.float32: 1e-3, torch.bfloat16: 0.15, torch.float16: 0.05}
+"""Largest difference of a trained token's log-probability, in nats on average, between packed and alone."""
+
 
 @dataclass(frozen=True, slots=True)
 class Optimisation:
-    """How to train; the schedule is cosine after 3 % of warm-up, the optimiser AdamW without weight decay."""
+    """How to train; AdamW without weight decay, after 3 % of warm-up.
+
+    Attributes:
+        epochs, lr: as everywhere.
+        batch: examples in a batch, drawn at random; or
+        row_tokens: packed tokens in a batch: whole trees stay together until a row is full, and `batch` is not used.
+        accumulate: batches in an optimiser step.
+        packed: False for padded batches; they are also used, with a warning, where a model cannot attend along trees.
+        dtype: of the arithmetic (see `pick_dtype`); weights that are trained, and their optimiser, stay in float32.
+        checkpoint_steps: optimiser steps between checkpoints.
+        schedule, optimiser: transformers' names.
+        recompute: gradient checkpointing: less memory, a third more time.
+        report_to: transformers' trackers.
+    """
 
     epochs: float
     lr: float
-    batch: int
+    batch: int = 1
+    row_tokens: int | None = None
     accumulate: int = 1
-    checkpoint_steps: int = 50
+    packed: bool = True
     dtype: str = "auto"
-    """Of the arithmetic (see `pick_dtype`); weights that are trained, and their optimiser, stay in float32."""
+    checkpoint_steps: int = 50
+    schedule: str = "cosine"
+    optimiser: str = "adamw_torch"
+    recompute: bool = False
+    report_to: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Lora:
-    """A low-rank adapter on all linear layers of the decoder."""
-
-    rank: int
-    alpha: int
-
-
-def train_sft(
-    model: Any, examples: Sequence[SftExample], how: Optimisation, folder: Path, *, seed: int, progress: Progress
-) -> dict[str, float]:
-    """Minimise the negative log-likelihood of the agent's tokens; metrics of the last step."""
-
-    def loss(model: Any, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-        value = sft_loss(model, batch)
-        return value, {"loss": float(value.detach())}
-
-    return _train(model, examples, lambda e: [x.tokens for x in e], loss, how, folder, seed=seed, progress=progress)
-
-
-def train_tree_dpo(
+def train(
     model: Any,
-    examples: Sequence[PairExample],
+    examples: Sequence[Example],
+    objective: Objective,
     how: Optimisation,
     folder: Path,
     *,
-    beta: float,
-    kl: float,
     seed: int,
     progress: Progress,
+    reference: Any | None = None,
 ) -> dict[str, float]:
-    """TreeDPO against the model with its adapter off; metrics of the last step."""
+    """Tune `model` in place.
 
-    def loss(model: Any, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-        value, metrics = tree_dpo_loss(model, batch, beta=beta, kl=kl)
-        return value, {"loss": float(value.detach()), **metrics}
+    Args:
+        model: a peft model, or a whole one.
+        examples: what `objective` is made for.
+        objective: a loss of `trajtree.train.losses`.
+        how: the optimisation.
+        folder: for checkpoints, from which a killed training goes on; they are removed at the end.
+        seed: of the order of batches.
+        progress: told after each optimiser step.
+        reference: a model to compare with; the policy with its adapter off by default.
 
-    def sides(examples: Sequence[PairExample]) -> list[Any]:
-        return [e.chosen for e in examples] + [e.rejected for e in examples]
+    Returns:
+        Metrics of the last step, and `self_check`: how far packed log-probabilities were from those computed alone.
 
-    return _train(model, examples, sides, loss, how, folder, seed=seed, progress=progress)
-
-
-def with_adapter(ref: ModelRef, lora: Lora, *, dtype: str, seed: int) -> Any:
-    """The model of `ref`, frozen, under a fresh float32 adapter. Raises PolicyError when it cannot be loaded."""
-    from peft import LoraConfig, get_peft_model
-
-    model = load_model(ref, dtype=dtype, device=pick_device())
-    set_seed(seed)
-    config = LoraConfig(
-        r=lora.rank, lora_alpha=lora.alpha, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM"
-    )
-    adapted = get_peft_model(model, config)
-    # peft keeps a set, which each process would write in another order; equal adapters are to be equal files.
-    adapted.peft_config["default"].target_modules = sorted(adapted.peft_config["default"].target_modules)
-    return adapted
-
-
-def from_scratch(tokenizer_of: str, *, hidden: int, layers: int, context: int, seed: int) -> Any:
-    """A small randomly initialised Llama over another model's vocabulary, with float32 weights."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    tokenizer = load_tokenizer(tokenizer_of)
-    set_seed(seed)
-    return LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=hidden,
-            intermediate_size=4 * hidden,
-            num_hidden_layers=layers,
-            num_attention_heads=max(1, hidden // 64),
-            max_position_embeddings=context,
-            tie_word_embeddings=True,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
+    Raises:
+        DataError: nothing is trained.
+        PolicyError: the model, or the reference, cannot be used.
+        RunError: the loss is not a number.
+    """
+    device, dtype = next(model.parameters()).device, getattr(torch, pick_dtype(how.dtype))
+    check_head(model)
+    _check_trained(examples)
+    if reference is not None:
+        check_reference(model, reference)
+    if how.recompute:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    checkpoints = folder / "checkpoints"
+    reporting = _Reporting(progress)
+    with _attention(model, reference, how.packed) as packed:
+        units = _units(examples, how, seed)
+        apart = _self_check(model, units[0], dtype) if packed else 0.0
+        trainer = _ObjectiveTrainer(
+            model=model,
+            args=_arguments(how, checkpoints, device, dtype, seed),
+            train_dataset=units,
+            data_collator=lambda drawn: {"batch": collate([e for unit in drawn for e in unit], packed=packed)},
+            objective=objective,
+            reference=reference,
+            dtype=dtype,
+            callbacks=[reporting],
         )
-    )
+        reporting.trainer = trainer
+        trainer.remove_callback(PrinterCallback)
+        with _uncast_inputs(model, dtype):
+            trainer.train(resume_from_checkpoint=_last_complete(checkpoints))
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    return {**trainer.last, "self_check": apart}
 
 
-class _LossTrainer(Trainer):  # type: ignore[misc]
-    """A Trainer whose loss is a function of (model, Batch)."""
+class _ObjectiveTrainer(Trainer):  # type: ignore[misc]
+    """A Trainer that minimises an objective over `Batch`es."""
 
-    def __init__(
-        self, *, loss: Callable[[Any, Batch], tuple[Tensor, dict[str, float]]], dtype: torch.dtype, **kwargs: Any
-    ) -> None:
+    def __init__(self, *, objective: Objective, reference: Any | None, dtype: torch.dtype, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._dtype = dtype
-        self._loss = loss
-        self.model_accepts_loss_kwargs = False
+        self.objective, self.reference, self.dtype = objective, reference, dtype
+        self.loss_is_scaled_for_ga = True
         self.last: dict[str, float] = {}
+        self._began = time.monotonic()
+        self._parts: list[tuple[float, dict[str, float]]] = []
+        self._tokens = self._packed = 0
 
-    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **_: Any) -> Any:
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Tensor:
+        total = sum(self.objective.items(sample["batch"]).sum() for sample in batch_samples)
+        counted = torch.as_tensor(total, dtype=torch.float32, device=device)
+        return self.accelerator.gather(counted).sum() if self.args.world_size > 1 else counted
+
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Tensor | None = None, **_: Any
+    ) -> Any:
         """See Trainer.compute_loss."""
-        # The Trainer's own mixed precision wraps `model.forward` alone, which a loss on trained tokens goes around.
-        with torch.autocast(self.args.device.type, self._dtype, enabled=self._dtype is not torch.float32):
-            value, self.last = self._loss(model, inputs["batch"])
+        assert num_items_in_batch is not None
+        batch: Batch = inputs["batch"].to(self.args.device)
+        with torch.autocast(self.args.device.type, self.dtype, enabled=self.dtype in (torch.bfloat16, torch.float16)):
+            losses, metrics = self.objective.loss(scores_of(model, batch, self.objective, self.reference), batch)
+        # Every process divides by the items of all, and the gradients of processes are averaged, not added.
+        value = (losses * self.objective.items(batch)).sum() / num_items_in_batch * self.args.world_size
+        if not torch.isfinite(value):
+            raise RunError(
+                f"the loss is {float(value)} at step {self.state.global_step + 1}, on {'; '.join(batch.names[:3])}; "
+                "lower the learning rate, or compute in float32"
+            )
+        self._parts.append((float(value.detach()), metrics))
+        self._tokens, self._packed = self._tokens + batch.tokens, self._packed + batch.ids.numel()
         return (value, {}) if return_outputs else value
+
+    def end_step(self) -> None:
+        """Put the figures of an optimiser step together."""
+        parts, self._parts = self._parts, []
+        names = parts[-1][1]
+        self.last = {
+            "loss": sum(value for value, _ in parts),
+            **{name: sum(metrics[name] for _, metrics in parts) / len(parts) for name in names},
+            "tokens/s": self._tokens / (time.monotonic() - self._began),
+            "shared": self._tokens / self._packed,
+        }
 
 
 class _Reporting(TrainerCallback):  # type: ignore[misc]
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
-        self.trainer: _LossTrainer | None = None
+        self.trainer: _ObjectiveTrainer | None = None
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         assert self.trainer is not None
+        self.trainer.end_step()
         self.progress(state.global_step, state.max_steps, self.trainer.last)
 
 
-def _train(
-    model: Any,
-    examples: Sequence[Any],
-    sequences: Callable[[Sequence[Any]], list[Any]],
-    loss: Callable[[Any, Batch], tuple[Tensor, dict[str, float]]],
-    how: Optimisation,
-    folder: Path,
-    *,
-    seed: int,
-    progress: Progress,
-) -> dict[str, float]:
-    device, dtype = next(model.parameters()).device, getattr(torch, pick_dtype(how.dtype))
-    probe = collate(sequences(examples[:1]), device)
-    if not len(probe.target):
-        raise DataError("the first example has no trained token: training would do nothing")
-    if not head_is_plain(model, probe):
-        raise PolicyError(
-            "this model scales or caps its logits, which the loss on trained tokens would miss; it is not supported"
-        )
-    checkpoints = folder / "checkpoints"
-    reporting = _Reporting(progress)
-    trainer = _LossTrainer(
-        model=model,
-        args=TrainingArguments(
-            output_dir=str(checkpoints),
-            num_train_epochs=how.epochs,
-            learning_rate=how.lr,
-            per_device_train_batch_size=how.batch,
-            gradient_accumulation_steps=how.accumulate,
-            lr_scheduler_type="cosine",
-            warmup_steps=0.03,
-            weight_decay=0.0,
-            use_cpu=device.type == "cpu",
-            seed=seed,
-            data_seed=seed,
-            save_strategy="steps",
-            save_steps=how.checkpoint_steps,
-            save_total_limit=2,
-            logging_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
-            remove_unused_columns=False,
-            dataloader_pin_memory=device.type != "cpu",
-        ),
-        train_dataset=list(examples),
-        data_collator=lambda rows: {"batch": collate(sequences(rows), device)},
-        loss=loss,
-        dtype=dtype,
-        callbacks=[reporting],
+def _arguments(how: Optimisation, folder: Path, device: torch.device, dtype: torch.dtype, seed: int) -> Any:
+    return TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=how.epochs,
+        learning_rate=how.lr,
+        per_device_train_batch_size=1 if how.row_tokens else how.batch,
+        gradient_accumulation_steps=how.accumulate,
+        lr_scheduler_type=how.schedule,
+        warmup_steps=0.03,
+        weight_decay=0.0,
+        optim=how.optimiser,
+        use_cpu=device.type == "cpu",
+        seed=seed,
+        data_seed=seed,
+        save_strategy="steps",
+        save_steps=how.checkpoint_steps,
+        save_total_limit=2,
+        logging_strategy="steps" if how.report_to else "no",
+        report_to=list(how.report_to) or "none",
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        dataloader_pin_memory=device.type != "cpu",
     )
-    reporting.trainer = trainer
-    trainer.remove_callback(PrinterCallback)
-    # Under autocast the adapters' float32 weights are cast down; peft would first cast every input up, to no effect.
-    with disable_input_dtype_casting(model, active=dtype is not torch.float32):
-        trainer.train(resume_from_checkpoint=_last_complete(checkpoints))
-    shutil.rmtree(checkpoints, ignore_errors=True)
-    return trainer.last
+
+
+def _units(examples: Sequence[Example], how: Optimisation, seed: int) -> list[list[Example]]:
+    """What the sampler draws: rows of packed trees, or examples by themselves."""
+    if how.row_tokens is None:
+        return [[example] for example in examples]
+    return rows(examples, lambda example: [side.ids for side in example.sides], how.row_tokens, seed=seed)
+
+
+@contextmanager
+def _attention(model: Any, reference: Any | None, packed: bool) -> Iterator[bool]:
+    """Trees' attention while training where it is asked for and the model has it; what was there before, afterwards."""
+    models = [model] if reference is None else [model, reference]
+    inner = [m.get_base_model() if hasattr(m, "get_base_model") else m for m in models]
+    before = [m.config._attn_implementation for m in inner]
+    try:
+        for one in models if packed else []:
+            use_tree_attention(one)
+    except PolicyError as error:
+        warnings.warn(f"{error}; batches are padded instead, and nothing is shared", stacklevel=3)
+        packed = False
+    try:
+        yield packed
+    finally:
+        for one, name in zip(inner, before, strict=True):
+            one.set_attn_implementation(name)
+
+
+def _check_trained(examples: Sequence[Example]) -> None:
+    if not examples:
+        raise DataError("there is nothing to train on")
+    for example in examples:
+        if not all(any(end > max(start, 1) for start, end in side.agent) for side in example.sides):
+            raise DataError(f"{example.name or 'an example'}: no trained token, so it could teach nothing")
+
+
+def _self_check(model: Any, examples: Sequence[Example], dtype: torch.dtype) -> float:
+    """Mean difference of log-probabilities, in nats, of the first row's first branch packed and alone.
+
+    Raises:
+        PolicyError: it is more than rounding.
+    """
+    device = next(model.parameters()).device
+    together = collate(examples, packed=True).to(device)
+    alone = collate(examples[:1], packed=False).to(device)
+    with torch.no_grad(), torch.autocast(device.type, dtype, enabled=dtype in (torch.bfloat16, torch.float16)):
+        found = [token_logprobs(logits_of(model, batch), batch)[batch.token] for batch in (together, alone)]
+    length = int(alone.lengths[0])
+    apart = float((found[0][:length] - found[1][:length]).abs().mean())
+    if not apart <= _SELF_CHECK[dtype]:
+        raise PolicyError(f"packed log-probabilities are {apart:.1e} nats from those computed alone: train padded")
+    return apart
+
+
+def _uncast_inputs(model: Any, dtype: torch.dtype) -> Any:
+    """Under autocast float32 adapters are cast down; peft would first cast every input up, to no effect."""
+    if not hasattr(model, "peft_config"):
+        return nullcontext()
+    from peft.helpers import disable_input_dtype_casting
+
+    return disable_input_dtype_casting(model, active=dtype is not torch.float32)
 
 
 def _last_complete(checkpoints: Path) -> str | None:
@@ -223,4 +288,4 @@ def _last_complete(checkpoints: Path) -> str | None:
     return None
 
 
-__all__ = ["Lora", "Optimisation", "Progress", "from_scratch", "train_sft", "train_tree_dpo", "with_adapter"]
+__all__ = ["Optimisation", "Progress", "train"]

@@ -1,0 +1,58 @@
+"""Models to be trained: a base under a fresh adapter, a base as a whole, or a small one from scratch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import set_seed
+
+from trajtree.policies.models import ModelRef, load_model, load_tokenizer, pick_device
+
+
+@dataclass(frozen=True, slots=True)
+class Lora:
+    """A low-rank adapter on all linear layers of the decoder."""
+
+    rank: int
+    alpha: int
+
+
+def with_adapter(ref: ModelRef, lora: Lora, *, dtype: str, seed: int) -> Any:
+    """The model of `ref`, frozen, under a fresh float32 adapter. Raises PolicyError when it cannot be loaded."""
+    from peft import LoraConfig, get_peft_model
+
+    model = load_model(ref, dtype=dtype, device=pick_device())
+    set_seed(seed)
+    config = LoraConfig(
+        r=lora.rank, lora_alpha=lora.alpha, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM"
+    )
+    adapted = get_peft_model(model, config)
+    # peft keeps a set, which each process would write in another order; equal adapters are to be equal files.
+    adapted.peft_config["default"].target_modules = sorted(adapted.peft_config["default"].target_modules)
+    return adapted
+
+
+def from_scratch(tokenizer_of: str, *, hidden: int, layers: int, context: int, seed: int) -> Any:
+    """A small randomly initialised Llama over another model's vocabulary, with float32 weights."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    tokenizer = load_tokenizer(tokenizer_of)
+    set_seed(seed)
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=hidden,
+            intermediate_size=4 * hidden,
+            num_hidden_layers=layers,
+            num_attention_heads=max(1, hidden // 64),
+            max_position_embeddings=context,
+            tie_word_embeddings=True,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+
+
+__all__ = ["Lora", "from_scratch", "with_adapter"]
