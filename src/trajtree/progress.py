@@ -44,7 +44,11 @@ class StageProgress:
 
     def stage(self, stage: Stage) -> _One:
         """The display of one stage that begins now."""
-        return _One(stage.name, self._console, self._bars)
+        return self.named(stage.name)
+
+    def named(self, name: str) -> _One:
+        """The display of something that begins now."""
+        return _One(name, self._console, self._bars)
 
 
 class _One:
@@ -85,4 +89,19 @@ def counting(console: Console, name: str, unit: str) -> Iterator[Callable[[int],
         yield lambda amount: bars.advance(task, amount)
 
 
-__all__ = ["StageProgress", "counting"]
+@contextmanager
+def training(console: Console, name: str) -> Iterator[Callable[[int, int, dict[str, float]], None]]:
+    """A bar of optimiser steps; yields what is called with (steps done, steps in all, figures)."""
+    with StageProgress(console) as progress:
+        bar, seen = progress.named(name), 0
+
+        def tell(done: int, total: int, figures: dict[str, float]) -> None:
+            nonlocal seen
+            bar.total(total)
+            bar.advance(done - seen, " ".join(f"{what} {value:.3g}" for what, value in figures.items()))
+            seen = done
+
+        yield tell
+
+
+__all__ = ["StageProgress", "counting", "training"]

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from trajtree.errors import DataError, RecipeError
 from trajtree.forks import Pair, grafted
+from trajtree.formats.pair_messages import PairMessages
 from trajtree.policies.transcript import ChatFormat, tokenise
-from trajtree.trajectory import Message, Tokens, Trajectory
+from trajtree.trajectory import Tokens, Trajectory
 
 T = TypeVar("T")
 
@@ -110,25 +111,15 @@ def pair_examples(
     return _fitting(made, lengths, context, "pairs")
 
 
-def pair_of_messages(
-    prompt: Sequence[Message],
-    chosen: Sequence[Message],
-    rejected: Sequence[Message],
-    tools: Sequence[str],
-    chat: ChatFormat,
-    name: str,
-) -> PairExample:
-    """The pair of a preference file: replies of the prompt are not trained.
-
-    Raises:
-        DataError: the sides are equal, one says nothing, or the template does not write the prompt alike in both.
-        RecipeError: the chat template rewrites history.
-    """
-    turns = sum(message.role == "assistant" for message in prompt)
-    sides = [_one(tokenise(chat, [*prompt, *side], tools)) for side in (chosen, rejected)]
-    if any(len(side.agent) <= turns for side in sides):
-        raise DataError(f"{name}: a side without a reply of the agent")
-    return _checked(*(replace(side, agent=side.agent[turns:]) for side in sides), weight=1.0, name=name)
+def message_pairs(pairs: Iterable[PairMessages], chat: ChatFormat, *, context: int) -> list[PairExample]:
+    """Sequences of pairs that come as messages; replies in the prompt are not trained. Raises as `pair_examples`."""
+    made = []
+    for pair in pairs:
+        turns = sum(message.role == "assistant" for message in pair.prompt)
+        sides = [_one(tokenise(chat, [*pair.prompt, *side], pair.tools)) for side in (pair.chosen, pair.rejected)]
+        chosen, rejected = (replace(side, agent=side.agent[turns:]) for side in sides)
+        made.append(_checked(chosen, rejected, weight=1.0, name=pair.name))
+    return _fitting(made, [max(len(e.chosen.ids), len(e.rejected.ids)) for e in made], context, "pairs")
 
 
 def sequences_of(trajectory: Trajectory, chat: ChatFormat) -> tuple[Tokens, ...]:
@@ -221,8 +212,8 @@ __all__ = [
     "PairExample",
     "SftExample",
     "Weigh",
+    "message_pairs",
     "pair_examples",
-    "pair_of_messages",
     "sequences_of",
     "sft_examples",
     "without_context",

@@ -33,6 +33,13 @@ def with_adapter(ref: ModelRef, lora: Lora, *, dtype: str, seed: int) -> Any:
     return adapted
 
 
+def whole(ref: ModelRef, *, seed: int) -> Any:
+    """The model of `ref` with all its weights to be tuned, in float32. Raises PolicyError when it cannot be loaded."""
+    set_seed(seed)
+    model = load_model(ref, dtype="float32", device=pick_device())
+    return model.train()
+
+
 def from_scratch(tokenizer_of: str, *, hidden: int, layers: int, context: int, seed: int) -> Any:
     """A small randomly initialised Llama over another model's vocabulary, with float32 weights."""
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -55,4 +62,4 @@ def from_scratch(tokenizer_of: str, *, hidden: int, layers: int, context: int, s
     )
 
 
-__all__ = ["Lora", "from_scratch", "with_adapter"]
+__all__ = ["Lora", "from_scratch", "whole", "with_adapter"]

@@ -46,7 +46,7 @@ def scores_of(model: Any, batch: Batch, objective: Objective, reference: Any | N
         return Scores(token_logprobs(logits_of(model, batch), batch))
     if batch.reference is not None and not objective.kl:
         return Scores(token_logprobs(logits_of(model, batch), batch), batch.reference)
-    with torch.no_grad(), _without_adapter(model) if reference is None else nullcontext():
+    with torch.no_grad(), without_adapter(model) if reference is None else nullcontext():
         told = logits_of(model if reference is None else reference, batch)
     logits = logits_of(model, batch)
     kl = None
@@ -79,12 +79,11 @@ def check_head(model: Any) -> None:
         raise PolicyError(f"{type(causal).__name__}: its forward has no logits_to_keep; update transformers")
 
 
-def _without_adapter(model: Any) -> AbstractContextManager[Any]:
+def without_adapter(model: Any) -> AbstractContextManager[Any]:
+    """A context in which a peft model, wrapped or not, is its base; nothing changes for a whole model."""
     inner = model.module if hasattr(model, "module") else model
-    if not hasattr(inner, "disable_adapter"):
-        raise PolicyError("without an adapter the policy has no reference to return to: name a reference model")
-    off: AbstractContextManager[Any] = inner.disable_adapter()
+    off: AbstractContextManager[Any] = inner.disable_adapter() if hasattr(inner, "disable_adapter") else nullcontext()
     return off
 
 
-__all__ = ["check_head", "check_reference", "logits_of", "scores_of", "token_logprobs"]
+__all__ = ["check_head", "check_reference", "logits_of", "scores_of", "token_logprobs", "without_adapter"]

@@ -11,9 +11,8 @@ from __future__ import annotations
 import json
 import shutil
 import time
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ from trajtree.train.data import Example
 from trajtree.train.losses import Objective
 from trajtree.train.packing import rows
 from trajtree.train.scoring import check_head, check_reference, logits_of, scores_of, token_logprobs
-from trajtree.train.tree_attention import use_tree_attention
+from trajtree.train.tree_attention import tree_attention_where_possible
 
 Progress = Callable[[int, int, dict[str, float]], None]
 """Called with (steps done, steps in all, last metrics)."""
@@ -105,11 +104,13 @@ def train(
     _check_trained(examples)
     if reference is not None:
         check_reference(model, reference)
+    elif objective.reference and not hasattr(model, "disable_adapter") and _needs_model(examples, objective):
+        raise PolicyError("a model without an adapter has no reference to return to: name a reference model")
     if how.recompute:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     checkpoints = folder / "checkpoints"
     reporting = _Reporting(progress)
-    with _attention(model, reference, how.packed) as packed:
+    with tree_attention_where_possible([model] if reference is None else [model, reference], how.packed) as packed:
         units = _units(examples, how, seed)
         apart = _self_check(model, units[0], dtype) if packed else 0.0
         trainer = _ObjectiveTrainer(
@@ -221,23 +222,8 @@ def _units(examples: Sequence[Example], how: Optimisation, seed: int) -> list[li
     return rows(examples, lambda example: [side.ids for side in example.sides], how.row_tokens, seed=seed)
 
 
-@contextmanager
-def _attention(model: Any, reference: Any | None, packed: bool) -> Iterator[bool]:
-    """Trees' attention while training where it is asked for and the model has it; what was there before, afterwards."""
-    models = [model] if reference is None else [model, reference]
-    inner = [m.get_base_model() if hasattr(m, "get_base_model") else m for m in models]
-    before = [m.config._attn_implementation for m in inner]
-    try:
-        for one in models if packed else []:
-            use_tree_attention(one)
-    except PolicyError as error:
-        warnings.warn(f"{error}; batches are padded instead, and nothing is shared", stacklevel=3)
-        packed = False
-    try:
-        yield packed
-    finally:
-        for one, name in zip(inner, before, strict=True):
-            one.set_attn_implementation(name)
+def _needs_model(examples: Sequence[Example], objective: Objective) -> bool:
+    return objective.kl or any(example.reference is None for example in examples)
 
 
 def _check_trained(examples: Sequence[Example]) -> None:

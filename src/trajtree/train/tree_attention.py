@@ -10,7 +10,9 @@ from its arguments alone, in another thread on CUDA.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -86,6 +88,26 @@ def use_tree_attention(model: Any) -> None:
     causal.set_attn_implementation(before if reason is not None else NAME)
     if reason is not None:
         raise PolicyError(f"{type(causal).__name__}: cannot be trained on packed trees ({reason})")
+
+
+@contextmanager
+def tree_attention_where_possible(models: Sequence[Any], wanted: bool) -> Iterator[bool]:
+    """Attention along trees for a while, in all of `models` or, with a warning, in none; yields whether it is on."""
+    inner = [m.get_base_model() if hasattr(m, "get_base_model") else m for m in models]
+    before = [m.config._attn_implementation for m in inner]
+    try:
+        for one in models if wanted else []:
+            use_tree_attention(one)
+    except PolicyError as error:
+        warnings.warn(f"{error}; batches are padded instead, and nothing is shared", stacklevel=4)
+        wanted = False
+        for one, name in zip(inner, before, strict=True):
+            one.set_attn_implementation(name)
+    try:
+        yield wanted
+    finally:
+        for one, name in zip(inner, before, strict=True):
+            one.set_attn_implementation(name)
 
 
 def _proof(model: Any, causal: Any) -> str | None:
@@ -234,12 +256,15 @@ def _explicit(
     return weights[..., : k.shape[2]] @ v
 
 
-def register(functions: Mapping[str, Any] | None = None) -> None:
-    """Tell transformers of the attention; importing this module does it."""
-    AttentionInterface.register(NAME, tree_attention)
-    AttentionMaskInterface.register(NAME, sdpa_mask)
+AttentionInterface.register(NAME, tree_attention)
+AttentionMaskInterface.register(NAME, sdpa_mask)
 
-
-register()
-
-__all__ = ["NAME", "TreePlan", "packed_inputs", "plan_of", "tree_attention", "use_tree_attention"]
+__all__ = [
+    "NAME",
+    "TreePlan",
+    "packed_inputs",
+    "plan_of",
+    "tree_attention",
+    "tree_attention_where_possible",
+    "use_tree_attention",
+]

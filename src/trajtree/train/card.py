@@ -1,0 +1,33 @@
+"""The model card beside saved weights: from what, by what, on what they were made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import yaml
+
+from trajtree.files import write_atomically
+
+
+def write_card(folder: Path, *, base: str, settings: Mapping[str, object], metrics: Mapping[str, float]) -> None:
+    """Write README.md in a model's folder, with the metadata that hubs read.
+
+    Args:
+        folder: where the weights are.
+        base: what was tuned.
+        settings: method, options, data and its hash, versions.
+        metrics: of the last training step.
+    """
+    head = yaml.safe_dump({"base_model": base, "tags": ["trajtree", str(settings["method"])]}, sort_keys=False)
+    rows = "".join(f"| {name} | {value} |\n" for name, value in settings.items())
+    figures = "".join(f"| {name} | {value:.4g} |\n" for name, value in metrics.items())
+    write_atomically(
+        folder / "README.md",
+        f"---\n{head}---\n\n# {base}, tuned on trajectory trees\n\n| setting | value |\n|---|---|\n{rows}\n"
+        f"## Last step of training\n\n| figure | value |\n|---|---|\n{figures}\n"
+        "Not evaluated: the figures above are of the training data. Measure it on tasks that it was not trained on.\n",
+    )
+
+
+__all__ = ["write_card"]

@@ -1,0 +1,102 @@
+"""The reference's log-probabilities, computed once and kept under the hash of model and data.
+
+With them a step costs one forward pass instead of two, and the reference need not be in memory. An explicit KL needs
+the whole distribution and cannot use them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from trajtree.files import atomically
+from trajtree.policies.models import pick_dtype
+from trajtree.train.batch import collate
+from trajtree.train.data import Example
+from trajtree.train.packing import rows
+from trajtree.train.scoring import logits_of, token_logprobs, without_adapter
+from trajtree.train.tree_attention import tree_attention_where_possible
+
+
+def with_reference(
+    examples: Sequence[Example],
+    model: Any,
+    *,
+    fingerprint: str,
+    cache: Path,
+    row_tokens: int = 4096,
+    dtype: str = "auto",
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Example]:
+    """The examples with the log-probabilities of their trained tokens under a reference.
+
+    Args:
+        examples: what will be trained on.
+        model: the reference; a peft model counts with its adapter off.
+        fingerprint: of its weights (`trajtree.policies.models.fingerprint`, and of adapters merged into them).
+        cache: folder of files named by the hash of `fingerprint`, dtype and tokens.
+        row_tokens: packed tokens a forward pass.
+        dtype: of the arithmetic, the same as in training (see `pick_dtype`).
+        progress: told (rows done, rows in all).
+    """
+    kind = pick_dtype(dtype)
+    file = cache / f"{_digest(examples, f'{fingerprint} {kind}')}.npz"
+    if not file.exists():
+        flat = np.concatenate(_compute(examples, model, row_tokens, getattr(torch, kind), progress))
+        cache.mkdir(parents=True, exist_ok=True)
+        with atomically(file) as out:
+            np.savez(out, logprobs=flat)
+    with np.load(file) as held:
+        flat = held["logprobs"]
+    found, at = [], 0
+    for example in examples:
+        sides = []
+        for side in example.sides:
+            length = sum(end - max(start, 1) for start, end in side.agent)
+            sides.append(flat[at : at + length])
+            at += length
+        found.append(replace(example, reference=tuple(sides)))
+    return found
+
+
+def _compute(
+    examples: Sequence[Example],
+    model: Any,
+    row_tokens: int,
+    dtype: torch.dtype,
+    progress: Callable[[int, int], None],
+) -> list[NDArray[np.float32]]:
+    """[examples] log-probabilities of each, its sides one after another."""
+    device = next(model.parameters()).device
+    numbered = rows(range(len(examples)), lambda i: [side.ids for side in examples[i].sides], row_tokens)
+    found: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * len(examples)
+    adapter_off: AbstractContextManager[Any] = without_adapter(model)
+    with tree_attention_where_possible([model], True) as packed, torch.no_grad(), adapter_off:
+        for done, row in enumerate(numbered, start=1):
+            batch = collate([examples[i] for i in row], packed=packed).to(device)
+            with torch.autocast(device.type, dtype, enabled=dtype in (torch.bfloat16, torch.float16)):
+                logprobs = token_logprobs(logits_of(model, batch), batch)[batch.token].cpu().numpy()
+            parts = np.split(logprobs, np.cumsum(batch.lengths.cpu().numpy())[:-1])
+            for place, index in enumerate(row):
+                found[index] = np.concatenate(parts[place :: len(row)]).astype(np.float32)
+            progress(done, len(numbered))
+    return found
+
+
+def _digest(examples: Sequence[Example], what: str) -> str:
+    digest = hashlib.sha256(what.encode())
+    for example in examples:
+        digest.update(json.dumps([[side.ids, side.agent] for side in example.sides]).encode())
+    return digest.hexdigest()[:24]
+
+
+__all__ = ["with_reference"]
