@@ -121,6 +121,17 @@ def fingerprint(base: str) -> str:
     return digest.hexdigest()
 
 
+def adapter_fingerprint(folder: str) -> str:
+    """Digest of an adapter's weights; a hub id is its own. Raises PolicyError when a folder holds no adapter."""
+    path = Path(folder).expanduser()
+    if not path.exists() and not folder.startswith((".", "/", "~")):
+        return folder
+    file = path / "adapter_model.safetensors"
+    if not file.exists():
+        raise PolicyError(f"{folder}: no adapter there (its folder holds an adapter_model.safetensors)")
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
 class _loading:
     """Turn the many ways in which loading fails into one sentence."""
 
@@ -135,7 +146,8 @@ class _loading:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         # safetensors' own error is no subclass of these, and is what a torn weight file raises.
-        if isinstance(error, OSError | ValueError | KeyError) or type(error).__name__ == "SafetensorError":
+        known = (OSError, ValueError, KeyError, RuntimeError)
+        if isinstance(error, known) or type(error).__name__ == "SafetensorError":
             first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise PolicyError(
                 f"{self.name}: the model cannot be loaded ({first}); "
@@ -211,6 +223,7 @@ def versions(names: Sequence[str]) -> dict[str, str]:
 __all__ = [
     "PACKAGED",
     "ModelRef",
+    "adapter_fingerprint",
     "fingerprint",
     "load_model",
     "load_tokenizer",

@@ -116,7 +116,9 @@ def message_pairs(pairs: Iterable[PairMessages], chat: ChatFormat, *, context: i
     made = []
     for pair in pairs:
         turns = sum(message.role == "assistant" for message in pair.prompt)
-        sides = [_one(tokenise(chat, [*pair.prompt, *side], pair.tools)) for side in (pair.chosen, pair.rejected)]
+        sides = [
+            _one(tokenise(chat, [*pair.prompt, *side], pair.tools), pair.name) for side in (pair.chosen, pair.rejected)
+        ]
         chosen, rejected = (replace(side, agent=side.agent[turns:]) for side in sides)
         made.append(_checked(chosen, rejected, weight=1.0, name=pair.name))
     return _fitting(made, [max(len(e.chosen.ids), len(e.rejected.ids)) for e in made], context, "pairs")
@@ -146,11 +148,11 @@ def _pair_example(
     better, worse = trajectories[pair.task, pair.chosen], trajectories[pair.task, pair.rejected]
     name = f"{pair.task}, fork at node {pair.node} after {pair.depth} steps, run {pair.chosen} over run {pair.rejected}"
     turn = better.context_turns + pair.depth
-    chosen = _one(sequences_of(better, chat))
-    if chosen.ids == _one(tokenise(chat, better.messages, better.tools)).ids:
-        rejected = _one(tokenise(chat, grafted(better, worse, pair.depth), better.tools))
+    chosen = _one(sequences_of(better, chat), name)
+    if chosen.ids == _one(tokenise(chat, better.messages, better.tools), name).ids:
+        rejected = _one(tokenise(chat, grafted(better, worse, pair.depth), better.tools), name)
     else:
-        other = _one(sequences_of(worse, chat))
+        other = _one(sequences_of(worse, chat), name)
         rejected = _joined(chosen, other, turn, worse.context_turns + pair.depth)
     last = turn + 1 if step_only else None
     sides = [
@@ -167,7 +169,9 @@ def _joined(first: Tokens, second: Tokens, turn: int, other_turn: int) -> Tokens
     return Tokens(first.ids[:here] + second.ids[there:], first.agent[:turn] + moved)
 
 
-def _one(sequences: Sequence[Tokens]) -> Tokens:
+def _one(sequences: Sequence[Tokens], name: str) -> Tokens:
+    if not sequences:
+        raise DataError(f"{name}: there is no reply among its messages, so nothing can be trained")
     if len(sequences) != 1:
         raise RecipeError(
             "this chat template rewrites earlier turns, so the two sides of a pair share no prefix; "

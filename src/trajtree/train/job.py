@@ -20,6 +20,7 @@ from trajtree.errors import RecipeError, RunError
 from trajtree.files import write_atomically
 from trajtree.policies.models import (
     ModelRef,
+    adapter_fingerprint,
     fingerprint,
     load_model,
     load_tokenizer,
@@ -139,7 +140,7 @@ def _record(job: Job) -> dict[str, Any]:
     return {
         **described,
         "data": data,
-        "weights": " ".join(fingerprint(base) for base in (job.model, *job.adapters)),
+        "weights": " ".join([fingerprint(job.model), *map(adapter_fingerprint, job.adapters)]),
         "reference_weights": None if job.reference is None else fingerprint(job.reference),
     }
 
