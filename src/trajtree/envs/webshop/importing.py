@@ -89,9 +89,9 @@ def _write(files: Files, scratch: Path, progress: Progress) -> dict[str, Any]:
     """Write products, goals and index into `scratch`/new; the manifest's counts and the state of the prices."""
     new = scratch / "new"
     prices = Random(PRICE_SEED)
-    index = IndexWriter(new / "index")
     written: dict[str, int] = dict.fromkeys(KINDS, 0)
     with ExitStack() as stack:
+        index = stack.enter_context(IndexWriter(new / "index"))
         goals = {kind: stack.enter_context((new / f"{kind}.jsonl").open("w", encoding="utf-8")) for kind in KINDS}
 
         def rows() -> Iterator[Row]:
@@ -109,8 +109,8 @@ def _write(files: Files, scratch: Path, progress: Progress) -> dict[str, Any]:
                 yield one.product.to_row()
 
         products = write_lines(new / "products.jsonl", rows())
-    progress("index", products)
-    index.finish()
+        progress("index", products)
+        index.finish()
     if products > MOST_FOR_SYNTHETIC:
         (new / "synthetic.jsonl").write_bytes(b"")
         written["synthetic"] = 0

@@ -24,7 +24,7 @@ _PAIR = np.dtype([("word", np.int32), ("document", np.int32), ("times", np.int32
 
 
 class IndexWriter:
-    """Takes documents one by one, then writes the index to its folder."""
+    """Takes documents one by one, then writes the index to its folder; use it as a context manager."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True)
@@ -33,6 +33,14 @@ class IndexWriter:
         self._vocabulary: dict[str, int] = {}
         self._holders: list[int] = []
         self._lengths: list[int] = []
+
+    def __enter__(self) -> IndexWriter:
+        """Begin to take documents."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Let go of the spool."""
+        self._spool.close()
 
     def add(self, terms: Sequence[str]) -> None:
         """Index the next document, given its words as `search.terms` cuts them."""

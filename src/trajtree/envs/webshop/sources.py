@@ -6,6 +6,7 @@ import json
 import lzma
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -86,36 +87,45 @@ def stock(files: Files, prices: Random, scratch: Path | None) -> Iterator[Stocke
     Raises:
         DataError: a file is broken; the message names file, row and field.
     """
-    rows, attributes, human, name_of = _opened(files, scratch)
-    seen: set[str] = set()
-    for number, row in enumerate(rows):
-        where = f"{files.products}: row {number}"
-        asin = row.get("asin") if isinstance(row, dict) else None
-        if isinstance(asin, str) and (not is_product(asin) or asin in seen):
-            continue
-        entry = attributes(asin) if isinstance(asin, str) else None
-        product = product_of(row, entry, prices, where)
-        index = len(seen)
-        seen.add(product.asin)
-        told = human(product.asin)
-        yield Stocked(
-            product,
-            synthetic_draft(index, product.price, entry, f"{name_of('attributes')}: {product.asin}"),
-            ()
-            if told is None
-            else tuple(human_drafts(index, product.price, told, f"{name_of('human')}: {product.asin}")),
-        )
-    if not seen:
-        raise DataError(f"{files.products}: holds no products")
+    with ExitStack() as stack:
+        contents = _opened(files, scratch, stack)
+        seen: set[str] = set()
+        for number, row in enumerate(contents.products):
+            where = f"{files.products}: row {number}"
+            asin = row.get("asin") if isinstance(row, dict) else None
+            if isinstance(asin, str) and (not is_product(asin) or asin in seen):
+                continue
+            entry = contents.attributes(asin) if isinstance(asin, str) else None
+            product = product_of(row, entry, prices, where)
+            index = len(seen)
+            seen.add(product.asin)
+            synthetic = synthetic_draft(index, product.price, entry, f"{contents.attributes_name}: {product.asin}")
+            told = contents.human(product.asin)
+            here = f"{contents.human_name}: {product.asin}"
+            human = () if told is None else tuple(human_drafts(index, product.price, told, here))
+            yield Stocked(product, synthetic, human)
+        if not seen:
+            raise DataError(f"{files.products}: holds no products")
 
 
-def _opened(files: Files, scratch: Path | None) -> tuple[Iterable[object], Entry, Entry, Callable[[str], str]]:
+@dataclass(frozen=True, slots=True)
+class _Contents:
+    products: Iterable[object]
+    attributes: Entry
+    attributes_name: str
+    human: Entry
+    human_name: str
+
+
+def _opened(files: Files, scratch: Path | None, stack: ExitStack) -> _Contents:
     if files.attributes is None:
-        packed = _unpacked(files.products)
-        return packed["products"], packed["attrs"].get, packed["human"].get, lambda part: f"{files.products}: {part}"
-    names = {"attributes": str(files.attributes), "human": str(files.human)}
-    human: Entry = _entries(files.human, scratch) if files.human else lambda asin: None
-    return array_items(files.products), _entries(files.attributes, scratch), human, names.__getitem__
+        packed, name = _unpacked(files.products), str(files.products)
+        return _Contents(
+            packed["products"], packed["attrs"].get, f"{name}: attrs", packed["human"].get, f"{name}: human"
+        )
+    human: Entry = _entries(files.human, scratch, stack) if files.human else lambda asin: None
+    attributes = _entries(files.attributes, scratch, stack)
+    return _Contents(array_items(files.products), attributes, str(files.attributes), human, str(files.human))
 
 
 def _unpacked(path: Path) -> dict[str, Any]:
@@ -135,12 +145,12 @@ def _unpacked(path: Path) -> dict[str, Any]:
     return dict(content)
 
 
-def _entries(path: Path, scratch: Path | None) -> Entry:
+def _entries(path: Path, scratch: Path | None, stack: ExitStack) -> Entry:
     if path.stat().st_size <= SMALL:
         return dict(object_items(path)).get
     if scratch is None:
         raise DataError(f"{path}: is too large to be read in place: trajtree data webshop --from {path.parent}")
-    table = sqlite3.connect(scratch / f"{path.stem}.sqlite", isolation_level=None)
+    table = stack.enter_context(closing(sqlite3.connect(scratch / f"{path.stem}.sqlite", isolation_level=None)))
     table.execute("PRAGMA journal_mode = OFF")
     table.execute("PRAGMA synchronous = OFF")
     table.execute("CREATE TABLE entries (asin TEXT PRIMARY KEY, entry TEXT) WITHOUT ROWID")
