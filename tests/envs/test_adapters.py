@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -203,22 +205,15 @@ def test_a_foreign_environment_that_is_not_repeatable_is_found_out() -> None:
         check_env(from_class(Moody, spec()), ["count/0"], actions=lambda task: ["up"])
 
 
-def test_a_real_gymnasium_environment() -> None:
-    gymnasium = pytest.importorskip("gymnasium")
-    moves = ["left", "down", "right", "up"]
-    lake = from_gymnasium(
-        lambda: gymnasium.make("FrozenLake-v1", is_slippery=False, max_episode_steps=8),
-        Spec(
-            name="lake",
-            version=gymnasium.__version__,
-            instruction="Cross the ice from the top left to the bottom right. Say left, down, right or up.",
-            read=moves.index,
-            show=lambda tile: f"You stand in row {tile // 4}, column {tile % 4}.",
-        ),
-    )
+def test_a_real_gymnasium_environment_as_in_the_docs() -> None:
+    pytest.importorskip("gymnasium")
+    docs = (Path(__file__).parents[2] / "docs" / "environments.md").read_text("utf-8")
+    code = next(block for block in re.findall(r"```python\n(.*?)```", docs, re.DOTALL) if "gymnasium.make" in block)
+    scope: dict[str, Any] = {}
+    exec(code, scope)
+    assert scope["report"].terminated == 6
+    lake = from_gymnasium(scope["Lake"].foreign, replace(scope["Lake"].spec, max_steps=8))
     way = ["down", "down", "right", "right", "down", "right"]
-    report = check_env(lake, ["lake/0", "lake/1"], actions=lambda task: way)
-    assert report.terminated == 6
     env = lake()
     env.reset("lake/0")
     assert [env.step(move).reward for move in way] == [0.0] * 5 + [1.0]

@@ -19,11 +19,12 @@ pytest.importorskip("Stemmer", reason="needs the extra webshop")
 import bm25s
 
 from trajtree.envs.webshop import Shop, import_data, index_file, json_stream, open_shop, sources
+from trajtree.envs.webshop import search as search_module
 from trajtree.envs.webshop.index_file import IndexWriter
 from trajtree.envs.webshop.json_stream import array_items, object_items
 from trajtree.envs.webshop.search import Search, terms
 from trajtree.envs.webshop.shop import data_folder
-from trajtree.errors import DataError
+from trajtree.errors import DataError, EnvError
 
 
 def same_shop(one: Shop, two: Shop) -> None:
@@ -113,6 +114,17 @@ def test_words_are_cut_as_lucene_cuts_them() -> None:
         "1,000",
         "16x16",
     ]
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise ImportError(name)
+
+    monkeypatch.setattr(search_module, "import_module", missing)
+    search_module._analyser.cache_clear()
+    for call in (lambda: terms("red mug"), lambda: Search.over(["red mug"])):
+        with pytest.raises(EnvError, match=r"pip install 'trajtree\[webshop\]'"):
+            call()
 
 
 def test_the_search_keeps_the_order_of_equal_documents() -> None:
