@@ -46,6 +46,15 @@ def test_an_import_equals_the_files_in_memory(tmp_path: Path, write: Any) -> Non
     assert {file.name for file in tmp_path.iterdir() if file.name.startswith(".")} == set()
 
 
+def test_another_hash_is_refused(tmp_path: Path) -> None:
+    source = write_packed(tmp_path)
+    right = hashlib.sha256(source.read_bytes()).hexdigest()
+    assert import_data(source, folder=tmp_path / "data", sha256=right.upper()).products == 17
+    with pytest.raises(DataError, match=f"has sha256 {right}, not 00: it is another file"):
+        import_data(source, folder=tmp_path / "other", sha256="00")
+    assert not (tmp_path / "other").exists()
+
+
 def test_a_folder_is_searched_for_the_files(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     write_original(tmp_path / "in")

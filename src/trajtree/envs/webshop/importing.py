@@ -15,9 +15,10 @@ from typing import Any
 
 from trajtree.envs.webshop.goals import PRICE_SEED, Draft, Kind
 from trajtree.envs.webshop.index_file import IndexWriter
+from trajtree.envs.webshop.product_file import write_lines
 from trajtree.envs.webshop.products import Row
 from trajtree.envs.webshop.search import terms
-from trajtree.envs.webshop.shop import FORMAT, KINDS, data_folder, write_lines
+from trajtree.envs.webshop.shop import FORMAT, KINDS, data_folder
 from trajtree.envs.webshop.sources import Files, find_files, stock
 from trajtree.errors import DataError
 from trajtree.files import write_atomically
@@ -53,11 +54,14 @@ class DataReport:
     human: int
 
 
-def import_data(source: Path, progress: Progress | None = None, *, folder: Path | None = None) -> DataReport:
+def import_data(
+    source: Path, progress: Progress | None = None, *, folder: Path | None = None, sha256: str | None = None
+) -> DataReport:
     """Import the product files at `source` into `folder` (`data_folder()` when None), which is replaced as a whole.
 
     `source` is a packed `products_*.json.xz`, an `items_shuffle*.json` of the original layout with
-    `items_ins_v2*.json` (and `items_human_ins.json`) beside it, or a folder with either.
+    `items_ins_v2*.json` (and `items_human_ins.json`) beside it, or a folder with either. `sha256` is what the file of
+    products must have, where it is known.
 
     Raises:
         DataError: a file is missing or broken (file, row and field are named), or the folder cannot be written.
@@ -69,6 +73,8 @@ def import_data(source: Path, progress: Progress | None = None, *, folder: Path 
     try:
         (scratch / "new").mkdir(parents=True)
         sources = tuple(_hashed(file) for file in files.all)
+        if sha256 is not None and sources[0].sha256 != sha256.lower():
+            raise DataError(f"{files.products}: has sha256 {sources[0].sha256}, not {sha256}: it is another file")
         counts = _write(files, scratch, progress or (lambda what, done: None))
         manifest = counts | {"format": FORMAT, "sources": [asdict(one) for one in sources]}
         write_atomically(scratch / "new" / "manifest.json", json.dumps(manifest))
