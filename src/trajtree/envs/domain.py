@@ -64,4 +64,4 @@ def load_domain(name: str) -> Domain:
     return domain
 
 
-__all__ = ["Domain", "Rejected", "load_domain"]
+__all__ = ["BUILT_IN", "Domain", "Rejected", "load_domain"]

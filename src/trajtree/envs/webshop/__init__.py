@@ -1,0 +1,27 @@
+"""WebShop: shopping for what an instruction asks, among products that the user brings.
+
+The text environment of Yao et al. 2022 (github.com/princeton-nlp/WebShop) as a small state machine: same pages, goals
+and score, without its web server, its Java search and its tagger. No product data is part of the package.
+"""
+
+from trajtree.envs.webshop.domain import DOMAIN
+from trajtree.envs.webshop.environment import Actions, Snapshot, WebShop
+from trajtree.envs.webshop.goals import Goal
+from trajtree.envs.webshop.importing import DataReport, import_data
+from trajtree.envs.webshop.reward import Reward, reward
+from trajtree.envs.webshop.shop import Shop, data_folder, open_shop
+
+__all__ = [
+    "DOMAIN",
+    "Actions",
+    "DataReport",
+    "Goal",
+    "Reward",
+    "Shop",
+    "Snapshot",
+    "WebShop",
+    "data_folder",
+    "import_data",
+    "open_shop",
+    "reward",
+]

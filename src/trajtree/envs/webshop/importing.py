@@ -1,0 +1,134 @@
+"""Bringing a user's product files: checked, made compact, indexed, in memory that does not grow with them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from trajtree.envs.webshop.goals import PRICE_SEED, Draft, Kind
+from trajtree.envs.webshop.index_file import IndexWriter
+from trajtree.envs.webshop.product_file import write_lines
+from trajtree.envs.webshop.products import Row
+from trajtree.envs.webshop.search import terms
+from trajtree.envs.webshop.shop import FORMAT, KINDS, data_folder
+from trajtree.envs.webshop.sources import Files, find_files, stock
+from trajtree.errors import DataError
+from trajtree.files import write_atomically
+
+MOST_FOR_SYNTHETIC = 50_000
+"""Products; larger sets get human goals only (the full set would have tens of millions of synthetic ones)."""
+
+Progress = Callable[[str, int], None]
+"""Called with what is being done and how many products are done."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """A file that was read: its name, size in bytes and sha256."""
+
+    name: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class DataReport:
+    """What was imported: the folder, the files it came from, and how much there is.
+
+    `synthetic` and `human` count products with an instruction and human instructions; `synthetic` is 0 for sets of
+    more than 50,000 products.
+    """
+
+    folder: Path
+    sources: tuple[SourceFile, ...]
+    products: int
+    synthetic: int
+    human: int
+
+
+def import_data(
+    source: Path, progress: Progress | None = None, *, folder: Path | None = None, sha256: str | None = None
+) -> DataReport:
+    """Import the product files at `source` into `folder` (`data_folder()` when None), which is replaced as a whole.
+
+    `source` is a packed `products_*.json.xz`, an `items_shuffle*.json` of the original layout with
+    `items_ins_v2*.json` (and `items_human_ins.json`) beside it, or a folder with either. `sha256` is what the file of
+    products must have, where it is known.
+
+    Raises:
+        DataError: a file is missing or broken (file, row and field are named), or the folder cannot be written.
+        EnvError: a package of the extra `webshop` is missing.
+    """
+    files = find_files(source)
+    target = folder or data_folder()
+    scratch = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        (scratch / "new").mkdir(parents=True)
+        sources = tuple(_hashed(file) for file in files.all)
+        if sha256 is not None and sources[0].sha256 != sha256.lower():
+            raise DataError(f"{files.products}: has sha256 {sources[0].sha256}, not {sha256}: it is another file")
+        counts = _write(files, scratch, progress or (lambda what, done: None))
+        manifest = counts | {"format": FORMAT, "sources": [asdict(one) for one in sources]}
+        write_atomically(scratch / "new" / "manifest.json", json.dumps(manifest))
+        _replace(scratch / "new", target, scratch / "old")
+    except OSError as error:
+        raise DataError(f"{target}: cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return DataReport(target, sources, counts["products"], counts["synthetic"], counts["human"])
+
+
+def _hashed(path: Path) -> SourceFile:
+    with path.open("rb") as file:
+        return SourceFile(path.name, path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest())
+
+
+def _write(files: Files, scratch: Path, progress: Progress) -> dict[str, Any]:
+    """Write products, goals and index into `scratch`/new; the manifest's counts and the state of the prices."""
+    new = scratch / "new"
+    prices = Random(PRICE_SEED)
+    written: dict[str, int] = dict.fromkeys(KINDS, 0)
+    with ExitStack() as stack:
+        index = stack.enter_context(IndexWriter(new / "index"))
+        goals = {kind: stack.enter_context((new / f"{kind}.jsonl").open("w", encoding="utf-8")) for kind in KINDS}
+
+        def rows() -> Iterator[Row]:
+            for number, one in enumerate(stock(files, prices, scratch), 1):
+                drafts: dict[Kind, tuple[Draft, ...]] = {
+                    "synthetic": (one.synthetic,) if one.synthetic else (),
+                    "human": one.human,
+                }
+                for kind, some in drafts.items():
+                    goals[kind].writelines(json.dumps(draft.to_row()) + "\n" for draft in some)
+                    written[kind] += len(some)
+                index.add(terms(one.product.document()))
+                if number % 1000 == 0:
+                    progress("products", number)
+                yield one.product.to_row()
+
+        products = write_lines(new / "products.jsonl", rows())
+        progress("index", products)
+        index.finish()
+    if products > MOST_FOR_SYNTHETIC:
+        (new / "synthetic.jsonl").write_bytes(b"")
+        written["synthetic"] = 0
+    return {"products": products, **written, "price_state": prices.getstate()}
+
+
+def _replace(new: Path, target: Path, old: Path) -> None:
+    if target.exists():
+        if not (target / "manifest.json").is_file() and any(target.iterdir()):
+            raise DataError(f"{target}: holds something else; empty it, or set TRAJTREE_DATA to another folder")
+        target.replace(old)
+    new.replace(target)
+
+
+__all__ = ["DataReport", "Progress", "SourceFile", "import_data"]

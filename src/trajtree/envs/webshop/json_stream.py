@@ -1,0 +1,128 @@
+"""Reading a JSON array or object of any length, one item at a time, in the memory of the longest item."""
+
+from __future__ import annotations
+
+import codecs
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from trajtree.errors import DataError
+
+CHUNK = 1 << 20
+"""Bytes read at a time."""
+
+LONGEST = 64 << 20
+"""Characters that one item may have."""
+
+_DECODE = json.JSONDecoder().raw_decode
+_SPACE = " \t\n\r"
+
+
+def array_items(path: Path) -> Iterator[Any]:
+    """The items of the array that the file holds.
+
+    Raises:
+        DataError: the file cannot be read, or is not one JSON array; the message names the item's number, from 0.
+    """
+    with _opened(path) as file:
+        text = _Text(path, file)
+        text.expect("[", "a JSON array")
+        number = 0
+        while not text.skip("]"):
+            if number:
+                text.expect(",", f"',' or ']' after row {number - 1}")
+            yield text.value(f"row {number}")
+            number += 1
+
+
+def object_items(path: Path) -> Iterator[tuple[str, Any]]:
+    """The (key, value) pairs of the object that the file holds.
+
+    Raises:
+        DataError: the file cannot be read, or is not one JSON object; the message names the entry.
+    """
+    with _opened(path) as file:
+        text = _Text(path, file)
+        text.expect("{", "a JSON object")
+        number = 0
+        while not text.skip("}"):
+            if number:
+                text.expect(",", f"',' or '}}' after entry {number - 1}")
+            key = text.value(f"the key of entry {number}")
+            if not isinstance(key, str):
+                raise DataError(f"{path}: the key of entry {number} must be text, is {key!r:.60}")
+            text.expect(":", f"':' after {key!r:.60}")
+            yield key, text.value(f"entry {key!r:.60}")
+            number += 1
+
+
+def _opened(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+class _Text:
+    """The file's text from a position that moves on; what lies behind is forgotten."""
+
+    def __init__(self, path: Path, file: BinaryIO) -> None:
+        self._path, self._file = path, file
+        self._decoder = codecs.getincrementaldecoder("utf-8-sig")()
+        self._text, self._at, self._ended = "", 0, False
+
+    def _more(self) -> bool:
+        """Read a chunk; False at the end of the file."""
+        if self._ended:
+            return False
+        chunk = self._file.read(CHUNK)
+        self._ended = not chunk
+        try:
+            self._text = self._text[self._at :] + self._decoder.decode(chunk, final=self._ended)
+        except UnicodeDecodeError as error:
+            raise DataError(f"{self._path}: is not UTF-8 text: {error.reason}") from error
+        self._at = 0
+        return True
+
+    def _next(self) -> str:
+        """The next character that is no space, which stays; "" at the end."""
+        while True:
+            while self._at < len(self._text):
+                if self._text[self._at] not in _SPACE:
+                    return self._text[self._at]
+                self._at += 1
+            if not self._more():
+                return ""
+
+    def skip(self, character: str) -> bool:
+        """Whether the next character is this one, which is then passed."""
+        if self._next() != character:
+            return False
+        self._at += 1
+        return True
+
+    def expect(self, character: str, what: str) -> None:
+        if not self.skip(character):
+            found = self._next()
+            raise DataError(f"{self._path}: must hold {what}, {'ends' if not found else f'has {found!r}'} there")
+
+    def value(self, what: str) -> Any:
+        """The next JSON value."""
+        self._next()
+        while True:
+            try:
+                value, end = _DECODE(self._text, self._at)
+            except json.JSONDecodeError as error:
+                if len(self._text) - self._at < LONGEST and self._more():
+                    continue
+                ending = "the file ends in the middle" if self._ended else error.msg
+                raise DataError(f"{self._path}: {what} is not JSON: {ending}") from error
+            # A number at the end of the chunk may go on in the next.
+            if end < len(self._text) or not self._more():
+                self._at = end
+                return value
+
+
+__all__ = ["array_items", "object_items"]

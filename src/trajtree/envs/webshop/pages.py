@@ -1,0 +1,83 @@
+"""Texts of the pages, as the original's text mode gives them: every visible text, joined by [SEP]."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+
+from trajtree.envs.webshop.products import Product
+from trajtree.envs.webshop.state import SUB_PAGES, Catalogue, Page, State, shown
+
+SEPARATOR = " [SEP] "
+
+_BLANK = " \n\t\f\r"
+_IN_JSON = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "'": "\\u0027"})
+
+
+def page_text(shop: Catalogue, state: State, instruction: str, score: float) -> str:
+    """The observation: text of the page in `state`; `score` is what the last page shows."""
+    match state.page:
+        case Page.SEARCH:
+            texts: Iterable[str] = ("WebShop", "Instruction:", instruction, "Search")
+        case Page.RESULTS:
+            texts = _results(shop, state, instruction)
+        case Page.DONE:
+            texts = _done(shop, state, score)
+        case _:
+            texts = _item(shop, state, instruction)
+    return SEPARATOR.join(text.strip() for text in texts if _is_seen(text))
+
+
+def _is_seen(text: str) -> bool:
+    # The original's HTML parser makes one newline of blank text with a newline in it, and those are dropped.
+    return text != "" and not ("\n" in text and not text.strip(_BLANK))
+
+
+def _results(shop: Catalogue, state: State, instruction: str) -> Iterator[str]:
+    yield from ("Instruction:", instruction, "Back to Search")
+    yield f"Page {state.number} (Total results: {len(shop.search(state.query))})"
+    if state.number > 1:
+        yield "< Prev"
+    yield "Next >"
+    for index in shown(shop, state):
+        product = shop.product(index)
+        yield from (product.asin, product.title, product.price_tag)
+
+
+def _item(shop: Catalogue, state: State, instruction: str) -> Iterator[str]:
+    assert state.product is not None
+    product = shop.product(state.product)
+    yield from ("Instruction:", instruction, "Back to Search", "< Prev")
+    if state.page is Page.SUB:
+        yield from _sub_page(product, state.sub)
+        return
+    for name, values in product.options.items():
+        yield name
+        yield from values
+    yield from (product.title, f"Price: {product.price_tag}", "Rating: N.A.")
+    yield from (name for name in SUB_PAGES if shop.show_attributes or name != "Attributes")
+    yield "Buy Now"
+
+
+def _sub_page(product: Product, name: str) -> Iterator[str]:
+    """Reviews are not in the product files, and the original shows none."""
+    if name == "Description":
+        yield product.description
+    elif name == "Features":
+        yield from (f" {bullet}" for bullet in product.bullets)
+    elif name == "Attributes":
+        yield from (f" {attribute}" for attribute in product.attributes)
+        yield from (product.category, product.query, product.product_category)
+
+
+def _done(shop: Catalogue, state: State, score: float) -> Iterator[str]:
+    assert state.product is not None
+    options = json.dumps(dict(state.options), sort_keys=True).translate(_IN_JSON)
+    yield from ("Thank you for shopping with us!", "Your code:", "None", "(Paste it in your MTurk interface.)")
+    yield from ("Purchased", "asin", shop.product(state.product).asin, "options", options, "attrs", "None")
+    yield from ("category", "None", "query", "None", "product category", "None", "Target", "asin", "options", "attrs")
+    yield from ("price upper", "instuction text", "category", "product category", "query", "Goal", "None", "Reward")
+    yield from ("Your score (min 0.0, max 1.0)", str(score), "Reward Details", "None")
+
+
+__all__ = ["SEPARATOR", "page_text"]
