@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from trajtree import cli_train, cli_trees
+from trajtree import cli_envs, cli_train, cli_trees
 from trajtree.errors import TrajtreeError
 from trajtree.memory import tame_memory
 from trajtree.progress import StageProgress
@@ -109,6 +109,7 @@ for _kind in HELP:
 app.add_typer(stage, name="stage")
 cli_trees.add_to(app)
 cli_train.add_to(app)
+cli_envs.add_to(app)
 
 
 @app.command()

@@ -154,3 +154,18 @@ def test_one_task_is_enough_to_find_shared_state() -> None:
 def test_it_wants_a_task() -> None:
     with pytest.raises(ValueError, match="at least one"):
         check_env(Toy, [], actions=solution)
+
+
+class Forgetful(Toy):
+    """Its snapshots hold nothing."""
+
+    def snapshot(self) -> None:
+        pass
+
+    def restore(self, snapshot: None) -> None:
+        pass
+
+
+def test_a_snapshot_that_does_not_go_back() -> None:
+    with pytest.raises(EnvCheckError, match="restored from a snapshot"):
+        check_env(Forgetful, TASKS[:2], actions=solution)

@@ -59,8 +59,9 @@ def check_env(
 
     Checked: class attributes; types of everything returned; score within [0, 1] after every step; an episode
     ends by termination or truncation, never both; the same actions give the same rewards and, after
-    canonicalisation, the same observations; two environments do not disturb one another; hostile actions are
-    answered; an unknown task is a KeyError; `close` twice is fine.
+    canonicalisation, the same observations; a snapshot, where there is one, goes on as a replay does; two
+    environments do not disturb one another; hostile actions are answered; an unknown task is a KeyError; `close`
+    twice is fine.
 
     Raises:
         EnvCheckError: one of these does not hold.
@@ -76,6 +77,7 @@ def check_env(
         once = _play(first, task, actions(task))
         again = _play(first, task, actions(task))
         _same(first, once, again, "played twice in one environment")
+        _check_snapshot(first, task, actions(task), once)
         in_turns = _in_turns(first, task, actions(task), second, other, actions(other))
         _same(first, once, in_turns, "played in turns with another environment")
         episodes += [once, again, in_turns, *(_play(first, task, [action]) for action in HOSTILE_ACTIONS)]
@@ -171,6 +173,20 @@ def _in_turns(
         if any(results[-1][2:]):
             break
     return _Episode(task, first, tuple(results))
+
+
+def _check_snapshot(env: Environment, task: str, actions: Sequence[str], once: _Episode) -> None:
+    """Where the environment has `snapshot` and `restore`: going on from a snapshot is going on from a replay."""
+    if not (hasattr(env, "snapshot") and hasattr(env, "restore")):
+        return
+    half = len(once.results) // 2
+    first = _reset(env, task)
+    before = tuple(_step(env, task, action) for action in actions[:half])
+    taken = env.snapshot()
+    for how in ("going on", "restored from a snapshot"):
+        after = tuple(_step(env, task, action) for action in actions[half : len(once.results)])
+        _same(env, once, _Episode(task, first, before + after), how)
+        env.restore(taken)
 
 
 def _same(env: Environment, one: _Episode, two: _Episode, how: str) -> None:

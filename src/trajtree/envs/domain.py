@@ -29,12 +29,14 @@ class Domain:
         make: one environment with the given step limit (None: its own).
         tasks: (task type, split) to the task ids of that split, split being train, dev or test.
         demonstrate: (environment, task) to an expert trajectory with full score, or why there is none.
+        types: names of its task types.
     """
 
     environment: type[Environment]
     make: Callable[[int | None], Environment]
     tasks: Callable[[str, str], Sequence[str]]
     demonstrate: Callable[[Any, str], Trajectory | Rejected]
+    types: tuple[str, ...] = ()
 
 
 BUILT_IN = {

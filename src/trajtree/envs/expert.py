@@ -16,7 +16,7 @@ from typing import cast
 from trajtree.envs.domain import Domain, Rejected
 from trajtree.envs.jvm import shared_jvm
 from trajtree.envs.replay import replay
-from trajtree.envs.scienceworld import ScienceWorld, Split, World, parse_task, simplifications_for, splits
+from trajtree.envs.scienceworld import TASK_TYPES, ScienceWorld, Split, World, parse_task, simplifications_for, splits
 from trajtree.errors import EnvError
 from trajtree.trajectory import Trajectory
 
@@ -125,5 +125,6 @@ DOMAIN = Domain(
     make=lambda max_steps: ScienceWorld(max_steps=max_steps),
     tasks=_tasks,
     demonstrate=demonstrate,
+    types=tuple(TASK_TYPES),
 )
 """ScienceWorld for recipes; task types are the thirty names such as `find-plant`."""

@@ -180,5 +180,6 @@ DOMAIN = Domain(
     make=lambda max_steps: TextWorldExpress() if max_steps is None else TextWorldExpress(max_steps=max_steps),
     tasks=_tasks,
     demonstrate=demonstrate,
+    types=GAMES,
 )
 """TextWorldExpress for recipes; task types are the games."""

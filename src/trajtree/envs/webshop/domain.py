@@ -63,6 +63,7 @@ DOMAIN = Domain(
     make=lambda max_steps: WebShop(max_steps=max_steps),
     tasks=lambda task_type, split: tasks_of(open_shop(), task_type, split),
     demonstrate=demonstrate,
+    types=(EVERY, "beauty", "electronics", "fashion", "garden", "grocery"),
 )
 """WebShop for recipes; the products come from `trajtree data webshop`."""
 

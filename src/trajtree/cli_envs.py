@@ -1,0 +1,185 @@
+"""Commands about environments: list, check, play, and bringing in their data."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from trajtree.envs.base import Environment
+from trajtree.envs.check import EnvCheckError, check_env
+from trajtree.envs.domain import BUILT_IN, Domain, Rejected, load_domain
+from trajtree.errors import DataError, EnvError, RunError
+from trajtree.progress import counting
+
+_CHECKED_TYPES = 3
+"""Task types of which a check plays one task each."""
+
+_NEEDS = {
+    "scienceworld": ("trajtree[scienceworld]", "comes with the package", "Apache-2.0"),
+    "alfworld": ("trajtree", "trajtree data alfworld --from PATH", "MIT"),
+    "webshop": ("trajtree[webshop]", "trajtree data webshop --from PATH", "MIT; product texts are their shops'"),
+    "textworldexpress": ("trajtree[textworldexpress]", "comes with the package", "Apache-2.0"),
+}
+"""What installs each built-in environment, where its data comes from, and the licence of both."""
+
+env = typer.Typer(help="Environments: what there is, and proof that one keeps the contract.", no_args_is_help=True)
+
+
+@env.command("list")
+def list_() -> None:
+    """Every environment that has a name of its own, and what it needs."""
+    table = Table("name", "install", "data", "licence", "task types")
+    for name, (extra, source, licence) in _NEEDS.items():
+        table.add_row(name, escape(extra), source, licence, str(len(load_domain(name).types)))
+    Console(width=None if sys.stdout.isatty() else 130).print(table)
+
+
+@env.command()
+def check(
+    name: Annotated[str, typer.Argument(help="A listed name, module:DOMAIN, or module:Class.")],
+    task: Annotated[list[str] | None, typer.Option(help="Task to play; repeatable. Some of each by default.")] = None,
+    action: Annotated[
+        list[str] | None, typer.Option(help="Sensible action, in order; the expert's by default. Repeatable.")
+    ] = None,
+) -> None:
+    """Prove the contract: types, ends of episodes, scores, replay, snapshots, hostile actions, unknown tasks."""
+    make, tasks, actions = _subject(name, task or [], action or [])
+    try:
+        report = check_env(make, tasks, actions=actions)
+    except EnvCheckError as error:
+        raise EnvError(f"{name} breaks the contract: {error}") from None
+    print(
+        f"{report.name} {report.version}: keeps the contract on {report.tasks} tasks: {report.episodes} episodes, "
+        f"{report.steps} steps, {report.terminated} ended by themselves, {report.truncated} at the step limit"
+    )
+
+
+def _subject(
+    name: str, tasks: list[str], given: list[str]
+) -> tuple[Callable[[], Environment], list[str], Callable[[str], Sequence[str]]]:
+    """What to make, the tasks to play, and how to play each."""
+    made = _environment(name)
+    if made is not None:
+        if not tasks:
+            raise RunError(f"{name}: is a class, which does not list its tasks; name some with --task")
+        return made, tasks, lambda task: given
+    domain = load_domain(name)
+    if not tasks:
+        tasks = [domain.tasks(kind, "train")[0] for kind in domain.types[:_CHECKED_TYPES]]
+    if not tasks:
+        raise RunError(f"{name}: does not list its task types; name tasks with --task")
+
+    @cache
+    def expert(task: str) -> Sequence[str]:
+        with closing(domain.make(None)) as environment:
+            shown = domain.demonstrate(environment, task)
+        return () if isinstance(shown, Rejected) else [step.action for step in shown.steps]
+
+    return lambda: domain.make(None), tasks, (lambda task: given) if given else expert
+
+
+def _environment(name: str) -> Callable[[], Environment] | None:
+    """The class at module:Class; None when the name is a domain's, or nothing's."""
+    module, _, attribute = name.partition(":")
+    if name in BUILT_IN or not attribute:
+        return None
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise RunError(f"{name}: {error}") from error
+    return found if isinstance(found, type) and issubclass(found, Environment) else None
+
+
+def play(
+    name: Annotated[str, typer.Argument(help="A listed name, module:DOMAIN, or module:Class.")],
+    task: Annotated[str | None, typer.Argument(help="Task id; the first of the train split by default.")] = None,
+    max_steps: Annotated[int | None, typer.Option(help="Step limit; the environment's own by default.", min=1)] = None,
+) -> None:
+    """Play a task by hand, to see what an agent sees. End with control-D."""
+    made = _environment(name)
+    domain = load_domain(name) if made is None else None
+    chosen = task or _first_task(name, domain)
+    console = Console()
+    with closing(made() if made is not None else _made(domain, max_steps)) as environment:
+        console.print(environment.instruction, style="dim", markup=False)
+        try:
+            observation = environment.reset(chosen)
+        except KeyError as error:
+            raise RunError(f"{name}: {error.args[0]}") from None
+        score, over = 0.0, False
+        while not over:
+            console.print(observation, markup=False, highlight=False)
+            try:
+                said = input("> ")
+            except EOFError:
+                console.print()
+                break
+            observation, reward, terminated, truncated = environment.step(said)
+            score, over = score + reward, terminated or truncated
+            if reward:
+                console.print(f"reward {reward:+.3f}, score {score:.3f}", style="green" if reward > 0 else "red")
+        if over:
+            console.print(observation, markup=False, highlight=False)
+        console.print(f"{chosen}: score {score:.3f}")
+
+
+def _made(domain: Domain | None, max_steps: int | None) -> Environment:
+    assert domain is not None
+    return domain.make(max_steps)
+
+
+def _first_task(name: str, domain: Domain | None) -> str:
+    if domain is None or not domain.types:
+        raise RunError(f"{name}: does not list its tasks; name one")
+    return domain.tasks(domain.types[0], "train")[0]
+
+
+def data(
+    which: Annotated[Literal["webshop", "alfworld"], typer.Argument(help="Whose data.")],
+    source: Annotated[Path, typer.Option("--from", help="File or folder that you downloaded.")],
+) -> None:
+    """Bring in an environment's data: checked, packed, with size and hash written down."""
+    if not source.exists():
+        raise DataError(f"{source}: no such file or folder")
+    console = Console()
+    with counting(console, which, "rows") as progress:
+        if which == "alfworld":
+            from trajtree.envs import alfworld
+
+            report: object = alfworld.import_data(source, progress)
+        else:
+            from trajtree.envs import webshop
+
+            report = webshop.import_data(source, _since(progress))
+    console.print(report, soft_wrap=True)
+
+
+def _since(progress: Callable[[int], None]) -> Callable[[str, int], None]:
+    """From (what, rows done in all) to rows done since the last call."""
+    seen: dict[str, int] = {}
+
+    def tell(what: str, done: int) -> None:
+        progress(max(0, done - seen.get(what, 0)))
+        seen[what] = done
+
+    return tell
+
+
+def add_to(app: typer.Typer) -> None:
+    """Put the commands into the application."""
+    app.add_typer(env, name="env")
+    app.command()(play)
+    app.command()(data)
+
+
+__all__ = ["add_to"]

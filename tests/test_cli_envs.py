@@ -1,0 +1,60 @@
+"""Commands about environments, on the toy: list, check, play; and data that is not there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.toy import TASKS, solution
+from typer.testing import CliRunner, Result
+
+from trajtree.cli import app
+from trajtree.envs.domain import BUILT_IN
+from trajtree.errors import DataError, EnvError, RunError
+
+
+def invoke(*arguments: object, said: str = "") -> Result:
+    return CliRunner().invoke(app, [str(a) for a in arguments], input=said)
+
+
+def test_every_built_in_environment_is_listed() -> None:
+    listed = invoke("env", "list")
+    assert listed.exit_code == 0, listed.output
+    assert all(name in listed.output for name in BUILT_IN) and "trajtree[webshop]" in listed.output
+
+
+def test_a_class_and_a_domain_are_checked() -> None:
+    said = [part for action in solution(TASKS[0]) for part in ("--action", action)]
+    checked = invoke("env", "check", "tests.toy:Toy", "--task", TASKS[0], *said)
+    assert checked.exit_code == 0 and "keeps the contract on 1 tasks" in checked.output
+    checked = invoke("env", "check", "tests.toy:DOMAIN", "--task", TASKS[0], "--task", TASKS[1])
+    assert checked.exit_code == 0 and "keeps the contract on 2 tasks" in checked.output
+    for arguments, what in {
+        ("tests.toy:Toy",): "does not list its tasks",
+        ("tests.toy:Nothing",): "Nothing",
+        ("tests.envs.test_check_env:Raises", "--task", TASKS[0]): "breaks the contract",
+    }.items():
+        failed = invoke("env", "check", *arguments)
+        assert isinstance(failed.exception, RunError | EnvError) and what in str(failed.exception)
+
+
+def test_a_person_plays() -> None:
+    won = invoke("play", "tests.toy:Toy", TASKS[0], said="\n".join(solution(TASKS[0])) + "\n")
+    assert won.exit_code == 0, won.output
+    assert f"{TASKS[0]}: score 1.000" in won.output and "reward +0.500" in won.output
+    left = invoke("play", "tests.toy:DOMAIN", TASKS[0], said="look\n")
+    assert left.exit_code == 0 and f"{TASKS[0]}: score 0.000" in left.output
+    unknown = invoke("play", "tests.toy:Toy", "toy/none")
+    assert isinstance(unknown.exception, RunError)
+
+
+@pytest.mark.parametrize("which", ["webshop", "alfworld"])
+def test_data_that_is_not_there(tmp_path: Path, which: str, monkeypatch: Any) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("TRAJTREE_DATA", raising=False)
+    missing = invoke("data", which, "--from", tmp_path / "nothing")
+    assert isinstance(missing.exception, DataError) and "no such file" in str(missing.exception)
+    (tmp_path / "empty").mkdir()
+    empty = invoke("data", which, "--from", tmp_path / "empty")
+    assert isinstance(empty.exception, DataError)
