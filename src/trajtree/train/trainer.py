@@ -106,7 +106,9 @@ def train(
     if reference is not None:
         check_reference(model, reference)
     if how.recompute:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        # transformers renamed it, and warns of the older name.
+        newer = getattr(model, "activation_checkpointing_enable", None)
+        (newer or model.gradient_checkpointing_enable)({"use_reentrant": False})
     checkpoints = folder / "checkpoints"
     reporting = _Reporting(progress)
     with _attention(model, reference, how.packed) as packed:
