@@ -124,10 +124,10 @@ def pair_of_messages(
         DataError: the sides are equal, one says nothing, or the template does not write the prompt alike in both.
         RecipeError: the chat template rewrites history.
     """
+    if not all(any(message.role == "assistant" for message in side) for side in (chosen, rejected)):
+        raise DataError(f"{name}: a side without a reply of the agent")
     turns = sum(message.role == "assistant" for message in prompt)
     sides = [_one(tokenise(chat, [*prompt, *side], tools)) for side in (chosen, rejected)]
-    if any(len(side.agent) <= turns for side in sides):
-        raise DataError(f"{name}: a side without a reply of the agent")
     return _checked(*(replace(side, agent=side.agent[turns:]) for side in sides), weight=1.0, name=name)
 
 
