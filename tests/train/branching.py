@@ -215,3 +215,8 @@ def apart(found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
     return max(
         float((found[n] - g).abs().max()) / max(float(g.abs().max()), 1e-3 * largest) for n, g in expected.items()
     )
+
+
+def moved(model: Any, before: dict[str, Tensor]) -> dict[str, Tensor]:
+    """By how much each trained parameter changed."""
+    return {n: p.detach() - before[n] for n, p in model.named_parameters() if p.requires_grad}
