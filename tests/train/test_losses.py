@@ -90,8 +90,10 @@ def slow_dpo(beta: float, smoothing: float, kl: float) -> Callable[[Any], Slow]:
         def one(pair: PairExample) -> tuple[Tensor, Tensor]:
             margin = beta * (gains(model, pair.chosen).sum() - gains(model, pair.rejected).sum())
             loss = -(1 - smoothing) * torch.log(sigmoid(margin)) - smoothing * torch.log(sigmoid(-margin))
-            away.append(torch.cat([divergences(model, side) for side in pair.sides]).mean())
-            return loss + kl * away[-1], margin
+            if kl:
+                away.append(torch.cat([divergences(model, side) for side in pair.sides]).mean())
+                loss = loss + kl * away[-1]
+            return loss, margin
 
         loss, metrics = over_pairs(PAIRS, one)
         return loss, metrics | ({"kl": float(torch.stack(away).mean().detach())} if kl else {})
@@ -162,18 +164,18 @@ CASES: dict[str, tuple[Objective, Callable[[Any], Slow], Sequence[Example]]] = {
 }
 
 
-@both_ways
 @pytest.mark.parametrize("case", CASES)
-def test_the_loss_is_the_formulas(case: str, packed: bool) -> None:
+def test_the_loss_is_the_formulas(case: str) -> None:
     objective, slow, examples = CASES[case]
     model = policy()
     expected, figures = slow(model)
     slope = gradients(model, expected)
-    model = policy(packed)
-    loss, metrics = value(model, collate(examples, packed=packed), objective)
-    torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-6)
-    assert metrics == pytest.approx(figures, rel=1e-4, abs=1e-5)
-    assert apart(gradients(model, loss), slope) < 1e-4
+    for packed in (False, True):
+        model = policy(packed)
+        loss, metrics = value(model, collate(examples, packed=packed), objective)
+        torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-6)
+        assert metrics == pytest.approx(figures, rel=1e-4, abs=1e-5)
+        assert apart(gradients(model, loss), slope) < 1e-4
 
 
 def test_the_pairs_tell_the_objectives_apart() -> None:

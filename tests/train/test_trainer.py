@@ -27,7 +27,7 @@ from trajtree.errors import DataError, PolicyError, RunError  # noqa: E402
 from trajtree.policies.models import load_tokenizer  # noqa: E402
 from trajtree.policies.transcript import ChatFormat  # noqa: E402
 from trajtree.train.data import Example, PairExample, SftExample, _checked, pair_of_messages  # noqa: E402
-from trajtree.train.losses import Metrics, Objective, Scores, dpo, ipo, sft  # noqa: E402
+from trajtree.train.losses import Metrics, Objective, Scores, dpo, sft  # noqa: E402
 from trajtree.train.packing import rows  # noqa: E402
 from trajtree.train.trainer import Optimisation, train  # noqa: E402
 from trajtree.trajectory import Message, Tokens  # noqa: E402
@@ -71,8 +71,8 @@ def assert_equal(found: Moved, expected: Moved) -> None:
 
 @pytest.mark.parametrize(
     ("examples", "objective"),
-    [(BRANCHES, sft()), (PAIRS, dpo(0.3, label_smoothing=0.1, kl=0.2)), (PAIRS, ipo(0.5))],
-    ids=["sft", "dpo", "ipo"],
+    [(BRANCHES, sft()), (PAIRS, dpo(0.3, label_smoothing=0.1, kl=0.2))],
+    ids=["sft", "dpo"],
 )
 def test_accumulation_is_a_larger_batch(tmp_path: Path, examples: Sequence[Any], objective: Objective) -> None:
     """Batches of unequal numbers of tokens and unequal weights; packed as well as padded."""
