@@ -161,8 +161,8 @@ class _ObjectiveTrainer(Trainer):  # type: ignore[misc]
         value = (losses * self.objective.items(batch)).sum() / num_items_in_batch * self.args.world_size
         if not torch.isfinite(value):
             raise RunError(
-                f"the loss is {float(value.detach())} at step {self.state.global_step + 1}, on {'; '.join(batch.names[:3])}; "
-                "lower the learning rate, or compute in float32"
+                f"the loss is {float(value.detach())} at step {self.state.global_step + 1}, "
+                f"on {'; '.join(batch.names[:3])}; lower the learning rate, or compute in float32"
             )
         self._parts.append((float(value.detach()), metrics))
         self._tokens, self._packed = self._tokens + batch.tokens, self._packed + batch.ids.numel()
