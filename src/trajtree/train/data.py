@@ -120,7 +120,8 @@ def message_pairs(pairs: Iterable[PairMessages], chat: ChatFormat, *, context: i
             _one(tokenise(chat, [*pair.prompt, *side], pair.tools), pair.name) for side in (pair.chosen, pair.rejected)
         ]
         chosen, rejected = (replace(side, agent=side.agent[turns:]) for side in sides)
-        made.append(_checked(chosen, rejected, weight=1.0, name=pair.name))
+        check_pair(chosen, rejected, pair.name)
+        made.append(PairExample(chosen, rejected, name=pair.name))
     return _fitting(made, [max(len(e.chosen.ids), len(e.rejected.ids)) for e in made], context, "pairs")
 
 
@@ -155,11 +156,12 @@ def _pair_example(
         other = _one(sequences_of(worse, chat), name)
         rejected = _joined(chosen, other, turn, worse.context_turns + pair.depth)
     last = turn + 1 if step_only else None
-    sides = [
+    chosen, rejected = (
         replace(side, ids=side.ids[: side.agent[turn:last][-1][1]], agent=side.agent[turn:last])
         for side in (chosen, rejected)
-    ]
-    return _checked(*sides, weight=_weight(pair, weigh), name=name)
+    )
+    check_pair(chosen, rejected, name)
+    return PairExample(chosen, rejected, _weight(pair, weigh), name)
 
 
 def _joined(first: Tokens, second: Tokens, turn: int, other_turn: int) -> Tokens:
@@ -180,13 +182,13 @@ def _one(sequences: Sequence[Tokens], name: str) -> Tokens:
     return sequences[0]
 
 
-def _checked(chosen: Tokens, rejected: Tokens, *, weight: float, name: str) -> PairExample:
+def check_pair(chosen: Tokens, rejected: Tokens, name: str) -> None:
+    """Raise DataError, naming the pair, when its sides are equal or differ before their fork."""
     start = chosen.agent[0][0]
     if chosen.ids[:start] != rejected.ids[:start]:
         raise DataError(f"{name}: the sides of the pair differ before their fork")
     if chosen.ids == rejected.ids:
         raise DataError(f"{name}: the sides of the pair are equal, so nothing can be preferred")
-    return PairExample(chosen, rejected, weight, name)
 
 
 def _weight(pair: Pair, weigh: Weigh) -> float:
@@ -216,6 +218,7 @@ __all__ = [
     "PairExample",
     "SftExample",
     "Weigh",
+    "check_pair",
     "message_pairs",
     "pair_examples",
     "sequences_of",

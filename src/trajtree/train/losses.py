@@ -115,8 +115,8 @@ def ipo(beta: float) -> Objective:
 def kto(beta: float) -> Objective:
     """KTO on single branches: those of positive weight are wanted, those of negative weight are not.
 
-    Ethayarajh et al. 2024, equation 8. The point of reference is the batch's own KL over whole sequences, which trees
-    give exactly, where the original estimates it from mismatched pairs.
+    Ethayarajh et al. 2024, equation 8. The point of reference is the KL over whole sequences of the batch, so of a
+    row, and computed exactly, where the original estimates it from mismatched pairs.
     """
 
     def loss(scores: Scores, batch: Batch) -> tuple[Tensor, Metrics]:

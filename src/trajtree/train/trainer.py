@@ -2,8 +2,9 @@
 
 The optimiser, the schedule, accumulation, processes and checkpoints are the Trainer's; ours are the rows and the loss.
 What is minimised is the weighted mean over the items of an optimiser step, so that it is the same whether they come in
-one batch, in several, or in several processes. Batches are drawn by the Trainer's seeded sampler, so a training that
-is killed and resumed sees the same batches in the same order.
+one batch, in several, or in several processes, as long as examples divide evenly among these (accelerate takes some
+twice to fill up) and the loss looks at one item at a time, which KTO's does not. Batches are drawn by the Trainer's
+seeded sampler, so a training that is killed and resumed sees the same batches in the same order.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from trajtree.errors import DataError, PolicyError, RunError
 from trajtree.policies.models import pick_dtype
 from trajtree.train.batch import Batch, collate
-from trajtree.train.data import Example
+from trajtree.train.data import Example, PairExample, check_pair
 from trajtree.train.losses import Objective
 from trajtree.train.packing import rows
 from trajtree.train.scoring import check_head, check_reference, logits_of, scores_of, token_logprobs
@@ -92,7 +93,8 @@ def train(
         reference: a model to compare with; the policy with its adapter off by default.
 
     Returns:
-        Metrics of the last step, and `self_check`: how far packed log-probabilities were from those computed alone.
+        Metrics of the last step (of the first process), and `self_check`: how far packed log-probabilities were from
+        those computed alone.
 
     Raises:
         DataError: nothing is trained.
@@ -107,7 +109,9 @@ def train(
     elif objective.reference and not hasattr(model, "disable_adapter") and _needs_model(examples, objective):
         raise PolicyError("a model without an adapter has no reference to return to: name a reference model")
     if how.recompute:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        # transformers renamed it, and warns of the older name.
+        newer = getattr(model, "activation_checkpointing_enable", None)
+        (newer or model.gradient_checkpointing_enable)({"use_reentrant": False})
     checkpoints = folder / "checkpoints"
     reporting = _Reporting(progress)
     with tree_attention_where_possible([model] if reference is None else [model, reference], how.packed) as packed:
@@ -160,8 +164,8 @@ class _ObjectiveTrainer(Trainer):  # type: ignore[misc]
         value = (losses * self.objective.items(batch)).sum() / num_items_in_batch * self.args.world_size
         if not torch.isfinite(value):
             raise RunError(
-                f"the loss is {float(value)} at step {self.state.global_step + 1}, on {'; '.join(batch.names[:3])}; "
-                "lower the learning rate, or compute in float32"
+                f"the loss is {float(value.detach())} at step {self.state.global_step + 1}, "
+                f"on {'; '.join(batch.names[:3])}; lower the learning rate, or compute in float32"
             )
         self._parts.append((float(value.detach()), metrics))
         self._tokens, self._packed = self._tokens + batch.tokens, self._packed + batch.ids.numel()
@@ -232,6 +236,8 @@ def _check_trained(examples: Sequence[Example]) -> None:
     for example in examples:
         if not all(any(end > max(start, 1) for start, end in side.agent) for side in example.sides):
             raise DataError(f"{example.name or 'an example'}: no trained token, so it could teach nothing")
+        if isinstance(example, PairExample):
+            check_pair(example.chosen, example.rejected, example.name or "a pair")
 
 
 def _self_check(model: Any, examples: Sequence[Example], dtype: torch.dtype) -> float:

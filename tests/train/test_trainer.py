@@ -1,0 +1,330 @@
+"""The same adapter however a step's examples are cut up, and errors that say where.
+
+Plain SGD: AdamW divides by the gradient's own size, which makes rounding in entries near zero as large as any other.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the train extra")
+pytest.importorskip("peft", reason="needs the train extra")
+
+from tests.train import two_processes  # noqa: E402
+from tests.train.branching import SETTINGS, adapt, branches, branching_pairs, build, moved  # noqa: E402
+from torch import Tensor  # noqa: E402
+
+from trajtree.errors import DataError, PolicyError, RunError  # noqa: E402
+from trajtree.formats.pair_messages import PairMessages  # noqa: E402
+from trajtree.policies.models import load_tokenizer  # noqa: E402
+from trajtree.policies.transcript import ChatFormat  # noqa: E402
+from trajtree.train.data import Example, PairExample, SftExample, check_pair, message_pairs  # noqa: E402
+from trajtree.train.losses import Metrics, Objective, Scores, dpo, sft  # noqa: E402
+from trajtree.train.packing import rows  # noqa: E402
+from trajtree.train.trainer import Optimisation, train  # noqa: E402
+from trajtree.trajectory import Message, Tokens  # noqa: E402
+
+PAIRS = branching_pairs(8, seed=2)
+BRANCHES = branches(PAIRS)
+SGD = Optimisation(epochs=2, lr=0.05, batch=4, optimiser="sgd", schedule="constant", dtype="float32")
+Moved = dict[str, Tensor]
+
+
+def quiet(done: int, total: int, metrics: dict[str, float]) -> None:
+    """Say nothing."""
+
+
+def trained(
+    folder: Path,
+    examples: Sequence[Example],
+    objective: Objective,
+    how: Optimisation,
+    *,
+    progress: Callable[[int, int, dict[str, float]], None] = quiet,
+    model: Any = None,
+) -> tuple[Moved, dict[str, float]]:
+    """By how much a training moves each adapter, and the last metrics."""
+    model = adapt(build("llama")) if model is None else model
+    before = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
+    last = train(model, examples, objective, how, folder, seed=1, progress=progress)
+    return moved(model, before), last
+
+
+def assert_equal(found: Moved, expected: Moved) -> None:
+    """Within 1e-6, where the largest step is at least a thousand times as large."""
+    assert found.keys() == expected.keys()
+    assert max(float(change.abs().max()) for change in expected.values()) > 1e-3
+    for name, change in expected.items():
+        torch.testing.assert_close(found[name], change, rtol=0, atol=1e-6)
+
+
+# --- one step, cut up in many ways ---
+
+
+@pytest.mark.parametrize(
+    ("examples", "objective"),
+    [(BRANCHES, sft()), (PAIRS, dpo(0.3, label_smoothing=0.1, kl=0.2))],
+    ids=["sft", "dpo"],
+)
+def test_accumulation_is_a_larger_batch(tmp_path: Path, examples: Sequence[Any], objective: Objective) -> None:
+    """Batches of unequal numbers of tokens and unequal weights; packed as well as padded."""
+    expected, last = trained(tmp_path, examples, objective, SGD)
+    for cut in (replace(SGD, batch=1, accumulate=4), replace(SGD, batch=2, accumulate=2, packed=False)):
+        found, figures = trained(tmp_path, examples, objective, cut)
+        assert_equal(found, expected)
+        assert figures["loss"] == pytest.approx(last["loss"], abs=1e-5)
+
+
+def test_rows_accumulated_are_one_large_row(tmp_path: Path) -> None:
+    cut = rows(BRANCHES, lambda example: [example.tokens.ids], 45)
+    assert len(cut) == 4 and len({len(row) for row in cut}) > 1, "rows of unequal numbers of examples"
+    how = replace(SGD, epochs=5)
+    expected, last = trained(tmp_path, BRANCHES, sft(), replace(how, row_tokens=1000))
+    found, figures = trained(tmp_path, BRANCHES, sft(), replace(how, row_tokens=45, accumulate=4))
+    assert_equal(found, expected)
+    assert figures["loss"] == pytest.approx(last["loss"], abs=1e-5)
+
+
+def test_rows_of_pairs_accumulated_are_one_large_row(tmp_path: Path) -> None:
+    cut = rows(PAIRS, lambda example: [side.ids for side in example.sides], 60)
+    assert sorted(map(len, cut)) == [2, 3, 3]
+    how = replace(SGD, epochs=5)
+    expected, _ = trained(tmp_path, PAIRS, dpo(0.3, kl=0.2), replace(how, row_tokens=1000))
+    found, _ = trained(tmp_path, PAIRS, dpo(0.3, kl=0.2), replace(how, row_tokens=60, accumulate=3))
+    assert_equal(found, expected)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen3", "gemma2", "gpt_oss"])
+def test_packed_training_is_padded_training(tmp_path: Path, architecture: str) -> None:
+    found = [
+        trained(tmp_path, PAIRS, dpo(0.3), replace(SGD, packed=packed), model=adapt(build(architecture)))
+        for packed in (True, False)
+    ]
+    assert_equal(found[0][0], found[1][0])
+    assert found[0][1]["shared"] > 1.3 > found[1][1]["shared"]
+    assert 0 <= found[0][1]["self_check"] < 1e-5
+
+
+@pytest.mark.parametrize("how", [SGD, replace(SGD, row_tokens=60)], ids=["batches", "rows"])
+def test_recomputing_changes_nothing(tmp_path: Path, how: Optimisation) -> None:
+    expected, _ = trained(tmp_path, PAIRS, dpo(0.3), how)
+    found, _ = trained(tmp_path, PAIRS, dpo(0.3), replace(how, recompute=True))
+    assert_equal(found, expected)
+
+
+def test_whole_models_are_tuned_against_another(tmp_path: Path) -> None:
+    """Full tuning: packed as padded, and the reference stays as it was."""
+    found = []
+    for packed in (True, False):
+        model, other = build("llama"), build("llama")
+        before = {n: p.detach().clone() for n, p in model.named_parameters()}
+        train(model, PAIRS, dpo(0.3), replace(SGD, packed=packed), tmp_path, seed=1, progress=quiet, reference=other)
+        found.append(moved(model, before))
+        assert all(torch.equal(p, before[n]) for n, p in other.named_parameters())
+    assert len(found[0]) == len(before)
+    assert_equal(*found)
+
+
+def test_two_processes_are_one(tmp_path: Path) -> None:
+    """Under torchrun with gloo: half the batch, or half the accumulated rows, in each."""
+    script = Path(two_processes.__file__)
+    done = subprocess.run(
+        [*(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"), script, tmp_path],
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(script.parents[2]), *sys.path]),
+            "OMP_NUM_THREADS": "1",
+            "CUDA_VISIBLE_DEVICES": "",
+        },
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    one = two_processes.trainings(tmp_path / "one")
+    for rank in (0, 1):
+        two = torch.load(tmp_path / f"{rank}.pt")
+        for part in ("pairs", "rows"):
+            assert_equal(two[part], one[part])
+
+
+# --- kill and resume ---
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("after", [1, 3])
+def test_rows_resume_bit_for_bit(tmp_path: Path, after: int) -> None:
+    # 4 rows: 2 steps an epoch, 6 in all. AdamW and its schedule: they too must go on as they were.
+    how = Optimisation(epochs=3, lr=5e-3, row_tokens=45, accumulate=2, checkpoint_steps=2, dtype="float32")
+    expected, last = trained(tmp_path / "unbroken", BRANCHES, sft(), how)
+
+    def kill(done: int, total: int, metrics: dict[str, float]) -> None:
+        assert total == 6
+        if done == after:
+            raise Killed
+
+    with pytest.raises(Killed):
+        trained(tmp_path / "broken", BRANCHES, sft(), how, progress=kill)
+    steps: list[int] = []
+    found, again = trained(tmp_path / "broken", BRANCHES, sft(), how, progress=lambda done, *_: steps.append(done))
+    assert steps == list(range(after, 7))
+    assert all(torch.equal(found[name], change) for name, change in expected.items())
+    assert again["loss"] == last["loss"]
+
+
+# --- the attention afterwards ---
+
+
+def test_attention_is_put_back(tmp_path: Path) -> None:
+    model, other = build("llama"), build("llama", seed=1)
+    seen = []
+    train(
+        model,
+        PAIRS,
+        dpo(0.3),
+        SGD,
+        tmp_path,
+        seed=1,
+        reference=other,
+        progress=lambda *_: seen.append((model.config._attn_implementation, other.config._attn_implementation)),
+    )
+    assert set(seen) == {("trajtree", "trajtree")}
+    assert (model.config._attn_implementation, other.config._attn_implementation) == ("sdpa", "sdpa")
+
+
+def test_attention_is_put_back_after_an_error(tmp_path: Path) -> None:
+    model = adapt(build("gemma2"))
+
+    def kill(*_: Any) -> None:
+        assert model.get_base_model().config._attn_implementation == "trajtree"
+        raise Killed
+
+    with pytest.raises(Killed):
+        train(model, PAIRS, dpo(0.3), SGD, tmp_path, seed=1, progress=kill)
+    assert model.get_base_model().config._attn_implementation == "eager"
+
+
+@pytest.mark.parametrize(
+    ("architecture", "changes"), [("mamba", {}), ("bloom", {}), ("llama", {"attention_dropout": 0.1})]
+)
+def test_what_cannot_attend_along_trees_is_trained_padded(
+    tmp_path: Path, architecture: str, changes: dict[str, Any]
+) -> None:
+    model = build(architecture, **changes)
+    before = getattr(model.config, "_attn_implementation", None)
+    losses: list[float] = []
+    with pytest.warns(UserWarning, match=rf"{type(model).__name__}: cannot .* padded instead, and nothing is shared"):
+        change, last = trained(
+            tmp_path,
+            BRANCHES,
+            sft(),
+            replace(SGD, epochs=4, lr=0.2),
+            model=model,
+            progress=lambda done, total, metrics: losses.append(metrics["loss"]),
+        )
+    assert sum(losses[-4:]) < sum(losses[:4]) and any(float(c.abs().max()) > 0 for c in change.values())
+    assert last["shared"] <= 1 and last["self_check"] == 0
+    assert getattr(model.config, "_attn_implementation", None) == before
+
+
+def test_packed_training_does_not_warn(tmp_path: Path) -> None:
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        trained(tmp_path, BRANCHES, sft(), SGD)
+    assert not [w for w in told if "padded" in str(w.message)]
+
+
+# --- refusals ---
+
+
+def test_a_loss_that_is_no_number(tmp_path: Path) -> None:
+    """Step and examples are named; nothing of that step reaches the weights."""
+    whole = dpo(0.3)
+
+    def broken(scores: Scores, batch: Any) -> tuple[Tensor, Metrics]:
+        losses, metrics = whole.loss(scores, batch)
+        return (losses * float("nan") if "pair 5" in batch.names else losses), metrics
+
+    model, steps = adapt(build("llama")), []
+    with pytest.raises(RunError, match=r"the loss is nan at step (\d), on pair 5; lower the learning rate") as caught:
+        trained(
+            tmp_path,
+            PAIRS,
+            replace(whole, loss=broken),
+            replace(SGD, batch=1),
+            model=model,
+            progress=lambda done, *_: steps.append(done),
+        )
+    assert f"at step {len(steps) + 1}, " in str(caught.value)
+    assert all(bool(torch.isfinite(p).all()) for p in model.parameters())
+
+
+@pytest.mark.parametrize("agent", [(), ((0, 1),)], ids=["no reply", "only the very first token"])
+@pytest.mark.parametrize("side", ["chosen", "rejected"])
+def test_a_mute_example_is_refused_by_name(tmp_path: Path, side: str, agent: Any) -> None:
+    pair = replace(PAIRS[3], name="toy/7, fork at node 4")
+    mute = replace(pair, **{side: Tokens(getattr(pair, side).ids, agent)})
+    with pytest.raises(DataError, match=r"toy/7, fork at node 4: no trained token"):
+        trained(tmp_path, [*PAIRS[:2], mute], dpo(0.1), SGD)
+    with pytest.raises(DataError, match="an example: no trained token"):
+        trained(tmp_path, [SftExample(Tokens((5, 6), agent))], sft(), SGD)
+
+
+def test_no_example_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="nothing to train on"):
+        trained(tmp_path, [], sft(), SGD)
+
+
+@pytest.mark.parametrize(
+    ("other", "what"),
+    [
+        ({"vocab_size": SETTINGS["vocab_size"] + 8}, "vocabulary"),
+        ({"dtype": torch.bfloat16}, "dtype"),
+        ({"attn_implementation": "eager"}, "attention"),
+    ],
+)
+def test_a_reference_that_computes_otherwise(tmp_path: Path, other: dict[str, Any], what: str) -> None:
+    reference = build("llama", **other)
+    model = build("llama")
+    with pytest.raises(PolicyError, match=f"the reference differs from the policy in its {what}"):
+        train(model, PAIRS, dpo(0.1), SGD, tmp_path, seed=1, progress=quiet, reference=reference)
+    assert model.config._attn_implementation == "sdpa"
+
+
+@pytest.fixture(scope="module")
+def chat(tiny_words: Path) -> ChatFormat:
+    return ChatFormat(load_tokenizer(str(tiny_words)), "tiny")
+
+
+def test_pairs_that_teach_nothing(chat: ChatFormat) -> None:
+    side = (Message("assistant", "look"),)
+    prompt = (Message("system", "You stand in a room."), Message("user", "Keys and doors."))
+    pair = PairMessages(prompt, side, side, provenance={"row": 12})
+    with pytest.raises(DataError, match="pair row 12: the sides of the pair are equal"):
+        message_pairs([pair], chat, context=4096)
+
+
+def test_handmade_pairs_are_checked_too(tmp_path: Path) -> None:
+    one, other = Tokens((5, 6, 7, 8), ((2, 4),)), Tokens((5, 9, 7, 9), ((2, 4),))
+    for pair, what in ((PairExample(one, one, 1.0, "mine"), "equal"), (PairExample(one, other, 1.0, "mine"), "differ")):
+        with pytest.raises(DataError, match=f"mine: the sides of the pair .*{what}"):
+            trained(tmp_path, [pair], dpo(0.1), SGD)
+
+
+def test_sides_that_differ_before_their_fork() -> None:
+    start = ((3, 5),)
+    with pytest.raises(DataError, match="row 12: the sides of the pair differ before their fork"):
+        check_pair(Tokens((5, 6, 7, 8, 9), start), Tokens((5, 6, 4, 8, 10), start), "row 12")
+    check_pair(Tokens((5, 6, 7, 8, 9), start), Tokens((5, 6, 7, 8, 10), start), "row 12")

@@ -1,0 +1,352 @@
+"""Packed trees, padded rows and sequences by themselves: equal log-probabilities, losses and gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the train extra")
+pytest.importorskip("peft", reason="needs the train extra")
+
+from hypothesis import given, settings  # noqa: E402
+from hypothesis import strategies as st  # noqa: E402
+from tests.train.branching import (  # noqa: E402
+    ARCHITECTURES,
+    REFUSED,
+    VOCABULARY,
+    WINDOW,
+    adapt,
+    alone,
+    apart,
+    branches,
+    branching_pairs,
+    build,
+    distributions,
+    gradients,
+    referenced,
+    together,
+    value,
+)
+from torch import Tensor  # noqa: E402
+from torch.nn.functional import logsigmoid  # noqa: E402
+
+from trajtree.errors import PolicyError  # noqa: E402
+from trajtree.train import tree_attention as attention  # noqa: E402
+from trajtree.train.batch import collate  # noqa: E402
+from trajtree.train.data import PairExample, SftExample  # noqa: E402
+from trajtree.train.losses import Objective, dpo, sft  # noqa: E402
+from trajtree.train.packing import pack  # noqa: E402
+from trajtree.train.tree_attention import packed_inputs, plan_of, tree_attention, use_tree_attention  # noqa: E402
+from trajtree.trajectory import Tokens  # noqa: E402
+
+PAIRS = referenced(branching_pairs(5, seed=1))
+BRANCHES = branches(PAIRS)
+BETA = 0.3
+
+
+def slow_sft(model: Any, examples: Sequence[SftExample]) -> Tensor:
+    said = [(example.weight, alone(model, example.tokens)) for example in examples]
+    return -sum(w * lp.sum() for w, lp in said) / sum(w * len(lp) for w, lp in said)
+
+
+def slow_dpo(model: Any, pairs: Sequence[PairExample]) -> Tensor:
+    losses = []
+    for pair in pairs:
+        assert pair.reference is not None
+        chosen, rejected = (
+            (alone(model, side) - torch.from_numpy(told)).sum()
+            for side, told in zip(pair.sides, pair.reference, strict=True)
+        )
+        losses.append(-pair.weight * logsigmoid(BETA * (chosen - rejected)))
+    return torch.stack(losses).sum() / sum(pair.weight for pair in pairs)
+
+
+OBJECTIVES: dict[str, tuple[Objective, Any, Any]] = {
+    "sft": (sft(), slow_sft, BRANCHES),
+    "dpo": (dpo(BETA), slow_dpo, PAIRS),
+}
+
+
+def recomputing(model: Any) -> Any:
+    # transformers 5.2x renames it.
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
+    return model.train()
+
+
+def test_the_examples_branch_as_they_should() -> None:
+    """Forks at several depths, sides longer than the window, trained ranges of one token, weights that differ."""
+    assert len({pair.chosen.agent[0][0] for pair in PAIRS}) >= 3
+    assert min(len(side.ids) for pair in PAIRS for side in pair.sides) > WINDOW
+    assert 1 in {end - start for pair in PAIRS for side in pair.sides for start, end in side.agent}
+    assert len({pair.weight for pair in PAIRS}) > 1
+    batch = collate(PAIRS, packed=True)
+    assert batch.tokens > 1.5 * batch.ids.numel() and len(batch.token) > len(batch.target)
+
+
+@pytest.mark.parametrize("which", OBJECTIVES)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_all_ways_are_equal(architecture: str, which: str) -> None:
+    """Full tuning in float32, with gradient checkpointing and without."""
+    objective, slow, examples = OBJECTIVES[which]
+    model = build(architecture)
+    loss = slow(model, examples)
+    expected = gradients(model, loss)
+    assert len(expected) == sum(1 for _ in model.parameters())
+
+    def check(packed: bool) -> None:
+        found, _ = value(model, collate(examples, packed=packed), objective)
+        torch.testing.assert_close(found, loss, rtol=2e-6, atol=2e-6)
+        assert apart(gradients(model, found), expected) < 2e-5
+
+    check(packed=False)
+    use_tree_attention(model)
+    check(packed=True)
+    recomputing(model)
+    check(packed=True)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_log_probabilities_are_equal(architecture: str) -> None:
+    model = build(architecture)
+    with torch.no_grad():
+        expected = torch.cat([alone(model, example.tokens) for example in BRANCHES])
+        assert expected.std() > 0.2, "a model that says the same of every token tells nothing"
+        padded, _ = together(model, BRANCHES, packed=False)
+        use_tree_attention(model)
+        packed, batch = together(model, BRANCHES, packed=True)
+        unshared, whole = together(model, BRANCHES, packed=True, share=False)
+    assert whole.ids.numel() == batch.tokens > batch.ids.numel()
+    for found in (padded, packed, unshared):
+        torch.testing.assert_close(found, expected, rtol=0, atol=5e-6)
+
+
+def stay_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    """transformers' RMSNorm computes in float32 whatever it is given; here it stays in float64."""
+
+    def forward(self: Any, hidden: Tensor) -> Tensor:
+        return self.weight * hidden * torch.rsqrt(hidden.pow(2).mean(-1, keepdim=True) + self.variance_epsilon)
+
+    from transformers.models.llama.modeling_llama import LlamaRMSNorm
+    from transformers.models.qwen3.modeling_qwen3 import Qwen3RMSNorm
+
+    monkeypatch.setattr(LlamaRMSNorm, "forward", forward)
+    monkeypatch.setattr(Qwen3RMSNorm, "forward", forward)
+
+
+@pytest.fixture
+def exact_norms(monkeypatch: pytest.MonkeyPatch) -> None:
+    stay_exact(monkeypatch)
+
+
+@pytest.mark.parametrize("which", OBJECTIVES)
+@pytest.mark.parametrize("architecture", ["llama", "qwen3"])
+@pytest.mark.usefixtures("exact_norms")
+def test_in_float64_they_are_equal_to_ten_digits(architecture: str, which: str) -> None:
+    objective, slow, examples = OBJECTIVES[which]
+    model = build(architecture, dtype=torch.float64)
+    loss = slow(model, examples)
+    expected = gradients(model, loss)
+    said = torch.cat([alone(model, example.tokens) for example in BRANCHES]).detach()
+    use_tree_attention(model)
+    for prepare in (lambda m: m, recomputing):
+        prepare(model)
+        found, _ = value(model, collate(examples, packed=True), objective)
+        torch.testing.assert_close(found, loss, rtol=0, atol=1e-10)
+        assert apart(gradients(model, found), expected) < 1e-10
+        torch.testing.assert_close(together(model, BRANCHES, packed=True)[0], said, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_in_bfloat16_packing_rounds_no_worse_than_padding(architecture: str) -> None:
+    """Against float32: the mean error of packed rows is that of padded ones, within half of it."""
+    # A choice of experts that is nearly even falls either way under rounding: let all of them speak.
+    changes = {"num_experts_per_tok": 4} if architecture == "gpt_oss" else {}
+    with torch.no_grad():
+        precise = build(architecture, **changes)
+        truth = torch.cat([alone(precise, example.tokens) for example in BRANCHES])
+        model = build(architecture, dtype=torch.bfloat16, **changes)
+        padded, _ = together(model, BRANCHES, packed=False)
+        use_tree_attention(model)
+        packed, _ = together(model, BRANCHES, packed=True)
+    errors = [float((found - truth).abs().mean()) for found in (padded, packed)]
+    assert 0 < errors[1] <= 1.5 * errors[0] and errors[1] < 0.05
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen3", "gemma2", "gpt_oss"])
+def test_adapters_against_the_model_without(architecture: str) -> None:
+    """LoRA as the trainer uses it: the reference is the policy with its adapter off; with KL; checkpointing on, off."""
+    model = adapt(build(architecture))
+    pairs = branching_pairs(5, seed=1)
+    losses = []
+    for pair in pairs:
+        gained, away = [], []
+        for side in pair.sides:
+            with torch.no_grad(), model.disable_adapter():
+                told = distributions(model, side)
+            policy = distributions(model, side)
+            picked = torch.tensor([side.ids[p] for start, end in side.agent for p in range(start, end)])[:, None]
+            gained.append((policy - told).gather(1, picked).sum())
+            away.append((policy.exp() * (policy - told)).sum(-1))
+        losses.append(pair.weight * (-logsigmoid(BETA * (gained[0] - gained[1])) + 0.5 * torch.cat(away).mean()))
+    loss = torch.stack(losses).sum() / sum(pair.weight for pair in pairs)
+    expected = gradients(model, loss)
+    assert expected and all("lora_" in name for name in expected)
+    use_tree_attention(model)
+    for prepare in (lambda m: m, recomputing):
+        prepare(model)
+        found, _ = value(model, collate(pairs, packed=True), dpo(BETA, kl=0.5))
+        torch.testing.assert_close(found, loss, rtol=5e-6, atol=5e-6)
+        assert apart(gradients(model, found), expected) < 2e-5
+
+
+# --- random trees ---
+
+
+def grow(draw: st.DrawFn) -> list[SftExample]:
+    """Branches off earlier ones, at any depth, down to continuations of a single token that is trained."""
+    token = st.integers(3, VOCABULARY - 1)
+    found: list[tuple[int, ...]] = [tuple(draw(st.lists(token, min_size=2, max_size=10)))]
+    for _ in range(draw(st.integers(0, 6))):
+        base = draw(st.sampled_from(found))
+        kept = base[: draw(st.integers(1, len(base)))]
+        found.append(kept + tuple(draw(st.lists(token, min_size=1, max_size=draw(st.sampled_from([1, 2, 9]))))))
+    examples = []
+    for ids in found:
+        start = draw(st.integers(1, len(ids) - 1))
+        end = draw(st.integers(start + 1, len(ids)))
+        last = ((len(ids) - 1, len(ids)),) if end < len(ids) else ()
+        examples.append(SftExample(Tokens(ids, ((start, end), *last))))
+    return examples
+
+
+@pytest.fixture(scope="module")
+def llama() -> Iterator[Any]:
+    """In float64 throughout."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        stay_exact(monkeypatch)
+        model = build("llama", dtype=torch.float64)
+        use_tree_attention(model)
+        yield model
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.composite(grow)())
+def test_random_trees(llama: Any, examples: list[SftExample]) -> None:
+    """Gradients of a sum in which every branch counts differently."""
+    signs = torch.tensor([(-1.0) ** i * (1 + i) for i in range(len(examples))])
+    expected = torch.cat([alone(llama, example.tokens) for example in examples])
+    found, batch = together(llama, examples, packed=True)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
+    slow, quick = (gradients(llama, (values * signs[batch.branch]).sum()) for values in (expected, found))
+    assert apart(quick, slow) < 1e-9
+
+
+# --- what it does not touch ---
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_without_a_plan_nothing_changes(architecture: str) -> None:
+    """Padded prompts, and generation with a cache, as under the model's own attention."""
+    model = build(architecture)
+    torch.manual_seed(1)
+    ids = torch.randint(3, VOCABULARY, (2, 11))
+    mask = torch.ones_like(ids)
+    mask[0, :4] = 0
+    asked = {"max_new_tokens": 6, "min_new_tokens": 6, "do_sample": False, "pad_token_id": 0}
+    with torch.no_grad():
+        own = model(input_ids=ids, attention_mask=mask).logits
+        written = model.generate(ids, attention_mask=mask, **asked)
+        use_tree_attention(model)
+        assert model.config._attn_implementation == "trajtree"
+        logits = model(input_ids=ids, attention_mask=mask).logits
+        torch.testing.assert_close(logits[mask.bool()], own[mask.bool()], rtol=0, atol=1e-5)
+        assert torch.equal(model.generate(ids, attention_mask=mask, **asked), written)
+
+
+def test_use_leaves_the_mode_as_it_was() -> None:
+    model = build("llama")
+    for training in (True, False):
+        model.train(training)
+        use_tree_attention(model)
+        assert model.training is training
+
+
+# --- refusals ---
+
+
+REASONS = {
+    "bloom": "its layers do not use AttentionInterface",
+    "mamba": "its layers do not use AttentionInterface",
+    "qwen3_next": "1 of its 4 layers attend",
+    "lfm2": "1 of its 2 layers attend",
+    "stablelm": "0 of its 2 layers attend",
+    "mpt": "0 of its 2 layers attend",
+}
+
+
+@pytest.mark.parametrize("architecture", REFUSED)
+def test_what_cannot_is_refused_by_name(architecture: str) -> None:
+    model = build(architecture)
+    before = model.config._attn_implementation
+    with pytest.raises(PolicyError, match=rf"^{type(model).__name__}: cannot be trained .*{REASONS[architecture]}"):
+        use_tree_attention(model)
+    assert model.config._attn_implementation == before
+
+
+def test_a_plan_that_does_not_arrive_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One layer of two drops the keywords that it does not know."""
+    model = build("llama")
+    layer = model.model.layers[1].self_attn
+    whole = layer.forward
+
+    def deaf(*args: Any, tree_plan: Any = None, **kwargs: Any) -> Any:
+        return whole(*args, **{**kwargs, "attention_mask": None})
+
+    monkeypatch.setattr(layer, "forward", deaf)
+    with pytest.raises(PolicyError, match="1 of its 2 layers attend through transformers' AttentionInterface"):
+        use_tree_attention(model)
+    assert model.config._attn_implementation == "sdpa"
+
+
+def test_wrong_numbers_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every layer attends, but without its window, or along the row instead of the branch."""
+    right = attention._mask
+    monkeypatch.setattr(attention, "_mask", lambda length, keys, window, device: right(length, keys, None, device))
+    use_tree_attention(build("llama"))
+    with pytest.raises(PolicyError, match="its packed logits are off by"):
+        use_tree_attention(build("mistral"))
+    monkeypatch.setattr(attention, "_mask", right)
+    monkeypatch.setattr(attention, "plan_of", lambda forest, device: plan_of(_straight(forest), device))
+    with pytest.raises(PolicyError, match="its packed logits are off by"):
+        use_tree_attention(build("llama"))
+
+
+def _straight(forest: Any) -> Any:
+    """A plan that takes the row for one sequence."""
+    return pack([forest.ids.tolist()])
+
+
+def test_dropout_of_attention_is_refused() -> None:
+    with pytest.raises(PolicyError, match="attention has dropout"):
+        use_tree_attention(build("llama", attention_dropout=0.1))
+    heads = torch.zeros(1, 1, 2, 4)
+    plan = plan_of(pack([(1, 2)]))
+    with pytest.raises(ValueError, match="dropout"):
+        tree_attention(torch.nn.Module(), heads, heads, heads, None, tree_plan=plan, dropout=0.1)
+    with pytest.raises(ValueError, match="position bias"):
+        tree_attention(torch.nn.Module(), heads, heads, heads, None, tree_plan=plan, position_bias=heads)
+
+
+def test_no_mask_of_row_by_row_is_made() -> None:
+    """The largest mask is of one chain, in layers with a window too."""
+    model = build("mistral")
+    use_tree_attention(model)
+    forest = pack([(*range(3, 23), *range(first, first + 20)) for first in range(23, 43)])
+    plan = plan_of(forest)
+    with torch.no_grad():
+        model(**packed_inputs(torch.from_numpy(forest.ids), plan))
+    sizes = [mask.numel() for mask in plan.masks.values() if mask is not None]
+    assert sizes and max(sizes) <= 40 * 40 < len(forest.ids) ** 2 / 100

@@ -1,0 +1,41 @@
+"""Trainings that `test_trainer` runs by itself, and in two processes; each process leaves its adapter in a folder."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from tests.train.branching import adapt, branches, branching_pairs, build, moved
+from torch import Tensor
+
+from trajtree.train.losses import dpo, sft
+from trajtree.train.trainer import Optimisation, train
+
+HOW = Optimisation(epochs=2, lr=0.05, optimiser="sgd", schedule="constant", dtype="float32")
+
+
+def trainings(folder: Path) -> dict[str, dict[str, Tensor]]:
+    """By DPO with KL over pairs, then over paths in rows: how far each parameter moved."""
+    world = int(os.environ.get("WORLD_SIZE", 1))
+    pairs = branching_pairs(8, seed=2)
+    found = {}
+    for name, examples, objective, how in (
+        ("pairs", pairs, dpo(0.3, kl=0.2), replace(HOW, batch=4 // world)),
+        ("rows", branches(pairs), sft(), replace(HOW, row_tokens=45, accumulate=4 // world)),
+    ):
+        model = adapt(build("llama"))
+        before = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
+        train(model, examples, objective, how, folder / name, seed=1, progress=lambda *_: None)
+        found[name] = moved(model, before)
+    return found
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    moves = trainings(Path(sys.argv[1]))
+    assert torch.distributed.get_world_size() == 2
+    torch.save(moves, Path(sys.argv[1]) / f"{torch.distributed.get_rank()}.pt")
+    torch.distributed.destroy_process_group()
