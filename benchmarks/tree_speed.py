@@ -144,8 +144,8 @@ def seconds(work: object) -> float:
 def main() -> None:
     """Measure and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tasks", type=int, default=100)
-    parser.add_argument("--trajectories", type=int, default=10_000)
+    parser.add_argument("--tasks", type=int, default=1000)
+    parser.add_argument("--trajectories", type=int, default=100_000)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--iterations", type=int, default=1000)
     parser.add_argument("--mcts-trees", type=int, default=20, help="trees on which MCTS is compared")
@@ -163,6 +163,7 @@ def main() -> None:
     cases = {
         "wide": (args.tasks, runs, 200),
         "wide, few tasks": (max(1, args.tasks // 20), runs * 20, 800),
+        "wide, one task": (1, args.trajectories // 10, 20_000),
         "narrow": (args.tasks, runs, 2),
     }
     for name, (tasks, runs_a_task, fan_out) in cases.items():
