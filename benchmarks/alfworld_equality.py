@@ -1,0 +1,203 @@
+"""Does our ALFWorld say what textworld says? Record textworld's transcripts, then play them with ours.
+
+    python benchmarks/alfworld_equality.py record TRANSCRIPTS.jsonl.xz    # where alfworld 0.4.2, textworld 1.7.0 are
+    python benchmarks/alfworld_equality.py compare TRANSCRIPTS.jsonl.xz   # where trajtree is
+
+Both read the packed games of the folder $TRAJTREE_DATA/alfworld (train.jsonl.xz, valid_seen.jsonl.xz, alfred.pddl,
+alfred.twl2). Every valid_seen game and 200 train games, evenly taken, are played: the expert's actions (textworld's
+plan where the game lists none), seeded random admissible actions, as many again with the verb drawn first, so that
+rare verbs come up, and some that mean nothing. Games of valid_seen are played a second time in the dialect of
+alfworld >= 0.4. After every action the observation, the admissible commands and the won flag are compared.
+
+What was left out: textworld is recorded with the parsers of its grammar and its problems cached, which changes its
+speed alone (with --stock it is recorded as it is, some 15 times slower).
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import functools
+import json
+import lzma
+import os
+import platform
+import random
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+NONSENSE = ("", "dance", "LOOK", "  look  ", "go to nowhere 1", "take 1 from 2", "examine", "put apple 1 in/on")
+
+
+def games(data: Path, train: int, seen: int) -> list[dict]:
+    chosen = []
+    for name, count in (("valid_seen", seen), ("train", train)):
+        with lzma.open(data / f"{name}.jsonl.xz", "rt", encoding="utf-8") as file:
+            lines = file.readlines()
+        chosen += [json.loads(line) for line in lines[:: max(1, len(lines) // max(1, count))][:count]]
+    return chosen
+
+
+def speed_up_textworld() -> None:
+    import fast_downward
+    import textworld.envs.pddl.textgen as textgen
+
+    fast_downward.pddl2sas = functools.lru_cache(4)(fast_downward.pddl2sas)
+    parse = functools.lru_cache(4096)(textgen._parse_and_convert)
+    textgen._parse_and_convert = lambda *args, **kwargs: copy.deepcopy(parse(*args, **kwargs))
+    textgen.Rule.parse_conjunctive_query = functools.lru_cache(4096)(textgen.Rule.parse_conjunctive_query)
+    textgen.copy_context = lambda context: {
+        **context,
+        "variables": dict(context["variables"]),
+        "mapping": dict(context["mapping"]),
+    }
+
+
+class Textworld:
+    """One game in textworld, as alfworld plays it."""
+
+    def __init__(self, game: dict, grammar: str, domain: str, folder: Path, plan: bool = False) -> None:
+        import textworld
+        from alfworld.agents.environment.alfred_tw_env import AlfredDemangler, AlfredInfos
+
+        packed = {
+            "pddl_domain": domain,
+            "grammar": grammar.replace("UNKNOWN GOAL", game["goal"].rstrip(".")),
+            "pddl_problem": game["pddl_problem"],
+            "solvable": True,
+        }
+        path = folder / "game.tw-pddl"
+        path.write_text(json.dumps(packed), encoding="utf-8")
+        infos = textworld.EnvInfos(won=True, admissible_commands=True, feedback=True, policy_commands=plan)
+        self.env = textworld.start(str(path), infos, wrappers=[AlfredDemangler, AlfredInfos])
+
+    def reset(self):
+        return self.env.reset()
+
+    def step(self, action: str):
+        return self.env.step(action)[0]
+
+
+def balanced(rng: random.Random, commands: list[str]) -> str:
+    verb = rng.choice(sorted({command.split()[0] for command in commands}))
+    return rng.choice([command for command in commands if command.split()[0] == verb])
+
+
+def episodes(game: dict, textworld: Textworld, rng: random.Random, steps: int, plan: list[str]):
+    """Kind and textworld's transcript of each way in which the game is played."""
+    kinds = {
+        "expert": lambda number, state: plan[number] if number < len(plan) else None,
+        "random": lambda number, state: rng.choice(state.admissible_commands) if number < steps else None,
+        "balanced": lambda number, state: balanced(rng, state.admissible_commands) if number < steps else None,
+        "nonsense": lambda number, state: NONSENSE[number] if number < len(NONSENSE) else None,
+    }
+    for kind, choose in kinds.items():
+        state = textworld.reset()
+        first, played = state, []
+        while (action := choose(len(played), state)) is not None:
+            state = textworld.step(action)
+            played.append([action, state.feedback, state.admissible_commands, state.won])
+        yield kind, {"first": first.feedback, "admissible": first.admissible_commands, "steps": played}
+
+
+def record(options: argparse.Namespace) -> None:
+    import alfworld
+
+    data = Path(os.environ["TRAJTREE_DATA"]) / "alfworld"
+    if not options.stock:
+        speed_up_textworld()
+    newer = Path(alfworld.__file__).parent / "data"
+    dialects = {"put": data, "move": newer}
+    texts = {name: [(at / f).read_text() for f in ("alfred.twl2", "alfred.pddl")] for name, at in dialects.items()}
+    with lzma.open(options.transcripts, "wt", encoding="utf-8") as out, tempfile.TemporaryDirectory() as folder:
+        for number, game in enumerate(games(data, options.train, options.seen)):
+            for dialect, (grammar, domain) in texts.items():
+                if dialect == "move" and game["split"] == "train":
+                    continue
+                plan = game.get("gt_actions")
+                env = Textworld(game, grammar, domain, Path(folder), plan=False)
+                if plan is None:
+                    planner = Textworld(game, grammar, domain, Path(folder), plan=True)
+                    plan = list(planner.reset().policy_commands)
+                rng = random.Random(f"{game['id']} {dialect}")
+                for kind, transcript in episodes(game, env, rng, options.steps, plan):
+                    line = {"game": game["id"], "dialect": dialect, "kind": kind, **transcript}
+                    out.write(json.dumps(line) + "\n")
+            print(number, game["id"], file=sys.stderr, flush=True)
+
+
+def difference(told: dict, number: int, action: str | None, ours: tuple, expected: tuple) -> dict:
+    """Where an episode first differs, and in what."""
+    found = {"game": told["game"], "dialect": told["dialect"], "kind": told["kind"], "action": number, "said": action}
+    if ours[0] != expected[0]:
+        found["observation"] = [ours[0], expected[0]]
+    if ours[1] != expected[1]:
+        found["commands"] = [sorted(set(ours[1]) - set(expected[1])), sorted(set(expected[1]) - set(ours[1]))]
+    if ours[2] != expected[2]:
+        found["won"] = [ours[2], expected[2]]
+    return found
+
+
+def compare(options: argparse.Namespace) -> None:
+    from trajtree.envs.alfworld.game import Game
+    from trajtree.envs.alfworld.scene import Scene
+
+    data = Path(os.environ["TRAJTREE_DATA"]) / "alfworld"
+    known = {game["id"]: game for game in games(data, options.train, options.seen)}
+    counts: Counter[str] = Counter()
+    played: set[tuple[str, str]] = set()
+    differences = []
+    with lzma.open(options.transcripts, "rt", encoding="utf-8") as file:
+        for line in file:
+            told = json.loads(line)
+            packed = known[told["game"]]
+            split, dialect, kind = packed["split"], told["dialect"], told["kind"]
+            played.add((split + " " + dialect, told["game"]))
+            scene = Scene.parse(packed["pddl_problem"], packed["goal"], told["game"])
+            game = Game(scene, dialect)
+            theirs = [(told["first"], told["admissible"], False), *(tuple(step[1:]) for step in told["steps"])]
+            actions = [None, *(step[0] for step in told["steps"])]
+            for number, (action, expected) in enumerate(zip(actions, theirs, strict=True)):
+                observation = game.opening() if action is None else game.perform(action)
+                ours = (observation, game.commands(), game.won)
+                counts[f"{split} {dialect} {kind} states"] += 1
+                if ours != expected:
+                    differences.append(difference(told, number, action, ours, expected))
+                    break
+            counts[f"{split} {dialect} {kind} won"] += any(won for _, _, won in theirs)
+    result = {
+        "what": "observation, admissible commands and won flag after every action, ours against textworld's",
+        "command": "python benchmarks/alfworld_equality.py record T.jsonl.xz; the same, compare T.jsonl.xz",
+        "original": options.versions,
+        "python": platform.python_version(),
+        "games": dict(Counter(key for key, _ in sorted(played))),
+        "states compared": sum(count for key, count in counts.items() if key.endswith("states")),
+        "states": {key: count for key, count in sorted(counts.items()) if key.endswith("states")},
+        "episodes won": {key: count for key, count in sorted(counts.items()) if key.endswith("won")},
+        "episodes that differ": len(differences),
+        "differences": differences,
+    }
+    text = json.dumps({**result, "differences": differences[:20]}, indent=1)
+    if options.out:
+        Path(options.out).write_text(text + "\n", encoding="utf-8")
+    print(text[:20_000])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("part", choices=["record", "compare"])
+    parser.add_argument("transcripts")
+    parser.add_argument("--train", type=int, default=200, help="train games")
+    parser.add_argument("--seen", type=int, default=140, help="valid_seen games")
+    parser.add_argument("--steps", type=int, default=50, help="random actions of an episode")
+    parser.add_argument("--stock", action="store_true", help="record without the cached parser")
+    parser.add_argument("--out", help="where compare writes its result")
+    parser.add_argument("--versions", default="textworld 1.7.0, alfworld 0.4.2", help="what was recorded")
+    options = parser.parse_args()
+    {"record": record, "compare": compare}[options.part](options)
+
+
+if __name__ == "__main__":
+    main()
