@@ -1,11 +1,12 @@
 """Does our ALFWorld say what textworld says? Record textworld's transcripts, then play them with ours.
 
-    python benchmarks/alfworld_equality.py record TRANSCRIPTS.jsonl.xz    # where alfworld 0.4.2, textworld 1.7.0 are
-    python benchmarks/alfworld_equality.py compare TRANSCRIPTS.jsonl.xz   # where trajtree is
+    python benchmarks/alfworld_equality.py plan PLANS.json                      # where trajtree is
+    python benchmarks/alfworld_equality.py record TRANSCRIPTS.jsonl.xz PLANS.json  # where alfworld 0.4.2 is
+    python benchmarks/alfworld_equality.py compare TRANSCRIPTS.jsonl.xz         # where trajtree is
 
 Both read the packed games of the folder $TRAJTREE_DATA/alfworld (train.jsonl.xz, valid_seen.jsonl.xz, alfred.pddl,
-alfred.twl2). Every valid_seen game and 200 train games, evenly taken, are played: the expert's actions (textworld's
-plan where the game lists none), seeded random admissible actions, as many again with the verb drawn first, so that
+alfred.twl2). Every valid_seen game and 200 train games, evenly taken, are played: the expert's actions (those of
+our handcoded expert where the game lists none), seeded random admissible actions, as many again with the verb drawn first, so that
 rare verbs come up, and some that mean nothing. Games of valid_seen are played a second time in the dialect of
 alfworld >= 0.4. After every action the observation, the admissible commands and the won flag are compared.
 
@@ -23,6 +24,7 @@ import lzma
 import os
 import platform
 import random
+import re
 import sys
 import tempfile
 from collections import Counter
@@ -32,6 +34,7 @@ NONSENSE = ("", "dance", "LOOK", "  look  ", "go to nowhere 1", "take 1 from 2",
 
 
 def games(data: Path, train: int, seen: int) -> list[dict]:
+    """All of valid_seen or evenly taken, then the train games, evenly taken."""
     chosen = []
     for name, count in (("valid_seen", seen), ("train", train)):
         with lzma.open(data / f"{name}.jsonl.xz", "rt", encoding="utf-8") as file:
@@ -41,6 +44,7 @@ def games(data: Path, train: int, seen: int) -> list[dict]:
 
 
 def speed_up_textworld() -> None:
+    """Parse every text once; what textworld says stays the same."""
     import fast_downward
     import textworld.envs.pddl.textgen as textgen
 
@@ -58,7 +62,7 @@ def speed_up_textworld() -> None:
 class Textworld:
     """One game in textworld, as alfworld plays it."""
 
-    def __init__(self, game: dict, grammar: str, domain: str, folder: Path, plan: bool = False) -> None:
+    def __init__(self, game: dict, grammar: str, domain: str, folder: Path) -> None:
         import textworld
         from alfworld.agents.environment.alfred_tw_env import AlfredDemangler, AlfredInfos
 
@@ -70,7 +74,7 @@ class Textworld:
         }
         path = folder / "game.tw-pddl"
         path.write_text(json.dumps(packed), encoding="utf-8")
-        infos = textworld.EnvInfos(won=True, admissible_commands=True, feedback=True, policy_commands=plan)
+        infos = textworld.EnvInfos(won=True, admissible_commands=True, feedback=True)
         self.env = textworld.start(str(path), infos, wrappers=[AlfredDemangler, AlfredInfos])
 
     def reset(self):
@@ -81,6 +85,7 @@ class Textworld:
 
 
 def balanced(rng: random.Random, commands: list[str]) -> str:
+    """A command, its verb drawn first."""
     verb = rng.choice(sorted({command.split()[0] for command in commands}))
     return rng.choice([command for command in commands if command.split()[0] == verb])
 
@@ -102,10 +107,22 @@ def episodes(game: dict, textworld: Textworld, rng: random.Random, steps: int, p
         yield kind, {"first": first.feedback, "admissible": first.admissible_commands, "steps": played}
 
 
+def plan(options: argparse.Namespace) -> None:
+    """Write the handcoded expert's actions for the games that list none."""
+    from trajtree.envs.alfworld import ALFWorld, solve
+
+    data, env = Path(os.environ["TRAJTREE_DATA"]) / "alfworld", ALFWorld(max_steps=100)
+    chosen = [game for game in games(data, options.train, options.seen) if "gt_actions" not in game]
+    plans = {game["id"]: solve(env, f"{game['task_type']}/{game['id'].rsplit('/', 1)[1]}") for game in chosen}
+    Path(options.transcripts).write_text(json.dumps(plans), encoding="utf-8")
+
+
 def record(options: argparse.Namespace) -> None:
+    """Write textworld's transcripts."""
     import alfworld
 
     data = Path(os.environ["TRAJTREE_DATA"]) / "alfworld"
+    plans = json.loads(Path(options.plans).read_text(encoding="utf-8"))
     if not options.stock:
         speed_up_textworld()
     newer = Path(alfworld.__file__).parent / "data"
@@ -116,11 +133,10 @@ def record(options: argparse.Namespace) -> None:
             for dialect, (grammar, domain) in texts.items():
                 if dialect == "move" and game["split"] == "train":
                     continue
-                plan = game.get("gt_actions")
-                env = Textworld(game, grammar, domain, Path(folder), plan=False)
-                if plan is None:
-                    planner = Textworld(game, grammar, domain, Path(folder), plan=True)
-                    plan = list(planner.reset().policy_commands)
+                env = Textworld(game, grammar, domain, Path(folder))
+                plan = game.get("gt_actions") or plans[game["id"]]
+                if dialect == "move":
+                    plan = [re.sub(r"^put (.+) in/on (.+)$", r"move \1 to \2", action) for action in plan]
                 rng = random.Random(f"{game['id']} {dialect}")
                 for kind, transcript in episodes(game, env, rng, options.steps, plan):
                     line = {"game": game["id"], "dialect": dialect, "kind": kind, **transcript}
@@ -141,6 +157,7 @@ def difference(told: dict, number: int, action: str | None, ours: tuple, expecte
 
 
 def compare(options: argparse.Namespace) -> None:
+    """Play the transcripts with ours and count the differences."""
     from trajtree.envs.alfworld.game import Game
     from trajtree.envs.alfworld.scene import Scene
 
@@ -169,7 +186,7 @@ def compare(options: argparse.Namespace) -> None:
             counts[f"{split} {dialect} {kind} won"] += any(won for _, _, won in theirs)
     result = {
         "what": "observation, admissible commands and won flag after every action, ours against textworld's",
-        "command": "python benchmarks/alfworld_equality.py record T.jsonl.xz; the same, compare T.jsonl.xz",
+        "command": "python benchmarks/alfworld_equality.py plan P.json; ... record T.jsonl.xz P.json; ... compare T.jsonl.xz",
         "original": options.versions,
         "python": platform.python_version(),
         "games": dict(Counter(key for key, _ in sorted(played))),
@@ -186,9 +203,11 @@ def compare(options: argparse.Namespace) -> None:
 
 
 def main() -> None:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("part", choices=["record", "compare"])
-    parser.add_argument("transcripts")
+    parser.add_argument("part", choices=["plan", "record", "compare"])
+    parser.add_argument("transcripts", help="the file that is written, or with compare read")
+    parser.add_argument("plans", nargs="?", help="with record, what plan wrote")
     parser.add_argument("--train", type=int, default=200, help="train games")
     parser.add_argument("--seen", type=int, default=140, help="valid_seen games")
     parser.add_argument("--steps", type=int, default=50, help="random actions of an episode")
@@ -196,7 +215,7 @@ def main() -> None:
     parser.add_argument("--out", help="where compare writes its result")
     parser.add_argument("--versions", default="textworld 1.7.0, alfworld 0.4.2", help="what was recorded")
     options = parser.parse_args()
-    {"record": record, "compare": compare}[options.part](options)
+    {"plan": plan, "record": record, "compare": compare}[options.part](options)
 
 
 if __name__ == "__main__":

@@ -37,22 +37,30 @@ class Domain:
     demonstrate: Callable[[Any, str], Trajectory | Rejected]
 
 
+BUILT_IN = {
+    "scienceworld": "trajtree.envs.expert:DOMAIN",
+    "alfworld": "trajtree.envs.alfworld:DOMAIN",
+    "webshop": "trajtree.envs.webshop:DOMAIN",
+}
+"""Domains with a short name, and where each is."""
+
+
 def load_domain(name: str) -> Domain:
-    """The domain called `name`: `scienceworld`, or `module:ATTRIBUTE` for one of your own.
+    """The domain called `name`: one of `BUILT_IN`, or `module:ATTRIBUTE` for one of your own.
 
     Raises:
         RecipeError: there is no such domain.
     """
-    module, _, attribute = ("trajtree.envs.expert:DOMAIN" if name == "scienceworld" else name).partition(":")
+    module, _, attribute = BUILT_IN.get(name, name).partition(":")
     try:
         domain = getattr(importlib.import_module(module), attribute or "DOMAIN")
     except (ImportError, AttributeError) as error:
         raise RecipeError(
-            f"env.name {name!r}: {error}; use scienceworld, or module:DOMAIN with the module importable"
+            f"env.name {name!r}: {error}; use {', '.join(BUILT_IN)}, or module:DOMAIN with the module importable"
         ) from error
     if not isinstance(domain, Domain):
         raise RecipeError(f"env.name {name!r}: {attribute} is a {type(domain).__name__}, not a trajtree.envs.Domain")
     return domain
 
 
-__all__ = ["Domain", "Rejected", "load_domain"]
+__all__ = ["BUILT_IN", "Domain", "Rejected", "load_domain"]
