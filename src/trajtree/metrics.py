@@ -15,7 +15,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from trajtree.errors import TrajtreeError
 from trajtree.trajectory import Outcome, Trajectory
@@ -335,7 +334,9 @@ def _mean_interval(values: _Array, bounds: tuple[float, float], resamples: int, 
         _, unseen = _wilson(0, n)
         low, high = value - unseen * (value - bounds[0]), value + unseen * (bounds[1] - value)
     else:
-        low, high = stats.bootstrap(
+        from scipy.stats import bootstrap
+
+        low, high = bootstrap(
             (values,),
             np.mean,
             n_resamples=resamples,
@@ -347,13 +348,17 @@ def _mean_interval(values: _Array, bounds: tuple[float, float], resamples: int, 
 
 
 def _wilson(hits: int, n: int) -> tuple[float, float]:
-    interval = stats.binomtest(hits, n).proportion_ci(0.95, method="wilson")
+    from scipy.stats import binomtest
+
+    interval = binomtest(hits, n).proportion_ci(0.95, method="wilson")
     return float(interval.low), float(interval.high)
 
 
 def _mcnemar(difference: _Array) -> float:
+    from scipy.stats import binomtest
+
     wins, losses = int((difference > 0).sum()), int((difference < 0).sum())
-    return float(stats.binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
+    return float(binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
 
 
 def _sign_flip(difference: _Array, resamples: int, seed: int) -> float:
@@ -361,7 +366,9 @@ def _sign_flip(difference: _Array, resamples: int, seed: int) -> float:
     moved = difference[np.abs(difference) > _EQUAL]
     if len(moved) < 2:
         return 1.0
-    test = stats.permutation_test(
+    from scipy.stats import permutation_test
+
+    test = permutation_test(
         (moved,),
         np.sum,
         permutation_type="samples",
