@@ -3,11 +3,12 @@
     python benchmarks/alfworld_equality.py plan PLANS.json                      # where trajtree is
     python benchmarks/alfworld_equality.py record TRANSCRIPTS.jsonl.xz PLANS.json  # where alfworld 0.4.2 is
     python benchmarks/alfworld_equality.py compare TRANSCRIPTS.jsonl.xz         # where trajtree is
+    python benchmarks/alfworld_equality.py golden TRANSCRIPTS.jsonl.xz --out tests/golden/alfworld
 
 Both read the packed games of the folder $TRAJTREE_DATA/alfworld (train.jsonl.xz, valid_seen.jsonl.xz, alfred.pddl,
 alfred.twl2). Every valid_seen game and 200 train games, evenly taken, are played: the expert's actions (those of
-our handcoded expert where the game lists none), seeded random admissible actions, as many again with the verb drawn first, so that
-rare verbs come up, and some that mean nothing. Games of valid_seen are played a second time in the dialect of
+our handcoded expert where the game lists none), seeded random admissible actions, as many again with the verb drawn
+first, so that rare verbs come up, and some that mean nothing. Games of valid_seen are played again in the dialect of
 alfworld >= 0.4. After every action the observation, the admissible commands and the won flag are compared.
 
 What was left out: textworld is recorded with the parsers of its grammar and its problems cached, which changes its
@@ -48,7 +49,9 @@ def speed_up_textworld() -> None:
     import fast_downward
     import textworld.envs.pddl.textgen as textgen
 
-    fast_downward.pddl2sas = functools.lru_cache(4)(fast_downward.pddl2sas)
+    translate = functools.lru_cache(4)(fast_downward.pddl2sas)
+    # The second translation of a problem serves planning only, which is not asked for here.
+    fast_downward.pddl2sas = lambda domain, problem, verbose=False, optimize=False: translate(domain, problem, verbose)
     parse = functools.lru_cache(4096)(textgen._parse_and_convert)
     textgen._parse_and_convert = lambda *args, **kwargs: copy.deepcopy(parse(*args, **kwargs))
     textgen.Rule.parse_conjunctive_query = functools.lru_cache(4096)(textgen.Rule.parse_conjunctive_query)
@@ -131,7 +134,7 @@ def record(options: argparse.Namespace) -> None:
     with lzma.open(options.transcripts, "wt", encoding="utf-8") as out, tempfile.TemporaryDirectory() as folder:
         for number, game in enumerate(games(data, options.train, options.seen)):
             for dialect, (grammar, domain) in texts.items():
-                if dialect == "move" and game["split"] == "train":
+                if dialect not in options.dialects or (dialect == "move" and game["split"] == "train"):
                     continue
                 env = Textworld(game, grammar, domain, Path(folder))
                 plan = game.get("gt_actions") or plans[game["id"]]
@@ -142,6 +145,22 @@ def record(options: argparse.Namespace) -> None:
                     line = {"game": game["id"], "dialect": dialect, "kind": kind, **transcript}
                     out.write(json.dumps(line) + "\n")
             print(number, game["id"], file=sys.stderr, flush=True)
+
+
+def golden(options: argparse.Namespace) -> None:
+    """Keep a small sample for the tests: of each split the first game of every type, with its transcripts."""
+    data, out = Path(os.environ["TRAJTREE_DATA"]) / "alfworld", Path(options.out)
+    sample = {}
+    for game in games(data, options.train, options.seen):
+        sample.setdefault((game["split"], game["task_type"]), game)
+    ids = {game["id"] for game in sample.values()}
+    for split in ("train", "valid_seen"):
+        with lzma.open(out / f"{split}.jsonl.xz", "wt", preset=9, encoding="utf-8") as file:
+            file.writelines(json.dumps(game) + "\n" for (its, _), game in sample.items() if its == split)
+    with lzma.open(out / "transcripts.jsonl.xz", "wt", preset=9, encoding="utf-8") as kept:
+        for path in options.transcripts.split(","):
+            with lzma.open(path, "rt", encoding="utf-8") as file:
+                kept.writelines(line for line in file if json.loads(line)["game"] in ids)
 
 
 def difference(told: dict, number: int, action: str | None, ours: tuple, expected: tuple) -> dict:
@@ -166,8 +185,8 @@ def compare(options: argparse.Namespace) -> None:
     counts: Counter[str] = Counter()
     played: set[tuple[str, str]] = set()
     differences = []
-    with lzma.open(options.transcripts, "rt", encoding="utf-8") as file:
-        for line in file:
+    for path in options.transcripts.split(","):
+        for line in lzma.decompress(Path(path).read_bytes()).splitlines():
             told = json.loads(line)
             packed = known[told["game"]]
             split, dialect, kind = packed["split"], told["dialect"], told["kind"]
@@ -186,7 +205,7 @@ def compare(options: argparse.Namespace) -> None:
             counts[f"{split} {dialect} {kind} won"] += any(won for _, _, won in theirs)
     result = {
         "what": "observation, admissible commands and won flag after every action, ours against textworld's",
-        "command": "python benchmarks/alfworld_equality.py plan P.json; ... record T.jsonl.xz P.json; ... compare T.jsonl.xz",
+        "command": "alfworld_equality.py plan P.json; record T.jsonl.xz P.json; compare T.jsonl.xz",
         "original": options.versions,
         "python": platform.python_version(),
         "games": dict(Counter(key for key, _ in sorted(played))),
@@ -205,17 +224,18 @@ def compare(options: argparse.Namespace) -> None:
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("part", choices=["plan", "record", "compare"])
-    parser.add_argument("transcripts", help="the file that is written, or with compare read")
+    parser.add_argument("part", choices=["plan", "record", "compare", "golden"])
+    parser.add_argument("transcripts", help="the file that is written, or (one or more, comma between) read")
     parser.add_argument("plans", nargs="?", help="with record, what plan wrote")
     parser.add_argument("--train", type=int, default=200, help="train games")
     parser.add_argument("--seen", type=int, default=140, help="valid_seen games")
     parser.add_argument("--steps", type=int, default=50, help="random actions of an episode")
+    parser.add_argument("--dialects", default="put,move", help="which to record")
     parser.add_argument("--stock", action="store_true", help="record without the cached parser")
-    parser.add_argument("--out", help="where compare writes its result")
+    parser.add_argument("--out", help="where compare writes its result, or golden its files")
     parser.add_argument("--versions", default="textworld 1.7.0, alfworld 0.4.2", help="what was recorded")
     options = parser.parse_args()
-    {"plan": plan, "record": record, "compare": compare}[options.part](options)
+    {"plan": plan, "record": record, "golden": golden, "compare": compare}[options.part](options)
 
 
 if __name__ == "__main__":

@@ -40,8 +40,8 @@ class ALFWorld(Environment):
 
     The score is 1 when the task is done, else 0. Observations, admissible commands and the won flag are those of
     textworld 1.7.0 for the same game, played here without it. Two texts are shortened as ETO shortens them, because
-    they say nothing about the task: the banner before the first observation, and "You arrive at loc 7." before what
-    the agent sees there. `verbatim` keeps both.
+    they say nothing about the task: the banner (and a blank line) of the first observation, and "You arrive at loc 7."
+    before what the agent sees there. `verbatim` keeps both.
     """
 
     name: ClassVar[str] = "alfworld"
@@ -82,7 +82,7 @@ class ALFWorld(Environment):
         self._game = Game(scene_of(self.folder, task), self.dialect)
         self._task, self._steps, self._won = task, 0, False
         text = self._game.opening()
-        return text if self._verbatim else text.removeprefix(f"{BANNER}\n\n")
+        return text if self._verbatim else text.removeprefix(f"{BANNER}\n\n").replace("\n\n", "\n")
 
     def step(self, action: str) -> StepResult:
         """Perform the action; "Nothing happens." unless it is an admissible command to the letter.

@@ -20,7 +20,7 @@ _FORMS = tuple(
 
 @dataclass(frozen=True, slots=True)
 class Errand:
-    """A task: which kind of thing, how many, what to do to it (a verb, or empty), where to put it, or under what lamp."""
+    """A task: the kind of thing, how many, a verb to do to it or none, where to put it, or the lamp to use."""
 
     what: str
     count: int = 1

@@ -154,7 +154,8 @@ def lines(path: Path) -> Iterator[bytes]:
     number = 0
     try:
         with lzma.open(path, "rb") as file:
-            for number, line in enumerate(file, 1):
+            for line in file:
+                number += 1
                 if line.strip():
                     yield line.rstrip(b"\n")
     except (EOFError, lzma.LZMAError) as error:

@@ -16,7 +16,7 @@ _HARDLY = 0.005
 
 @cache
 def usual_places() -> dict[str, dict[str, float]]:
-    """By kind of object and kind of place, how often such a place holds one (see benchmarks/alfworld_usual_places.py)."""
+    """By kind of object and of place, how often such a place holds one; from benchmarks/alfworld_usual_places.py."""
     text = files("trajtree.envs.alfworld").joinpath("usual_places.json").read_text(encoding="utf-8")
     found: dict[str, dict[str, float]] = json.loads(text)
     return found

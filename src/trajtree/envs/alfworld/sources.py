@@ -18,10 +18,9 @@ _GOAL = re.compile(r"Your task is to: (.+?)\.?\s*\"")
 _ACTION = re.compile(r"\(:action\s+(\w+)")
 _COMMENT = re.compile(r";[^\n]*")
 _MOVE = re.compile(r"^move (.+) to (.+)$")
-_ACTIONS = frozenset(
-    "look inventory examinereceptacle examineobject gotolocation openobject closeobject pickupobject putobject "
-    "cleanobject heatobject coolobject toggleobject sliceobject".split()
-)
+_ACTIONS = {"look", "inventory", "examinereceptacle", "examineobject", "gotolocation"} | {
+    f"{verb}object" for verb in ("open", "close", "pickup", "put", "clean", "heat", "cool", "toggle", "slice")
+}
 
 
 def find_source(source: Path) -> dict[str, Path]:
