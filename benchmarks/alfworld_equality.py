@@ -1,8 +1,8 @@
 """Does our ALFWorld say what textworld says? Record textworld's transcripts, then play them with ours.
 
-    python benchmarks/alfworld_equality.py plan PLANS.json                      # where trajtree is
+    python benchmarks/alfworld_equality.py plan PLANS.json                         # where trajtree is
     python benchmarks/alfworld_equality.py record TRANSCRIPTS.jsonl.xz PLANS.json  # where alfworld 0.4.2 is
-    python benchmarks/alfworld_equality.py compare TRANSCRIPTS.jsonl.xz         # where trajtree is
+    python benchmarks/alfworld_equality.py compare TRANSCRIPTS.jsonl.xz            # where trajtree is
     python benchmarks/alfworld_equality.py golden TRANSCRIPTS.jsonl.xz --out tests/golden/alfworld
 
 Both read the packed games of the folder $TRAJTREE_DATA/alfworld (train.jsonl.xz, valid_seen.jsonl.xz, alfred.pddl,
@@ -125,6 +125,8 @@ def record(options: argparse.Namespace) -> None:
     import alfworld
 
     data = Path(os.environ["TRAJTREE_DATA"]) / "alfworld"
+    chosen = games(data, options.train, options.seen)
+    chosen = sample(chosen) if options.sample else chosen[slice(*options.part)]
     plans = json.loads(Path(options.plans).read_text(encoding="utf-8"))
     if not options.stock:
         speed_up_textworld()
@@ -132,7 +134,7 @@ def record(options: argparse.Namespace) -> None:
     dialects = {"put": data, "move": newer}
     texts = {name: [(at / f).read_text() for f in ("alfred.twl2", "alfred.pddl")] for name, at in dialects.items()}
     with lzma.open(options.transcripts, "wt", encoding="utf-8") as out, tempfile.TemporaryDirectory() as folder:
-        for number, game in enumerate(games(data, options.train, options.seen)):
+        for number, game in enumerate(chosen):
             for dialect, (grammar, domain) in texts.items():
                 if dialect not in options.dialects or (dialect == "move" and game["split"] == "train"):
                     continue
@@ -147,16 +149,22 @@ def record(options: argparse.Namespace) -> None:
             print(number, game["id"], file=sys.stderr, flush=True)
 
 
+def sample(chosen: list[dict]) -> list[dict]:
+    """Of each split the first game of every type."""
+    firsts: dict[tuple[str, str], dict] = {}
+    for game in chosen:
+        firsts.setdefault((game["split"], game["task_type"]), game)
+    return list(firsts.values())
+
+
 def golden(options: argparse.Namespace) -> None:
     """Keep a small sample for the tests: of each split the first game of every type, with its transcripts."""
     data, out = Path(os.environ["TRAJTREE_DATA"]) / "alfworld", Path(options.out)
-    sample = {}
-    for game in games(data, options.train, options.seen):
-        sample.setdefault((game["split"], game["task_type"]), game)
-    ids = {game["id"] for game in sample.values()}
+    kept_games = sample(games(data, options.train, options.seen))
+    ids = {game["id"] for game in kept_games}
     for split in ("train", "valid_seen"):
         with lzma.open(out / f"{split}.jsonl.xz", "wt", preset=9, encoding="utf-8") as file:
-            file.writelines(json.dumps(game) + "\n" for (its, _), game in sample.items() if its == split)
+            file.writelines(json.dumps(game) + "\n" for game in kept_games if game["split"] == split)
     with lzma.open(out / "transcripts.jsonl.xz", "wt", preset=9, encoding="utf-8") as kept:
         for path in options.transcripts.split(","):
             with lzma.open(path, "rt", encoding="utf-8") as file:
@@ -230,6 +238,10 @@ def main() -> None:
     parser.add_argument("--train", type=int, default=200, help="train games")
     parser.add_argument("--seen", type=int, default=140, help="valid_seen games")
     parser.add_argument("--steps", type=int, default=50, help="random actions of an episode")
+    parser.add_argument(
+        "--part", type=int, nargs=2, default=(0, None), help="record the games from FIRST to before LAST"
+    )
+    parser.add_argument("--sample", action="store_true", help="record the first game of every type and split only")
     parser.add_argument("--dialects", default="put,move", help="which to record")
     parser.add_argument("--stock", action="store_true", help="record without the cached parser")
     parser.add_argument("--out", help="where compare writes its result, or golden its files")
