@@ -8,8 +8,8 @@
 Both read the packed games of the folder $TRAJTREE_DATA/alfworld (train.jsonl.xz, valid_seen.jsonl.xz, alfred.pddl,
 alfred.twl2). Every valid_seen game and 200 train games, evenly taken, are played: the expert's actions (those of
 our handcoded expert where the game lists none), seeded random admissible actions, as many again with the verb drawn
-first, so that rare verbs come up, and some that mean nothing. Games of valid_seen are played again in the dialect of
-alfworld >= 0.4. After every action the observation, the admissible commands and the won flag are compared.
+first, so that rare verbs come up, in train kitchens a round of slicing, cleaning, heating and cooling, and some that
+mean nothing. Games of valid_seen are played again in the dialect of alfworld >= 0.4. After every action the observation, the admissible commands and the won flag are compared.
 
 What was left out: textworld is recorded with the parsers of its grammar and its problems cached, which changes its
 speed alone (with --stock it is recorded as it is, some 15 times slower).
@@ -93,21 +93,77 @@ def balanced(rng: random.Random, commands: list[str]) -> str:
     return rng.choice([command for command in commands if command.split()[0] == verb])
 
 
-def episodes(game: dict, textworld: Textworld, rng: random.Random, steps: int, plan: list[str]):
+def episodes(wanted: str, textworld: Textworld, rng: random.Random, steps: int, plan: list[str], tidying: list[str]):
     """Kind and textworld's transcript of each way in which the game is played."""
     kinds = {
         "expert": lambda number, state: plan[number] if number < len(plan) else None,
+        "chores": lambda number, state: tidying[number] if number < len(tidying) else None,
         "random": lambda number, state: rng.choice(state.admissible_commands) if number < steps else None,
         "balanced": lambda number, state: balanced(rng, state.admissible_commands) if number < steps else None,
         "nonsense": lambda number, state: NONSENSE[number] if number < len(NONSENSE) else None,
     }
     for kind, choose in kinds.items():
+        if kind not in wanted or (kind == "chores" and not tidying):
+            continue
         state = textworld.reset()
         first, played = state, []
         while (action := choose(len(played), state)) is not None:
             state = textworld.step(action)
             played.append([action, state.feedback, state.admissible_commands, state.won])
         yield kind, {"first": first.feedback, "admissible": first.admissible_commands, "steps": played}
+
+
+def chores(game: dict) -> list[str]:
+    """Commands that slice, clean, heat and cool things in every combination, examining each; none without a knife."""
+    from trajtree.envs.alfworld.game import Game
+    from trajtree.envs.alfworld.scene import Scene
+
+    scene = Scene.parse(game["pddl_problem"], game["goal"])
+    play, names, said = Game(scene), scene.names, []
+
+    def do(command: str) -> None:
+        if command in play.commands():
+            play.perform(command)
+            said.append(command)
+
+    def visit(receptacle: str) -> None:
+        do(f"go to {names[receptacle]}")
+        do(f"open {names[receptacle]}")
+
+    def fetch(thing: str) -> None:
+        for receptacle in [place for place, inside in play.state.inside.items() if thing in inside]:
+            visit(receptacle)
+            do(f"take {names[thing]} from {names[receptacle]}")
+
+    def drop() -> None:
+        for receptacle in scene.location:
+            if (held := play.state.held) and scene.receptacle_type[receptacle] in scene.fits[held]:
+                visit(receptacle)
+                do(f"put {names[held]} in/on {names[receptacle]}")
+                do("look")
+
+    knives = sorted(scene.knives & scene.pickupable)
+    food = sorted(scene.sliceable & scene.heatable)[:8]
+    if not knives or len(food) < 3:
+        return []
+    fetch(knives[0])
+    for thing in food[::2]:
+        for receptacle in [place for place, inside in play.state.inside.items() if thing in inside]:
+            visit(receptacle)
+            do(f"slice {names[thing]} with {names[knives[0]]}")
+    drop()
+    orders = ("clean heat cool", "heat clean", "cool clean", "cool heat", "cool", "heat cool", "", "clean")
+    for thing, order in zip(food, orders, strict=False):
+        fetch(thing)
+        do(f"examine {names[thing]}")
+        for verb in order.split():
+            machine = {"clean": "sinkbasintype", "heat": "microwavetype", "cool": "fridgetype"}[verb]
+            for receptacle in [place for place, kind in scene.receptacle_type.items() if kind == machine][:1]:
+                visit(receptacle)
+                do(f"{verb} {names[thing]} with {names[receptacle]}")
+                do(f"examine {names[thing]}")
+        drop()
+    return said
 
 
 def plan(options: argparse.Namespace) -> None:
@@ -117,6 +173,9 @@ def plan(options: argparse.Namespace) -> None:
     data, env = Path(os.environ["TRAJTREE_DATA"]) / "alfworld", ALFWorld(max_steps=100)
     chosen = [game for game in games(data, options.train, options.seen) if "gt_actions" not in game]
     plans = {game["id"]: solve(env, f"{game['task_type']}/{game['id'].rsplit('/', 1)[1]}") for game in chosen}
+    for game in games(data, options.train, options.seen):
+        if game["split"] == "train" and len(done := chores(game)) > 0:
+            plans[f"chores {game['id']}"] = done
     Path(options.transcripts).write_text(json.dumps(plans), encoding="utf-8")
 
 
@@ -126,7 +185,7 @@ def record(options: argparse.Namespace) -> None:
 
     data = Path(os.environ["TRAJTREE_DATA"]) / "alfworld"
     chosen = games(data, options.train, options.seen)
-    chosen = sample(chosen) if options.sample else chosen[slice(*options.part)]
+    chosen = sample(chosen) if options.sample else chosen[slice(*options.range)]
     plans = json.loads(Path(options.plans).read_text(encoding="utf-8"))
     if not options.stock:
         speed_up_textworld()
@@ -138,12 +197,15 @@ def record(options: argparse.Namespace) -> None:
             for dialect, (grammar, domain) in texts.items():
                 if dialect not in options.dialects or (dialect == "move" and game["split"] == "train"):
                     continue
+                tidying = plans.get(f"chores {game['id']}", [])
+                if options.kinds == "chores" and not tidying:
+                    continue
                 env = Textworld(game, grammar, domain, Path(folder))
                 plan = game.get("gt_actions") or plans[game["id"]]
                 if dialect == "move":
                     plan = [re.sub(r"^put (.+) in/on (.+)$", r"move \1 to \2", action) for action in plan]
                 rng = random.Random(f"{game['id']} {dialect}")
-                for kind, transcript in episodes(game, env, rng, options.steps, plan):
+                for kind, transcript in episodes(options.kinds, env, rng, options.steps, plan, tidying):
                     line = {"game": game["id"], "dialect": dialect, "kind": kind, **transcript}
                     out.write(json.dumps(line) + "\n")
             print(number, game["id"], file=sys.stderr, flush=True)
@@ -239,9 +301,10 @@ def main() -> None:
     parser.add_argument("--seen", type=int, default=140, help="valid_seen games")
     parser.add_argument("--steps", type=int, default=50, help="random actions of an episode")
     parser.add_argument(
-        "--part", type=int, nargs=2, default=(0, None), help="record the games from FIRST to before LAST"
+        "--range", type=int, nargs=2, default=(0, None), help="record the games from FIRST to before LAST"
     )
     parser.add_argument("--sample", action="store_true", help="record the first game of every type and split only")
+    parser.add_argument("--kinds", default="expert,chores,random,balanced,nonsense", help="which episodes to record")
     parser.add_argument("--dialects", default="put,move", help="which to record")
     parser.add_argument("--stock", action="store_true", help="record without the cached parser")
     parser.add_argument("--out", help="where compare writes its result, or golden its files")
