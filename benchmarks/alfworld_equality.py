@@ -9,7 +9,8 @@ Both read the packed games of the folder $TRAJTREE_DATA/alfworld (train.jsonl.xz
 alfred.twl2). Every valid_seen game and 200 train games, evenly taken, are played: the expert's actions (those of
 our handcoded expert where the game lists none), seeded random admissible actions, as many again with the verb drawn
 first, so that rare verbs come up, in train kitchens a round of slicing, cleaning, heating and cooling, and some that
-mean nothing. Games of valid_seen are played again in the dialect of alfworld >= 0.4. After every action the observation, the admissible commands and the won flag are compared.
+mean nothing. Games of valid_seen are played again in the dialect of alfworld >= 0.4. After every action the
+observation, the admissible commands and the won flag are compared.
 
 What was left out: textworld is recorded with the parsers of its grammar and its problems cached, which changes its
 speed alone (with --stock it is recorded as it is, some 15 times slower).
