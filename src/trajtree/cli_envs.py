@@ -154,13 +154,13 @@ def data(
     console = Console()
     with counting(console, which, "rows") as progress:
         if which == "alfworld":
-            from trajtree.envs import alfworld
+            from trajtree.envs.alfworld import import_data as import_games
 
-            report: object = alfworld.import_data(source, progress)
+            report: object = import_games(source, progress)
         else:
-            from trajtree.envs import webshop
+            from trajtree.envs.webshop import import_data as import_products
 
-            report = webshop.import_data(source, _since(progress))
+            report = import_products(source, _since(progress))
     console.print(report, soft_wrap=True)
 
 

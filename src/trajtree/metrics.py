@@ -327,8 +327,6 @@ def _mean_interval(values: _Array, bounds: tuple[float, float], resamples: int, 
     are no certainty: Wilson's limit for 0 of n bounds the share of unseen tasks that differ, and these are
     taken to differ as much as the bounds allow. Everything else: percentile bootstrap.
     """
-    from scipy import stats  # here and below: it takes longer to import than all the rest of trajtree
-
     value, n = float(values.mean()), len(values)
     if bounds == (0.0, 1.0) and _is_binary(values):
         low, high = _wilson(round(value * n), n)
@@ -336,7 +334,9 @@ def _mean_interval(values: _Array, bounds: tuple[float, float], resamples: int, 
         _, unseen = _wilson(0, n)
         low, high = value - unseen * (value - bounds[0]), value + unseen * (bounds[1] - value)
     else:
-        low, high = stats.bootstrap(
+        from scipy.stats import bootstrap  # here and below: it takes longer to import than all of trajtree
+
+        low, high = bootstrap(
             (values,),
             np.mean,
             n_resamples=resamples,
@@ -348,27 +348,27 @@ def _mean_interval(values: _Array, bounds: tuple[float, float], resamples: int, 
 
 
 def _wilson(hits: int, n: int) -> tuple[float, float]:
-    from scipy import stats
+    from scipy.stats import binomtest
 
-    interval = stats.binomtest(hits, n).proportion_ci(0.95, method="wilson")
+    interval = binomtest(hits, n).proportion_ci(0.95, method="wilson")
     return float(interval.low), float(interval.high)
 
 
 def _mcnemar(difference: _Array) -> float:
-    from scipy import stats
+    from scipy.stats import binomtest
 
     wins, losses = int((difference > 0).sum()), int((difference < 0).sum())
-    return float(stats.binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
+    return float(binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
 
 
 def _sign_flip(difference: _Array, resamples: int, seed: int) -> float:
-    from scipy import stats
-
     # Tasks without a difference are the same either way round, and one task cannot be surprising.
     moved = difference[np.abs(difference) > _EQUAL]
     if len(moved) < 2:
         return 1.0
-    test = stats.permutation_test(
+    from scipy.stats import permutation_test
+
+    test = permutation_test(
         (moved,),
         np.sum,
         permutation_type="samples",

@@ -37,7 +37,7 @@ class Env(_Section):
     """The environment and how the agent speaks to it."""
 
     name: str = "scienceworld"
-    """`scienceworld`, or `module:DOMAIN` for your own (a trajtree.envs.Domain)."""
+    """A name that `trajtree env list` shows, or `module:DOMAIN` for your own (a trajtree.envs.domain.Domain)."""
     max_steps: int | None = Field(None, ge=1)
     """Step limit of an episode; the environment's own limit for the task by default."""
     thoughts: bool = False

@@ -48,6 +48,14 @@ BUILT_IN = {
 """Domains by short name, and where they are."""
 
 
+BUILT_IN = {
+    "scienceworld": "trajtree.envs.expert:DOMAIN",
+    "alfworld": "trajtree.envs.alfworld:DOMAIN",
+    "webshop": "trajtree.envs.webshop:DOMAIN",
+}
+"""Domains with a short name, and where each is."""
+
+
 def load_domain(name: str) -> Domain:
     """The domain called `name`: one of BUILT_IN, or `module:ATTRIBUTE` for one of your own.
 

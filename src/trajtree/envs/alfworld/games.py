@@ -1,0 +1,110 @@
+"""Where the games are, which there are, and which of them are for training, development and test."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from trajtree.envs.alfworld.packed import TASK_TYPES, PackedFile, PackedGame
+from trajtree.envs.alfworld.scene import Scene
+from trajtree.errors import DataError
+
+FILES = ("valid_seen", "valid_unseen", "train")
+"""Splits of ALFWorld, the quick ones to search first."""
+
+_SPLITS = ("train", "dev", "test")
+
+
+def data_folder() -> Path:
+    """Folder of the packed games: `$TRAJTREE_DATA/alfworld`, else `trajtree/alfworld` among the user's data."""
+    if root := os.environ.get("TRAJTREE_DATA"):
+        return Path(root) / "alfworld"
+    home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(home) / "trajtree" / "alfworld"
+
+
+class Games:
+    """The games of a folder. Files are opened when they are needed, once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._files: dict[str, PackedFile] = {}
+
+    def tasks(self, task_type: str, split: str) -> Sequence[str]:
+        """Task ids of a type in the split `train`, `dev` or `test`.
+
+        `dev` is valid_seen and `test` is valid_unseen. Where there is no valid_unseen file, valid_seen serves for
+        both: of each type, ordered by a hash of the task id, every second game is `test`.
+
+        Raises:
+            KeyError: there is no such type or split.
+            DataError: the games are not there, or damaged.
+        """
+        if task_type not in TASK_TYPES:
+            raise KeyError(f"ALFWorld has no task type {task_type!r}: use {', '.join(TASK_TYPES)}")
+        if split not in _SPLITS:
+            raise KeyError(f"no split {split!r}: use {', '.join(_SPLITS)}")
+        if split == "train":
+            return self._of("train", task_type)
+        if self._path("valid_unseen").exists():
+            return self._of({"dev": "valid_seen", "test": "valid_unseen"}[split], task_type)
+        mixed = sorted(self._of("valid_seen", task_type), key=lambda task: hashlib.sha256(task.encode()).digest())
+        return sorted(mixed[{"dev": 0, "test": 1}[split] :: 2])
+
+    def game(self, task: str) -> PackedGame:
+        """The stored game of a task.
+
+        Raises:
+            KeyError: there is no such task.
+            DataError: the games are not there, or damaged.
+        """
+        self._need_some()
+        for name in FILES:
+            if self._path(name).exists() and task in self._file(name):
+                return self._file(name).read(task)
+        raise KeyError(f"{self.folder} has no ALFWorld task {task!r}; ids look like {TASK_TYPES[0]}/TRIAL")
+
+    def _of(self, name: str, task_type: str) -> list[str]:
+        self._need_some()
+        return [task for task in self._file(name).tasks if task.startswith(f"{task_type}/")]
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name}.jsonl.xz"
+
+    def _file(self, name: str) -> PackedFile:
+        if name not in self._files:
+            if not self._path(name).exists():
+                raise DataError(f"{self._path(name)}: missing; import games that hold the split {name}")
+            self._files[name] = PackedFile(self._path(name))
+        return self._files[name]
+
+    def _need_some(self) -> None:
+        if not any(self._path(name).exists() for name in FILES):
+            raise DataError(
+                f"{self.folder}: no ALFWorld games; import them with `trajtree data alfworld --from PATH` (PATH: "
+                "the json_2.1.1 folder that alfworld-download makes, or .jsonl.xz files), or set TRAJTREE_DATA"
+            )
+
+
+@lru_cache(maxsize=8)
+def games_in(folder: Path) -> Games:
+    """The games of a folder, shared by all environments of the process."""
+    return Games(folder)
+
+
+@lru_cache(maxsize=512)
+def scene_of(folder: Path, task: str) -> Scene:
+    """The scene of a task, shared by all environments of the process that play it.
+
+    Raises:
+        KeyError: there is no such task.
+        DataError: the games are not there, or damaged.
+    """
+    game = games_in(folder).game(task)
+    return Scene.parse(game.pddl_problem, game.goal, f"{folder}, game {task}")
+
+
+__all__ = ["FILES", "Games", "data_folder", "games_in", "scene_of"]
