@@ -5,9 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-# Imported here, because Python 3.11 can fail to compile it later: objects of py4j that are collected meanwhile confuse
-# the compiler's count of its own depth (SystemError: AST constructor recursion depth mismatch).
-import hypothesis  # noqa: F401
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")

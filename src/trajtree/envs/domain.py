@@ -45,15 +45,7 @@ BUILT_IN = {
     "webshop": "trajtree.envs.webshop:DOMAIN",
     "textworldexpress": "trajtree.envs.textworldexpress:DOMAIN",
 }
-"""Domains by short name, and where they are."""
-
-
-BUILT_IN = {
-    "scienceworld": "trajtree.envs.expert:DOMAIN",
-    "alfworld": "trajtree.envs.alfworld:DOMAIN",
-    "webshop": "trajtree.envs.webshop:DOMAIN",
-}
-"""Domains with a short name, and where each is."""
+"""Domains by short name, and where each is."""
 
 
 def load_domain(name: str) -> Domain:

@@ -13,6 +13,7 @@ exactly, which the stock set-up does not do:
 from __future__ import annotations
 
 import atexit
+import logging
 import shutil
 import threading
 from collections.abc import Callable
@@ -113,6 +114,9 @@ class Jvm:
         folder, java = package_folder(simulator), find_java()
         from py4j.java_gateway import GatewayParameters, JavaGateway, launch_gateway
 
+        # What py4j logs, we catch. It also logs from the finalisers of objects whose Java has died, and formatting a
+        # traceback while Python compiles something breaks the compiler (SystemError: AST constructor recursion ...).
+        logging.getLogger("py4j").setLevel(logging.CRITICAL)
         self.lock = threading.RLock()
         self._simulator = simulator
         try:
