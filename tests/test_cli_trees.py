@@ -170,6 +170,18 @@ def test_options_that_would_do_nothing_or_harm_are_refused(
         invoke(command, trees, "--out", tmp_path / "out.jsonl", *options)
 
 
+def test_no_command_overwrites_another_kind_of_ours(tmp_path: Path, files: list[str], trees: Path) -> None:
+    store = tmp_path / "precious.jsonl"
+    done("import", *files, "--out", store)
+    before = store.read_bytes()
+    for command in (["pairs", trees], ["paths", trees], ["paths", trees, "--to", "atif"]):
+        with pytest.raises(RunError, match=r"holds trajtree\.trajectories, which would be lost"):
+            done(*command, "--out", store)
+    with pytest.raises(DataError, match="nobody has played yet"):
+        done("paths", trees, "--search", "stitch", "--to", "trl", "--out", tmp_path / "stitched.jsonl")
+    assert store.read_bytes() == before
+
+
 @pytest.mark.parametrize("mode", get_args(cli_trees.Mode))
 def test_every_mode_makes_pairs(tmp_path: Path, trees: Path, mode: str) -> None:
     done("pairs", trees, "--out", tmp_path / "pairs.jsonl", "--mode", mode, "--value", "discounted")
@@ -189,6 +201,7 @@ def test_paths_are_the_best_runs(tmp_path: Path, trees: Path, search: str) -> No
     out = tmp_path / "paths.jsonl"
     assert "2 paths" in done("paths", trees, "--out", out, "--search", search)
     assert [t.score for t in trajtree.TrajectoryStore(out)] == [1.0, 1.0]
+    out = tmp_path / "trl.jsonl"
     done("paths", trees, "--out", out, "--search", search, "--to", "trl")
     assert {json.loads(line)["messages"][0]["role"] for line in out.read_text().splitlines()} <= {"system", "user"}
 

@@ -43,7 +43,7 @@ def test_exact_finds_the_best_end(given_: list[Trajectory]) -> None:
     best = min(ends, key=lambda keys: (-round(ends[keys], 9), len(keys), keys))
     assert keys_of(tree, found.end) == best
     assert found.value == pytest.approx(ends[best])
-    assert found.sample == min(t.sample for t in given_ if key_path(t) == best)
+    assert found.sample == min((t for t in given_ if key_path(t) == best), key=lambda t: (-t.score, t.sample)).sample
     for node in range(len(tree)):
         here = keys_of(tree, node)
         assert found.values[node] == pytest.approx(max(v for k, v in ends.items() if k[: len(here)] == here))
@@ -153,7 +153,7 @@ def test_mcts_agrees_with_the_slow_one(given_: list[Trajectory], iterations: int
     path, value = slow.path()
     assert keys_of(tree, found.end) == path
     assert found.value == pytest.approx(value)
-    assert found.sample == min(t.sample for t in given_ if key_path(t) == path)
+    assert found.sample == min((t for t in given_ if key_path(t) == path), key=lambda t: (-t.score, t.sample)).sample
     assert np.array_equal(tree.visits, counts)
     assert np.array_equal(tree.score_sum, sums)
 

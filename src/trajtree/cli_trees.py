@@ -14,6 +14,8 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
+from trajtree import store as runs_store
+from trajtree import tree_store
 from trajtree.envs.domain import load_domain
 from trajtree.errors import DataError, RunError
 from trajtree.files import write_atomically
@@ -33,6 +35,7 @@ from trajtree.forks import (
 from trajtree.formats.export import PAIR_TARGETS, RUN_TARGETS, write_jsonl
 from trajtree.formats.from_trees import pair_messages
 from trajtree.importing import Rejected, import_files
+from trajtree.lines import format_of
 from trajtree.merge import build as merge_runs
 from trajtree.progress import counting
 from trajtree.report.quality import WIDE, print_quality, totals
@@ -76,7 +79,7 @@ def import_(
     Runs of one task share a task field, or begin with the same prompt. Rows that cannot be used are listed, the rest
     goes in. The same command again adds only what is new, also after a kill.
     """
-    _to_write(out)
+    _to_write(out, over=runs_store.FORMAT)
     console = Console()
     with counting(console, "import", "runs") as progress:
         done = import_files(
@@ -109,7 +112,7 @@ def build(
     """Merge each task's runs into a tree."""
     if not store.is_file():
         raise DataError(f"{store}: there is no such store; make one with: trajtree import FILES --out {store}")
-    _to_write(out, store)
+    _to_write(out, store, over=tree_store.FORMAT)
     if merge == "exact" and model is not None:
         raise DataError("--model: embeds observations for --merge semantic; give both or neither")
     settings: dict[str, Any] = {}
@@ -174,8 +177,15 @@ def pairs_(
             yield from (row(pair) for pair in pair_messages(tree, find[mode](tree, **caps), step_only=step_only))
             progress(1)
 
+    none = f"{trees}: no fork with a gap of {min_gap}; lower --min-gap, or see what there is: trajtree show {trees}"
     with counting(console, "pairs", "trees") as progress:
-        count = write_jsonl(_some(rows(), f"{trees}: no pair with a gap of {min_gap}; lower --min-gap"), out)
+        count = write_jsonl(
+            _some(
+                rows(),
+                none,
+            ),
+            out,
+        )
     console.print(f"{count} pairs in {out}", soft_wrap=True)
 
 
@@ -198,6 +208,8 @@ def paths(
         raise DataError("--env and --max-steps: only --search stitch plays anything; leave them out")
     console = Console()
     if search == "stitch" and env is None:
+        if to != "trajtree":
+            raise DataError(f"--to {to}: without --env stitching writes proposals, which nobody has played yet")
         _propose(console, trees, out)
         return
     with counting(console, "paths", "trees") as progress:
@@ -248,8 +260,11 @@ def _left_out(rejected: Sequence[Rejected]) -> Iterator[str]:
         yield f"{where}{f' and {len(found) - _PLACES} more' if len(found) > _PLACES else ''}: {reason}"
 
 
-def _to_write(out: Path | None, *inputs: Path) -> None:
-    """Refuse, before any work, an output that is an input or cannot be written; make its folder."""
+def _to_write(out: Path | None, *inputs: Path, over: str | None = None) -> None:
+    """Refuse, before any work, an output that cannot be written, is an input, or holds a format that is not `over`.
+
+    Its folder is made.
+    """
     if out is None:
         return
     if any(out.resolve() == one.resolve() for one in inputs):
@@ -262,6 +277,8 @@ def _to_write(out: Path | None, *inputs: Path) -> None:
         raise RunError(f"cannot write {out}: it is a folder; name a file")
     if not os.access(out.parent, os.W_OK):
         raise RunError(f"cannot write {out}: its folder is not writable")
+    if out.is_file() and (held := format_of(out)) not in (None, over):
+        raise RunError(f"cannot write {out}: it holds {held}, which would be lost; remove it or name another file")
 
 
 def _some(rows: Iterable[Any], otherwise: str) -> Iterator[Any]:

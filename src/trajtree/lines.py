@@ -9,6 +9,8 @@ from pydantic import ValidationError
 
 from trajtree.errors import DataError
 
+_LONGEST_HEADER = 1000
+
 
 def header(format: str, version: int) -> bytes:
     """The first line of a file."""
@@ -29,6 +31,18 @@ def check_header(path: str | os.PathLike[str], line: bytes, format: str, version
         )
 
 
+def format_of(path: str | os.PathLike[str]) -> str | None:
+    """The format that a file's first line names; None where it names none."""
+    with open(path, "rb") as file:
+        line = file.readline(_LONGEST_HEADER)
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return None
+    named = found.get("format") if isinstance(found, dict) else None
+    return named if isinstance(named, str) else None
+
+
 def invalid(path: str | os.PathLike[str], number: int, error: ValidationError) -> DataError:
     """The error of a line that is not what it should be, by its first wrong field."""
     first = error.errors()[0]
@@ -36,4 +50,4 @@ def invalid(path: str | os.PathLike[str], number: int, error: ValidationError) -
     return DataError(f"{path}, line {number}, field {field}: {first['msg']}")
 
 
-__all__ = ["check_header", "header", "invalid"]
+__all__ = ["check_header", "format_of", "header", "invalid"]

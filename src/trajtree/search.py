@@ -31,7 +31,7 @@ class SearchResult:
     Attributes:
         task: the task of the tree.
         end: node at which the path ends.
-        sample: the trajectory that is this path (the earliest sample where several are).
+        sample: the trajectory that is this path (where several are, the one that scored best, the earliest of them).
         value: what the search expects of it, in [0, 1].
         visits: [N] search visits, not data counts; 0 everywhere but in MCTS.
         compute_values: makes `values`.
@@ -229,7 +229,8 @@ def _result(
     values: Callable[[], NDArray[np.float64]],
     visits: NDArray[np.int64],
 ) -> SearchResult:
-    sample = min(tree.trajectories[index].sample for index in np.flatnonzero(tree.end == end).tolist())
+    ending = (tree.trajectories[index] for index in np.flatnonzero(tree.end == end).tolist())
+    sample = min(ending, key=lambda t: (-t.score, t.sample)).sample
     return SearchResult(task=tree.task, end=end, sample=sample, value=value, visits=visits, compute_values=values)
 
 

@@ -57,7 +57,9 @@ def load_domain(name: str) -> Domain:
     module, _, attribute = BUILT_IN.get(name, name).partition(":")
     try:
         domain = getattr(importlib.import_module(module), attribute or "DOMAIN")
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        if isinstance(error, ModuleNotFoundError) and name in BUILT_IN:
+            raise
         raise RecipeError(
             f"env.name {name!r}: {error}; use {', '.join(BUILT_IN)}, or module:DOMAIN with the module importable"
         ) from error

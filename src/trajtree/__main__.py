@@ -1,0 +1,5 @@
+"""`python -m trajtree`."""
+
+from trajtree.cli import main
+
+main()
