@@ -25,13 +25,15 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from trajtree.errors import DataError, RunError
 from trajtree.formats.detect import Reader, detect, reader_of
 from trajtree.formats.episode import trajectory_of
-from trajtree.formats.fields import Record
 from trajtree.formats.rows import Row, decode, files_in, rows
 from trajtree.store import TrajectoryStore
 from trajtree.trajectory import Trajectory
 
 KEPT = 1000
 """Rejected rows that a report names; more are counted."""
+
+_canonical = json.JSONEncoder(sort_keys=True).encode
+"""What a row says, however it is written; made once, json.dumps would make an encoder at each call."""
 
 _BATCH_ROWS = 500
 _BATCH_BYTES = 1 << 25
@@ -277,7 +279,7 @@ def _rows_of(source: _Source, read: Reader, state: _Import) -> Iterator[tuple[Ro
 def _imported(row: Row, digest: int, source: _Source, read: Reader, state: _Import) -> Trajectory | None:
     try:
         record = decode(row)
-        content = _content(record, digest)
+        content = _hash(_canonical(record).encode())
         if state.take(content, digest):
             state.skipped += 1
             return None
@@ -300,15 +302,6 @@ def _imported(row: Row, digest: int, source: _Source, read: Reader, state: _Impo
         "content": f"{content:016x}",
     }
     return replace(made, sample=sample, metadata={**made.metadata, **place})
-
-
-def _content(record: Record, digest: int) -> int:
-    """The hash of what a row says, however it is written."""
-    try:
-        return _hash(json.dumps(record, sort_keys=True).encode())
-    except ValueError:
-        # A number of thousands of digits cannot be written again.
-        return digest
 
 
 def _hash(data: bytes) -> int:

@@ -306,6 +306,14 @@ def test_stores_of_early_versions_know_their_rows(tmp_path: Path) -> None:
         assert (report.added, report.skipped) == (0, 2)
 
 
+def test_a_number_of_thousands_of_digits_does_no_harm(tmp_path: Path) -> None:
+    runs, store = tmp_path / "runs.jsonl", tmp_path / "s.jsonl"
+    runs.write_text(lines_of([run("a")]).replace("{", '{"n": ' + "9" * 4300 + ", ", 1))
+    for added in (1, 0):
+        report = import_files(runs, store)
+        assert (report.added, report.skipped, report.rejected) == (added, 1 - added, ())
+
+
 def test_a_single_path_is_one_file(tmp_path: Path) -> None:
     runs = file_of(tmp_path / "runs.jsonl", run("a"))
     assert import_files(str(runs), tmp_path / "1.jsonl").added == 1
