@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 import trajtree
 from trajtree import cli_trees
-from trajtree.cli import app
+from trajtree.cli import app, main
 from trajtree.errors import DataError, RunError
 from trajtree.formats.detect import READERS
 from trajtree.formats.export import PAIR_TARGETS, RUN_TARGETS
@@ -102,6 +102,22 @@ def test_the_same_import_again_adds_nothing(tmp_path: Path, files: list[str]) ->
     done("import", *files, "--out", store)
     before = store.read_bytes()
     assert "0 runs added" in done("import", *files, "--out", store)
+    assert store.read_bytes() == before
+
+
+def test_a_file_that_was_changed_is_refused(
+    tmp_path: Path, files: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, shop = tmp_path / "runs.jsonl", Path(files[0])
+    done("import", shop, "--out", store)
+    before = store.read_bytes()
+    shop.write_text(shop.read_text().replace("0.5", "0.75"))
+    monkeypatch.setattr(sys, "argv", ["trajtree", "import", str(shop), "--out", str(store)])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 1
+    assert f"trajtree: {shop}, line " in (told := capsys.readouterr().err)
+    assert "row 3 is not the one that was imported" in told
     assert store.read_bytes() == before
 
 

@@ -1,23 +1,26 @@
 """Bringing other people's runs into a store.
 
-Rows are taken in the order of their files and every trajectory says where it comes from, so the store itself knows
-how far an import came: after a kill, or when a file has grown, the same command goes on where it stopped and ends
-with the very bytes of an import that was never broken.
+Rows are taken in the order of their files and every trajectory says which row it was, so the store itself knows what
+it holds: after a kill, or when a file has grown, the same command adds what is missing and ends with the very bytes
+of an import that was never broken. A row that was left out is not in the store, and is tried again.
 """
 
 from __future__ import annotations
 
 import fcntl
+import json
 import math
 import os
+from array import array
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from trajtree.errors import DataError, RunError
 from trajtree.formats.detect import Reader, detect, reader_of
@@ -28,6 +31,9 @@ from trajtree.trajectory import Trajectory
 
 KEPT = 1000
 """Rejected rows that a report names; more are counted."""
+
+_canonical = json.JSONEncoder(sort_keys=True).encode
+"""What a row says, however it is written; made once, json.dumps would make an encoder at each call."""
 
 _BATCH_ROWS = 500
 _BATCH_BYTES = 1 << 25
@@ -49,7 +55,7 @@ class ImportReport:
 
     Attributes:
         added: trajectories that were appended.
-        skipped: rows that an earlier import has dealt with.
+        skipped: rows that the store had already.
         rejected: the first KEPT rows that are no trajectories, and why.
         rejected_count: how many there were.
     """
@@ -60,28 +66,74 @@ class ImportReport:
     rejected_count: int
 
 
+_Hash = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
+
+
+class _Place(BaseModel):
+    """Where a stored row came from; `content` is missing from stores of early versions."""
+
+    model_config = ConfigDict(extra="ignore")
+    source: str
+    row: PositiveInt
+    digest: _Hash
+    content: _Hash | None = None
+
+
 class _Head(BaseModel):
     """What an import must know of a stored row."""
 
     model_config = ConfigDict(extra="ignore")
     task: str
     sample: int
-    metadata: dict[str, Any] = {}
+    metadata: Annotated[_Place | Any, Field(union_mode="left_to_right")] = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A file to import: `name` tells it from others wherever it lies, by its own name and its first row."""
+
+    path: Path
+    name: str
+    format: str
 
 
 @dataclass(slots=True)
 class _Import:
-    """An import under way: what the store holds, by source and by task, and what has happened."""
+    """An import under way: what the store holds, and what has happened.
+
+    Of the rows that came from the files at hand, `stored` has the hashes of their bytes, by number from 1; 0 is a row
+    that is not in the store. `elsewhere` has the hashes of all other rows' contents (or bytes, where the content's is
+    not known), each as often as there are such rows: equal runs within the files at hand are as many runs, and only
+    files that are not at hand can be the same ones under another name or in another form.
+    """
 
     score: str | None
     task: str | None
     score_range: tuple[float, float]
-    last: dict[str, tuple[int, str]] = field(default_factory=dict)
+    stored: dict[str, array[int]] = field(default_factory=dict)
+    elsewhere: Counter[int] = field(default_factory=Counter)
     samples: dict[str, int] = field(default_factory=dict)
     added: int = 0
     skipped: int = 0
     rejected: list[Rejected] = field(default_factory=list)
     rejected_count: int = 0
+
+    def store(self, source: str, row: int, digest: int) -> None:
+        digests = self.stored.setdefault(source, array("Q"))
+        digests.frombytes(bytes(digests.itemsize * max(0, row + 1 - len(digests))))
+        digests[row] = digest
+
+    def digest_of(self, source: str, row: int) -> int:
+        digests = self.stored.get(source, ())
+        return digests[row] if row < len(digests) else 0
+
+    def take(self, *hashes: int) -> bool:
+        """Whether the row with these hashes is in the store from elsewhere; no other row is then the same one."""
+        for found in hashes:
+            if self.elsewhere[found] > 0:
+                self.elsewhere[found] -= 1
+                return True
+        return False
 
     def reject(self, file: Path, line: int, row: int, reason: str) -> None:
         self.rejected_count += 1
@@ -90,7 +142,7 @@ class _Import:
 
 
 def import_files(
-    files: Iterable[str | os.PathLike[str]],
+    files: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
     store_path: str | os.PathLike[str],
     *,
     format: str | None = None,
@@ -102,7 +154,7 @@ def import_files(
     """Append the runs in `files` to a store, but for those that it has already.
 
     Args:
-        files: files or folders; a folder stands for all .json and .jsonl files below it.
+        files: a file or folder, or several; a folder stands for all .json and .jsonl files below it.
         store_path: the store; it is created when there is none.
         format: the files' format; without one, each file's first row tells.
         score: dotted path of the field that holds the score, when it is not where the format has it.
@@ -111,8 +163,9 @@ def import_files(
         progress: called with the number of rows dealt with since the last call.
 
     Raises:
-        DataError: a file is not there or is in no known format, or the range is none. A file within a folder that is
-            in no known format is rejected, and so is a row that is no run; the rest goes on.
+        DataError: a file is not there or is in no known format, the range is none, or a row was changed since it was
+            imported. A file within a folder that is in no known format is rejected, and so is a row that is no run;
+            the rest goes on.
         RunError: another process is importing into the store.
     """
     low, high = score_range
@@ -120,20 +173,19 @@ def import_files(
         raise DataError(f"--score-range {low:g} {high:g}: LOW must be less than HIGH")
     state = _Import(score, task, (low, high))
     store = TrajectoryStore(store_path)
-    sources = list(_sources(files_in(map(Path, files)), store.path, format, state))
+    several = [files] if isinstance(files, str | os.PathLike) else files
+    sources = list(_sources(files_in(map(Path, several)), store.path, format, state))
     with _alone(store.path):
         _take(sources, store, state, progress)
     return ImportReport(state.added, state.skipped, tuple(state.rejected), state.rejected_count)
 
 
-def _take(
-    sources: Iterable[tuple[Path, str]], store: TrajectoryStore, state: _Import, progress: Callable[[int], None]
-) -> None:
-    _look_into(store, state)
+def _take(sources: list[_Source], store: TrajectoryStore, state: _Import, progress: Callable[[int], None]) -> None:
+    _look_into(store, {source.name for source in sources}, state)
     batch: list[Trajectory] = []
     size = seen = 0
-    for path, name in sources:
-        for row, found in _rows_of(path, name, reader_of(name), state):
+    for source in sources:
+        for row, found in _rows_of(source, reader_of(source.format), state):
             seen += 1
             size += len(row.raw)
             if found is not None:
@@ -162,31 +214,37 @@ def _alone(path: Path) -> Iterator[None]:
                 path.unlink()
 
 
-def _sources(
-    found: list[tuple[Path, bool]], store: Path, format: str | None, state: _Import
-) -> Iterator[tuple[Path, str]]:
-    """(file, format) of every file that can be read; the store may lie in the folder, and is none of them."""
+def _sources(found: list[tuple[Path, bool]], store: Path, format: str | None, state: _Import) -> Iterator[_Source]:
+    """Every file that can be read; the store may lie in the folder, and is none of them."""
     for path, named in found:
         if path.resolve() == store.resolve():
             if named:
                 raise DataError(f"{path}: a store cannot be imported into itself")
             continue
         try:
-            yield path, format or detect(path)
+            known = format or detect(path)
         except DataError as error:
             if named:
                 raise
             state.reject(path, 1, 0, str(error).removeprefix(str(path)).lstrip(",: "))
+            continue
+        first = next((row.raw for row in rows(path)), b"")
+        name = path.name.encode("utf-8", "replace").decode()
+        yield _Source(path, f"{name}#{_hash(first):016x}", known)
     if format is not None:
         reader_of(format)
 
 
-def _look_into(store: TrajectoryStore, state: _Import) -> None:
+def _look_into(store: TrajectoryStore, at_hand: set[str], state: _Import) -> None:
     for head in store.heads(_Head):
         state.samples[head.task] = max(state.samples.get(head.task, 0), head.sample + 1)
-        source, row, digest = (head.metadata.get(key) for key in ("source", "row", "digest"))
-        if isinstance(source, str) and isinstance(row, int) and isinstance(digest, str):
-            state.last[source] = row, digest
+        place = head.metadata
+        if not isinstance(place, _Place):
+            continue
+        if place.source in at_hand:
+            state.store(place.source, place.row, int(place.digest, 16))
+        else:
+            state.elsewhere[int(place.content or place.digest, 16)] += 1
 
 
 def _write(store: TrajectoryStore, batch: list[Trajectory], state: _Import) -> None:
@@ -196,55 +254,58 @@ def _write(store: TrajectoryStore, batch: list[Trajectory], state: _Import) -> N
         batch.clear()
 
 
-def _rows_of(path: Path, env: str, read: Reader, state: _Import) -> Iterator[tuple[Row, Trajectory | None]]:
-    """Every row of a file, with its trajectory where it has a new one."""
-    source, done, stored = "", 0, ""
-    number = 0
-    for row in rows(path):
-        number = row.number
-        if not source:
-            name = path.name.encode("utf-8", "replace").decode()
-            source = f"{name}#{_digest(row.raw)}"
-            done, stored = state.last.get(source, (0, ""))
-        if number > done:
-            yield row, _imported(path, row, source, env, read, state)
-            continue
-        if number == done and _digest(row.raw) != stored:
-            break
-        state.skipped += 1
-        yield row, None
-    else:
-        if number >= done:
-            return
-    state.reject(
-        path,
-        1,
-        0,
-        f"row {done} is not the one that was imported from a file of this name and first row before; "
-        "if it is another file, rename it; if it was changed, import it into a new store",
-    )
+def _rows_of(source: _Source, read: Reader, state: _Import) -> Iterator[tuple[Row, Trajectory | None]]:
+    """Every row of a file, with its trajectory where it has a new one.
+
+    Raises:
+        DataError: a row is another one than the store has of this file.
+    """
+    for row in rows(source.path):
+        digest = _hash(row.raw)
+        stored = state.digest_of(source.name, row.number)
+        if not stored:
+            yield row, _imported(row, digest, source, read, state)
+        elif stored == digest:
+            state.skipped += 1
+            yield row, None
+        else:
+            raise DataError(
+                f"{source.path}, line {row.line}: row {row.number} is not the one that was imported from a file of "
+                "this name and first row; if the file was changed since, import it into a new store; if it is another "
+                "file, or its new rows belong beside the old ones, give it another name"
+            )
 
 
-def _imported(path: Path, row: Row, source: str, env: str, read: Reader, state: _Import) -> Trajectory | None:
+def _imported(row: Row, digest: int, source: _Source, read: Reader, state: _Import) -> Trajectory | None:
     try:
-        found = read(decode(row), score=state.score, task=state.task)
-        made = trajectory_of(found, env, state.score_range)
+        record = decode(row)
+        content = _hash(_canonical(record).encode())
+        if state.take(content, digest):
+            state.skipped += 1
+            return None
+        found = read(record, score=state.score, task=state.task)
+        made = trajectory_of(found, source.format, state.score_range)
     except DataError as error:
-        state.reject(path, row.line, row.number, str(error))
+        state.reject(source.path, row.line, row.number, str(error))
         return None
     except RecursionError:
-        state.reject(path, row.line, row.number, "a tool call's arguments are nested too deeply")
+        state.reject(source.path, row.line, row.number, "a tool call's arguments are nested too deeply")
         return None
-    digest = _digest(row.raw)
-    state.last[source] = row.number, digest
+    state.store(source.name, row.number, digest)
     sample = state.samples.get(made.task, 0)
     state.samples[made.task] = sample + 1
-    place: dict[str, str | int] = {"source": source, "row": row.number, "line": row.line, "digest": digest}
+    place: dict[str, str | int] = {
+        "source": source.name,
+        "row": row.number,
+        "line": row.line,
+        "digest": f"{digest:016x}",
+        "content": f"{content:016x}",
+    }
     return replace(made, sample=sample, metadata={**made.metadata, **place})
 
 
-def _digest(raw: bytes) -> str:
-    return blake2b(raw, digest_size=8).hexdigest()
+def _hash(data: bytes) -> int:
+    return int.from_bytes(blake2b(data, digest_size=8).digest())
 
 
 __all__ = ["KEPT", "ImportReport", "Rejected", "import_files"]

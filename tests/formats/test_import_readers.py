@@ -485,6 +485,8 @@ def test_fields_that_are_asked_for() -> None:
         read(record, "messages", score="a.b.1.s")
     with pytest.raises(DataError, match=r"a: .* names no task; --task"):
         read(record, "messages", task="a")
+    with pytest.raises(DataError, match=r"nope: no such field; --task"):
+        read(record, "messages", task="nope")
 
 
 def test_half_a_character_in_arguments_is_refused() -> None:

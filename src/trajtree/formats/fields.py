@@ -72,10 +72,12 @@ def task_at(record: Record, field: str | None, usual: Sequence[str]) -> str | No
     """The task: at `field`, or at the first of the usual places, or None.
 
     Raises:
-        DataError: `field` was asked for and is not text or a whole number.
+        DataError: `field` was asked for and is not there, or is not text or a whole number.
     """
     for name in usual if field is None else (field,):
         value = at(record, name)
+        if field is not None and value is None:
+            raise DataError(f"{field}: no such field; --task must name the one that names the task")
         if (isinstance(value, str) and value) or (isinstance(value, int) and not isinstance(value, bool)):
             return str(value)
     if field is not None:
