@@ -41,11 +41,16 @@ def scores_of(model: Any, batch: Batch, objective: Objective, reference: Any | N
         objective: says what is needed.
         reference: a model, or None for the policy with its adapter off. Not used where the batch brings the log-
             probabilities and the objective needs no more.
+
+    Raises:
+        PolicyError: the objective looks at a reference, and there is neither a model for it nor an adapter.
     """
     if not objective.reference:
         return Scores(token_logprobs(logits_of(model, batch), batch))
     if batch.reference is not None and not objective.kl:
         return Scores(token_logprobs(logits_of(model, batch), batch), batch.reference)
+    if reference is None and not has_adapter(model):
+        raise PolicyError("a model without an adapter has no reference to return to: name a reference model")
     with torch.no_grad(), without_adapter(model) if reference is None else nullcontext():
         told = logits_of(model if reference is None else reference, batch)
     logits = logits_of(model, batch)
@@ -79,11 +84,24 @@ def check_head(model: Any) -> None:
         raise PolicyError(f"{type(causal).__name__}: its forward has no logits_to_keep; update transformers")
 
 
+def has_adapter(model: Any) -> bool:
+    """Whether a model, wrapped or not, has an adapter that can be switched off."""
+    return hasattr(model.module if hasattr(model, "module") else model, "disable_adapter")
+
+
 def without_adapter(model: Any) -> AbstractContextManager[Any]:
     """A context in which a peft model, wrapped or not, is its base; nothing changes for a whole model."""
     inner = model.module if hasattr(model, "module") else model
-    off: AbstractContextManager[Any] = inner.disable_adapter() if hasattr(inner, "disable_adapter") else nullcontext()
+    off: AbstractContextManager[Any] = inner.disable_adapter() if has_adapter(model) else nullcontext()
     return off
 
 
-__all__ = ["check_head", "check_reference", "logits_of", "scores_of", "token_logprobs", "without_adapter"]
+__all__ = [
+    "check_head",
+    "check_reference",
+    "has_adapter",
+    "logits_of",
+    "scores_of",
+    "token_logprobs",
+    "without_adapter",
+]

@@ -28,7 +28,7 @@ from trajtree.train.batch import Batch, collate
 from trajtree.train.data import Example, PairExample, check_pair
 from trajtree.train.losses import Objective
 from trajtree.train.packing import rows
-from trajtree.train.scoring import check_head, check_reference, logits_of, scores_of, token_logprobs
+from trajtree.train.scoring import check_head, check_reference, has_adapter, logits_of, scores_of, token_logprobs
 from trajtree.train.tree_attention import tree_attention_where_possible
 
 Progress = Callable[[int, int, dict[str, float]], None]
@@ -106,7 +106,7 @@ def train(
     _check_trained(examples)
     if reference is not None:
         check_reference(model, reference)
-    elif objective.reference and not hasattr(model, "disable_adapter") and _needs_model(examples, objective):
+    elif objective.reference and not has_adapter(model) and _needs_model(examples, objective):
         raise PolicyError("a model without an adapter has no reference to return to: name a reference model")
     if how.recompute:
         # transformers renamed it, and warns of the older name.
