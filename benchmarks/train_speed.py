@@ -26,6 +26,7 @@ from typing import Any
 import torch
 
 from trajtree import forks
+from trajtree.memory import release_memory
 from trajtree.policies.models import ModelRef, fingerprint, load_model, load_tokenizer, pick_dtype, versions
 from trajtree.policies.transcript import ChatFormat
 from trajtree.train.batch import collate, forest_of
@@ -128,6 +129,7 @@ def our_side(
 
 def peak_megabytes(step: Callable[[], float]) -> float:
     """Peak resident memory of a forked process that takes one step."""
+    release_memory()  # what earlier steps left would count as this one's
     read, write = os.pipe()
     if os.fork() == 0:
         step()
