@@ -6,7 +6,7 @@ import importlib
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,7 +17,7 @@ from rich.table import Table
 
 from trajtree.envs.base import Environment
 from trajtree.envs.check import EnvCheckError, check_env
-from trajtree.envs.domain import BUILT_IN, Domain, Rejected, load_domain
+from trajtree.envs.domain import BUILT_IN, Rejected, load_domain
 from trajtree.errors import DataError, EnvError, RunError
 from trajtree.progress import counting
 
@@ -110,13 +110,17 @@ def play(
     max_steps: Annotated[int | None, typer.Option(help="Step limit; the environment's own by default.", min=1)] = None,
 ) -> None:
     """Play a task by hand, to see what an agent sees. End with control-D."""
-    made = _environment(name)
-    if made is not None and max_steps is not None:
+    make, chosen = _environment(name), task
+    if make is None:
+        domain = load_domain(name)
+        make = partial(domain.make, max_steps)
+        chosen = task or next((domain.tasks(kind, "train")[0] for kind in domain.types), None)
+    elif max_steps is not None:
         raise RunError("--max-steps: a class sets its own limit; leave it out")
-    domain = load_domain(name) if made is None else None
-    chosen = task or _first_task(name, domain)
+    if chosen is None:
+        raise RunError(f"{name}: does not list its tasks; name one")
     console = Console()
-    with closing(made() if made is not None else _made(domain, max_steps)) as environment:
+    with closing(make()) as environment:
         console.print(environment.instruction, style="dim", markup=False)
         try:
             observation = environment.reset(chosen)
@@ -137,17 +141,6 @@ def play(
         if over:
             console.print(observation, markup=False, highlight=False)
         console.print(f"{chosen}: score {score:.3f}")
-
-
-def _made(domain: Domain | None, max_steps: int | None) -> Environment:
-    assert domain is not None
-    return domain.make(max_steps)
-
-
-def _first_task(name: str, domain: Domain | None) -> str:
-    if domain is None or not domain.types:
-        raise RunError(f"{name}: does not list its tasks; name one")
-    return domain.tasks(domain.types[0], "train")[0]
 
 
 def data(
