@@ -3,7 +3,8 @@
     python benchmarks/demo_seeds.py --seeds 0 1 2 --explore demonstrated unseen --run runs/seeds
 
 All runs share one run directory, so what does not depend on the seed or on the explored tasks is made once. Each
-run's results.json is copied to benchmarks/results as soon as it is there; `--table` only prints the table of those.
+run's results.json is copied to benchmarks/results as soon as it is there; `--table` only prints the table of those, and of
+the other recipes' results that lie there.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ def run(seed: int, explore: str, folder: Path, recipe: Path, overrides: list[str
     shutil.copy(folder / "results.json", RESULTS / f"demo-{explore}-seed{seed}.json")
 
 
-def table(explore: str) -> str:
-    """Markdown table of all seeds of one mode: a line a row and seed."""
+def table(pattern: str) -> str:
+    """Markdown table of the results whose file names match: a line a row and seed."""
     lines = [
         "| row | seed | success | 95 % | score | best so far | completed | over weak | 95 % | p | PGR |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    runs = [json.loads(p.read_text()) for p in sorted(RESULTS.glob(f"demo-{explore}-seed*.json"))]
+    runs = [json.loads(p.read_text()) for p in sorted(RESULTS.glob(pattern))]
     for name in [row["name"] for row in runs[0]["rows"]] if runs else []:
         for results in runs:
             if any(row["name"] == name for row in results["rows"]):
@@ -84,7 +85,9 @@ def main() -> None:
             for seed in args.seeds:
                 run(seed, explore, args.run, args.recipe, args.set)
     for explore in args.explore:
-        print(f"\n### Exploring {explore} tasks\n\n{table(explore)}")
+        print(f"\n### Exploring {explore} tasks\n\n{table(f'demo-{explore}-seed*.json')}")
+    for path in sorted(RESULTS.glob("recipe-*.json")):
+        print(f"\n### {path.stem.removeprefix('recipe-')}\n\n{table(path.name)}")
 
 
 if __name__ == "__main__":

