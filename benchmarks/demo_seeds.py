@@ -3,8 +3,8 @@
     python benchmarks/demo_seeds.py --seeds 0 1 2 --explore demonstrated unseen --run runs/seeds
 
 All runs share one run directory, so what does not depend on the seed or on the explored tasks is made once. Each
-run's results.json is copied to benchmarks/results as soon as it is there; `--table` only prints the table of those, and of
-the other recipes' results that lie there.
+run's results.json is copied to benchmarks/results as soon as it is there; `--table` only prints the table of those,
+and of the other recipes' results that lie there.
 """
 
 from __future__ import annotations
