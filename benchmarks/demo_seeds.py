@@ -53,7 +53,7 @@ def line(results: dict, name: str, seed: int) -> str:
     pgr = next((p for p in results["pgr"] if (p["row"], p["metric"]) == (name, "success")), None)
     rate, score, best = row["success_rate"], row["score"], row["best_score"]
     gain = (
-        "| | |"
+        "| |"
         if over is None
         else f"{over['difference']['value']:+.3f} | {span(over['difference'])} | {over['p_value']:.4f}"
     )

@@ -119,6 +119,7 @@ def test_a_run_writes_everything(finished: Path, recipe: Path) -> None:
     written = results(finished)
     assert [row["name"] for row in written["rows"]] == list(ROWS)
     assert {row["n"] for row in written["rows"]} == {12}
+    assert written["provenance"]["environment"] == "toy 1"
     assert all(sum(row["outcomes"].values()) == 12 for row in written["rows"])
     assert "<html" in (finished / "report.html").read_text().lower()
     assert load_recipe(finished / "recipe.yaml") == load_recipe(recipe)

@@ -61,6 +61,7 @@ Value = Literal["mean", "best", "discounted"]
 SearchName = Literal["exact", "mcts", "best-of-n", "stitch"]
 
 _GAMMA = 0.95
+"""A step's discount where none is given."""
 _PLACES = 10
 """Rows that are named for one reason; more are counted."""
 
@@ -166,9 +167,8 @@ def pairs_(
         raise DataError(f"--step-only: --mode {mode} compares whole runs, which may begin alike; leave one of them out")
     if gamma is not None and value != "discounted":
         raise DataError(f"--gamma: --value {value} discounts nothing; add --value discounted, or leave --gamma out")
-    aggregate: Aggregate = {"mean": mean, "best": best, "discounted": discounted(_GAMMA if gamma is None else gamma)}[
-        value
-    ]
+    discount = _GAMMA if gamma is None else gamma
+    aggregate: Aggregate = {"mean": mean, "best": best, "discounted": discounted(discount)}[value]
     caps = {"min_gap": min_gap, "per_tree": per_tree}
     find: dict[str, Callable[..., list[Pair]]] = {
         "every": partial(pairs, select=every, aggregate=aggregate, per_fork=per_fork),
