@@ -33,6 +33,8 @@ def test_a_class_and_a_domain_are_checked() -> None:
     assert checked.exit_code == 0 and "keeps the contract on 1 tasks" in checked.output
     checked = invoke("env", "check", "tests.toy:DOMAIN", "--task", TASKS[0], "--task", TASKS[1])
     assert checked.exit_code == 0 and "keeps the contract on 2 tasks" in checked.output
+    checked = invoke("env", "check", "tests.toy:PARTLY")
+    assert checked.exit_code == 0 and "keeps the contract on 1 tasks" in checked.output
     for arguments, what in {
         ("tests.toy:Toy",): "does not list its tasks",
         ("tests.toy:Nothing",): "Nothing",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from safetensors.torch import load_file
 from typer.testing import CliRunner, Result
 
 pytest.importorskip("torch")
@@ -19,7 +20,7 @@ from tests.toy import TASKS
 import trajtree
 from trajtree import cli_train
 from trajtree.cli import app
-from trajtree.errors import DataError, RecipeError, RunError, TrajtreeError
+from trajtree.errors import DataError, PolicyError, RecipeError, RunError, TrajtreeError
 from trajtree.train import job, methods
 from trajtree.train.job import Job
 from trajtree.train.trainer import Optimisation
@@ -71,6 +72,52 @@ def test_a_finished_training_is_not_done_again(trees: Path, tiny_words: Path, tm
     assert steps == [] and weights(folder) == before
     with pytest.raises(RunError, match="another method"):
         job.run(quick(trees, tiny_words, method="ipo"), tmp_path)
+
+
+def test_a_training_of_one_step_trains(trees: Path, tiny_words: Path, tmp_path: Path) -> None:
+    todo = quick(trees, tiny_words, optimisation=Optimisation(1, 1e-2, row_tokens=10**6, dtype="float32"))
+    steps: list[int] = []
+    folder = job.run(todo, tmp_path, progress=lambda done, total, m: steps.append(total))
+    assert steps == [1]
+    moved = [w for name, w in load_file(folder / "adapter_model.safetensors").items() if "lora_B" in name]
+    assert moved and all(w.abs().max() > 0 for w in moved)
+
+
+def test_a_model_is_merged_when_it_is_asked_for_later(trees: Path, tiny_words: Path, tmp_path: Path) -> None:
+    at_once = job.run(quick(trees, tiny_words), tmp_path / "once", merge=True).parent / "merged"
+    job.run(quick(trees, tiny_words), tmp_path / "later")
+    later = tmp_path / "later" / "merged"
+    assert not later.exists()
+    job.run(quick(trees, tiny_words), tmp_path / "later", merge=True)
+    assert (later / "model.safetensors").read_bytes() == (at_once / "model.safetensors").read_bytes()
+    assert (later / "README.md").exists() and (later / "tokenizer.json").exists()
+
+
+def test_what_failed_before_it_began_may_be_asked_for_otherwise(trees: Path, tiny_words: Path, tmp_path: Path) -> None:
+    with pytest.raises(PolicyError, match="name a reference model"):
+        job.run(quick(trees, tiny_words, lora=None), tmp_path)
+    assert (job.run(quick(trees, tiny_words), tmp_path) / "adapter_model.safetensors").exists()
+
+
+def test_only_good_runs_are_imitated(tiny_words: Path, tmp_path: Path) -> None:
+    runs = [played(TASKS[0], sample, actions) for sample, actions in enumerate(tries(TASKS[0]))]
+    store = trajtree.TrajectoryStore(tmp_path / "runs.jsonl")
+    store.append(runs)
+    good = sum(run.score == 1 for run in runs)
+    assert 0 < good < len(runs)
+    todo = quick(store.path, tiny_words, method="path-sft", settings=methods.Settings(min_score=1.0))
+    assert len(job.examples(todo)[0]) == good
+    store = trajtree.TrajectoryStore(tmp_path / "bad.jsonl")
+    store.append([run for run in runs if run.score < 1])
+    with pytest.raises(DataError, match=r"no run scored at least 1\.0; lower --min-score"):
+        job.examples(quick(store.path, tiny_words, method="path-sft", settings=methods.Settings(min_score=1.0)))
+
+
+def test_an_adapter_beneath_is_named_on_the_card(trees: Path, tiny_words: Path, tmp_path: Path) -> None:
+    first = job.run(quick(trees, tiny_words, method="path-sft"), tmp_path / "first")
+    second = job.run(quick(trees, tiny_words, adapters=(str(first),)), tmp_path / "second", merge=True)
+    assert f"**with these adapters merged in first**: {first}" in (second / "README.md").read_text()
+    assert "merged in first" not in (second.parent / "merged" / "README.md").read_text()
 
 
 class Killed(Exception):

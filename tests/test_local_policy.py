@@ -12,6 +12,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
+pytest.importorskip("peft")
 
 from tests.tiny import characters, save_model  # noqa: E402
 
@@ -19,7 +20,8 @@ from trajtree.errors import PolicyError  # noqa: E402
 from trajtree.policies import local  # noqa: E402
 from trajtree.policies.kv import BatchCache  # noqa: E402
 from trajtree.policies.local import LocalConversation, LocalPolicy  # noqa: E402
-from trajtree.policies.models import ModelRef  # noqa: E402
+from trajtree.policies.models import ModelRef, load_model  # noqa: E402
+from trajtree.train.models import Lora, with_adapter  # noqa: E402
 from trajtree.trajectory import Message, Sampling, Tokens  # noqa: E402
 
 GREEDY = Sampling()
@@ -252,6 +254,16 @@ def test_a_full_context_ends_one_episode_alone(tmp_path: Path) -> None:
     assert full.messages[-1].role == "user"
     assert replies[1].error is None
     assert drawn(fits) == by_generate(policy, ("hello", "x" * 8))
+
+
+def test_rotary_frequencies_are_not_rounded(tiny: Path, tmp_path: Path) -> None:
+    exact = load_model(ModelRef(str(tiny)), dtype="float32", device="cpu").model.rotary_emb.inv_freq
+    assert not torch.equal(exact.bfloat16().float(), exact), "or the test tests nothing"
+    with_adapter(ModelRef(str(tiny)), Lora(2, 4), dtype="float32", seed=0).save_pretrained(tmp_path / "adapter")
+    for adapters in ((), (str(tmp_path / "adapter"),)):
+        model = load_model(ModelRef(str(tiny), adapters), dtype="bfloat16", device="cpu")
+        assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+        assert torch.equal(model.model.rotary_emb.inv_freq, exact)
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:

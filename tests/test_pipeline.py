@@ -167,8 +167,59 @@ def test_a_changed_knob_redoes_what_depends_on_it(copy: Path, recipe: Path) -> N
 def test_one_stage_runs_what_it_needs(tmp_path: Path, recipe: Path) -> None:
     done = call(command(recipe, tmp_path / "part", does="stage demonstrations"))
     assert done.returncode == 0, done.stderr[-3000:]
-    assert set(stage_folders(tmp_path / "part")) == {"tasks", "demonstrations"}
+    assert set(stage_folders(tmp_path / "part")) == {"tasks", "demonstrations", "unseen"}
     assert "demonstrations: " in done.stdout
+
+
+def test_fewer_demonstrations_are_other_demonstrations(tmp_path: Path, recipe: Path) -> None:
+    run = tmp_path / "part"
+    for more in ((), ("--set", "tasks.demonstrations=3")):
+        done = call(command(recipe, run, *more, does="stage demonstrations"))
+        assert done.returncode == 0, done.stderr[-3000:]
+    assert {name: len(keys) for name, keys in stage_folders(run).items()} == {
+        "tasks": 1,
+        "demonstrations": 2,
+        "unseen": 2,
+    }
+    stores = run.glob("demonstrations/*/trajectories.jsonl")
+    assert sorted(path.read_text().count('"task"') for path in stores) == [3, 8]
+    assert not (run / "recipe.yaml").exists(), "it stands for a whole run"
+
+
+STRONG = {f"train-{row}" for row in ROWS[2:]} | {f"evaluate-{row}" for row in ROWS[1:]}
+PLAYED = {"explore", *(f"evaluate-{row}" for row in ROWS)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "changed"),
+    [
+        (["tasks.demonstrations=6"], {"demonstrations"}),
+        (["tasks.unseen=3"], {"unseen"}),
+        (["tasks.dev=1"], {"tasks"}),
+        (["explore.tasks=unseen"], {"explore"}),
+        (["strong.lora_rank=2"], STRONG),
+        (["pairs.min_gap=0.2"], {"pairs"}),
+        (["play.batch=2"], PLAYED),
+        (["env.name=tests.toy:NEWER"], {"tasks", "demonstrations", "trees", *PLAYED}),
+    ],
+)
+def test_what_a_knob_changes(recipe: Path, changes: list[str], changed: set[str]) -> None:
+    before, after = (stages_of(load_recipe(recipe, more)) for more in ((), changes))
+    assert [s.name for s in before] == [s.name for s in after]
+    both = zip(before, after, strict=True)
+    assert {a.name for a, b in both if (a.settings, a.inputs) != (b.settings, b.inputs)} == changed
+
+
+def test_a_weak_model_from_the_hub_has_the_adapter_of_the_strong_one(recipe: Path, tiny_words: Path) -> None:
+    hub = f"weak.model={tiny_words}"
+    before, after = (stages_of(load_recipe(recipe, [hub, *more])) for more in ([], ["strong.lora_rank=2"]))
+    assert {a.name for a, b in zip(before, after, strict=True) if a.settings != b.settings} == STRONG | {"weak"}
+
+
+def test_types_that_share_tasks(tmp_path: Path, recipe: Path) -> None:
+    twice = ("--set", "env.name=tests.toy:TWICE", "--set", "tasks.types=[one, other]")
+    said = sentence(call(command(recipe, tmp_path / "run", *twice)))
+    assert said.startswith("tasks.types: toy/") and said.endswith("(train) is of both one and other; name one of them")
 
 
 def kill_when(words: list[str], there: Callable[[], bool]) -> None:

@@ -172,17 +172,30 @@ def breaking() -> type[Breaking]:
 
 
 def test_a_broken_environment_is_tried_again_then_recorded(tmp_path: Path, breaking: type[Breaking]) -> None:
-    breaking.where = {"toy/1": ("step", 99), "toy/2": ("reset", 99), "toy/3": ("step", ATTEMPTS - 1)}
+    breaking.where = {"toy/1": ("step", 99), "toy/5": ("reset", 99), "toy/3": ("step", ATTEMPTS - 1)}
     jobs = jobs_of([f"toy/{i}" for i in range(6)], 1, [LONG])
     played = play(Scripted(winning), jobs, tmp_path, breaking)
     assert [t.task for t in played] == [j.task for j in jobs]
-    in_step, in_reset = played[1], played[2]
+    in_step, in_reset = played[1], played[5]
     assert in_step.outcome is in_reset.outcome is Outcome.ENV_ERROR
     assert in_step.error == f"toy/1 broke in step, try {ATTEMPTS}"
-    assert in_reset.error == f"toy/2 broke in reset, try {ATTEMPTS}"
+    assert in_reset.error == f"toy/5 broke in reset, try {ATTEMPTS}"
     assert len(in_step.steps) == 1 and in_step.score == 0.5
-    assert breaking.tries["toy/1"] == breaking.tries["toy/2"] == breaking.tries["toy/3"] == ATTEMPTS
-    assert breaking.tries["toy/0"] == breaking.tries["toy/5"] == 1
+    assert breaking.tries["toy/1"] == breaking.tries["toy/5"] == breaking.tries["toy/3"] == ATTEMPTS
+    assert breaking.tries["toy/0"] == breaking.tries["toy/4"] == 1
+
+
+def test_an_environment_that_is_down_ends_the_rollout_and_is_not_recorded(
+    tmp_path: Path, breaking: type[Breaking]
+) -> None:
+    jobs = jobs_of([f"toy/{i}" for i in range(8)], 1, [LONG])
+    sound = play(Scripted(winning), jobs, tmp_path / "sound")
+    breaking.where = {"toy/5": ("step", 99), "toy/6": ("reset", 99), "toy/7": ("reset", 99)}
+    with pytest.raises(EnvError, match=r"broke in 3 of 4 episodes, 3 times each; in toy/5: toy/5 broke in step"):
+        play(Scripted(winning), jobs, tmp_path / "down", breaking)
+    assert len(list(TrajectoryStore(tmp_path / "down" / "trajectories.jsonl"))) == 4
+    breaking.where = {}
+    assert play(Scripted(winning), jobs, tmp_path / "down", breaking) == sound
 
 
 def test_what_breaks_disturbs_no_other_episode(tmp_path: Path, breaking: type[Breaking]) -> None:

@@ -111,6 +111,22 @@ def _tasks(task_type: str, split: str) -> tuple[str, ...]:
 
 DOMAIN = Domain(environment=Toy, make=lambda max_steps: Toy(), tasks=_tasks, demonstrate=demonstrate)
 
+PARTLY = Domain(
+    environment=Toy, make=lambda max_steps: Toy(), tasks=_tasks, demonstrate=demonstrate, types=("nothing", "toy")
+)
+"""Names a type of which its data holds no task."""
+
+TWICE = Domain(
+    environment=Toy,
+    make=lambda max_steps: Toy(),
+    tasks=lambda kind, split: _tasks("toy", split),
+    demonstrate=demonstrate,
+)
+"""Whatever the task type, the same tasks."""
+
+NEWER = Domain(environment=Toy, make=lambda max_steps: Toy(), tasks=_tasks, demonstrate=demonstrate, data=lambda: "new")
+"""The same tasks over other data."""
+
 HOPELESS = Domain(
     environment=Toy,
     make=lambda max_steps: Toy(),

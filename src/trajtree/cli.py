@@ -87,8 +87,8 @@ def run(recipe: RecipeArgument, run_dir: RunOption = None, set_: SetOption = Non
         done = run_recipe(loaded, folder, progress.stage)
     data = report_of(loaded, done)
     write_results_json(data, folder / "results.json")
-    write_html(data, folder / "report.html")
     print_table(data, console)
+    write_html(data, folder / "report.html")
     console.print(f"report: {folder / 'report.html'}", soft_wrap=True)
 
 
@@ -155,8 +155,9 @@ def main() -> None:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES):
             raise
         where = f" ({error.filename})" if error.filename else ""
+        remedy = "make room" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else "make it writable"
         print(
-            f"trajtree: {error.strerror}{where}; nothing finished is lost: make room and run the same command again",
+            f"trajtree: {error.strerror}{where}; nothing finished is lost: {remedy} and run the same command again",
             file=sys.stderr,
         )
         sys.exit(1)

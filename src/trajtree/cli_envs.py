@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import cache, partial
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,7 +18,7 @@ from rich.table import Table
 
 from trajtree.envs.base import Environment
 from trajtree.envs.check import EnvCheckError, check_env
-from trajtree.envs.domain import BUILT_IN, Rejected, load_domain
+from trajtree.envs.domain import BUILT_IN, Domain, Rejected, load_domain
 from trajtree.errors import DataError, EnvError, RunError
 from trajtree.progress import counting
 
@@ -53,8 +54,8 @@ def check(
     ] = None,
 ) -> None:
     """Prove the contract: types, ends of episodes, scores, replay, snapshots, hostile actions, unknown tasks."""
-    make, tasks, actions = _subject(name, task or [], action or [])
     try:
+        make, tasks, actions = _subject(name, task or [], action or [])
         report = check_env(make, tasks, actions=actions)
     except EnvCheckError as error:
         raise EnvError(f"{name} breaks the contract: {error}") from None
@@ -77,9 +78,10 @@ def _subject(
         return made, tasks, lambda task: given
     domain = load_domain(name)
     if not tasks:
-        tasks = [domain.tasks(kind, "train")[0] for kind in domain.types[:_CHECKED_TYPES]]
+        some = (_first(domain, kind) for kind in domain.types)
+        tasks = list(islice((found for found in some if found), _CHECKED_TYPES))
     if not tasks:
-        raise RunError(f"{name}: does not list its task types; name tasks with --task")
+        raise RunError(f"{name}: lists no train task; name tasks with --task")
 
     @cache
     def expert(task: str) -> Sequence[str]:
@@ -88,6 +90,14 @@ def _subject(
         return () if isinstance(shown, Rejected) else [step.action for step in shown.steps]
 
     return lambda: domain.make(None), tasks, (lambda task: given) if given else expert
+
+
+def _first(domain: Domain, kind: str) -> str | None:
+    """The first train task of a type; its data may hold none."""
+    try:
+        return next(iter(domain.tasks(kind, "train")), None)
+    except KeyError:
+        return None
 
 
 def _environment(name: str) -> Callable[[], Environment] | None:
@@ -114,7 +124,7 @@ def play(
     if make is None:
         domain = load_domain(name)
         make = partial(domain.make, max_steps)
-        chosen = task or next((domain.tasks(kind, "train")[0] for kind in domain.types), None)
+        chosen = task or next(filter(None, (_first(domain, kind) for kind in domain.types)), None)
     elif max_steps is not None:
         raise RunError("--max-steps: a class sets its own limit; leave it out")
     if chosen is None:

@@ -13,7 +13,7 @@ from trajtree.progress import training
 
 Method = Literal["tree-dpo", "dpo", "step-dpo", "multi-turn-dpo", "ipo", "kto", "path-sft", "branch-sft"]
 Weigh = Literal["equal", "gap", "visits"]
-Dtype = Literal["auto", "bfloat16", "float16", "float32"]
+Dtype = Literal["auto", "bfloat16", "float32"]
 
 
 def train(
@@ -28,7 +28,7 @@ def train(
     lr: Annotated[float, typer.Option(help="Learning rate, after 3 % of warm-up.", min=0)] = 5e-5,
     row_tokens: Annotated[int, typer.Option(help="Packed tokens in a row; trees stay together.", min=64)] = 4096,
     accumulate: Annotated[int, typer.Option(help="Rows in an optimiser step.", min=1)] = 4,
-    beta: Annotated[float, typer.Option(help="Inverse temperature of preference losses.")] = 0.1,
+    beta: Annotated[float, typer.Option(help="Inverse temperature of preference losses.", min=0.001)] = 0.1,
     kl: Annotated[float, typer.Option(help="Weight of tree-dpo's explicit KL.", min=0)] = 0.1,
     gamma: Annotated[float, typer.Option(help="Discount a turn, in multi-turn-dpo.", min=0, max=0.999)] = 0.9,
     label_smoothing: Annotated[float, typer.Option(min=0, max=0.49)] = 0.0,
@@ -36,7 +36,7 @@ def train(
     min_gap: Annotated[float, typer.Option(help="Least difference of value at a fork.", min=0, max=1)] = 0.1,
     per_fork: Annotated[int, typer.Option(min=1)] = 1,
     per_tree: Annotated[int, typer.Option(min=1)] = 8,
-    min_score: Annotated[float, typer.Option(help="Least score of a path, in path-sft.", min=0, max=1)] = 0.5,
+    min_score: Annotated[float, typer.Option(help="Least score of a path (or run), in path-sft.", min=0, max=1)] = 0.5,
     reference: Annotated[
         str | None, typer.Option(help="Model to be held to (same vocabulary); the adapter off by default.")
     ] = None,

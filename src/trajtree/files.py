@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -32,4 +33,13 @@ def write_atomically(path: Path, text: str) -> None:
         file.write(text.encode())
 
 
-__all__ = ["UNFINISHED", "atomically", "write_atomically"]
+def digest_of_files(paths: Iterable[Path]) -> str:
+    """Hash of the files' names and contents, in the order of their names; sha256 in hex."""
+    digest = hashlib.sha256()
+    for path in sorted(paths):
+        with path.open("rb") as file:
+            digest.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return digest.hexdigest()
+
+
+__all__ = ["UNFINISHED", "atomically", "digest_of_files", "write_atomically"]

@@ -35,6 +35,9 @@ TREES = "trees.jsonl"
 OVERFLOW_SHARE = 0.01
 """Largest share of episodes that may end because the model's context is full."""
 
+AGGREGATES: dict[str, forks.Aggregate] = {"mean": forks.mean, "best": forks.best}
+"""Values of a child by the recipe's name."""
+
 TRAINED_ON = {
     "strong_sft": "demonstrations",
     "w2sg_exact": "paths-exact",
@@ -48,7 +51,8 @@ def stages_of(recipe: Recipe) -> list[Stage]:
     dtype = pick_dtype(recipe.play.dtype)
     recipe = recipe.model_copy(update={"play": recipe.play.model_copy(update={"dtype": dtype})})
     seed = recipe.seed
-    env = recipe.env.model_dump()
+    domain = load_domain(recipe.env.name)
+    env = {**recipe.env.model_dump(), "version": domain.environment.version, "data": domain.data()}
     play = {**recipe.play.model_dump(), "env": env}
     strong = {**recipe.strong.model_dump(), "dtype": dtype, "weights": fingerprint(recipe.strong.model)}
     weak = {
@@ -56,16 +60,39 @@ def stages_of(recipe: Recipe) -> list[Stage]:
         "dtype": dtype,
         "weights": fingerprint(recipe.weak.model or recipe.weak.tokenizer),
     }
+    if recipe.weak.model:
+        weak |= {"lora_rank": recipe.strong.lora_rank, "lora_alpha": recipe.strong.lora_alpha}
+    tasks = recipe.tasks
+    explored = "demonstrations" if recipe.explore.tasks == "demonstrated" else "unseen"
     sft = {"strong": strong, "sft": recipe.sft.model_dump(), "seed": seed}
 
     stages = [
-        Stage("tasks", "tasks", (), {"env": env, "tasks": recipe.tasks.model_dump()}, partial(choose_tasks, recipe)),
-        Stage("demonstrations", "demonstrations", ("tasks",), {"env": env}, partial(demonstrate, recipe)),
+        Stage(
+            "tasks",
+            "tasks",
+            (),
+            {"env": env, "types": tasks.types, "dev": tasks.dev, "test": tasks.test},
+            partial(choose_tasks, recipe),
+        ),
+        Stage(
+            "demonstrations",
+            "demonstrations",
+            ("tasks",),
+            {"env": env, "demonstrations": tasks.demonstrations},
+            partial(demonstrate, recipe),
+        ),
+        Stage(
+            "unseen",
+            "demonstrations",
+            ("tasks", "demonstrations"),
+            {"unseen": tasks.unseen},
+            partial(choose_unseen, recipe),
+        ),
         Stage("weak", "weak", ("demonstrations",), {"weak": weak, "seed": seed}, partial(train_weak, recipe)),
         Stage(
             "explore",
             "explore",
-            ("tasks", "demonstrations", "weak"),
+            (explored, "weak"),
             {"explore": recipe.explore.model_dump(mode="json"), "play": play, "seed": seed},
             partial(explore, recipe),
         ),
@@ -133,7 +160,17 @@ def choose_tasks(recipe: Recipe, work: Work) -> None:
             if size is not None and size > len(tasks):
                 raise RecipeError(f"tasks.{split}: {size} asked, {kind} has {len(tasks)} in its {split} split")
             drawn[split][kind] = tasks[:size]
+        _check_apart(split, drawn[split])
     write_atomically(work.folder / "tasks.json", json.dumps(drawn, indent=1))
+
+
+def _check_apart(split: str, by_type: dict[str, list[str]]) -> None:
+    seen: dict[str, str] = {}
+    for kind, tasks in by_type.items():
+        for task in tasks:
+            if task in seen:
+                raise RecipeError(f"tasks.types: {task} ({split}) is of both {seen[task]} and {kind}; name one of them")
+            seen[task] = kind
 
 
 def _tasks_of(domain: Domain, kind: str, split: str) -> list[str]:
@@ -144,13 +181,12 @@ def _tasks_of(domain: Domain, kind: str, split: str) -> list[str]:
 
 
 def demonstrate(recipe: Recipe, work: Work) -> None:
-    """Expert demonstrations, and in unseen.json further train tasks that none of them is of."""
+    """Expert demonstrations, and in rejected.json the tasks before them that have none."""
     domain = load_domain(recipe.env.name)
     train = _read_json(work.inputs["tasks"] / "tasks.json")["train"]
     store = TrajectoryStore(work.folder / STORE)
     kept = {t.task: t for t in store}
     rejected: list[Rejected] = []
-    unseen: list[str] = []
     work.progress.total(recipe.tasks.demonstrations * len(train))
     env = domain.make(recipe.env.max_steps)
     try:
@@ -159,15 +195,8 @@ def demonstrate(recipe: Recipe, work: Work) -> None:
             for _ in range(recipe.tasks.demonstrations):
                 _next_demonstration(domain, env, candidates, kept, rejected, store, kind)
                 work.progress.advance(1)
-            further = list(candidates)[: recipe.tasks.unseen]
-            if len(further) < recipe.tasks.unseen:
-                raise RecipeError(
-                    f"tasks.unseen: only {len(further)} train tasks of {kind} are left after the demonstrations"
-                )
-            unseen += further
     finally:
         env.close()
-    write_atomically(work.folder / "unseen.json", json.dumps(unseen, indent=1))
     write_atomically(work.folder / "rejected.json", json.dumps([asdict(r) for r in rejected], indent=1))
 
 
@@ -194,11 +223,27 @@ def _next_demonstration(
     raise DataError(f"{kind}: not enough successful demonstrations among its train tasks ({reasons})")
 
 
+def choose_unseen(recipe: Recipe, work: Work) -> None:
+    """In tasks.json, the next train tasks of each type that no demonstration was tried of."""
+    shown = work.inputs["demonstrations"]
+    tried = {t.task for t in TrajectoryStore(shown / STORE)} | {r["task"] for r in _read_json(shown / "rejected.json")}
+    unseen: list[str] = []
+    for kind, tasks in _read_json(work.inputs["tasks"] / "tasks.json")["train"].items():
+        further = [task for task in tasks if task not in tried][: recipe.tasks.unseen]
+        if len(further) < recipe.tasks.unseen:
+            raise RecipeError(
+                f"tasks.unseen: only {len(further)} train tasks of {kind} are left after the demonstrations"
+            )
+        unseen += further
+    write_atomically(work.folder / "tasks.json", json.dumps(unseen, indent=1))
+
+
 # --- the weak policy and its trajectories ---
 
 
 def train_weak(recipe: Recipe, work: Work) -> None:
     """The weak policy, from scratch or with an adapter, in `model/`."""
+    from trajtree.policies.models import load_tokenizer
     from trajtree.train.losses import sft
     from trajtree.train.models import Lora, from_scratch, with_adapter
     from trajtree.train.trainer import Optimisation, train
@@ -221,8 +266,12 @@ def train_weak(recipe: Recipe, work: Work) -> None:
     source = settings.model or settings.tokenizer
     examples = _sft_examples(demonstrations, source, model)
     how = Optimisation(settings.epochs, settings.lr, settings.batch, checkpoint_steps=200, dtype=recipe.play.dtype)
-    train(model, examples, sft(), how, work.folder, seed=recipe.seed, progress=_training_progress(work))
-    _save_model(model, source, work.folder / "model")
+
+    def save(metrics: dict[str, float]) -> None:
+        model.save_pretrained(work.folder / "model")
+        load_tokenizer(source).save_pretrained(work.folder / "model")
+
+    train(model, examples, sft(), how, work.folder, seed=recipe.seed, progress=_training_progress(work), save=save)
 
 
 def explore(recipe: Recipe, work: Work) -> None:
@@ -230,7 +279,7 @@ def explore(recipe: Recipe, work: Work) -> None:
     if recipe.explore.tasks == "demonstrated":
         tasks = [t.task for t in TrajectoryStore(work.inputs["demonstrations"] / STORE)]
     else:
-        tasks = _read_json(work.inputs["demonstrations"] / "unseen.json")
+        tasks = _read_json(work.inputs["unseen"] / "tasks.json")
     jobs = jobs_of(tasks, recipe.explore.rollouts, recipe.explore.grid)
     _play(recipe, work, _model(recipe, "weak", work), "weak", jobs)
 
@@ -281,12 +330,11 @@ def build_trees(recipe: Recipe, work: Work) -> None:
 def find_pairs(recipe: Recipe, work: Work) -> None:
     """Preference pairs in pairs.jsonl."""
     how = recipe.pairs
-    aggregate: forks.Aggregate = {"mean": forks.mean, "best": forks.best}[how.aggregate]
     found = [
         pair
         for t in read_trees(work.inputs["trees"] / TREES)
         for pair in forks.pairs(
-            t, aggregate=aggregate, min_gap=how.min_gap, per_fork=how.per_fork, per_tree=how.per_tree
+            t, aggregate=AGGREGATES[how.aggregate], min_gap=how.min_gap, per_fork=how.per_fork, per_tree=how.per_tree
         )
     ]
     _write_jsonl(work.folder / "pairs.jsonl", [asdict(p) for p in found])
@@ -333,8 +381,8 @@ def tune_on_paths(recipe: Recipe, source: str, work: Work) -> None:
         work.folder,
         seed=recipe.seed,
         progress=_training_progress(work),
+        save=lambda metrics: model.save_pretrained(work.folder / "model"),
     )
-    model.save_pretrained(work.folder / "model")
 
 
 def tune_on_pairs(recipe: Recipe, work: Work) -> None:
@@ -365,8 +413,8 @@ def tune_on_pairs(recipe: Recipe, work: Work) -> None:
         work.folder,
         seed=recipe.seed,
         progress=_training_progress(work),
+        save=lambda metrics: model.save_pretrained(work.folder / "model"),
     )
-    model.save_pretrained(work.folder / "model")
 
 
 def _how(settings: Any, dtype: str) -> Optimisation:
@@ -389,13 +437,6 @@ def _sft_examples(trajectories: Sequence[Trajectory], tokenizer_of: str, model: 
 
     chat = ChatFormat(load_tokenizer(tokenizer_of), tokenizer_of)
     return sft_examples(trajectories, chat, context=model.config.max_position_embeddings)
-
-
-def _save_model(model: Any, tokenizer_of: str, folder: Path) -> None:
-    from trajtree.policies.models import load_tokenizer
-
-    model.save_pretrained(folder)
-    load_tokenizer(tokenizer_of).save_pretrained(folder)
 
 
 def _training_progress(work: Work) -> Callable[[int, int, dict[str, float]], None]:
@@ -438,4 +479,4 @@ def _read_jsonl(path: Path) -> list[Any]:
     return rows
 
 
-__all__ = ["STORE", "TRAINED_ON", "TREES", "stages_of"]
+__all__ = ["AGGREGATES", "STORE", "TRAINED_ON", "TREES", "stages_of"]

@@ -159,7 +159,7 @@ class Play(_Section):
     """Episodes at once; each holds an environment and its keys and values in memory."""
     max_new_tokens: int = Field(24, ge=1)
     """Longest reply."""
-    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    dtype: Literal["auto", "bfloat16", "float32"] = "auto"
     """Of the arithmetic, in training too; auto is bfloat16 where the processor or GPU has it, else float32."""
 
 

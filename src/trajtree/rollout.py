@@ -23,6 +23,8 @@ from trajtree.trajectory import Message, Outcome, Sampling, Step, Trajectory
 
 ATTEMPTS = 3
 """How often an episode is played when the environment breaks, before env_error is recorded."""
+BROKEN_SHARE = 0.5
+"""Largest share of a wave's tasks that may be env_error; when more are, it is not these tasks that break."""
 _THREADS = 2
 
 
@@ -81,6 +83,10 @@ def rollout(
         parse: takes a reply apart; an unparseable one ends the episode as agent_error.
         suffix: added to the environment's instruction.
         progress: called with the number of episodes done since the last call.
+
+    Raises:
+        EnvError: the environment breaks in more than BROKEN_SHARE of a wave's tasks, and in two at least; the wave is
+            not stored, so that it is played when the environment is mended.
     """
     present = {t.key for t in store}
     with ExitStack() as stack:
@@ -90,6 +96,7 @@ def rollout(
             missing = [(j.task, j.sample) for j in wave if (j.task, j.sample) not in present]
             if missing:
                 played = _play_until_sound(wave, envs, policy, pool, seed, parse, suffix)
+                _check_sound(played)
                 store.append(t for t in played if t.key in set(missing))
             progress(len(wave))
 
@@ -97,6 +104,16 @@ def rollout(
 def _waves(jobs: Sequence[Job], batch: int) -> Iterator[Sequence[Job]]:
     for start in range(0, len(jobs), batch):
         yield jobs[start : start + batch]
+
+
+def _check_sound(played: Sequence[Trajectory]) -> None:
+    broken = [t for t in played if t.outcome is Outcome.ENV_ERROR]
+    tasks = len({t.task for t in played})
+    if len({t.task for t in broken}) > max(1, BROKEN_SHARE * tasks):
+        raise EnvError(
+            f"the environment broke in {len(broken)} of {len(played)} episodes, {ATTEMPTS} times each; in "
+            f"{broken[0].task}: {broken[0].error}; they are not stored: mend the cause and run the same command again"
+        )
 
 
 def _play_until_sound(
@@ -193,4 +210,4 @@ def _trajectory(episode: _Episode[C], policy: Policy[C], seed: int) -> Trajector
     )
 
 
-__all__ = ["ATTEMPTS", "Job", "jobs_of", "rollout"]
+__all__ = ["ATTEMPTS", "BROKEN_SHARE", "Job", "jobs_of", "rollout"]

@@ -12,7 +12,7 @@ from trajtree import forks
 from trajtree.envs.domain import load_domain
 from trajtree.files import write_atomically
 from trajtree.metrics import Results, summarise
-from trajtree.pipeline import STORE, TREES, stages_of
+from trajtree.pipeline import AGGREGATES, STORE, TREES, stages_of
 from trajtree.policies.models import fingerprint, pick_dtype, versions
 from trajtree.recipe import Recipe
 from trajtree.report import ForkView, ReportData
@@ -42,7 +42,7 @@ def run_recipe(
 ) -> dict[str, Done]:
     """Bring a run up to date, as a whole or only up to the stages of one kind.
 
-    The resolved recipe is written to `recipe.yaml` in the run.
+    When it is whole, the resolved recipe is written to `recipe.yaml` in the run.
 
     Raises:
         TrajtreeError: whatever the user can mend, in one sentence.
@@ -51,7 +51,8 @@ def run_recipe(
     if until is not None:
         stages = needed_for(stages, until)
     done = run_stages(stages, run, progress_of, _provenance(recipe))
-    write_atomically(run / "recipe.yaml", recipe.to_yaml())
+    if until is None:
+        write_atomically(run / "recipe.yaml", recipe.to_yaml())
     return done
 
 
@@ -76,7 +77,11 @@ def report_of(recipe: Recipe, done: Mapping[str, Done]) -> ReportData:
         trees=tuple(map(quality, trees)),
         forks=tuple(_fork_views(recipe, trees)),
         notes=_notes(recipe),
-        provenance={**_provenance(recipe), **{f"data {name}": d.digest[:16] for name, d in done.items()}},
+        provenance={
+            **_provenance(recipe),
+            **_as_made(done),
+            **{f"data {name}": d.digest[:16] for name, d in done.items()},
+        },
         timings={name: d.seconds for name, d in done.items()},
     )
 
@@ -85,7 +90,7 @@ def _fork_views(recipe: Recipe, trees: list[TrajectoryTree]) -> list[ForkView]:
     """The widest forks, one a tree."""
     widest = []
     for t in trees:
-        found = forks.pairs(t, min_gap=recipe.pairs.min_gap)
+        found = forks.pairs(t, aggregate=AGGREGATES[recipe.pairs.aggregate], min_gap=recipe.pairs.min_gap)
         widest += [(pair, t) for pair in found[:1]]
     widest.sort(key=lambda both: (-both[0].gap, both[0].task))
     views = []
@@ -116,6 +121,15 @@ def _notes(recipe: Recipe) -> tuple[str, ...]:
         f"Rows are measured on the {recipe.evaluate.split} split; settings are to be chosen on dev.",
         f"PGR = (row - weak) / ({LABELS[recipe.evaluate.ceiling]} - weak), on the tasks that all three share.",
     )
+
+
+def _as_made(done: Mapping[str, Done]) -> dict[str, str]:
+    """What the stages were made with where it was not one thing: a cached stage may be older than what is installed."""
+    made: dict[str, dict[str, None]] = {}
+    for stage in done.values():
+        for name, value in stage.record.get("provenance", {}).items():
+            made.setdefault(name, {})[value] = None
+    return {name: ", ".join(values) for name, values in made.items() if name not in ("command", "seed")}
 
 
 def _provenance(recipe: Recipe) -> dict[str, str]:

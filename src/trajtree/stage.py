@@ -23,7 +23,7 @@ from trajtree.errors import RunError
 from trajtree.files import UNFINISHED, write_atomically
 from trajtree.memory import release_memory
 
-LAYOUT = 2
+LAYOUT = 3
 """Version of the run directory; part of every key."""
 
 _UNWRITABLE = re.compile(

@@ -87,9 +87,9 @@ OPEN = from_openenv(
 @pytest.mark.parametrize("adapted", [PLAIN, GYM, OPEN])
 def test_the_contract_is_kept(adapted: type[Adapted]) -> None:
     report = check_env(adapted, ["count/0", "count/1"], actions=lambda task: ["up"] * 3)
-    assert report.name == "count" and report.terminated == 6
+    assert report.name == "count" and report.terminated == 7
     report = check_env(adapted, ["count/0"], actions=lambda task: ["wait"] * 6)
-    assert report.terminated + report.truncated == 3
+    assert report.terminated + report.truncated == 4
 
 
 @pytest.mark.parametrize("adapted", [PLAIN, GYM])
@@ -157,6 +157,36 @@ def test_a_broken_environment_is_an_env_error(step: Callable[[], Any], words: st
         from_openenv(lambda: (_ for _ in ()).throw(OSError("no socket")), spec())()
 
 
+def test_a_lost_connection_is_made_anew() -> None:
+    made: list[Lost] = []
+
+    class Lost(Count):
+        closed = False
+
+        def step(self, action: str) -> Any:
+            if self is made[0]:
+                raise OSError("no socket")
+            return super().step(action)
+
+        def close(self) -> None:
+            self.closed = True
+            raise OSError("no socket")
+
+    def make() -> Lost:
+        made.append(Lost())
+        return made[-1]
+
+    env = from_class(make, spec())()
+    env.reset("count/0")
+    with pytest.raises(EnvError, match="step failed: OSError: no socket"):
+        env.step("up")
+    with pytest.raises(KeyError):
+        env.reset("elsewhere/0")
+    env.reset("count/0")
+    assert env.step("up").observation == "at 1"
+    assert len(made) == 2 and made[0].closed
+
+
 def test_unknown_tasks_and_early_steps() -> None:
     for adapted in (PLAIN, GYM, OPEN, from_gymnasium(GymCount, spec())):
         for task in ("count/2x", "other/1", ""):
@@ -211,7 +241,7 @@ def test_a_real_gymnasium_environment_as_in_the_docs() -> None:
     code = next(block for block in re.findall(r"```python\n(.*?)```", docs, re.DOTALL) if "gymnasium.make" in block)
     scope: dict[str, Any] = {}
     exec(code, scope)
-    assert scope["report"].terminated == 6
+    assert scope["report"].terminated == 7
     lake = from_gymnasium(scope["Lake"].foreign, replace(scope["Lake"].spec, max_steps=8))
     way = ["down", "down", "right", "right", "down", "right"]
     env = lake()

@@ -14,8 +14,8 @@ from trajtree.envs.check import EnvCheckError, check_env
 
 def test_the_toy_world_passes() -> None:
     report = check_env(Toy, TASKS[:6], actions=solution)
-    assert (report.name, report.tasks, report.episodes) == ("toy", 6, 78)
-    assert report.terminated == 18 and report.truncated == 0
+    assert (report.name, report.tasks, report.episodes) == ("toy", 6, 79)
+    assert report.terminated == 19 and report.truncated == 0
 
 
 def test_the_toy_world_has_dead_ends_and_partial_credit() -> None:
@@ -115,6 +115,12 @@ class ClosesOnce(Toy):
         self.closed = True
 
 
+class Endless(Toy):
+    def step(self, action: str) -> StepResult:
+        self.moves = 0
+        return super().step("look")
+
+
 class Unstable(Toy):
     @staticmethod
     def canonical_action(action: str) -> str:
@@ -138,6 +144,7 @@ class Unstable(Toy):
         (SharedHands, "in turns with another"),
         (TakesAnything, "does not raise KeyError"),
         (ClosesOnce, "close"),
+        (Endless, "does not end within 1000 steps; give the environment a step limit"),
         (Unstable, "changes its own result"),
     ],
 )
@@ -149,6 +156,18 @@ def test_every_fault_is_named(broken: type[Toy], message: str) -> None:
 def test_one_task_is_enough_to_find_shared_state() -> None:
     with pytest.raises(EnvCheckError, match="in turns"):
         check_env(SharedHands, TASKS[:1], actions=solution)
+
+
+def test_environments_are_closed_when_a_check_fails() -> None:
+    closed: list[Toy] = []
+
+    class Closing(Generous):
+        def close(self) -> None:
+            closed.append(self)
+
+    with pytest.raises(EnvCheckError, match="score is"):
+        check_env(Closing, TASKS[:1], actions=solution)
+    assert len(set(closed)) == 2
 
 
 def test_it_wants_a_task() -> None:

@@ -153,7 +153,7 @@ def test_it_gives_up_when_java_dies_again_and_again(monkeypatch: pytest.MonkeyPa
 @real
 def test_it_keeps_the_protocol(path: list[str]) -> None:
     report = check_env(ScienceWorld, [TASK], actions=lambda _: path, unknown_task="find-plant/300")
-    assert report.terminated == 3 and report.truncated == 0 and report.name == "scienceworld"
+    assert report.terminated == 4 and report.truncated == 0 and report.name == "scienceworld"
 
 
 @real

@@ -1,4 +1,4 @@
-"""Trainings that `test_trainer` runs by itself, and in two processes; each process leaves its adapter in a folder."""
+"""Trainings that `test_trainer` runs by itself and in two processes, each of which leaves what came of it."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from trajtree.train.trainer import Optimisation, train
 HOW = Optimisation(epochs=2, lr=0.05, optimiser="sgd", schedule="constant", dtype="float32")
 
 
-def trainings(folder: Path) -> dict[str, dict[str, Tensor]]:
-    """By DPO with KL over pairs, then over paths in rows: how far each parameter moved."""
+def trainings(folder: Path) -> dict[str, tuple[dict[str, Tensor], dict[str, float]]]:
+    """By DPO with KL over pairs, then over paths in rows: how far each parameter moved, and the last metrics."""
     world = int(os.environ.get("WORLD_SIZE", 1))
     pairs = branching_pairs(8, seed=2)
     found = {}
@@ -28,14 +28,14 @@ def trainings(folder: Path) -> dict[str, dict[str, Tensor]]:
     ):
         model = adapt(build("llama"))
         before = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
-        train(model, examples, objective, how, folder / name, seed=1, progress=lambda *_: None)
-        found[name] = moved(model, before)
+        last = train(model, examples, objective, how, folder / name, seed=1, progress=lambda *_: None)
+        found[name] = moved(model, before), last
     return found
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    moves = trainings(Path(sys.argv[1]))
+    found = trainings(Path(sys.argv[1]))
     assert torch.distributed.get_world_size() == 2
-    torch.save(moves, Path(sys.argv[1]) / f"{torch.distributed.get_rank()}.pt")
+    torch.save(found, Path(sys.argv[1]) / f"{torch.distributed.get_rank()}.pt")
     torch.distributed.destroy_process_group()

@@ -14,6 +14,7 @@ import inspect
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
@@ -90,16 +91,23 @@ class Adapted(Environment):
         self._max_steps = max_steps or self.spec.max_steps
         self._task, self._steps, self._total, self._score = "", 0, 0.0, 0.0
         self._terminated = self._truncated = False
+        self._env: Any = None
+        self._broken = False
         self._env = self._guarded("making it", type(self).foreign)
 
     def reset(self, task: str) -> str:
-        """Start the task.
+        """Start the task; in a new foreign environment when the old one broke, as a lost connection stays lost.
 
         Raises:
             KeyError: the task does not exist.
             EnvError: the foreign environment broke.
         """
         arguments = self._arguments(task)
+        if self._broken:
+            with suppress(EnvError):
+                self.close()
+            self._env = self._guarded("making it anew", type(self).foreign)
+            self._broken = False
         self._task, self._steps, self._total, self._score = task, 0, 0.0, 0.0
         self._terminated = self._truncated = False
         return self._guarded("reset", lambda: self.spec.show(self._begin(arguments)), self._passing)
@@ -144,9 +152,11 @@ class Adapted(Environment):
         """The call's result; whatever it raises is the foreign environment's fault, but for the errors in `but`."""
         try:
             return call()
-        except but:
+        except but as error:
+            self._broken = self._broken or isinstance(error, EnvError)
             raise
         except Exception as error:
+            self._broken = True
             raise EnvError(f"{self.spec.name}: {what} failed: {type(error).__name__}: {error}") from error
 
     def _arguments(self, task: str) -> Mapping[str, Any]:

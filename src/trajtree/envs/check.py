@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import cycle, islice
 
 from trajtree.envs.base import Environment, StepResult
 
@@ -22,6 +24,8 @@ HOSTILE_ACTIONS = (
 """What a confused agent may say; every one must be answered."""
 
 _TOLERANCE = 1e-6
+_LONGEST = 1000
+"""Steps in which an episode must end, whatever the agent does."""
 
 
 class EnvCheckError(AssertionError):
@@ -58,7 +62,7 @@ def check_env(
     """Check an environment on `tasks`, with `actions(task)` as a sensible way to play each.
 
     Checked: class attributes; types of everything returned; score within [0, 1] after every step; an episode
-    ends by termination or truncation, never both; the same actions give the same rewards and, after
+    ends within 1,000 steps, by termination or truncation, never both; the same actions give the same rewards and, after
     canonicalisation, the same observations; a snapshot, where there is one, goes on as a replay does; two
     environments do not disturb one another; hostile actions are answered; an unknown task is a KeyError; `close`
     twice is fine.
@@ -69,7 +73,25 @@ def check_env(
     """
     if not tasks:
         raise ValueError("check_env needs at least one task")
-    first, second = make(), make()
+    made: list[Environment] = []
+    try:
+        made += [make()]
+        made += [make()]
+        return _checked(made[0], made[1], tasks, actions, unknown_task)
+    except BaseException:
+        for env in made:
+            with suppress(Exception):  # what was found first says more
+                env.close()
+        raise
+
+
+def _checked(
+    first: Environment,
+    second: Environment,
+    tasks: Sequence[str],
+    actions: Callable[[str], Sequence[str]],
+    unknown_task: str,
+) -> EnvReport:
     _check_class(first)
     _check_canonical(first)
     episodes = []
@@ -81,6 +103,7 @@ def check_env(
         in_turns = _in_turns(first, task, actions(task), second, other, actions(other))
         _same(first, once, in_turns, "played in turns with another environment")
         episodes += [once, again, in_turns, *(_play(first, task, [action]) for action in HOSTILE_ACTIONS)]
+    episodes.append(_to_the_end(first, tasks[0], actions(tasks[0])))
     _check_unknown(first, unknown_task)
     for env in (first, second):
         _check_close(env)
@@ -127,6 +150,16 @@ def _play(env: Environment, task: str, actions: Sequence[str]) -> _Episode:
         if result.terminated or result.truncated:
             break
     return _Episode(task, observation, tuple(results))
+
+
+def _to_the_end(env: Environment, task: str, actions: Sequence[str]) -> _Episode:
+    """An episode in which the agent says the same things over and over."""
+    episode = _play(env, task, list(islice(cycle(actions or ["0"]), _LONGEST)))
+    _require(
+        any(episode.results[-1][2:]),
+        f"{task}: the episode does not end within {_LONGEST} steps; give the environment a step limit",
+    )
+    return episode
 
 
 def _reset(env: Environment, task: str) -> str:

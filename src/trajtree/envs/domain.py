@@ -30,6 +30,8 @@ class Domain:
         tasks: (task type, split) to the task ids of that split, split being train, dev or test.
         demonstrate: (environment, task) to an expert trajectory with full score, or why there is none.
         types: names of its task types.
+        data: what tells one state of the tasks' data from another, such as its hash, where the data is not in the
+            environment's own version; results are redone when it changes.
     """
 
     environment: type[Environment]
@@ -37,6 +39,7 @@ class Domain:
     tasks: Callable[[str, str], Sequence[str]]
     demonstrate: Callable[[Any, str], Trajectory | Rejected]
     types: tuple[str, ...] = ()
+    data: Callable[[], str] = str
 
 
 BUILT_IN = {

@@ -131,7 +131,11 @@ class Jvm:
         except (OSError, ValueError) as error:
             raise EnvError(f"Java did not start ({java}): {error}") from error
         self._gateway = JavaGateway(gateway_parameters=GatewayParameters(port=port, read_timeout=ANSWER_SECONDS))
-        self._random = getattr(getattr(self._gateway.jvm.scala.util, "Random$"), "MODULE$")
+        try:
+            self._random = getattr(getattr(self._gateway.jvm.scala.util, "Random$"), "MODULE$")
+        except BaseException:
+            self.kill()
+            raise
 
     @property
     def pid(self) -> int:
@@ -182,17 +186,19 @@ def shared_jvm(simulator: Simulator = SCIENCEWORLD) -> Jvm:
         return held
 
 
-def through_deaths(task: str, call: Callable[[], T], forget: Callable[[], None]) -> T:
+def through_deaths(simulator: Simulator, task: str, call: Callable[[], T], forget: Callable[[], None]) -> T:
     """Make a call, again in a new virtual machine when the old one died or hangs.
 
     Args:
+        simulator: what runs in it.
         task: whose call it is, for the error.
         call: rebuilds its world when that is gone.
         forget: kills the world's virtual machine and drops the world.
 
     Raises:
-        EnvError: it died in every attempt, or its memory is full.
+        EnvError: it died in every attempt, its memory is full, or the simulator is not installed.
     """
+    package_folder(simulator)  # where it is missing, py4j is as well, and the error names the extra
     from py4j.protocol import Py4JError
 
     for attempt in range(RESTARTS + 1):

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 from trajtree.envs.base import Environment, StepResult
-from trajtree.envs.jvm import Jvm, plain, shared_jvm, through_deaths
+from trajtree.envs.jvm import SCIENCEWORLD, Jvm, plain, shared_jvm, through_deaths
 from trajtree.errors import DataError, EnvError
 
 Split = Literal["train", "dev", "test"]
@@ -273,7 +273,7 @@ class ScienceWorld(Environment):
         return self._simplifications
 
     def reset(self, task: str) -> str:
-        """Start the task; the observation is its description and the first look around."""
+        """Start the task; the observation is its description."""
         parse_task(task)
         self.close()
         self._task, self._actions = task, []
@@ -313,7 +313,7 @@ class ScienceWorld(Environment):
         return self._world
 
     def _alive(self, call: Callable[[], T]) -> T:
-        return through_deaths(self._task, call, self._forget)
+        return through_deaths(SCIENCEWORLD, self._task, call, self._forget)
 
     def _forget(self) -> None:
         if self._world is not None:

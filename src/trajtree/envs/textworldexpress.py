@@ -143,7 +143,7 @@ class TextWorldExpress(Environment):
         return self._world
 
     def _alive(self, call: Callable[[], T]) -> T:
-        return through_deaths(self._task, call, self._forget)
+        return through_deaths(TEXTWORLD_EXPRESS, self._task, call, self._forget)
 
     def _forget(self) -> None:
         if self._world is not None:
@@ -156,12 +156,16 @@ def gold_actions(task: str) -> list[str]:
 
     Raises:
         KeyError: there is no such task.
+        EnvError: the virtual machine died again and again.
     """
-    world = _World(shared_jvm(TEXTWORLD_EXPRESS), task, gold=True)
-    try:
-        return world.gold()
-    finally:
+
+    def call() -> list[str]:
+        world = _World(shared_jvm(TEXTWORLD_EXPRESS), task, gold=True)
+        found = world.gold()
         world.close()
+        return found
+
+    return through_deaths(TEXTWORLD_EXPRESS, task, call, lambda: shared_jvm(TEXTWORLD_EXPRESS).kill())
 
 
 def demonstrate(env: TextWorldExpress, task: str) -> Trajectory | Rejected:

@@ -71,14 +71,17 @@ def load_model(ref: ModelRef, *, dtype: str, device: str) -> Any:
 
         with _loading(adapter):
             model = PeftModel.from_pretrained(model, adapter).merge_and_unload()
-    return model.to(device=device, dtype=target).eval()
+    for parameter in model.parameters() if ref.adapters else ():
+        # Not the buffers: frequencies of rotary positions stay in float32, as they do in a model without adapters.
+        parameter.data = parameter.data.to(target)
+    return model.to(device).eval()
 
 
 def pick_device() -> str:
-    """`cuda` where there is one, else `cpu`."""
+    """The GPU of this process (torchrun numbers them), the first one, or `cpu` where there is none."""
     import torch
 
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
 
 
 def pick_dtype(name: str) -> str:
@@ -91,8 +94,8 @@ def pick_dtype(name: str) -> str:
         return name
     import torch
 
-    if pick_device() == "cuda":
-        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
+    if torch.cuda.is_available():
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
     known: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     return "bfloat16" if any(has for what, has in known.items() if "bf16" in what) else "float32"
 
@@ -110,7 +113,11 @@ def fingerprint(base: str) -> str:
     if not where.exists():
         return base
     digest = hashlib.sha256()
-    files = [where] if where.is_file() else sorted(p for p in where.iterdir() if p.suffix in {".json", ".safetensors"})
+    files = (
+        [where]
+        if where.is_file()
+        else sorted(p for p in where.iterdir() if p.suffix in {".json", ".safetensors", ".bin"})
+    )
     for path in files:
         size = path.stat().st_size
         digest.update(f"{path.name} {size}\n".encode())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import yaml
@@ -10,7 +10,14 @@ import yaml
 from trajtree.files import write_atomically
 
 
-def write_card(folder: Path, *, base: str, settings: Mapping[str, object], metrics: Mapping[str, float]) -> None:
+def write_card(
+    folder: Path,
+    *,
+    base: str,
+    settings: Mapping[str, object],
+    metrics: Mapping[str, float],
+    beneath: Sequence[str] = (),
+) -> None:
     """Write README.md in a model's folder, with the metadata that hubs read.
 
     Args:
@@ -18,13 +25,15 @@ def write_card(folder: Path, *, base: str, settings: Mapping[str, object], metri
         base: what was tuned.
         settings: method, options, data and its hash, versions.
         metrics: of the last training step.
+        beneath: adapters that must be merged into the base before the one in this folder fits.
     """
     head = yaml.safe_dump({"base_model": base, "tags": ["trajtree", str(settings["method"])]}, sort_keys=False)
     rows = "".join(f"| {name} | {value} |\n" for name, value in settings.items())
     figures = "".join(f"| {name} | {value:.4g} |\n" for name, value in metrics.items())
+    first = f"On top of {base} **with these adapters merged in first**: {', '.join(beneath)}.\n\n" if beneath else ""
     write_atomically(
         folder / "README.md",
-        f"---\n{head}---\n\n# {base}, tuned on trajectory trees\n\n| setting | value |\n|---|---|\n{rows}\n"
+        f"---\n{head}---\n\n# {base}, tuned on trajectory trees\n\n{first}| setting | value |\n|---|---|\n{rows}\n"
         f"## Last step of training\n\n| figure | value |\n|---|---|\n{figures}\n"
         "Not evaluated: the figures above are of the training data. Measure it on tasks that it was not trained on.\n",
     )

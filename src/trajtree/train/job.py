@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import shutil
 import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from trajtree.errors import RecipeError, RunError
-from trajtree.files import write_atomically
+from trajtree.files import UNFINISHED, write_atomically
 from trajtree.policies.models import (
     ModelRef,
     adapter_fingerprint,
@@ -99,27 +101,49 @@ def run(job: Job, out: str | Path, *, merge: bool = False, progress: Progress = 
         why = "needs the whole distribution" if objective.kl else "has no reference"
         raise RecipeError(f"the reference of {job.method} cannot be cached: the method {why}")
     record = _record(job)
-    if _claim(out, record):
+    if held := _claim(out, record):
+        if merge and not (out / "merged").exists():
+            _merge(out, job, held, held["metrics"])
         return out / "model"
     ref, dtype = ModelRef(job.model, job.adapters), job.optimisation.dtype
     model = whole(ref, seed=job.seed) if job.lora is None else with_adapter(ref, job.lora, dtype=dtype, seed=job.seed)
     found, chat = examples(job, context=_context(model))
-    fixed = job.reference and load_model(ModelRef(job.reference), dtype=dtype, device=pick_device())
+    # A model that is tuned as a whole is held in float32, and its reference is to compute alike.
+    fixed_dtype = dtype if job.lora else "float32"
+    fixed = job.reference and load_model(ModelRef(job.reference), dtype=fixed_dtype, device=pick_device())
     if job.cache_reference:
         weights = str(record["reference_weights" if job.reference else "weights"])
         found = with_reference(
-            found, fixed or model, fingerprint=weights, cache=out / "reference", dtype=dtype, progress=_nothing
+            found,
+            fixed or model,
+            fingerprint=weights,
+            cache=out / "reference",
+            dtype=dtype,
+            row_tokens=job.optimisation.row_tokens or 4096,
+            packed=job.optimisation.packed,
         )
         fixed = None
-    metrics = train(
-        model, found, objective, job.optimisation, out, seed=job.seed, progress=progress, reference=fixed or None
+    record["examples"] = len(found)
+
+    def save(metrics: dict[str, float]) -> None:
+        model.save_pretrained(out / "model")
+        _describe(out / "model", chat, job, record, metrics, beneath=job.adapters)
+        if merge:
+            _merge(out, job, record, metrics)
+        write_atomically(out / _RECORD, json.dumps({**record, "metrics": metrics, "done": True}, indent=1) + "\n")
+
+    train(
+        model,
+        found,
+        objective,
+        job.optimisation,
+        out,
+        seed=job.seed,
+        progress=progress,
+        reference=fixed or None,
+        save=save,
     )
-    _save(model, chat, out, job, {**record, "examples": len(found)}, metrics, merge)
     return out / "model"
-
-
-def _nothing(done: int, total: int) -> None:
-    pass
 
 
 def _context(model: Any) -> int:
@@ -140,46 +164,65 @@ def _record(job: Job) -> dict[str, Any]:
     return {
         **described,
         "data": data,
+        "processes": int(os.environ.get("WORLD_SIZE", 1)),
         "weights": " ".join([fingerprint(job.model), *map(adapter_fingerprint, job.adapters)]),
         "reference_weights": None if job.reference is None else fingerprint(job.reference),
     }
 
 
-def _claim(out: Path, record: dict[str, Any]) -> bool:
-    """Write down what the folder is for; True when that is done already.
+def _claim(out: Path, record: dict[str, Any]) -> dict[str, Any] | None:
+    """Write down what the folder is for; what it holds, when that is done already.
 
     Raises:
-        RunError: it holds, or was begun for, something else.
+        RunError: it holds, or work in it was begun for, something else.
     """
     file = out / _RECORD
     if file.exists():
-        held = json.loads(file.read_text())
+        held: dict[str, Any] = json.loads(file.read_text())
         changed = sorted(key for key in record if held.get(key) != record[key])
-        if changed:
+        if changed and any((out / part).exists() for part in ("model", "checkpoints")):
             raise RunError(f"{out}: holds a training with another {', '.join(changed)}; name another folder")
-        return bool(held.get("done"))
-    out.mkdir(parents=True, exist_ok=True)
-    write_atomically(file, json.dumps(record, indent=1) + "\n")
-    return False
+        if not changed:
+            return held if held.get("done") else None
+    if _first_process():
+        out.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, json.dumps(record, indent=1) + "\n")
+    return None
 
 
-def _save(
-    model: Any, chat: ChatFormat, out: Path, job: Job, record: dict[str, Any], metrics: dict[str, float], merge: bool
+def _first_process() -> bool:
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _describe(
+    folder: Path,
+    chat: ChatFormat,
+    job: Job,
+    record: dict[str, Any],
+    metrics: dict[str, float],
+    *,
+    beneath: tuple[str, ...] = (),
 ) -> None:
+    """Tokenizer and card, beside weights."""
     flat = {
         **{name: value for name, value in record.items() if not isinstance(value, dict)},
         **{name: value for part in ("settings", "optimisation") for name, value in record[part].items()},
         **versions(["trajtree", "torch", "transformers", "peft", "accelerate"]),
     }
-    folders = [out / "model"]
-    model.save_pretrained(out / "model")
-    if merge and job.lora is not None:
-        model.merge_and_unload().save_pretrained(out / "merged")
-        folders.append(out / "merged")
-    for folder in folders:
-        chat.tokenizer.save_pretrained(folder)
-        write_card(folder, base=job.model, settings=flat, metrics=metrics)
-    write_atomically(out / _RECORD, json.dumps({**record, "metrics": metrics, "done": True}, indent=1) + "\n")
+    chat.tokenizer.save_pretrained(folder)
+    write_card(folder, base=job.model, settings=flat, metrics=metrics, beneath=beneath)
+
+
+def _merge(out: Path, job: Job, record: dict[str, Any], metrics: dict[str, float]) -> None:
+    """The tuned adapter merged in, in `merged/`; a model that was tuned as a whole has none."""
+    if job.lora is None or not _first_process():
+        return
+    unfinished = out / f".merged{UNFINISHED}"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    ref = ModelRef(job.model, (*job.adapters, str(out / "model")))
+    load_model(ref, dtype=job.optimisation.dtype, device="cpu").save_pretrained(unfinished)
+    _describe(unfinished, ChatFormat(load_tokenizer(job.model), job.model), job, record, metrics)
+    unfinished.rename(out / "merged")
 
 
 __all__ = ["Job", "examples", "run"]

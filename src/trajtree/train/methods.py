@@ -38,7 +38,7 @@ class Settings:
         gamma: discount of a turn in multi-turn-dpo.
         label_smoothing: share of pairs that are thought to be wrong, in dpo, step-dpo and tree-dpo.
         min_gap, per_fork, per_tree: which pairs of a tree (see `trajtree.forks.pairs`).
-        min_score: least score of a path in path-sft.
+        min_score: least score of a path, or of a run where runs are given, in path-sft.
         weigh: how much pairs count.
     """
 
@@ -83,7 +83,10 @@ def examples_of(source: Path, method: Method, settings: Settings, chat: ChatForm
     if kind == "runs":
         if method != "path-sft":
             raise DataError(f"{source}: holds runs, but {method} takes trees; make them with: trajtree build {source}")
-        return list(sft_examples(TrajectoryStore(source), chat, context=context))
+        good = [run for run in TrajectoryStore(source) if run.reaches(settings.min_score)]
+        if not good:
+            raise DataError(f"{source}: no run scored at least {settings.min_score}; lower --min-score")
+        return list(sft_examples(good, chat, context=context))
     if method in _ON_RUNS:
         weight = {"kto": _wanted, "branch-sft": _score, "path-sft": _best(settings.min_score)}[method]
         weighted = [(run, w) for tree in read_trees(source) for run, w in weight(tree) if w]

@@ -59,7 +59,7 @@ def from_scratch(tokenizer_of: str, *, hidden: int, layers: int, context: int, s
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
         )
-    )
+    ).to(pick_device())
 
 
 __all__ = ["Lora", "from_scratch", "whole", "with_adapter"]

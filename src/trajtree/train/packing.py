@@ -105,9 +105,16 @@ def common_prefix(one: Sequence[int], two: Sequence[int]) -> int:
 
 
 def rows(
-    examples: Sequence[T], sequences: Callable[[T], Sequence[tuple[int, ...]]], tokens: int, *, seed: int = 0
+    examples: Sequence[T],
+    sequences: Callable[[T], Sequence[tuple[int, ...]]],
+    tokens: int,
+    *,
+    seed: int = 0,
+    share: bool = True,
 ) -> list[list[T]]:
     """Examples by rows of at most `tokens` packed tokens each, those that share much together.
+
+    Without `share` a row counts every token of every sequence, as padded batches compute them.
 
     Neighbours in the order of their sequences go into one row until it is full, so a tree that fits is never cut and a
     larger one is cut where little is shared. An example that is longer than a row has one of its own. The order of
@@ -118,11 +125,11 @@ def rows(
     held: list[tuple[int, ...]] = []
     used = 0
     for example in ordered:
-        new = _added(held, sequences(example))
+        new = _added(held, sequences(example), share)
         if not found or used + new > tokens:
             found.append([])
             held, used = [], 0
-            new = _added(held, sequences(example))
+            new = _added(held, sequences(example), share)
         found[-1].append(example)
         for sequence in sequences(example):
             insort(held, sequence)
@@ -131,8 +138,10 @@ def rows(
     return [found[i] for i in drawn]
 
 
-def _added(held: Sequence[tuple[int, ...]], more: Sequence[tuple[int, ...]]) -> int:
+def _added(held: Sequence[tuple[int, ...]], more: Sequence[tuple[int, ...]], share: bool) -> int:
     """How many tokens a row that holds the sorted sequences `held` grows by."""
+    if not share:
+        return sum(map(len, more))
     together = list(held)
     total = 0
     for sequence in more:

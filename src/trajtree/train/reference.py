@@ -35,6 +35,7 @@ def with_reference(
     cache: Path,
     row_tokens: int = 4096,
     dtype: str = "auto",
+    packed: bool = True,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Example]:
     """The examples with the log-probabilities of their trained tokens under a reference.
@@ -46,12 +47,13 @@ def with_reference(
         cache: folder of files named by the hash of `fingerprint`, dtype and tokens.
         row_tokens: packed tokens a forward pass.
         dtype: of the arithmetic, the same as in training (see `pick_dtype`).
+        packed: False for padded batches, as in training.
         progress: told (rows done, rows in all).
     """
     kind = pick_dtype(dtype)
     file = cache / f"{_digest(examples, f'{fingerprint} {kind}')}.npz"
     if not file.exists():
-        flat = np.concatenate(_compute(examples, model, row_tokens, getattr(torch, kind), progress))
+        flat = np.concatenate(_compute(examples, model, row_tokens, getattr(torch, kind), packed, progress))
         cache.mkdir(parents=True, exist_ok=True)
         with atomically(file) as out:
             np.savez(out, logprobs=flat)
@@ -73,17 +75,19 @@ def _compute(
     model: Any,
     row_tokens: int,
     dtype: torch.dtype,
+    pack: bool,
     progress: Callable[[int, int], None],
 ) -> list[NDArray[np.float32]]:
     """[examples] log-probabilities of each, its sides one after another."""
     device = next(model.parameters()).device
-    numbered = rows(range(len(examples)), lambda i: [side.ids for side in examples[i].sides], row_tokens)
     found: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * len(examples)
     adapter_off: AbstractContextManager[Any] = without_adapter(model)
-    with tree_attention_where_possible([model], True) as packed, torch.no_grad(), adapter_off:
+    with tree_attention_where_possible([model], pack) as packed, torch.no_grad(), adapter_off:
+        sequences = [[side.ids for side in example.sides] for example in examples]
+        numbered = rows(range(len(examples)), sequences.__getitem__, row_tokens, share=packed)
         for done, row in enumerate(numbered, start=1):
             batch = collate([examples[i] for i in row], packed=packed).to(device)
-            with torch.autocast(device.type, dtype, enabled=dtype in (torch.bfloat16, torch.float16)):
+            with torch.autocast(device.type, dtype, enabled=dtype is torch.bfloat16):
                 logprobs = token_logprobs(logits_of(model, batch), batch)[batch.token].cpu().numpy()
             parts = np.split(logprobs, np.cumsum(batch.lengths.cpu().numpy())[:-1])
             for place, index in enumerate(row):

@@ -53,12 +53,14 @@ def scores_of(model: Any, batch: Batch, objective: Objective, reference: Any | N
         raise PolicyError("a model without an adapter has no reference to return to: name a reference model")
     with torch.no_grad(), without_adapter(model) if reference is None else nullcontext():
         told = logits_of(model if reference is None else reference, batch)
+        held = token_logprobs(told, batch)
+    if not objective.kl:
+        del told  # a place is as wide as the vocabulary
+        return Scores(token_logprobs(logits_of(model, batch), batch), held)
     logits = logits_of(model, batch)
-    kl = None
-    if objective.kl:
-        policy, fixed = log_softmax(logits, -1), log_softmax(told, -1)
-        kl = (policy.exp() * (policy - fixed)).sum(-1)[batch.source]
-    return Scores(token_logprobs(logits, batch), token_logprobs(told, batch), kl)
+    policy, fixed = log_softmax(logits, -1), log_softmax(told, -1)
+    kl = (policy.exp() * (policy - fixed)).sum(-1)[batch.source]
+    return Scores(token_logprobs(logits, batch), held, kl)
 
 
 def check_reference(model: Any, reference: Any) -> None:

@@ -10,6 +10,7 @@ seeded sampler, so a training that is killed and resumed sees the same batches i
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -34,13 +35,19 @@ from trajtree.train.tree_attention import tree_attention_where_possible
 Progress = Callable[[int, int, dict[str, float]], None]
 """Called with (steps done, steps in all, last metrics)."""
 
-_SELF_CHECK = {torch.float64: 1e-6, torch.float32: 1e-3, torch.bfloat16: 0.15, torch.float16: 0.05}
+Save = Callable[[dict[str, float]], None]
+"""Called with the last metrics."""
+
+_WARM_UP = 0.03
+"""Share of the steps in which the learning rate rises from 0 (paper)."""
+
+_SELF_CHECK = {torch.float64: 1e-6, torch.float32: 1e-3, torch.bfloat16: 0.15}
 """Largest difference of a trained token's log-probability, in nats on average, between packed and alone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Optimisation:
-    """How to train; AdamW without weight decay, after 3 % of warm-up.
+    """How to train; AdamW without weight decay, after 3 % of warm-up (none where that is a single step).
 
     Attributes:
         epochs, lr: as everywhere.
@@ -48,7 +55,8 @@ class Optimisation:
         row_tokens: packed tokens in a batch: whole trees stay together until a row is full, and `batch` is not used.
         accumulate: batches in an optimiser step.
         packed: False for padded batches; they are also used, with a warning, where a model cannot attend along trees.
-        dtype: of the arithmetic (see `pick_dtype`); weights that are trained, and their optimiser, stay in float32.
+        dtype: of the arithmetic (see `pick_dtype`), not float16; weights that are trained, and their optimiser, stay
+            in float32.
         checkpoint_steps: optimiser steps between checkpoints.
         schedule, optimiser: transformers' names.
         recompute: gradient checkpointing: less memory, a third more time.
@@ -79,6 +87,7 @@ def train(
     seed: int,
     progress: Progress,
     reference: Any | None = None,
+    save: Save = lambda metrics: None,
 ) -> dict[str, float]:
     """Tune `model` in place.
 
@@ -87,13 +96,14 @@ def train(
         examples: what `objective` is made for.
         objective: a loss of `trajtree.train.losses`.
         how: the optimisation.
-        folder: for checkpoints, from which a killed training goes on; they are removed at the end.
+        folder: for checkpoints, from which a killed training goes on; they are removed after `save`.
         seed: of the order of batches.
         progress: told after each optimiser step.
         reference: a model to compare with; the policy with its adapter off by default.
+        save: keeps the tuned model; called by the first process.
 
     Returns:
-        Metrics of the last step (of the first process), and `self_check`: how far packed log-probabilities were from
+        Metrics of the last step, over all processes, and `self_check`: how far packed log-probabilities were from
         those computed alone.
 
     Raises:
@@ -102,6 +112,8 @@ def train(
         RunError: the loss is not a number.
     """
     device, dtype = next(model.parameters()).device, getattr(torch, pick_dtype(how.dtype))
+    if dtype not in _SELF_CHECK:
+        raise PolicyError(f"{how.dtype}: small gradients vanish in it; train in bfloat16 or float32")
     check_head(model)
     _check_trained(examples)
     if reference is not None:
@@ -115,7 +127,7 @@ def train(
     checkpoints = folder / "checkpoints"
     reporting = _Reporting(progress)
     with tree_attention_where_possible([model] if reference is None else [model, reference], how.packed) as packed:
-        units = _units(examples, how, seed)
+        units = _units(examples, how, packed, seed)
         apart = _self_check(model, units[0], dtype) if packed else 0.0
         trainer = _ObjectiveTrainer(
             model=model,
@@ -131,8 +143,12 @@ def train(
         trainer.remove_callback(PrinterCallback)
         with _uncast_inputs(model, dtype):
             trainer.train(resume_from_checkpoint=_last_complete(checkpoints))
-    shutil.rmtree(checkpoints, ignore_errors=True)
-    return {**trainer.last, "self_check": apart}
+    metrics = {**trainer.last, "self_check": apart}
+    if trainer.is_world_process_zero():
+        save(metrics)
+        shutil.rmtree(checkpoints, ignore_errors=True)
+    trainer.accelerator.wait_for_everyone()
+    return metrics
 
 
 class _ObjectiveTrainer(Trainer):  # type: ignore[misc]
@@ -152,13 +168,19 @@ class _ObjectiveTrainer(Trainer):  # type: ignore[misc]
         counted = torch.as_tensor(total, dtype=torch.float32, device=device)
         return self.accelerator.gather(counted).sum() if self.args.world_size > 1 else counted
 
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """See Trainer.create_scheduler; the first step of a warm-up has rate 0, so a single one would be lost."""
+        steps = math.ceil(_WARM_UP * num_training_steps)
+        self.args.warmup_steps = steps if steps > 1 else 0
+        return super().create_scheduler(num_training_steps, optimizer)
+
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Tensor | None = None, **_: Any
     ) -> Any:
         """See Trainer.compute_loss."""
         assert num_items_in_batch is not None
         batch: Batch = inputs["batch"].to(self.args.device)
-        with torch.autocast(self.args.device.type, self.dtype, enabled=self.dtype in (torch.bfloat16, torch.float16)):
+        with torch.autocast(self.args.device.type, self.dtype, enabled=self.dtype is torch.bfloat16):
             losses, metrics = self.objective.loss(scores_of(model, batch, self.objective, self.reference), batch)
         # Every process divides by the items of all, and the gradients of processes are averaged, not added.
         value = (losses * self.objective.items(batch)).sum() / num_items_in_batch * self.args.world_size
@@ -174,13 +196,26 @@ class _ObjectiveTrainer(Trainer):  # type: ignore[misc]
     def end_step(self) -> None:
         """Put the figures of an optimiser step together."""
         parts, self._parts = self._parts, []
-        names = parts[-1][1]
+        names = list(parts[-1][1])
+        means = [sum(metrics[name] for _, metrics in parts) / len(parts) for name in names]
+        loss, tokens, packed, *means = self._over_processes(
+            [sum(value for value, _ in parts), self._tokens, self._packed, *means]
+        )
         self.last = {
-            "loss": sum(value for value, _ in parts),
-            **{name: sum(metrics[name] for _, metrics in parts) / len(parts) for name in names},
-            "tokens/s": self._tokens / (time.monotonic() - self._began),
-            "shared": self._tokens / self._packed,
+            "loss": loss,
+            **dict(zip(names, means, strict=True)),
+            "tokens/s": tokens * self.args.world_size / (time.monotonic() - self._began),
+            "shared": tokens / packed,
         }
+        if self.args.report_to:
+            self.log(self.last)
+
+    def _over_processes(self, figures: list[float]) -> list[float]:
+        """Means of the processes' figures."""
+        if self.args.world_size == 1:
+            return figures
+        means: list[float] = self.accelerator.reduce(torch.tensor(figures, device=self.args.device), "mean").tolist()
+        return means
 
 
 class _Reporting(TrainerCallback):  # type: ignore[misc]
@@ -195,14 +230,13 @@ class _Reporting(TrainerCallback):  # type: ignore[misc]
 
 
 def _arguments(how: Optimisation, folder: Path, device: torch.device, dtype: torch.dtype, seed: int) -> Any:
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=how.epochs,
         learning_rate=how.lr,
         per_device_train_batch_size=1 if how.row_tokens else how.batch,
         gradient_accumulation_steps=how.accumulate,
         lr_scheduler_type=how.schedule,
-        warmup_steps=0.03,
         weight_decay=0.0,
         optim=how.optimiser,
         use_cpu=device.type == "cpu",
@@ -211,19 +245,22 @@ def _arguments(how: Optimisation, folder: Path, device: torch.device, dtype: tor
         save_strategy="steps",
         save_steps=how.checkpoint_steps,
         save_total_limit=2,
-        logging_strategy="steps" if how.report_to else "no",
+        logging_strategy="no",
         report_to=list(how.report_to) or "none",
         disable_tqdm=True,
         remove_unused_columns=False,
         dataloader_pin_memory=device.type != "cpu",
     )
+    # Of several GPUs a single process uses one: torch's DataParallel would cut packed rows in two.
+    arguments._n_gpu = min(1, arguments.n_gpu)
+    return arguments
 
 
-def _units(examples: Sequence[Example], how: Optimisation, seed: int) -> list[list[Example]]:
+def _units(examples: Sequence[Example], how: Optimisation, packed: bool, seed: int) -> list[list[Example]]:
     """What the sampler draws: rows of packed trees, or examples by themselves."""
     if how.row_tokens is None:
         return [[example] for example in examples]
-    return rows(examples, lambda example: [side.ids for side in example.sides], how.row_tokens, seed=seed)
+    return rows(examples, lambda example: [side.ids for side in example.sides], how.row_tokens, seed=seed, share=packed)
 
 
 def _needs_model(examples: Sequence[Example], objective: Objective) -> bool:
@@ -249,7 +286,7 @@ def _self_check(model: Any, examples: Sequence[Example], dtype: torch.dtype) -> 
     device = next(model.parameters()).device
     together = collate(examples, packed=True).to(device)
     alone = collate(examples[:1], packed=False).to(device)
-    with torch.no_grad(), torch.autocast(device.type, dtype, enabled=dtype in (torch.bfloat16, torch.float16)):
+    with torch.no_grad(), torch.autocast(device.type, dtype, enabled=dtype is torch.bfloat16):
         found = [token_logprobs(logits_of(model, batch), batch)[batch.token] for batch in (together, alone)]
     length = int(alone.lengths[0])
     apart = float((found[0][:length] - found[1][:length]).abs().mean())
@@ -274,7 +311,7 @@ def _last_complete(checkpoints: Path) -> str | None:
         try:
             json.loads((path / "trainer_state.json").read_text())
         except (OSError, ValueError):
-            shutil.rmtree(path)
+            shutil.rmtree(path, ignore_errors=True)
             continue
         return str(path)
     return None

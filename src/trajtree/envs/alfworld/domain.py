@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from trajtree.envs.alfworld.env import ALFWorld, ALFWorldMove
 from trajtree.envs.alfworld.expert import solve
-from trajtree.envs.alfworld.games import data_folder, games_in
+from trajtree.envs.alfworld.games import data_digest, data_folder, games_in
 from trajtree.envs.alfworld.packed import TASK_TYPES
 from trajtree.envs.domain import Domain, Rejected
 from trajtree.envs.replay import replay
@@ -59,6 +59,7 @@ DOMAIN = Domain(
     tasks=tasks,
     demonstrate=demonstrate,
     types=TASK_TYPES,
+    data=data_digest,
 )
 """ALFWorld in the dialect of the papers; task types are the six of ALFWorld, such as `pick_and_place_simple`."""
 
@@ -68,6 +69,7 @@ MOVE_DOMAIN = Domain(
     tasks=tasks,
     demonstrate=demonstrate,
     types=TASK_TYPES,
+    data=data_digest,
 )
 """The same in the dialect of alfworld 0.4 and later; in a recipe, `trajtree.envs.alfworld:MOVE_DOMAIN`."""
 

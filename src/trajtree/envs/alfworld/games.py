@@ -11,6 +11,7 @@ from pathlib import Path
 from trajtree.envs.alfworld.packed import TASK_TYPES, PackedFile, PackedGame
 from trajtree.envs.alfworld.scene import Scene
 from trajtree.errors import DataError
+from trajtree.files import digest_of_files
 
 FILES = ("valid_seen", "valid_unseen", "train")
 """Splits of ALFWorld, the quick ones to search first."""
@@ -89,6 +90,11 @@ class Games:
             )
 
 
+def data_digest() -> str:
+    """Hash of the packed games, of those that there are."""
+    return digest_of_files(path for name in FILES if (path := data_folder() / f"{name}.jsonl.xz").exists())
+
+
 @lru_cache(maxsize=8)
 def games_in(folder: Path) -> Games:
     """The games of a folder, shared by all environments of the process."""
@@ -107,4 +113,4 @@ def scene_of(folder: Path, task: str) -> Scene:
     return Scene.parse(game.pddl_problem, game.goal, f"{folder}, game {task}")
 
 
-__all__ = ["FILES", "Games", "data_folder", "games_in", "scene_of"]
+__all__ = ["FILES", "Games", "data_digest", "data_folder", "games_in", "scene_of"]

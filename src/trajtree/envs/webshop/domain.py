@@ -5,7 +5,7 @@ from __future__ import annotations
 from trajtree.envs.domain import Domain
 from trajtree.envs.webshop.environment import WebShop
 from trajtree.envs.webshop.goals import Kind
-from trajtree.envs.webshop.shop import Shop, open_shop
+from trajtree.envs.webshop.shop import Shop, data_digest, open_shop
 from trajtree.envs.webshop.shopper import demonstrate
 
 TEST, DEV = 500, 1000
@@ -64,6 +64,7 @@ DOMAIN = Domain(
     tasks=lambda task_type, split: tasks_of(open_shop(), task_type, split),
     demonstrate=demonstrate,
     types=(EVERY, "beauty", "electronics", "fashion", "garden", "grocery"),
+    data=data_digest,
 )
 """WebShop for recipes; the products come from `trajtree data webshop`."""
 

@@ -128,7 +128,12 @@ def _replace(new: Path, target: Path, old: Path) -> None:
         if not (target / "manifest.json").is_file() and any(target.iterdir()):
             raise DataError(f"{target}: holds something else; empty it, or set TRAJTREE_DATA to another folder")
         target.replace(old)
-    new.replace(target)
+    try:
+        new.replace(target)
+    except BaseException:
+        if old.exists():
+            old.replace(target)
+        raise
 
 
 __all__ = ["DataReport", "Progress", "SourceFile", "import_data"]

@@ -16,6 +16,7 @@ from trajtree.envs.webshop.products import Product
 from trajtree.envs.webshop.search import Search
 from trajtree.envs.webshop.sources import SMALL, Files, find_files, stock
 from trajtree.errors import DataError
+from trajtree.files import digest_of_files
 
 FORMAT = 1
 """Version of the imported folder."""
@@ -128,17 +129,33 @@ def open_shop(folder: Path | None = None) -> Shop:
     return _opened((folder or data_folder()).resolve())
 
 
+def data_digest() -> str:
+    """Hash of the product files, whether they were imported or are read in place.
+
+    Raises:
+        DataError: there are no products; the message says how to bring them.
+    """
+    folder = data_folder().resolve()
+    if (manifest := folder / "manifest.json").is_file():
+        return digest_of_files([manifest])
+    return digest_of_files(_in_place(folder).all)
+
+
 @lru_cache(maxsize=4)
 def _opened(folder: Path) -> Shop:
     if (folder / "manifest.json").is_file():
         return Shop.load(folder)
+    return Shop.read(_in_place(folder))
+
+
+def _in_place(folder: Path) -> Files:
     how = "trajtree data webshop --from PATH brings your product files"
     if not folder.is_dir():
         raise DataError(f"{folder}: there are no WebShop products; {how}")
     files = find_files(folder)
     if files.size > SMALL:
         raise DataError(f"{files.products}: is too large to be read in place; {how}")
-    return Shop.read(files)
+    return files
 
 
 def _goals(
@@ -167,4 +184,4 @@ def _drafts(path: Path) -> list[Draft]:
         return [Draft.from_row(json.loads(line)) for line in lines]
 
 
-__all__ = ["FORMAT", "KINDS", "Shop", "data_folder", "open_shop"]
+__all__ = ["FORMAT", "KINDS", "Shop", "data_digest", "data_folder", "open_shop"]
