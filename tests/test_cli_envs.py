@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.toy import TASKS, solution
+from tests.toy import TASKS, Toy, solution
 from typer.testing import CliRunner, Result
 
 from trajtree.cli import app
+from trajtree.envs.base import Environment, StepResult
 from trajtree.envs.domain import BUILT_IN
 from trajtree.errors import DataError, EnvError, RunError
 
@@ -27,6 +28,33 @@ def test_every_built_in_environment_is_listed() -> None:
     assert all(name in listed.output for name in BUILT_IN) and "trajtree[webshop]" in listed.output
 
 
+class Half(Environment):
+    def reset(self, task: str) -> str:
+        return task
+
+
+class Unnamed(Half):
+    def step(self, action: str) -> StepResult:
+        return {}[action]
+
+
+class Levelled(Toy):
+    def __init__(self, level: int) -> None:
+        super().__init__()
+
+
+class Raising(Toy):
+    def step(self, action: str) -> StepResult:
+        return {}[action]
+
+
+def test_task_types_are_listed() -> None:
+    listed = invoke("env", "list", "tests.toy:PARTLY")
+    assert listed.exit_code == 0, listed.output
+    assert "120" in listed.output and "toy/0" in listed.output and "nothing" in listed.output
+    assert isinstance(invoke("env", "list", "tests.toy:DOMAIN").exception, RunError)
+
+
 def test_a_class_and_a_domain_are_checked() -> None:
     said = [part for action in solution(TASKS[0]) for part in ("--action", action)]
     checked = invoke("env", "check", "tests.toy:Toy", "--task", TASKS[0], *said)
@@ -38,6 +66,10 @@ def test_a_class_and_a_domain_are_checked() -> None:
     for arguments, what in {
         ("tests.toy:Toy",): "does not list its tasks",
         ("tests.toy:Nothing",): "Nothing",
+        ("tests.toy:solution",): "is neither a trajtree.Environment nor a Domain; derive the class",
+        ("tests.test_cli_envs:Half", "--task", TASKS[0]): "lacks step",
+        ("tests.test_cli_envs:Unnamed", "--task", TASKS[0]): "lacks the class attribute name, version, instruction",
+        ("tests.test_cli_envs:Levelled", "--task", TASKS[0]): "cannot be made without arguments",
         ("tests.envs.test_check_env:Raises", "--task", TASKS[0]): "breaks the contract",
     }.items():
         failed = invoke("env", "check", *arguments)
@@ -50,6 +82,8 @@ def test_a_person_plays() -> None:
     assert f"{TASKS[0]}: score 1.000" in won.output and "reward +0.500" in won.output
     left = invoke("play", "tests.toy:DOMAIN", TASKS[0], said="look\n")
     assert left.exit_code == 0 and f"{TASKS[0]}: score 0.000" in left.output
+    raising = invoke("play", "tests.test_cli_envs:Raising", TASKS[0], said="look\n")
+    assert isinstance(raising.exception, RunError) and "step('look') raised KeyError" in str(raising.exception)
     unknown = invoke("play", "tests.toy:Toy", "toy/none")
     assert isinstance(unknown.exception, RunError)
 

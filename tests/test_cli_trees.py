@@ -177,14 +177,54 @@ def test_outputs_that_cannot_be_written_are_named_before_any_work(tmp_path: Path
         ("pairs", "--gamma", "0.9"),
         ("paths", "--env", "scienceworld"),
         ("paths", "--max-steps", "3"),
+        ("build", "--similarity", "0.5"),
     ],
 )
 def test_options_that_would_do_nothing_or_harm_are_refused(
     tmp_path: Path, trees: Path, arguments: tuple[str, ...]
 ) -> None:
     command, *options = arguments
+    read = tmp_path / "runs.jsonl" if command == "build" else trees
     with pytest.raises(DataError, match=options[0]):
-        invoke(command, trees, "--out", tmp_path / "out.jsonl", *options)
+        invoke(command, read, "--out", tmp_path / "out.jsonl", *options)
+
+
+def test_nothing_to_build_from_leaves_the_trees_alone(tmp_path: Path, trees: Path) -> None:
+    before = trees.read_bytes()
+    (tmp_path / "empty.jsonl").write_bytes((tmp_path / "runs.jsonl").read_bytes().splitlines(keepends=True)[0])
+    with pytest.raises(DataError, match="holds no run"):
+        invoke("build", tmp_path / "empty.jsonl", "--out", trees)
+    assert trees.read_bytes() == before
+
+
+def test_raw_logs_are_not_built_over(tmp_path: Path, files: list[str], trees: Path) -> None:
+    before = Path(files[0]).read_bytes()
+    with pytest.raises(RunError, match=r"holds no trajtree\.trees"):
+        invoke("build", tmp_path / "runs.jsonl", "--out", files[0])
+    assert Path(files[0]).read_bytes() == before
+
+
+def test_paths_are_written_over_paths_but_nothing_is_added_to_them(
+    tmp_path: Path, files: list[str], trees: Path
+) -> None:
+    out = tmp_path / "best.jsonl"
+    assert "2 paths" in done("paths", trees, "--out", out)
+    assert "2 paths" in done("paths", trees, "--out", out, "--min-score", "0.9")
+    for command in (("import", *files), ("pairs", trees)):
+        with pytest.raises(RunError, match="trajtree paths makes it anew each time"):
+            invoke(*command, "--out", out)
+    assert len(list(trajtree.TrajectoryStore(out))) == 2
+
+
+def test_files_that_another_command_takes(tmp_path: Path, files: list[str], trees: Path) -> None:
+    for command, file, next_ in (
+        ("build", files[0], "trajtree import"),
+        ("build", trees, "trajtree pairs, paths or show"),
+        ("import", trees, "trajtree pairs, paths or show"),
+        ("import", tmp_path / "runs.jsonl", "trajtree build"),
+    ):
+        with pytest.raises(DataError, match=next_):
+            invoke(command, file, "--out", tmp_path / "out.jsonl")
 
 
 def test_no_command_overwrites_another_kind_of_ours(tmp_path: Path, files: list[str], trees: Path) -> None:

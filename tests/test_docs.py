@@ -3,10 +3,15 @@
 import re
 from pathlib import Path
 
+import pytest
 from tests.toy import TASKS, Toy, solution
+from typer.testing import CliRunner
 
 import trajtree
+from trajtree.cli import app
 from trajtree.envs.check import check_env
+from trajtree.envs.domain import load_domain
+from trajtree.recipe import load_recipe
 
 ROOT = Path(__file__).parent.parent
 
@@ -22,10 +27,26 @@ def test_the_environment_in_the_docs_keeps_the_contract() -> None:
     assert report.name == "guess"
 
 
+def test_the_domain_and_the_recipe_in_the_docs_are_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    docs = (ROOT / "docs/environments.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", docs, re.DOTALL)
+    (tmp_path / "guess.py").write_text("\n".join(blocks[:2]))
+    (tmp_path / "guess.yaml").write_text(re.findall(r"```yaml\n(.*?)```", docs, re.DOTALL)[0])
+    monkeypatch.syspath_prepend(str(tmp_path))
+    recipe = load_recipe(tmp_path / "guess.yaml")
+    domain = load_domain(recipe.env.name)
+    shown = [domain.demonstrate(domain.make(None), task) for task in domain.tasks("guess", "train")]
+    assert all(isinstance(t, trajtree.Trajectory) and t.success for t in shown)
+    assert len(shown) >= recipe.tasks.demonstrations + recipe.tasks.unseen
+    assert CliRunner().invoke(app, ["env", "check", "guess:DOMAIN"]).exit_code == 0
+    listed = CliRunner().invoke(app, ["env", "list", "guess:DOMAIN"])
+    assert listed.exit_code == 0 and "guess/1" in listed.output
+
+
 def test_the_api_in_the_readme_runs(tmp_path: Path, capsys) -> None:
     store = trajtree.TrajectoryStore(tmp_path / "trajectories.jsonl")
     store.append([played(task, actions, sample) for task in TASKS[:3] for sample, actions in enumerate(tries(task))])
-    code = code_of("README.md").replace("runs/demo/explore/KEY/trajectories.jsonl", str(store.path))
+    code = code_of("README.md").replace("runs.jsonl", str(store.path))
     exec(code, {})
     assert "TreeQuality" in capsys.readouterr().out
 

@@ -37,11 +37,28 @@ env = typer.Typer(help="Environments: what there is, and proof that one keeps th
 
 
 @env.command("list")
-def list_() -> None:
-    """Every environment that has a name of its own, and what it needs."""
+def list_(
+    name: Annotated[str | None, typer.Argument(help="One of them, or module:DOMAIN: its task types.")] = None,
+) -> None:
+    """Every environment that has a name of its own, and what it needs; or the task types of one."""
+    if name is not None:
+        _list_types(name)
+        return
     table = Table("name", "install", "data", "licence", "task types")
     for name, (extra, source, licence) in _NEEDS.items():
         table.add_row(name, escape(extra), source, licence, str(len(load_domain(name).types)))
+    Console(width=None if sys.stdout.isatty() else 130).print(table)
+
+
+def _list_types(name: str) -> None:
+    domain, splits = load_domain(name), ("train", "dev", "test")
+    if not domain.types:
+        raise RunError(f"{name}: does not list its task types")
+    table = Table("task type", *splits, "for example")
+    for kind in domain.types:
+        tasks = [_tasks(domain, kind, split) for split in splits]
+        first = next((found[0] for found in tasks if found), "")
+        table.add_row(kind, *(str(len(found)) for found in tasks), first)
     Console(width=None if sys.stdout.isatty() else 130).print(table)
 
 
@@ -94,10 +111,14 @@ def _subject(
 
 def _first(domain: Domain, kind: str) -> str | None:
     """The first train task of a type; its data may hold none."""
+    return next(iter(_tasks(domain, kind, "train")), None)
+
+
+def _tasks(domain: Domain, kind: str, split: str) -> Sequence[str]:
     try:
-        return next(iter(domain.tasks(kind, "train")), None)
+        return domain.tasks(kind, split)
     except KeyError:
-        return None
+        return ()
 
 
 def _environment(name: str) -> Callable[[], Environment] | None:
@@ -111,7 +132,25 @@ def _environment(name: str) -> Callable[[], Environment] | None:
         raise RunError(
             f"{name}: {error}; write module:Class, the module without .py and importable from here"
         ) from error
-    return found if isinstance(found, type) and issubclass(found, Environment) else None
+    if isinstance(found, Domain):
+        return None
+    if not (isinstance(found, type) and issubclass(found, Environment)):
+        raise RunError(
+            f"{name}: is neither a trajtree.Environment nor a Domain; derive the class from trajtree.Environment, or "
+            "wrap what it is with a function of trajtree.envs.adapters"
+        )
+    if left := sorted(found.__abstractmethods__):
+        raise RunError(f"{name}: lacks {', '.join(left)}; an environment has both reset and step")
+    if lacking := [what for what in ("name", "version", "instruction") if not hasattr(found, what)]:
+        raise RunError(f"{name}: lacks the class attribute {', '.join(lacking)}")
+    return partial(_made, name, found)
+
+
+def _made(name: str, environment: type[Environment]) -> Environment:
+    try:
+        return environment()
+    except TypeError as error:
+        raise RunError(f"{name}: cannot be made without arguments ({error}); give them defaults") from error
 
 
 def play(
@@ -144,7 +183,12 @@ def play(
             except EOFError:
                 console.print()
                 break
-            observation, reward, terminated, truncated = environment.step(said)
+            try:
+                observation, reward, terminated, truncated = environment.step(said)
+            except (KeyError, ValueError, TypeError) as error:
+                raise RunError(
+                    f"{name}: step({said!r}) raised {type(error).__name__}: {error}; whatever is said must be answered"
+                ) from error
             score, over = score + reward, terminated or truncated
             if reward:
                 console.print(f"reward {reward:+.3f}, score {score:.3f}", style="green" if reward > 0 else "red")
@@ -165,12 +209,19 @@ def data(
         if which == "alfworld":
             from trajtree.envs.alfworld import import_data as import_games
 
-            report: object = import_games(source, progress)
+            games = import_games(source, progress)
+            lines = [f"{f.path}: {f.games} games, {f.left_out} left out, sha256 {f.sha256}" for f in games.files]
         else:
             from trajtree.envs.webshop import import_data as import_products
 
-            report = import_products(source, _since(progress))
-    console.print(report, soft_wrap=True)
+            shop = import_products(source, _since(progress))
+            lines = [f"{f.name}: {f.bytes} bytes, sha256 {f.sha256}" for f in shop.sources]
+            lines.append(
+                f"{shop.folder}: {shop.products} products, instructions: {shop.synthetic} synthetic, {shop.human} human"
+            )
+    for line in lines:
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
+    console.print(f"see what there is: trajtree env list {which}; play: trajtree play {which}", soft_wrap=True)
 
 
 def _since(progress: Callable[[int], None]) -> Callable[[str, int], None]:

@@ -35,7 +35,7 @@ from trajtree.forks import (
 from trajtree.formats.export import PAIR_TARGETS, RUN_TARGETS, write_jsonl
 from trajtree.formats.from_trees import pair_messages
 from trajtree.importing import Rejected, import_files
-from trajtree.lines import format_of
+from trajtree.lines import format_of, made_by
 from trajtree.merge import build as merge_runs
 from trajtree.progress import counting
 from trajtree.report.quality import WIDE, print_quality, totals
@@ -62,6 +62,13 @@ SearchName = Literal["exact", "mcts", "best-of-n", "stitch"]
 
 _GAMMA = 0.95
 """A step's discount where none is given."""
+_SIMILARITY = 0.9
+"""Cosine from which on two observations are similar, where none is given."""
+_NEXT = {
+    runs_store.FORMAT: "go on with: trajtree build",
+    tree_store.FORMAT: "go on with: trajtree pairs, paths or show",
+}
+"""What to do with a file of ours that was given to another command."""
 _PLACES = 10
 """Rows that are named for one reason; more are counted."""
 
@@ -82,6 +89,9 @@ def import_(
     goes in. The same command again adds only what is new, also after a kill.
     """
     _to_write(out, over=runs_store.FORMAT)
+    for file in files:
+        if file.is_file() and (held := format_of(file)) in _NEXT:
+            raise DataError(f"{file}: holds {held} already; {_NEXT[held]}")
     console = Console()
     with counting(console, "import", "runs") as progress:
         done = import_files(
@@ -103,7 +113,10 @@ def build(
     store: Annotated[Path, typer.Argument(help="Store of trajectories, made by trajtree import or by a run.")],
     out: OutOption,
     merge: Annotated[Merge, typer.Option(help="Observations are the same when equal, or when similar.")] = "exact",
-    similarity: Annotated[float, typer.Option(help="Cosine from which on two are similar.", min=0, max=1)] = 0.9,
+    similarity: Annotated[
+        float | None,
+        typer.Option(help=f"Cosine from which on two are similar; {_SIMILARITY} by default.", min=0, max=1),
+    ] = None,
     model: Annotated[
         str | None, typer.Option(help="sentence-transformers model of --merge semantic; the paper's by default.")
     ] = None,
@@ -113,10 +126,14 @@ def build(
 ) -> None:
     """Merge each task's runs into a tree."""
     if not store.is_file():
-        raise DataError(f"{store}: there is no such store; make one with: trajtree import FILES --out {store}")
+        name = "runs.jsonl" if store.exists() else store
+        raise DataError(f"{store}: there is no such store; make one with: trajtree import FILES --out {name}")
+    if (held := format_of(store)) != runs_store.FORMAT:
+        to_do = f"trajtree import {store} --out runs.jsonl makes a store of other tools' runs"
+        raise DataError(f"{store}: not a trajectory store; {_NEXT.get(held, to_do) if held else to_do}")
+    if merge == "exact" and (model, similarity) != (None, None):
+        raise DataError("--model and --similarity: are for --merge semantic; leave them out, or add it")
     _to_write(out, store, over=tree_store.FORMAT)
-    if merge == "exact" and model is not None:
-        raise DataError("--model: embeds observations for --merge semantic; give both or neither")
     settings: dict[str, Any] = {}
     if env is not None:
         environment = load_domain(env).environment
@@ -127,7 +144,10 @@ def build(
     if merge == "semantic":
         from trajtree.embeddings import MODEL, SentenceEmbeddings
 
-        settings |= {"embed": SentenceEmbeddings(model or MODEL), "similarity": similarity}
+        settings |= {
+            "embed": SentenceEmbeddings(model or MODEL),
+            "similarity": _SIMILARITY if similarity is None else similarity,
+        }
     console, runs = Console(), 0
 
     def trees() -> Iterator[TrajectoryTree]:
@@ -138,10 +158,9 @@ def build(
                 yield tree
             progress(len(group))
 
+    none = f"{store}: holds no run from which a tree could be built"
     with counting(console, "build", "runs") as progress:
-        count = write_trees(trees(), out)
-    if not count:
-        raise DataError(f"{store}: holds no run from which a tree could be built")
+        count = write_trees(_some(trees(), none), out)
     console.print(f"{count} trees of {runs} runs in {out}; look at them with: trajtree show {out}", soft_wrap=True)
 
 
@@ -162,11 +181,11 @@ def pairs_(
     step_only: Annotated[bool, typer.Option("--step-only", help="Only the reply at which the sides part.")] = False,
 ) -> None:
     """Write preference pairs: one shared past, a better and a worse continuation."""
-    _to_write(out, trees)
     if step_only and mode in ("whole", "unstructured"):
         raise DataError(f"--step-only: --mode {mode} compares whole runs, which may begin alike; leave one of them out")
     if gamma is not None and value != "discounted":
         raise DataError(f"--gamma: --value {value} discounts nothing; add --value discounted, or leave --gamma out")
+    _to_write(out, trees)
     discount = _GAMMA if gamma is None else gamma
     aggregate: Aggregate = {"mean": mean, "best": best, "discounted": discounted(discount)}[value]
     caps = {"min_gap": min_gap, "per_tree": per_tree}
@@ -210,9 +229,9 @@ def paths(
     exact, mcts and best-of-n find what was sampled. stitch makes what was not: it joins runs and leaves out idle
     steps. With --env its paths are played and count with what they really score; without, it writes proposals.
     """
-    _to_write(out, trees)
     if search != "stitch" and (env is not None or max_steps is not None):
         raise DataError("--env and --max-steps: only --search stitch plays anything; leave them out")
+    _to_write(out, trees, by="paths")
     console = Console()
     if search == "stitch" and env is None:
         if to != "trajtree":
@@ -267,10 +286,11 @@ def _left_out(rejected: Sequence[Rejected]) -> Iterator[str]:
         yield f"{where}{f' and {len(found) - _PLACES} more' if len(found) > _PLACES else ''}: {reason}"
 
 
-def _to_write(out: Path | None, *inputs: Path, over: str | None = None) -> None:
-    """Refuse, before any work, an output that cannot be written, is an input, or holds a format that is not `over`.
+def _to_write(out: Path | None, *inputs: Path, over: str | None = None, by: str | None = None) -> None:
+    """Refuse, before any work, an output that cannot be written, is an input, or holds what would be lost.
 
-    Its folder is made.
+    That is a file of ours, unless of the format `over` or written by the command `by`; and, where the command writes a
+    format of ours, anything else. Its folder is made.
     """
     if out is None:
         return
@@ -284,7 +304,14 @@ def _to_write(out: Path | None, *inputs: Path, over: str | None = None) -> None:
         raise RunError(f"cannot write {out}: it is a folder; name a file")
     if not os.access(out.parent, os.W_OK):
         raise RunError(f"cannot write {out}: its folder is not writable")
-    if out.is_file() and (held := format_of(out)) not in (None, over):
+    if not out.is_file() or not out.stat().st_size:
+        return
+    held, maker = format_of(out), made_by(out)
+    if over is not None and held is None:
+        raise RunError(f"cannot write {out}: it is there and holds no {over}; remove it or name another file")
+    if maker is not None and maker != by:
+        raise RunError(f"cannot write {out}: trajtree {maker} makes it anew each time; name another file")
+    if held not in (None, over) and maker is None:
         raise RunError(f"cannot write {out}: it holds {held}, which would be lost; remove it or name another file")
 
 
@@ -330,7 +357,7 @@ def _propose(console: Console, trees: Path, out: Path) -> None:
 def _write_runs(runs: Iterable[Trajectory], out: Path, to: RunFormat) -> int:
     if to != "trajtree":
         return write_jsonl(map(RUN_TARGETS[to].row, runs), out)
-    return write_store(runs, out)
+    return write_store(runs, out, made_by="paths")
 
 
 def add_to(app: typer.Typer) -> None:

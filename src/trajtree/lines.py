@@ -12,9 +12,10 @@ from trajtree.errors import DataError
 _LONGEST_HEADER = 1000
 
 
-def header(format: str, version: int) -> bytes:
-    """The first line of a file."""
-    return json.dumps({"format": format, "version": version}).encode() + b"\n"
+def header(format: str, version: int, made_by: str | None = None) -> bytes:
+    """The first line of a file; `made_by` names the command that makes it anew each time."""
+    maker = {} if made_by is None else {"made_by": made_by}
+    return json.dumps({"format": format, "version": version, **maker}).encode() + b"\n"
 
 
 def check_header(path: str | os.PathLike[str], line: bytes, format: str, version: int, what: str) -> None:
@@ -33,13 +34,22 @@ def check_header(path: str | os.PathLike[str], line: bytes, format: str, version
 
 def format_of(path: str | os.PathLike[str]) -> str | None:
     """The format that a file's first line names; None where it names none."""
+    return _named(path, "format")
+
+
+def made_by(path: str | os.PathLike[str]) -> str | None:
+    """The command that a file's first line names; None where it names none."""
+    return _named(path, "made_by")
+
+
+def _named(path: str | os.PathLike[str], field: str) -> str | None:
     with open(path, "rb") as file:
         line = file.readline(_LONGEST_HEADER)
     try:
         found = json.loads(line)
     except ValueError:
         return None
-    named = found.get("format") if isinstance(found, dict) else None
+    named = found.get(field) if isinstance(found, dict) else None
     return named if isinstance(named, str) else None
 
 
@@ -50,4 +60,4 @@ def invalid(path: str | os.PathLike[str], number: int, error: ValidationError) -
     return DataError(f"{path}, line {number}, field {field}: {first['msg']}")
 
 
-__all__ = ["check_header", "format_of", "header", "invalid"]
+__all__ = ["check_header", "format_of", "header", "invalid", "made_by"]

@@ -162,15 +162,17 @@ class TrajectoryStore:
             raise invalid(self.path, number, error) from None
 
 
-def write_store(trajectories: Iterable[Trajectory], path: str | os.PathLike[str]) -> int:
+def write_store(trajectories: Iterable[Trajectory], path: str | os.PathLike[str], *, made_by: str | None = None) -> int:
     """Write a whole new store in place of what is there, and return how many trajectories it holds.
+
+    `made_by` names the command that may write over it.
 
     Raises:
         OSError: the disk is full or not writable; what was there before is untouched.
     """
     count = 0
     with atomically(Path(path)) as file:
-        file.write(_HEADER)
+        file.write(header(FORMAT, VERSION, made_by))
         for count, trajectory in enumerate(trajectories, start=1):  # noqa: B007 - the last one is returned
             file.write(_line(trajectory))
     return count

@@ -134,6 +134,17 @@ def test_rewards_become_a_score() -> None:
     assert [unscaled.step(one).reward for one in ("less", "more", "less")] == [0.0, 1.0, 0.0]
 
 
+def test_the_contract_as_a_plain_tuple_is_taken() -> None:
+    class Four(Count):
+        def step(self, action: str) -> Any:
+            observation, reward, done, info = super().step(action)
+            return observation, reward, done and not info["truncated"], done and info["truncated"]
+
+    report = check_env(from_class(Four, spec()), ["count/0"], actions=lambda task: ["up"] * 3)
+    assert report.terminated == 4
+    assert check_env(from_class(Four, spec()), ["count/0"], actions=lambda task: ["wait"] * 6).truncated == 4
+
+
 @pytest.mark.parametrize(
     ("step", "words"),
     [

@@ -199,13 +199,18 @@ class _Plain(Adapted):
         match self._env.step(action):
             case (observation, reward, done):
                 return observation, reward, bool(done), False
+            case (observation, reward, terminated, bool(truncated)):
+                return observation, reward, bool(terminated), truncated
             case (observation, reward, done, {**info}):
                 cut = bool(info.get("truncated") or info.get("TimeLimit.truncated"))
                 return observation, reward, bool(done) and not cut, bool(done) and cut
             case (observation, reward, terminated, truncated, _):
                 return observation, reward, bool(terminated), bool(truncated)
             case other:
-                raise TypeError(f"step gives {other!r:.60}, not (observation, reward, done)")
+                raise TypeError(
+                    f"step gives {other!r:.60}, not (observation, reward, done), nor (observation, reward, terminated, "
+                    "truncated)"
+                )
 
 
 class _OpenEnv(Adapted):
@@ -242,7 +247,8 @@ def from_gymnasium(make: Callable[[], Any], spec: Spec) -> type[Adapted]:
 def from_class(make: Callable[[], Any], spec: Spec) -> type[Adapted]:
     """A plain Python object with `reset(task)` and `step(action)`.
 
-    `step` gives (observation, reward, done), with a dict behind it that may hold `truncated`, or Gymnasium's five.
+    `step` gives (observation, reward, done), with a dict behind it that may hold `truncated`; or (observation, reward,
+    terminated, truncated), with or without a dict behind it.
     A KeyError of `reset` means that there is no such task.
     """
     return _made(_Plain, make, spec)

@@ -136,7 +136,10 @@ def _kind(source: Path) -> Literal["trees", "runs", "pairs"]:
     try:
         first = json.loads(line)
     except ValueError:
-        raise DataError(f"{source}, line 1: not JSON; give trees, runs or pairs that trajtree wrote") from None
+        raise DataError(
+            f"{source}, line 1: not JSON by itself; give trees, runs or pairs that trajtree wrote (other tools' runs: "
+            "trajtree import, then trajtree build)"
+        ) from None
     form = first.get("format") if isinstance(first, dict) else None
     if form in (tree_store.FORMAT, runs_store.FORMAT):
         return "trees" if form == tree_store.FORMAT else "runs"
