@@ -52,11 +52,10 @@ def line(results: dict, name: str, seed: int) -> str:
     )
     pgr = next((p for p in results["pgr"] if (p["row"], p["metric"]) == (name, "success")), None)
     rate, score, best = row["success_rate"], row["score"], row["best_score"]
-    gain = (
-        "| |"
-        if over is None
-        else f"{over['difference']['value']:+.3f} | {span(over['difference'])} | {over['p_value']:.4f}"
-    )
+    gain = "| |"
+    if over is not None:
+        p = "<0.0001" if over["p_value"] < 0.0001 else f"{over['p_value']:.4f}"
+        gain = f"{over['difference']['value']:+.3f} | {span(over['difference'])} | {p}"
     recovered = "" if pgr is None or pgr["value"] is None else f"{pgr['value']:.2f}"
     return (
         f"| {name} | {seed} | {rate['value']:.3f} | {span(rate)} | {score['value']:.3f} | {best['value']:.3f} | "
