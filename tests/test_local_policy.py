@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 import warnings
@@ -264,6 +265,17 @@ def test_rotary_frequencies_are_not_rounded(tiny: Path, tmp_path: Path) -> None:
         model = load_model(ModelRef(str(tiny), adapters), dtype="bfloat16", device="cpu")
         assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
         assert torch.equal(model.model.rotary_emb.inv_freq, exact)
+
+
+def test_a_quantised_model_without_its_package(tmp_path: Path, tiny: Path) -> None:
+    if importlib.util.find_spec("bitsandbytes"):
+        pytest.skip("bitsandbytes is installed")
+    folder = Path(shutil.copytree(tiny, tmp_path / "quantised"))
+    config = json.loads((folder / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "bitsandbytes", "load_in_4bit": True}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(PolicyError, match=r"quantised: .*requires bitsandbytes"):
+        load_model(ModelRef(str(folder)), dtype="float32", device="cpu")
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:

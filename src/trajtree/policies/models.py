@@ -152,6 +152,8 @@ class _loading:
         logging.disable_progress_bar()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, ImportError) and not isinstance(error, ModuleNotFoundError):
+            raise PolicyError(f"{self.name}: {str(error).strip().splitlines()[0]}") from error
         # safetensors' own error is no subclass of these, and is what a torn weight file raises.
         known = (OSError, ValueError, KeyError, RuntimeError)
         if isinstance(error, known) or type(error).__name__ == "SafetensorError":
