@@ -62,7 +62,8 @@ def main() -> None:
     args = parser.parse_args()
     recipe = load_recipe(args.run / "recipe.yaml")
     (store,) = args.run.glob("demonstrations/*/trajectories.jsonl")
-    demonstrations = list(TrajectoryStore(store))[:: max(1, 56 // args.examples)][: args.examples]
+    every = list(TrajectoryStore(store))
+    demonstrations = every[:: max(1, len(every) // args.examples)][: args.examples]
     steps: dict[str, list[float]] = {"packed": [], "padded": []}
     for _ in range(args.repeat):
         for name in steps:
