@@ -25,12 +25,12 @@ from typing import Any
 
 import torch
 
+from trajtree.chat import parse_act
 from trajtree.envs.expert import DOMAIN
 from trajtree.errors import TrajtreeError
 from trajtree.memory import tame_memory
 from trajtree.policies.local import LocalPolicy
 from trajtree.policies.models import PACKAGED, ModelRef, fingerprint, versions
-from trajtree.replies import parse_act
 from trajtree.rollout import Job, rollout
 from trajtree.store import TrajectoryStore
 from trajtree.trajectory import Sampling

@@ -12,10 +12,10 @@ from typing import ClassVar
 import pytest
 from tests.toy import Toy, solution
 
+from trajtree.chat import parse_react
 from trajtree.envs.base import Environment, StepResult
 from trajtree.errors import EnvError
 from trajtree.policies.base import Reply
-from trajtree.replies import parse_react
 from trajtree.rollout import ATTEMPTS, Job, jobs_of, rollout
 from trajtree.store import TrajectoryStore
 from trajtree.trajectory import Message, Outcome, Sampling, Tokens, Trajectory

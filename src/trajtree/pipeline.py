@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trajtree import forks, merge, search
+from trajtree.chat import REACT, parse_act, parse_react
 from trajtree.envs.domain import Domain, Rejected, load_domain
 from trajtree.errors import DataError, PolicyError, RecipeError
 from trajtree.files import write_atomically
 from trajtree.policies.models import ModelRef, fingerprint, pick_dtype
 from trajtree.recipe import Recipe
-from trajtree.replies import REACT, parse_act, parse_react
 from trajtree.rollout import jobs_of, rollout
 from trajtree.stage import Stage, Work
 from trajtree.store import TrajectoryStore

@@ -14,10 +14,10 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from typing import Any, Generic
 
+from trajtree.chat import Parser, parse_act
 from trajtree.envs.base import Environment, StepResult
 from trajtree.errors import EnvError
 from trajtree.policies.base import C, Policy
-from trajtree.replies import Parser, parse_act
 from trajtree.store import TrajectoryStore
 from trajtree.trajectory import Message, Outcome, Sampling, Step, Trajectory
 

@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import strategies as st
 from tests.builders import text
 
-from trajtree.formats.chat import message_to_dict
+from trajtree.chat import message_to_dict
 from trajtree.trajectory import Message, ToolCall
 
 words = st.text("abc déf日[]()/.:", min_size=1, max_size=9).filter(str.strip)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from trajtree.chat import arguments_text, text_of
 from trajtree.errors import DataError
-from trajtree.formats.chat import arguments_text, text_of
 from trajtree.formats.episode import Imported
 from trajtree.formats.fields import Record, at, leading, objects, outcome_at, score_at, task_at, text_at, tools_at
 from trajtree.trajectory import Message, ToolCall

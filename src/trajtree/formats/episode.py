@@ -10,8 +10,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from trajtree.chat import Parsed, action_of
 from trajtree.errors import DataError
-from trajtree.formats.chat import action_of
 from trajtree.formats.fields import (
     SCORES,
     TASKS,
@@ -24,7 +24,6 @@ from trajtree.formats.fields import (
     text_at,
     tools_at,
 )
-from trajtree.replies import Parsed
 from trajtree.trajectory import Message, Outcome, Step, Trajectory
 
 _ACTION = re.compile(r"^[ \t]*Action:", re.MULTILINE)

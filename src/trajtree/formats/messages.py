@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from trajtree.chat import message_from_dict
 from trajtree.errors import DataError
-from trajtree.formats.chat import message_from_dict
 from trajtree.formats.episode import Imported, row_of
 from trajtree.formats.fields import Record, leading, objects, refuse_media
 from trajtree.trajectory import Message

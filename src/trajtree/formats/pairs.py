@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from trajtree.chat import message_from_dict
 from trajtree.errors import DataError
-from trajtree.formats.chat import message_from_dict
 from trajtree.formats.fields import objects, tools_at
 from trajtree.formats.pair_messages import PairMessages
 from trajtree.formats.rows import decode, rows

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic_core import from_json
 
+from trajtree.chat import arguments_text
 from trajtree.errors import DataError
-from trajtree.formats.chat import arguments_text
 from trajtree.formats.episode import Imported, action_part, row_of
 from trajtree.formats.fields import Record, leading, objects, refuse_media
 from trajtree.trajectory import Message, ToolCall

@@ -13,8 +13,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from trajtree.chat import message_to_dict
 from trajtree.errors import PolicyError
-from trajtree.formats.chat import message_to_dict
 from trajtree.trajectory import Message, Tokens
 
 _PROBE = "yes"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from trajtree.formats.chat import message_to_dict
+from trajtree.chat import message_to_dict
 from trajtree.formats.export.checks import (
     arguments_of,
     check_roles,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from tests.builders import quick, text
 
-from trajtree.replies import Parsed, parse_act, parse_react
+from trajtree.chat import Parsed, parse_act, parse_react
 
 
 @pytest.mark.parametrize(
