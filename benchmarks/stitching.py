@@ -16,8 +16,8 @@ from pathlib import Path
 
 import trajtree
 from trajtree.envs.scienceworld import ScienceWorld
-from trajtree.stitching import replayer, stitch
 from trajtree.trajectory import SUCCESS
+from trajtree.trees.stitching import replayer, stitch
 
 
 def measure(store: Path, samples: int, env: ScienceWorld) -> dict[str, float]:

@@ -25,7 +25,6 @@ from typing import Any
 
 import torch
 
-from trajtree import forks
 from trajtree.memory import release_memory
 from trajtree.policies.models import ModelRef, fingerprint, load_model, load_tokenizer, pick_dtype, versions
 from trajtree.policies.transcript import ChatFormat
@@ -37,6 +36,7 @@ from trajtree.train.models import Lora, with_adapter
 from trajtree.train.scoring import scores_of
 from trajtree.train.tree_attention import NAME, use_tree_attention
 from trajtree.tree_store import read_trees
+from trajtree.trees import forks
 
 CONTEXT = 4096
 

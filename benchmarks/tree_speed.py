@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 
 import trajtree
-from trajtree.merge import build_tree
-from trajtree.search import exact, mcts
+from trajtree.trees.merge import build_tree
+from trajtree.trees.search import exact, mcts
 
 
 class Node:

@@ -279,11 +279,11 @@ def test_stitching_without_an_environment_writes_proposals(tmp_path: Path) -> No
 
 
 def test_stitching_in_an_environment_counts_what_is_played(tmp_path: Path) -> None:
-    from tests.test_stitching import sampled
+    from tests.trees.test_stitching import sampled
 
     trajtree.write_trees([sampled("rtllll", "rrrt")], tmp_path / "trees.jsonl")
     (tmp_path / "corridors.py").write_text(
-        "from tests.test_stitching import Corridor\nfrom trajtree.envs.domain import Domain\n"
+        "from tests.trees.test_stitching import Corridor\nfrom trajtree.envs.domain import Domain\n"
         "DOMAIN = Domain(Corridor, lambda limit: Corridor(), lambda kind, split: [], lambda env, task: None)\n"
     )
     sys.path.insert(0, str(tmp_path))

@@ -26,7 +26,7 @@ from trajtree.report import (
 )
 from trajtree.report.text import against_ceiling, visible
 from trajtree.trajectory import Outcome, Sampling, Step, Trajectory
-from trajtree.tree_quality import TreeQuality
+from trajtree.trees.quality import TreeQuality
 
 HOSTILE = (
     "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'--><!-- ]]> {{ 7*7 }} $x_$ \u202egnp\x1b[31m"

@@ -18,8 +18,6 @@ from tests.toy import DOMAIN, Toy  # noqa: E402
 from torch.nn.functional import cross_entropy  # noqa: E402
 
 from trajtree.errors import DataError, RecipeError  # noqa: E402
-from trajtree.forks import Pair, pairs  # noqa: E402
-from trajtree.merge import build_tree  # noqa: E402
 from trajtree.policies.models import ModelRef, load_model, load_tokenizer  # noqa: E402
 from trajtree.policies.transcript import ChatFormat  # noqa: E402
 from trajtree.train.batch import Batch, collate  # noqa: E402
@@ -30,6 +28,8 @@ from trajtree.train.scoring import logits_of, scores_of  # noqa: E402
 from trajtree.train.trainer import Optimisation, train  # noqa: E402
 from trajtree.train.tree_attention import use_tree_attention  # noqa: E402
 from trajtree.trajectory import Message, Outcome, Sampling, Step, Tokens, Trajectory  # noqa: E402
+from trajtree.trees.forks import Pair, pairs  # noqa: E402
+from trajtree.trees.merge import build_tree  # noqa: E402
 
 CONTEXT = 4096
 

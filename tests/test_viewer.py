@@ -22,12 +22,12 @@ from hypothesis import strategies as st
 from tests.builders import anything, quick, trajectories, trajectory
 
 from trajtree.errors import DataError, RunError
-from trajtree.merge import build, build_tree
 from trajtree.report.text import visible
-from trajtree.search import exact
 from trajtree.trajectory import Outcome, Step, Trajectory
-from trajtree.tree import TrajectoryTree
-from trajtree.tree_quality import quality
+from trajtree.trees.merge import build, build_tree
+from trajtree.trees.quality import quality
+from trajtree.trees.search import exact
+from trajtree.trees.tree import TrajectoryTree
 from trajtree.viewer import write_viewer
 from trajtree.viewer.data import figures, record
 

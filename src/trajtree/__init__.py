@@ -6,18 +6,18 @@ become demonstrations; both teach a stronger model.
 
 from trajtree.envs import Environment, StepResult
 from trajtree.errors import DataError, EnvError, PolicyError, RecipeError, RunError, TrajtreeError
-from trajtree.forks import Pair, pairs
 from trajtree.importing import import_files
-from trajtree.merge import build, build_tree
 from trajtree.metrics import summarise
 from trajtree.recipe import Recipe, load_recipe
-from trajtree.search import SearchResult, best_of_n, exact, mcts
-from trajtree.stitching import propose, stitch
 from trajtree.store import TrajectoryStore, write_store
 from trajtree.trajectory import Message, Outcome, Sampling, Step, Tokens, ToolCall, Trajectory
-from trajtree.tree import TrajectoryTree
-from trajtree.tree_quality import TreeQuality, quality
 from trajtree.tree_store import read_trees, write_trees
+from trajtree.trees.forks import Pair, pairs
+from trajtree.trees.merge import build, build_tree
+from trajtree.trees.quality import TreeQuality, quality
+from trajtree.trees.search import SearchResult, best_of_n, exact, mcts
+from trajtree.trees.stitching import propose, stitch
+from trajtree.trees.tree import TrajectoryTree
 
 __all__ = [
     "DataError",

@@ -17,9 +17,19 @@ from rich.console import Console
 from trajtree import store as runs_store
 from trajtree import tree_store
 from trajtree.envs.domain import load_domain
+from trajtree.envs.replay import replayer
 from trajtree.errors import DataError, RunError
 from trajtree.files import write_atomically
-from trajtree.forks import (
+from trajtree.formats.export import PAIR_TARGETS, RUN_TARGETS, write_jsonl
+from trajtree.formats.from_trees import pair_messages
+from trajtree.importing import Rejected, import_files
+from trajtree.lines import format_of, made_by
+from trajtree.progress import counting
+from trajtree.report.quality import WIDE, print_quality, totals
+from trajtree.store import TrajectoryStore, write_store
+from trajtree.trajectory import Trajectory
+from trajtree.tree_store import read_trees, write_trees
+from trajtree.trees.forks import (
     Aggregate,
     Pair,
     adjacent,
@@ -32,20 +42,11 @@ from trajtree.forks import (
     unstructured,
     whole,
 )
-from trajtree.formats.export import PAIR_TARGETS, RUN_TARGETS, write_jsonl
-from trajtree.formats.from_trees import pair_messages
-from trajtree.importing import Rejected, import_files
-from trajtree.lines import format_of, made_by
-from trajtree.merge import build as merge_runs
-from trajtree.progress import counting
-from trajtree.report.quality import WIDE, print_quality, totals
-from trajtree.search import Search, best_of_n, best_path, exact, mcts
-from trajtree.stitching import best_sample, propose, replayer, stitch
-from trajtree.store import TrajectoryStore, write_store
-from trajtree.trajectory import Trajectory
-from trajtree.tree import TrajectoryTree
-from trajtree.tree_quality import quality
-from trajtree.tree_store import read_trees, write_trees
+from trajtree.trees.merge import build as merge_runs
+from trajtree.trees.quality import quality
+from trajtree.trees.search import Search, best_of_n, best_path, exact, mcts
+from trajtree.trees.stitching import best_sample, propose, stitch
+from trajtree.trees.tree import TrajectoryTree
 
 TreesArgument = Annotated[Path, typer.Argument(help="File of trees, made by: trajtree build", metavar="TREES")]
 OutOption = Annotated[Path, typer.Option("--out", help="File to write.")]
@@ -142,7 +143,7 @@ def build(
             "canonical_observation": environment.canonical_observation,
         }
     if merge == "semantic":
-        from trajtree.embeddings import MODEL, SentenceEmbeddings
+        from trajtree.trees.embeddings import MODEL, SentenceEmbeddings
 
         settings |= {
             "embed": SentenceEmbeddings(model or MODEL),

@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trajtree import forks, merge, search
 from trajtree.chat import REACT, parse_act, parse_react
 from trajtree.envs.domain import Domain, Rejected, load_domain
 from trajtree.errors import DataError, PolicyError, RecipeError
@@ -26,6 +25,7 @@ from trajtree.stage import Stage, Work
 from trajtree.store import TrajectoryStore
 from trajtree.trajectory import Sampling, Trajectory
 from trajtree.tree_store import read_trees, write_trees
+from trajtree.trees import forks, merge, search
 
 if TYPE_CHECKING:
     from trajtree.train.trainer import Optimisation

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from trajtree import forks
 from trajtree.envs.domain import load_domain
 from trajtree.files import write_atomically
 from trajtree.metrics import Results, summarise
@@ -19,9 +18,10 @@ from trajtree.report import ForkView, ReportData
 from trajtree.stage import Done, Progress, Stage, needed_for, run_stages
 from trajtree.store import TrajectoryStore
 from trajtree.trajectory import Trajectory
-from trajtree.tree import TrajectoryTree
-from trajtree.tree_quality import quality
 from trajtree.tree_store import read_trees
+from trajtree.trees import forks
+from trajtree.trees.quality import quality
+from trajtree.trees.tree import TrajectoryTree
 
 KINDS = ("tasks", "demonstrations", "weak", "explore", "trees", "pairs", "paths", "train", "evaluate")
 """The commands that run a part of the pipeline and what it needs."""

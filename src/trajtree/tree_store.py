@@ -17,7 +17,7 @@ from trajtree.errors import DataError
 from trajtree.files import atomically
 from trajtree.lines import check_header, header, invalid
 from trajtree.trajectory import Trajectory
-from trajtree.tree import TrajectoryTree
+from trajtree.trees.tree import TrajectoryTree
 
 FORMAT = "trajtree.trees"
 VERSION = 1

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from trajtree.envs.base import Environment
 from trajtree.trajectory import Message, Outcome, Step, Trajectory
+from trajtree.trees.stitching import Replay
 
 
 def replay(env: Environment, task: str, actions: Sequence[str], *, policy: str) -> Trajectory:
@@ -43,4 +44,9 @@ def replay(env: Environment, task: str, actions: Sequence[str], *, policy: str) 
     )
 
 
-__all__ = ["replay"]
+def replayer(env: Environment) -> Replay:
+    """Replays in an environment; the policy of what they return is called `stitched`."""
+    return lambda task, actions: replay(env, task, actions, policy="stitched")
+
+
+__all__ = ["replay", "replayer"]

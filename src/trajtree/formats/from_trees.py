@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from trajtree.errors import DataError
-from trajtree.forks import Pair, grafted
 from trajtree.formats.pair_messages import PairMessages
 from trajtree.trajectory import Trajectory
-from trajtree.tree import TrajectoryTree
+from trajtree.trees.forks import Pair, grafted
+from trajtree.trees.tree import TrajectoryTree
 
 
 def pair_messages(tree: TrajectoryTree, pairs: Iterable[Pair], *, step_only: bool = False) -> Iterator[PairMessages]:

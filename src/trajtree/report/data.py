@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from trajtree.metrics import Results
 from trajtree.trajectory import Step
-from trajtree.tree_quality import TreeQuality
+from trajtree.trees.quality import TreeQuality
 
 
 @dataclass(frozen=True, slots=True)

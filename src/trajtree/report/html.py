@@ -16,7 +16,7 @@ from trajtree.report import text
 from trajtree.report.data import ReportData
 from trajtree.report.files import write_whole
 from trajtree.report.plots import task_plot, type_plot
-from trajtree.tree_quality import TreeQuality
+from trajtree.trees.quality import TreeQuality
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

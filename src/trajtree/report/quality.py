@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from trajtree.report import text
-from trajtree.tree_quality import TreeQuality
+from trajtree.trees.quality import TreeQuality
 
 WIDE = 120
 """Columns of a terminal from which on all figures are shown."""

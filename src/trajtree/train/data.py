@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajtree.errors import DataError, RecipeError
-from trajtree.forks import Pair, grafted
 from trajtree.formats.pair_messages import PairMessages
 from trajtree.policies.transcript import ChatFormat, tokenise
 from trajtree.trajectory import Tokens, Trajectory
+from trajtree.trees.forks import Pair, grafted
 
 T = TypeVar("T")
 

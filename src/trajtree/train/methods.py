@@ -9,19 +9,20 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
-from trajtree import forks, tree_store
 from trajtree import store as runs_store
+from trajtree import tree_store
 from trajtree.errors import DataError
 from trajtree.formats.pairs import read_pairs
 from trajtree.policies.transcript import ChatFormat
-from trajtree.search import best_path, exact
 from trajtree.store import TrajectoryStore
 from trajtree.train import losses
 from trajtree.train.data import Example, Weigh, message_pairs, pair_examples, sft_examples
 from trajtree.train.losses import Objective
 from trajtree.trajectory import Trajectory
-from trajtree.tree import TrajectoryTree
 from trajtree.tree_store import read_trees
+from trajtree.trees import forks
+from trajtree.trees.search import best_path, exact
+from trajtree.trees.tree import TrajectoryTree
 
 Method = Literal["tree-dpo", "dpo", "step-dpo", "multi-turn-dpo", "ipo", "kto", "path-sft", "branch-sft"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -37,7 +38,7 @@ class Settings:
         kl: weight of TreeDPO's explicit KL.
         gamma: discount of a turn in multi-turn-dpo.
         label_smoothing: share of pairs that are thought to be wrong, in dpo, step-dpo and tree-dpo.
-        min_gap, per_fork, per_tree: which pairs of a tree (see `trajtree.forks.pairs`).
+        min_gap, per_fork, per_tree: which pairs of a tree (see `trajtree.trees.forks.pairs`).
         min_score: least score of a path, or of a run where runs are given, in path-sft.
         weigh: how much pairs count.
     """

@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from trajtree.report.text import visible
-from trajtree.search import exact
 from trajtree.trajectory import Sampling, Trajectory
-from trajtree.tree import TrajectoryTree
-from trajtree.tree_quality import SAME, spreads
+from trajtree.trees.quality import SAME, spreads
+from trajtree.trees.search import exact
+from trajtree.trees.tree import TrajectoryTree
 
 _DIGITS = 6
 """Decimals of a score: enough for any figure on the page, and half the size of all of them."""

@@ -19,7 +19,7 @@ from string import Template
 from trajtree.errors import DataError
 from trajtree.report.files import write_whole
 from trajtree.report.text import visible
-from trajtree.tree import TrajectoryTree
+from trajtree.trees.tree import TrajectoryTree
 from trajtree.viewer.data import figures, record
 
 _SCRIPTS = ("tree.js", "canvas.js", "panels.js", "viewer.js")

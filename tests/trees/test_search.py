@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.builders import key_path, quick, trajectories, trajectory
 
-from trajtree.merge import build_tree
-from trajtree.search import SearchResult, exact, mcts
 from trajtree.trajectory import Trajectory
-from trajtree.tree import TrajectoryTree
+from trajtree.trees.merge import build_tree
+from trajtree.trees.search import SearchResult, exact, mcts
+from trajtree.trees.tree import TrajectoryTree
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden"
 Keys = tuple[tuple[str, str], ...]
 
 

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.builders import key_path, quick, trajectories, trajectory
 
-from trajtree.forks import (
+from trajtree.trajectory import Trajectory
+from trajtree.trees.forks import (
     Aggregate,
     Select,
     adjacent,
@@ -22,8 +23,7 @@ from trajtree.forks import (
     unstructured,
     whole,
 )
-from trajtree.merge import build_tree
-from trajtree.trajectory import Trajectory
+from trajtree.trees.merge import build_tree
 
 
 @quick

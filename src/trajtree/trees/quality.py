@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajtree.trajectory import Trajectory
-from trajtree.tree import TrajectoryTree
+from trajtree.trees.tree import TrajectoryTree
 
 SAME = 1e-9
 """Mean scores closer than this are the same: they are means of floats."""

@@ -3,7 +3,7 @@
 Every root-to-end path of a tree is a trajectory that was sampled, so no search beats its best trajectory. The exact
 search finds it in one pass; MCTS approaches it and is here as the paper has it, except that it may stop where a
 trajectory stopped although others went on (otherwise the best trajectory of a task is lost whenever it is a
-prefix of another). `trajtree.stitching` makes what no search can find.
+prefix of another). `trajtree.trees.stitching` makes what no search can find.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajtree.trajectory import Trajectory
-from trajtree.tree import TrajectoryTree, range_max
+from trajtree.trees.tree import TrajectoryTree, range_max
 
 _EXACT = 1e-12
 _WIDE = 30

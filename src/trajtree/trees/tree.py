@@ -2,7 +2,7 @@
 
 A node is a step: the agent saw an observation and chose an action. The tree is a frozen struct of arrays; node 0 is
 the root, before any step. Trajectories are sorted, and nodes are numbered in their order, depth first; so the nodes
-below a node are the numbers that follow it, and the trajectories through a node are neighbours. `trajtree.merge`
+below a node are the numbers that follow it, and the trajectories through a node are neighbours. `trajtree.trees.merge`
 builds trees.
 """
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from trajtree.errors import DataError
 from trajtree.trajectory import Outcome, Trajectory
-from trajtree.tree import TrajectoryTree, from_labels
+from trajtree.trees.tree import TrajectoryTree, from_labels
 
 Canonical = Callable[[str], str]
 """What of a text counts when two are compared."""

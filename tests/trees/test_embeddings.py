@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from tests.builders import trajectory
 
-from trajtree.embeddings import SentenceEmbeddings
 from trajtree.errors import TrajtreeError
-from trajtree.merge import build
+from trajtree.trees.embeddings import SentenceEmbeddings
+from trajtree.trees.merge import build
 
 
 class Letters:

@@ -13,11 +13,9 @@ import re
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from trajtree.envs.base import Environment
-from trajtree.envs.replay import replay
 from trajtree.errors import DataError
 from trajtree.trajectory import Outcome, Trajectory
-from trajtree.tree import TrajectoryTree
+from trajtree.trees.tree import TrajectoryTree
 
 State = Callable[[Trajectory, int], Hashable]
 """What a trajectory's state is after its first n steps; equal values join."""
@@ -161,11 +159,6 @@ def shorten(trajectory: Trajectory, play: Replay) -> tuple[Trajectory, int]:
     return best, played
 
 
-def replayer(env: Environment) -> Replay:
-    """Replays in an environment; the policy of what they return is called `stitched`."""
-    return lambda task, actions: replay(env, task, actions, policy="stitched")
-
-
 def _better(best: Trajectory, other: Trajectory) -> Trajectory:
     if other.outcome is Outcome.ENV_ERROR:
         raise DataError(f"{other.task}: a proposal met an environment error when it was played: {other.error}")
@@ -272,4 +265,4 @@ def _bounds(edges: dict[Hashable, list[Edge]], longest: int) -> list[dict[Hashab
     return bounds
 
 
-__all__ = ["Proposal", "Replay", "State", "Stitched", "best_sample", "propose", "replayer", "seen", "shorten", "stitch"]
+__all__ = ["Proposal", "Replay", "State", "Stitched", "best_sample", "propose", "seen", "shorten", "stitch"]

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajtree.trajectory import Message, Trajectory
-from trajtree.tree import TrajectoryTree
+from trajtree.trees.tree import TrajectoryTree
 
 Aggregate = Callable[[TrajectoryTree], NDArray[np.float64]]
 """Value [N] of each node of a tree, from the scores of the trajectories through it."""

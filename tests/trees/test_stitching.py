@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from tests.builders import quick
 
 from trajtree.envs.base import Environment, StepResult
-from trajtree.envs.replay import replay
+from trajtree.envs.replay import replay, replayer
 from trajtree.errors import DataError
-from trajtree.merge import build_tree
-from trajtree.stitching import Proposal, propose, replayer, shorten, stitch
 from trajtree.trajectory import Outcome, Trajectory
-from trajtree.tree import TrajectoryTree
+from trajtree.trees.merge import build_tree
+from trajtree.trees.stitching import Proposal, propose, shorten, stitch
+from trajtree.trees.tree import TrajectoryTree
 
 
 class Corridor(Environment):
