@@ -15,7 +15,6 @@ import pytest
 from rich.console import Console
 
 from trajtree.errors import RunError, TrajtreeError
-from trajtree.metrics import summarise
 from trajtree.report import (
     ForkView,
     ReportData,
@@ -25,6 +24,7 @@ from trajtree.report import (
     write_results_json,
 )
 from trajtree.report.text import against_ceiling, visible
+from trajtree.statistics.summary import summarise
 from trajtree.trajectory import Outcome, Sampling, Step, Trajectory
 from trajtree.trees.quality import TreeQuality
 

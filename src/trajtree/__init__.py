@@ -7,8 +7,8 @@ become demonstrations; both teach a stronger model.
 from trajtree.envs import Environment, StepResult
 from trajtree.errors import DataError, EnvError, PolicyError, RecipeError, RunError, TrajtreeError
 from trajtree.importing import import_files
-from trajtree.metrics import summarise
 from trajtree.recipe import Recipe, load_recipe
+from trajtree.statistics.summary import summarise
 from trajtree.store import TrajectoryStore, write_store
 from trajtree.trajectory import Message, Outcome, Sampling, Step, Tokens, ToolCall, Trajectory
 from trajtree.tree_store import read_trees, write_trees

@@ -7,9 +7,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from trajtree.metrics import RowMetrics
 from trajtree.report import text
 from trajtree.report.data import ReportData
+from trajtree.statistics.summary import RowMetrics
 
 LEGEND = (
     "> primary row, w weak row, c ceiling row. Figures are on a scale of 0 to 100, with 95% intervals over "

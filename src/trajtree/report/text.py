@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from trajtree.metrics import Comparison, Interval, Metric, Pgr
 from trajtree.report.data import ReportData
+from trajtree.statistics.summary import Comparison, Interval, Metric, Pgr
 
 ALPHA = 0.05
 

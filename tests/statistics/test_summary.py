@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trajtree.errors import TrajtreeError
-from trajtree.metrics import METRICS, Results, summarise, task_type
+from trajtree.statistics.summary import METRICS, Results, summarise, task_type
 from trajtree.trajectory import Outcome, Sampling, Step, Trajectory
 
 
