@@ -22,7 +22,7 @@ from typing import Any
 from trajtree.policies.models import ModelRef, load_tokenizer, pick_dtype, versions
 from trajtree.policies.transcript import ChatFormat
 from trajtree.recipe import load_recipe
-from trajtree.store import TrajectoryStore
+from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.train.data import sft_examples
 from trajtree.train.losses import sft
 from trajtree.train.models import Lora, with_adapter

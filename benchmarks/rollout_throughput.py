@@ -32,7 +32,7 @@ from trajtree.memory import tame_memory
 from trajtree.policies.local import LocalPolicy
 from trajtree.policies.models import PACKAGED, ModelRef, fingerprint, versions
 from trajtree.rollout import Job, rollout
-from trajtree.store import TrajectoryStore
+from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.trajectory import Sampling
 
 TYPES = ("find-living-thing", "find-plant", "find-animal", "find-non-living-thing")

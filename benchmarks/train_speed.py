@@ -28,6 +28,7 @@ import torch
 from trajtree.memory import release_memory
 from trajtree.policies.models import ModelRef, fingerprint, load_model, load_tokenizer, pick_dtype, versions
 from trajtree.policies.transcript import ChatFormat
+from trajtree.store.tree_store import read_trees
 from trajtree.train.batch import collate, forest_of
 from trajtree.train.cost import forward_flops
 from trajtree.train.data import PairExample, SftExample, pair_examples, sft_examples
@@ -35,7 +36,6 @@ from trajtree.train.losses import dpo, sft
 from trajtree.train.models import Lora, with_adapter
 from trajtree.train.scoring import scores_of
 from trajtree.train.tree_attention import NAME, use_tree_attention
-from trajtree.tree_store import read_trees
 from trajtree.trees import forks
 
 CONTEXT = 4096

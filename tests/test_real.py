@@ -16,7 +16,7 @@ from trajtree.policies.local import LocalPolicy
 from trajtree.policies.models import PACKAGED, ModelRef, load_tokenizer, locate
 from trajtree.policies.transcript import ChatFormat
 from trajtree.rollout import Job, rollout
-from trajtree.store import TrajectoryStore
+from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.train.data import sft_examples
 from trajtree.train.losses import sft
 from trajtree.train.models import Lora, with_adapter

@@ -17,7 +17,7 @@ from trajtree.envs.base import Environment, StepResult
 from trajtree.errors import EnvError
 from trajtree.policies.base import Reply
 from trajtree.rollout import ATTEMPTS, Job, jobs_of, rollout
-from trajtree.store import TrajectoryStore
+from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.trajectory import Message, Outcome, Sampling, Tokens, Trajectory
 
 LONG = Sampling(0.0)

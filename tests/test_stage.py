@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from trajtree.errors import RunError
-from trajtree.files import write_atomically
 from trajtree.stage import Done, Stage, Work, digest_of, locked, needed_for, run_stages
+from trajtree.store.files import write_atomically
 
 
 class Quiet:
@@ -165,7 +165,7 @@ def test_digest_depends_on_names_and_contents(tmp_path: Path) -> None:
 HOLDER = """
 import sys, time
 from pathlib import Path
-from trajtree.files import write_atomically
+from trajtree.store.files import write_atomically
 from trajtree.stage import Stage, locked, run_stages
 def work(work):
     (work.folder / "out.txt").write_text("begun")

@@ -9,9 +9,9 @@ from trajtree.errors import DataError, EnvError, PolicyError, RecipeError, RunEr
 from trajtree.importing import import_files
 from trajtree.recipe import Recipe, load_recipe
 from trajtree.statistics.summary import summarise
-from trajtree.store import TrajectoryStore, write_store
+from trajtree.store.trajectory_store import TrajectoryStore, write_store
+from trajtree.store.tree_store import read_trees, write_trees
 from trajtree.trajectory import Message, Outcome, Sampling, Step, Tokens, ToolCall, Trajectory
-from trajtree.tree_store import read_trees, write_trees
 from trajtree.trees.forks import Pair, pairs
 from trajtree.trees.merge import build, build_tree
 from trajtree.trees.quality import TreeQuality, quality

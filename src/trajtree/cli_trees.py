@@ -14,21 +14,21 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from trajtree import store as runs_store
-from trajtree import tree_store
 from trajtree.envs.domain import load_domain
 from trajtree.envs.replay import replayer
 from trajtree.errors import DataError, RunError
-from trajtree.files import write_atomically
 from trajtree.formats.export import PAIR_TARGETS, RUN_TARGETS, write_jsonl
 from trajtree.formats.from_trees import pair_messages
 from trajtree.importing import Rejected, import_files
-from trajtree.lines import format_of, made_by
 from trajtree.progress import counting
 from trajtree.report.quality import WIDE, print_quality, totals
-from trajtree.store import TrajectoryStore, write_store
+from trajtree.store import trajectory_store as runs_store
+from trajtree.store import tree_store
+from trajtree.store.files import write_atomically
+from trajtree.store.lines import format_of, made_by
+from trajtree.store.trajectory_store import TrajectoryStore, write_store
+from trajtree.store.tree_store import read_trees, write_trees
 from trajtree.trajectory import Trajectory
-from trajtree.tree_store import read_trees, write_trees
 from trajtree.trees.forks import (
     Aggregate,
     Pair,

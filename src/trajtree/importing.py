@@ -26,7 +26,7 @@ from trajtree.errors import DataError, RunError
 from trajtree.formats.detect import Reader, detect, reader_of
 from trajtree.formats.episode import trajectory_of
 from trajtree.formats.rows import Row, decode, files_in, rows
-from trajtree.store import TrajectoryStore
+from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.trajectory import Trajectory
 
 KEPT = 1000

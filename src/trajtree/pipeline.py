@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 from trajtree.chat import REACT, parse_act, parse_react
 from trajtree.envs.domain import Domain, Rejected, load_domain
 from trajtree.errors import DataError, PolicyError, RecipeError
-from trajtree.files import write_atomically
 from trajtree.policies.models import ModelRef, fingerprint, pick_dtype
 from trajtree.recipe import Recipe
 from trajtree.rollout import jobs_of, rollout
 from trajtree.stage import Stage, Work
-from trajtree.store import TrajectoryStore
+from trajtree.store.files import write_atomically
+from trajtree.store.trajectory_store import TrajectoryStore
+from trajtree.store.tree_store import read_trees, write_trees
 from trajtree.trajectory import Sampling, Trajectory
-from trajtree.tree_store import read_trees, write_trees
 from trajtree.trees import forks, merge, search
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from trajtree.chat import Parser, parse_act
 from trajtree.envs.base import Environment, StepResult
 from trajtree.errors import EnvError
 from trajtree.policies.base import C, Policy
-from trajtree.store import TrajectoryStore
+from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.trajectory import Message, Outcome, Sampling, Step, Trajectory
 
 ATTEMPTS = 3

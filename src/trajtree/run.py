@@ -9,16 +9,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from trajtree.envs.domain import load_domain
-from trajtree.files import write_atomically
 from trajtree.pipeline import AGGREGATES, STORE, TREES, stages_of
 from trajtree.policies.models import fingerprint, pick_dtype, versions
 from trajtree.recipe import Recipe
 from trajtree.report import ForkView, ReportData
 from trajtree.stage import Done, Progress, Stage, needed_for, run_stages
 from trajtree.statistics.summary import Results, summarise
-from trajtree.store import TrajectoryStore
+from trajtree.store.files import write_atomically
+from trajtree.store.trajectory_store import TrajectoryStore
+from trajtree.store.tree_store import read_trees
 from trajtree.trajectory import Trajectory
-from trajtree.tree_store import read_trees
 from trajtree.trees import forks
 from trajtree.trees.quality import quality
 from trajtree.trees.tree import TrajectoryTree

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from trajtree.errors import RunError
-from trajtree.files import UNFINISHED, write_atomically
 from trajtree.memory import release_memory
+from trajtree.store.files import UNFINISHED, write_atomically
 
 LAYOUT = 3
 """Version of the run directory; part of every key."""

@@ -20,7 +20,7 @@ from tests.formats.conversations import lines_of
 from trajtree import importing
 from trajtree.errors import DataError, RunError
 from trajtree.importing import KEPT, import_files
-from trajtree.store import TrajectoryStore
+from trajtree.store.trajectory_store import TrajectoryStore
 
 
 def run(task: str, action: str = "look", score: Any = 1) -> dict[str, Any]:

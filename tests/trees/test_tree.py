@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from tests.builders import TASK, key_path, quick, trajectories, trajectory
 
 from trajtree.errors import DataError
+from trajtree.store.tree_store import read_trees, write_trees
 from trajtree.trajectory import Outcome, Tokens, Trajectory
-from trajtree.tree_store import read_trees, write_trees
 from trajtree.trees.merge import build, build_tree
 from trajtree.trees.quality import TreeQuality, quality, token_ratio
 from trajtree.trees.tree import TrajectoryTree

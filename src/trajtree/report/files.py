@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from trajtree.errors import RunError
-from trajtree.files import write_atomically
+from trajtree.store.files import write_atomically
 
 
 def write_whole(text: str, path: str | os.PathLike[str]) -> None:

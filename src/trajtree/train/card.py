@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from trajtree.files import write_atomically
+from trajtree.store.files import write_atomically
 
 
 def write_card(

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from trajtree.errors import RecipeError, RunError
-from trajtree.files import UNFINISHED, write_atomically
 from trajtree.policies.models import (
     ModelRef,
     adapter_fingerprint,
@@ -31,6 +30,7 @@ from trajtree.policies.models import (
     versions,
 )
 from trajtree.policies.transcript import ChatFormat
+from trajtree.store.files import UNFINISHED, write_atomically
 from trajtree.train.card import write_card
 from trajtree.train.data import Example
 from trajtree.train.methods import Method, Settings, examples_of, objective_of

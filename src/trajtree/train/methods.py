@@ -9,17 +9,17 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
-from trajtree import store as runs_store
-from trajtree import tree_store
 from trajtree.errors import DataError
 from trajtree.formats.pairs import read_pairs
 from trajtree.policies.transcript import ChatFormat
-from trajtree.store import TrajectoryStore
+from trajtree.store import trajectory_store as runs_store
+from trajtree.store import tree_store
+from trajtree.store.trajectory_store import TrajectoryStore
+from trajtree.store.tree_store import read_trees
 from trajtree.train import losses
 from trajtree.train.data import Example, Weigh, message_pairs, pair_examples, sft_examples
 from trajtree.train.losses import Objective
 from trajtree.trajectory import Trajectory
-from trajtree.tree_store import read_trees
 from trajtree.trees import forks
 from trajtree.trees.search import best_path, exact
 from trajtree.trees.tree import TrajectoryTree

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from trajtree.files import atomically
 from trajtree.policies.models import pick_dtype
+from trajtree.store.files import atomically
 from trajtree.train.batch import collate
 from trajtree.train.data import Example
 from trajtree.train.packing import rows

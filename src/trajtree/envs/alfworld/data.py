@@ -13,7 +13,7 @@ from trajtree.envs.alfworld.packed import INDEX_FORMAT, INDEX_VERSION, Place, in
 from trajtree.envs.alfworld.scene import Scene
 from trajtree.envs.alfworld.sources import find_source, read_source
 from trajtree.errors import DataError
-from trajtree.files import atomically, write_atomically
+from trajtree.store.files import atomically, write_atomically
 
 _STREAM = 64
 """Games in one xz stream: more are smaller on disk, fewer are quicker to read."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from trajtree.envs.alfworld.packed import TASK_TYPES, PackedFile, PackedGame
 from trajtree.envs.alfworld.scene import Scene
 from trajtree.errors import DataError
-from trajtree.files import digest_of_files
+from trajtree.store.files import digest_of_files
 
 FILES = ("valid_seen", "valid_unseen", "train")
 """Splits of ALFWorld, the quick ones to search first."""

@@ -21,7 +21,7 @@ from trajtree.envs.webshop.search import terms
 from trajtree.envs.webshop.shop import FORMAT, KINDS, data_folder
 from trajtree.envs.webshop.sources import Files, find_files, stock
 from trajtree.errors import DataError
-from trajtree.files import write_atomically
+from trajtree.store.files import write_atomically
 
 MOST_FOR_SYNTHETIC = 50_000
 """Products; larger sets get human goals only (the full set would have tens of millions of synthetic ones)."""

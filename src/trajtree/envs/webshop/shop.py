@@ -16,7 +16,7 @@ from trajtree.envs.webshop.products import Product
 from trajtree.envs.webshop.search import Search
 from trajtree.envs.webshop.sources import SMALL, Files, find_files, stock
 from trajtree.errors import DataError
-from trajtree.files import digest_of_files
+from trajtree.store.files import digest_of_files
 
 FORMAT = 1
 """Version of the imported folder."""

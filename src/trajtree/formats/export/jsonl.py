@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from trajtree.errors import DataError, RunError
-from trajtree.files import atomically
+from trajtree.store.files import atomically
 
 
 def write_jsonl(rows: Iterable[Mapping[str, Any]], path: str | os.PathLike[str]) -> int:

@@ -16,8 +16,8 @@ from typing import BinaryIO, TypeVar
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from trajtree.errors import DataError
-from trajtree.files import atomically
-from trajtree.lines import check_header, header, invalid
+from trajtree.store.files import atomically
+from trajtree.store.lines import check_header, header, invalid
 from trajtree.trajectory import Trajectory
 
 FORMAT = "trajtree.trajectories"

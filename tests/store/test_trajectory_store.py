@@ -21,7 +21,7 @@ from pydantic_core import PydanticSerializationError
 from tests.builders import anything, quick, trajectory
 
 from trajtree.errors import DataError
-from trajtree.store import FORMAT, VERSION, TrajectoryStore
+from trajtree.store.trajectory_store import FORMAT, VERSION, TrajectoryStore
 from trajtree.trajectory import Tokens, Trajectory
 
 
@@ -64,7 +64,7 @@ def test_torn_tail_at_every_byte(tmp_path: Path, complete: int) -> None:
 APPENDER = """
 import sys
 from tests.builders import trajectory
-from trajtree.store import TrajectoryStore
+from trajtree.store.trajectory_store import TrajectoryStore
 store = TrajectoryStore(sys.argv[1])
 for sample in range(10**6):
     store.append([trajectory(["go " * 400], 0.5, sample=sample)])

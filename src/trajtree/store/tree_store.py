@@ -14,8 +14,8 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from trajtree.errors import DataError
-from trajtree.files import atomically
-from trajtree.lines import check_header, header, invalid
+from trajtree.store.files import atomically
+from trajtree.store.lines import check_header, header, invalid
 from trajtree.trajectory import Trajectory
 from trajtree.trees.tree import TrajectoryTree
 

@@ -1,0 +1,1 @@
+"""Everything on disk: trajectories, trees, JSON lines, atomic files, locks."""
