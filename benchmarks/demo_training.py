@@ -19,8 +19,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from trajtree.policies.models import ModelRef, load_tokenizer, pick_dtype, versions
-from trajtree.policies.transcript import ChatFormat
+from trajtree.models.transcript import ChatFormat
+from trajtree.models.weights import ModelRef, load_tokenizer, pick_dtype, versions
 from trajtree.recipe import load_recipe
 from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.train.data import sft_examples

@@ -25,9 +25,9 @@ from typing import Any
 
 import torch
 
-from trajtree.memory import release_memory
-from trajtree.policies.models import ModelRef, fingerprint, load_model, load_tokenizer, pick_dtype, versions
-from trajtree.policies.transcript import ChatFormat
+from trajtree.models.memory import release_memory
+from trajtree.models.transcript import ChatFormat
+from trajtree.models.weights import ModelRef, fingerprint, load_model, load_tokenizer, pick_dtype, versions
 from trajtree.store.tree_store import read_trees
 from trajtree.train.batch import collate, forest_of
 from trajtree.train.cost import forward_flops

@@ -18,10 +18,10 @@ pytest.importorskip("peft")
 from tests.tiny import characters, save_model  # noqa: E402
 
 from trajtree.errors import PolicyError  # noqa: E402
+from trajtree.models.weights import ModelRef, load_model  # noqa: E402
 from trajtree.policies import local  # noqa: E402
 from trajtree.policies.kv import BatchCache  # noqa: E402
 from trajtree.policies.local import LocalConversation, LocalPolicy  # noqa: E402
-from trajtree.policies.models import ModelRef, load_model  # noqa: E402
 from trajtree.train.models import Lora, with_adapter  # noqa: E402
 from trajtree.trajectory import Message, Sampling, Tokens  # noqa: E402
 

@@ -12,9 +12,9 @@ pytest.importorskip("peft")
 from trajtree.envs import jvm
 from trajtree.envs.expert import DOMAIN
 from trajtree.errors import EnvError, PolicyError
+from trajtree.models.transcript import ChatFormat
+from trajtree.models.weights import PACKAGED, ModelRef, load_tokenizer, locate
 from trajtree.policies.local import LocalPolicy
-from trajtree.policies.models import PACKAGED, ModelRef, load_tokenizer, locate
-from trajtree.policies.transcript import ChatFormat
 from trajtree.rollout import Job, rollout
 from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.train.data import sft_examples

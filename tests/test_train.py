@@ -18,8 +18,8 @@ from tests.toy import DOMAIN, Toy  # noqa: E402
 from torch.nn.functional import cross_entropy  # noqa: E402
 
 from trajtree.errors import DataError, RecipeError  # noqa: E402
-from trajtree.policies.models import ModelRef, load_model, load_tokenizer  # noqa: E402
-from trajtree.policies.transcript import ChatFormat  # noqa: E402
+from trajtree.models.transcript import ChatFormat  # noqa: E402
+from trajtree.models.weights import ModelRef, load_model, load_tokenizer  # noqa: E402
 from trajtree.train.batch import Batch, collate  # noqa: E402
 from trajtree.train.data import PairExample, SftExample, pair_examples, sft_examples  # noqa: E402
 from trajtree.train.losses import Objective, dpo, sft  # noqa: E402

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from trajtree import cli_envs, cli_train, cli_trees
 from trajtree.errors import TrajtreeError
-from trajtree.memory import tame_memory
+from trajtree.models.memory import tame_memory
 from trajtree.progress import StageProgress
 
 app = typer.Typer(

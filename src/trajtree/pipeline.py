@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from trajtree.chat import REACT, parse_act, parse_react
 from trajtree.envs.domain import Domain, Rejected, load_domain
 from trajtree.errors import DataError, PolicyError, RecipeError
-from trajtree.policies.models import ModelRef, fingerprint, pick_dtype
+from trajtree.models.weights import ModelRef, fingerprint, pick_dtype
 from trajtree.recipe import Recipe
 from trajtree.rollout import jobs_of, rollout
 from trajtree.stage import Stage, Work
@@ -243,7 +243,7 @@ def choose_unseen(recipe: Recipe, work: Work) -> None:
 
 def train_weak(recipe: Recipe, work: Work) -> None:
     """The weak policy, from scratch or with an adapter, in `model/`."""
-    from trajtree.policies.models import load_tokenizer
+    from trajtree.models.weights import load_tokenizer
     from trajtree.train.losses import sft
     from trajtree.train.models import Lora, from_scratch, with_adapter
     from trajtree.train.trainer import Optimisation, train
@@ -387,8 +387,8 @@ def tune_on_paths(recipe: Recipe, source: str, work: Work) -> None:
 
 def tune_on_pairs(recipe: Recipe, work: Work) -> None:
     """TreeDPO of the strong model, in `model/`."""
-    from trajtree.policies.models import load_tokenizer
-    from trajtree.policies.transcript import ChatFormat
+    from trajtree.models.transcript import ChatFormat
+    from trajtree.models.weights import load_tokenizer
     from trajtree.train.data import pair_examples
     from trajtree.train.losses import dpo
     from trajtree.train.models import Lora, with_adapter
@@ -431,8 +431,8 @@ def _how(settings: Any, dtype: str) -> Optimisation:
 
 
 def _sft_examples(trajectories: Sequence[Trajectory], tokenizer_of: str, model: Any) -> Any:
-    from trajtree.policies.models import load_tokenizer
-    from trajtree.policies.transcript import ChatFormat
+    from trajtree.models.transcript import ChatFormat
+    from trajtree.models.weights import load_tokenizer
     from trajtree.train.data import sft_examples
 
     chat = ChatFormat(load_tokenizer(tokenizer_of), tokenizer_of)

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from trajtree.envs.domain import load_domain
+from trajtree.models.weights import fingerprint, pick_dtype, versions
 from trajtree.pipeline import AGGREGATES, STORE, TREES, stages_of
-from trajtree.policies.models import fingerprint, pick_dtype, versions
 from trajtree.recipe import Recipe
 from trajtree.report import ForkView, ReportData
 from trajtree.stage import Done, Progress, Stage, needed_for, run_stages

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from trajtree.errors import RunError
-from trajtree.memory import release_memory
+from trajtree.models.memory import release_memory
 from trajtree.store.files import UNFINISHED, write_atomically
 
 LAYOUT = 3

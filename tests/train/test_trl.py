@@ -14,8 +14,8 @@ trl = pytest.importorskip("trl", reason="TRL is the oracle: it comes with the de
 from datasets import Dataset  # noqa: E402
 
 from trajtree.formats.pair_messages import PairMessages  # noqa: E402
-from trajtree.policies.models import ModelRef, load_tokenizer  # noqa: E402
-from trajtree.policies.transcript import ChatFormat  # noqa: E402
+from trajtree.models.transcript import ChatFormat  # noqa: E402
+from trajtree.models.weights import ModelRef, load_tokenizer  # noqa: E402
 from trajtree.train.data import PairExample, message_pairs  # noqa: E402
 from trajtree.train.losses import dpo  # noqa: E402
 from trajtree.train.models import Lora, with_adapter  # noqa: E402

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from trajtree.errors import PolicyError
+from trajtree.models.transcript import ChatFormat, Transcript
+from trajtree.models.weights import ModelRef, load_model, load_tokenizer, pick_device
 from trajtree.policies.base import Reply
 from trajtree.policies.kv import BatchCache, Memory
-from trajtree.policies.models import ModelRef, load_model, load_tokenizer, pick_device
 from trajtree.policies.sampling import draw, stream
-from trajtree.policies.transcript import ChatFormat, Transcript
 from trajtree.trajectory import Message, Sampling, Tokens
 
 _PADDING = 1.3

@@ -1,7 +1,7 @@
 """From trajectories and pairs to token sequences of which only the agent's own tokens are trained.
 
 Sequences are made from the messages with the trained model's own chat template, by the code that also makes its
-prompts when it plays: `policies.transcript`. Where an engine left token ids that spell the same, those are taken.
+prompts when it plays: `models.transcript`. Where an engine left token ids that spell the same, those are taken.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from trajtree.errors import DataError, RecipeError
 from trajtree.formats.pair_messages import PairMessages
-from trajtree.policies.transcript import ChatFormat, tokenise
+from trajtree.models.transcript import ChatFormat, tokenise
 from trajtree.trajectory import Tokens, Trajectory
 from trajtree.trees.forks import Pair, grafted
 

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from trajtree.errors import RecipeError, RunError
-from trajtree.policies.models import (
+from trajtree.models.transcript import ChatFormat
+from trajtree.models.weights import (
     ModelRef,
     adapter_fingerprint,
     fingerprint,
@@ -29,7 +30,6 @@ from trajtree.policies.models import (
     pick_dtype,
     versions,
 )
-from trajtree.policies.transcript import ChatFormat
 from trajtree.store.files import UNFINISHED, write_atomically
 from trajtree.train.card import write_card
 from trajtree.train.data import Example

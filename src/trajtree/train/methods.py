@@ -11,7 +11,7 @@ from typing import Literal, get_args
 
 from trajtree.errors import DataError
 from trajtree.formats.pairs import read_pairs
-from trajtree.policies.transcript import ChatFormat
+from trajtree.models.transcript import ChatFormat
 from trajtree.store import trajectory_store as runs_store
 from trajtree.store import tree_store
 from trajtree.store.trajectory_store import TrajectoryStore

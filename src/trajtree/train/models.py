@@ -7,7 +7,7 @@ from typing import Any
 
 from transformers import set_seed
 
-from trajtree.policies.models import ModelRef, load_model, load_tokenizer, pick_device
+from trajtree.models.weights import ModelRef, load_model, load_tokenizer, pick_device
 
 
 @dataclass(frozen=True, slots=True)

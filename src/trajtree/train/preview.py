@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.text import Text
 
-from trajtree.policies.transcript import ChatFormat
+from trajtree.models.transcript import ChatFormat
 from trajtree.train.data import Example, PairExample
 from trajtree.trajectory import Tokens
 

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from trajtree.policies.models import pick_dtype
+from trajtree.models.weights import pick_dtype
 from trajtree.store.files import atomically
 from trajtree.train.batch import collate
 from trajtree.train.data import Example
@@ -43,7 +43,7 @@ def with_reference(
     Args:
         examples: what will be trained on.
         model: the reference; a peft model counts with its adapter off.
-        fingerprint: of its weights (`trajtree.policies.models.fingerprint`, and of adapters merged into them).
+        fingerprint: of its weights (`trajtree.models.weights.fingerprint`, and of adapters merged into them).
         cache: folder of files named by the hash of `fingerprint`, dtype and tokens.
         row_tokens: packed tokens a forward pass.
         dtype: of the arithmetic, the same as in training (see `pick_dtype`).

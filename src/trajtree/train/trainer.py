@@ -24,7 +24,7 @@ from torch import Tensor
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from trajtree.errors import DataError, PolicyError, RunError
-from trajtree.policies.models import pick_dtype
+from trajtree.models.weights import pick_dtype
 from trajtree.train.batch import Batch, collate
 from trajtree.train.data import Example, PairExample, check_pair
 from trajtree.train.losses import Objective

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from tests.builders import quick
 
 from trajtree.errors import PolicyError
-from trajtree.policies.models import load_tokenizer
-from trajtree.policies.transcript import ChatFormat, Transcript, tokenise
+from trajtree.models.transcript import ChatFormat, Transcript, tokenise
+from trajtree.models.weights import load_tokenizer
 from trajtree.trajectory import Message, Tokens
 
 CHATML = (
