@@ -26,7 +26,7 @@ from typing import Any
 import torch
 
 from trajtree.chat import parse_act
-from trajtree.envs.expert import DOMAIN
+from trajtree.envs.scienceworld import DOMAIN
 from trajtree.errors import TrajtreeError
 from trajtree.models.memory import tame_memory
 from trajtree.models.weights import PACKAGED, ModelRef, fingerprint, versions

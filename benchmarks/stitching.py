@@ -15,9 +15,10 @@ import time
 from pathlib import Path
 
 import trajtree
+from trajtree.envs.replay import replayer
 from trajtree.envs.scienceworld import ScienceWorld
 from trajtree.trajectory import SUCCESS
-from trajtree.trees.stitching import replayer, stitch
+from trajtree.trees.stitching import stitch
 
 
 def measure(store: Path, samples: int, env: ScienceWorld) -> dict[str, float]:

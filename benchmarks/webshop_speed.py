@@ -23,7 +23,7 @@ from pathlib import Path
 
 from trajtree.envs.replay import replay
 from trajtree.envs.webshop import WebShop, open_shop
-from trajtree.envs.webshop.shopper import plans
+from trajtree.envs.webshop.expert import plans
 
 START_UP = """
 import time

@@ -10,7 +10,7 @@ pytest.importorskip("torch")
 pytest.importorskip("peft")
 
 from trajtree.envs import jvm
-from trajtree.envs.expert import DOMAIN
+from trajtree.envs.scienceworld import DOMAIN
 from trajtree.errors import EnvError, PolicyError
 from trajtree.models.transcript import ChatFormat
 from trajtree.models.weights import PACKAGED, ModelRef, load_tokenizer, locate

@@ -15,7 +15,8 @@ import pytest
 
 from trajtree.envs import jvm
 from trajtree.envs.check import check_env
-from trajtree.envs.expert import (
+from trajtree.envs.scienceworld import TASK_TYPES, ScienceWorld, eto_split, parse_task, splits, tasks
+from trajtree.envs.scienceworld.expert import (
     Rejected,
     demonstrate,
     demonstrations,
@@ -23,7 +24,6 @@ from trajtree.envs.expert import (
     with_plain_names,
     with_teleports,
 )
-from trajtree.envs.scienceworld import TASK_TYPES, ScienceWorld, eto_split, parse_task, splits, tasks
 from trajtree.errors import DataError, EnvError
 from trajtree.trajectory import Trajectory
 
@@ -138,7 +138,7 @@ def test_an_episode_survives_the_death_of_java(path: list[str]) -> None:
 def test_it_gives_up_when_java_dies_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
     from py4j.protocol import Py4JError
 
-    from trajtree.envs import scienceworld
+    from trajtree.envs.scienceworld import env as scienceworld
 
     def dies(*_: object) -> None:
         raise Py4JError("gone")

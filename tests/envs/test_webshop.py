@@ -18,8 +18,8 @@ from trajtree.envs.domain import Rejected, load_domain
 from trajtree.envs.replay import replay
 from trajtree.envs.webshop import DOMAIN, Shop, WebShop, open_shop
 from trajtree.envs.webshop.domain import split_range, tasks_of
-from trajtree.envs.webshop.environment import parse_action
-from trajtree.envs.webshop.shopper import demonstrate, plans
+from trajtree.envs.webshop.env import parse_action
+from trajtree.envs.webshop.expert import demonstrate, plans
 from trajtree.errors import DataError
 from trajtree.trajectory import Outcome, Trajectory
 

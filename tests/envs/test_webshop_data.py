@@ -19,10 +19,10 @@ pytest.importorskip("Stemmer", reason="needs the extra webshop")
 import bm25s
 
 from trajtree.envs.webshop import Shop, import_data, index_file, json_stream, open_shop, sources
-from trajtree.envs.webshop import search as search_module
+from trajtree.envs.webshop import ranking as search_module
 from trajtree.envs.webshop.index_file import IndexWriter
 from trajtree.envs.webshop.json_stream import array_items, object_items
-from trajtree.envs.webshop.search import Search, terms
+from trajtree.envs.webshop.ranking import Search, terms
 from trajtree.envs.webshop.shop import data_folder
 from trajtree.errors import DataError, EnvError
 

@@ -21,10 +21,10 @@ pytest.importorskip("bm25s", reason="needs the extra webshop")
 pytest.importorskip("Stemmer", reason="needs the extra webshop")
 
 from trajtree.envs.webshop import Goal, Shop, open_shop, reward
+from trajtree.envs.webshop.expert import chosen_options
 from trajtree.envs.webshop.fuzzy import token_set_ratio
 from trajtree.envs.webshop.products import Product
 from trajtree.envs.webshop.reward import nouns
-from trajtree.envs.webshop.shopper import chosen_options
 from trajtree.envs.webshop.words import COLOURS
 
 

@@ -43,7 +43,7 @@ class Domain:
 
 
 BUILT_IN = {
-    "scienceworld": "trajtree.envs.expert:DOMAIN",
+    "scienceworld": "trajtree.envs.scienceworld:DOMAIN",
     "alfworld": "trajtree.envs.alfworld:DOMAIN",
     "webshop": "trajtree.envs.webshop:DOMAIN",
     "textworldexpress": "trajtree.envs.textworldexpress:DOMAIN",

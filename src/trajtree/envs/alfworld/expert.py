@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeAlias
 
 from trajtree.envs.alfworld.env import ALFWorld
 from trajtree.envs.alfworld.errand import Errand, parse_errand
-from trajtree.envs.alfworld.search import Memory, kind, things
+from trajtree.envs.alfworld.looking import Memory, kind, things
 
 _MACHINES = {"clean": "sinkbasin", "heat": "microwave", "cool": "fridge"}
 

@@ -5,9 +5,9 @@ and score, without its web server, its Java search and its tagger. No product da
 """
 
 from trajtree.envs.webshop.domain import DOMAIN
-from trajtree.envs.webshop.environment import Actions, Snapshot, WebShop
+from trajtree.envs.webshop.env import Actions, Snapshot, WebShop
 from trajtree.envs.webshop.goals import Goal
-from trajtree.envs.webshop.importing import DataReport, import_data
+from trajtree.envs.webshop.import_products import DataReport, import_data
 from trajtree.envs.webshop.reward import Reward, reward
 from trajtree.envs.webshop.shop import Shop, data_folder, open_shop
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from trajtree.envs.domain import Domain
-from trajtree.envs.webshop.environment import WebShop
+from trajtree.envs.webshop.env import WebShop
+from trajtree.envs.webshop.expert import demonstrate
 from trajtree.envs.webshop.goals import Kind
 from trajtree.envs.webshop.shop import Shop, data_digest, open_shop
-from trajtree.envs.webshop.shopper import demonstrate
 
 TEST, DEV = 500, 1000
 """Goals of a split: the first 500 of the shuffled list test, the next 1,000 develop (as upstream), the rest train."""

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from trajtree.envs.webshop.search import K1, B
+from trajtree.envs.webshop.ranking import K1, B
 
 BLOCK = 1 << 22
 """Pairs of a word and a document that are placed at a time (about 200 MB)."""

@@ -13,7 +13,7 @@ from typing import Any
 from trajtree.envs.webshop.goals import PRICE_SEED, Draft, Goal, Kind, goals_of
 from trajtree.envs.webshop.product_file import ProductFile
 from trajtree.envs.webshop.products import Product
-from trajtree.envs.webshop.search import Search
+from trajtree.envs.webshop.ranking import Search
 from trajtree.envs.webshop.sources import SMALL, Files, find_files, stock
 from trajtree.errors import DataError
 from trajtree.store.files import digest_of_files

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from trajtree.envs.domain import Rejected
 from trajtree.envs.replay import replay
-from trajtree.envs.webshop.environment import WebShop
+from trajtree.envs.webshop.env import WebShop
 from trajtree.envs.webshop.fuzzy import token_set_ratio
 from trajtree.envs.webshop.goals import Goal
 from trajtree.envs.webshop.products import Product

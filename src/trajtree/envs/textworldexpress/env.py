@@ -12,11 +12,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, ClassVar, TypeVar
 
 from trajtree.envs.base import Environment, StepResult
-from trajtree.envs.domain import Domain, Rejected
 from trajtree.envs.jvm import TEXTWORLD_EXPRESS, Jvm, plain, shared_jvm, through_deaths
-from trajtree.envs.replay import replay
 from trajtree.errors import EnvError
-from trajtree.trajectory import Trajectory
 
 T = TypeVar("T")
 
@@ -43,7 +40,7 @@ def parse_task(task: str) -> tuple[str, int, str]:
     return game, number, split
 
 
-class _World:
+class World:
     """A game inside the virtual machine."""
 
     def __init__(self, jvm: Jvm, task: str, *, gold: bool = False) -> None:
@@ -98,7 +95,7 @@ class TextWorldExpress(Environment):
         """Make an idle environment; the virtual machine starts with the first `reset`."""
         self._limit = max_steps
         self._task = ""
-        self._world: _World | None = None
+        self._world: World | None = None
         self._actions: list[str] = []
         self._score = 0.0
         self._over: tuple[bool, bool] | None = None
@@ -135,9 +132,9 @@ class TextWorldExpress(Environment):
             self._world.close()
         self._world, self._task = None, ""
 
-    def _rebuilt(self) -> _World:
+    def _rebuilt(self) -> World:
         if self._world is None:
-            self._world = _World(shared_jvm(TEXTWORLD_EXPRESS), self._task)
+            self._world = World(shared_jvm(TEXTWORLD_EXPRESS), self._task)
             for action in self._actions[:-1]:
                 self._world.perform(action)
         return self._world
@@ -149,41 +146,3 @@ class TextWorldExpress(Environment):
         if self._world is not None:
             self._world.jvm.kill()
         self._world = None
-
-
-def gold_actions(task: str) -> list[str]:
-    """The simulator's own solution of a task; in `twc` the order of its steps differs from call to call.
-
-    Raises:
-        KeyError: there is no such task.
-        EnvError: the virtual machine died again and again.
-    """
-
-    def call() -> list[str]:
-        world = _World(shared_jvm(TEXTWORLD_EXPRESS), task, gold=True)
-        found = world.gold()
-        world.close()
-        return found
-
-    return through_deaths(TEXTWORLD_EXPRESS, task, call, lambda: shared_jvm(TEXTWORLD_EXPRESS).kill())
-
-
-def demonstrate(env: TextWorldExpress, task: str) -> Trajectory | Rejected:
-    """The simulator's solution, replayed; kept only when it wins within the step limit."""
-    played = replay(env, task, gold_actions(task), policy="expert")
-    return played if played.success else Rejected(task, f"its gold path scores {played.score:.2f}")
-
-
-def _tasks(game: str, split: str) -> list[str]:
-    parse_task(f"{game}/0")
-    return [f"{game}/{seed}" for seed in SEEDS[split]]
-
-
-DOMAIN = Domain(
-    environment=TextWorldExpress,
-    make=lambda max_steps: TextWorldExpress() if max_steps is None else TextWorldExpress(max_steps=max_steps),
-    tasks=_tasks,
-    demonstrate=demonstrate,
-    types=GAMES,
-)
-"""TextWorldExpress for recipes; task types are the games."""

@@ -11,12 +11,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from typing import cast
 
-from trajtree.envs.domain import Domain, Rejected
+from trajtree.envs.domain import Rejected
 from trajtree.envs.jvm import shared_jvm
 from trajtree.envs.replay import replay
-from trajtree.envs.scienceworld import TASK_TYPES, ScienceWorld, Split, World, parse_task, simplifications_for, splits
+from trajtree.envs.scienceworld.env import ScienceWorld, World, parse_task, simplifications_for
 from trajtree.errors import EnvError
 from trajtree.trajectory import Trajectory
 
@@ -114,17 +113,3 @@ def with_plain_names(actions: Sequence[str]) -> list[str]:
             carried = text.removeprefix("pick up ")
         plain.append(text)
     return plain
-
-
-def _tasks(task_type: str, split: str) -> list[str]:
-    return [f"{task_type}/{variation}" for variation in splits(task_type, cast(Split, split))]
-
-
-DOMAIN = Domain(
-    environment=ScienceWorld,
-    make=lambda max_steps: ScienceWorld(max_steps=max_steps),
-    tasks=_tasks,
-    demonstrate=demonstrate,
-    types=tuple(TASK_TYPES),
-)
-"""ScienceWorld for recipes; task types are the thirty names such as `find-plant`."""

@@ -17,7 +17,7 @@ from trajtree.envs.webshop.goals import PRICE_SEED, Draft, Kind
 from trajtree.envs.webshop.index_file import IndexWriter
 from trajtree.envs.webshop.product_file import write_lines
 from trajtree.envs.webshop.products import Row
-from trajtree.envs.webshop.search import terms
+from trajtree.envs.webshop.ranking import terms
 from trajtree.envs.webshop.shop import FORMAT, KINDS, data_folder
 from trajtree.envs.webshop.sources import Files, find_files, stock
 from trajtree.errors import DataError
