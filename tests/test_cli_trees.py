@@ -16,8 +16,8 @@ import trajtree
 from trajtree import cli_trees
 from trajtree.cli import app, main
 from trajtree.errors import DataError, RunError
-from trajtree.formats.detect import READERS
-from trajtree.formats.export import PAIR_TARGETS, RUN_TARGETS
+from trajtree.formats.read.detect import READERS
+from trajtree.formats.write import PAIR_TARGETS, RUN_TARGETS
 
 SYSTEM = "You help in a shop."
 

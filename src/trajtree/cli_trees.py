@@ -17,9 +17,9 @@ from rich.console import Console
 from trajtree.envs.domain import load_domain
 from trajtree.envs.replay import replayer
 from trajtree.errors import DataError, RunError
-from trajtree.formats.export import PAIR_TARGETS, RUN_TARGETS, write_jsonl
-from trajtree.formats.from_trees import pair_messages
-from trajtree.importing import Rejected, import_files
+from trajtree.formats.importing import Rejected, import_files
+from trajtree.formats.pairs import pair_messages
+from trajtree.formats.write import PAIR_TARGETS, RUN_TARGETS, write_jsonl
 from trajtree.progress import counting
 from trajtree.report.quality import WIDE, print_quality, totals
 from trajtree.store import trajectory_store as runs_store

@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import strategies as st
 from tests.builders import text
 
-from trajtree.formats.pair_messages import PairMessages
+from trajtree.formats.pairs import PairMessages
 from trajtree.trajectory import Message, Outcome, Step, ToolCall, Trajectory
 
 Row = dict[str, Any]

@@ -12,7 +12,7 @@ from tests.formats.export_cases import pair, run
 from tests.formats.test_export_pairs import HOLDS as PAIRS
 from tests.formats.test_export_runs import HOLDS as RUNS
 
-from trajtree.formats.export import PAIR_TARGETS, RUN_TARGETS
+from trajtree.formats.write import PAIR_TARGETS, RUN_TARGETS
 from trajtree.trajectory import Message, ToolCall
 
 DOC = (Path(__file__).parents[2] / "docs" / "exports.md").read_text(encoding="utf-8")

@@ -13,8 +13,8 @@ from tests.builders import quick
 from tests.formats.export_cases import Can, pair, pairs, plain, read_messages, read_sharegpt, read_swift
 
 from trajtree.errors import DataError
-from trajtree.formats.export import PAIR_TARGETS
-from trajtree.formats.pair_messages import PairMessages
+from trajtree.formats.pairs import PairMessages
+from trajtree.formats.write import PAIR_TARGETS
 from trajtree.trajectory import Message, ToolCall
 
 HOLDS = {

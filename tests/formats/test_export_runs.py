@@ -29,7 +29,7 @@ from tests.formats.export_cases import (
 )
 
 from trajtree.errors import DataError, RunError
-from trajtree.formats.export import RUN_TARGETS, write_jsonl
+from trajtree.formats.write import RUN_TARGETS, write_jsonl
 from trajtree.trajectory import Message, ToolCall, Trajectory
 
 NO_CONTEXT = Can(context=False)

@@ -16,8 +16,8 @@ from tests.builders import quick
 from tests.formats.conversations import Run, as_atif, as_completion, as_messages, as_sharegpt, as_trace, lines_of, runs
 
 from trajtree.errors import DataError
-from trajtree.formats.detect import READERS, detect
-from trajtree.formats.episode import parted, trajectory_of
+from trajtree.formats.read.detect import READERS, detect
+from trajtree.formats.read.episode import parted, trajectory_of
 from trajtree.trajectory import Message, Outcome, ToolCall, Trajectory
 
 WRITERS: dict[str, tuple[Callable[[Run], dict[str, Any]], str, bool]] = {

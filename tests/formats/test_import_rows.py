@@ -15,8 +15,8 @@ from tests.builders import quick, text
 from tests.formats.conversations import lines_of
 
 from trajtree.errors import DataError
-from trajtree.formats import rows as rows_module
-from trajtree.formats.rows import Row, decode, files_in, rows
+from trajtree.formats.read import records as rows_module
+from trajtree.formats.read.records import Row, decode, files_in, rows
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-(10**20), 10**20) | text,

@@ -17,9 +17,9 @@ import pytest
 from tests.builders import trajectory
 from tests.formats.conversations import lines_of
 
-from trajtree import importing
 from trajtree.errors import DataError, RunError
-from trajtree.importing import KEPT, import_files
+from trajtree.formats import importing
+from trajtree.formats.importing import KEPT, import_files
 from trajtree.store.trajectory_store import TrajectoryStore
 
 
@@ -109,7 +109,7 @@ def test_an_import_may_stop_anywhere(tmp_path: Path, rows: int, monkeypatch: pyt
 
 IMPORTER = """
 import sys
-from trajtree import importing
+from trajtree.formats import importing
 importing._BATCH_ROWS = 20
 importing.import_files([sys.argv[1]], sys.argv[2])
 """

@@ -24,7 +24,7 @@ from tests.train.branching import SETTINGS, adapt, branches, branching_pairs, bu
 from torch import Tensor  # noqa: E402
 
 from trajtree.errors import DataError, PolicyError, RunError  # noqa: E402
-from trajtree.formats.pair_messages import PairMessages  # noqa: E402
+from trajtree.formats.pairs import PairMessages  # noqa: E402
 from trajtree.models.transcript import ChatFormat  # noqa: E402
 from trajtree.models.weights import load_tokenizer  # noqa: E402
 from trajtree.train.data import Example, PairExample, SftExample, check_pair, message_pairs  # noqa: E402

@@ -13,7 +13,7 @@ trl = pytest.importorskip("trl", reason="TRL is the oracle: it comes with the de
 
 from datasets import Dataset  # noqa: E402
 
-from trajtree.formats.pair_messages import PairMessages  # noqa: E402
+from trajtree.formats.pairs import PairMessages  # noqa: E402
 from trajtree.models.transcript import ChatFormat  # noqa: E402
 from trajtree.models.weights import ModelRef, load_tokenizer  # noqa: E402
 from trajtree.train.data import PairExample, message_pairs  # noqa: E402

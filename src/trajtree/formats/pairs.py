@@ -1,15 +1,89 @@
-"""Reading preference pairs in TRL's conversational format: `prompt`, `chosen`, `rejected`, `tools`."""
+"""Preference pairs as messages, made from a tree's pairs or read from TRL's format."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from trajtree.chat import message_from_dict
 from trajtree.errors import DataError
-from trajtree.formats.fields import objects, tools_at
-from trajtree.formats.pair_messages import PairMessages
-from trajtree.formats.rows import decode, rows
+from trajtree.formats.read.fields import objects, tools_at
+from trajtree.formats.read.records import decode, rows
+from trajtree.trajectory import Message, Trajectory
+from trajtree.trees.forks import Pair, grafted
+from trajtree.trees.tree import TrajectoryTree
+
+
+@dataclass(frozen=True, slots=True)
+class PairMessages:
+    """Two continuations of one conversation.
+
+    Attributes:
+        prompt: what both sides share: everything up to the fork.
+        chosen, rejected: the continuations; each begins with a reply of the agent and may hold many turns. The agent's
+            replies in them, and no other messages, are what the pair compares.
+        tools: the tools' definitions, each as JSON text.
+        provenance: where the pair comes from (task, depth, samples, values, ...); errors name the pair by it.
+    """
+
+    prompt: tuple[Message, ...]
+    chosen: tuple[Message, ...]
+    rejected: tuple[Message, ...]
+    tools: tuple[str, ...] = ()
+    provenance: dict[str, str | int | float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raise ValueError when there is no prompt or a side does not begin with a reply."""
+        if not self.prompt:
+            raise ValueError("a pair needs a prompt")
+        for side in (self.chosen, self.rejected):
+            if not side or side[0].role != "assistant":
+                raise ValueError("each side of a pair begins with a reply of the agent")
+
+    @property
+    def name(self) -> str:
+        """What errors call the pair."""
+        return "pair " + (", ".join(f"{key} {value}" for key, value in self.provenance.items()) or "of unknown origin")
+
+
+def pair_messages(tree: TrajectoryTree, pairs: Iterable[Pair], *, step_only: bool = False) -> Iterator[PairMessages]:
+    """The pairs of one tree as messages; with `step_only` each side is the reply at which they part, and no more.
+
+    Raises:
+        DataError: the trajectories hold no messages.
+    """
+    by_sample = {t.sample: t for t in tree.trajectories}
+    for pair in pairs:
+        yield _messages(pair, by_sample[pair.chosen], by_sample[pair.rejected], step_only)
+
+
+def _messages(pair: Pair, better: Trajectory, worse: Trajectory, step_only: bool) -> PairMessages:
+    for trajectory in (better, worse):
+        if len(trajectory.replies) < len(trajectory.steps) or pair.depth >= len(trajectory.steps):
+            raise DataError(
+                f"{pair.task}, sample {trajectory.sample}: {len(trajectory.steps)} steps but {len(trajectory.replies)} "
+                f"replies among its messages, so the pair at step {pair.depth} cannot be written"
+            )
+    start = better.replies[pair.depth]
+    rejected = grafted(better, worse, pair.depth)[start:]
+    return PairMessages(
+        prompt=better.messages[:start],
+        chosen=better.messages[start : start + 1] if step_only else better.messages[start : better.replies[-1] + 1],
+        rejected=rejected[:1] if step_only else rejected[: worse.replies[-1] - worse.replies[pair.depth] + 1],
+        tools=better.tools,
+        provenance={
+            "task": pair.task,
+            "node": pair.node,
+            "step": pair.depth,
+            "chosen": pair.chosen,
+            "rejected": pair.rejected,
+            "chosen_value": pair.chosen_value,
+            "rejected_value": pair.rejected_value,
+            "chosen_visits": pair.chosen_visits,
+            "rejected_visits": pair.rejected_visits,
+        },
+    )
 
 
 def read_pairs(path: Path) -> Iterator[PairMessages]:
@@ -30,4 +104,4 @@ def read_pairs(path: Path) -> Iterator[PairMessages]:
             raise DataError(f"{path}, line {row.line}: {error}") from None
 
 
-__all__ = ["read_pairs"]
+__all__ = ["PairMessages", "pair_messages", "read_pairs"]

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajtree.errors import DataError, RecipeError
-from trajtree.formats.pair_messages import PairMessages
+from trajtree.formats.pairs import PairMessages
 from trajtree.models.transcript import ChatFormat, tokenise
 from trajtree.trajectory import Tokens, Trajectory
 from trajtree.trees.forks import Pair, grafted

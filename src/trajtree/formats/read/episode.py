@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from trajtree.chat import Parsed, action_of
 from trajtree.errors import DataError
-from trajtree.formats.fields import (
+from trajtree.formats.read.fields import (
     SCORES,
     TASKS,
     Record,

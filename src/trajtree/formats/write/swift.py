@@ -14,7 +14,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from trajtree.formats.export.checks import (
+from trajtree.formats.pairs import PairMessages
+from trajtree.formats.write.checks import (
     arguments_of,
     check_order,
     check_roles,
@@ -24,7 +25,6 @@ from trajtree.formats.export.checks import (
     trained,
     with_thoughts,
 )
-from trajtree.formats.pair_messages import PairMessages
 from trajtree.trajectory import Message, Trajectory
 
 Row = dict[str, Any]

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Protocol
 
 from trajtree.errors import DataError
-from trajtree.formats import atif, messages, sharegpt, verifiers
-from trajtree.formats.episode import Imported
-from trajtree.formats.fields import Record
-from trajtree.formats.rows import decode, rows
+from trajtree.formats.read import atif, messages, sharegpt, verifiers
+from trajtree.formats.read.episode import Imported
+from trajtree.formats.read.fields import Record
+from trajtree.formats.read.records import decode, rows
 
 _LOOK_AT = 100
 

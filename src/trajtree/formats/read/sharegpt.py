@@ -6,8 +6,8 @@ from pydantic_core import from_json
 
 from trajtree.chat import arguments_text
 from trajtree.errors import DataError
-from trajtree.formats.episode import Imported, action_part, row_of
-from trajtree.formats.fields import Record, leading, objects, refuse_media
+from trajtree.formats.read.episode import Imported, action_part, row_of
+from trajtree.formats.read.fields import Record, leading, objects, refuse_media
 from trajtree.trajectory import Message, ToolCall
 
 _USER = ("human", "user")

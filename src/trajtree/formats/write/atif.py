@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from trajtree.formats.export.checks import arguments_of, check_roles, refusal, run_name, tools_of
+from trajtree.formats.write.checks import arguments_of, check_roles, refusal, run_name, tools_of
 from trajtree.trajectory import Message, Trajectory
 
 Row = dict[str, Any]

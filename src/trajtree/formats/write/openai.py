@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from trajtree.chat import message_to_dict
-from trajtree.formats.export.checks import (
+from trajtree.formats.pairs import PairMessages
+from trajtree.formats.write.checks import (
     arguments_of,
     check_roles,
     ends_with_reply,
@@ -21,7 +22,6 @@ from trajtree.formats.export.checks import (
     tools_of,
     trained,
 )
-from trajtree.formats.pair_messages import PairMessages
 from trajtree.trajectory import Message, Trajectory
 
 Row = dict[str, Any]

@@ -23,9 +23,9 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from trajtree.errors import DataError, RunError
-from trajtree.formats.detect import Reader, detect, reader_of
-from trajtree.formats.episode import trajectory_of
-from trajtree.formats.rows import Row, decode, files_in, rows
+from trajtree.formats.read.detect import Reader, detect, reader_of
+from trajtree.formats.read.episode import trajectory_of
+from trajtree.formats.read.records import Row, decode, files_in, rows
 from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.trajectory import Trajectory
 

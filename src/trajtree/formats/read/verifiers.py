@@ -8,8 +8,8 @@ from pydantic_core import from_json
 
 from trajtree.chat import message_from_dict
 from trajtree.errors import DataError
-from trajtree.formats.episode import Imported
-from trajtree.formats.fields import Record, at, leading, objects, outcome_at, score_at, task_at, text_at, tools_at
+from trajtree.formats.read.episode import Imported
+from trajtree.formats.read.fields import Record, at, leading, objects, outcome_at, score_at, task_at, text_at, tools_at
 from trajtree.trajectory import Message, Outcome
 
 _TASKS = ("task.key", "task.hash", "example_id")

@@ -10,13 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from trajtree.formats.export.atif import atif_run
-from trajtree.formats.export.jsonl import write_jsonl
-from trajtree.formats.export.openai import openai_pair, openai_run
-from trajtree.formats.export.sharegpt import llamafactory_pair, sharegpt_run
-from trajtree.formats.export.swift import swift_pair, swift_run
-from trajtree.formats.export.trl import axolotl_pair, axolotl_run, trl_completion, trl_pair, trl_run
-from trajtree.formats.pair_messages import PairMessages
+from trajtree.formats.pairs import PairMessages
+from trajtree.formats.write.atif import atif_run
+from trajtree.formats.write.jsonl import write_jsonl
+from trajtree.formats.write.openai import openai_pair, openai_run
+from trajtree.formats.write.sharegpt import llamafactory_pair, sharegpt_run
+from trajtree.formats.write.swift import swift_pair, swift_run
+from trajtree.formats.write.trl import axolotl_pair, axolotl_run, trl_completion, trl_pair, trl_run
 from trajtree.trajectory import Trajectory
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from trajtree.errors import DataError
-from trajtree.formats.pair_messages import PairMessages
+from trajtree.formats.pairs import PairMessages
 from trajtree.trajectory import Message, ToolCall, Trajectory
 
 HOLDS_MORE = "export to trl or ms-swift"

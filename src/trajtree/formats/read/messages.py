@@ -6,8 +6,8 @@ from typing import Any
 
 from trajtree.chat import message_from_dict
 from trajtree.errors import DataError
-from trajtree.formats.episode import Imported, row_of
-from trajtree.formats.fields import Record, leading, objects, refuse_media
+from trajtree.formats.read.episode import Imported, row_of
+from trajtree.formats.read.fields import Record, leading, objects, refuse_media
 from trajtree.trajectory import Message
 
 

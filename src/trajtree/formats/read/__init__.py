@@ -1,0 +1,1 @@
+"""Reading agent runs of other tools: one file a log format."""
