@@ -28,10 +28,10 @@ import torch
 from trajtree.chat import parse_act
 from trajtree.envs.scienceworld import DOMAIN
 from trajtree.errors import TrajtreeError
+from trajtree.explore.rollout import Job, rollout
 from trajtree.models.memory import tame_memory
 from trajtree.models.weights import PACKAGED, ModelRef, fingerprint, versions
 from trajtree.policies.local import LocalPolicy
-from trajtree.rollout import Job, rollout
 from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.trajectory import Sampling
 

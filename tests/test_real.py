@@ -12,10 +12,10 @@ pytest.importorskip("peft")
 from trajtree.envs import jvm
 from trajtree.envs.scienceworld import DOMAIN
 from trajtree.errors import EnvError, PolicyError
+from trajtree.explore.rollout import Job, rollout
 from trajtree.models.transcript import ChatFormat
 from trajtree.models.weights import PACKAGED, ModelRef, load_tokenizer, locate
 from trajtree.policies.local import LocalPolicy
-from trajtree.rollout import Job, rollout
 from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.train.data import sft_examples
 from trajtree.train.losses import sft

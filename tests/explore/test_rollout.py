@@ -15,8 +15,8 @@ from tests.toy import Toy, solution
 from trajtree.chat import parse_react
 from trajtree.envs.base import Environment, StepResult
 from trajtree.errors import EnvError
+from trajtree.explore.rollout import ATTEMPTS, Job, jobs_of, rollout
 from trajtree.policies.base import Reply
-from trajtree.rollout import ATTEMPTS, Job, jobs_of, rollout
 from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.trajectory import Message, Outcome, Sampling, Tokens, Trajectory
 
