@@ -23,9 +23,9 @@ from trajtree.models.transcript import ChatFormat
 from trajtree.models.weights import ModelRef, load_tokenizer, pick_dtype, versions
 from trajtree.recipe import load_recipe
 from trajtree.store.trajectory_store import TrajectoryStore
-from trajtree.train.data import sft_examples
+from trajtree.train.examples import sft_examples
 from trajtree.train.losses import sft
-from trajtree.train.models import Lora, with_adapter
+from trajtree.train.trainable import Lora, with_adapter
 from trajtree.train.trainer import Optimisation, train
 
 

@@ -31,10 +31,10 @@ from trajtree.models.weights import ModelRef, fingerprint, load_model, load_toke
 from trajtree.store.tree_store import read_trees
 from trajtree.train.batch import collate, forest_of
 from trajtree.train.cost import forward_flops
-from trajtree.train.data import PairExample, SftExample, pair_examples, sft_examples
+from trajtree.train.examples import PairExample, SftExample, pair_examples, sft_examples
 from trajtree.train.losses import dpo, sft
-from trajtree.train.models import Lora, with_adapter
 from trajtree.train.scoring import scores_of
+from trajtree.train.trainable import Lora, with_adapter
 from trajtree.train.tree_attention import NAME, use_tree_attention
 from trajtree.trees import forks
 

@@ -14,8 +14,8 @@ pytest.importorskip("torch")
 pytest.importorskip("peft")
 
 from tests.test_docs import code_of, tries
-from tests.test_train import played
 from tests.toy import TASKS
+from tests.train.test_examples import played
 
 import trajtree
 from trajtree import cli_train

@@ -17,9 +17,9 @@ from trajtree.models.transcript import ChatFormat
 from trajtree.models.weights import PACKAGED, ModelRef, load_tokenizer, locate
 from trajtree.policies.local import LocalPolicy
 from trajtree.store.trajectory_store import TrajectoryStore
-from trajtree.train.data import sft_examples
+from trajtree.train.examples import sft_examples
 from trajtree.train.losses import sft
-from trajtree.train.models import Lora, with_adapter
+from trajtree.train.trainable import Lora, with_adapter
 from trajtree.train.trainer import Optimisation, train
 from trajtree.trajectory import Outcome, Sampling, Trajectory
 

@@ -59,8 +59,8 @@ def train(
     from trajtree.train.batch import forest_of
     from trajtree.train.job import Job, examples, run
     from trajtree.train.methods import Settings
-    from trajtree.train.models import Lora
     from trajtree.train.preview import preview as coloured
+    from trajtree.train.trainable import Lora
     from trajtree.train.trainer import Optimisation
 
     job = Job(

@@ -245,7 +245,7 @@ def train_weak(recipe: Recipe, work: Work) -> None:
     """The weak policy, from scratch or with an adapter, in `model/`."""
     from trajtree.models.weights import load_tokenizer
     from trajtree.train.losses import sft
-    from trajtree.train.models import Lora, from_scratch, with_adapter
+    from trajtree.train.trainable import Lora, from_scratch, with_adapter
     from trajtree.train.trainer import Optimisation, train
 
     settings = recipe.weak
@@ -361,7 +361,7 @@ def find_paths(recipe: Recipe, find: search.Search, work: Work) -> None:
 def tune_on_paths(recipe: Recipe, source: str, work: Work) -> None:
     """LoRA of the strong model on trajectories, in `model/`."""
     from trajtree.train.losses import sft
-    from trajtree.train.models import Lora, with_adapter
+    from trajtree.train.trainable import Lora, with_adapter
     from trajtree.train.trainer import train
 
     trajectories = list(TrajectoryStore(work.inputs[source] / STORE))
@@ -389,9 +389,9 @@ def tune_on_pairs(recipe: Recipe, work: Work) -> None:
     """TreeDPO of the strong model, in `model/`."""
     from trajtree.models.transcript import ChatFormat
     from trajtree.models.weights import load_tokenizer
-    from trajtree.train.data import pair_examples
+    from trajtree.train.examples import pair_examples
     from trajtree.train.losses import dpo
-    from trajtree.train.models import Lora, with_adapter
+    from trajtree.train.trainable import Lora, with_adapter
     from trajtree.train.trainer import train
 
     found = [forks.Pair(**row) for row in _read_jsonl(work.inputs["pairs"] / "pairs.jsonl")]
@@ -433,7 +433,7 @@ def _how(settings: Any, dtype: str) -> Optimisation:
 def _sft_examples(trajectories: Sequence[Trajectory], tokenizer_of: str, model: Any) -> Any:
     from trajtree.models.transcript import ChatFormat
     from trajtree.models.weights import load_tokenizer
-    from trajtree.train.data import sft_examples
+    from trajtree.train.examples import sft_examples
 
     chat = ChatFormat(load_tokenizer(tokenizer_of), tokenizer_of)
     return sft_examples(trajectories, chat, context=model.config.max_position_embeddings)

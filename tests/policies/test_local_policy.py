@@ -22,7 +22,7 @@ from trajtree.models.weights import ModelRef, load_model  # noqa: E402
 from trajtree.policies import local  # noqa: E402
 from trajtree.policies.kv import BatchCache  # noqa: E402
 from trajtree.policies.local import LocalConversation, LocalPolicy  # noqa: E402
-from trajtree.train.models import Lora, with_adapter  # noqa: E402
+from trajtree.train.trainable import Lora, with_adapter  # noqa: E402
 from trajtree.trajectory import Message, Sampling, Tokens  # noqa: E402
 
 GREEDY = Sampling()

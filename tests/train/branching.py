@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from trajtree.train.batch import Batch, collate
-from trajtree.train.data import Example, PairExample, SftExample
+from trajtree.train.examples import Example, PairExample, SftExample
 from trajtree.train.losses import Objective
 from trajtree.train.scoring import scores_of
 from trajtree.trajectory import Tokens
@@ -82,7 +82,7 @@ def build(architecture: str, *, seed: int = 0, dtype: torch.dtype = torch.float3
 
 
 def adapt(model: Any, *, seed: int = 0, spread: float = 0.1) -> Any:
-    """The model under an adapter like that of `trajtree.train.models`, which does something."""
+    """The model under an adapter like that of `trajtree.train.trainable`, which does something."""
     from peft import LoraConfig, get_peft_model
 
     torch.manual_seed(seed)

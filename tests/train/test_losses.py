@@ -28,7 +28,7 @@ from torch import Tensor  # noqa: E402
 
 from trajtree.errors import PolicyError  # noqa: E402
 from trajtree.train.batch import Batch, collate  # noqa: E402
-from trajtree.train.data import Example, PairExample, SftExample  # noqa: E402
+from trajtree.train.examples import Example, PairExample, SftExample  # noqa: E402
 from trajtree.train.losses import Objective, dpo, ipo, kto, multi_turn_dpo, sft  # noqa: E402
 from trajtree.train.scoring import scores_of  # noqa: E402
 from trajtree.train.tree_attention import use_tree_attention  # noqa: E402

@@ -27,7 +27,7 @@ from trajtree.errors import DataError, PolicyError, RunError  # noqa: E402
 from trajtree.formats.pairs import PairMessages  # noqa: E402
 from trajtree.models.transcript import ChatFormat  # noqa: E402
 from trajtree.models.weights import load_tokenizer  # noqa: E402
-from trajtree.train.data import Example, PairExample, SftExample, check_pair, message_pairs  # noqa: E402
+from trajtree.train.examples import Example, PairExample, SftExample, check_pair, message_pairs  # noqa: E402
 from trajtree.train.losses import Metrics, Objective, Scores, dpo, sft  # noqa: E402
 from trajtree.train.packing import rows  # noqa: E402
 from trajtree.train.trainer import Optimisation, train  # noqa: E402

@@ -36,7 +36,7 @@ from torch.nn.functional import logsigmoid  # noqa: E402
 from trajtree.errors import PolicyError  # noqa: E402
 from trajtree.train import tree_attention as attention  # noqa: E402
 from trajtree.train.batch import collate  # noqa: E402
-from trajtree.train.data import PairExample, SftExample  # noqa: E402
+from trajtree.train.examples import PairExample, SftExample  # noqa: E402
 from trajtree.train.losses import Objective, dpo, sft  # noqa: E402
 from trajtree.train.packing import pack  # noqa: E402
 from trajtree.train.tree_attention import packed_inputs, plan_of, tree_attention, use_tree_attention  # noqa: E402

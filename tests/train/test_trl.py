@@ -16,9 +16,9 @@ from datasets import Dataset  # noqa: E402
 from trajtree.formats.pairs import PairMessages  # noqa: E402
 from trajtree.models.transcript import ChatFormat  # noqa: E402
 from trajtree.models.weights import ModelRef, load_tokenizer  # noqa: E402
-from trajtree.train.data import PairExample, message_pairs  # noqa: E402
+from trajtree.train.examples import PairExample, message_pairs  # noqa: E402
 from trajtree.train.losses import dpo  # noqa: E402
-from trajtree.train.models import Lora, with_adapter  # noqa: E402
+from trajtree.train.trainable import Lora, with_adapter  # noqa: E402
 from trajtree.train.trainer import Optimisation, train  # noqa: E402
 from trajtree.trajectory import Message  # noqa: E402
 

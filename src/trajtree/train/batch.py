@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trajtree.train.data import Example, PairExample
+from trajtree.train.examples import Example, PairExample
 from trajtree.train.packing import Forest, pack
 from trajtree.train.tree_attention import TreePlan, plan_of
 from trajtree.trajectory import Tokens

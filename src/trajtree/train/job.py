@@ -32,10 +32,10 @@ from trajtree.models.weights import (
 )
 from trajtree.store.files import UNFINISHED, write_atomically
 from trajtree.train.card import write_card
-from trajtree.train.data import Example
+from trajtree.train.examples import Example
 from trajtree.train.methods import Method, Settings, examples_of, objective_of
-from trajtree.train.models import Lora, whole, with_adapter
 from trajtree.train.reference import with_reference
+from trajtree.train.trainable import Lora, whole, with_adapter
 from trajtree.train.trainer import Optimisation, Progress, train
 
 _RECORD = "train.json"

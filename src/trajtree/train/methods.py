@@ -17,7 +17,7 @@ from trajtree.store import tree_store
 from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.store.tree_store import read_trees
 from trajtree.train import losses
-from trajtree.train.data import Example, Weigh, message_pairs, pair_examples, sft_examples
+from trajtree.train.examples import Example, Weigh, message_pairs, pair_examples, sft_examples
 from trajtree.train.losses import Objective
 from trajtree.trajectory import Trajectory
 from trajtree.trees import forks

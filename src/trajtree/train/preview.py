@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.text import Text
 
 from trajtree.models.transcript import ChatFormat
-from trajtree.train.data import Example, PairExample
+from trajtree.train.examples import Example, PairExample
 from trajtree.trajectory import Tokens
 
 TRAINED = {"chosen": "bold green", "rejected": "bold red", "trained": "bold green"}

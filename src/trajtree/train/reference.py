@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from trajtree.models.weights import pick_dtype
 from trajtree.store.files import atomically
 from trajtree.train.batch import collate
-from trajtree.train.data import Example
+from trajtree.train.examples import Example
 from trajtree.train.packing import rows
 from trajtree.train.scoring import logits_of, token_logprobs, without_adapter
 from trajtree.train.tree_attention import tree_attention_where_possible

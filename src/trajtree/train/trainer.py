@@ -26,7 +26,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from trajtree.errors import DataError, PolicyError, RunError
 from trajtree.models.weights import pick_dtype
 from trajtree.train.batch import Batch, collate
-from trajtree.train.data import Example, PairExample, check_pair
+from trajtree.train.examples import Example, PairExample, check_pair
 from trajtree.train.losses import Objective
 from trajtree.train.packing import rows
 from trajtree.train.scoring import check_head, check_reference, has_adapter, logits_of, scores_of, token_logprobs

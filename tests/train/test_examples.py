@@ -21,10 +21,10 @@ from trajtree.errors import DataError, RecipeError  # noqa: E402
 from trajtree.models.transcript import ChatFormat  # noqa: E402
 from trajtree.models.weights import ModelRef, load_model, load_tokenizer  # noqa: E402
 from trajtree.train.batch import Batch, collate  # noqa: E402
-from trajtree.train.data import PairExample, SftExample, pair_examples, sft_examples  # noqa: E402
+from trajtree.train.examples import PairExample, SftExample, pair_examples, sft_examples  # noqa: E402
 from trajtree.train.losses import Objective, dpo, sft  # noqa: E402
-from trajtree.train.models import Lora, with_adapter  # noqa: E402
 from trajtree.train.scoring import logits_of, scores_of  # noqa: E402
+from trajtree.train.trainable import Lora, with_adapter  # noqa: E402
 from trajtree.train.trainer import Optimisation, train  # noqa: E402
 from trajtree.train.tree_attention import use_tree_attention  # noqa: E402
 from trajtree.trajectory import Message, Outcome, Sampling, Step, Tokens, Trajectory  # noqa: E402
