@@ -32,16 +32,19 @@ class Can:
     context: bool = True
     ids: bool = True
     names: bool = True
+    tags: bool = True
+    """Words that spell the tags around thoughts."""
 
 
 @st.composite
 def reply(draw: st.DrawFn, can: Can, number: int) -> Message:
-    thought = draw(st.none() | text) if can.thoughts else None
+    words = text if can.tags else text.filter(lambda said: "think>" not in said)
+    thought = draw(st.none() | words) if can.thoughts else None
     calls = []
     if can.calls and draw(st.booleans()):
         for index in range(draw(st.integers(1, 3 if can.several else 1))):
             calls.append(ToolCall(f"call_{number}_{index}", draw(st.sampled_from(("look", "go"))), draw(_arguments)))
-    content = "" if calls and not can.text_beside_calls else draw(text)
+    content = "" if calls and not can.text_beside_calls else draw(words)
     return Message("assistant", content, thought, tuple(calls))
 
 

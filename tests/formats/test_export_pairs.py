@@ -19,8 +19,8 @@ from trajtree.trajectory import Message, ToolCall
 
 HOLDS = {
     "trl": Can(),
-    "ms-swift": Can(ids=False),
-    "llamafactory": Can(turns=False, several=False, text_beside_calls=False, ids=False),
+    "ms-swift": Can(ids=False, tags=False),
+    "llamafactory": Can(turns=False, several=False, text_beside_calls=False, ids=False, tags=False),
     "axolotl": Can(turns=False, calls=False, thoughts=False),
     "openai": Can(turns=False, thoughts=False),
 }

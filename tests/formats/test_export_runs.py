@@ -33,11 +33,11 @@ from trajtree.formats.write import RUN_TARGETS, write_jsonl
 from trajtree.trajectory import Message, ToolCall, Trajectory
 
 NO_CONTEXT = Can(context=False)
-SHAREGPT = Can(context=False, several=False, text_beside_calls=False, ids=False)
+SHAREGPT = Can(tags=False, context=False, several=False, text_beside_calls=False, ids=False)
 HOLDS = {
     "trl": NO_CONTEXT,
     "trl-completion": Can(),
-    "ms-swift": Can(ids=False),
+    "ms-swift": Can(ids=False, tags=False),
     "sharegpt": SHAREGPT,
     "llamafactory": SHAREGPT,
     "axolotl": Can(),
