@@ -21,7 +21,7 @@ from trajtree.formats.importing import Rejected, import_files
 from trajtree.formats.pairs import pair_messages
 from trajtree.formats.write import PAIR_TARGETS, RUN_TARGETS, write_jsonl
 from trajtree.progress import counting
-from trajtree.report.quality import WIDE, print_quality, totals
+from trajtree.report.tree_table import WIDE, print_quality, totals
 from trajtree.store import trajectory_store as runs_store
 from trajtree.store import tree_store
 from trajtree.store.files import write_atomically
@@ -270,7 +270,7 @@ def show(
         write_atomically(json_, json.dumps(record, indent=1) + "\n")
         console.print(f"figures: {json_}", soft_wrap=True)
     if html is not None:
-        from trajtree.viewer import write_viewer
+        from trajtree.report.viewer import write_viewer
 
         write_viewer(read_trees(trees), html, title=trees.name)
         console.print(f"page: {html}", soft_wrap=True)

@@ -1,9 +1,9 @@
 """Reports of a run: a terminal table, a self-contained HTML page, and results.json."""
 
-from trajtree.report.data import ForkView, ReportData
+from trajtree.report.contents import ForkView, ReportData
 from trajtree.report.html import write_html
 from trajtree.report.json_file import write_results_json
-from trajtree.report.table import print_table
+from trajtree.report.results_table import print_table
 from trajtree.report.text import verdict
 
 __all__ = [

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from trajtree.errors import TrajtreeError
 from trajtree.report import text
-from trajtree.report.data import ReportData
+from trajtree.report.contents import ReportData
 from trajtree.report.files import write_whole
 from trajtree.report.plots import task_plot, type_plot
 from trajtree.trees.quality import TreeQuality

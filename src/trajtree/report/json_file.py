@@ -10,7 +10,7 @@ import json
 import os
 from dataclasses import asdict
 
-from trajtree.report.data import ReportData
+from trajtree.report.contents import ReportData
 from trajtree.report.files import write_whole
 from trajtree.report.text import verdict
 

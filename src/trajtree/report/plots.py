@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trajtree.errors import TrajtreeError
-from trajtree.report.data import ReportData
+from trajtree.report.contents import ReportData
 from trajtree.report.text import percent, spread, visible
 
 if TYPE_CHECKING:

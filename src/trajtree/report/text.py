@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from trajtree.report.data import ReportData
+from trajtree.report.contents import ReportData
 from trajtree.statistics.summary import Comparison, Interval, Metric, Pgr
 
 ALPHA = 0.05

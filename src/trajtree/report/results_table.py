@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from trajtree.report import text
-from trajtree.report.data import ReportData
+from trajtree.report.contents import ReportData
 from trajtree.statistics.summary import RowMetrics
 
 LEGEND = (

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from trajtree.viewer.page import write_viewer
+from trajtree.report.viewer.page import write_viewer
 
 __all__ = ["write_viewer"]

@@ -19,8 +19,8 @@ from string import Template
 from trajtree.errors import DataError
 from trajtree.report.files import write_whole
 from trajtree.report.text import visible
+from trajtree.report.viewer.record import figures, record
 from trajtree.trees.tree import TrajectoryTree
-from trajtree.viewer.data import figures, record
 
 _SCRIPTS = ("tree.js", "canvas.js", "panels.js", "viewer.js")
 _POLICY = (
@@ -69,7 +69,7 @@ def _block(name: str, value: object) -> str:
 
 
 def _asset(name: str) -> str:
-    return files("trajtree.viewer").joinpath(name).read_text(encoding="utf-8")
+    return files("trajtree.report.viewer").joinpath(name).read_text(encoding="utf-8")
 
 
 def _hash(source: str) -> str:
