@@ -19,9 +19,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from trajtree.experiment.recipe import load_recipe
 from trajtree.models.transcript import ChatFormat
 from trajtree.models.weights import ModelRef, load_tokenizer, pick_dtype, versions
-from trajtree.recipe import load_recipe
 from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.train.examples import sft_examples
 from trajtree.train.losses import sft

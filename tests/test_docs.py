@@ -11,7 +11,7 @@ import trajtree
 from trajtree.cli import app
 from trajtree.envs.check import check_env
 from trajtree.envs.domain import load_domain
-from trajtree.recipe import load_recipe
+from trajtree.experiment.recipe import load_recipe
 
 ROOT = Path(__file__).parent.parent
 

@@ -6,8 +6,8 @@ become demonstrations; both teach a stronger model.
 
 from trajtree.envs import Environment, StepResult
 from trajtree.errors import DataError, EnvError, PolicyError, RecipeError, RunError, TrajtreeError
+from trajtree.experiment.recipe import Recipe, load_recipe
 from trajtree.formats.importing import import_files
-from trajtree.recipe import Recipe, load_recipe
 from trajtree.statistics.summary import summarise
 from trajtree.store.trajectory_store import TrajectoryStore, write_store
 from trajtree.store.tree_store import read_trees, write_trees

@@ -76,9 +76,9 @@ def run(recipe: RecipeArgument, run_dir: RunOption = None, set_: SetOption = Non
     Finished stages are kept: run it again after a kill, and it goes on; change the recipe, and only what depends on
     the change is redone. Results: `results.json`, `report.html` and the resolved `recipe.yaml` in the run directory.
     """
-    from trajtree.recipe import load_recipe
+    from trajtree.experiment.recipe import load_recipe
+    from trajtree.experiment.run import report_of, run_recipe
     from trajtree.report import print_table, write_html, write_results_json
-    from trajtree.run import report_of, run_recipe
 
     loaded = load_recipe(recipe, set_ or [])
     folder = run_dir or Path("runs") / loaded.name
@@ -102,8 +102,8 @@ stage = typer.Typer(help="Run a recipe up to one of its stages.", no_args_is_hel
 
 def _add(kind: str) -> None:
     def command(recipe: RecipeArgument, run_dir: RunOption = None, set_: SetOption = None) -> None:
-        from trajtree.recipe import load_recipe
-        from trajtree.run import run_recipe
+        from trajtree.experiment.recipe import load_recipe
+        from trajtree.experiment.run import run_recipe
 
         loaded = load_recipe(recipe, set_ or [])
         folder = run_dir or Path("runs") / loaded.name

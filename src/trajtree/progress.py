@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
-from trajtree.stage import Stage
+from trajtree.experiment.stage import Stage
 
 _QUIET_SECONDS = 10.0
 

@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from trajtree.envs.domain import load_domain
+from trajtree.experiment.pipeline import AGGREGATES, STORE, TREES, stages_of
+from trajtree.experiment.recipe import Recipe
+from trajtree.experiment.stage import Done, Progress, Stage, needed_for, run_stages
 from trajtree.models.weights import fingerprint, pick_dtype, versions
-from trajtree.pipeline import AGGREGATES, STORE, TREES, stages_of
-from trajtree.recipe import Recipe
 from trajtree.report import ForkView, ReportData
-from trajtree.stage import Done, Progress, Stage, needed_for, run_stages
 from trajtree.statistics.summary import Results, summarise
 from trajtree.store.files import write_atomically
 from trajtree.store.trajectory_store import TrajectoryStore

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 from trajtree.chat import REACT, parse_act, parse_react
 from trajtree.envs.domain import Domain, Rejected, load_domain
 from trajtree.errors import DataError, PolicyError, RecipeError
+from trajtree.experiment.recipe import Recipe
+from trajtree.experiment.stage import Stage, Work
 from trajtree.explore.rollout import jobs_of, rollout
 from trajtree.models.weights import ModelRef, fingerprint, pick_dtype
-from trajtree.recipe import Recipe
-from trajtree.stage import Stage, Work
 from trajtree.store.files import write_atomically
 from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.store.tree_store import read_trees, write_trees

@@ -9,11 +9,11 @@ import pytest
 import yaml
 
 from trajtree.errors import RecipeError
-from trajtree.recipe import Recipe, load_recipe
+from trajtree.experiment.recipe import Recipe, load_recipe
 from trajtree.trajectory import Sampling
 
 MINIMAL = "name: mine\ntasks: {types: [find-plant]}\n"
-RECIPES = sorted((Path(__file__).parent.parent / "recipes").glob("*.yaml"))
+RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
 
 
 def load(folder: Path, text: str, *overrides: str) -> Recipe:

@@ -19,11 +19,11 @@ import yaml
 pytest.importorskip("torch")
 pytest.importorskip("peft")
 
-from trajtree.pipeline import stages_of
-from trajtree.recipe import load_recipe
-from trajtree.stage import locked
+from trajtree.experiment.pipeline import stages_of
+from trajtree.experiment.recipe import load_recipe
+from trajtree.experiment.stage import locked
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 120
 ROWS = ("weak", "strong", "strong_sft", "w2sg_treedpo", "w2sg_exact", "w2sg_mcts")
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from trajtree.errors import RunError
-from trajtree.stage import Done, Stage, Work, digest_of, locked, needed_for, run_stages
+from trajtree.experiment.stage import Done, Stage, Work, digest_of, locked, needed_for, run_stages
 from trajtree.store.files import write_atomically
 
 
@@ -166,7 +166,7 @@ HOLDER = """
 import sys, time
 from pathlib import Path
 from trajtree.store.files import write_atomically
-from trajtree.stage import Stage, locked, run_stages
+from trajtree.experiment.stage import Stage, locked, run_stages
 def work(work):
     (work.folder / "out.txt").write_text("begun")
     print("holding", flush=True)
