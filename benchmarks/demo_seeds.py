@@ -25,7 +25,7 @@ def run(seed: int, explore: str, folder: Path, recipe: Path, overrides: list[str
     """One run of the recipe, with its results copied."""
     settings = [f"seed={seed}", f"explore.tasks={explore}", *overrides]
     sets = [part for setting in settings for part in ("--set", setting)]
-    command = [sys.executable, "-m", "trajtree.cli", "run", os.path.relpath(recipe), "--run", str(folder), *sets]
+    command = [sys.executable, "-m", "trajtree", "run", os.path.relpath(recipe), "--run", str(folder), *sets]
     subprocess.run(command, check=True)
     shutil.copy(folder / "results.json", RESULTS / f"demo-{explore}-seed{seed}.json")
 

@@ -45,7 +45,7 @@ def write_runs(path: Path, runs: int) -> None:
 def run(arguments: list[str]) -> dict[str, float]:
     """Run a trajtree command; seconds of wall clock and CPU, and peak megabytes."""
     start = time.perf_counter()
-    pid = os.posix_spawn(sys.executable, [sys.executable, "-m", "trajtree.cli", *arguments], os.environ)
+    pid = os.posix_spawn(sys.executable, [sys.executable, "-m", "trajtree", *arguments], os.environ)
     _, status, usage = os.wait4(pid, 0)
     if status:
         raise SystemExit(f"trajtree {' '.join(arguments)} failed")

@@ -8,7 +8,7 @@ from tests.toy import TASKS, Toy, solution
 from typer.testing import CliRunner
 
 import trajtree
-from trajtree.cli import app
+from trajtree.cli.main import app
 from trajtree.envs.check import check_env
 from trajtree.envs.domain import load_domain
 from trajtree.experiment.recipe import load_recipe

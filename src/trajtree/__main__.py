@@ -1,5 +1,5 @@
 """`python -m trajtree`."""
 
-from trajtree.cli import main
+from trajtree.cli.main import main
 
 main()

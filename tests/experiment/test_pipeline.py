@@ -59,7 +59,7 @@ def environment() -> dict[str, str]:
 
 
 def command(recipe: Path, run: Path, *more: str, does: str = "run") -> list[str]:
-    return [sys.executable, "-m", "trajtree.cli", *does.split(), str(recipe), "--run", str(run), *more]
+    return [sys.executable, "-m", "trajtree", *does.split(), str(recipe), "--run", str(run), *more]
 
 
 def call(words: list[str]) -> subprocess.CompletedProcess[str]:
@@ -301,7 +301,7 @@ import resource, runpy, sys
 limit = int(sys.argv[1])
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 sys.argv = ["trajtree", *sys.argv[2:]]
-runpy.run_module("trajtree.cli", run_name="__main__")
+runpy.run_module("trajtree", run_name="__main__")
 """
 
 

@@ -14,13 +14,13 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
+from trajtree.cli.terminal import counting
 from trajtree.envs.domain import load_domain
 from trajtree.envs.replay import replayer
 from trajtree.errors import DataError, RunError
 from trajtree.formats.importing import Rejected, import_files
 from trajtree.formats.pairs import pair_messages
 from trajtree.formats.write import PAIR_TARGETS, RUN_TARGETS, write_jsonl
-from trajtree.progress import counting
 from trajtree.report.tree_table import WIDE, print_quality, totals
 from trajtree.store import trajectory_store as runs_store
 from trajtree.store import tree_store

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
+from trajtree.cli.terminal import training
 from trajtree.errors import RunError
-from trajtree.progress import training
 
 Method = Literal["tree-dpo", "dpo", "step-dpo", "multi-turn-dpo", "ipo", "kto", "path-sft", "branch-sft"]
 Weigh = Literal["equal", "gap", "visits"]

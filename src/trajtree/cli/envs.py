@@ -16,11 +16,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from trajtree.cli.terminal import counting
 from trajtree.envs.base import Environment
 from trajtree.envs.check import EnvCheckError, check_env
 from trajtree.envs.domain import BUILT_IN, Domain, Rejected, load_domain
 from trajtree.errors import DataError, EnvError, RunError
-from trajtree.progress import counting
 
 _CHECKED_TYPES = 3
 """Task types of which a check plays one task each."""

@@ -13,10 +13,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from trajtree import cli_envs, cli_train, cli_trees
+from trajtree.cli import envs, train, trees
+from trajtree.cli.terminal import StageProgress
 from trajtree.errors import TrajtreeError
 from trajtree.models.memory import tame_memory
-from trajtree.progress import StageProgress
 
 app = typer.Typer(
     help="Teach a strong model from a weak agent's runs, failures included.",
@@ -119,9 +119,9 @@ def _add(kind: str) -> None:
 for _kind in HELP:
     _add(_kind)
 app.add_typer(stage, name="stage")
-cli_trees.add_to(app)
-cli_train.add_to(app)
-cli_envs.add_to(app)
+trees.add_to(app)
+train.add_to(app)
+envs.add_to(app)
 
 
 @app.command()

@@ -18,8 +18,8 @@ from tests.toy import TASKS
 from tests.train.test_examples import played
 
 import trajtree
-from trajtree import cli_train
-from trajtree.cli import app
+from trajtree.cli import train as cli_train
+from trajtree.cli.main import app
 from trajtree.errors import DataError, PolicyError, RecipeError, RunError, TrajtreeError
 from trajtree.train import job, methods
 from trajtree.train.job import Job

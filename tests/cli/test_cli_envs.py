@@ -12,7 +12,7 @@ import pytest
 from tests.toy import TASKS, Toy, solution
 from typer.testing import CliRunner, Result
 
-from trajtree.cli import app
+from trajtree.cli.main import app
 from trajtree.envs.base import Environment, StepResult
 from trajtree.envs.domain import BUILT_IN
 from trajtree.errors import DataError, EnvError, RunError
@@ -67,9 +67,9 @@ def test_a_class_and_a_domain_are_checked() -> None:
         ("tests.toy:Toy",): "does not list its tasks",
         ("tests.toy:Nothing",): "Nothing",
         ("tests.toy:solution",): "is neither a trajtree.Environment nor a Domain; derive the class",
-        ("tests.test_cli_envs:Half", "--task", TASKS[0]): "lacks step",
-        ("tests.test_cli_envs:Unnamed", "--task", TASKS[0]): "lacks the class attribute name, version, instruction",
-        ("tests.test_cli_envs:Levelled", "--task", TASKS[0]): "cannot be made without arguments",
+        ("tests.cli.test_cli_envs:Half", "--task", TASKS[0]): "lacks step",
+        ("tests.cli.test_cli_envs:Unnamed", "--task", TASKS[0]): "lacks the class attribute name, version, instruction",
+        ("tests.cli.test_cli_envs:Levelled", "--task", TASKS[0]): "cannot be made without arguments",
         ("tests.envs.test_check_env:Raises", "--task", TASKS[0]): "breaks the contract",
     }.items():
         failed = invoke("env", "check", *arguments)
@@ -82,7 +82,7 @@ def test_a_person_plays() -> None:
     assert f"{TASKS[0]}: score 1.000" in won.output and "reward +0.500" in won.output
     left = invoke("play", "tests.toy:DOMAIN", TASKS[0], said="look\n")
     assert left.exit_code == 0 and f"{TASKS[0]}: score 0.000" in left.output
-    raising = invoke("play", "tests.test_cli_envs:Raising", TASKS[0], said="look\n")
+    raising = invoke("play", "tests.cli.test_cli_envs:Raising", TASKS[0], said="look\n")
     assert isinstance(raising.exception, RunError) and "step('look') raised KeyError" in str(raising.exception)
     unknown = invoke("play", "tests.toy:Toy", "toy/none")
     assert isinstance(unknown.exception, RunError)
@@ -117,6 +117,6 @@ def test_a_missing_package_is_named_with_its_extra(package: str, arguments: list
 def test_a_class_beside_which_the_command_is_given(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("from tests.toy import Toy\n\n\nclass Mine(Toy):\n    pass\n")
     command = [sys.executable, "-m", "trajtree", "play", "mine:Mine", TASKS[0]]
-    home = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    home = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run(command, cwd=tmp_path, env=home, input="look\n", capture_output=True, text=True, timeout=120)
     assert done.returncode == 0 and "score 0.000" in done.stdout

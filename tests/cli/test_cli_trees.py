@@ -13,8 +13,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import trajtree
-from trajtree import cli_trees
-from trajtree.cli import app, main
+from trajtree.cli import trees as cli_trees
+from trajtree.cli.main import app, main
 from trajtree.errors import DataError, RunError
 from trajtree.formats.read.detect import READERS
 from trajtree.formats.write import PAIR_TARGETS, RUN_TARGETS
@@ -335,7 +335,7 @@ def test_these_commands_need_neither_torch_nor_java(tmp_path: Path, files: list[
         "        if name in ('torch', 'transformers', 'py4j', 'matplotlib', 'jinja2', 'scienceworld'):\n"
         "            raise ModuleNotFoundError(name)\n"
         "sys.meta_path.insert(0, Absent())\n"
-        "from trajtree.cli import main\n"
+        "from trajtree.cli.main import main\n"
         "sys.argv = ['trajtree', *sys.argv[1:]]\n"
         "main()\n"
     )
