@@ -28,7 +28,8 @@ import torch
 from trajtree.chat import parse_act
 from trajtree.envs.scienceworld import DOMAIN
 from trajtree.errors import TrajtreeError
-from trajtree.explore.rollout import Job, rollout
+from trajtree.explore.episode import EpisodeSpec
+from trajtree.explore.rollout import rollout
 from trajtree.models.memory import tame_memory
 from trajtree.models.weights import PACKAGED, ModelRef, fingerprint, versions
 from trajtree.policies.local import LocalPolicy
@@ -55,7 +56,7 @@ class Block:
 
 def together(policy: LocalPolicy, tasks: list[str], sampling: Sampling, seed: int, args: argparse.Namespace) -> Block:
     """trajtree's rollout."""
-    jobs = [Job(task, 0, sampling) for task in tasks]
+    jobs = [EpisodeSpec(task, 0, sampling) for task in tasks]
     with tempfile.TemporaryDirectory() as folder:
         store = TrajectoryStore(Path(folder) / "trajectories.jsonl")
         began = time.perf_counter()

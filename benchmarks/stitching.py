@@ -17,7 +17,7 @@ from pathlib import Path
 import trajtree
 from trajtree.envs.replay import replayer
 from trajtree.envs.scienceworld import ScienceWorld
-from trajtree.trajectory import SUCCESS
+from trajtree.trajectory import SCORE_TOLERANCE
 from trajtree.trees.stitching import stitch
 
 
@@ -41,9 +41,9 @@ def measure(store: Path, samples: int, env: ScienceWorld) -> dict[str, float]:
         "samples": samples,
         "tasks": tasks,
         "best sample, mean score": sum(r.sampled_score for r in rows) / tasks,
-        "best sample, success": sum(r.sampled_score >= SUCCESS for r in rows) / tasks,
+        "best sample, success": sum(r.sampled_score >= 1 - SCORE_TOLERANCE for r in rows) / tasks,
         "stitched, mean score": sum(r.best.score for r in rows) / tasks,
-        "stitched, success": sum(r.best.score >= SUCCESS for r in rows) / tasks,
+        "stitched, success": sum(r.best.reaches(1.0) for r in rows) / tasks,
         "tasks with a higher score": sum(r.improves_score for r in rows),
         "tasks with the same score in fewer steps": sum(r.gained and not r.improves_score for r in rows),
         "best sample, mean steps": sum(r.sampled_steps for r in rows) / tasks,

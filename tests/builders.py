@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from trajtree.trajectory import Message, Outcome, Sampling, Step, Tokens, Trajectory
+from trajtree.trajectory import Cause, Message, Origin, Outcome, Sampling, Step, Tokens, Trajectory
 
 TASK = "toy/0"
 SCORES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -38,9 +40,9 @@ def trajectory(
 
 
 @st.composite
-def trajectories(draw: st.DrawFn, *, env_errors: bool = False, most: int = 10) -> list[Trajectory]:
+def trajectories(draw: st.DrawFn, *, faults: bool = False, most: int = 10) -> list[Trajectory]:
     """Trajectories of one task that agree often: few actions, few scores, now and then weather by chance."""
-    outcomes = [o for o in Outcome if env_errors or o is not Outcome.ENV_ERROR]
+    outcomes = [o for o in Outcome if faults or not o.is_fault]
     found = []
     for sample in range(draw(st.integers(1, most))):
         actions = draw(st.lists(st.sampled_from(("a", "b", "c", " a", "b ")), max_size=4))
@@ -49,6 +51,21 @@ def trajectories(draw: st.DrawFn, *, env_errors: bool = False, most: int = 10) -
         score, outcome = draw(st.sampled_from(SCORES)), draw(st.sampled_from(outcomes))
         found.append(trajectory(actions, score, sample=sample, outcome=outcome, seen=seen))
     return found
+
+
+@st.composite
+def branched(draw: st.DrawFn) -> list[Trajectory]:
+    """As `trajectories`, but some say that they took their beginning over from an earlier one that begins alike."""
+    found: list[Trajectory] = []
+    for one in draw(trajectories()):
+        shared = [(other.sample, _shared(key_path(one), key_path(other))) for other in found]
+        origins = [Origin(sample, steps) for sample, most in shared for steps in range(1, most + 1)]
+        found.append(replace(one, origin=draw(st.none() | st.sampled_from(origins)) if origins else None))
+    return found
+
+
+def _shared(one: tuple[object, ...], other: tuple[object, ...]) -> int:
+    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
 def key_path(trajectory: Trajectory) -> tuple[tuple[str, str], ...]:
@@ -80,8 +97,27 @@ def _tokens(draw: st.DrawFn) -> Tokens:
     return Tokens(tuple(ids), draw(st.sampled_from(((), ((0, cut),), ((0, cut), (cut, len(ids)))))))
 
 
+def _agreeing(
+    *,
+    tokens: tuple[Tokens, ...],
+    messages: tuple[Message, ...],
+    steps: tuple[Step, ...],
+    cause: Cause | None,
+    **more: Any,
+) -> Trajectory:
+    """With as many replies as the tokens have ranges, and no more steps than replies."""
+    ranges = sum(len(t.agent) for t in tokens)
+    missing = max(0, ranges - sum(m.role == "assistant" for m in messages))
+    if tokens and (messages or missing):
+        messages, steps = (*messages, *(Message("assistant", "so") for _ in range(missing))), steps[:ranges]
+    origin = Origin(7, len(steps)) if steps and more["sample"] % 2 else None
+    if cause is not None:
+        more["outcome"] = cause.outcome
+    return Trajectory(tokens=tokens, messages=messages, steps=steps, cause=cause, origin=origin, **more)
+
+
 anything = st.builds(
-    Trajectory,
+    _agreeing,
     task=text,
     sample=st.integers(0, 99),
     policy=text,
@@ -97,6 +133,7 @@ anything = st.builds(
     outcome=st.sampled_from(Outcome),
     tokens=st.lists(_tokens(), max_size=2).map(tuple),
     error=st.none() | text,
+    cause=st.none() | st.sampled_from(Cause),
     metadata=st.dictionaries(text, text | st.integers(-(2**53), 2**53) | st.floats(-9, 9) | st.booleans(), max_size=3),
 )
 """Every field a trajectory can have, filled with what JSON and line-based files may stumble over."""

@@ -17,6 +17,10 @@ class EnvError(TrajtreeError):
     """The environment failed, not the agent: the episode is retried, never counted as a failure of the policy."""
 
 
+class EngineError(TrajtreeError):
+    """The engine that runs the model failed, not the agent: the episode is retried, as it is after an EnvError."""
+
+
 class PolicyError(TrajtreeError):
     """The model cannot be loaded or cannot play: wrong path, no chat template, context too short."""
 

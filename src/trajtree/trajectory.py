@@ -14,8 +14,8 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, with_config
 
-SUCCESS = 1.0 - 1e-6
-"""A completed trajectory with at least this score is a success (scores are sums of floats)."""
+SCORE_TOLERANCE = 1e-6
+"""Scores closer than this are the same score: they are sums of floats. The one tolerance for scores everywhere."""
 
 _STRICT = ConfigDict(extra="forbid")
 """For reading: a field that nobody knows is an error, not silently lost."""
@@ -28,6 +28,44 @@ class Outcome(StrEnum):
     TRUNCATED = "truncated"
     AGENT_ERROR = "agent_error"
     ENV_ERROR = "env_error"
+    ENGINE_ERROR = "engine_error"
+
+    @property
+    def is_fault(self) -> bool:
+        """Whether the environment or the engine broke: such an episode says nothing about the policy.
+
+        It is played again, reported if it stays broken, never trained on and never a point in a metric.
+        """
+        return self in (Outcome.ENV_ERROR, Outcome.ENGINE_ERROR)
+
+
+class Cause(StrEnum):
+    """What exactly went wrong in an episode that ended in an error."""
+
+    CONTEXT_OVERFLOW = "context_overflow"
+    """The conversation no longer fits the model's context."""
+    UNPARSEABLE_REPLY = "unparseable_reply"
+    """No action could be read from the agent's reply."""
+    ENVIRONMENT_FAULT = "environment_fault"
+    """The environment broke."""
+    TRANSIENT_ENGINE_FAULT = "transient_engine_fault"
+    """The engine that runs the model failed in a way that may pass: another try may succeed."""
+    PERMANENT_ENGINE_FAULT = "permanent_engine_fault"
+    """The engine failed in a way that stays: trying again would fail again."""
+
+    @property
+    def outcome(self) -> Outcome:
+        """The outcome of an episode that ended for this cause."""
+        return _OUTCOMES[self]
+
+
+_OUTCOMES = {
+    Cause.CONTEXT_OVERFLOW: Outcome.AGENT_ERROR,
+    Cause.UNPARSEABLE_REPLY: Outcome.AGENT_ERROR,
+    Cause.ENVIRONMENT_FAULT: Outcome.ENV_ERROR,
+    Cause.TRANSIENT_ENGINE_FAULT: Outcome.ENGINE_ERROR,
+    Cause.PERMANENT_ENGINE_FAULT: Outcome.ENGINE_ERROR,
+}
 
 
 @with_config(_STRICT)
@@ -98,17 +136,29 @@ class Tokens:
 
 @with_config(_STRICT)
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a branched episode begins: with the first `steps` steps of the same task's episode number `sample`."""
+
+    sample: int
+    steps: Annotated[int, Field(ge=1)]
+
+
+@with_config(_STRICT)
+@dataclass(frozen=True, slots=True)
 class Trajectory:
-    """One episode.
+    """One episode, as a whole: a branched one too holds everything from the beginning of its task.
 
     `score` is G(e) in [0, 1]; `tokens` has one entry for each sequence the model was fed: one when the chat
     template only ever appends, more where it rewrites history. `sample` counts the rollouts of one task.
-    `error` says what went wrong for `agent_error` and `env_error`. `seed` and `sampling` are None where nobody
-    wrote them down.
+    `error` says in words what went wrong where `outcome` is an error, `cause` says it in type. `seed` and `sampling`
+    are None where they were not recorded.
 
     The assistant's messages are the replies of `steps`, in order, after `context_turns` of them that belong to the
     prompt (an example, an acknowledgement); a reply from which no action could be read may follow.
     `tools` are the tools' definitions, each as JSON text.
+
+    `origin` is None for an episode that was played from its task's beginning. A branched episode took its first
+    `origin.steps` steps over from another one, with their messages and tokens, and was sampled from there on.
     """
 
     task: str
@@ -127,11 +177,31 @@ class Trajectory:
     context_turns: Annotated[int, Field(ge=0)] = 0
     tools: tuple[str, ...] = ()
     metadata: dict[str, str | int | float | bool] = field(default_factory=dict)
+    origin: Origin | None = None
+    cause: Cause | None = None
 
     def __post_init__(self) -> None:
-        """Raise ValueError when the score is outside [0, 1]."""
+        """Check what the fields say of one another.
+
+        Raises:
+            ValueError: the score is outside [0, 1], the cause is of another outcome, an origin takes over more steps
+                than there are, or the agent's token ranges are not those of its replies.
+        """
         if not 0.0 <= self.score <= 1.0:
             raise ValueError(f"score is {self.score}, must be in [0, 1]")
+        if self.cause is not None and self.cause.outcome is not self.outcome:
+            raise ValueError(f"cause {self.cause} belongs to outcome {self.cause.outcome}, not to {self.outcome}")
+        if self.origin is not None and self.origin.steps > len(self.steps):
+            raise ValueError(f"origin takes over {self.origin.steps} steps, the episode has {len(self.steps)}")
+        if self.tokens and self.messages:
+            # A last reply may be empty, and then has no tokens; every reply with a step has some.
+            ranges = sum(len(tokens.agent) for tokens in self.tokens)
+            replies = sum(message.role == "assistant" for message in self.messages)
+            if not self.context_turns + len(self.steps) <= ranges <= replies:
+                raise ValueError(
+                    f"tokens have {ranges} ranges of the agent's, messages have {replies} replies for "
+                    f"{len(self.steps)} steps: every reply must have its range"
+                )
 
     @property
     def replies(self) -> tuple[int, ...]:
@@ -151,7 +221,7 @@ class Trajectory:
 
     def reaches(self, score: float) -> bool:
         """Whether the score is at least `score`, but for the rounding of sums."""
-        return self.score >= score - (1.0 - SUCCESS)
+        return self.score >= score - SCORE_TOLERANCE
 
     @property
     def best_score(self) -> float:
@@ -160,14 +230,26 @@ class Trajectory:
 
     def without_idle_end(self) -> Trajectory:
         """The episode up to the step that reached its final score; what came after neither won nor lost anything."""
-        gained = [index for index, step in enumerate(self.steps) if abs(step.reward) > 1e-9]
+        gained = [index for index, step in enumerate(self.steps) if abs(step.reward) > SCORE_TOLERANCE]
         return self.first(gained[-1] + 1 if gained else len(self.steps))
 
     def first(self, steps: int) -> Trajectory:
         """The episode up to the reply of its first `steps` steps, with the score that the whole one had."""
         replies = self.replies[:steps]
         end = replies[-1] + 1 if replies else len(self.messages)
-        return replace(self, steps=self.steps[:steps], messages=self.messages[:end], tokens=())
+        origin = self.origin if self.origin is not None and self.origin.steps <= steps else None
+        return replace(self, steps=self.steps[:steps], messages=self.messages[:end], tokens=(), origin=origin)
 
 
-__all__ = ["SUCCESS", "Message", "Outcome", "Sampling", "Step", "Tokens", "ToolCall", "Trajectory"]
+__all__ = [
+    "SCORE_TOLERANCE",
+    "Cause",
+    "Message",
+    "Origin",
+    "Outcome",
+    "Sampling",
+    "Step",
+    "Tokens",
+    "ToolCall",
+    "Trajectory",
+]

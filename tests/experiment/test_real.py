@@ -12,7 +12,8 @@ pytest.importorskip("peft")
 from trajtree.envs import jvm
 from trajtree.envs.scienceworld import DOMAIN
 from trajtree.errors import EnvError, PolicyError
-from trajtree.explore.rollout import Job, rollout
+from trajtree.explore.episode import EpisodeSpec
+from trajtree.explore.rollout import rollout
 from trajtree.models.transcript import ChatFormat
 from trajtree.models.weights import PACKAGED, ModelRef, load_tokenizer, locate
 from trajtree.policies.local import LocalPolicy
@@ -72,7 +73,7 @@ def test_an_episode(tmp_path: Path, adapter: Path, tuned: bool) -> None:
     policy = LocalPolicy(ModelRef(PACKAGED, (str(adapter),) if tuned else ()), max_new_tokens=12)
     assert policy.remembers
     store = TrajectoryStore(tmp_path / "trajectories.jsonl")
-    rollout([Job(TASK, 0, Sampling())], policy, lambda: DOMAIN.make(STEPS), store, seed=0)
+    rollout([EpisodeSpec(TASK, 0, Sampling())], policy, lambda: DOMAIN.make(STEPS), store, seed=0)
     (played,) = store
     assert played.outcome is Outcome.TRUNCATED and len(played.steps) == STEPS
     (tokens,) = played.tokens

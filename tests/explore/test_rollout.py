@@ -15,7 +15,9 @@ from tests.toy import Toy, solution
 from trajtree.chat import parse_react
 from trajtree.envs.base import Environment, StepResult
 from trajtree.errors import EnvError
-from trajtree.explore.rollout import ATTEMPTS, Job, jobs_of, rollout
+from trajtree.explore.episode import EpisodeSpec
+from trajtree.explore.rollout import ATTEMPTS, rollout
+from trajtree.explore.strategies import independent
 from trajtree.policies.base import Reply
 from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.trajectory import Message, Outcome, Sampling, Tokens, Trajectory
@@ -55,8 +57,8 @@ class Scripted:
             reply = self.script(number, talk.said, talk.seed)
             reply = Reply(reply) if isinstance(reply, str) else reply
             replies.append(reply)
-            talk.said += 1
             if reply.error is None:
+                talk.said += 1
                 talk.messages.append(Message("assistant", reply.text))
         return replies
 
@@ -66,10 +68,14 @@ def winning(number: int, turn: int, seed: tuple[int, ...]) -> str:
 
 
 def play(
-    policy: Scripted, jobs: Sequence[Job], path: Path, make_env: Callable[[], Environment] = Toy, **kwargs: object
+    policy: Scripted,
+    episodes: Sequence[EpisodeSpec],
+    path: Path,
+    make_env: Callable[[], Environment] = Toy,
+    **kwargs: object,
 ) -> list[Trajectory]:
     store = TrajectoryStore(path / "trajectories.jsonl")
-    rollout(jobs, policy, make_env, store, **{"seed": 7, "batch": 4, **kwargs})
+    rollout(episodes, policy, make_env, store, **{"seed": 7, "batch": 4, **kwargs})
     return list(store)
 
 
@@ -87,7 +93,9 @@ def test_outcomes(tmp_path: Path) -> None:
             case _:
                 return Reply("", "the context is full")
 
-    won, lost, idle, mute, full = play(Scripted(script), jobs_of([f"toy/{i}" for i in range(5)], 1, [LONG]), tmp_path)
+    won, lost, idle, mute, full = play(
+        Scripted(script), independent([f"toy/{i}" for i in range(5)], 1, [LONG]), tmp_path
+    )
     assert (won.outcome, won.score, len(won.steps), won.success) == (Outcome.COMPLETED, 1.0, 2, True)
     assert (lost.outcome, lost.score, lost.success) == (Outcome.COMPLETED, 0.0, False)
     assert (idle.outcome, idle.score, len(idle.steps)) == (Outcome.TRUNCATED, 0.5, 6)
@@ -108,10 +116,10 @@ def test_outcomes(tmp_path: Path) -> None:
     assert len(won.tokens[0].agent) == 2
 
 
-def test_jobs_go_round_the_grid() -> None:
+def test_episodes_go_round_the_grid() -> None:
     grid = [Sampling(0.5), Sampling(1.0)]
-    assert jobs_of(["a", "b"], 3, grid) == [
-        Job(task, sample, grid[sample % 2]) for task in ("a", "b") for sample in range(3)
+    assert independent(["a", "b"], 3, grid) == [
+        EpisodeSpec(task, sample, grid[sample % 2]) for task in ("a", "b") for sample in range(3)
     ]
 
 
@@ -122,20 +130,20 @@ def test_every_episode_has_its_own_stream(tmp_path: Path) -> None:
         seeds.append(seed)
         return winning(number, turn, seed)
 
-    play(Scripted(script), jobs_of(["toy/0", "toy/1"], 3, [LONG]), tmp_path)
+    play(Scripted(script), independent(["toy/0", "toy/1"], 3, [LONG]), tmp_path)
     assert len(set(seeds)) == 6
     assert set(Counter(seeds).values()) == {2}
 
 
 def test_waiting_episodes_are_answered_together(tmp_path: Path) -> None:
     policy = Scripted(winning)
-    play(policy, jobs_of([f"toy/{i}" for i in range(9)], 1, [LONG]), tmp_path)
+    play(policy, independent([f"toy/{i}" for i in range(9)], 1, [LONG]), tmp_path)
     assert policy.batches == [4, 4, 4, 4, 1, 1]
 
 
 def test_thoughts_are_kept_apart(tmp_path: Path) -> None:
     policy = Scripted(lambda n, t, s: f"Thought: hm\nAction: {winning(n, t, s)}")
-    (trajectory,) = play(policy, [Job("toy/3", 0, LONG)], tmp_path, parse=parse_react, suffix="Think.")
+    (trajectory,) = play(policy, [EpisodeSpec("toy/3", 0, LONG)], tmp_path, parse=parse_react, suffix="Think.")
     assert [(s.thought, s.action) for s in trajectory.steps] == [("hm", a) for a in solution("toy/3")]
     assert trajectory.messages[0].content == f"{Toy.instruction} Think."
     assert trajectory.success
@@ -173,9 +181,9 @@ def breaking() -> type[Breaking]:
 
 def test_a_broken_environment_is_tried_again_then_recorded(tmp_path: Path, breaking: type[Breaking]) -> None:
     breaking.where = {"toy/1": ("step", 99), "toy/5": ("reset", 99), "toy/3": ("step", ATTEMPTS - 1)}
-    jobs = jobs_of([f"toy/{i}" for i in range(6)], 1, [LONG])
-    played = play(Scripted(winning), jobs, tmp_path, breaking)
-    assert [t.task for t in played] == [j.task for j in jobs]
+    episodes = independent([f"toy/{i}" for i in range(6)], 1, [LONG])
+    played = play(Scripted(winning), episodes, tmp_path, breaking)
+    assert [t.task for t in played] == [j.task for j in episodes]
     in_step, in_reset = played[1], played[5]
     assert in_step.outcome is in_reset.outcome is Outcome.ENV_ERROR
     assert in_step.error == f"toy/1 broke in step, try {ATTEMPTS}"
@@ -188,27 +196,27 @@ def test_a_broken_environment_is_tried_again_then_recorded(tmp_path: Path, break
 def test_an_environment_that_is_down_ends_the_rollout_and_is_not_recorded(
     tmp_path: Path, breaking: type[Breaking]
 ) -> None:
-    jobs = jobs_of([f"toy/{i}" for i in range(8)], 1, [LONG])
-    sound = play(Scripted(winning), jobs, tmp_path / "sound")
+    episodes = independent([f"toy/{i}" for i in range(8)], 1, [LONG])
+    sound = play(Scripted(winning), episodes, tmp_path / "sound")
     breaking.where = {"toy/5": ("step", 99), "toy/6": ("reset", 99), "toy/7": ("reset", 99)}
     with pytest.raises(EnvError, match=r"broke in 3 of 4 episodes, 3 times each; in toy/5: toy/5 broke in step"):
-        play(Scripted(winning), jobs, tmp_path / "down", breaking)
+        play(Scripted(winning), episodes, tmp_path / "down", breaking)
     assert len(list(TrajectoryStore(tmp_path / "down" / "trajectories.jsonl"))) == 4
     breaking.where = {}
-    assert play(Scripted(winning), jobs, tmp_path / "down", breaking) == sound
+    assert play(Scripted(winning), episodes, tmp_path / "down", breaking) == sound
 
 
 def test_what_breaks_disturbs_no_other_episode(tmp_path: Path, breaking: type[Breaking]) -> None:
-    jobs = jobs_of([f"toy/{i}" for i in range(6)], 2, [LONG])
-    sound = play(Scripted(winning), jobs, tmp_path / "sound")
+    episodes = independent([f"toy/{i}" for i in range(6)], 2, [LONG])
+    sound = play(Scripted(winning), episodes, tmp_path / "sound")
     breaking.where = {"toy/1": ("step", 99), "toy/4": ("reset", 1)}
-    broken = play(Scripted(winning), jobs, tmp_path / "broken", breaking)
+    broken = play(Scripted(winning), episodes, tmp_path / "broken", breaking)
     assert [t for t in broken if t.task != "toy/1"] == [t for t in sound if t.task != "toy/1"]
 
 
 def test_an_unknown_task_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(KeyError, match="toy/999"):
-        play(Scripted(winning), [Job("toy/999", 0, LONG)], tmp_path)
+        play(Scripted(winning), [EpisodeSpec("toy/999", 0, LONG)], tmp_path)
 
 
 def test_environments_are_closed_whatever_happens(tmp_path: Path) -> None:
@@ -226,7 +234,7 @@ def test_environments_are_closed_whatever_happens(tmp_path: Path) -> None:
         raise RuntimeError("the policy broke")
 
     with pytest.raises(RuntimeError, match="the policy broke"):
-        play(Scripted(script), jobs_of(["toy/0", "toy/1"], 1, [LONG]), tmp_path, Closing)
+        play(Scripted(script), independent(["toy/0", "toy/1"], 1, [LONG]), tmp_path, Closing)
     assert len(made) == len(closed) == 2
 
 
@@ -239,12 +247,12 @@ def wandering(number: int, turn: int, seed: tuple[int, ...]) -> str:
     return ("look", f"take {('red', 'blue', 'green')[hash(seed) % 3]} key", "open red door")[(turn + seed[2]) % 3]
 
 
-JOBS = jobs_of([f"toy/{i}" for i in range(5)], 3, [Sampling(0.5), Sampling(1.0)])
+EPISODES = independent([f"toy/{i}" for i in range(5)], 3, [Sampling(0.5), Sampling(1.0)])
 
 
 @pytest.fixture
 def unbroken(tmp_path: Path) -> bytes:
-    play(Scripted(wandering), JOBS, tmp_path / "unbroken")
+    play(Scripted(wandering), EPISODES, tmp_path / "unbroken")
     return (tmp_path / "unbroken" / "trajectories.jsonl").read_bytes()
 
 
@@ -258,14 +266,14 @@ def test_a_killed_rollout_goes_on_to_the_same_store(tmp_path: Path, unbroken: by
             raise Killed
 
     with pytest.raises(Killed):
-        play(Scripted(wandering), JOBS, tmp_path, progress=kill)
+        play(Scripted(wandering), EPISODES, tmp_path, progress=kill)
     half = (tmp_path / "trajectories.jsonl").read_bytes()
     assert unbroken.startswith(half) and half != unbroken
     policy = Scripted(wandering)
     done: list[int] = []
-    assert len(play(policy, JOBS, tmp_path, progress=done.append)) == len(JOBS)
+    assert len(play(policy, EPISODES, tmp_path, progress=done.append)) == len(EPISODES)
     assert (tmp_path / "trajectories.jsonl").read_bytes() == unbroken
-    assert sum(done) == len(JOBS)
+    assert sum(done) == len(EPISODES)
     assert len(policy.batches) <= 6 * (4 - waves), "finished waves are not played again"
 
 
@@ -275,7 +283,7 @@ def test_every_place_where_a_write_can_be_cut_off(tmp_path: Path, unbroken: byte
     cuts = sorted({0, 1, ends[0] - 1, *ends, *(end + 40 for end in ends[:-1]), len(unbroken) - 1})
     for cut in cuts:
         path.write_bytes(unbroken[:cut])
-        play(Scripted(wandering), JOBS, tmp_path)
+        play(Scripted(wandering), EPISODES, tmp_path)
         assert path.read_bytes() == unbroken, f"cut after {cut} bytes"
 
 
@@ -283,17 +291,17 @@ def test_a_finished_store_is_left_alone(tmp_path: Path, unbroken: bytes) -> None
     path = tmp_path / "trajectories.jsonl"
     path.write_bytes(unbroken)
     policy = Scripted(wandering)
-    play(policy, JOBS, tmp_path)
+    play(policy, EPISODES, tmp_path)
     assert policy.batches == []
     assert path.read_bytes() == unbroken
 
 
 def test_one_more_sample_keeps_the_others(tmp_path: Path) -> None:
-    few = play(Scripted(winning), jobs_of(["toy/0"], 2, [LONG]), tmp_path)
-    more = play(Scripted(winning), jobs_of(["toy/0"], 3, [LONG]), tmp_path)
+    few = play(Scripted(winning), independent(["toy/0"], 2, [LONG]), tmp_path)
+    more = play(Scripted(winning), independent(["toy/0"], 3, [LONG]), tmp_path)
     assert more[:2] == few
     assert more[2] == replace(few[0], sample=2)
 
 
-def test_no_jobs_at_all(tmp_path: Path) -> None:
+def test_no_episodes_at_all(tmp_path: Path) -> None:
     assert play(Scripted(winning), [], tmp_path) == []

@@ -246,7 +246,8 @@ def test_environment_errors_are_reported() -> None:
     out = io.StringIO()
     print_table(ReportData("t", results, ""), Console(file=out, width=100))
     flat = " ".join(out.getvalue().split())
-    assert "ours: episodes lost to environment errors, not counted: 1; tasks with no other episode: 1." in flat
+    lost = "episodes lost to faults of the environment or the engine, not counted: 1"
+    assert f"ours: {lost}; tasks with no other episode: 1." in flat
 
 
 @pytest.mark.parametrize("write", [write_html, write_results_json])

@@ -90,7 +90,7 @@ def test_env_errors_are_counted_and_never_measured() -> None:
     broken = [episode("t/0", 0.0, Outcome.ENV_ERROR, sample=1), episode("t/9", 0.0, Outcome.ENV_ERROR)]
     clean, dirty = two(row(1, 0), row(0, 0)), two(row(1, 0) + broken, row(0, 0))
     ours = dirty.row("ours")
-    assert (ours.env_errors, ours.lost, ours.outcomes["env_error"], ours.n) == (2, ("t/9",), 2, 2)
+    assert (ours.faults, ours.lost, ours.outcomes["env_error"], ours.n) == (2, ("t/9",), 2, 2)
     assert ours.tasks == clean.row("ours").tasks
     assert dirty.comparisons == clean.comparisons
 

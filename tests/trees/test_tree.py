@@ -16,7 +16,7 @@ from tests.builders import TASK, key_path, quick, trajectories, trajectory
 
 from trajtree.errors import DataError
 from trajtree.store.tree_store import read_trees, write_trees
-from trajtree.trajectory import Outcome, Tokens, Trajectory
+from trajtree.trajectory import Tokens, Trajectory
 from trajtree.trees.merge import build, build_tree
 from trajtree.trees.quality import TreeQuality, quality, token_ratio
 from trajtree.trees.tree import TrajectoryTree
@@ -97,13 +97,13 @@ def test_forks_are_choices_of_the_agent(given_: list[Trajectory]) -> None:
 
 
 @quick
-@given(trajectories(env_errors=True))
-def test_env_errors_are_no_data(given_: list[Trajectory]) -> None:
-    played = [t for t in given_ if t.outcome is not Outcome.ENV_ERROR]
+@given(trajectories(faults=True))
+def test_faults_are_no_data(given_: list[Trajectory]) -> None:
+    played = [t for t in given_ if not t.outcome.is_fault]
     trees = build(given_)
     assert [t for tree in trees for t in tree.trajectories] == sorted(played, key=lambda t: (key_path(t), t.sample))
     if played != given_:
-        with pytest.raises(DataError, match="env_error"):
+        with pytest.raises(DataError, match=r"(env|engine)_error says nothing about the policy"):
             build_tree(given_)
 
 
@@ -135,7 +135,7 @@ def test_decisions_and_subtrees_by_brute_force(given_: list[Trajectory]) -> None
         assert tree.decision[node] == siblings[0]
     for node in range(len(tree)):
         below = [n for n in range(len(tree)) if node == 0 or node in tree.path(n)]
-        assert below == list(range(node, tree.last[node]))
+        assert below == list(range(node, tree.subtree_end[node]))
         assert tree.best[node] == max(tree.trajectories[i].score for i in tree.through(node))
 
 

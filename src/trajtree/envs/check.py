@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import cycle, islice
 
 from trajtree.envs.base import Environment, StepResult
+from trajtree.trajectory import SCORE_TOLERANCE
 
 HOSTILE_ACTIONS = (
     "",
@@ -23,7 +24,6 @@ HOSTILE_ACTIONS = (
 )
 """What a confused agent may say; every one must be answered."""
 
-_TOLERANCE = 1e-6
 _LONGEST = 1000
 """Steps in which an episode must end, whatever the agent does."""
 
@@ -145,7 +145,7 @@ def _play(env: Environment, task: str, actions: Sequence[str]) -> _Episode:
     for action in actions:
         result = _step(env, task, action)
         score += result.reward
-        _require(-_TOLERANCE <= score <= 1 + _TOLERANCE, f"{task}: score is {score} after {action[:60]!r}")
+        _require(-SCORE_TOLERANCE <= score <= 1 + SCORE_TOLERANCE, f"{task}: score is {score} after {action[:60]!r}")
         results.append(result)
         if result.terminated or result.truncated:
             break

@@ -19,12 +19,13 @@ from trajtree.envs.domain import Domain, Rejected, load_domain
 from trajtree.errors import DataError, PolicyError, RecipeError
 from trajtree.experiment.recipe import Recipe
 from trajtree.experiment.stage import Stage, Work
-from trajtree.explore.rollout import jobs_of, rollout
-from trajtree.models.weights import ModelRef, fingerprint, pick_dtype
+from trajtree.explore.rollout import rollout
+from trajtree.explore.strategies import independent
+from trajtree.models.weights import ModelRef, context_length, fingerprint, pick_dtype
 from trajtree.store.files import write_atomically
 from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.store.tree_store import read_trees, write_trees
-from trajtree.trajectory import Sampling, Trajectory
+from trajtree.trajectory import Cause, Sampling, Trajectory
 from trajtree.trees import forks, merge, search
 
 if TYPE_CHECKING:
@@ -280,7 +281,7 @@ def explore(recipe: Recipe, work: Work) -> None:
         tasks = [t.task for t in TrajectoryStore(work.inputs["demonstrations"] / STORE)]
     else:
         tasks = _read_json(work.inputs["unseen"] / "tasks.json")
-    jobs = jobs_of(tasks, recipe.explore.rollouts, recipe.explore.grid)
+    jobs = independent(tasks, recipe.explore.rollouts, recipe.explore.grid)
     _play(recipe, work, _model(recipe, "weak", work), "weak", jobs)
 
 
@@ -305,7 +306,7 @@ def _play(recipe: Recipe, work: Work, model: ModelRef, name: str, jobs: Sequence
         suffix=REACT if thoughts else "",
         progress=work.progress.advance,
     )
-    overflowed = [t for t in store if t.error is not None and "the context holds" in t.error]
+    overflowed = [t for t in store if t.cause is Cause.CONTEXT_OVERFLOW]
     if len(overflowed) > OVERFLOW_SHARE * len(jobs):
         raise PolicyError(
             f"{len(overflowed)} of {len(jobs)} episodes did not fit the model's context, for one "
@@ -407,7 +408,7 @@ def tune_on_pairs(recipe: Recipe, work: Work) -> None:
     chat = ChatFormat(load_tokenizer(recipe.strong.model), recipe.strong.model)
     train(
         model,
-        pair_examples(found, trajectories, chat, context=model.config.max_position_embeddings),
+        pair_examples(found, trajectories, chat, context=context_length(model)),
         dpo(recipe.treedpo.beta, kl=recipe.treedpo.kl),
         _how(recipe.treedpo, recipe.play.dtype),
         work.folder,
@@ -436,7 +437,7 @@ def _sft_examples(trajectories: Sequence[Trajectory], tokenizer_of: str, model: 
     from trajtree.train.examples import sft_examples
 
     chat = ChatFormat(load_tokenizer(tokenizer_of), tokenizer_of)
-    return sft_examples(trajectories, chat, context=model.config.max_position_embeddings)
+    return sft_examples(trajectories, chat, context=context_length(model))
 
 
 def _training_progress(work: Work) -> Callable[[int, int, dict[str, float]], None]:
@@ -458,7 +459,7 @@ def evaluate(recipe: Recipe, row: str, work: Work) -> None:
     """One greedy episode a held-out task."""
     by_type = _read_json(work.inputs["tasks"] / "tasks.json")[recipe.evaluate.split]
     tasks = [task for tasks in by_type.values() for task in tasks]
-    _play(recipe, work, _model(recipe, row, work), row, jobs_of(tasks, 1, [Sampling()]))
+    _play(recipe, work, _model(recipe, row, work), row, independent(tasks, 1, [Sampling()]))
 
 
 def _read_json(path: Path) -> Any:

@@ -1,6 +1,6 @@
 """Making trajectories: many episodes at once, stored wave by wave.
 
-Jobs are cut into waves in their given order. A wave's episodes play together, one policy call a turn for all that
+Episodes are cut into waves in their given order. A wave's episodes play together, one policy call per turn for all that
 wait, and are appended to the store together. A killed run repeats the waves that are not complete; since a wave's
 batches depend on the wave alone, it ends with the same trajectories as a run that was never broken.
 """
@@ -11,56 +11,24 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
-from typing import Any, Generic
 
 from trajtree.chat import Parser, parse_act
-from trajtree.envs.base import Environment, StepResult
-from trajtree.errors import EnvError
+from trajtree.envs.base import Environment
+from trajtree.errors import EngineError, EnvError
+from trajtree.explore.episode import Episode, EpisodeSpec
 from trajtree.policies.base import C, Policy
 from trajtree.store.trajectory_store import TrajectoryStore
-from trajtree.trajectory import Message, Outcome, Sampling, Step, Trajectory
+from trajtree.trajectory import Cause, Outcome, Trajectory
 
 ATTEMPTS = 3
-"""How often an episode is played when the environment breaks, before env_error is recorded."""
+"""How often an episode is played when the environment or the engine breaks, before that is recorded."""
 BROKEN_SHARE = 0.5
-"""Largest share of a wave's tasks that may be env_error; when more are, it is not these tasks that break."""
+"""Largest share of a wave's tasks that may be lost to faults; when more are, it is not these tasks that break."""
 _THREADS = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One trajectory to make."""
-
-    task: str
-    sample: int
-    sampling: Sampling
-
-
-@dataclass
-class _Episode(Generic[C]):
-    """An episode under way in its own environment."""
-
-    job: Job
-    env: Environment
-    conversation: C
-    observation: str = ""
-    steps: list[Step] = field(default_factory=list)
-    outcome: Outcome | None = None
-    error: str | None = None
-
-    @property
-    def score(self) -> float:
-        return min(1.0, max(0.0, sum(s.reward for s in self.steps)))
-
-
-def jobs_of(tasks: Sequence[str], rollouts: int, grid: Sequence[Sampling]) -> list[Job]:
-    """`rollouts` jobs a task, going round the sampling grid."""
-    return [Job(task, sample, grid[sample % len(grid)]) for task in tasks for sample in range(rollouts)]
-
-
 def rollout(
-    jobs: Sequence[Job],
+    episodes: Sequence[EpisodeSpec],
     policy: Policy[C],
     make_env: Callable[[], Environment],
     store: TrajectoryStore,
@@ -71,10 +39,10 @@ def rollout(
     suffix: str = "",
     progress: Callable[[int], None] = lambda episodes: None,
 ) -> None:
-    """Play every job that the store does not hold yet.
+    """Play every episode that the store does not hold yet.
 
     Args:
-        jobs: what to play; (task, sample) must be unique.
+        episodes: what to play; (task, sample) must be unique.
         policy: who plays.
         make_env: makes one environment; up to `batch` of them live at once.
         store: where trajectories go, a wave at a time.
@@ -85,39 +53,40 @@ def rollout(
         progress: called with the number of episodes done since the last call.
 
     Raises:
-        EnvError: the environment breaks in more than BROKEN_SHARE of a wave's tasks, and in two at least; the wave is
-            not stored, so that it is played when the environment is mended.
+        EnvError, EngineError: more than BROKEN_SHARE of a wave's tasks, and at least two, are lost to faults; the
+            wave is not stored, so that it is played once the cause is fixed.
     """
     present = {t.key for t in store}
     with ExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor(_THREADS))
-        envs = [stack.enter_context(closing(make_env())) for _ in range(min(batch, len(jobs)))]
-        for wave in _waves(jobs, batch):
-            missing = [(j.task, j.sample) for j in wave if (j.task, j.sample) not in present]
+        envs = [stack.enter_context(closing(make_env())) for _ in range(min(batch, len(episodes)))]
+        for wave in _waves(episodes, batch):
+            missing = {spec.key for spec in wave} - present
             if missing:
                 played = _play_until_sound(wave, envs, policy, pool, seed, parse, suffix)
                 _check_sound(played)
-                store.append(t for t in played if t.key in set(missing))
+                store.append(t for t in played if t.key in missing)
             progress(len(wave))
 
 
-def _waves(jobs: Sequence[Job], batch: int) -> Iterator[Sequence[Job]]:
-    for start in range(0, len(jobs), batch):
-        yield jobs[start : start + batch]
+def _waves(episodes: Sequence[EpisodeSpec], batch: int) -> Iterator[Sequence[EpisodeSpec]]:
+    for start in range(0, len(episodes), batch):
+        yield episodes[start : start + batch]
 
 
 def _check_sound(played: Sequence[Trajectory]) -> None:
-    broken = [t for t in played if t.outcome is Outcome.ENV_ERROR]
+    broken = [t for t in played if t.outcome.is_fault]
     tasks = len({t.task for t in played})
     if len({t.task for t in broken}) > max(1, BROKEN_SHARE * tasks):
-        raise EnvError(
-            f"the environment broke in {len(broken)} of {len(played)} episodes, {ATTEMPTS} times each; in "
-            f"{broken[0].task}: {broken[0].error}; they are not stored: mend the cause and run the same command again"
+        what, kind = ("engine", EngineError) if broken[0].outcome is Outcome.ENGINE_ERROR else ("environment", EnvError)
+        raise kind(
+            f"the {what} broke in {len(broken)} of {len(played)} episodes, {ATTEMPTS} times each; in "
+            f"{broken[0].task}: {broken[0].error}; they are not stored: fix the cause and run the same command again"
         )
 
 
 def _play_until_sound(
-    wave: Sequence[Job],
+    wave: Sequence[EpisodeSpec],
     envs: Sequence[Environment],
     policy: Policy[C],
     pool: ThreadPoolExecutor,
@@ -125,20 +94,24 @@ def _play_until_sound(
     parse: Parser,
     suffix: str,
 ) -> list[Trajectory]:
-    """Play a wave; replay alone what the environment broke, up to ATTEMPTS times."""
+    """Play a wave; play what a fault that may pass has broken again by itself, up to ATTEMPTS times."""
     done: dict[tuple[str, int], Trajectory] = {}
     todo = list(wave)
     for _ in range(ATTEMPTS):
         for trajectory in _play(todo, envs, policy, pool, seed, parse, suffix):
             done[trajectory.key] = trajectory
-        todo = [j for j in todo if done[j.task, j.sample].outcome is Outcome.ENV_ERROR]
+        todo = [spec for spec in todo if _worth_another_try(done[spec.key])]
         if not todo:
             break
-    return [done[j.task, j.sample] for j in wave]
+    return [done[spec.key] for spec in wave]
+
+
+def _worth_another_try(trajectory: Trajectory) -> bool:
+    return trajectory.outcome.is_fault and trajectory.cause is not Cause.PERMANENT_ENGINE_FAULT
 
 
 def _play(
-    jobs: Sequence[Job],
+    wave: Sequence[EpisodeSpec],
     envs: Sequence[Environment],
     policy: Policy[C],
     pool: ThreadPoolExecutor,
@@ -146,68 +119,18 @@ def _play(
     parse: Parser,
     suffix: str,
 ) -> list[Trajectory]:
-    episodes: list[_Episode[C]] = []
-    for job, env in zip(jobs, envs, strict=False):
+    episodes: list[Episode[C]] = []
+    for spec, env in zip(wave, envs, strict=False):
         instruction = f"{env.instruction} {suffix}".strip()
-        stream = (seed, zlib.crc32(job.task.encode()), job.sample)
-        episodes.append(_Episode(job, env, policy.start(instruction, job.sampling, stream)))
-    list(pool.map(_reset, episodes))
-    while active := [e for e in episodes if e.outcome is None]:
-        replies = policy.reply([e.conversation for e in active])
-        acting = []
-        for episode, reply in zip(active, replies, strict=True):
-            parsed = parse(reply.text) if reply.error is None else None
-            if parsed is None:
-                episode.outcome = Outcome.AGENT_ERROR
-                episode.error = reply.error or f"no action in the reply {reply.text!r}"
-            else:
-                acting.append((episode, Step(episode.observation, parsed.action, parsed.thought)))
-        list(pool.map(_act, acting))
-    return [_trajectory(e, policy, seed) for e in episodes]
+        stream = (seed, zlib.crc32(spec.task.encode()), spec.sample)
+        episodes.append(Episode(spec, env, policy.start(instruction, spec.sampling, stream)))
+    list(pool.map(Episode.begin, episodes))
+    while waiting := [e for e in episodes if e.outcome is None]:
+        replies = policy.reply([e.conversation for e in waiting])
+        meant = [(e, e.read(reply, parse)) for e, reply in zip(waiting, replies, strict=True)]
+        acting = [(episode, step) for episode, step in meant if step is not None]
+        list(pool.map(lambda both: both[0].act(both[1]), acting))
+    return [e.trajectory(policy, seed) for e in episodes]
 
 
-def _reset(episode: _Episode[Any]) -> None:
-    try:
-        episode.observation = episode.env.reset(episode.job.task)
-    except EnvError as error:
-        episode.outcome, episode.error = Outcome.ENV_ERROR, str(error)
-        return
-    episode.conversation.messages.append(Message("user", episode.observation))
-
-
-def _act(acting: tuple[_Episode[Any], Step]) -> None:
-    episode, step = acting
-    try:
-        result: StepResult = episode.env.step(step.action)
-    except EnvError as error:
-        episode.outcome, episode.error = Outcome.ENV_ERROR, str(error)
-        return
-    episode.steps.append(Step(step.observation, step.action, step.thought, result.reward))
-    episode.observation = result.observation
-    episode.conversation.messages.append(Message("user", result.observation))
-    if result.terminated:
-        episode.outcome = Outcome.COMPLETED
-    elif result.truncated:
-        episode.outcome = Outcome.TRUNCATED
-
-
-def _trajectory(episode: _Episode[C], policy: Policy[C], seed: int) -> Trajectory:
-    assert episode.outcome is not None
-    return Trajectory(
-        task=episode.job.task,
-        sample=episode.job.sample,
-        policy=policy.name,
-        env=episode.env.name,
-        env_version=episode.env.version,
-        seed=seed,
-        sampling=episode.job.sampling,
-        messages=tuple(episode.conversation.messages),
-        steps=tuple(episode.steps),
-        score=episode.score,
-        outcome=episode.outcome,
-        tokens=episode.conversation.tokens(),
-        error=episode.error,
-    )
-
-
-__all__ = ["ATTEMPTS", "BROKEN_SHARE", "Job", "jobs_of", "rollout"]
+__all__ = ["ATTEMPTS", "BROKEN_SHARE", "rollout"]

@@ -7,6 +7,7 @@ import hashlib
 import importlib.util
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -75,6 +76,13 @@ def load_model(ref: ModelRef, *, dtype: str, device: str) -> Any:
         # Not the buffers: frequencies of rotary positions stay in float32, as they do in a model without adapters.
         parameter.data = parameter.data.to(target)
     return model.to(device).eval()
+
+
+def context_length(model: Any) -> int:
+    """Tokens that a model's context holds, prompt and reply together; as good as endless where it does not say."""
+    config = model.config.get_text_config()
+    length: int = getattr(config, "max_position_embeddings", None) or sys.maxsize
+    return length
 
 
 def pick_device() -> str:
@@ -233,6 +241,7 @@ __all__ = [
     "PACKAGED",
     "ModelRef",
     "adapter_fingerprint",
+    "context_length",
     "fingerprint",
     "load_model",
     "load_tokenizer",

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
-from trajtree.trajectory import Message, Sampling, Tokens
+from trajtree.trajectory import Cause, Message, Sampling, Tokens
 
 
 class Reply(NamedTuple):
-    """The agent's text, or why there is none (`error`: the context is full)."""
+    """The agent's text, or in words why there is none (`error`), and in type (`cause`)."""
 
     text: str
     error: str | None = None
+    cause: Cause | None = None
 
 
 class Conversation(Protocol):

@@ -18,11 +18,11 @@ from torch import Tensor
 
 from trajtree.errors import PolicyError
 from trajtree.models.transcript import ChatFormat, Transcript
-from trajtree.models.weights import ModelRef, load_model, load_tokenizer, pick_device
+from trajtree.models.weights import ModelRef, context_length, load_model, load_tokenizer, pick_device
 from trajtree.policies.base import Reply
 from trajtree.policies.kv import BatchCache, Memory
 from trajtree.policies.sampling import draw, stream
-from trajtree.trajectory import Message, Sampling, Tokens
+from trajtree.trajectory import Cause, Message, Sampling, Tokens
 
 _PADDING = 1.3
 """A prefill group ends when padding it would cost more than this times its tokens."""
@@ -79,7 +79,7 @@ class LocalPolicy:
         self.chat = ChatFormat(tokenizer, ref.base)
         self.model: Any = load_model(ref, dtype=dtype, device=pick_device())
         self.max_new_tokens = max_new_tokens
-        self.context: int = getattr(self.model.config, "max_position_embeddings", 1 << 30)
+        self.context = context_length(self.model)
         self._breaks = _line_breaks(tokenizer) if one_line else frozenset()
         config = self.model.config.get_text_config()
         heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
@@ -118,7 +118,7 @@ class LocalPolicy:
         problem = f"{self.name}: {need} tokens needed, the context holds {self.context}"
         if not any(m.role == "assistant" for m in conversation.messages):
             raise PolicyError(f"{problem}; use a model with a longer context or shorter observations")
-        return Reply("", problem)
+        return Reply("", problem, Cause.CONTEXT_OVERFLOW)
 
     def _prefill(self, conversations: Sequence[LocalConversation]) -> Tensor:
         """Read what is new in each conversation; logits [batch, vocabulary] of what comes next."""

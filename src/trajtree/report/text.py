@@ -93,11 +93,12 @@ def gap(data: ReportData, pgr: Pgr) -> str:
 
 
 def lost_episodes(data: ReportData) -> list[str]:
-    """Return a sentence for every row that environment errors took episodes from."""
+    """Return a sentence for every row that faults took episodes from."""
     sentences = []
     for row in data.results.rows:
-        if row.env_errors:
-            sentence = f"{data.label(row.name)}: episodes lost to environment errors, not counted: {row.env_errors}"
+        if row.faults:
+            what = "episodes lost to faults of the environment or the engine, not counted"
+            sentence = f"{data.label(row.name)}: {what}: {row.faults}"
             left = f"; tasks with no other episode: {len(row.lost)}" if row.lost else ""
             sentences.append(f"{sentence}{left}.")
     return sentences

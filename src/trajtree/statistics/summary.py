@@ -2,7 +2,8 @@
 
 A row is one policy's trajectories on the evaluation tasks. The task is the unit of every figure: the episodes
 of one task are averaged first, and intervals and tests resample tasks, so more samples of the same task never
-make a result look more certain. An `env_error` says nothing about the policy: it is counted, reported and
+make a result look more certain. An episode lost to a
+fault of the environment or the engine says nothing about the policy: it is counted, reported and
 left out.
 """
 
@@ -17,13 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajtree.errors import TrajtreeError
-from trajtree.trajectory import Outcome, Trajectory
+from trajtree.trajectory import SCORE_TOLERANCE, Outcome, Trajectory
 
 Metric = Literal["success", "score"]
 METRICS: tuple[Metric, ...] = ("success", "score")
 
 _Array = NDArray[np.float64]
-_EQUAL = 1e-9  # scores are sums of floats: closer than this is the same score
 _CELLS = 4_000_000  # resampled values held in memory at once
 
 
@@ -38,7 +38,7 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class TaskMetrics:
-    """One task of a row: means over its `episodes`, those that ended in env_error not among them."""
+    """One task of a row: means over its `episodes`, those lost to faults not among them."""
 
     task: str
     task_type: str
@@ -65,7 +65,8 @@ class RowMetrics:
 
     `n` counts tasks with at least one usable episode. `success_rate` (completed with the full score) and
     `completion_rate` (the environment said that the episode ended) are different figures. `outcomes` counts
-    all episodes, env_error included; `lost` names the tasks that have nothing but env_errors.
+    all episodes, `faults` those that say nothing about the policy (env_error, engine_error); `lost` names the tasks
+    that have nothing else.
     """
 
     name: str
@@ -75,7 +76,7 @@ class RowMetrics:
     success_rate: Interval
     completion_rate: float
     outcomes: dict[str, int]
-    env_errors: int
+    faults: int
     steps_mean: float
     by_task_type: dict[str, TypeMetrics]
     tasks: tuple[TaskMetrics, ...]
@@ -215,7 +216,7 @@ def task_type(trajectory: Trajectory) -> str:
 def _measure(name: str, trajectories: Sequence[Trajectory], resamples: int, seed: int) -> RowMetrics:
     usable: defaultdict[str, list[Trajectory]] = defaultdict(list)
     for trajectory in trajectories:
-        if trajectory.outcome is not Outcome.ENV_ERROR:
+        if not trajectory.outcome.is_fault:
             usable[trajectory.task].append(trajectory)
     if not usable:
         raise TrajtreeError(
@@ -236,7 +237,7 @@ def _measure(name: str, trajectories: Sequence[Trajectory], resamples: int, seed
         success_rate=interval(task.success for task in tasks),
         completion_rate=_mean(task.completed for task in tasks),
         outcomes={outcome.value: outcomes[outcome.value] for outcome in Outcome},
-        env_errors=outcomes[Outcome.ENV_ERROR.value],
+        faults=sum(trajectory.outcome.is_fault for trajectory in trajectories),
         steps_mean=_mean(task.steps for task in tasks),
         by_task_type=_by_type(tasks),
         tasks=tasks,
@@ -289,7 +290,7 @@ def _recovered(
     ours, low, high = _paired(metric, row, weak, ceiling)
     gap = _mean_interval(high - low, (-1.0, 1.0), resamples, seed)
     value, reason = None, None
-    if gap.value > _EQUAL:
+    if gap.value > SCORE_TOLERANCE:
         value = float((ours - low).mean() / (high - low).mean())
     else:
         reason = (
@@ -330,7 +331,7 @@ def _mean_interval(values: _Array, bounds: tuple[float, float], resamples: int, 
     value, n = float(values.mean()), len(values)
     if bounds == (0.0, 1.0) and _is_binary(values):
         low, high = _wilson(round(value * n), n)
-    elif np.ptp(values) < _EQUAL:
+    elif np.ptp(values) < SCORE_TOLERANCE:
         _, unseen = _wilson(0, n)
         low, high = value - unseen * (value - bounds[0]), value + unseen * (bounds[1] - value)
     else:
@@ -363,7 +364,7 @@ def _mcnemar(difference: _Array) -> float:
 
 def _sign_flip(difference: _Array, resamples: int, seed: int) -> float:
     # Tasks without a difference are the same either way round, and one task cannot be surprising.
-    moved = difference[np.abs(difference) > _EQUAL]
+    moved = difference[np.abs(difference) > SCORE_TOLERANCE]
     if len(moved) < 2:
         return 1.0
     from scipy.stats import permutation_test

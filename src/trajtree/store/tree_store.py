@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +38,7 @@ class _Record:
     score_sum: list[float]
     end: list[int]
     trajectories: tuple[Trajectory, ...]
+    stop: list[int] | None = None
 
 
 _adapter = TypeAdapter(_Record)
@@ -54,7 +55,10 @@ def write_trees(trees: Iterable[TrajectoryTree], path: str | os.PathLike[str]) -
         file.write(header(FORMAT, VERSION))
         for tree in trees:
             arrays = {name: getattr(tree, name).tolist() for name in (*_INTEGERS, "score_sum")}
+            # Without branched trajectories all that pass a node count there, and `stop` says nothing new.
+            branched = bool((tree.stop - tree.first != tree.visits).any())
             record = _Record(
+                stop=tree.stop.tolist() if branched else None,
                 task=tree.task,
                 observation=tree.observation,
                 action=tree.action,
@@ -88,7 +92,9 @@ def _tree(path: str | os.PathLike[str], number: int, line: bytes) -> TrajectoryT
     except ValidationError as error:
         raise invalid(path, number, error) from None
     size = len(record.parent)
-    for name in ("depth", "decision", "observation", "action", "first", "visits", "score_sum"):
+    if record.stop is None:
+        record = replace(record, stop=[a + b for a, b in zip(record.first, record.visits, strict=False)])
+    for name in ("depth", "decision", "observation", "action", "first", "stop", "visits", "score_sum"):
         if len(getattr(record, name)) != size:
             raise DataError(f"{path}, line {number}, field {name}: {len(getattr(record, name))} values, {size} nodes")
     return TrajectoryTree(
@@ -97,7 +103,7 @@ def _tree(path: str | os.PathLike[str], number: int, line: bytes) -> TrajectoryT
         observation=record.observation,
         action=record.action,
         score_sum=np.array(record.score_sum, np.float64),
-        **{name: np.array(getattr(record, name), np.int32) for name in _INTEGERS},
+        **{name: np.array(getattr(record, name), np.int32) for name in (*_INTEGERS, "stop")},
     )
 
 

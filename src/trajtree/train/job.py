@@ -23,6 +23,7 @@ from trajtree.models.transcript import ChatFormat
 from trajtree.models.weights import (
     ModelRef,
     adapter_fingerprint,
+    context_length,
     fingerprint,
     load_model,
     load_tokenizer,
@@ -107,7 +108,7 @@ def run(job: Job, out: str | Path, *, merge: bool = False, progress: Progress = 
         return out / "model"
     ref, dtype = ModelRef(job.model, job.adapters), job.optimisation.dtype
     model = whole(ref, seed=job.seed) if job.lora is None else with_adapter(ref, job.lora, dtype=dtype, seed=job.seed)
-    found, chat = examples(job, context=_context(model))
+    found, chat = examples(job, context=context_length(model))
     # A model that is tuned as a whole is held in float32, and its reference is to compute alike.
     fixed_dtype = dtype if job.lora else "float32"
     fixed = job.reference and load_model(ModelRef(job.reference), dtype=fixed_dtype, device=pick_device())
@@ -144,11 +145,6 @@ def run(job: Job, out: str | Path, *, merge: bool = False, progress: Progress = 
         save=save,
     )
     return out / "model"
-
-
-def _context(model: Any) -> int:
-    length: int = getattr(model.config.get_text_config(), "max_position_embeddings", sys.maxsize)
-    return length
 
 
 def _record(job: Job) -> dict[str, Any]:

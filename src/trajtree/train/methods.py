@@ -19,7 +19,7 @@ from trajtree.store.tree_store import read_trees
 from trajtree.train import losses
 from trajtree.train.examples import Example, Weigh, message_pairs, pair_examples, sft_examples
 from trajtree.train.losses import Objective
-from trajtree.trajectory import Trajectory
+from trajtree.trajectory import SCORE_TOLERANCE, Trajectory
 from trajtree.trees import forks
 from trajtree.trees.search import best_path, exact
 from trajtree.trees.tree import TrajectoryTree
@@ -112,7 +112,7 @@ def _wanted(tree: TrajectoryTree) -> Iterator[tuple[Trajectory, float]]:
     middle = float(tree.scores.mean())
     for run in tree.trajectories:
         gap = run.score - middle
-        yield run, 0.0 if abs(gap) < 1e-9 else 1.0 if gap > 0 else -1.0
+        yield run, 0.0 if abs(gap) <= SCORE_TOLERANCE else 1.0 if gap > 0 else -1.0
 
 
 def _score(tree: TrajectoryTree) -> Iterator[tuple[Trajectory, float]]:

@@ -15,7 +15,7 @@ from itertools import combinations, islice, pairwise, zip_longest
 import numpy as np
 from numpy.typing import NDArray
 
-from trajtree.trajectory import Message, Trajectory
+from trajtree.trajectory import SCORE_TOLERANCE, Message, Trajectory
 from trajtree.trees.tree import TrajectoryTree
 
 Aggregate = Callable[[TrajectoryTree], NDArray[np.float64]]
@@ -23,9 +23,6 @@ Aggregate = Callable[[TrajectoryTree], NDArray[np.float64]]
 
 Select = Callable[[Sequence[int]], list[tuple[int, int]]]
 """Which options of a fork are compared: from options sorted by falling value to (better, worse)."""
-
-_EXACT = 1e-9
-"""Values closer than this are the same: they are sums of floats."""
 
 
 def mean(tree: TrajectoryTree) -> NDArray[np.float64]:
@@ -39,13 +36,13 @@ def best(tree: TrajectoryTree) -> NDArray[np.float64]:
 
 
 def discounted(gamma: float) -> Aggregate:
-    """Mean of score times gamma to the number of steps that are still to come: sooner is better."""
+    """Mean over the trajectories that count of score times gamma to the number of steps to come: sooner is better."""
 
     def aggregate(tree: TrajectoryTree) -> NDArray[np.float64]:
         lengths = tree.depth[tree.end]
         total = np.zeros(len(tree))
         for node in range(len(tree)):
-            rows = slice(int(tree.first[node]), int(tree.first[node] + tree.visits[node]))
+            rows = tree.counting(node)
             total[node] = np.mean(tree.scores[rows] * gamma ** (lengths[rows] - tree.depth[node]))
         return total
 
@@ -154,18 +151,21 @@ def grafted(better: Trajectory, worse: Trajectory, depth: int) -> tuple[Message,
 
 def _least(min_gap: float) -> float:
     """The least difference of two values that counts: `min_gap`, but for rounding, and never nothing."""
-    return max(min_gap, 2 * _EXACT) - _EXACT
+    return max(min_gap, 2 * SCORE_TOLERANCE) - SCORE_TOLERANCE
 
 
 def _side(tree: TrajectoryTree, child: int) -> tuple[int, int]:
-    """The best and the worst trajectory behind a child; the shorter wins ties, then the earlier."""
+    """The best of all trajectories behind a child, and the worst of those that count there.
+
+    The shorter wins ties, then the earlier. A branched trajectory that does not count here may have been started from a
+    bad place on purpose, which says nothing about the child.
+    """
 
     def length(index: int) -> int:
         return int(tree.depth[tree.end[index]])
 
-    behind = tree.through(child)
-    best = min(behind, key=lambda i: (-tree.scores[i], length(i), i))
-    return best, min(behind, key=lambda i: (tree.scores[i], length(i), i))
+    best = min(tree.through(child), key=lambda i: (-tree.scores[i], length(i), i))
+    return best, min(tree.counting(child), key=lambda i: (tree.scores[i], length(i), i))
 
 
 def _pair(tree: TrajectoryTree, high: int, low: int, chosen: int, rejected: int, value: NDArray[np.float64]) -> Pair:

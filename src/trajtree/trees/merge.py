@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajtree.errors import DataError
-from trajtree.trajectory import Outcome, Trajectory
+from trajtree.trajectory import Trajectory
 from trajtree.trees.tree import TrajectoryTree, from_labels
 
 Canonical = Callable[[str], str]
@@ -42,16 +42,24 @@ def build_tree(
         similarity: that cosine.
 
     Raises:
-        DataError: there is none, they are of several tasks, or one ended by an environment error, which says
-            nothing about the policy.
+        DataError: there is none, they are of several tasks, one was lost to a fault of the environment or the engine,
+            or one branched off a trajectory that is not among them.
     """
     rows = list(trajectories)
     tasks = sorted({t.task for t in rows})
     if len(tasks) != 1:
         raise DataError(f"a tree needs trajectories of one task, got {tasks or 'none'}")
     for trajectory in rows:
-        if trajectory.outcome is Outcome.ENV_ERROR:
-            raise DataError(f"task {trajectory.task}, sample {trajectory.sample}: env_error is not data, leave it out")
+        if trajectory.outcome.is_fault:
+            what = f"task {trajectory.task}, sample {trajectory.sample}"
+            raise DataError(f"{what}: {trajectory.outcome} says nothing about the policy, leave it out")
+    present_samples = {t.sample for t in rows}
+    for trajectory in rows:
+        if trajectory.origin is not None and trajectory.origin.sample not in present_samples:
+            raise DataError(
+                f"task {trajectory.task}, sample {trajectory.sample}: branched off sample {trajectory.origin.sample}, "
+                "which is not among the trajectories; build the tree with it, or drop the origin"
+            )
     lengths = np.array([len(t.steps) for t in rows])
     present = np.arange(lengths.max(initial=0)) < lengths[:, None]
     seen, observations = _numbered([s.observation for t in rows for s in t.steps], canonical_observation, present)
@@ -69,13 +77,13 @@ def build(
     embed: Embed | None = None,
     similarity: float = 0.9,
 ) -> list[TrajectoryTree]:
-    """One tree a task, sorted by task; trajectories lost to the environment (env_error) are left out.
+    """One tree per task, sorted by task; trajectories lost to faults of the environment or the engine are left out.
 
     See `build_tree` for the arguments.
     """
     by_task: dict[str, list[Trajectory]] = {}
     for trajectory in trajectories:
-        if trajectory.outcome is not Outcome.ENV_ERROR:
+        if not trajectory.outcome.is_fault:
             by_task.setdefault(trajectory.task, []).append(trajectory)
     return [
         build_tree(

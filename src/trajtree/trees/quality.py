@@ -9,11 +9,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from trajtree.trajectory import Trajectory
+from trajtree.trajectory import SCORE_TOLERANCE, Trajectory
 from trajtree.trees.tree import TrajectoryTree
-
-SAME = 1e-9
-"""Mean scores closer than this are the same: they are means of floats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +53,7 @@ class TreeQuality:
 
 
 def spreads(tree: TrajectoryTree) -> NDArray[np.float64]:
-    """[forks] range of the mean scores behind each fork; a fork is informative where it is above SAME."""
+    """[forks] range of the mean scores behind each fork; a fork is informative where it is above SCORE_TOLERANCE."""
     mean = tree.mean
     return np.array([np.ptp(mean[children]) for _, children in tree.decisions()], np.float64)
 
@@ -73,7 +70,7 @@ def quality(tree: TrajectoryTree) -> TreeQuality:
         nodes=nodes,
         leaves=len(tree) - len(np.unique(tree.parent[1:])),
         forks=len(groups),
-        informative_forks=int((spread > SAME).sum()),
+        informative_forks=int((spread > SCORE_TOLERANCE).sum()),
         spread=float(spread.mean()) if len(spread) else 0.0,
         depth=int(tree.depth.max()),
         branching=float(np.mean([len(children) for children in groups])) if groups else 0.0,
@@ -89,7 +86,7 @@ def quality(tree: TrajectoryTree) -> TreeQuality:
 def _different_pairs(values: NDArray[np.float64]) -> int:
     """Pairs of values that differ."""
     ordered = np.sort(values)
-    above = len(ordered) - np.searchsorted(ordered, ordered + SAME, side="right")
+    above = len(ordered) - np.searchsorted(ordered, ordered + SCORE_TOLERANCE, side="right")
     return int(above.sum())
 
 
@@ -119,4 +116,4 @@ def _common(a: NDArray[np.int64] | NDArray[np.uint8], b: NDArray[np.int64] | NDA
     return int(differ[0]) if len(differ) else length
 
 
-__all__ = ["SAME", "TreeQuality", "quality", "spreads", "token_ratio"]
+__all__ = ["TreeQuality", "quality", "spreads", "token_ratio"]

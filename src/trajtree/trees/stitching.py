@@ -14,7 +14,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from trajtree.errors import DataError
-from trajtree.trajectory import Outcome, Trajectory
+from trajtree.trajectory import SCORE_TOLERANCE, Trajectory
 from trajtree.trees.tree import TrajectoryTree
 
 State = Callable[[Trajectory, int], Hashable]
@@ -25,7 +25,6 @@ Replay = Callable[[str, Sequence[str]], Trajectory]
 
 _EXPANSIONS = 20_000
 """Paths looked at in one tree's graph before the search is content with what it has."""
-_EXACT = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +65,7 @@ class Stitched:
     @property
     def improves_score(self) -> bool:
         """Whether a played proposal scored more than every sample."""
-        return self.best.score > self.sampled_score + _EXACT
+        return self.best.score > self.sampled_score + SCORE_TOLERANCE
 
 
 def seen(trajectory: Trajectory, step: int) -> Hashable:
@@ -160,11 +159,11 @@ def shorten(trajectory: Trajectory, play: Replay) -> tuple[Trajectory, int]:
 
 
 def _better(best: Trajectory, other: Trajectory) -> Trajectory:
-    if other.outcome is Outcome.ENV_ERROR:
+    if other.outcome.is_fault:
         raise DataError(f"{other.task}: a proposal met an environment error when it was played: {other.error}")
     gain = other.score - best.score
     shorter = len(other.steps) < len(best.steps)
-    return other if gain > _EXACT or (gain > -_EXACT and shorter) else best
+    return other if gain > SCORE_TOLERANCE or (gain > -SCORE_TOLERANCE and shorter) else best
 
 
 def _still_seen(before: Trajectory, after: Trajectory, position: int, end: int) -> bool:
@@ -186,7 +185,7 @@ def _words(text: str) -> list[str]:
 def _idle_until(trajectory: Trajectory, position: int) -> int:
     """End of the stretch of steps from `position` that changed the score by nothing."""
     end = position
-    while end < len(trajectory.steps) and abs(trajectory.steps[end].reward) <= _EXACT:
+    while end < len(trajectory.steps) and abs(trajectory.steps[end].reward) <= SCORE_TOLERANCE:
         end += 1
     return end
 
@@ -233,7 +232,7 @@ def _best_first(
         for edge in edges.get(path.state, ()) if length < longest else ():
             action, gain, state, ends = edge
             total = round(won + gain, 9)
-            mark = (state, total) if abs(gain) <= _EXACT else (path.state, edge)
+            mark = (state, total) if abs(gain) <= SCORE_TOLERANCE else (path.state, edge)
             if mark in path.marks:
                 continue
             count += 1

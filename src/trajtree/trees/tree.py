@@ -33,9 +33,10 @@ class TrajectoryTree:
             nodes with the same `decision` are different answers to one situation.
         observation: [N] canonical observation before the step; "" at the root.
         action: [N] canonical action; "" at the root.
-        first: [N] first trajectory through the node; the others follow it.
-        visits: [N] trajectories that pass through or end at the node.
-        score_sum: [N] sum of their scores.
+        first, stop: [N] trajectories first[n] to stop[n] - 1 pass through or end at node n.
+        visits: [N] how many of them count: a branched trajectory counts from its first own step on, because the policy
+            did not come to the nodes before it by itself. At least 1.
+        score_sum: [N] sum of the scores of those that count.
         end: [T] node at which each trajectory ends.
     """
 
@@ -50,6 +51,7 @@ class TrajectoryTree:
     observation: tuple[str, ...]
     action: tuple[str, ...]
     first: NDArray[np.int32]
+    stop: NDArray[np.int32]
     visits: NDArray[np.int32]
     score_sum: NDArray[np.float64]
     end: NDArray[np.int32]
@@ -65,20 +67,27 @@ class TrajectoryTree:
 
     @property
     def mean(self) -> NDArray[np.float64]:
-        """[N] mean score of the trajectories through each node."""
+        """[N] mean score of the trajectories that count at each node."""
         return self.score_sum / self.visits
 
     @cached_property
-    def best(self) -> NDArray[np.float64]:
-        """[N] best score of the trajectories through each node."""
-        return range_max(self.scores, self.first, self.first + self.visits)
+    def counts_from(self) -> NDArray[np.int32]:
+        """[T] depth from which on each trajectory counts: 0 for a whole one, that of its first own step else."""
+        return counts_from(self.trajectories)
 
     @cached_property
-    def last(self) -> NDArray[np.int32]:
-        """[N] one more than the highest node below each node: its subtree is the numbers from itself to there."""
-        table = np.searchsorted(self.first, np.arange(len(self.trajectories) + 1)).astype(np.int32)
-        last: NDArray[np.int32] = table[self.first + self.visits]
-        return last
+    def best(self) -> NDArray[np.float64]:
+        """[N] best score of all trajectories through each node, those that do not count there included."""
+        return range_max(self.scores, self.first, self.stop)
+
+    @cached_property
+    def subtree_end(self) -> NDArray[np.int32]:
+        """[N] exclusive end of each node's subtree: node n and its descendants are n, ..., subtree_end[n] - 1."""
+        # Nodes are numbered in the order of the first trajectory through them. So the first node whose first trajectory
+        # is `stop` or later is the first one outside the subtree.
+        first_node_of = np.searchsorted(self.first, np.arange(len(self.trajectories) + 1)).astype(np.int32)
+        ends: NDArray[np.int32] = first_node_of[self.stop]
+        return ends
 
     @cached_property
     def _by_parent(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -116,7 +125,14 @@ class TrajectoryTree:
 
     def through(self, node: int) -> range:
         """Indices of the trajectories that pass through or end at `node`."""
-        return range(int(self.first[node]), int(self.first[node] + self.visits[node]))
+        return range(int(self.first[node]), int(self.stop[node]))
+
+    def counting(self, node: int) -> list[int]:
+        """Indices of the trajectories that count at `node`, `visits[node]` of them."""
+        here = self.through(node)
+        counted = self.counts_from[here.start : here.stop] <= self.depth[node]
+        found: list[int] = (np.flatnonzero(counted) + here.start).tolist()
+        return found
 
     def forks(self) -> Iterator[tuple[int, tuple[int, ...]]]:
         """Nodes after which the agent, seeing one and the same observation, did different things.
@@ -142,9 +158,16 @@ class TrajectoryTree:
 
 def range_max(values: NDArray[np.float64], begin: NDArray[np.int32], end: NDArray[np.int32]) -> NDArray[np.float64]:
     """[K] largest of values[begin[k]:end[k]] for each k; no range may be empty."""
+    # reduceat reduces from each bound to the next: begin[0]:end[0], end[0]:begin[1], begin[1]:end[1], ...; every other
+    # result is what is wanted. An `end` may be len(values), hence the sentinel behind them.
     bounds = np.empty(2 * len(begin), np.intp)
     bounds[::2], bounds[1::2] = begin, end
     return np.maximum.reduceat(np.append(values, -np.inf), bounds)[::2]
+
+
+def counts_from(trajectories: Sequence[Trajectory]) -> NDArray[np.int32]:
+    """[T] depth from which on each trajectory counts in the values of nodes."""
+    return np.array([0 if t.origin is None else t.origin.steps + 1 for t in trajectories], np.int32)
 
 
 def from_labels(
@@ -160,18 +183,23 @@ def from_labels(
     Args:
         task: the task.
         trajectories: [T] the trajectories, in any order.
-        seen, done: [T, longest] number of each step's observation and action, -1 after a trajectory's last step; their
-            order is the order of siblings.
+        seen, done: [T, longest] number of each step's observation and action, -1 after a trajectory's last step.
+            Siblings are ordered by these numbers.
         observations, actions: what the numbers stand for.
     """
+    # labels [T, longest]: one number for each (observation, action); equal rows up to a column share their nodes.
     labels = np.where(seen >= 0, seen * len(actions) + done, -1)
     scores = np.array([t.score for t in trajectories])
     samples = np.array([t.sample for t in trajectories])
+    # Sort lexicographically by label (lexsort takes its last key first). Trajectories that share a beginning are then
+    # neighbours, and one that ends where another goes on comes right before it, because -1 is the lowest label.
     rows = np.lexsort((scores, samples, *labels.T[::-1]))
-    labels, scores = labels[rows], scores[rows]
+    labels, scores, begins = labels[rows], scores[rows], counts_from(trajectories)[rows]
     lengths = (labels >= 0).sum(axis=1)
     count, longest = labels.shape
 
+    # shared [T]: steps that a trajectory has in common with the one before it. In a sorted list no earlier one shares
+    # more, so every step beyond them opens a node, and all others are nodes already.
     columns = np.arange(longest)
     shared = np.zeros(count, np.int64)
     if longest:
@@ -180,15 +208,24 @@ def from_labels(
     shared = np.minimum(shared, lengths)
     present = columns < lengths[:, None]
     new = present & (columns >= shared[:, None])
-    number = np.where(new, np.cumsum(new).reshape(new.shape), 0)
-    number = np.maximum.accumulate(number, axis=0)
-    number = np.column_stack([np.zeros(count, np.int64), np.where(present, number, 0)])
+    # node [T, 1 + longest]: node of each trajectory after 0, 1, 2, ... steps; 0, the root, beyond its end. New nodes
+    # are numbered row by row, which is depth first. A shared step has the number that stands above it: numbers only
+    # grow downwards, so the running maximum of a column is the number of its latest new node.
+    node = np.where(new, np.cumsum(new).reshape(new.shape), 0)
+    node = np.maximum.accumulate(node, axis=0)
+    node = np.column_stack([np.zeros(count, np.int64), np.where(present, node, 0)])
 
+    # row, column [N - 1]: the trajectory and step by which each node but the root was opened, in order of the nodes.
     row, column = np.nonzero(new)
-    parent = np.concatenate([[TrajectoryTree.NO_PARENT], number[row, column]])
+    parent = np.concatenate([[TrajectoryTree.NO_PARENT], node[row, column]])
     saw, did = np.divmod(labels[row, column], len(actions))
-    passed = np.concatenate([np.zeros(count, np.int64), number[:, 1:][present]])
+    # Every (trajectory, node) passage, the root's first; `counted` are those at or below where a trajectory begins to
+    # count (column c is a node at depth c + 1).
+    passages = np.concatenate([np.zeros(count, np.int64), node[:, 1:][present]])
+    counted = np.concatenate([begins == 0, (columns + 1 >= begins[:, None])[present]])
     weights = np.concatenate([scores, np.repeat(scores, lengths)])
+    size = len(parent)
+    first = np.concatenate([[0], row]).astype(np.int32)
     return TrajectoryTree(
         task=task,
         trajectories=tuple(map(trajectories.__getitem__, rows.tolist())),
@@ -197,22 +234,30 @@ def from_labels(
         decision=_decisions(parent, saw),
         observation=("", *map(observations.__getitem__, saw.tolist())),
         action=("", *map(actions.__getitem__, did.tolist())),
-        first=np.concatenate([[0], row]).astype(np.int32),
-        visits=np.bincount(passed, minlength=len(parent)).astype(np.int32),
-        score_sum=np.bincount(passed, weights=weights, minlength=len(parent)).astype(np.float64),
-        end=number[np.arange(count), lengths].astype(np.int32),
+        first=first,
+        stop=(first + np.bincount(passages, minlength=size)).astype(np.int32),
+        visits=np.bincount(passages[counted], minlength=size).astype(np.int32),
+        score_sum=np.bincount(passages[counted], weights=weights[counted], minlength=size).astype(np.float64),
+        end=node[np.arange(count), lengths].astype(np.int32),
     )
 
 
 def _decisions(parent: NDArray[np.int64], seen: NDArray[np.int64]) -> NDArray[np.int32]:
-    """[N] first sibling that saw the same; `seen` is of the nodes without the root."""
+    """[N] first sibling that saw the same observation.
+
+    Args:
+        parent: [N] parents.
+        seen: [N - 1] number of the observation before each node but the root.
+    """
+    # Sorted by parent, then by what was seen; the sort is stable, so the first of each group is its lowest node.
     order = np.lexsort((seen, parent[1:]))
     starts = np.empty(len(order), bool)
     starts[:1] = True
     starts[1:] = (np.diff(parent[1:][order]) != 0) | (np.diff(seen[order]) != 0)
+    # cumsum(starts) - 1 numbers the groups, so each member gets the node that starts its own.
     decision = np.full(len(parent), TrajectoryTree.NO_PARENT, np.int32)
     decision[order + 1] = (order[starts] + 1)[np.cumsum(starts) - 1]
     return decision
 
 
-__all__ = ["TrajectoryTree", "from_labels", "range_max"]
+__all__ = ["TrajectoryTree", "counts_from", "from_labels", "range_max"]

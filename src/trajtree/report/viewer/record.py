@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from trajtree.report.text import visible
-from trajtree.trajectory import Sampling, Trajectory
-from trajtree.trees.quality import SAME, spreads
+from trajtree.trajectory import SCORE_TOLERANCE, Sampling, Trajectory
+from trajtree.trees.quality import spreads
 from trajtree.trees.search import exact
 from trajtree.trees.tree import TrajectoryTree
 
@@ -26,7 +26,7 @@ def figures(tree: TrajectoryTree) -> dict[str, Any]:
         "trajectories": len(tree.trajectories),
         "successes": sum(trajectory.success for trajectory in tree.trajectories),
         "forks": len(spread),
-        "informative": int((spread > SAME).sum()),
+        "informative": int((spread > SCORE_TOLERANCE).sum()),
         "best": _short(float(tree.scores.max())),
         "mean": _short(float(tree.scores.mean())),
     }
