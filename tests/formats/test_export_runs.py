@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import re
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import atif
@@ -28,8 +24,8 @@ from tests.formats.export_cases import (
     runs,
 )
 
-from trajtree.errors import DataError, RunError
-from trajtree.formats.write import RUN_TARGETS, write_jsonl
+from trajtree.errors import DataError
+from trajtree.formats.write import RUN_TARGETS
 from trajtree.trajectory import Message, ToolCall, Trajectory
 
 NO_CONTEXT = Can(context=False)
@@ -170,48 +166,3 @@ def test_atif_keeps_what_a_step_earned() -> None:
 def test_atif_says_what_went_wrong() -> None:
     document = RUN_TARGETS["atif"].row(replace(run([USER, YES]), error="no action", metadata={"source": "x"}))
     assert document["extra"]["error"] == "no action" and document["extra"]["metadata"] == {"source": "x"}
-
-
-def test_rows_are_lines(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "rows.jsonl"
-    rows = [{"a": "日本\u2028\n"}, {"b": [1.5, None]}]
-    assert write_jsonl(iter(rows), path) == 2
-    assert [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]] == rows
-    assert "日本" in path.read_text(encoding="utf-8")
-    assert write_jsonl([], path) == 0
-    assert path.read_bytes() == b""
-
-
-def refused() -> Iterator[dict[str, Any]]:
-    yield {"a": 1}
-    raise DataError("pair 2 cannot be written")
-
-
-@pytest.mark.parametrize(
-    ("rows", "message"),
-    [
-        (refused(), "pair 2 cannot be written"),
-        ([{"a": 1}, {"a": float("nan")}], "rows.jsonl, line 2: cannot be written as JSON"),
-        ([{"a": "\ud800"}], "rows.jsonl, line 1: cannot be written as JSON"),
-    ],
-)
-def test_a_refused_row_leaves_the_old_file(tmp_path: Path, rows: Any, message: str) -> None:
-    path = tmp_path / "rows.jsonl"
-    path.write_text("old\n")
-    with pytest.raises(DataError, match=message):
-        write_jsonl(rows, path)
-    assert path.read_text() == "old\n"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(descriptor: int) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    path = tmp_path / "rows.jsonl"
-    path.write_text("old\n")
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(RunError, match=r"cannot write .*rows\.jsonl: No space left on device"):
-        write_jsonl([{"a": 1}], path)
-    assert path.read_text() == "old\n"
-    assert list(tmp_path.iterdir()) == [path]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import random
@@ -20,6 +19,7 @@ from tests.formats.conversations import lines_of
 from trajtree.errors import DataError, RunError
 from trajtree.formats import importing
 from trajtree.formats.importing import KEPT, import_files
+from trajtree.store.lock import locked
 from trajtree.store.trajectory_store import TrajectoryStore
 
 
@@ -382,12 +382,12 @@ def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
 
 def test_one_import_at_a_time(tmp_path: Path) -> None:
     runs, store = file_of(tmp_path / "runs.jsonl", run("a", "1")), tmp_path / "s.jsonl"
-    with store.open("ab") as other:
-        fcntl.flock(other, fcntl.LOCK_EX)
-        with pytest.raises(RunError, match=r"s.jsonl: another import is writing to it"):
-            import_files([runs], store)
-    assert store.read_bytes() == b""
+    refused = pytest.raises(RunError, match=rf"s.jsonl: another import is writing to it.*pid {os.getpid()}")
+    with locked(tmp_path / ".s.jsonl.lock", ""), refused:
+        import_files([runs], store)
+    assert not store.exists()
     assert import_files([runs], store).added == 1
+    assert sorted(tmp_path.iterdir()) == [runs, store]
 
 
 def test_an_import_of_nothing_leaves_nothing(tmp_path: Path) -> None:

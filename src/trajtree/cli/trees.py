@@ -20,12 +20,12 @@ from trajtree.envs.replay import replayer
 from trajtree.errors import DataError, RunError
 from trajtree.formats.importing import Rejected, import_files
 from trajtree.formats.pairs import pair_messages
-from trajtree.formats.write import PAIR_TARGETS, RUN_TARGETS, write_jsonl
+from trajtree.formats.write import PAIR_TARGETS, RUN_TARGETS
 from trajtree.report.tree_table import WIDE, print_quality, totals
 from trajtree.store import trajectory_store as runs_store
 from trajtree.store import tree_store
-from trajtree.store.files import write_atomically
-from trajtree.store.lines import format_of, made_by
+from trajtree.store.files import write_whole
+from trajtree.store.lines import format_of, made_by, write_jsonl
 from trajtree.store.trajectory_store import TrajectoryStore, write_store
 from trajtree.store.tree_store import read_trees, write_trees
 from trajtree.trajectory import Trajectory
@@ -267,7 +267,7 @@ def show(
     print_quality(figures, console)
     if json_ is not None:
         record = {"total": totals(figures), "trees": [asdict(q) for q in figures]}
-        write_atomically(json_, json.dumps(record, indent=1) + "\n")
+        write_whole(json_, json.dumps(record, indent=1) + "\n")
         console.print(f"figures: {json_}", soft_wrap=True)
     if html is not None:
         from trajtree.report.viewer import write_viewer

@@ -7,14 +7,12 @@ of an import that was never broken. A row that was left out is not in the store,
 
 from __future__ import annotations
 
-import fcntl
 import json
 import math
 import os
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
@@ -22,10 +20,11 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
-from trajtree.errors import DataError, RunError
+from trajtree.errors import DataError
 from trajtree.formats.read.detect import Reader, detect, reader_of
 from trajtree.formats.read.episode import trajectory_of
 from trajtree.formats.read.records import Row, decode, files_in, rows
+from trajtree.store.lock import locked
 from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.trajectory import Trajectory
 
@@ -175,7 +174,8 @@ def import_files(
     store = TrajectoryStore(store_path)
     several = [files] if isinstance(files, str | os.PathLike) else files
     sources = list(_sources(files_in(map(Path, several)), store.path, format, state))
-    with _alone(store.path):
+    lock = store.path.with_name(f".{store.path.name}.lock")
+    with locked(lock, f"{store.path}: another import is writing to it; wait for it, or name another store"):
         _take(sources, store, state, progress)
     return ImportReport(state.added, state.skipped, tuple(state.rejected), state.rejected_count)
 
@@ -196,22 +196,6 @@ def _take(sources: list[_Source], store: TrajectoryStore, state: _Import, progre
                 size = seen = 0
     _write(store, batch, state)
     progress(seen)
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Hold the store; the lock goes with the process, however it ends. A store that stays empty is removed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunError(f"{path}: another import is writing to it; wait for it, or name another store") from None
-        try:
-            yield
-        finally:
-            if path.stat().st_size == 0:
-                path.unlink()
 
 
 def _sources(found: list[tuple[Path, bool]], store: Path, format: str | None, state: _Import) -> Iterator[_Source]:

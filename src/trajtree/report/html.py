@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from trajtree.errors import TrajtreeError
 from trajtree.report import text
 from trajtree.report.contents import ReportData
-from trajtree.report.files import write_whole
 from trajtree.report.plots import task_plot, type_plot
+from trajtree.store.files import write_whole
 from trajtree.trees.quality import TreeQuality
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def write_html(data: ReportData, path: str | os.PathLike[str]) -> None:
         type_plot=type_plot(data),
         totals=_totals(data.trees),
     )
-    write_whole(page, path)
+    write_whole(path, page)
 
 
 def _template() -> Template:

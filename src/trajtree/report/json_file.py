@@ -11,8 +11,8 @@ import os
 from dataclasses import asdict
 
 from trajtree.report.contents import ReportData
-from trajtree.report.files import write_whole
 from trajtree.report.text import verdict
+from trajtree.store.files import write_whole
 
 FORMAT = "trajtree.results"
 VERSION = 1
@@ -38,7 +38,7 @@ def write_results_json(data: ReportData, path: str | os.PathLike[str]) -> None:
         "timings": data.timings,
     }
     # ASCII, because text from models may hold lone surrogates, which no encoding can write.
-    write_whole(json.dumps(document, indent=1, allow_nan=False, ensure_ascii=True) + "\n", path)
+    write_whole(path, json.dumps(document, indent=1, allow_nan=False, ensure_ascii=True) + "\n")
 
 
 __all__ = ["FORMAT", "VERSION", "write_results_json"]

@@ -9,8 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from trajtree.errors import RunError
+
 UNFINISHED = ".tmp"
-"""How the name of a file ends while it is written."""
+"""Suffix of a file still being written."""
 
 
 @contextmanager
@@ -33,6 +35,23 @@ def write_atomically(path: Path, text: str) -> None:
         file.write(text.encode())
 
 
+def write_whole(path: str | os.PathLike[str], text: str) -> None:
+    """Write a whole text file or nothing, for a user who asked for that file.
+
+    Raises:
+        RunError: it cannot be written; what was there before is untouched.
+    """
+    try:
+        write_atomically(Path(path), text)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def cannot_write(path: str | os.PathLike[str], error: OSError) -> RunError:
+    """The error of a file that a user asked for and that could not be written."""
+    return RunError(f"cannot write {path}: {error.strerror or error}")
+
+
 def digest_of_files(paths: Iterable[Path]) -> str:
     """Hash of the files' names and contents, in the order of their names; sha256 in hex."""
     digest = hashlib.sha256()
@@ -42,4 +61,4 @@ def digest_of_files(paths: Iterable[Path]) -> str:
     return digest.hexdigest()
 
 
-__all__ = ["UNFINISHED", "atomically", "digest_of_files", "write_atomically"]
+__all__ = ["UNFINISHED", "atomically", "cannot_write", "digest_of_files", "write_atomically", "write_whole"]

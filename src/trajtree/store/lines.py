@@ -1,15 +1,70 @@
-"""What our files of JSON Lines share: the first line says what the file is, errors name file, line and field."""
+"""JSON Lines: writing and reading plain ones, and what ours share.
+
+The first line of a file of ours says what the file is; errors name file, line and field.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
 from trajtree.errors import DataError
+from trajtree.store.files import atomically, cannot_write
+
+JsonObject = dict[str, Any]
+"""A JSON object, as it is read or is to be written."""
 
 _LONGEST_HEADER = 1000
+
+
+def write_jsonl(rows: Iterable[Mapping[str, Any]], path: str | os.PathLike[str]) -> int:
+    """Write one row per line and return how many there are; rows are taken one at a time.
+
+    Raises:
+        DataError: JSON in UTF-8 cannot hold a row (NaN, half a surrogate pair).
+        RunError: the file cannot be written.
+
+    After any error, also one that `rows` raises, what was there before is untouched.
+    """
+    path, count = Path(path), 0
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomically(path) as file:
+            for count, row in enumerate(rows, start=1):
+                file.write(_line(row, path, count))
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    return count
+
+
+def _line(row: Mapping[str, Any], path: Path, number: int) -> bytes:
+    try:
+        return json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+    except ValueError as error:
+        raise DataError(f"{path}, line {number}: cannot be written as JSON in UTF-8 ({error}); fix the data") from None
+
+
+def read_jsonl(path: str | os.PathLike[str]) -> Iterator[JsonObject]:
+    """Read one row per line, as `write_jsonl` writes them.
+
+    Raises:
+        DataError: naming file and line of the first that is not a JSON object in UTF-8.
+        OSError: the file cannot be read.
+    """
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise DataError(f"{path}, line {number}: not JSON ({error})") from None
+            if not isinstance(row, dict):
+                raise DataError(f"{path}, line {number}: must be a JSON object, got {type(row).__name__}")
+            yield row
 
 
 def header(format: str, version: int, made_by: str | None = None) -> bytes:
@@ -60,4 +115,13 @@ def invalid(path: str | os.PathLike[str], number: int, error: ValidationError) -
     return DataError(f"{path}, line {number}, field {field}: {first['msg']}")
 
 
-__all__ = ["check_header", "format_of", "header", "invalid", "made_by"]
+__all__ = [
+    "JsonObject",
+    "check_header",
+    "format_of",
+    "header",
+    "invalid",
+    "made_by",
+    "read_jsonl",
+    "write_jsonl",
+]

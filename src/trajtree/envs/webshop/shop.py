@@ -17,6 +17,7 @@ from trajtree.envs.webshop.ranking import Search
 from trajtree.envs.webshop.sources import SMALL, Files, find_files, stock
 from trajtree.errors import DataError
 from trajtree.store.files import digest_of_files
+from trajtree.store.lines import read_jsonl
 
 FORMAT = 1
 """Version of the imported folder."""
@@ -180,8 +181,7 @@ def _manifest(path: Path) -> dict[str, Any]:
 
 
 def _drafts(path: Path) -> list[Draft]:
-    with path.open(encoding="utf-8") as lines:
-        return [Draft.from_row(json.loads(line)) for line in lines]
+    return [Draft.from_row(row) for row in read_jsonl(path)]
 
 
 __all__ = ["FORMAT", "KINDS", "Shop", "data_digest", "data_folder", "open_shop"]

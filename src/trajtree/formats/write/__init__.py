@@ -12,7 +12,6 @@ from typing import Any
 
 from trajtree.formats.pairs import PairMessages
 from trajtree.formats.write.atif import atif_run
-from trajtree.formats.write.jsonl import write_jsonl
 from trajtree.formats.write.openai import openai_pair, openai_run
 from trajtree.formats.write.sharegpt import llamafactory_pair, sharegpt_run
 from trajtree.formats.write.swift import swift_pair, swift_run
@@ -55,4 +54,4 @@ RUN_TARGETS = {
     "atif": RunTarget(atif_run, "ATIF v1.8 documents, with score and task"),
 }
 
-__all__ = ["PAIR_TARGETS", "RUN_TARGETS", "PairTarget", "RunTarget", "write_jsonl"]
+__all__ = ["PAIR_TARGETS", "RUN_TARGETS", "PairTarget", "RunTarget"]

@@ -17,9 +17,9 @@ from importlib.resources import files
 from string import Template
 
 from trajtree.errors import DataError
-from trajtree.report.files import write_whole
 from trajtree.report.text import visible
 from trajtree.report.viewer.record import figures, record
+from trajtree.store.files import write_whole
 from trajtree.trees.tree import TrajectoryTree
 
 _SCRIPTS = ("tree.js", "canvas.js", "panels.js", "viewer.js")
@@ -60,7 +60,7 @@ def write_viewer(trees: Iterable[TrajectoryTree], path: str | os.PathLike[str], 
         data="\n".join([_block("index", rows), *blocks]),
         script=script,
     )
-    write_whole(page, path)
+    write_whole(path, page)
 
 
 def _block(name: str, value: object) -> str:
