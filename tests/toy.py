@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from trajtree.envs.base import Environment, StepResult
-from trajtree.envs.domain import Domain, Rejected
+from trajtree.envs.domain import Domain, NoDemonstration
 from trajtree.trajectory import Message, Outcome, Sampling, Step, Trajectory
 
 COLOURS = ("red", "blue", "green")
@@ -78,7 +78,7 @@ def solution(task: str) -> list[str]:
     return [f"take {colour} key", f"open {colour} door"]
 
 
-def demonstrate(env: Toy, task: str) -> Trajectory | Rejected:
+def demonstrate(env: Toy, task: str) -> Trajectory | NoDemonstration:
     """The solution, played."""
     observation = env.reset(task)
     messages = [Message("system", env.instruction)]
@@ -131,6 +131,6 @@ HOPELESS = Domain(
     environment=Toy,
     make=lambda max_steps: Toy(),
     tasks=_tasks,
-    demonstrate=lambda env, task: Rejected(task, "nobody knows how"),
+    demonstrate=lambda env, task: NoDemonstration(task, "nobody knows how"),
 )
 """The same without an expert."""

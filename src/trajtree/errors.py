@@ -6,7 +6,7 @@ without a traceback. Anything else that escapes is a bug in trajtree.
 
 
 class TrajtreeError(Exception):
-    """Base of every error that a user can cause and mend."""
+    """Base of every error that a user can cause and fix."""
 
 
 class DataError(TrajtreeError):

@@ -117,6 +117,6 @@ def test_a_missing_package_is_named_with_its_extra(package: str, arguments: list
 def test_a_class_beside_which_the_command_is_given(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("from tests.toy import Toy\n\n\nclass Mine(Toy):\n    pass\n")
     command = [sys.executable, "-m", "trajtree", "play", "mine:Mine", TASKS[0]]
-    home = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    home = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])}
     done = subprocess.run(command, cwd=tmp_path, env=home, input="look\n", capture_output=True, text=True, timeout=120)
     assert done.returncode == 0 and "score 0.000" in done.stdout

@@ -17,7 +17,7 @@ from trajtree.cli import trees as cli_trees
 from trajtree.cli.main import app, main
 from trajtree.errors import DataError, RunError
 from trajtree.formats.read.detect import READERS
-from trajtree.formats.write import PAIR_TARGETS, RUN_TARGETS
+from trajtree.formats.write import PAIR_TARGETS, TRAJECTORY_TARGETS
 
 SYSTEM = "You help in a shop."
 
@@ -323,7 +323,7 @@ def test_the_version_is_told() -> None:
 def test_the_choices_on_the_command_line_are_all_there_are() -> None:
     assert set(get_args(cli_trees.Format)) == set(READERS)
     assert set(get_args(cli_trees.PairFormat)) == set(PAIR_TARGETS)
-    assert set(get_args(cli_trees.RunFormat)) == {"trajtree", *RUN_TARGETS}
+    assert set(get_args(cli_trees.RunFormat)) == {"trajtree", *TRAJECTORY_TARGETS}
 
 
 def test_these_commands_need_neither_torch_nor_java(tmp_path: Path, files: list[str]) -> None:

@@ -8,7 +8,7 @@ from tests.envs.alfworld_data import GOLDEN, all_games, needs_all_games, packed,
 from trajtree.envs.alfworld import DOMAIN, TASK_TYPES, ALFWorld, ALFWorldMove, demonstrate, solve
 from trajtree.envs.alfworld.errand import Errand, parse_errand
 from trajtree.envs.alfworld.games import Games
-from trajtree.envs.domain import BUILT_IN, Rejected, load_domain
+from trajtree.envs.domain import BUILT_IN, NoDemonstration, load_domain
 from trajtree.trajectory import Outcome, Trajectory
 
 TRAIN = [task(game) for game in packed("train").values()]
@@ -42,7 +42,7 @@ def test_the_games_own_actions_come_first() -> None:
 
 def test_a_rejection_says_why() -> None:
     shown = demonstrate(ALFWorld(folder=GOLDEN, max_steps=2), TRAIN[0])
-    assert isinstance(shown, Rejected) and shown.task == TRAIN[0]
+    assert isinstance(shown, NoDemonstration) and shown.task == TRAIN[0]
     assert "the limit is 2" in shown.reason and "handcoded expert does not win in 2 actions" in shown.reason
 
 

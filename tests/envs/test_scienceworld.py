@@ -17,7 +17,7 @@ from trajtree.envs import jvm
 from trajtree.envs.check import check_env
 from trajtree.envs.scienceworld import TASK_TYPES, ScienceWorld, eto_split, parse_task, splits, tasks
 from trajtree.envs.scienceworld.expert import (
-    Rejected,
+    NoDemonstration,
     demonstrate,
     demonstrations,
     gold_actions,
@@ -72,9 +72,9 @@ def test_the_gold_path_itself_earns_everything() -> None:
 @real
 def test_rejections_say_why() -> None:
     short = ScienceWorld(max_steps=2)
-    assert [type(result) for result in demonstrations(short, [TASK])] == [Rejected]
+    assert [type(result) for result in demonstrations(short, [TASK])] == [NoDemonstration]
     rejected = demonstrate(short, TASK)
-    assert isinstance(rejected, Rejected) and "limit is 2" in rejected.reason
+    assert isinstance(rejected, NoDemonstration) and "limit is 2" in rejected.reason
 
 
 @real

@@ -14,7 +14,7 @@ pytest.importorskip("bm25s", reason="needs the extra webshop")
 pytest.importorskip("Stemmer", reason="needs the extra webshop")
 
 from trajtree.envs.check import HOSTILE_ACTIONS, check_env
-from trajtree.envs.domain import Rejected, load_domain
+from trajtree.envs.domain import NoDemonstration, load_domain
 from trajtree.envs.replay import replay
 from trajtree.envs.webshop import DOMAIN, Shop, WebShop, open_shop
 from trajtree.envs.webshop.domain import split_range, tasks_of
@@ -299,9 +299,9 @@ def test_the_shopper_says_why_it_cannot(shop: Shop) -> None:
         f"synthetic/{n}" for n, goal in enumerate(shop.goals["synthetic"]) if ("color", "2005grey") in goal.options
     )
     rejected = demonstrate(WebShop(shop=shop), odd)
-    assert isinstance(rejected, Rejected) and "scores 0.80" in rejected.reason
+    assert isinstance(rejected, NoDemonstration) and "scores 0.80" in rejected.reason
     rejected = demonstrate(WebShop(shop=shop, max_steps=2), "synthetic/1")
-    assert isinstance(rejected, Rejected) and "the limit is 2" in rejected.reason
+    assert isinstance(rejected, NoDemonstration) and "the limit is 2" in rejected.reason
 
 
 def test_it_is_a_domain_by_name() -> None:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from hypothesis import strategies as st
 from tests.builders import text
 
 from trajtree.formats.pairs import PairMessages
+from trajtree.store.lines import JsonObject
 from trajtree.trajectory import Message, Outcome, Step, ToolCall, Trajectory
-
-Row = dict[str, Any]
 
 _values = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | text
 _arguments = st.dictionaries(text, _values | st.lists(_values, max_size=2), max_size=3).map(json.dumps)
@@ -129,7 +127,7 @@ def own_replies(run: Trajectory) -> list[bool]:
     return [turn >= run.context_turns for turn in range(sum(m.role == "assistant" for m in run.messages))]
 
 
-def read_messages(rows: Sequence[Row]) -> list[Message]:
+def read_messages(rows: Sequence[JsonObject]) -> list[Message]:
     """OpenAI's, TRL's and axolotl's messages; arguments are objects or text."""
     found = []
     for row in rows:
@@ -154,7 +152,7 @@ def split_thoughts(value: str) -> tuple[str | None, str]:
     return thought, content
 
 
-def read_swift(rows: Sequence[Row]) -> list[tuple[Message, bool]]:
+def read_swift(rows: Sequence[JsonObject]) -> list[tuple[Message, bool]]:
     """Messages, each with its `loss`; calls belong to the reply before them."""
     found: list[tuple[Message, bool]] = []
     for row in rows:
@@ -172,7 +170,7 @@ def read_swift(rows: Sequence[Row]) -> list[tuple[Message, bool]]:
     return found
 
 
-def read_sharegpt(rows: Sequence[Row]) -> list[Message]:
+def read_sharegpt(rows: Sequence[JsonObject]) -> list[Message]:
     found = []
     for row in rows:
         assert set(row) == {"from", "value"}
@@ -192,7 +190,7 @@ def read_sharegpt(rows: Sequence[Row]) -> list[Message]:
     return found
 
 
-def read_atif(document: Row) -> list[Message]:
+def read_atif(document: JsonObject) -> list[Message]:
     found = []
     for step in document["steps"]:
         role = "assistant" if step["source"] == "agent" else step["source"]
@@ -207,6 +205,6 @@ def read_atif(document: Row) -> list[Message]:
     return found
 
 
-def _call(data: Row) -> ToolCall:
+def _call(data: JsonObject) -> ToolCall:
     assert set(data) == {"name", "arguments"} and isinstance(data["arguments"], dict)
     return ToolCall("", data["name"], json.dumps(data["arguments"]))

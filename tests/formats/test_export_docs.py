@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from tests.formats.export_cases import pair, run
 from tests.formats.test_export_pairs import HOLDS as PAIRS
-from tests.formats.test_export_runs import HOLDS as RUNS
+from tests.formats.test_export_trajectories import HOLDS as RUNS
 
-from trajtree.formats.write import PAIR_TARGETS, RUN_TARGETS
+from trajtree.formats.write import PAIR_TARGETS, TRAJECTORY_TARGETS
 from trajtree.trajectory import Message, ToolCall
 
 DOC = (Path(__file__).parents[2] / "docs" / "exports.md").read_text(encoding="utf-8")
@@ -34,7 +34,7 @@ def examples(kind: str) -> dict[str, dict[str, Any]]:
 
 def test_every_target_has_an_example() -> None:
     assert examples("A pair").keys() == PAIR_TARGETS.keys()
-    assert examples("A run").keys() == RUN_TARGETS.keys() - {"llamafactory"}
+    assert examples("A run").keys() == TRAJECTORY_TARGETS.keys() - {"llamafactory"}
 
 
 @pytest.mark.parametrize("target", PAIR_TARGETS)
@@ -43,9 +43,9 @@ def test_the_pair_is_what_is_written(target: str) -> None:
     assert examples("A pair")[target] == PAIR_TARGETS[target].row(example)
 
 
-@pytest.mark.parametrize("target", sorted(RUN_TARGETS.keys() - {"llamafactory"}))
+@pytest.mark.parametrize("target", sorted(TRAJECTORY_TARGETS.keys() - {"llamafactory"}))
 def test_the_run_is_what_is_written(target: str) -> None:
-    assert examples("A run")[target] == RUN_TARGETS[target].row(RUN)
+    assert examples("A run")[target] == TRAJECTORY_TARGETS[target].row(RUN)
 
 
 def test_the_tables_agree_with_the_targets() -> None:
@@ -54,7 +54,7 @@ def test_the_tables_agree_with_the_targets() -> None:
     ]
     pairs, runs = rows[: len(PAIRS)], rows[len(PAIRS) :]
     assert [row[0].strip("`") for row in pairs] == list(PAIR_TARGETS)
-    assert [row[0].strip("`") for row in runs] == list(RUN_TARGETS)
+    assert [row[0].strip("`") for row in runs] == list(TRAJECTORY_TARGETS)
     for row, can in zip(pairs, PAIRS.values(), strict=True):
         assert [cell != "no" for cell in row[1:4]] == [can.turns, can.calls, can.thoughts]
     for row, can in zip(runs, RUNS.values(), strict=True):

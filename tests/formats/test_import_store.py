@@ -42,7 +42,7 @@ def test_rows_become_trajectories(tmp_path: Path) -> None:
     runs = file_of(tmp_path / "runs.jsonl", run("a", "1"), run("b", "2"), run("a", "3", 0.5))
     seen: list[int] = []
     report = import_files([runs], tmp_path / "s.jsonl", progress=seen.append)
-    assert (report.added, report.skipped, report.rejected, report.rejected_count) == (3, 0, (), 0)
+    assert (report.added, report.skipped, report.left_out, report.left_out_count) == (3, 0, (), 0)
     assert sum(seen) == 3
     assert told(tmp_path / "s.jsonl") == [("a", 0, "1"), ("b", 0, "2"), ("a", 1, "3")]
     last = list(TrajectoryStore(tmp_path / "s.jsonl"))[-1]
@@ -68,7 +68,7 @@ def test_a_file_that_has_grown_goes_on(tmp_path: Path) -> None:
     with runs.open("a") as file:
         file.write(lines_of(["bad", run("a", "3")]))
     report = import_files([runs], store)
-    assert (report.added, report.skipped, [r.line for r in report.rejected]) == (1, 2, [2, 4])
+    assert (report.added, report.skipped, [r.line for r in report.left_out]) == (1, 2, [2, 4])
     assert told(store) == [("a", 0, "1"), ("b", 0, "2"), ("a", 1, "3")]
 
 
@@ -92,7 +92,7 @@ def test_an_import_may_stop_anywhere(tmp_path: Path, rows: int, monkeypatch: pyt
     files[2].write_text(json.dumps([good[3], 7, good[4]]))
     whole, store = tmp_path / "whole.jsonl", tmp_path / "s.jsonl"
     report = import_files(files, whole)
-    assert (report.added, report.rejected_count) == (5, 4)
+    assert (report.added, report.left_out_count) == (5, 4)
     data = whole.read_bytes()
     ends = [i + 1 for i, byte in enumerate(data) if byte == 10]
     # Before, at and after every line's end, and somewhere in the midst of every line.
@@ -153,19 +153,19 @@ def test_bad_rows_are_named_and_the_others_survive(tmp_path: Path) -> None:
         + lines_of([run("b", score=None), {"other": 1}, nested, run("d", score=True)])
     )
     report = import_files([runs], tmp_path / "s.jsonl")
-    assert [(r.file, r.line, r.row) for r in report.rejected] == [
+    assert [(r.file, r.line, r.number) for r in report.left_out] == [
         (runs, n, r) for n, r in ((2, 2), (4, 3), (5, 4), (6, 5))
     ]
-    reasons = [r.reason for r in report.rejected]
+    reasons = [r.reason for r in report.left_out]
     assert [r.split(":")[0] for r in reasons[:3]] == ["not JSON", "no score", "conversations"]
     assert "nested" in reasons[3]
     assert [task for task, _, _ in told(tmp_path / "s.jsonl")] == ["a", "d"]
 
 
-def test_rejected_rows_are_kept_up_to_a_number(tmp_path: Path) -> None:
+def test_records_left_out_are_kept_up_to_a_number(tmp_path: Path) -> None:
     runs = file_of(tmp_path / "runs.jsonl", *([run("a")] + ["bad"] * (KEPT + 5)))
     report = import_files([runs], tmp_path / "s.jsonl")
-    assert (report.added, len(report.rejected), report.rejected_count) == (1, KEPT, KEPT + 5)
+    assert (report.added, len(report.left_out), report.left_out_count) == (1, KEPT, KEPT + 5)
 
 
 def test_scores_are_mapped_to_the_unit_range(tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ def test_scores_are_mapped_to_the_unit_range(tmp_path: Path) -> None:
     runs = file_of(tmp_path / "runs.jsonl", *(run("a", score=s) for s in scores))
     report = import_files([runs], tmp_path / "s.jsonl", score_range=(-1, 3))
     assert [t.score for t in TrajectoryStore(tmp_path / "s.jsonl")] == [0.0, 0.25, 1.0, 0.5, 1.0, 0.0]
-    assert [r.reason[:29] for r in report.rejected] == ["score: 3.5 is outside [-1, 3]"]
+    assert [r.reason[:29] for r in report.left_out] == ["score: 3.5 is outside [-1, 3]"]
 
 
 @pytest.mark.parametrize("bad", [(1.0, 1.0), (1.0, 0.0), (0.0, float("inf")), (float("nan"), 1.0)])
@@ -194,7 +194,7 @@ def test_files_that_look_alike_are_not_taken_for_one_another(tmp_path: Path) -> 
     for _ in range(2):
         report = import_files([first, copy, shorter, renamed], store)
         assert [action for _, _, action in told(store)] == ["1", "2", "3", "1", "4"]
-        assert report.rejected_count == 0
+        assert report.left_out_count == 0
     with pytest.raises(DataError, match=r"3/r\.jsonl, line 2: row 2 is not the one .* give it another name"):
         import_files([first, other], store)
     assert len(told(store)) == 5
@@ -207,10 +207,10 @@ def test_rows_that_were_left_out_are_tried_again(tmp_path: Path) -> None:
     runs, store = tmp_path / "hundred.json", tmp_path / "s.jsonl"
     runs.write_text(json.dumps([run("a", str(score), score) for score in (0, 40, 1, 60, 80, 100)]))
     report = import_files([runs], store)
-    assert (report.added, report.skipped, report.rejected_count) == (2, 0, 4)
+    assert (report.added, report.skipped, report.left_out_count) == (2, 0, 4)
     before = store.read_bytes()
     report = import_files([runs], store, score_range=(0, 100))
-    assert (report.added, report.skipped, report.rejected_count) == (4, 2, 0)
+    assert (report.added, report.skipped, report.left_out_count) == (4, 2, 0)
     assert [action for _, _, action in told(store)] == ["0", "1", "40", "60", "80", "100"]
     data = store.read_bytes()
     for cut in range(len(before), len(data), 97):
@@ -258,7 +258,7 @@ def test_a_file_in_another_form_adds_nothing(tmp_path: Path) -> None:
         file_of(tmp_path / "turned.jsonl", *reversed(records)),
     ):
         report = import_files([same], store)
-        assert (report.added, report.skipped, report.rejected_count) == (0, 3, 0)
+        assert (report.added, report.skipped, report.left_out_count) == (0, 3, 0)
         assert store.read_bytes() == before
 
 
@@ -311,7 +311,7 @@ def test_a_number_of_thousands_of_digits_does_no_harm(tmp_path: Path) -> None:
     runs.write_text(lines_of([run("a")]).replace("{", '{"n": ' + "9" * 4300 + ", ", 1))
     for added in (1, 0):
         report = import_files(runs, store)
-        assert (report.added, report.skipped, report.rejected) == (added, 1 - added, ())
+        assert (report.added, report.skipped, report.left_out) == (added, 1 - added, ())
 
 
 def test_a_single_path_is_one_file(tmp_path: Path) -> None:
@@ -326,8 +326,8 @@ def test_strange_files_in_a_folder_are_told_and_passed_over(tmp_path: Path) -> N
     (folder / "metadata.json").write_text('{"model": "m"}')
     (folder / "empty.json").write_text("")
     report = import_files([folder], tmp_path / "s.jsonl")
-    assert (report.added, [r.file.name for r in report.rejected]) == (1, ["empty.json", "metadata.json"])
-    assert report.rejected[1].reason.startswith("line 1: in no known format (its fields: model)")
+    assert (report.added, [r.file.name for r in report.left_out]) == (1, ["empty.json", "metadata.json"])
+    assert report.left_out[1].reason.startswith("line 1: in no known format (its fields: model)")
     for named in (folder / "metadata.json", folder / "empty.json", folder / "nowhere.json"):
         with pytest.raises(DataError, match=str(named)):
             import_files([folder, named], tmp_path / "t.jsonl")
@@ -382,7 +382,7 @@ def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
 
 def test_one_import_at_a_time(tmp_path: Path) -> None:
     runs, store = file_of(tmp_path / "runs.jsonl", run("a", "1")), tmp_path / "s.jsonl"
-    refused = pytest.raises(RunError, match=rf"s.jsonl: another import is writing to it.*pid {os.getpid()}")
+    refused = pytest.raises(RunError, match=rf"s.jsonl: another import \(pid {os.getpid()}\) is writing to it")
     with locked(tmp_path / ".s.jsonl.lock", ""), refused:
         import_files([runs], store)
     assert not store.exists()
@@ -392,5 +392,5 @@ def test_one_import_at_a_time(tmp_path: Path) -> None:
 
 def test_an_import_of_nothing_leaves_nothing(tmp_path: Path) -> None:
     runs, store = file_of(tmp_path / "runs.jsonl", run("a", "1", 7.0)), tmp_path / "s.jsonl"
-    assert import_files([runs], store).rejected_count == 1
+    assert import_files([runs], store).left_out_count == 1
     assert not store.exists()

@@ -49,8 +49,8 @@ def test_another_process_is_refused_and_told_who_holds_it(tmp_path: Path) -> Non
     with python(HOLDER, lock) as holder:
         assert holder.stdout is not None and holder.stdout.readline() == "holding\n"
         for _ in range(2):  # being refused does not spoil the lock
-            refused = pytest.raises(RunError, match=rf"^in use; wait for it \(held by pid {holder.pid}\)$")
-            with refused, locked(lock, "in use; wait for it"):
+            refused = pytest.raises(RunError, match=rf"^in use by pid {holder.pid}; wait for it$")
+            with refused, locked(lock, "in use by {holder}; wait for it"):
                 pass
         holder.communicate("go on\n")
     assert not lock.exists()

@@ -19,7 +19,7 @@ from rich.table import Table
 from trajtree.cli.terminal import counting
 from trajtree.envs.base import Environment
 from trajtree.envs.check import EnvCheckError, check_env
-from trajtree.envs.domain import BUILT_IN, Domain, Rejected, load_domain
+from trajtree.envs.domain import BUILT_IN, Domain, NoDemonstration, load_domain
 from trajtree.errors import DataError, EnvError, RunError
 
 _CHECKED_TYPES = 3
@@ -104,7 +104,7 @@ def _subject(
     def expert(task: str) -> Sequence[str]:
         with closing(domain.make(None)) as environment:
             shown = domain.demonstrate(environment, task)
-        return () if isinstance(shown, Rejected) else [step.action for step in shown.steps]
+        return () if isinstance(shown, NoDemonstration) else [step.action for step in shown.steps]
 
     return lambda: domain.make(None), tasks, (lambda task: given) if given else expert
 

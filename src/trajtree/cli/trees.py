@@ -18,9 +18,9 @@ from trajtree.cli.terminal import counting
 from trajtree.envs.domain import load_domain
 from trajtree.envs.replay import replayer
 from trajtree.errors import DataError, RunError
-from trajtree.formats.importing import Rejected, import_files
+from trajtree.formats.importing import LeftOut, import_files
 from trajtree.formats.pairs import pair_messages
-from trajtree.formats.write import PAIR_TARGETS, RUN_TARGETS
+from trajtree.formats.write import PAIR_TARGETS, TRAJECTORY_TARGETS
 from trajtree.report.tree_table import WIDE, print_quality, totals
 from trajtree.store import trajectory_store as runs_store
 from trajtree.store import tree_store
@@ -71,7 +71,7 @@ _NEXT = {
 }
 """What to do with a file of ours that was given to another command."""
 _PLACES = 10
-"""Rows that are named for one reason; more are counted."""
+"""Records that are named for one reason; more are counted."""
 
 
 def import_(
@@ -98,11 +98,11 @@ def import_(
         done = import_files(
             files, out, format=from_, score=score, score_range=score_range, task=task, progress=progress
         )
-    for sentence in _left_out(done.rejected):
+    for sentence in _left_out(done.left_out):
         console.print(f"left out: {sentence}", soft_wrap=True, markup=False, highlight=False)
-    more = done.rejected_count - len(done.rejected)
+    more = done.left_out_count - len(done.left_out)
     console.print(
-        f"{done.added} runs added to {out}, {done.skipped} rows were there before, {done.rejected_count} left out"
+        f"{done.added} runs added to {out}, {done.skipped} rows were there before, {done.left_out_count} left out"
         + (f" ({more} of them not listed)" if more else ""),
         soft_wrap=True,
     )
@@ -276,12 +276,12 @@ def show(
         console.print(f"page: {html}", soft_wrap=True)
 
 
-def _left_out(rejected: Sequence[Rejected]) -> Iterator[str]:
+def _left_out(records: Sequence[LeftOut]) -> Iterator[str]:
     """A sentence for each reason in each file, with the places."""
     places: dict[tuple[Path, str], list[str]] = {}
-    for row in rejected:
-        place = f"line {row.line}" + (f" (row {row.row})" if row.row != row.line else "")
-        places.setdefault((row.file, row.reason), []).append(place if row.row else "")
+    for record in records:
+        place = f"line {record.line}" + (f" (row {record.number})" if record.number != record.line else "")
+        places.setdefault((record.file, record.reason), []).append(place if record.number else "")
     for (file, reason), found in places.items():
         where = ", ".join(filter(None, [str(file), *found[:_PLACES]]))
         yield f"{where}{f' and {len(found) - _PLACES} more' if len(found) > _PLACES else ''}: {reason}"
@@ -357,7 +357,7 @@ def _propose(console: Console, trees: Path, out: Path) -> None:
 
 def _write_runs(runs: Iterable[Trajectory], out: Path, to: RunFormat) -> int:
     if to != "trajtree":
-        return write_jsonl(map(RUN_TARGETS[to].row, runs), out)
+        return write_jsonl(map(TRAJECTORY_TARGETS[to].row, runs), out)
     return write_store(runs, out, made_by="paths")
 
 

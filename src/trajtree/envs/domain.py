@@ -13,7 +13,7 @@ from trajtree.trajectory import Trajectory
 
 
 @dataclass(frozen=True, slots=True)
-class Rejected:
+class NoDemonstration:
     """A task without a demonstration, and why."""
 
     task: str
@@ -37,7 +37,7 @@ class Domain:
     environment: type[Environment]
     make: Callable[[int | None], Environment]
     tasks: Callable[[str, str], Sequence[str]]
-    demonstrate: Callable[[Any, str], Trajectory | Rejected]
+    demonstrate: Callable[[Any, str], Trajectory | NoDemonstration]
     types: tuple[str, ...] = ()
     data: Callable[[], str] = str
 
@@ -71,4 +71,4 @@ def load_domain(name: str) -> Domain:
     return domain
 
 
-__all__ = ["BUILT_IN", "Domain", "Rejected", "load_domain"]
+__all__ = ["BUILT_IN", "Domain", "NoDemonstration", "load_domain"]

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trajtree.chat import REACT, parse_act, parse_react
-from trajtree.envs.domain import Domain, Rejected, load_domain
+from trajtree.envs.domain import Domain, NoDemonstration, load_domain
 from trajtree.errors import DataError, PolicyError, RecipeError
 from trajtree.experiment.recipe import Recipe
 from trajtree.experiment.stage import Stage, Work
@@ -187,7 +187,7 @@ def demonstrate(recipe: Recipe, work: Work) -> None:
     train = _read_json(work.inputs["tasks"] / "tasks.json")["train"]
     store = TrajectoryStore(work.folder / STORE)
     kept = {t.task: t for t in store}
-    rejected: list[Rejected] = []
+    rejected: list[NoDemonstration] = []
     work.progress.total(recipe.tasks.demonstrations * len(train))
     env = domain.make(recipe.env.max_steps)
     try:
@@ -206,7 +206,7 @@ def _next_demonstration(
     env: Any,
     candidates: Iterator[str],
     kept: dict[str, Trajectory],
-    rejected: list[Rejected],
+    rejected: list[NoDemonstration],
     store: TrajectoryStore,
     kind: str,
 ) -> None:
@@ -214,7 +214,7 @@ def _next_demonstration(
         if task in kept:
             return
         shown = domain.demonstrate(env, task)
-        if isinstance(shown, Rejected):
+        if isinstance(shown, NoDemonstration):
             rejected.append(shown)
             continue
         kept[task] = shown

@@ -1,8 +1,8 @@
 """Bringing other people's runs into a store.
 
-Rows are taken in the order of their files and every trajectory says which row it was, so the store itself knows what
-it holds: after a kill, or when a file has grown, the same command adds what is missing and ends with the very bytes
-of an import that was never broken. A row that was left out is not in the store, and is tried again.
+Records are taken in the order of their files and every trajectory says which record it was, so the store itself knows
+what it holds: after a kill, or when a file has grown, the same command adds what is missing and ends with the very
+bytes of an import that was never broken. A record that was left out is not in the store, and is tried again.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from trajtree.errors import DataError
 from trajtree.formats.read.detect import Reader, detect, reader_of
 from trajtree.formats.read.episode import trajectory_of
-from trajtree.formats.read.records import Row, decode, files_in, rows
+from trajtree.formats.read.records import RawRecord, decode, files_in, raw_records
 from trajtree.store.lock import locked
 from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.trajectory import Trajectory
 
 KEPT = 1000
-"""Rejected rows that a report names; more are counted."""
+"""Records left out that a report names; more are counted."""
 
 _canonical = json.JSONEncoder(sort_keys=True).encode
-"""What a row says, however it is written; made once, json.dumps would make an encoder at each call."""
+"""What a record says, however it is written; made once, json.dumps would make an encoder at each call."""
 
 _BATCH_ROWS = 500
 _BATCH_BYTES = 1 << 25
 
 
 @dataclass(frozen=True, slots=True)
-class Rejected:
-    """A row that was not imported: the `row`-th of its file, beginning at `line`; or a whole file, when `row` is 0."""
+class LeftOut:
+    """A record that was not imported: number `number` of its file, beginning at `line`; 0 stands for the whole file."""
 
     file: Path
     line: int
-    row: int
+    number: int
     reason: str
 
 
@@ -54,22 +54,22 @@ class ImportReport:
 
     Attributes:
         added: trajectories that were appended.
-        skipped: rows that the store had already.
-        rejected: the first KEPT rows that are no trajectories, and why.
-        rejected_count: how many there were.
+        skipped: records that the store had already.
+        left_out: the first KEPT records that are no trajectories, and why.
+        left_out_count: how many there were.
     """
 
     added: int
     skipped: int
-    rejected: tuple[Rejected, ...]
-    rejected_count: int
+    left_out: tuple[LeftOut, ...]
+    left_out_count: int
 
 
 _Hash = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
 
 
 class _Place(BaseModel):
-    """Where a stored row came from; `content` is missing from stores of early versions."""
+    """Where a stored trajectory came from; stores of early versions have no `content`."""
 
     model_config = ConfigDict(extra="ignore")
     source: str
@@ -79,7 +79,7 @@ class _Place(BaseModel):
 
 
 class _Head(BaseModel):
-    """What an import must know of a stored row."""
+    """What an import must know of a stored trajectory."""
 
     model_config = ConfigDict(extra="ignore")
     task: str
@@ -89,7 +89,7 @@ class _Head(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """A file to import: `name` tells it from others wherever it lies, by its own name and its first row."""
+    """A file to import: `name` tells it from others wherever it lies, by its own name and its first record."""
 
     path: Path
     name: str
@@ -100,10 +100,10 @@ class _Source:
 class _Import:
     """An import under way: what the store holds, and what has happened.
 
-    Of the rows that came from the files at hand, `stored` has the hashes of their bytes, by number from 1; 0 is a row
-    that is not in the store. `elsewhere` has the hashes of all other rows' contents (or bytes, where the content's is
-    not known), each as often as there are such rows: equal runs within the files at hand are as many runs, and only
-    files that are not at hand can be the same ones under another name or in another form.
+    Of the records that came from the files at hand, `stored` has the hashes of their bytes, by number from 1; 0 is a
+    record that is not in the store. `elsewhere` has the hashes of all other records' contents (or bytes, where the
+    content's is not known), each as often as there are such records: equal runs within the files at hand are as many
+    runs, and only files that are not at hand can be the same ones under another name or in another form.
     """
 
     score: str | None
@@ -114,30 +114,30 @@ class _Import:
     samples: dict[str, int] = field(default_factory=dict)
     added: int = 0
     skipped: int = 0
-    rejected: list[Rejected] = field(default_factory=list)
-    rejected_count: int = 0
+    left_out: list[LeftOut] = field(default_factory=list)
+    left_out_count: int = 0
 
-    def store(self, source: str, row: int, digest: int) -> None:
+    def store(self, source: str, number: int, digest: int) -> None:
         digests = self.stored.setdefault(source, array("Q"))
-        digests.frombytes(bytes(digests.itemsize * max(0, row + 1 - len(digests))))
-        digests[row] = digest
+        digests.frombytes(bytes(digests.itemsize * max(0, number + 1 - len(digests))))
+        digests[number] = digest
 
-    def digest_of(self, source: str, row: int) -> int:
+    def digest_of(self, source: str, number: int) -> int:
         digests = self.stored.get(source, ())
-        return digests[row] if row < len(digests) else 0
+        return digests[number] if number < len(digests) else 0
 
     def take(self, *hashes: int) -> bool:
-        """Whether the row with these hashes is in the store from elsewhere; no other row is then the same one."""
+        """Whether the record with these hashes is in the store from elsewhere; no other one is then the same."""
         for found in hashes:
             if self.elsewhere[found] > 0:
                 self.elsewhere[found] -= 1
                 return True
         return False
 
-    def reject(self, file: Path, line: int, row: int, reason: str) -> None:
-        self.rejected_count += 1
-        if len(self.rejected) < KEPT:
-            self.rejected.append(Rejected(file, line, row, reason))
+    def leave_out(self, file: Path, line: int, number: int, reason: str) -> None:
+        self.left_out_count += 1
+        if len(self.left_out) < KEPT:
+            self.left_out.append(LeftOut(file, line, number, reason))
 
 
 def import_files(
@@ -148,23 +148,23 @@ def import_files(
     score: str | None = None,
     score_range: tuple[float, float] = (0.0, 1.0),
     task: str | None = None,
-    progress: Callable[[int], None] = lambda rows: None,
+    progress: Callable[[int], None] = lambda records: None,
 ) -> ImportReport:
     """Append the runs in `files` to a store, but for those that it has already.
 
     Args:
         files: a file or folder, or several; a folder stands for all .json and .jsonl files below it.
         store_path: the store; it is created when there is none.
-        format: the files' format; without one, each file's first row tells.
+        format: the files' format; without one, each file's first record tells.
         score: dotted path of the field that holds the score, when it is not where the format has it.
         score_range: the values of the score that mean 0 and 1.
         task: dotted path of the field that names the task, likewise.
-        progress: called with the number of rows dealt with since the last call.
+        progress: called with the number of records dealt with since the last call.
 
     Raises:
-        DataError: a file is not there or is in no known format, the range is none, or a row was changed since it was
-            imported. A file within a folder that is in no known format is rejected, and so is a row that is no run;
-            the rest goes on.
+        DataError: a file is not there or is in no known format, the range is none, or a record was changed since it
+            was imported. A file within a folder that is in no known format is left out, and so is a record that is no
+            run; the rest goes on.
         RunError: another process is importing into the store.
     """
     low, high = score_range
@@ -175,9 +175,10 @@ def import_files(
     several = [files] if isinstance(files, str | os.PathLike) else files
     sources = list(_sources(files_in(map(Path, several)), store.path, format, state))
     lock = store.path.with_name(f".{store.path.name}.lock")
-    with locked(lock, f"{store.path}: another import is writing to it; wait for it, or name another store"):
+    taken = f"{store.path}: another import ({{holder}}) is writing to it; wait for it, or name another store"
+    with locked(lock, taken):
         _take(sources, store, state, progress)
-    return ImportReport(state.added, state.skipped, tuple(state.rejected), state.rejected_count)
+    return ImportReport(state.added, state.skipped, tuple(state.left_out), state.left_out_count)
 
 
 def _take(sources: list[_Source], store: TrajectoryStore, state: _Import, progress: Callable[[int], None]) -> None:
@@ -185,9 +186,9 @@ def _take(sources: list[_Source], store: TrajectoryStore, state: _Import, progre
     batch: list[Trajectory] = []
     size = seen = 0
     for source in sources:
-        for row, found in _rows_of(source, reader_of(source.format), state):
+        for raw, found in _read(source, reader_of(source.format), state):
             seen += 1
-            size += len(row.raw)
+            size += len(raw.data)
             if found is not None:
                 batch.append(found)
             if seen >= _BATCH_ROWS or size >= _BATCH_BYTES:
@@ -210,9 +211,9 @@ def _sources(found: list[tuple[Path, bool]], store: Path, format: str | None, st
         except DataError as error:
             if named:
                 raise
-            state.reject(path, 1, 0, str(error).removeprefix(str(path)).lstrip(",: "))
+            state.leave_out(path, 1, 0, str(error).removeprefix(str(path)).lstrip(",: "))
             continue
-        first = next((row.raw for row in rows(path)), b"")
+        first = next((raw.data for raw in raw_records(path)), b"")
         name = path.name.encode("utf-8", "replace").decode()
         yield _Source(path, f"{name}#{_hash(first):016x}", known)
     if format is not None:
@@ -238,31 +239,31 @@ def _write(store: TrajectoryStore, batch: list[Trajectory], state: _Import) -> N
         batch.clear()
 
 
-def _rows_of(source: _Source, read: Reader, state: _Import) -> Iterator[tuple[Row, Trajectory | None]]:
-    """Every row of a file, with its trajectory where it has a new one.
+def _read(source: _Source, read: Reader, state: _Import) -> Iterator[tuple[RawRecord, Trajectory | None]]:
+    """Every record of a file, with its trajectory where it has a new one.
 
     Raises:
-        DataError: a row is another one than the store has of this file.
+        DataError: a record is another one than the store has of this file.
     """
-    for row in rows(source.path):
-        digest = _hash(row.raw)
-        stored = state.digest_of(source.name, row.number)
+    for raw in raw_records(source.path):
+        digest = _hash(raw.data)
+        stored = state.digest_of(source.name, raw.number)
         if not stored:
-            yield row, _imported(row, digest, source, read, state)
+            yield raw, _imported(raw, digest, source, read, state)
         elif stored == digest:
             state.skipped += 1
-            yield row, None
+            yield raw, None
         else:
             raise DataError(
-                f"{source.path}, line {row.line}: row {row.number} is not the one that was imported from a file of "
+                f"{source.path}, line {raw.line}: row {raw.number} is not the one that was imported from a file of "
                 "this name and first row; if the file was changed since, import it into a new store; if it is another "
                 "file, or its new rows belong beside the old ones, give it another name"
             )
 
 
-def _imported(row: Row, digest: int, source: _Source, read: Reader, state: _Import) -> Trajectory | None:
+def _imported(raw: RawRecord, digest: int, source: _Source, read: Reader, state: _Import) -> Trajectory | None:
     try:
-        record = decode(row)
+        record = decode(raw)
         content = _hash(_canonical(record).encode())
         if state.take(content, digest):
             state.skipped += 1
@@ -270,18 +271,18 @@ def _imported(row: Row, digest: int, source: _Source, read: Reader, state: _Impo
         found = read(record, score=state.score, task=state.task)
         made = trajectory_of(found, source.format, state.score_range)
     except DataError as error:
-        state.reject(source.path, row.line, row.number, str(error))
+        state.leave_out(source.path, raw.line, raw.number, str(error))
         return None
     except RecursionError:
-        state.reject(source.path, row.line, row.number, "a tool call's arguments are nested too deeply")
+        state.leave_out(source.path, raw.line, raw.number, "a tool call's arguments are nested too deeply")
         return None
-    state.store(source.name, row.number, digest)
+    state.store(source.name, raw.number, digest)
     sample = state.samples.get(made.task, 0)
     state.samples[made.task] = sample + 1
     place: dict[str, str | int] = {
         "source": source.name,
-        "row": row.number,
-        "line": row.line,
+        "row": raw.number,
+        "line": raw.line,
         "digest": f"{digest:016x}",
         "content": f"{content:016x}",
     }
@@ -292,4 +293,4 @@ def _hash(data: bytes) -> int:
     return int.from_bytes(blake2b(data, digest_size=8).digest())
 
 
-__all__ = ["KEPT", "ImportReport", "Rejected", "import_files"]
+__all__ = ["KEPT", "ImportReport", "LeftOut", "import_files"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from trajtree.chat import message_from_dict
 from trajtree.errors import DataError
 from trajtree.formats.read.fields import objects, tools_at
-from trajtree.formats.read.records import decode, rows
+from trajtree.formats.read.records import decode, raw_records
 from trajtree.trajectory import Message, Trajectory
 from trajtree.trees.forks import Pair, grafted
 from trajtree.trees.tree import TrajectoryTree
@@ -90,18 +90,18 @@ def read_pairs(path: Path) -> Iterator[PairMessages]:
     """The pairs of a file, as `trajtree pairs --to trl` writes it.
 
     Raises:
-        DataError: naming file, line and field of the first row that is no pair.
+        DataError: naming file, line and field of the first record that is no pair.
     """
-    for row in rows(path):
+    for raw in raw_records(path):
         try:
-            record = decode(row)
+            record = decode(raw)
             prompt, chosen, rejected = (
                 tuple(message_from_dict(m, f"{name}.{i}") for i, m in enumerate(objects(record.get(name), name)))
                 for name in ("prompt", "chosen", "rejected")
             )
-            yield PairMessages(prompt, chosen, rejected, tools_at(record, "tools"), {"of": str(path), "line": row.line})
+            yield PairMessages(prompt, chosen, rejected, tools_at(record, "tools"), {"of": str(path), "line": raw.line})
         except (DataError, ValueError) as error:
-            raise DataError(f"{path}, line {row.line}: {error}") from None
+            raise DataError(f"{path}, line {raw.line}: {error}") from None
 
 
 __all__ = ["PairMessages", "pair_messages", "read_pairs"]

@@ -21,10 +21,10 @@ def locked(path: Path, when_taken: str) -> Iterator[None]:
 
     Args:
         path: the lock file; its folder is made.
-        when_taken: what to say when another process holds it, and what to do then.
+        when_taken: the sentence to say when another process holds it; `{holder}` in it stands for that process.
 
     Raises:
-        RunError: another process holds it; `when_taken`, and which one it is.
+        RunError: another process holds it.
         OSError: the file cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -48,7 +48,7 @@ def _lock(file: TextIO, when_taken: str) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         file.seek(0)
-        raise RunError(f"{when_taken} (held by {file.read().strip() or 'an unknown process'})") from None
+        raise RunError(when_taken.replace("{holder}", file.read().strip() or "unknown")) from None
 
 
 def _is_at(path: Path, file: TextIO) -> bool:

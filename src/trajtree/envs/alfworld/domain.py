@@ -9,7 +9,7 @@ from trajtree.envs.alfworld.env import ALFWorld, ALFWorldMove
 from trajtree.envs.alfworld.expert import solve
 from trajtree.envs.alfworld.games import data_digest, data_folder, games_in
 from trajtree.envs.alfworld.packed import TASK_TYPES
-from trajtree.envs.domain import Domain, Rejected
+from trajtree.envs.domain import Domain, NoDemonstration
 from trajtree.envs.replay import replay
 from trajtree.trajectory import Trajectory
 
@@ -26,7 +26,7 @@ def tasks(task_type: str, split: str) -> Sequence[str]:
     return games_in(data_folder()).tasks(task_type, split)
 
 
-def demonstrate(env: ALFWorld, task: str) -> Trajectory | Rejected:
+def demonstrate(env: ALFWorld, task: str) -> Trajectory | NoDemonstration:
     """The game's own expert actions where it has some and they win, else the handcoded expert's.
 
     Raises:
@@ -50,7 +50,7 @@ def demonstrate(env: ALFWorld, task: str) -> Trajectory | Rejected:
     if trajectory.success:
         return trajectory
     reasons.append(f"the handcoded expert does not win in {len(trajectory.steps)} actions")
-    return Rejected(task, "; ".join(reasons))
+    return NoDemonstration(task, "; ".join(reasons))
 
 
 DOMAIN = Domain(

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 
-from trajtree.envs.domain import Rejected
+from trajtree.envs.domain import NoDemonstration
 from trajtree.envs.jvm import shared_jvm
 from trajtree.envs.replay import replay
 from trajtree.envs.scienceworld.env import ScienceWorld, World, parse_task, simplifications_for
@@ -37,7 +37,7 @@ def gold_actions(task: str, simplifications: str | None = None) -> list[str]:
         raise EnvError(f"{task}: no gold path: {error}") from error
 
 
-def demonstrate(env: ScienceWorld, task: str) -> Trajectory | Rejected:
+def demonstrate(env: ScienceWorld, task: str) -> Trajectory | NoDemonstration:
     """Solve the task as imitably as possible: the first version of the gold path that earns the full score.
 
     Raises:
@@ -53,11 +53,11 @@ def demonstrate(env: ScienceWorld, task: str) -> Trajectory | Rejected:
                 return trajectory
             best, tried = max(best, trajectory.score), tried + 1
     if not tried:
-        return Rejected(task, f"the gold path has {len(gold)} actions, the limit is {env.max_steps(task)}")
-    return Rejected(task, f"the gold path scores {best:.2f} when it is played")
+        return NoDemonstration(task, f"the gold path has {len(gold)} actions, the limit is {env.max_steps(task)}")
+    return NoDemonstration(task, f"the gold path scores {best:.2f} when it is played")
 
 
-def demonstrations(env: ScienceWorld, tasks: Iterable[str]) -> Iterator[Trajectory | Rejected]:
+def demonstrations(env: ScienceWorld, tasks: Iterable[str]) -> Iterator[Trajectory | NoDemonstration]:
     """`demonstrate` for every task, in order."""
     return (demonstrate(env, task) for task in tasks)
 

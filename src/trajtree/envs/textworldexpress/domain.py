@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trajtree.envs.domain import Domain, Rejected
+from trajtree.envs.domain import Domain, NoDemonstration
 from trajtree.envs.jvm import TEXTWORLD_EXPRESS, shared_jvm, through_deaths
 from trajtree.envs.replay import replay
 from trajtree.envs.textworldexpress.env import GAMES, SEEDS, TextWorldExpress, World, parse_task
@@ -26,10 +26,10 @@ def gold_actions(task: str) -> list[str]:
     return through_deaths(TEXTWORLD_EXPRESS, task, call, lambda: shared_jvm(TEXTWORLD_EXPRESS).kill())
 
 
-def demonstrate(env: TextWorldExpress, task: str) -> Trajectory | Rejected:
+def demonstrate(env: TextWorldExpress, task: str) -> Trajectory | NoDemonstration:
     """The simulator's solution, replayed; kept only when it wins within the step limit."""
     played = replay(env, task, gold_actions(task), policy="expert")
-    return played if played.success else Rejected(task, f"its gold path scores {played.score:.2f}")
+    return played if played.success else NoDemonstration(task, f"its gold path scores {played.score:.2f}")
 
 
 def _tasks(game: str, split: str) -> list[str]:

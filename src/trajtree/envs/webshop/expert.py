@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from trajtree.envs.domain import Rejected
+from trajtree.envs.domain import NoDemonstration
 from trajtree.envs.replay import replay
 from trajtree.envs.webshop.env import WebShop
 from trajtree.envs.webshop.fuzzy import token_set_ratio
@@ -24,7 +24,7 @@ _PRICE = re.compile(r", and price lower than [\d.]+ dollars$")
 _REQUEST = re.compile(r"^(?:find me|i am looking for|i need|i want|looking for)(?: an?| some)? ", re.IGNORECASE)
 
 
-def demonstrate(env: WebShop, task: str) -> Trajectory | Rejected:
+def demonstrate(env: WebShop, task: str) -> Trajectory | NoDemonstration:
     """Buy what the task asks for, as imitably as possible.
 
     Raises:
@@ -42,10 +42,10 @@ def demonstrate(env: WebShop, task: str) -> Trajectory | Rejected:
             return trajectory
         best = max(best, trajectory.score)
     if best >= 0:
-        return Rejected(task, f"the product itself with its options scores {best:.2f}")
+        return NoDemonstration(task, f"the product itself with its options scores {best:.2f}")
     if shortest:
-        return Rejected(task, f"buying it takes {shortest} actions, the limit is {limit}")
-    return Rejected(task, "the search does not show the product, not even for its title")
+        return NoDemonstration(task, f"buying it takes {shortest} actions, the limit is {limit}")
+    return NoDemonstration(task, "the search does not show the product, not even for its title")
 
 
 def plans(shop: Shop, goal: Goal) -> Iterator[list[str]]:

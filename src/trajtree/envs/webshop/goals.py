@@ -16,8 +16,9 @@ from itertools import product as combinations
 from random import Random
 from typing import Literal
 
-from trajtree.envs.webshop.products import Product, Row
+from trajtree.envs.webshop.products import Product
 from trajtree.errors import DataError
+from trajtree.store.lines import JsonObject
 
 Kind = Literal["synthetic", "human"]
 
@@ -53,12 +54,12 @@ class Draft:
     attributes: tuple[str, ...]
     options: tuple[str, ...] = ()
 
-    def to_row(self) -> Row:
+    def to_row(self) -> JsonObject:
         """The draft as JSON can hold it."""
         return asdict(self)
 
     @classmethod
-    def from_row(cls, row: Row) -> Draft:
+    def from_row(cls, row: JsonObject) -> Draft:
         """The draft that `to_row` wrote."""
         return cls(**{**row, "attributes": tuple(row["attributes"]), "options": tuple(row["options"])})
 
@@ -95,7 +96,7 @@ def human_drafts(index: int, price: float, entries: object, where: str) -> Itera
         yield Draft(index, price, text.strip("."), attributes, tuple(options))
 
 
-def _asked(entry: Row, where: str) -> tuple[str, tuple[str, ...]]:
+def _asked(entry: JsonObject, where: str) -> tuple[str, tuple[str, ...]]:
     text, attributes = entry.get("instruction"), entry.get("instruction_attributes")
     if not isinstance(text, str):
         raise DataError(f"{where}: instruction must be text, is {text!r:.60}")

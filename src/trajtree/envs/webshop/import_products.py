@@ -16,12 +16,12 @@ from typing import Any
 from trajtree.envs.webshop.goals import PRICE_SEED, Draft, Kind
 from trajtree.envs.webshop.index_file import IndexWriter
 from trajtree.envs.webshop.product_file import write_lines
-from trajtree.envs.webshop.products import Row
 from trajtree.envs.webshop.ranking import terms
 from trajtree.envs.webshop.shop import FORMAT, KINDS, data_folder
 from trajtree.envs.webshop.sources import Files, find_files, stock
 from trajtree.errors import DataError
 from trajtree.store.files import write_atomically
+from trajtree.store.lines import JsonObject
 
 MOST_FOR_SYNTHETIC = 50_000
 """Products; larger sets get human goals only (the full set would have tens of millions of synthetic ones)."""
@@ -100,7 +100,7 @@ def _write(files: Files, scratch: Path, progress: Progress) -> dict[str, Any]:
         index = stack.enter_context(IndexWriter(new / "index"))
         goals = {kind: stack.enter_context((new / f"{kind}.jsonl").open("w", encoding="utf-8")) for kind in KINDS}
 
-        def rows() -> Iterator[Row]:
+        def rows() -> Iterator[JsonObject]:
             for number, one in enumerate(stock(files, prices, scratch), 1):
                 drafts: dict[Kind, tuple[Draft, ...]] = {
                     "synthetic": (one.synthetic,) if one.synthetic else (),

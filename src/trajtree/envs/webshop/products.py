@@ -6,17 +6,15 @@ import re
 from dataclasses import asdict, dataclass
 from decimal import Decimal, InvalidOperation
 from random import Random
-from typing import Any
 
 from trajtree.errors import DataError
+from trajtree.store.lines import JsonObject
 
 NO_PRICE = 100.0
 """Dollars that a product without a price costs."""
 
 LONGEST_ASIN = 10
 """Characters; rows with longer ids are not products, and are left out."""
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +37,12 @@ class Product:
     product_category: str
     attributes: tuple[str, ...]
 
-    def to_row(self) -> Row:
+    def to_row(self) -> JsonObject:
         """The product as JSON can hold it."""
         return asdict(self)
 
     @classmethod
-    def from_row(cls, row: Row) -> Product:
+    def from_row(cls, row: JsonObject) -> Product:
         """The product that `to_row` wrote."""
         options = {name: tuple(values) for name, values in row["options"].items()}
         return cls(
@@ -90,7 +88,7 @@ def is_product(asin: str) -> bool:
     return asin != "nan" and len(asin) <= LONGEST_ASIN
 
 
-def _text(row: Row, field: str, where: str, *, empty: bool = False) -> str:
+def _text(row: JsonObject, field: str, where: str, *, empty: bool = False) -> str:
     value = row.get(field)
     if value is None and empty:
         return ""
@@ -146,4 +144,4 @@ def _attributes(value: object, where: str) -> tuple[str, ...]:
     return tuple(_texts(value.get("attributes", ["DUMMY_ATTR"]), "attributes", where))
 
 
-__all__ = ["NO_PRICE", "Product", "Row", "is_product", "product_of"]
+__all__ = ["NO_PRICE", "Product", "is_product", "product_of"]

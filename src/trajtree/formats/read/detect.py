@@ -10,7 +10,7 @@ from trajtree.errors import DataError
 from trajtree.formats.read import atif, messages, sharegpt, verifiers
 from trajtree.formats.read.episode import Imported
 from trajtree.formats.read.fields import Record
-from trajtree.formats.read.records import decode, rows
+from trajtree.formats.read.records import decode, raw_records
 
 _LOOK_AT = 100
 
@@ -43,22 +43,22 @@ def reader_of(name: str) -> Reader:
 
 
 def detect(path: Path) -> str:
-    """Name of the format of a file, told by its first row that is JSON.
+    """Name of the format of a file, told by its first record that is JSON.
 
     Raises:
-        DataError: no format fits, or no row is JSON.
+        DataError: no format fits, or no record is JSON.
     """
     problem = "the file is empty"
-    for row in islice(rows(path), _LOOK_AT):
+    for raw in islice(raw_records(path), _LOOK_AT):
         try:
-            record = decode(row)
+            record = decode(raw)
         except DataError as error:
             problem = str(error)
             continue
         name = _format_of(record)
         if name is None:
             keys = ", ".join(list(record)[:12])[:200] or "none"
-            raise DataError(f"{path}, line {row.line}: in no known format (its fields: {keys}); {_HINT}")
+            raise DataError(f"{path}, line {raw.line}: in no known format (its fields: {keys}); {_HINT}")
         return name
     raise DataError(f"{path}: no run to be found: {problem}")
 

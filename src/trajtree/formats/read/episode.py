@@ -55,7 +55,7 @@ class Imported:
     metadata: dict[str, str | int | float | bool] = field(default_factory=dict)
 
 
-def row_of(
+def with_usual_fields(
     record: Record, messages: Sequence[Message], context_turns: int, *, score: str | None, task: str | None
 ) -> Imported:
     """A run whose score, task, model and tools stand beside its conversation under their usual names.
@@ -157,4 +157,4 @@ def _steps(messages: Sequence[Message], context_turns: int, score: float) -> tup
     return steps, first
 
 
-__all__ = ["Imported", "action_part", "parted", "row_of", "trajectory_of"]
+__all__ = ["Imported", "action_part", "parted", "trajectory_of", "with_usual_fields"]

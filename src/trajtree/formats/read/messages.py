@@ -6,7 +6,7 @@ from typing import Any
 
 from trajtree.chat import message_from_dict
 from trajtree.errors import DataError
-from trajtree.formats.read.episode import Imported, row_of
+from trajtree.formats.read.episode import Imported, with_usual_fields
 from trajtree.formats.read.fields import Record, leading, objects, refuse_media
 from trajtree.trajectory import Message
 
@@ -26,7 +26,7 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
     """
     refuse_media(record)
     messages, context_turns = conversation(record)
-    return row_of(record, messages, context_turns, score=score, task=task)
+    return with_usual_fields(record, messages, context_turns, score=score, task=task)
 
 
 def conversation(record: Record) -> tuple[tuple[Message, ...], int]:

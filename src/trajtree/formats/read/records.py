@@ -1,7 +1,7 @@
-"""The rows of a file of JSON, one at a time, each with its place.
+"""The records of a file of JSON, one at a time, each with its place.
 
-JSON Lines, an array and a single object are read alike. Rows are cut out of the file as bytes, without being parsed
-and without the file ever being held in memory, so that rows which are already known cost next to nothing; a row
+JSON Lines, an array and a single object are read alike. Records are cut out of the file as bytes, without being parsed
+and without the file ever being held in memory, so that records which are already known cost next to nothing; a record
 that is broken does not hide those after it.
 """
 
@@ -17,7 +17,7 @@ from pydantic_core import from_json
 from trajtree.errors import DataError
 
 LONGEST = 1 << 28
-"""Bytes of the longest row that is read; a quote or a bracket that is never closed must not fill the memory."""
+"""Bytes of the longest record that is read; a quote or a bracket that is never closed must not fill the memory."""
 
 _CHUNK = 1 << 16
 _SUFFIXES = (".json", ".jsonl")
@@ -31,16 +31,16 @@ _BETWEEN = re.compile(rb'(?:[^"\[\]{},]++|' + _STRING + rb")*+", re.DOTALL)
 """The same, but a comma stops it too."""
 
 
-class Row(NamedTuple):
-    """One row as it stands in its file.
+class RawRecord(NamedTuple):
+    """One record as it stands in its file.
 
-    `number` counts the rows from 1, blank lines left out; `line` is where the row begins. `problem` says why `raw`
-    could not even be cut out.
+    `number` counts the records from 1, blank lines left out; `line` is where the record begins. `problem` says why
+    `data` could not even be cut out.
     """
 
     number: int
     line: int
-    raw: bytes
+    data: bytes
     problem: str | None = None
 
 
@@ -66,8 +66,8 @@ def files_in(paths: Iterable[Path]) -> list[tuple[Path, bool]]:
     return list(found.values())
 
 
-def rows(path: Path) -> Iterator[Row]:
-    """The rows of a file: the lines of JSON Lines, the elements of an array, or its one object."""
+def raw_records(path: Path) -> Iterator[RawRecord]:
+    """The records of a file: the lines of JSON Lines, the elements of an array, or its one object."""
     with path.open("rb") as file:
         start = 3 if file.read(3) == _BOM else 0
         file.seek(start)
@@ -84,15 +84,15 @@ def rows(path: Path) -> Iterator[Row]:
             yield from _lines(file, 0, line - 1)
             return
         raw = file.read(LONGEST + 1)
-        yield Row(1, line, raw.strip(), _TOO_LONG if len(raw) > LONGEST else None)
+        yield RawRecord(1, line, raw.strip(), _TOO_LONG if len(raw) > LONGEST else None)
 
 
-def decode(row: Row) -> dict[str, Any]:
-    """The object that a row spells. Raises DataError, without the place, when it spells none."""
-    if row.problem is not None:
-        raise DataError(row.problem)
+def decode(raw: RawRecord) -> dict[str, Any]:
+    """The object that a record spells. Raises DataError, without the place, when it spells none."""
+    if raw.problem is not None:
+        raise DataError(raw.problem)
     try:
-        value = from_json(row.raw)
+        value = from_json(raw.data)
     except ValueError as error:
         raise DataError(f"not JSON: {error}") from None
     if not isinstance(value, dict):
@@ -101,7 +101,7 @@ def decode(row: Row) -> dict[str, Any]:
 
 
 def _spread_over_lines(file: BinaryIO, start: int) -> bool:
-    """Whether the first line begins an object that goes on in the next, rather than being a row, whole or broken."""
+    """Whether the first line begins an object that goes on in the next, rather than being a record, whole or broken."""
     file.seek(start)
     first = file.readline(LONGEST + 1)
     try:
@@ -116,20 +116,20 @@ def _spread_over_lines(file: BinaryIO, start: int) -> bool:
     return not file.readline(LONGEST + 1).lstrip().startswith(b"{")
 
 
-def _lines(file: BinaryIO, number: int, line: int) -> Iterator[Row]:
-    """The lines from where the file stands, after `number` rows and `line` lines."""
+def _lines(file: BinaryIO, number: int, line: int) -> Iterator[RawRecord]:
+    """The lines from where the file stands, after `number` records and `line` lines."""
     while raw := file.readline(LONGEST + 1):
         line += 1
         too_long = len(raw) > LONGEST
         while len(raw) > LONGEST:
             raw = file.readline(LONGEST + 1)
-        row = raw.strip()
-        if row or too_long:
+        stripped = raw.strip()
+        if stripped or too_long:
             number += 1
-            yield Row(number, line, b"", _TOO_LONG) if too_long else Row(number, line, row)
+            yield RawRecord(number, line, b"", _TOO_LONG) if too_long else RawRecord(number, line, stripped)
 
 
-def _elements(file: BinaryIO, line: int) -> Iterator[Row]:
+def _elements(file: BinaryIO, line: int) -> Iterator[RawRecord]:
     """The elements of the array whose bracket has just been read, then the lines after it."""
     buffer, base = b"", file.tell()
     number = begin = position = depth = 0
@@ -148,7 +148,7 @@ def _elements(file: BinaryIO, line: int) -> Iterator[Row]:
                 continue
             problem = _TOO_LONG if len(buffer) > LONGEST else "the file ends before the array does"
             skipped = len(buffer) - len(buffer.lstrip())
-            yield Row(number + 1, line + buffer.count(b"\n", 0, skipped), b"", problem)
+            yield RawRecord(number + 1, line + buffer.count(b"\n", 0, skipped), b"", problem)
             return
         position = end + 1
         if mark in (b"[", b"{"):
@@ -157,10 +157,10 @@ def _elements(file: BinaryIO, line: int) -> Iterator[Row]:
             depth -= 1
         elif mark != b"}":
             piece = buffer[begin:end]
-            row = piece.lstrip()
-            if row:
+            raw = piece.lstrip()
+            if raw:
                 number += 1
-                yield Row(number, line + piece.count(b"\n", 0, len(piece) - len(row)), row.rstrip())
+                yield RawRecord(number, line + piece.count(b"\n", 0, len(piece) - len(raw)), raw.rstrip())
             line += piece.count(b"\n")
             begin = position
             if mark == b"]":
@@ -169,4 +169,4 @@ def _elements(file: BinaryIO, line: int) -> Iterator[Row]:
                 return
 
 
-__all__ = ["LONGEST", "Row", "decode", "files_in", "rows"]
+__all__ = ["LONGEST", "RawRecord", "decode", "files_in", "raw_records"]

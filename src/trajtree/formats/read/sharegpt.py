@@ -6,7 +6,7 @@ from pydantic_core import from_json
 
 from trajtree.chat import arguments_text
 from trajtree.errors import DataError
-from trajtree.formats.read.episode import Imported, action_part, row_of
+from trajtree.formats.read.episode import Imported, action_part, with_usual_fields
 from trajtree.formats.read.fields import Record, leading, objects, refuse_media
 from trajtree.trajectory import Message, ToolCall
 
@@ -19,7 +19,7 @@ _RESULT = ("observation", "tool", "function_response", "tool_response")
 def read(record: Record, *, score: str | None, task: str | None) -> Imported:
     """Read one run.
 
-    Leading replies are context when the row says that they are not to be learned (`loss` is false), and those before
+    Leading replies are context when the record says that they are not to be learned (`loss` is false), and those before
     the first `Action:` when there is one: the acknowledgement of an instruction is no decision.
 
     Args:
@@ -43,7 +43,7 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
         if message.role == "assistant":
             unlearned.append(turn.get("loss") is False)
     context = leading(unlearned, "is not to be learned (loss is false)")
-    return row_of(record, messages, max(context, _before_first_action(messages)), score=score, task=task)
+    return with_usual_fields(record, messages, max(context, _before_first_action(messages)), score=score, task=task)
 
 
 def _before_first_action(messages: list[Message]) -> int:

@@ -20,7 +20,7 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
     """Read one trace.
 
     Args:
-        record: a trace with `nodes`, or a row with `prompt` and `completion`.
+        record: a trace with `nodes`, or a record with `prompt` and `completion`.
         score: dotted path of the score; without one, the weighted sum of `rewards`, or `reward`.
         task: dotted path of the task; without one, its key, its hash or the example's id.
 
@@ -103,7 +103,7 @@ def _score(record: Record, field: str | None, traced: bool) -> tuple[str, object
     found: tuple[str, object] | None = None
     if field is None:
         found = _weighted(record) if traced else None
-        # Older rows have a reward of 0 where an error kept them from being scored.
+        # Older records have a reward of 0 where an error kept them from being scored.
         if broken and (found is None or not traced):
             raise DataError(f"{'errors' if traced else 'error'}: {_what(record)}; the run broke and was not scored")
     return found or score_at(record, field, ("reward", "score"))

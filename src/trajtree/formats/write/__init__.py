@@ -1,21 +1,21 @@
-"""Pairs and runs for other people's trainers.
+"""Pairs and trajectories for other people's trainers.
 
-A target is a function from a pair or a run to one row of JSON. What the target cannot hold (a turn, a tool call, a
-thought, a tool's definition, a flag that says what is trained) is a DataError that says why and what to do instead.
+A target is a function from a pair or a trajectory to one row of JSON. What the target cannot hold (a turn, a tool call,
+a thought, a tool's definition, a flag that says what is trained) is a DataError that says why and what to do instead.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from trajtree.formats.pairs import PairMessages
-from trajtree.formats.write.atif import atif_run
-from trajtree.formats.write.openai import openai_pair, openai_run
-from trajtree.formats.write.sharegpt import llamafactory_pair, sharegpt_run
-from trajtree.formats.write.swift import swift_pair, swift_run
-from trajtree.formats.write.trl import axolotl_pair, axolotl_run, trl_completion, trl_pair, trl_run
+from trajtree.formats.write.atif import atif_trajectory
+from trajtree.formats.write.openai import openai_pair, openai_trajectory
+from trajtree.formats.write.sharegpt import llamafactory_pair, sharegpt_trajectory
+from trajtree.formats.write.swift import swift_pair, swift_trajectory
+from trajtree.formats.write.trl import axolotl_pair, axolotl_trajectory, trl_completion, trl_pair, trl_trajectory
+from trajtree.store.lines import JsonObject
 from trajtree.trajectory import Trajectory
 
 
@@ -23,15 +23,15 @@ from trajtree.trajectory import Trajectory
 class PairTarget:
     """How a pair is written for one trainer, and a line about it."""
 
-    row: Callable[[PairMessages], dict[str, Any]]
+    row: Callable[[PairMessages], JsonObject]
     about: str
 
 
 @dataclass(frozen=True, slots=True)
-class RunTarget:
-    """How a run is written for one trainer, and a line about it."""
+class TrajectoryTarget:
+    """How a trajectory is written for one trainer, and a line about it."""
 
-    row: Callable[[Trajectory], dict[str, Any]]
+    row: Callable[[Trajectory], JsonObject]
     about: str
 
 
@@ -43,15 +43,17 @@ PAIR_TARGETS = {
     "openai": PairTarget(openai_pair, "OpenAI: preference fine-tuning; one reply a side, no thoughts"),
 }
 
-RUN_TARGETS = {
-    "trl": RunTarget(trl_run, "TRL: messages, tools; no context turns"),
-    "trl-completion": RunTarget(trl_completion, "TRL: prompt, completion, tools; context turns go into the prompt"),
-    "ms-swift": RunTarget(swift_run, "ms-swift: messages with loss flags, tools"),
-    "sharegpt": RunTarget(sharegpt_run, "ShareGPT: conversations, tools; no context turns"),
-    "llamafactory": RunTarget(sharegpt_run, "LLaMA-Factory: the same as sharegpt"),
-    "axolotl": RunTarget(axolotl_run, "axolotl: messages with train flags, tools"),
-    "openai": RunTarget(openai_run, "OpenAI: messages with weights, tools; no thoughts"),
-    "atif": RunTarget(atif_run, "ATIF v1.8 documents, with score and task"),
+TRAJECTORY_TARGETS = {
+    "trl": TrajectoryTarget(trl_trajectory, "TRL: messages, tools; no context turns"),
+    "trl-completion": TrajectoryTarget(
+        trl_completion, "TRL: prompt, completion, tools; context turns go into the prompt"
+    ),
+    "ms-swift": TrajectoryTarget(swift_trajectory, "ms-swift: messages with loss flags, tools"),
+    "sharegpt": TrajectoryTarget(sharegpt_trajectory, "ShareGPT: conversations, tools; no context turns"),
+    "llamafactory": TrajectoryTarget(sharegpt_trajectory, "LLaMA-Factory: the same as sharegpt"),
+    "axolotl": TrajectoryTarget(axolotl_trajectory, "axolotl: messages with train flags, tools"),
+    "openai": TrajectoryTarget(openai_trajectory, "OpenAI: messages with weights, tools; no thoughts"),
+    "atif": TrajectoryTarget(atif_trajectory, "ATIF v1.8 documents, with score and task"),
 }
 
-__all__ = ["PAIR_TARGETS", "RUN_TARGETS", "PairTarget", "RunTarget"]
+__all__ = ["PAIR_TARGETS", "TRAJECTORY_TARGETS", "PairTarget", "TrajectoryTarget"]

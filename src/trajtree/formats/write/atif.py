@@ -1,4 +1,4 @@
-"""ATIF v1.8, the Agent Trajectory Interchange Format: whole runs, for other people's tools rather than a trainer.
+"""ATIF v1.8, the Agent Trajectory Interchange Format: whole trajectories, for other tools rather than a trainer.
 
 The agent's version, which nobody wrote down, is "unknown". Context turns are `is_copied_context`, which a trainer
 must leave out. Source: the ATIF RFC of the Harbor framework.
@@ -7,76 +7,75 @@ must leave out. Source: the ATIF RFC of the Harbor framework.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from trajtree.formats.write.checks import arguments_of, check_roles, refusal, run_name, tools_of
+from trajtree.formats.write.checks import arguments_of, check_roles, refusal, tools_of, trajectory_name
+from trajtree.store.lines import JsonObject
 from trajtree.trajectory import Message, Trajectory
 
-Row = dict[str, Any]
 TARGET = "atif"
 VERSION = "ATIF-v1.8"
 
 
-def atif_run(run: Trajectory) -> Row:
+def atif_trajectory(trajectory: Trajectory) -> JsonObject:
     """One ATIF document; `extra` has score, task, sample, outcome, environment and metadata.
 
     Raises:
         DataError: a tool's message follows no reply or names a call that the reply has not; calls of one reply share
             an id; arguments or tools that are not JSON objects.
     """
-    name = run_name(run)
-    check_roles(run.messages, name, TARGET)
-    agent: Row = {"name": run.policy, "version": "unknown", "model_name": run.policy}
-    if run.tools:
-        agent["tool_definitions"] = tools_of(run.tools, name, TARGET)
-    extra: Row = {
-        "task": run.task,
-        "sample": run.sample,
-        "score": run.score,
-        "outcome": run.outcome.value,
-        "env": run.env,
-        "env_version": run.env_version,
-        "metadata": dict(run.metadata),
+    name = trajectory_name(trajectory)
+    check_roles(trajectory.messages, name, TARGET)
+    agent: JsonObject = {"name": trajectory.policy, "version": "unknown", "model_name": trajectory.policy}
+    if trajectory.tools:
+        agent["tool_definitions"] = tools_of(trajectory.tools, name, TARGET)
+    extra: JsonObject = {
+        "task": trajectory.task,
+        "sample": trajectory.sample,
+        "score": trajectory.score,
+        "outcome": trajectory.outcome.value,
+        "env": trajectory.env,
+        "env_version": trajectory.env_version,
+        "metadata": dict(trajectory.metadata),
     }
-    if run.error is not None:
-        extra["error"] = run.error
+    if trajectory.error is not None:
+        extra["error"] = trajectory.error
     return {
         "schema_version": VERSION,
-        "trajectory_id": f"{run.task}#{run.sample}",
+        "trajectory_id": f"{trajectory.task}#{trajectory.sample}",
         "agent": agent,
-        "steps": _steps(run, name),
+        "steps": _steps(trajectory, name),
         "extra": extra,
     }
 
 
-def _steps(run: Trajectory, name: str) -> list[Row]:
-    steps: list[Row] = []
-    rewards = {reply: step.reward for reply, step in zip(run.replies, run.steps, strict=False)}
+def _steps(trajectory: Trajectory, name: str) -> list[JsonObject]:
+    steps: list[JsonObject] = []
+    rewards = {reply: step.reward for reply, step in zip(trajectory.replies, trajectory.steps, strict=False)}
     turns = 0
-    for index, message in enumerate(run.messages):
+    for index, message in enumerate(trajectory.messages):
         if message.role == "tool":
             _add_result(steps, message, index, name)
             continue
-        step: Row = {"step_id": len(steps) + 1, "source": message.role, "message": message.content}
+        step: JsonObject = {"step_id": len(steps) + 1, "source": message.role, "message": message.content}
         if message.role == "assistant":
             step |= {"source": "agent"} | _reply(message, index, name)
             turns += 1
-            if turns <= run.context_turns:
+            if turns <= trajectory.context_turns:
                 step["is_copied_context"] = True
-        extra: Row = {"name": message.name} if message.name is not None else {}
+        extra: JsonObject = {"name": message.name} if message.name is not None else {}
         if rewards.get(index):
             extra["reward"] = rewards[index]
         steps.append(step | ({"extra": extra} if extra else {}))
     return steps
 
 
-def _reply(message: Message, index: int, name: str) -> Row:
-    fields: Row = {}
+def _reply(message: Message, index: int, name: str) -> JsonObject:
+    fields: JsonObject = {}
     if message.reasoning is not None:
         fields["reasoning_content"] = message.reasoning
     if message.tool_calls:
         if len({call.id for call in message.tool_calls}) < len(message.tool_calls):
-            raise refusal(name, TARGET, f"the calls of message {index} need ids of their own", "mend the data")
+            raise refusal(name, TARGET, f"the calls of message {index} need ids of their own", "fix the data")
         fields["tool_calls"] = [
             {"tool_call_id": c.id, "function_name": c.name, "arguments": arguments_of(c, name, TARGET)}
             for c in message.tool_calls
@@ -84,12 +83,12 @@ def _reply(message: Message, index: int, name: str) -> Row:
     return fields
 
 
-def _add_result(steps: Sequence[Row], message: Message, index: int, name: str) -> None:
+def _add_result(steps: Sequence[JsonObject], message: Message, index: int, name: str) -> None:
     """Put a tool's message under the step that called the tool."""
     if not steps or steps[-1]["source"] != "agent":
         reason = f"message {index} is a tool's, and no reply comes right before it"
         raise refusal(name, TARGET, reason, "export to trl")
-    result: Row = {"content": message.content}
+    result: JsonObject = {"content": message.content}
     if message.tool_call_id is not None:
         if message.tool_call_id not in {call["tool_call_id"] for call in steps[-1].get("tool_calls", [])}:
             raise refusal(name, TARGET, f"message {index} answers a call that is not before it", "export to trl")
@@ -99,4 +98,4 @@ def _add_result(steps: Sequence[Row], message: Message, index: int, name: str) -
     steps[-1].setdefault("observation", {"results": []})["results"].append(result)
 
 
-__all__ = ["VERSION", "atif_run"]
+__all__ = ["VERSION", "atif_trajectory"]

@@ -1,6 +1,6 @@
 """What an exporter looks at before it writes: whatever the target cannot hold is refused, never dropped.
 
-Every function takes the name of the pair or run and the target's, for the error.
+Every function takes the name of the pair or trajectory and the target's, for the error.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 
 from trajtree.errors import DataError
 from trajtree.formats.pairs import PairMessages
+from trajtree.store.lines import JsonObject
 from trajtree.trajectory import Message, ToolCall, Trajectory
 
 HOLDS_MORE = "export to trl or ms-swift"
@@ -18,13 +19,13 @@ HOLDS_MORE = "export to trl or ms-swift"
 
 
 def refusal(name: str, target: str, reason: str, way_out: str) -> DataError:
-    """The error of a pair or run that the target cannot hold."""
+    """The error of a pair or trajectory that the target cannot hold."""
     return DataError(f"{name} cannot be written for {target}: {reason}; {way_out}")
 
 
-def run_name(run: Trajectory) -> str:
-    """What errors call a run."""
-    return f"task {run.task}, sample {run.sample}"
+def trajectory_name(trajectory: Trajectory) -> str:
+    """What errors call a trajectory."""
+    return f"task {trajectory.task}, sample {trajectory.sample}"
 
 
 def check_roles(messages: Sequence[Message], name: str, target: str) -> None:
@@ -35,36 +36,36 @@ def check_roles(messages: Sequence[Message], name: str, target: str) -> None:
     """
     for index, m in enumerate(messages):
         if m.role != "assistant" and (m.tool_calls or m.reasoning is not None):
-            raise refusal(name, target, f"message {index} of role {m.role} has thoughts or tool calls", "mend the data")
+            raise refusal(name, target, f"message {index} of role {m.role} has thoughts or tool calls", "fix the data")
         if m.role != "tool" and m.tool_call_id is not None:
-            raise refusal(name, target, f"message {index} of role {m.role} answers a tool call", "mend the data")
+            raise refusal(name, target, f"message {index} of role {m.role} answers a tool call", "fix the data")
 
 
-def trained(run: Trajectory, target: str) -> list[bool]:
+def trained(trajectory: Trajectory, target: str) -> list[bool]:
     """[messages] which of them are trained: the agent's replies after the context turns.
 
     Raises:
         DataError: none is.
     """
     flags, turn = [], 0
-    for message in run.messages:
+    for message in trajectory.messages:
         turn += message.role == "assistant"
-        flags.append(message.role == "assistant" and turn > run.context_turns)
+        flags.append(message.role == "assistant" and turn > trajectory.context_turns)
     if not any(flags):
-        raise refusal(run_name(run), target, "it has no reply of the agent to learn from", "leave it out")
+        raise refusal(trajectory_name(trajectory), target, "it has no reply of the agent to learn from", "leave it out")
     return flags
 
 
-def no_context(run: Trajectory, target: str, way_out: str) -> None:
-    """Refuse a run with context turns for a target that trains every reply.
+def no_context(trajectory: Trajectory, target: str, way_out: str) -> None:
+    """Refuse a trajectory with context turns for a target that trains every reply.
 
     Raises:
         DataError: some reply is not the agent's, or none is.
     """
-    for message, flag in zip(run.messages, trained(run, target), strict=True):
+    for message, flag in zip(trajectory.messages, trained(trajectory, target), strict=True):
         if message.role == "assistant" and not flag:
-            reason = f"it trains every reply, and the first {run.context_turns} are context, not the agent's own"
-            raise refusal(run_name(run), target, reason, way_out)
+            reason = f"it trains every reply, and the first {trajectory.context_turns} are context, not the agent's own"
+            raise refusal(trajectory_name(trajectory), target, reason, way_out)
 
 
 def no_thoughts(messages: Sequence[Message], name: str, target: str, way_out: str) -> None:
@@ -139,7 +140,7 @@ def check_order(messages: Sequence[Message], name: str, target: str) -> None:
             raise refusal(name, target, f"message {index} answers a call that is not before it", way_out)
 
 
-def arguments_of(call: ToolCall, name: str, target: str) -> dict[str, Any]:
+def arguments_of(call: ToolCall, name: str, target: str) -> JsonObject:
     """Arguments of a call as an object.
 
     Raises:
@@ -150,23 +151,23 @@ def arguments_of(call: ToolCall, name: str, target: str) -> dict[str, Any]:
         json.dumps(arguments, allow_nan=False)
     except ValueError as error:
         reason = f"the arguments of a call of {call.name} are not JSON that can be kept ({error})"
-        raise refusal(name, target, reason, "mend the data or leave it out") from None
+        raise refusal(name, target, reason, "fix the data or leave it out") from None
     if not isinstance(arguments, dict):
         reason = f"the arguments of a call of {call.name} are not an object"
-        raise refusal(name, target, reason, "mend the data or leave it out")
+        raise refusal(name, target, reason, "fix the data or leave it out")
     return arguments
 
 
-def tools_of(tools: Sequence[str], name: str, target: str) -> list[dict[str, Any]]:
+def tools_of(tools: Sequence[str], name: str, target: str) -> list[JsonObject]:
     """Definitions of tools as objects. Raises DataError when one is no JSON object."""
     found = []
     for index, text in enumerate(tools):
         try:
             tool = json.loads(text, object_pairs_hook=_unique)
         except ValueError as error:
-            raise refusal(name, target, f"the definition of tool {index} is not JSON ({error})", "mend it") from None
+            raise refusal(name, target, f"the definition of tool {index} is not JSON ({error})", "fix it") from None
         if not isinstance(tool, dict):
-            raise refusal(name, target, f"the definition of tool {index} is not an object", "mend it")
+            raise refusal(name, target, f"the definition of tool {index} is not an object", "fix it")
         found.append(tool)
     return found
 
@@ -185,7 +186,7 @@ def with_thoughts(message: Message, text: str, name: str, target: str) -> str:
     return f"<think>\n{message.reasoning}\n</think>\n\n{text}"
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique(pairs: list[tuple[str, Any]]) -> JsonObject:
     found = dict(pairs)
     if len(found) < len(pairs):
         raise ValueError("a key occurs twice")
@@ -203,8 +204,8 @@ __all__ = [
     "no_thoughts",
     "one_reply",
     "refusal",
-    "run_name",
     "tools_of",
     "trained",
+    "trajectory_name",
     "with_thoughts",
 ]

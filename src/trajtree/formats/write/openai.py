@@ -7,7 +7,6 @@ Source: OpenAI's guides "Direct preference optimization" (`input`, `preferred_ou
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from trajtree.chat import message_to_dict
 from trajtree.formats.pairs import PairMessages
@@ -18,17 +17,17 @@ from trajtree.formats.write.checks import (
     no_thoughts,
     one_reply,
     refusal,
-    run_name,
     tools_of,
     trained,
+    trajectory_name,
 )
+from trajtree.store.lines import JsonObject
 from trajtree.trajectory import Message, Trajectory
 
-Row = dict[str, Any]
 TARGET = "openai"
 
 
-def openai_pair(pair: PairMessages) -> Row:
+def openai_pair(pair: PairMessages) -> JsonObject:
     """`input` with messages, tools and `parallel_tool_calls`; `preferred_output` and `non_preferred_output`.
 
     Raises:
@@ -46,20 +45,20 @@ def openai_pair(pair: PairMessages) -> Row:
     return {"input": prompt, "preferred_output": outputs[0], "non_preferred_output": outputs[1]}
 
 
-def openai_run(run: Trajectory) -> Row:
+def openai_trajectory(trajectory: Trajectory) -> JsonObject:
     """`messages` with `weight` 1 on the agent's own replies and 0 on context turns, and `tools`.
 
     Raises:
         DataError: there are thoughts; a call or its result has no id; the last message is no reply.
     """
-    name, flags = run_name(run), trained(run, TARGET)
-    _check(run.messages, name)
-    ends_with_reply(run.messages, name, TARGET)
+    name, flags = trajectory_name(trajectory), trained(trajectory, TARGET)
+    _check(trajectory.messages, name)
+    ends_with_reply(trajectory.messages, name, TARGET)
     messages = [
         message_to_dict(m) | ({"weight": int(flag)} if m.role == "assistant" else {})
-        for m, flag in zip(run.messages, flags, strict=True)
+        for m, flag in zip(trajectory.messages, flags, strict=True)
     ]
-    return {"messages": messages} | ({"tools": tools_of(run.tools, name, TARGET)} if run.tools else {})
+    return {"messages": messages} | ({"tools": tools_of(trajectory.tools, name, TARGET)} if trajectory.tools else {})
 
 
 def _check(messages: Sequence[Message], name: str) -> None:
@@ -72,10 +71,10 @@ def _check(messages: Sequence[Message], name: str) -> None:
             for call in message.tool_calls:
                 arguments_of(call, name, TARGET)
             if "" in known or len(known) < len(message.tool_calls):
-                raise refusal(name, TARGET, f"the calls of message {index} need ids of their own", "mend the data")
+                raise refusal(name, TARGET, f"the calls of message {index} need ids of their own", "fix the data")
         elif message.role == "tool" and message.tool_call_id not in known:
             reason = f"message {index} must name the call before it that it answers"
-            raise refusal(name, TARGET, reason, "mend the data, or export to trl")
+            raise refusal(name, TARGET, reason, "fix the data, or export to trl")
 
 
-__all__ = ["openai_pair", "openai_run"]
+__all__ = ["openai_pair", "openai_trajectory"]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
 
 from trajtree.formats.pairs import PairMessages
 from trajtree.formats.write.checks import (
@@ -21,57 +20,57 @@ from trajtree.formats.write.checks import (
     no_context,
     one_reply,
     refusal,
-    run_name,
     tools_of,
+    trajectory_name,
     with_thoughts,
 )
+from trajtree.store.lines import JsonObject
 from trajtree.trajectory import Message, Trajectory
-
-Row = dict[str, Any]
 
 _FROM = {"system": "system", "user": "human", "tool": "observation"}
 
 
-def sharegpt_run(run: Trajectory) -> Row:
+def sharegpt_trajectory(trajectory: Trajectory) -> JsonObject:
     """`conversations` and `tools` (JSON text).
 
     Raises:
-        DataError: the run has context turns, which nothing could mark; turns that do not alternate; a reply with
+        DataError: there are context turns, which nothing could mark; turns that do not alternate; a reply with
             both text and calls; several results in a row, or results out of order.
     """
-    no_context(run, "sharegpt", "export to ms-swift, axolotl, trl-completion or openai")
-    name = run_name(run)
-    return {"conversations": _conversation(run.messages, name, "sharegpt")} | _tools(run.tools, name, "sharegpt")
+    no_context(trajectory, "sharegpt", "export to ms-swift, axolotl, trl-completion or openai")
+    name = trajectory_name(trajectory)
+    turns = _conversation(trajectory.messages, name, "sharegpt")
+    return {"conversations": turns} | _tools(trajectory.tools, name, "sharegpt")
 
 
-def llamafactory_pair(pair: PairMessages) -> Row:
+def llamafactory_pair(pair: PairMessages) -> JsonObject:
     """`conversations` up to the fork, `chosen` and `rejected` as one message each, and `tools` (JSON text).
 
     Raises:
-        DataError: a side has several messages, and as `sharegpt_run`.
+        DataError: a side has several messages, and as `sharegpt_trajectory`.
     """
     target = "llamafactory"
-    rows = [_conversation([*pair.prompt, side], pair.name, target) for side in one_reply(pair, target)]
-    row: Row = {"conversations": rows[0][:-1], "chosen": rows[0][-1], "rejected": rows[1][-1]}
+    chosen, rejected = (_conversation([*pair.prompt, side], pair.name, target) for side in one_reply(pair, target))
+    row: JsonObject = {"conversations": chosen[:-1], "chosen": chosen[-1], "rejected": rejected[-1]}
     return row | _tools(pair.tools, pair.name, target)
 
 
-def _conversation(messages: Sequence[Message], name: str, target: str) -> list[Row]:
+def _conversation(messages: Sequence[Message], name: str, target: str) -> list[JsonObject]:
     check_roles(messages, name, target)
     check_turns(messages, name, target)
     check_order(messages, name, target)
-    rows = []
+    turns = []
     for index, message in enumerate(messages):
         if message.role == "tool" and messages[index - 1].role == "tool":
             reason = f"message {index} is a second result in a row, and it has one between two replies"
             raise refusal(name, target, reason, HOLDS_MORE)
         if message.role != "assistant":
-            rows.append({"from": _FROM[message.role], "value": message.content})
+            turns.append({"from": _FROM[message.role], "value": message.content})
         elif message.tool_calls:
-            rows.append({"from": "function_call", "value": _calls(message, name, target)})
+            turns.append({"from": "function_call", "value": _calls(message, name, target)})
         else:
-            rows.append({"from": "gpt", "value": with_thoughts(message, message.content, name, target)})
-    return rows
+            turns.append({"from": "gpt", "value": with_thoughts(message, message.content, name, target)})
+    return turns
 
 
 def _calls(message: Message, name: str, target: str) -> str:
@@ -83,8 +82,8 @@ def _calls(message: Message, name: str, target: str) -> str:
     return with_thoughts(message, text, name, target)
 
 
-def _tools(tools: Sequence[str], name: str, target: str) -> Row:
+def _tools(tools: Sequence[str], name: str, target: str) -> JsonObject:
     return {"tools": json.dumps(tools_of(tools, name, target), ensure_ascii=False)} if tools else {}
 
 
-__all__ = ["llamafactory_pair", "sharegpt_run"]
+__all__ = ["llamafactory_pair", "sharegpt_trajectory"]

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
 
 from trajtree.formats.pairs import PairMessages
 from trajtree.formats.write.checks import (
@@ -20,18 +19,18 @@ from trajtree.formats.write.checks import (
     check_order,
     check_roles,
     check_turns,
-    run_name,
     tools_of,
     trained,
+    trajectory_name,
     with_thoughts,
 )
+from trajtree.store.lines import JsonObject
 from trajtree.trajectory import Message, Trajectory
 
-Row = dict[str, Any]
 TARGET = "ms-swift"
 
 
-def swift_pair(pair: PairMessages) -> Row:
+def swift_pair(pair: PairMessages) -> JsonObject:
     """`messages` with the chosen side, `rejected_messages` with the whole rejected conversation, tools for both.
 
     Raises:
@@ -39,7 +38,7 @@ def swift_pair(pair: PairMessages) -> Row:
             in order, or a reply with thoughts holds <think> tags already.
     """
     tools = _tools(pair.tools, pair.name)
-    row: Row = {}
+    row: JsonObject = {}
     for prefix, side in (("", pair.chosen), ("rejected_", pair.rejected)):
         flags = [False] * len(pair.prompt) + [m.role == "assistant" for m in side]
         row[f"{prefix}messages"] = _messages([*pair.prompt, *side], flags, pair.name)
@@ -48,36 +47,36 @@ def swift_pair(pair: PairMessages) -> Row:
     return row
 
 
-def swift_run(run: Trajectory) -> Row:
+def swift_trajectory(trajectory: Trajectory) -> JsonObject:
     """`messages` with `loss` on every reply, false for context turns, and `tools`. Raises DataError as `swift_pair`."""
-    name = run_name(run)
-    row: Row = {"messages": _messages(run.messages, trained(run, TARGET), name)}
-    tools = _tools(run.tools, name)
+    name = trajectory_name(trajectory)
+    row: JsonObject = {"messages": _messages(trajectory.messages, trained(trajectory, TARGET), name)}
+    tools = _tools(trajectory.tools, name)
     return row if tools is None else row | {"tools": tools}
 
 
-def _messages(messages: Sequence[Message], flags: Sequence[bool], name: str) -> list[Row]:
+def _messages(messages: Sequence[Message], flags: Sequence[bool], name: str) -> list[JsonObject]:
     check_roles(messages, name, TARGET)
     check_turns(messages, name, TARGET)
     check_order(messages, name, TARGET)
-    rows: list[Row] = []
+    written: list[JsonObject] = []
     for message, flag in zip(messages, flags, strict=True):
         if message.role == "assistant":
             text = with_thoughts(message, message.content, name, TARGET)
-            rows.append({"role": "assistant", "content": text, "loss": flag})
+            written.append({"role": "assistant", "content": text, "loss": flag})
             for call in message.tool_calls:
                 content = {"name": call.name, "arguments": arguments_of(call, name, TARGET)}
                 text = json.dumps(content, ensure_ascii=False)
-                rows.append({"role": "tool_call", "content": text, "loss": flag})
+                written.append({"role": "tool_call", "content": text, "loss": flag})
         else:
-            rows.append(
+            written.append(
                 {"role": "tool_response" if message.role == "tool" else message.role, "content": message.content}
             )
-    return rows
+    return written
 
 
 def _tools(tools: Sequence[str], name: str) -> str | None:
     return json.dumps(tools_of(tools, name, TARGET), ensure_ascii=False) if tools else None
 
 
-__all__ = ["swift_pair", "swift_run"]
+__all__ = ["swift_pair", "swift_trajectory"]

@@ -7,7 +7,6 @@ axolotl's "conversation" (`message_field_training`) and "RLHF" (`chat_template.d
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from trajtree.chat import message_to_dict
 from trajtree.formats.pairs import PairMessages
@@ -19,18 +18,17 @@ from trajtree.formats.write.checks import (
     no_thoughts,
     one_reply,
     refusal,
-    run_name,
     tools_of,
     trained,
+    trajectory_name,
 )
+from trajtree.store.lines import JsonObject
 from trajtree.trajectory import Message, Trajectory
 
-Row = dict[str, Any]
 
-
-def trl_pair(pair: PairMessages) -> Row:
+def trl_pair(pair: PairMessages) -> JsonObject:
     """`prompt`, `chosen`, `rejected` and `tools`. Raises DataError when arguments or tools are not JSON objects."""
-    row: Row = {
+    row: JsonObject = {
         "prompt": _messages(pair.prompt, pair.name, "trl"),
         "chosen": _messages(pair.chosen, pair.name, "trl"),
         "rejected": _messages(pair.rejected, pair.name, "trl"),
@@ -38,34 +36,34 @@ def trl_pair(pair: PairMessages) -> Row:
     return row | _tools(pair.tools, pair.name, "trl")
 
 
-def trl_run(run: Trajectory) -> Row:
+def trl_trajectory(trajectory: Trajectory) -> JsonObject:
     """`messages` and `tools`, for `assistant_only_loss`.
 
     Raises:
-        DataError: the run has context turns, which TRL would train; arguments or tools that are not JSON objects.
+        DataError: there are context turns, which TRL would train; arguments or tools that are not JSON objects.
     """
-    no_context(run, "trl", "export to trl-completion, which puts them into the prompt")
-    name = run_name(run)
-    return {"messages": _messages(run.messages, name, "trl")} | _tools(run.tools, name, "trl")
+    no_context(trajectory, "trl", "export to trl-completion, which puts them into the prompt")
+    name = trajectory_name(trajectory)
+    return {"messages": _messages(trajectory.messages, name, "trl")} | _tools(trajectory.tools, name, "trl")
 
 
-def trl_completion(run: Trajectory) -> Row:
+def trl_completion(trajectory: Trajectory) -> JsonObject:
     """`prompt` up to the agent's first own reply, `completion` from there, and `tools`; for `assistant_only_loss`.
 
     Raises:
         DataError: nothing comes before the first own reply; arguments or tools that are not JSON objects.
     """
-    name, first = run_name(run), trained(run, "trl-completion").index(True)
+    name, first = trajectory_name(trajectory), trained(trajectory, "trl-completion").index(True)
     if first == 0:
         raise refusal(name, "trl-completion", "nothing comes before its first reply", "export to trl")
-    row: Row = {
-        "prompt": _messages(run.messages[:first], name, "trl-completion"),
-        "completion": _messages(run.messages[first:], name, "trl-completion"),
+    row: JsonObject = {
+        "prompt": _messages(trajectory.messages[:first], name, "trl-completion"),
+        "completion": _messages(trajectory.messages[first:], name, "trl-completion"),
     }
-    return row | _tools(run.tools, name, "trl-completion")
+    return row | _tools(trajectory.tools, name, "trl-completion")
 
 
-def axolotl_pair(pair: PairMessages) -> Row:
+def axolotl_pair(pair: PairMessages) -> JsonObject:
     """`messages`, `chosen` and `rejected` of type `chat_template.default`, which reads roles and texts only.
 
     Raises:
@@ -89,31 +87,31 @@ def axolotl_pair(pair: PairMessages) -> Row:
     return {"messages": prompt, "chosen": chosen[0], "rejected": rejected[0]}
 
 
-def axolotl_run(run: Trajectory) -> Row:
+def axolotl_trajectory(trajectory: Trajectory) -> JsonObject:
     """`messages`, each with the flag `train`, and `tools`; arguments stay JSON text, which axolotl parses.
 
     Raises:
         DataError: no reply is the agent's; arguments or tools that are not JSON objects.
     """
-    name, flags = run_name(run), trained(run, "axolotl")
-    _messages(run.messages, name, "axolotl")
-    messages = [message_to_dict(m) | {"train": flag} for m, flag in zip(run.messages, flags, strict=True)]
-    return {"messages": messages} | _tools(run.tools, name, "axolotl")
+    name, flags = trajectory_name(trajectory), trained(trajectory, "axolotl")
+    _messages(trajectory.messages, name, "axolotl")
+    messages = [message_to_dict(m) | {"train": flag} for m, flag in zip(trajectory.messages, flags, strict=True)]
+    return {"messages": messages} | _tools(trajectory.tools, name, "axolotl")
 
 
-def _messages(messages: Sequence[Message], name: str, target: str) -> list[Row]:
+def _messages(messages: Sequence[Message], name: str, target: str) -> list[JsonObject]:
     check_roles(messages, name, target)
-    rows = []
+    written = []
     for message in messages:
-        row = message_to_dict(message)
-        for written, call in zip(row.get("tool_calls", []), message.tool_calls, strict=True):
-            written["function"]["arguments"] = arguments_of(call, name, target)
-        rows.append(row)
-    return rows
+        fields = message_to_dict(message)
+        for made, call in zip(fields.get("tool_calls", []), message.tool_calls, strict=True):
+            made["function"]["arguments"] = arguments_of(call, name, target)
+        written.append(fields)
+    return written
 
 
-def _tools(tools: Sequence[str], name: str, target: str) -> Row:
+def _tools(tools: Sequence[str], name: str, target: str) -> JsonObject:
     return {"tools": tools_of(tools, name, target)} if tools else {}
 
 
-__all__ = ["axolotl_pair", "axolotl_run", "trl_completion", "trl_pair", "trl_run"]
+__all__ = ["axolotl_pair", "axolotl_trajectory", "trl_completion", "trl_pair", "trl_trajectory"]

@@ -1,4 +1,4 @@
-"""Rows are cut out of any layout of JSON, with their place, and a broken one does not hide the others."""
+"""Records are cut out of any layout of JSON, with their place, and a broken one does not hide the others."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tests.builders import quick, text
 from tests.formats.conversations import lines_of
 
 from trajtree.errors import DataError
-from trajtree.formats.read import records as rows_module
-from trajtree.formats.read.records import Row, decode, files_in, rows
+from trajtree.formats.read import records as records_module
+from trajtree.formats.read.records import RawRecord, decode, files_in, raw_records
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-(10**20), 10**20) | text,
@@ -35,42 +35,42 @@ layouts = st.sampled_from(
 )
 
 
-def read(content: bytes | str, name: str = "runs.json") -> list[Row]:
+def read(content: bytes | str, name: str = "runs.json") -> list[RawRecord]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / name
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return list(rows(path))
+        return list(raw_records(path))
 
 
-def told(found: list[Row]) -> list[Any]:
+def told(found: list[RawRecord]) -> list[Any]:
     """(line, object), or (line, reason) where it is broken."""
     result: list[Any] = []
-    for row in found:
+    for raw in found:
         try:
-            result.append((row.line, decode(row)))
+            result.append((raw.line, decode(raw)))
         except DataError as error:
-            result.append((row.line, str(error)))
+            result.append((raw.line, str(error)))
     return result
 
 
 @quick
 @given(records, layouts, st.sampled_from((1, 2, 7, 1 << 16)), st.booleans())
-def test_every_layout_gives_the_same_rows(given_: list[Any], layout: Any, chunk: int, bom: bool) -> None:
+def test_every_layout_gives_the_same_records(given_: list[Any], layout: Any, chunk: int, bom: bool) -> None:
     content = ("\ufeff" if bom else "") + layout(given_)
-    with patch.object(rows_module, "_CHUNK", chunk):
+    with patch.object(records_module, "_CHUNK", chunk):
         found = read(content)
-    assert [decode(row) for row in found] == given_
-    assert [row.number for row in found] == list(range(1, len(given_) + 1))
+    assert [decode(raw) for raw in found] == given_
+    assert [raw.number for raw in found] == list(range(1, len(given_) + 1))
     encoded = content.removeprefix("\ufeff").encode().split(b"\n")
-    for row in found:
-        assert encoded[row.line - 1].lstrip().lstrip(b"[ ").startswith(row.raw.split(b"\n")[0].rstrip()[:1])
+    for raw in found:
+        assert encoded[raw.line - 1].lstrip().lstrip(b"[ ").startswith(raw.data.split(b"\n")[0].rstrip()[:1])
 
 
 @quick
 @given(st.dictionaries(text, values, max_size=3))
-def test_an_object_over_many_lines_is_one_row(record: dict[str, Any]) -> None:
+def test_an_object_over_many_lines_is_one_record(record: dict[str, Any]) -> None:
     found = read("\n" + json.dumps(record, indent=2) + "\n")
-    assert [(row.number, row.line, decode(row)) for row in found] == [(1, 2, record)]
+    assert [(raw.number, raw.line, decode(raw)) for raw in found] == [(1, 2, record)]
 
 
 def test_lines_are_numbered_as_an_editor_does() -> None:
@@ -98,7 +98,7 @@ def test_lines_are_numbered_as_an_editor_does() -> None:
     ],
 )
 @pytest.mark.parametrize("place", [1, 2])
-def test_a_broken_line_is_one_bad_row(name: str, broken: str, reason: str, place: int) -> None:
+def test_a_broken_line_is_one_bad_record(name: str, broken: str, reason: str, place: int) -> None:
     lines = ['{"ok": 1}', '{"ok": 2}', '{"ok": 3}']
     lines.insert(place, broken)
     found = told(read("\n".join(lines), name))
@@ -112,14 +112,14 @@ def test_a_torn_first_line_is_no_long_object(name: str) -> None:
     assert [line for line, _ in told(read('{"a": {"b\n{"ok": 1}\n{"ok": 2}\n', name))] == [1, 2, 3]
 
 
-def test_bytes_that_are_no_text_are_one_bad_row() -> None:
+def test_bytes_that_are_no_text_are_one_bad_record() -> None:
     (_, bad), good = told(read(b'{"a": "\xff\xfe"}\n{"ok": 1}\n', "x.jsonl"))
     assert bad.startswith("not JSON: ")
     assert good == (2, {"ok": 1})
 
 
 @pytest.mark.parametrize("broken", ['{"a" 1}', "{'a': 1}", "nonsense", "{]}", "1", '{"a": "\\ud800"}', "}"])
-def test_a_broken_element_is_one_bad_row(broken: str) -> None:
+def test_a_broken_element_is_one_bad_record(broken: str) -> None:
     found = told(read(f'[{{"ok": 1}},\n{broken},\n{{"ok": [2, "]"]}}]'))
     assert [line for line, _ in found] == [1, 2, 3]
     assert isinstance(found[1][1], str)
@@ -144,9 +144,9 @@ def test_nothing_gives_nothing(content: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["x.json", "x.jsonl"])
-def test_a_row_that_is_too_long_is_not_read(name: str) -> None:
+def test_a_record_that_is_too_long_is_not_read(name: str) -> None:
     long = '{"a": "' + "x" * 300 + '"}'
-    with patch.object(rows_module, "LONGEST", 100), patch.object(rows_module, "_CHUNK", 16):
+    with patch.object(records_module, "LONGEST", 100), patch.object(records_module, "_CHUNK", 16):
         in_lines = told(read(f'{{"ok": 1}}\n{long}\n{{"ok": 2}}\n', name))
         in_array = told(read(f'[{{"ok": 1}},\n{long},\n{{"ok": 2}}]', name))
         alone = told(read('{\n"a": "' + "x" * 300 + '"}', "x.json"))
@@ -166,7 +166,7 @@ def test_an_array_is_not_held_in_memory(tmp_path: Path) -> None:
 
     tracemalloc.start()
     try:
-        assert sum(1 for _ in rows(path)) == 2000
+        assert sum(1 for _ in raw_records(path)) == 2000
         assert tracemalloc.get_traced_memory()[1] < 500_000 < path.stat().st_size
     finally:
         tracemalloc.stop()

@@ -25,7 +25,7 @@ from tests.formats.export_cases import (
 )
 
 from trajtree.errors import DataError
-from trajtree.formats.write import RUN_TARGETS
+from trajtree.formats.write import TRAJECTORY_TARGETS
 from trajtree.trajectory import Message, ToolCall, Trajectory
 
 NO_CONTEXT = Can(context=False)
@@ -67,7 +67,7 @@ def read(target: str, row: dict[str, Any]) -> tuple[list[Message], list[bool]]:
 
 
 def comes_back(target: str, given_: Trajectory) -> None:
-    row = json.loads(json.dumps(RUN_TARGETS[target].row(given_)))
+    row = json.loads(json.dumps(TRAJECTORY_TARGETS[target].row(given_)))
     messages, flags = read(target, row)
     assert plain(messages, HOLDS[target]) == plain(given_.messages, HOLDS[target])
     assert flags == own_replies(given_)
@@ -76,7 +76,7 @@ def comes_back(target: str, given_: Trajectory) -> None:
     assert tools == [json.loads(tool) for tool in given_.tools]
 
 
-@pytest.mark.parametrize("target", RUN_TARGETS)
+@pytest.mark.parametrize("target", TRAJECTORY_TARGETS)
 def test_what_a_target_holds_comes_back(target: str) -> None:
     @quick
     @given(runs(HOLDS[target]))
@@ -86,7 +86,7 @@ def test_what_a_target_holds_comes_back(target: str) -> None:
     check()
 
 
-@pytest.mark.parametrize("target", RUN_TARGETS)
+@pytest.mark.parametrize("target", TRAJECTORY_TARGETS)
 def test_anything_comes_back_or_is_refused_with_a_reason(target: str) -> None:
     @quick
     @given(runs(Can()), st.data())
@@ -108,7 +108,7 @@ def test_anything_comes_back_or_is_refused_with_a_reason(target: str) -> None:
         ("trl", run([USER, YES, USER, YES], context=1), "the first 1 are context.*; export to trl-completion"),
         ("sharegpt", run([USER, YES, USER, YES], context=1), "the first 1 are context.*; export to ms-swift, axolotl"),
         ("trl-completion", run([YES, USER]), "nothing comes before its first reply; export to trl"),
-        *((target, run([USER]), "no reply of the agent") for target in RUN_TARGETS if target != "atif"),
+        *((target, run([USER]), "no reply of the agent") for target in TRAJECTORY_TARGETS if target != "atif"),
         ("ms-swift", run([USER, YES], context=1), "no reply of the agent to learn from; leave it out"),
         ("sharegpt", run([USER, CALLS, FIRST, SECOND, YES]), "a second result in a row.*; export to trl or ms-swift"),
         (
@@ -139,7 +139,7 @@ def test_anything_comes_back_or_is_refused_with_a_reason(target: str) -> None:
 def test_refusals_name_the_run_the_reason_and_the_way_out(target: str, given_: Trajectory, reason: str) -> None:
     named = "sharegpt" if target == "llamafactory" else target
     with pytest.raises(DataError, match=f"task shop/7, sample 2 cannot be written for {named}: .*{reason}"):
-        RUN_TARGETS[target].row(given_)
+        TRAJECTORY_TARGETS[target].row(given_)
 
 
 @pytest.mark.parametrize("context", [0, 1])
@@ -147,22 +147,22 @@ def test_a_reply_without_an_action_at_the_end_is_the_agents(context: int) -> Non
     whole = run([USER, YES, USER, YES, USER, YES], context=context)
     shorter = replace(whole, steps=whole.steps[:1])
     for target in ("ms-swift", "axolotl", "openai", "trl-completion"):
-        assert RUN_TARGETS[target].row(shorter) == RUN_TARGETS[target].row(whole)
+        assert TRAJECTORY_TARGETS[target].row(shorter) == TRAJECTORY_TARGETS[target].row(whole)
 
 
 @quick
 @given(runs(Can()))
 def test_atif_documents_are_valid(given_: Trajectory) -> None:
-    document = RUN_TARGETS["atif"].row(given_)
+    document = TRAJECTORY_TARGETS["atif"].row(given_)
     assert atif.Trajectory.model_validate(document).to_json_dict() == document
     assert document["extra"]["score"] == given_.score and document["extra"]["task"] == given_.task
 
 
 def test_atif_keeps_what_a_step_earned() -> None:
-    steps = RUN_TARGETS["atif"].row(run([USER, YES, USER, YES], context=1))["steps"]
+    steps = TRAJECTORY_TARGETS["atif"].row(run([USER, YES, USER, YES], context=1))["steps"]
     assert [step.get("extra") for step in steps] == [None, None, None, {"reward": 0.5}]
 
 
 def test_atif_says_what_went_wrong() -> None:
-    document = RUN_TARGETS["atif"].row(replace(run([USER, YES]), error="no action", metadata={"source": "x"}))
+    document = TRAJECTORY_TARGETS["atif"].row(replace(run([USER, YES]), error="no action", metadata={"source": "x"}))
     assert document["extra"]["error"] == "no action" and document["extra"]["metadata"] == {"source": "x"}
