@@ -23,6 +23,20 @@ quick = settings(
 """How hard to look for counterexamples; set TRAJTREE_EXAMPLES to look harder."""
 
 
+class Told:
+    """Progress that writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.totals: list[int] = []
+        self.amounts: list[int] = []
+
+    def total(self, amount: int) -> None:
+        self.totals.append(amount)
+
+    def advance(self, amount: int, note: str = "") -> None:
+        self.amounts.append(amount)
+
+
 def trajectory(
     actions: Sequence[str],
     score: float = 0.0,

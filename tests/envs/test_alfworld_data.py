@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.builders import Told
 from tests.envs.alfworld_data import GOLDEN, packed, task
 
 from trajtree.envs import alfworld
@@ -48,9 +49,9 @@ def release(folder: Path, games: list[dict[str, Any]], split: str = "valid_seen"
 
 
 def test_packed_files_come_in_whole(home: Path) -> None:
-    done: list[int] = []
-    report = import_data(GOLDEN, done.append)
-    assert report.folder == home and sum(done) == 12
+    done = Told()
+    report = import_data(GOLDEN, done)
+    assert report.folder == home and sum(done.amounts) == 12
     assert [(file.path.name, file.games, file.left_out) for file in report.files] == [
         ("valid_seen.jsonl.xz", 6, 0),
         ("train.jsonl.xz", 6, 0),

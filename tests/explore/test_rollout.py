@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
+from tests.builders import Told
 from tests.toy import Toy, solution
 
 from trajtree.chat import parse_react
@@ -258,22 +259,21 @@ def unbroken(tmp_path: Path) -> bytes:
 
 @pytest.mark.parametrize("waves", range(1, 4))
 def test_a_killed_rollout_goes_on_to_the_same_store(tmp_path: Path, unbroken: bytes, waves: int) -> None:
-    told = []
-
-    def kill(episodes: int) -> None:
-        told.append(episodes)
-        if len(told) == waves:
-            raise Killed
+    class Kill(Told):
+        def advance(self, amount: int, note: str = "") -> None:
+            super().advance(amount)
+            if len(self.amounts) == waves:
+                raise Killed
 
     with pytest.raises(Killed):
-        play(Scripted(wandering), EPISODES, tmp_path, progress=kill)
+        play(Scripted(wandering), EPISODES, tmp_path, progress=Kill())
     half = (tmp_path / "trajectories.jsonl").read_bytes()
     assert unbroken.startswith(half) and half != unbroken
     policy = Scripted(wandering)
-    done: list[int] = []
-    assert len(play(policy, EPISODES, tmp_path, progress=done.append)) == len(EPISODES)
+    done = Told()
+    assert len(play(policy, EPISODES, tmp_path, progress=done)) == len(EPISODES)
     assert (tmp_path / "trajectories.jsonl").read_bytes() == unbroken
-    assert sum(done) == len(EPISODES)
+    assert done.totals == [len(EPISODES)] and sum(done.amounts) == len(EPISODES)
     assert len(policy.batches) <= 6 * (4 - waves), "finished waves are not played again"
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.builders import trajectory
+from tests.builders import Told, trajectory
 from tests.formats.conversations import lines_of
 
 from trajtree.errors import DataError, RunError
@@ -40,10 +40,10 @@ def told(store: Path) -> list[tuple[str, int, str]]:
 
 def test_rows_become_trajectories(tmp_path: Path) -> None:
     runs = file_of(tmp_path / "runs.jsonl", run("a", "1"), run("b", "2"), run("a", "3", 0.5))
-    seen: list[int] = []
-    report = import_files([runs], tmp_path / "s.jsonl", progress=seen.append)
+    seen = Told()
+    report = import_files([runs], tmp_path / "s.jsonl", progress=seen)
     assert (report.added, report.skipped, report.left_out, report.left_out_count) == (3, 0, (), 0)
-    assert sum(seen) == 3
+    assert sum(seen.amounts) == 3
     assert told(tmp_path / "s.jsonl") == [("a", 0, "1"), ("b", 0, "2"), ("a", 1, "3")]
     last = list(TrajectoryStore(tmp_path / "s.jsonl"))[-1]
     assert (last.env, last.env_version, last.seed, last.sampling, last.score) == ("messages", "", None, None, 0.5)

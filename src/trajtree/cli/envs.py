@@ -214,7 +214,7 @@ def data(
         else:
             from trajtree.envs.webshop import import_data as import_products
 
-            shop = import_products(source, _since(progress))
+            shop = import_products(source, progress)
             lines = [f"{f.name}: {f.bytes} bytes, sha256 {f.sha256}" for f in shop.sources]
             lines.append(
                 f"{shop.folder}: {shop.products} products, instructions: {shop.synthetic} synthetic, {shop.human} human"
@@ -222,17 +222,6 @@ def data(
     for line in lines:
         console.print(line, soft_wrap=True, highlight=False, markup=False)
     console.print(f"see what there is: trajtree env list {which}; play: trajtree play {which}", soft_wrap=True)
-
-
-def _since(progress: Callable[[int], None]) -> Callable[[str, int], None]:
-    """From (what, rows done in all) to rows done since the last call."""
-    seen: dict[str, int] = {}
-
-    def tell(what: str, done: int) -> None:
-        progress(max(0, done - seen.get(what, 0)))
-        seen[what] = done
-
-    return tell
 
 
 def add_to(app: typer.Typer) -> None:

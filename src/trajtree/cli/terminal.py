@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
 from trajtree.experiment.stage import Stage
+from trajtree.store.progress import Progress
 
 _QUIET_SECONDS = 10.0
 
@@ -72,9 +73,20 @@ class _One:
             self._console.print(f"{self._name} {self._done}/{self._total} {note}".rstrip())
 
 
+class _Counter:
+    def __init__(self, bars: Bars, task: TaskID) -> None:
+        self._bars, self._task = bars, task
+
+    def total(self, amount: int) -> None:
+        self._bars.update(self._task, total=amount)
+
+    def advance(self, amount: int, note: str = "") -> None:
+        self._bars.advance(self._task, amount)
+
+
 @contextmanager
-def counting(console: Console, name: str, unit: str) -> Iterator[Callable[[int], None]]:
-    """A display of work whose amount nobody knows beforehand; yields what is called with how much was done."""
+def counting(console: Console, name: str, unit: str) -> Iterator[Progress]:
+    """A display of work whose amount nobody knows beforehand."""
     bars = Bars(
         TextColumn("{task.description:<8}"),
         SpinnerColumn(),
@@ -85,8 +97,7 @@ def counting(console: Console, name: str, unit: str) -> Iterator[Callable[[int],
         disable=not console.is_terminal,
     )
     with bars:
-        task = bars.add_task(name, total=None)
-        yield lambda amount: bars.advance(task, amount)
+        yield _Counter(bars, bars.add_task(name, total=None))
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from trajtree.store import trajectory_store as runs_store
 from trajtree.store import tree_store
 from trajtree.store.files import write_whole
 from trajtree.store.lines import format_of, made_by, write_jsonl
+from trajtree.store.progress import Progress
 from trajtree.store.trajectory_store import TrajectoryStore, write_store
 from trajtree.store.tree_store import read_trees, write_trees
 from trajtree.trajectory import Trajectory
@@ -157,7 +158,7 @@ def build(
             for tree in merge_runs(group, **settings):
                 runs += len(tree.trajectories)
                 yield tree
-            progress(len(group))
+            progress.advance(len(group))
 
     none = f"{store}: holds no run from which a tree could be built"
     with counting(console, "build", "runs") as progress:
@@ -202,7 +203,7 @@ def pairs_(
     def rows() -> Iterator[dict[str, Any]]:
         for tree in read_trees(trees):
             yield from (row(pair) for pair in pair_messages(tree, find[mode](tree, **caps), step_only=step_only))
-            progress(1)
+            progress.advance(1)
 
     none = f"{trees}: no fork with a gap of {min_gap}; lower --min-gap, or see what there is: trajtree show {trees}"
     with counting(console, "pairs", "trees") as progress:
@@ -326,13 +327,13 @@ def _some(rows: Iterable[Any], otherwise: str) -> Iterator[Any]:
         raise DataError(otherwise)
 
 
-def _searched(trees: Path, find: Search, progress: Callable[[int], None]) -> Iterator[Trajectory]:
+def _searched(trees: Path, find: Search, progress: Progress) -> Iterator[Trajectory]:
     for tree in read_trees(trees):
         yield best_path(tree, find)
-        progress(1)
+        progress.advance(1)
 
 
-def _stitched(trees: Path, env: str, max_steps: int | None, progress: Callable[[int], None]) -> Iterator[Trajectory]:
+def _stitched(trees: Path, env: str, max_steps: int | None, progress: Progress) -> Iterator[Trajectory]:
     environment = load_domain(env).make(max_steps)
     try:
         for tree in read_trees(trees):
@@ -340,7 +341,7 @@ def _stitched(trees: Path, env: str, max_steps: int | None, progress: Callable[[
                 yield stitch(tree, replayer(environment)).best
             except KeyError as error:
                 raise DataError(f"{trees}, task {tree.task}: {env} has no such task ({error})") from None
-            progress(1)
+            progress.advance(1)
     finally:
         environment.close()
 

@@ -304,7 +304,7 @@ def _play(recipe: Recipe, work: Work, model: ModelRef, name: str, jobs: Sequence
         batch=recipe.play.batch,
         parse=parse_react if thoughts else parse_act,
         suffix=REACT if thoughts else "",
-        progress=work.progress.advance,
+        progress=work.progress,
     )
     overflowed = [t for t in store if t.cause is Cause.CONTEXT_OVERFLOW]
     if len(overflowed) > OVERFLOW_SHARE * len(jobs):

@@ -17,11 +17,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from trajtree.errors import RunError
 from trajtree.models.memory import release_memory
 from trajtree.store.files import UNFINISHED, write_atomically
+from trajtree.store.progress import Progress
 
 LAYOUT = 3
 """Version of the run directory; part of every key."""
@@ -30,16 +31,6 @@ _UNWRITABLE = re.compile(
     r"I/O error: .*\(os error \d+\)|inline_container.*unexpected pos|iostream error|PytorchStreamWriter failed"
 )
 """What safetensors and torch say when the disk is full; theirs are no OSErrors."""
-
-
-class Progress(Protocol):
-    """What a stage tells about itself."""
-
-    def total(self, amount: int) -> None:
-        """Units of work in this stage."""
-
-    def advance(self, amount: int, note: str = "") -> None:
-        """Units done since the last call, and a short remark."""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from trajtree.envs.base import Environment
 from trajtree.errors import EngineError, EnvError
 from trajtree.explore.episode import Episode, EpisodeSpec
 from trajtree.policies.base import C, Policy
+from trajtree.store.progress import SILENT, Progress
 from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.trajectory import Cause, Outcome, Trajectory
 
@@ -37,7 +38,7 @@ def rollout(
     batch: int = 32,
     parse: Parser = parse_act,
     suffix: str = "",
-    progress: Callable[[int], None] = lambda episodes: None,
+    progress: Progress = SILENT,
 ) -> None:
     """Play every episode that the store does not hold yet.
 
@@ -50,13 +51,14 @@ def rollout(
         batch: episodes in a wave.
         parse: takes a reply apart; an unparseable one ends the episode as agent_error.
         suffix: added to the environment's instruction.
-        progress: called with the number of episodes done since the last call.
+        progress: told of the episodes, a wave at a time.
 
     Raises:
         EnvError, EngineError: more than BROKEN_SHARE of a wave's tasks, and at least two, are lost to faults; the
             wave is not stored, so that it is played once the cause is fixed.
     """
     present = {t.key for t in store}
+    progress.total(len(episodes))
     with ExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor(_THREADS))
         envs = [stack.enter_context(closing(make_env())) for _ in range(min(batch, len(episodes)))]
@@ -66,7 +68,7 @@ def rollout(
                 played = _play_until_sound(wave, envs, policy, pool, seed, parse, suffix)
                 _check_sound(played)
                 store.append(t for t in played if t.key in missing)
-            progress(len(wave))
+            progress.advance(len(wave))
 
 
 def _waves(episodes: Sequence[EpisodeSpec], batch: int) -> Iterator[Sequence[EpisodeSpec]]:

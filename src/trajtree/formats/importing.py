@@ -12,7 +12,7 @@ import math
 import os
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
@@ -25,6 +25,7 @@ from trajtree.formats.read.detect import Reader, detect, reader_of
 from trajtree.formats.read.episode import trajectory_of
 from trajtree.formats.read.records import RawRecord, decode, files_in, raw_records
 from trajtree.store.lock import locked
+from trajtree.store.progress import SILENT, Progress
 from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.trajectory import Trajectory
 
@@ -148,7 +149,7 @@ def import_files(
     score: str | None = None,
     score_range: tuple[float, float] = (0.0, 1.0),
     task: str | None = None,
-    progress: Callable[[int], None] = lambda records: None,
+    progress: Progress = SILENT,
 ) -> ImportReport:
     """Append the runs in `files` to a store, but for those that it has already.
 
@@ -159,7 +160,7 @@ def import_files(
         score: dotted path of the field that holds the score, when it is not where the format has it.
         score_range: the values of the score that mean 0 and 1.
         task: dotted path of the field that names the task, likewise.
-        progress: called with the number of records dealt with since the last call.
+        progress: told of the records as they are dealt with.
 
     Raises:
         DataError: a file is not there or is in no known format, the range is none, or a record was changed since it
@@ -181,7 +182,7 @@ def import_files(
     return ImportReport(state.added, state.skipped, tuple(state.left_out), state.left_out_count)
 
 
-def _take(sources: list[_Source], store: TrajectoryStore, state: _Import, progress: Callable[[int], None]) -> None:
+def _take(sources: list[_Source], store: TrajectoryStore, state: _Import, progress: Progress) -> None:
     _look_into(store, {source.name for source in sources}, state)
     batch: list[Trajectory] = []
     size = seen = 0
@@ -193,10 +194,10 @@ def _take(sources: list[_Source], store: TrajectoryStore, state: _Import, progre
                 batch.append(found)
             if seen >= _BATCH_ROWS or size >= _BATCH_BYTES:
                 _write(store, batch, state)
-                progress(seen)
+                progress.advance(seen)
                 size = seen = 0
     _write(store, batch, state)
-    progress(seen)
+    progress.advance(seen)
 
 
 def _sources(found: list[tuple[Path, bool]], store: Path, format: str | None, state: _Import) -> Iterator[_Source]:

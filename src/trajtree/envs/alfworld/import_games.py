@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import lzma
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from trajtree.envs.alfworld.scene import Scene
 from trajtree.envs.alfworld.sources import find_source, read_source
 from trajtree.errors import DataError
 from trajtree.store.files import atomically, write_atomically
+from trajtree.store.progress import SILENT, Progress
 
 _STREAM = 64
 """Games in one xz stream: more are smaller on disk, fewer are quicker to read."""
@@ -39,13 +40,13 @@ class DataReport:
     files: tuple[FileReport, ...]
 
 
-def import_data(source: Path, progress: Callable[[int], None] = lambda games: None) -> DataReport:
+def import_data(source: Path, progress: Progress = SILENT) -> DataReport:
     """Check the ALFWorld games at `source` and pack them where trajtree finds them.
 
     Args:
         source: the `json_2.1.1` folder that `alfworld-download` leaves (or the folder around it), a folder of packed
             `train.jsonl.xz`, `valid_seen.jsonl.xz`, `valid_unseen.jsonl.xz`, or one such file.
-        progress: called with the number of games done since the last call.
+        progress: told of the games as they are done.
 
     Every game is compiled, so one that is damaged is found now. `SPLIT.jsonl.xz` and `SPLIT.index.json` (count, size,
     SHA-256, where each game is) are written to `data_folder()`, each whole or not at all; splits that `source` does
@@ -68,7 +69,7 @@ def import_data(source: Path, progress: Callable[[int], None] = lambda games: No
     return DataReport(folder, tuple(reports))
 
 
-def _pack(source: Path, target: Path, progress: Callable[[int], None]) -> FileReport:
+def _pack(source: Path, target: Path, progress: Progress) -> FileReport:
     places: dict[str, Place] = {}
     left_out = [0]
     with atomically(target) as file:
@@ -89,11 +90,11 @@ def _pack(source: Path, target: Path, progress: Callable[[int], None]) -> FileRe
     return report
 
 
-def _checked(source: Path, left_out: list[int], progress: Callable[[int], None]) -> Iterator[tuple[str, bytes]]:
+def _checked(source: Path, left_out: list[int], progress: Progress) -> Iterator[tuple[str, bytes]]:
     """Task id and line of every game that is whole; counts those that ALFWorld leaves out."""
     seen: dict[str, str] = {}
     for where, line in read_source(source):
-        progress(1)
+        progress.advance(1)
         if line is None:
             left_out[0] += 1
             continue

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,12 +22,10 @@ from trajtree.envs.webshop.sources import Files, find_files, stock
 from trajtree.errors import DataError
 from trajtree.store.files import write_atomically
 from trajtree.store.lines import JsonObject
+from trajtree.store.progress import SILENT, Progress
 
 MOST_FOR_SYNTHETIC = 50_000
 """Products; larger sets get human goals only (the full set would have tens of millions of synthetic ones)."""
-
-Progress = Callable[[str, int], None]
-"""Called with what is being done and how many products are done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +53,7 @@ class DataReport:
 
 
 def import_data(
-    source: Path, progress: Progress | None = None, *, folder: Path | None = None, sha256: str | None = None
+    source: Path, progress: Progress = SILENT, *, folder: Path | None = None, sha256: str | None = None
 ) -> DataReport:
     """Import the product files at `source` into `folder` (`data_folder()` when None), which is replaced as a whole.
 
@@ -75,7 +73,7 @@ def import_data(
         sources = tuple(_hashed(file) for file in files.all)
         if sha256 is not None and sources[0].sha256 != sha256.lower():
             raise DataError(f"{files.products}: has sha256 {sources[0].sha256}, not {sha256}: it is another file")
-        counts = _write(files, scratch, progress or (lambda what, done: None))
+        counts = _write(files, scratch, progress)
         manifest = counts | {"format": FORMAT, "sources": [asdict(one) for one in sources]}
         write_atomically(scratch / "new" / "manifest.json", json.dumps(manifest))
         _replace(scratch / "new", target, scratch / "old")
@@ -101,7 +99,7 @@ def _write(files: Files, scratch: Path, progress: Progress) -> dict[str, Any]:
         goals = {kind: stack.enter_context((new / f"{kind}.jsonl").open("w", encoding="utf-8")) for kind in KINDS}
 
         def rows() -> Iterator[JsonObject]:
-            for number, one in enumerate(stock(files, prices, scratch), 1):
+            for one in stock(files, prices, scratch):
                 drafts: dict[Kind, tuple[Draft, ...]] = {
                     "synthetic": (one.synthetic,) if one.synthetic else (),
                     "human": one.human,
@@ -110,12 +108,10 @@ def _write(files: Files, scratch: Path, progress: Progress) -> dict[str, Any]:
                     goals[kind].writelines(json.dumps(draft.to_row()) + "\n" for draft in some)
                     written[kind] += len(some)
                 index.add(terms(one.product.document()))
-                if number % 1000 == 0:
-                    progress("products", number)
+                progress.advance(1)
                 yield one.product.to_row()
 
         products = write_lines(new / "products.jsonl", rows())
-        progress("index", products)
         index.finish()
     if products > MOST_FOR_SYNTHETIC:
         (new / "synthetic.jsonl").write_bytes(b"")
@@ -136,4 +132,4 @@ def _replace(new: Path, target: Path, old: Path) -> None:
         raise
 
 
-__all__ = ["DataReport", "Progress", "SourceFile", "import_data"]
+__all__ = ["DataReport", "SourceFile", "import_data"]
