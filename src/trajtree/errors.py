@@ -4,6 +4,9 @@ A `TrajtreeError` is for people: its message names the thing and the way out, an
 without a traceback. Anything else that escapes is a bug in trajtree.
 """
 
+from collections.abc import Callable, Collection
+from difflib import get_close_matches
+
 
 class TrajtreeError(Exception):
     """Base of every error that a user can cause and fix."""
@@ -31,3 +34,16 @@ class RecipeError(TrajtreeError):
 
 class RunError(TrajtreeError):
     """The run directory cannot be used: locked by another process, written by another version, disk full."""
+
+
+def one_of(choices: Collection[str]) -> Callable[[str], str]:
+    """A check that a name is one of `choices`; its ValueError says what there is, and what was probably meant."""
+
+    def check(name: str) -> str:
+        if name in choices:
+            return name
+        near = get_close_matches(name, choices, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"{name!r} is none of {', '.join(choices)}{hint}")
+
+    return check

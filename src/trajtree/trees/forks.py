@@ -11,10 +11,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from heapq import nsmallest
 from itertools import combinations, islice, pairwise, zip_longest
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import AfterValidator, ConfigDict, Field, with_config
 
+from trajtree.errors import one_of
 from trajtree.trajectory import SCORE_TOLERANCE, Message, Trajectory
 from trajtree.trees.tree import TrajectoryTree
 
@@ -201,10 +204,117 @@ def _widest(pair: Pair) -> tuple[float, int, int, int]:
     return -pair.gap, pair.depth, pair.node, pair.rejected
 
 
+@with_config(ConfigDict(extra="forbid"))
+@dataclass(frozen=True, slots=True)
+class PairSettings:
+    """Which pairs are taken from a tree.
+
+    Attributes:
+        mode: what is compared with what; a name in MODES.
+        aggregate: the value of an option at a fork; a name in AGGREGATES.
+        gamma: discount per step, where the aggregate discounts.
+        min_gap: least difference between the values of the two sides.
+        per_fork: most pairs per fork, where the mode pairs at forks.
+        per_tree: most pairs per tree.
+    """
+
+    mode: Annotated[str, AfterValidator(one_of(MODES))] = "every"
+    aggregate: Annotated[str, AfterValidator(one_of(AGGREGATES))] = "mean"
+    gamma: Annotated[float, Field(ge=0.0, le=1.0)] = 0.95
+    min_gap: Annotated[float, Field(ge=0.0, le=1.0)] = 0.1
+    per_fork: Annotated[int, Field(ge=1)] = 1
+    per_tree: Annotated[int, Field(ge=1)] = 8
+
+
+def pairs_of(tree: TrajectoryTree, settings: PairSettings) -> list[Pair]:
+    """The pairs of a tree that the settings ask for.
+
+    Raises:
+        ValueError: there is no such mode or aggregate.
+    """
+    return MODES[one_of(MODES)(settings.mode)].pairs(tree, settings)
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """A way to pair what a tree holds.
+
+    Attributes:
+        pairs: the pairs of a tree.
+        at_forks: whether the two sides share a past; otherwise they are whole trajectories, which may begin alike.
+        about: a few words for people.
+    """
+
+    pairs: Callable[[TrajectoryTree, PairSettings], list[Pair]]
+    at_forks: bool
+    about: str
+
+
+@dataclass(frozen=True, slots=True)
+class Valuation:
+    """A way to value the options at a fork.
+
+    Attributes:
+        aggregate: what the settings make of it.
+        discounts: whether it looks at `PairSettings.gamma`.
+        about: a few words for people.
+    """
+
+    aggregate: Callable[[PairSettings], Aggregate]
+    discounts: bool
+    about: str
+
+
+def _at_forks(select: Select, about: str) -> Mode:
+    def find(tree: TrajectoryTree, settings: PairSettings) -> list[Pair]:
+        return pairs(
+            tree,
+            select=select,
+            aggregate=AGGREGATES[one_of(AGGREGATES)(settings.aggregate)].aggregate(settings),
+            min_gap=settings.min_gap,
+            per_fork=settings.per_fork,
+            per_tree=settings.per_tree,
+        )
+
+    return Mode(find, True, about)
+
+
+MODES = {
+    "every": _at_forks(every, "every two options of a fork"),
+    "extremes": _at_forks(extremes, "the best option against the worst"),
+    "adjacent": _at_forks(adjacent, "each option against the next worse one"),
+    "whole": Mode(
+        lambda tree, settings: whole(tree, min_gap=settings.min_gap, per_tree=settings.per_tree),
+        False,
+        "whole runs, the best against the worst first, as ETO pairs them",
+    ),
+    "unstructured": Mode(
+        lambda tree, settings: unstructured(tree, min_gap=settings.min_gap, per_tree=settings.per_tree),
+        False,
+        "whole runs drawn at random",
+    ),
+}
+"""What is compared with what, by name."""
+
+AGGREGATES = {
+    "mean": Valuation(lambda settings: mean, False, "mean score behind it"),
+    "best": Valuation(lambda settings: best, False, "best score behind it"),
+    "discounted": Valuation(
+        lambda settings: discounted(settings.gamma), True, "mean score, discounted by the steps to come"
+    ),
+}
+"""The value of an option at a fork, by name."""
+
+
 __all__ = [
+    "AGGREGATES",
+    "MODES",
     "Aggregate",
+    "Mode",
     "Pair",
+    "PairSettings",
     "Select",
+    "Valuation",
     "adjacent",
     "best",
     "discounted",
@@ -213,6 +323,7 @@ __all__ = [
     "grafted",
     "mean",
     "pairs",
+    "pairs_of",
     "unstructured",
     "whole",
 ]

@@ -11,11 +11,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import AfterValidator, ConfigDict, Field, with_config
 
+from trajtree.errors import one_of
 from trajtree.trajectory import SCORE_TOLERANCE, Trajectory
 from trajtree.trees.tree import TrajectoryTree, range_max
 
@@ -240,4 +243,68 @@ def best_path(tree: TrajectoryTree, find: Search) -> Trajectory:
     return found if found.origin is None else replace(found, origin=None)
 
 
-__all__ = ["Search", "SearchResult", "best_of_n", "best_path", "exact", "mcts"]
+@with_config(ConfigDict(extra="forbid"))
+@dataclass(frozen=True, slots=True)
+class PathSettings:
+    """How a tree's path is found, and when it is good enough to be imitated.
+
+    Attributes:
+        search: a name in SEARCHES.
+        iterations, gamma, seed: of `mcts`.
+        n: samples that `best-of-n` takes; None: all of them.
+        min_score: least score of a path that is kept; the search does not look at it.
+    """
+
+    search: Annotated[str, AfterValidator(one_of(SEARCHES))] = "exact"
+    iterations: Annotated[int, Field(ge=1)] = 1000
+    gamma: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = math.sqrt(2)
+    seed: Annotated[int, Field(ge=0)] = 0
+    n: Annotated[int, Field(ge=1)] | None = None
+    min_score: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
+
+
+def search_of(settings: PathSettings) -> Search:
+    """The search that the settings ask for.
+
+    Raises:
+        ValueError: there is no such search.
+    """
+    return SEARCHES[one_of(SEARCHES)(settings.search)].search(settings)
+
+
+@dataclass(frozen=True, slots=True)
+class NamedSearch:
+    """A search that settings can ask for.
+
+    Attributes:
+        search: what the settings make of it.
+        about: a few words for people.
+    """
+
+    search: Callable[[PathSettings], Search]
+    about: str
+
+
+SEARCHES = {
+    "exact": NamedSearch(lambda settings: exact, "the best end, in one pass"),
+    "mcts": NamedSearch(
+        lambda settings: partial(mcts, iterations=settings.iterations, gamma=settings.gamma, seed=settings.seed),
+        "the paper's tree search",
+    ),
+    "best-of-n": NamedSearch(lambda settings: partial(best_of_n, n=settings.n), "the best sample, without a tree"),
+}
+"""Searches by name."""
+
+
+__all__ = [
+    "SEARCHES",
+    "NamedSearch",
+    "PathSettings",
+    "Search",
+    "SearchResult",
+    "best_of_n",
+    "best_path",
+    "exact",
+    "mcts",
+    "search_of",
+]
