@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -97,26 +94,3 @@ def test_data_that_is_not_there(tmp_path: Path, which: str, monkeypatch: Any) ->
     (tmp_path / "empty").mkdir()
     empty = invoke("data", which, "--from", tmp_path / "empty")
     assert isinstance(empty.exception, DataError)
-
-
-@pytest.mark.parametrize(
-    ("package", "arguments", "extra"),
-    [
-        ("torch", ["train", "trees.jsonl", "--model", "m", "--preview"], "train"),
-        ("py4j", ["play", "scienceworld"], "scienceworld"),
-    ],
-)
-def test_a_missing_package_is_named_with_its_extra(package: str, arguments: list[str], extra: str) -> None:
-    pytest.importorskip(package)
-    code = f"import sys; sys.modules[{package!r}] = None; sys.argv[1:] = {arguments!r}; import trajtree.__main__"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert f"pip install 'trajtree[{extra}]'" in done.stderr
-
-
-def test_a_class_beside_which_the_command_is_given(tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text("from tests.toy import Toy\n\n\nclass Mine(Toy):\n    pass\n")
-    command = [sys.executable, "-m", "trajtree", "play", "mine:Mine", TASKS[0]]
-    home = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])}
-    done = subprocess.run(command, cwd=tmp_path, env=home, input="look\n", capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0 and "score 0.000" in done.stdout

@@ -16,7 +16,7 @@ from tests.builders import quick
 from tests.formats.conversations import Run, as_atif, as_completion, as_messages, as_sharegpt, as_trace, lines_of, runs
 
 from trajtree.errors import DataError
-from trajtree.formats.read.detect import READERS, detect
+from trajtree.formats.read.detect import FORMATS, detect
 from trajtree.formats.read.episode import parted, trajectory_of
 from trajtree.trajectory import Message, Outcome, ToolCall, Trajectory
 
@@ -31,7 +31,7 @@ WRITERS: dict[str, tuple[Callable[[Run], dict[str, Any]], str, bool]] = {
 
 
 def read(record: dict[str, Any], name: str, *, score: str | None = None, task: str | None = None) -> Trajectory:
-    found = READERS[name](record, score=score, task=task)
+    found = FORMATS[name].read(record, score=score, task=task)
     return trajectory_of(found, name, (0.0, 1.0))
 
 
@@ -520,6 +520,22 @@ def test_other_files_are_in_no_format(tmp_path: Path, content: str, reason: str)
     with pytest.raises(DataError, match=reason) as caught:
         detect(path)
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("record", "name"),
+    [
+        ({"schema_version": "ATIF-v9", "nodes": [], "messages": []}, "atif"),
+        ({"nodes": [], "conversations": [{"from": "human"}]}, "verifiers"),
+        ({"conversations": [{"from": "human"}], "prompt": "", "completion": "", "example_id": 1}, "sharegpt"),
+        ({"conversations": [{"role": "user"}], "prompt": "", "completion": "", "example_id": 1}, "messages"),
+        ({"conversations": ["hello"], "prompt": "", "completion": "", "example_id": 1}, "verifiers"),
+        ({"prompt": "", "completion": ""}, "messages"),
+    ],
+)
+def test_a_record_with_marks_of_several_formats(tmp_path: Path, record: dict[str, Any], name: str) -> None:
+    (tmp_path / "x.jsonl").write_text(lines_of([record]))
+    assert detect(tmp_path / "x.jsonl") == name
 
 
 def test_example_rows_of_verifiers_v0_are_recognised(tmp_path: Path) -> None:

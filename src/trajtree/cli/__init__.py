@@ -1,1 +1,1 @@
-"""The command line: thin, one file a group of commands."""
+"""The command line: thin, one file per subject."""

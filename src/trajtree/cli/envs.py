@@ -3,35 +3,27 @@
 from __future__ import annotations
 
 import importlib
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import cache, partial
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
-from rich.console import Console
+from rich.box import SIMPLE_HEAD
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
-from trajtree.cli.terminal import counting
+from trajtree.cli.choices import argument_of
+from trajtree.cli.terminal import console, counting
 from trajtree.envs.base import Environment
 from trajtree.envs.check import EnvCheckError, check_env
-from trajtree.envs.domain import BUILT_IN, Domain, NoDemonstration, load_domain
+from trajtree.envs.domain import BRING_IN, BUILT_IN, Domain, NoDemonstration, bring_in_data, load_domain
 from trajtree.errors import DataError, EnvError, RunError
 
 _CHECKED_TYPES = 3
 """Task types of which a check plays one task each."""
-
-_NEEDS = {
-    "scienceworld": ("trajtree[scienceworld]", "comes with the package", "Apache-2.0"),
-    "alfworld": ("trajtree", "trajtree data alfworld --from PATH", "MIT"),
-    "webshop": ("trajtree[webshop]", "trajtree data webshop --from PATH", "MIT; product texts are their shops'"),
-    "textworldexpress": ("trajtree[textworldexpress]", "comes with the package", "Apache-2.0"),
-}
-"""What installs each built-in environment, where its data comes from, and the licence of both."""
 
 env = typer.Typer(help="Environments: what there is, and proof that one keeps the contract.", no_args_is_help=True)
 
@@ -44,22 +36,27 @@ def list_(
     if name is not None:
         _list_types(name)
         return
-    table = Table("name", "install", "data", "licence", "task types")
-    for name, (extra, source, licence) in _NEEDS.items():
-        table.add_row(name, escape(extra), source, licence, str(len(load_domain(name).types)))
-    Console(width=None if sys.stdout.isatty() else 130).print(table)
+    table = _table("name", "install", Column("data", no_wrap=True), "licence", "task types")
+    for name, entry in BUILT_IN.items():
+        types = str(len(load_domain(name).types))
+        table.add_row(name, escape(entry.install), entry.data, entry.licence, types)
+    console().print(table)
+
+
+def _table(*headers: str | Column) -> Table:
+    return Table(*headers, box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
 
 
 def _list_types(name: str) -> None:
     domain, splits = load_domain(name), ("train", "dev", "test")
     if not domain.types:
         raise RunError(f"{name}: does not list its task types")
-    table = Table("task type", *splits, "for example")
+    table = _table("task type", *splits, "for example")
     for kind in domain.types:
         tasks = [_tasks(domain, kind, split) for split in splits]
         first = next((found[0] for found in tasks if found), "")
         table.add_row(kind, *(str(len(found)) for found in tasks), first)
-    Console(width=None if sys.stdout.isatty() else 130).print(table)
+    console().print(table)
 
 
 @env.command()
@@ -168,20 +165,20 @@ def play(
         raise RunError("--max-steps: a class sets its own limit; leave it out")
     if chosen is None:
         raise RunError(f"{name}: does not list its tasks; name one")
-    console = Console()
+    terminal = console()
     with closing(make()) as environment:
-        console.print(environment.instruction, style="dim", markup=False)
+        terminal.print(environment.instruction, style="dim", markup=False)
         try:
             observation = environment.reset(chosen)
         except KeyError as error:
             raise RunError(f"{name}: {error.args[0]}") from None
         score, over = 0.0, False
         while not over:
-            console.print(observation, markup=False, highlight=False)
+            terminal.print(observation, markup=False, highlight=False)
             try:
                 said = input("> ")
             except EOFError:
-                console.print()
+                terminal.print()
                 break
             try:
                 observation, reward, terminated, truncated = environment.step(said)
@@ -191,37 +188,25 @@ def play(
                 ) from error
             score, over = score + reward, terminated or truncated
             if reward:
-                console.print(f"reward {reward:+.3f}, score {score:.3f}", style="green" if reward > 0 else "red")
+                terminal.print(f"reward {reward:+.3f}, score {score:.3f}", style="green" if reward > 0 else "red")
         if over:
-            console.print(observation, markup=False, highlight=False)
-        console.print(f"{chosen}: score {score:.3f}")
+            terminal.print(observation, markup=False, highlight=False)
+        terminal.print(f"{chosen}: score {score:.3f}")
 
 
 def data(
-    which: Annotated[Literal["webshop", "alfworld"], typer.Argument(help="Whose data.")],
+    which: Annotated[str, argument_of(BRING_IN, help="Whose data.")],
     source: Annotated[Path, typer.Option("--from", help="File or folder that you downloaded.")],
 ) -> None:
     """Bring in an environment's data: checked, packed, with size and hash written down."""
     if not source.exists():
         raise DataError(f"{source}: no such file or folder")
-    console = Console()
-    with counting(console, which, "rows") as progress:
-        if which == "alfworld":
-            from trajtree.envs.alfworld import import_data as import_games
-
-            games = import_games(source, progress)
-            lines = [f"{f.path}: {f.games} games, {f.left_out} left out, sha256 {f.sha256}" for f in games.files]
-        else:
-            from trajtree.envs.webshop import import_data as import_products
-
-            shop = import_products(source, progress)
-            lines = [f"{f.name}: {f.bytes} bytes, sha256 {f.sha256}" for f in shop.sources]
-            lines.append(
-                f"{shop.folder}: {shop.products} products, instructions: {shop.synthetic} synthetic, {shop.human} human"
-            )
-    for line in lines:
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
-    console.print(f"see what there is: trajtree env list {which}; play: trajtree play {which}", soft_wrap=True)
+    terminal = console()
+    with counting(terminal, which, "rows") as progress:
+        brought = bring_in_data(which, source, progress)
+    for line in brought.lines:
+        terminal.print(line, soft_wrap=True, highlight=False, markup=False)
+    terminal.print(f"see what there is: trajtree env list {which}; play: trajtree play {which}", soft_wrap=True)
 
 
 def add_to(app: typer.Typer) -> None:

@@ -1,7 +1,8 @@
-"""Progress on the terminal: a bar a stage, or plain lines where there is no terminal."""
+"""The terminal: how wide it is, and the progress displays, or plain lines where there is no terminal."""
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,9 +13,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, 
 from rich.progress import Progress as Bars
 
 from trajtree.experiment.stage import Stage
+from trajtree.report.text import WIDTH
 from trajtree.store.progress import Progress
 
 _QUIET_SECONDS = 10.0
+
+
+def console() -> Console:
+    """The terminal; a pipe or a log file gets lines wide enough for our tables."""
+    return Console(width=None if sys.stdout.isatty() else WIDTH)
 
 
 class StageProgress:
@@ -43,16 +50,16 @@ class StageProgress:
         """Stop drawing."""
         self._bars.stop()
 
-    def stage(self, stage: Stage) -> _One:
+    def stage(self, stage: Stage) -> Progress:
         """The display of one stage that begins now."""
         return self.named(stage.name)
 
-    def named(self, name: str) -> _One:
+    def named(self, name: str) -> Progress:
         """The display of something that begins now."""
-        return _One(name, self._console, self._bars)
+        return _Bar(name, self._console, self._bars)
 
 
-class _One:
+class _Bar:
     def __init__(self, name: str, console: Console, bars: Bars) -> None:
         self._name, self._console, self._bars = name, console, bars
         self._task = bars.add_task(name, total=None, note="")
@@ -73,15 +80,11 @@ class _One:
             self._console.print(f"{self._name} {self._done}/{self._total} {note}".rstrip())
 
 
-class _Counter:
-    def __init__(self, bars: Bars, task: TaskID) -> None:
-        self._bars, self._task = bars, task
-
-    def total(self, amount: int) -> None:
-        self._bars.update(self._task, total=amount)
-
-    def advance(self, amount: int, note: str = "") -> None:
-        self._bars.advance(self._task, amount)
+@contextmanager
+def progress_of(console: Console, name: str) -> Iterator[Progress]:
+    """A display of one piece of work that says how much there is of it."""
+    with StageProgress(console) as bars:
+        yield bars.named(name)
 
 
 @contextmanager
@@ -100,11 +103,22 @@ def counting(console: Console, name: str, unit: str) -> Iterator[Progress]:
         yield _Counter(bars, bars.add_task(name, total=None))
 
 
+class _Counter:
+    def __init__(self, bars: Bars, task: TaskID) -> None:
+        self._bars, self._task = bars, task
+
+    def total(self, amount: int) -> None:
+        self._bars.update(self._task, total=amount)
+
+    def advance(self, amount: int, note: str = "") -> None:
+        self._bars.advance(self._task, amount)
+
+
 @contextmanager
 def training(console: Console, name: str) -> Iterator[Callable[[int, int, dict[str, float]], None]]:
     """A bar of optimiser steps; yields what is called with (steps done, steps in all, figures)."""
-    with StageProgress(console) as progress:
-        bar, seen = progress.named(name), 0
+    with progress_of(console, name) as bar:
+        seen = 0
 
         def tell(done: int, total: int, figures: dict[str, float]) -> None:
             nonlocal seen
@@ -115,4 +129,4 @@ def training(console: Console, name: str) -> Iterator[Callable[[int, int, dict[s
         yield tell
 
 
-__all__ = ["StageProgress", "counting", "training"]
+__all__ = ["StageProgress", "console", "counting", "progress_of", "training"]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 from trajtree.envs.base import Environment
 from trajtree.errors import RecipeError
+from trajtree.store.progress import SILENT, Progress
 from trajtree.trajectory import Trajectory
 
 
@@ -42,13 +44,78 @@ class Domain:
     data: Callable[[], str] = str
 
 
+class Brought(Protocol):
+    """What bringing in an environment's data came to."""
+
+    @property
+    def lines(self) -> Sequence[str]:
+        """What is there now, for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltIn:
+    """An environment with a short name.
+
+    Attributes:
+        domain: its Domain, as `module:ATTRIBUTE`, imported when it is asked for.
+        install: what pip installs it.
+        data: where its data comes from.
+        licence: of both.
+        bring_in: where the data is the user's own, what brings it in, as `module:FUNCTION` from (path, Progress) to
+            Brought.
+    """
+
+    domain: str
+    install: str
+    data: str
+    licence: str
+    bring_in: str | None = None
+
+
 BUILT_IN = {
-    "scienceworld": "trajtree.envs.scienceworld:DOMAIN",
-    "alfworld": "trajtree.envs.alfworld:DOMAIN",
-    "webshop": "trajtree.envs.webshop:DOMAIN",
-    "textworldexpress": "trajtree.envs.textworldexpress:DOMAIN",
+    "scienceworld": BuiltIn(
+        domain="trajtree.envs.scienceworld:DOMAIN",
+        install="trajtree[scienceworld]",
+        data="comes with the package",
+        licence="Apache-2.0",
+    ),
+    "alfworld": BuiltIn(
+        domain="trajtree.envs.alfworld:DOMAIN",
+        install="trajtree",
+        data="trajtree data alfworld --from PATH",
+        licence="MIT",
+        bring_in="trajtree.envs.alfworld:import_data",
+    ),
+    "webshop": BuiltIn(
+        domain="trajtree.envs.webshop:DOMAIN",
+        install="trajtree[webshop]",
+        data="trajtree data webshop --from PATH",
+        licence="MIT; product texts are their shops'",
+        bring_in="trajtree.envs.webshop:import_data",
+    ),
+    "textworldexpress": BuiltIn(
+        domain="trajtree.envs.textworldexpress:DOMAIN",
+        install="trajtree[textworldexpress]",
+        data="comes with the package",
+        licence="Apache-2.0",
+    ),
 }
-"""Domains by short name, and where each is."""
+"""Environments by short name."""
+
+
+BRING_IN = {name: entry.bring_in for name, entry in BUILT_IN.items() if entry.bring_in is not None}
+"""What brings in the data of the environments whose data is the user's own."""
+
+
+def bring_in_data(name: str, source: Path, progress: Progress = SILENT) -> Brought:
+    """Bring in the data of the environment called `name`, one of BRING_IN, from a file or folder.
+
+    Raises:
+        DataError: the data is not there, or damaged.
+        KeyError: the environment's data is not the user's to bring.
+    """
+    brought: Brought = _found_at(BRING_IN[name])(source, progress)
+    return brought
 
 
 def load_domain(name: str) -> Domain:
@@ -57,9 +124,9 @@ def load_domain(name: str) -> Domain:
     Raises:
         RecipeError: there is no such domain.
     """
-    module, _, attribute = BUILT_IN.get(name, name).partition(":")
+    where = BUILT_IN[name].domain if name in BUILT_IN else name
     try:
-        domain = getattr(importlib.import_module(module), attribute or "DOMAIN")
+        domain = _found_at(where)
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         if isinstance(error, ModuleNotFoundError) and name in BUILT_IN:
             raise
@@ -67,8 +134,14 @@ def load_domain(name: str) -> Domain:
             f"env.name {name!r}: {error}; use {', '.join(BUILT_IN)}, or module:DOMAIN with the module importable"
         ) from error
     if not isinstance(domain, Domain):
-        raise RecipeError(f"env.name {name!r}: {attribute} is a {type(domain).__name__}, not a trajtree.envs.Domain")
+        raise RecipeError(f"env.name {name!r}: is a {type(domain).__name__}, not a trajtree.envs.domain.Domain")
     return domain
 
 
-__all__ = ["BUILT_IN", "Domain", "NoDemonstration", "load_domain"]
+def _found_at(where: str) -> Any:
+    """What `module:ATTRIBUTE` names; the attribute is DOMAIN unless it is given."""
+    module, _, attribute = where.partition(":")
+    return getattr(importlib.import_module(module), attribute or "DOMAIN")
+
+
+__all__ = ["BRING_IN", "BUILT_IN", "Brought", "BuiltIn", "Domain", "NoDemonstration", "bring_in_data", "load_domain"]

@@ -21,7 +21,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from trajtree.errors import DataError
-from trajtree.formats.read.detect import Reader, detect, reader_of
+from trajtree.formats.read.detect import Reader, detect, format_named
 from trajtree.formats.read.episode import trajectory_of
 from trajtree.formats.read.records import RawRecord, decode, files_in, raw_records
 from trajtree.store.lock import locked
@@ -187,7 +187,7 @@ def _take(sources: list[_Source], store: TrajectoryStore, state: _Import, progre
     batch: list[Trajectory] = []
     size = seen = 0
     for source in sources:
-        for raw, found in _read(source, reader_of(source.format), state):
+        for raw, found in _read(source, format_named(source.format).read, state):
             seen += 1
             size += len(raw.data)
             if found is not None:
@@ -218,7 +218,7 @@ def _sources(found: list[tuple[Path, bool]], store: Path, format: str | None, st
         name = path.name.encode("utf-8", "replace").decode()
         yield _Source(path, f"{name}#{_hash(first):016x}", known)
     if format is not None:
-        reader_of(format)
+        format_named(format)
 
 
 def _look_into(store: TrajectoryStore, at_hand: set[str], state: _Import) -> None:

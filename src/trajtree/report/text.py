@@ -8,6 +8,8 @@ from trajtree.report.contents import ReportData
 from trajtree.statistics.summary import Comparison, Interval, Metric, Pgr
 
 ALPHA = 0.05
+WIDTH = 120
+"""Columns in which every table of ours fits; what is written to a pipe or a log file is that wide."""
 
 # Controls, bidirectional marks, lone surrogates: none can be seen, some reorder or hide the text around them.
 _UNSEEN = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")

@@ -15,9 +15,6 @@ from rich.text import Text
 from trajtree.report import text
 from trajtree.trees.quality import TreeQuality
 
-WIDE = 120
-"""Columns of a terminal from which on all figures are shown."""
-
 _Cell = Callable[[Mapping[str, Any]], str]
 
 _SHOWN = 30
@@ -39,9 +36,9 @@ def totals(figures: Sequence[TreeQuality]) -> dict[str, float]:
 def print_quality(figures: Sequence[TreeQuality], console: Console) -> None:
     """Print a line a tree, the ones with most informative forks first, and a line for all.
 
-    A terminal narrower than WIDE leaves some columns to JSON.
+    A terminal narrower than WIDTH leaves some columns to JSON.
     """
-    columns = {name: cell for name, cell in _COLUMNS.items() if console.width >= WIDE or name not in _ONLY_WIDE}
+    columns = {name: cell for name, cell in _COLUMNS.items() if console.width >= text.WIDTH or name not in _ONLY_WIDE}
     table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     table.add_column("task", overflow="fold", min_width=12)
     for header in columns:
@@ -89,4 +86,4 @@ _COLUMNS: dict[str, _Cell] = {
 _ONLY_WIDE = ("leaves", "depth", "branching", "lost")
 
 
-__all__ = ["WIDE", "print_quality", "totals"]
+__all__ = ["print_quality", "totals"]

@@ -39,6 +39,11 @@ class DataReport:
     folder: Path
     files: tuple[FileReport, ...]
 
+    @property
+    def lines(self) -> list[str]:
+        """A line per file, for people."""
+        return [f"{f.path}: {f.games} games, {f.left_out} left out, sha256 {f.sha256}" for f in self.files]
+
 
 def import_data(source: Path, progress: Progress = SILENT) -> DataReport:
     """Check the ALFWorld games at `source` and pack them where trajtree finds them.

@@ -51,6 +51,13 @@ class DataReport:
     synthetic: int
     human: int
 
+    @property
+    def lines(self) -> list[str]:
+        """A line per file, and one for all of them, for people."""
+        files = [f"{file.name}: {file.bytes} bytes, sha256 {file.sha256}" for file in self.sources]
+        instructions = f"instructions: {self.synthetic} synthetic, {self.human} human"
+        return [*files, f"{self.folder}: {self.products} products, {instructions}"]
+
 
 def import_data(
     source: Path, progress: Progress = SILENT, *, folder: Path | None = None, sha256: str | None = None

@@ -12,6 +12,11 @@ _SCORES = ("extra.score", "extra.reward", "final_metrics.extra.score", "final_me
 _TASKS = ("extra.task", "extra.task_id", "extra.instance_id")
 
 
+def recognises(record: Record) -> bool:
+    """Whether a record says that it is ATIF, of whichever version."""
+    return str(record.get("schema_version")).startswith("ATIF")
+
+
 def read(record: Record, *, score: str | None, task: str | None) -> Imported:
     """Read one document.
 
@@ -107,4 +112,4 @@ def _heard(step: Record, where: str, said: Message, known: set[str]) -> list[Mes
     return heard
 
 
-__all__ = ["read"]
+__all__ = ["read", "recognises"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Protocol
@@ -22,24 +24,35 @@ class Reader(Protocol):
         """Raise DataError when the record is no run of this format."""
 
 
-READERS: dict[str, Reader] = {
-    "atif": atif.read,
-    "messages": messages.read,
-    "sharegpt": sharegpt.read,
-    "verifiers": verifiers.read,
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A log format.
+
+    Attributes:
+        read: reads one record.
+        recognises: whether a record is of this format, unless it is of one that comes earlier in FORMATS.
+        about: the fields by which people tell the format.
+    """
+
+    read: Reader
+    recognises: Callable[[Record], bool]
+    about: str
+
+
+FORMATS = {
+    "atif": Format(atif.read, atif.recognises, "schema_version, steps"),
+    "verifiers": Format(verifiers.read, verifiers.recognises, "nodes, or prompt, completion and example_id"),
+    "sharegpt": Format(sharegpt.read, sharegpt.recognises, "conversations of from and value"),
+    "messages": Format(messages.read, messages.recognises, "messages, or prompt and completion"),
 }
-
-_HINT = (
-    "known are atif (schema_version, steps), messages (messages, or prompt and completion), "
-    "sharegpt (conversations of from and value) and verifiers (nodes, or prompt, completion and example_id)"
-)
+"""Log formats by name; the first that recognises a record is its format."""
 
 
-def reader_of(name: str) -> Reader:
-    """The reader of a format. Raises DataError when there is no such format."""
-    if name not in READERS:
-        raise DataError(f"{name!r} is no format that can be imported; {_HINT}")
-    return READERS[name]
+def format_named(name: str) -> Format:
+    """The format of that name. Raises DataError when there is none."""
+    if name not in FORMATS:
+        raise DataError(f"{name!r} is no format that can be imported; {_known()}")
+    return FORMATS[name]
 
 
 def detect(path: Path) -> str:
@@ -55,25 +68,16 @@ def detect(path: Path) -> str:
         except DataError as error:
             problem = str(error)
             continue
-        name = _format_of(record)
+        name = next((name for name, format in FORMATS.items() if format.recognises(record)), None)
         if name is None:
             keys = ", ".join(list(record)[:12])[:200] or "none"
-            raise DataError(f"{path}, line {raw.line}: in no known format (its fields: {keys}); {_HINT}")
+            raise DataError(f"{path}, line {raw.line}: in no known format (its fields: {keys}); {_known()}")
         return name
     raise DataError(f"{path}: no run to be found: {problem}")
 
 
-def _format_of(record: Record) -> str | None:
-    if str(record.get("schema_version")).startswith("ATIF"):
-        return "atif"
-    if isinstance(record.get("nodes"), list):
-        return "verifiers"
-    turns = record.get("conversations")
-    if isinstance(turns, list) and turns and isinstance(turns[0], dict):
-        return "sharegpt" if "from" in turns[0] else "messages"
-    if "prompt" in record and "completion" in record:
-        return "verifiers" if "example_id" in record else "messages"
-    return "messages" if isinstance(record.get("messages"), list) else None
+def _known() -> str:
+    return "known are " + ", ".join(f"{name} ({format.about})" for name, format in FORMATS.items())
 
 
-__all__ = ["READERS", "Reader", "detect", "reader_of"]
+__all__ = ["FORMATS", "Format", "Reader", "detect", "format_named"]

@@ -53,6 +53,12 @@ def objects(value: object, where: str) -> Sequence[Record]:
     return value
 
 
+def first_turn(record: Record) -> Record | None:
+    """The first of a record's `conversations`; None when there is none that is an object."""
+    turns = record.get("conversations")
+    return turns[0] if isinstance(turns, list) and turns and isinstance(turns[0], dict) else None
+
+
 def score_at(record: Record, field: str | None, usual: Sequence[str]) -> tuple[str, object]:
     """(field, value) of the score: at `field`, or at the first of the usual places.
 
@@ -180,6 +186,7 @@ __all__ = [
     "TASKS",
     "Record",
     "at",
+    "first_turn",
     "leading",
     "objects",
     "outcome_at",

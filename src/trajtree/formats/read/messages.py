@@ -7,8 +7,15 @@ from typing import Any
 from trajtree.chat import message_from_dict
 from trajtree.errors import DataError
 from trajtree.formats.read.episode import Imported, with_usual_fields
-from trajtree.formats.read.fields import Record, leading, objects, refuse_media
+from trajtree.formats.read.fields import Record, first_turn, leading, objects, refuse_media
 from trajtree.trajectory import Message
+
+
+def recognises(record: Record) -> bool:
+    """Whether a record has messages, under whichever name, or a prompt and a completion."""
+    if first_turn(record) is not None or {"prompt", "completion"} <= record.keys():
+        return True
+    return isinstance(record.get("messages"), list)
 
 
 def read(record: Record, *, score: str | None, task: str | None) -> Imported:
@@ -67,4 +74,4 @@ def _message(turn: Record, name: str, index: int) -> Message:
     return message_from_dict(turn, where)
 
 
-__all__ = ["conversation", "read"]
+__all__ = ["conversation", "read", "recognises"]

@@ -7,13 +7,18 @@ from pydantic_core import from_json
 from trajtree.chat import arguments_text
 from trajtree.errors import DataError
 from trajtree.formats.read.episode import Imported, action_part, with_usual_fields
-from trajtree.formats.read.fields import Record, leading, objects, refuse_media
+from trajtree.formats.read.fields import Record, first_turn, leading, objects, refuse_media
 from trajtree.trajectory import Message, ToolCall
 
 _USER = ("human", "user")
 _AGENT = ("gpt", "assistant")
 _CALL = ("function_call", "tool_call")
 _RESULT = ("observation", "tool", "function_response", "tool_response")
+
+
+def recognises(record: Record) -> bool:
+    """Whether a record has conversations whose first turn says whom it is from."""
+    return "from" in (first_turn(record) or {})
 
 
 def read(record: Record, *, score: str | None, task: str | None) -> Imported:
@@ -93,4 +98,4 @@ def _calls(value: str, where: str) -> tuple[ToolCall, ...]:
     return tuple(made)
 
 
-__all__ = ["read"]
+__all__ = ["read", "recognises"]

@@ -9,11 +9,29 @@ from pydantic_core import from_json
 from trajtree.chat import message_from_dict
 from trajtree.errors import DataError
 from trajtree.formats.read.episode import Imported
-from trajtree.formats.read.fields import Record, at, leading, objects, outcome_at, score_at, task_at, text_at, tools_at
+from trajtree.formats.read.fields import (
+    Record,
+    at,
+    first_turn,
+    leading,
+    objects,
+    outcome_at,
+    score_at,
+    task_at,
+    text_at,
+    tools_at,
+)
 from trajtree.trajectory import Message, Outcome
 
 _TASKS = ("task.key", "task.hash", "example_id")
 _CUT_SHORT = ("max_input_tokens", "max_output_tokens", "max_total_tokens", "compaction_failed", "prompt_too_long")
+
+
+def recognises(record: Record) -> bool:
+    """Whether a record is a trace, or has an example's id beside its prompt and completion."""
+    if isinstance(record.get("nodes"), list):
+        return True
+    return {"prompt", "completion", "example_id"} <= record.keys() and first_turn(record) is None
 
 
 def read(record: Record, *, score: str | None, task: str | None) -> Imported:
@@ -148,4 +166,4 @@ def _outcome(record: Record, traced: bool) -> Outcome:
     return outcome_at(record)
 
 
-__all__ = ["read"]
+__all__ = ["read", "recognises"]

@@ -36,23 +36,21 @@ class TrajectoryTarget:
 
 
 PAIR_TARGETS = {
-    "trl": PairTarget(trl_pair, "TRL: prompt, chosen, rejected, tools; several turns a side"),
-    "ms-swift": PairTarget(swift_pair, "ms-swift: messages, rejected_messages with loss flags; several turns a side"),
-    "llamafactory": PairTarget(llamafactory_pair, "LLaMA-Factory: ShareGPT preference; one reply a side"),
-    "axolotl": PairTarget(axolotl_pair, "axolotl: chat_template.default; one reply a side, text only"),
-    "openai": PairTarget(openai_pair, "OpenAI: preference fine-tuning; one reply a side, no thoughts"),
+    "trl": PairTarget(trl_pair, "prompt, chosen, rejected, tools; several turns per side"),
+    "ms-swift": PairTarget(swift_pair, "messages, rejected_messages with loss flags; several turns per side"),
+    "llamafactory": PairTarget(llamafactory_pair, "ShareGPT preference; one reply per side"),
+    "axolotl": PairTarget(axolotl_pair, "chat_template.default; one reply per side, text only"),
+    "openai": PairTarget(openai_pair, "preference fine-tuning; one reply per side, no thoughts"),
 }
 
 TRAJECTORY_TARGETS = {
-    "trl": TrajectoryTarget(trl_trajectory, "TRL: messages, tools; no context turns"),
-    "trl-completion": TrajectoryTarget(
-        trl_completion, "TRL: prompt, completion, tools; context turns go into the prompt"
-    ),
-    "ms-swift": TrajectoryTarget(swift_trajectory, "ms-swift: messages with loss flags, tools"),
-    "sharegpt": TrajectoryTarget(sharegpt_trajectory, "ShareGPT: conversations, tools; no context turns"),
-    "llamafactory": TrajectoryTarget(sharegpt_trajectory, "LLaMA-Factory: the same as sharegpt"),
-    "axolotl": TrajectoryTarget(axolotl_trajectory, "axolotl: messages with train flags, tools"),
-    "openai": TrajectoryTarget(openai_trajectory, "OpenAI: messages with weights, tools; no thoughts"),
+    "trl": TrajectoryTarget(trl_trajectory, "messages, tools; no context turns"),
+    "trl-completion": TrajectoryTarget(trl_completion, "prompt, completion, tools; context turns go into the prompt"),
+    "ms-swift": TrajectoryTarget(swift_trajectory, "messages with loss flags, tools"),
+    "sharegpt": TrajectoryTarget(sharegpt_trajectory, "conversations, tools; no context turns"),
+    "llamafactory": TrajectoryTarget(sharegpt_trajectory, "the same as sharegpt"),
+    "axolotl": TrajectoryTarget(axolotl_trajectory, "messages with train flags, tools"),
+    "openai": TrajectoryTarget(openai_trajectory, "messages with weights, tools; no thoughts"),
     "atif": TrajectoryTarget(atif_trajectory, "ATIF v1.8 documents, with score and task"),
 }
 

@@ -1,0 +1,60 @@
+"""Files that commands are to write: refused before any work where something would be lost."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from trajtree.errors import DataError, RunError
+from trajtree.store.files import cannot_write
+from trajtree.store.lines import format_of, made_by
+
+T = TypeVar("T")
+
+
+def check_output(out: Path | None, *inputs: Path, over: str | None = None, by: str | None = None) -> None:
+    """Refuse an output that cannot be written, is an input, or holds what would be lost; its folder is made.
+
+    A file of ours would be lost unless it is of the format `over` or was written by the command `by`. Where the command
+    writes a format of ours (`over`), anything else would be lost too.
+
+    Raises:
+        DataError: it is one of the inputs.
+        RunError: it cannot be written, or something would be lost.
+    """
+    if out is None:
+        return
+    if any(out.resolve() == one.resolve() for one in inputs):
+        raise DataError(f"{out}: is read by this command and would be overwritten; name another file to write")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(out, error) from None
+    if out.is_dir():
+        raise RunError(f"cannot write {out}: it is a folder; name a file")
+    if not os.access(out.parent, os.W_OK):
+        raise RunError(f"cannot write {out}: its folder is not writable")
+    if not out.is_file() or not out.stat().st_size:
+        return
+    held, maker = format_of(out), made_by(out)
+    if over is not None and held is None:
+        raise RunError(f"cannot write {out}: it is there and holds no {over}; remove it or name another file")
+    if maker is not None and maker != by:
+        raise RunError(f"cannot write {out}: trajtree {maker} makes it anew each time; name another file")
+    if held not in (None, over) and maker is None:
+        raise RunError(f"cannot write {out}: it holds {held}, which would be lost; remove it or name another file")
+
+
+def at_least_one(items: Iterable[T], otherwise: str) -> Iterator[T]:
+    """The items; a DataError that says `otherwise` when there is none."""
+    empty = True
+    for item in items:
+        empty = False
+        yield item
+    if empty:
+        raise DataError(otherwise)
+
+
+__all__ = ["at_least_one", "check_output"]
