@@ -1,4 +1,4 @@
-"""Products: what the shop sells, made from rows of WebShop's product files, which are checked on the way."""
+"""Products: what the shop sells, made from the records of WebShop's product files, which are checked on the way."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NO_PRICE = 100.0
 """Dollars that a product without a price costs."""
 
 LONGEST_ASIN = 10
-"""Characters; rows with longer ids are not products, and are left out."""
+"""Characters; records with longer ids are not products, and are left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,41 +55,41 @@ class Product:
         return " ".join([self.title, self.description, self.bullets[0], options]).lower()
 
 
-def product_of(row: object, attributes: object, prices: Random, where: str) -> Product:
-    """The product of a row of `items_shuffle*.json` and its entry in `items_ins_v2*.json`.
+def product_of(record: object, attributes: object, prices: Random, where: str) -> Product:
+    """The product of a record of `items_shuffle*.json` and its entry in `items_ins_v2*.json`.
 
     A price that is a range is drawn from `prices`, as WebShop draws it.
 
     Raises:
         DataError: a field is missing or not what it must be; the message begins with `where`.
     """
-    if not isinstance(row, dict):
-        raise DataError(f"{where}: must be an object, is {type(row).__name__}")
-    bullets = row.get("small_description") or [""]
-    pricing = _pricing(row.get("pricing"), where)
+    if not isinstance(record, dict):
+        raise DataError(f"{where}: must be an object, is {type(record).__name__}")
+    bullets = record.get("small_description") or [""]
+    pricing = _pricing(record.get("pricing"), where)
     low_high = pricing or (NO_PRICE,)
     return Product(
-        asin=_text(row, "asin", where),
-        title=_text(row, "name", where),
-        description=_text(row, "full_description", where, empty=True),
+        asin=_text(record, "asin", where),
+        title=_text(record, "name", where),
+        description=_text(record, "full_description", where, empty=True),
         bullets=tuple(_texts(bullets if isinstance(bullets, list) else [bullets], "small_description", where)),
         price=low_high[0] if len(low_high) == 1 else prices.uniform(*low_high),
         price_tag=" to ".join(f"${price}" for price in low_high),
-        options=_options(row.get("customization_options"), where),
-        category=_text(row, "category", where),
-        query=_text(row, "query", where).lower().strip(),
-        product_category=_text(row, "product_category", where),
+        options=_options(record.get("customization_options"), where),
+        category=_text(record, "category", where),
+        query=_text(record, "query", where).lower().strip(),
+        product_category=_text(record, "product_category", where),
         attributes=_attributes(attributes, where),
     )
 
 
 def is_product(asin: str) -> bool:
-    """Whether a row with this id is one of the shop's; others are left out, as WebShop does."""
+    """Whether a record with this id is one of the shop's; others are left out, as WebShop does."""
     return asin != "nan" and len(asin) <= LONGEST_ASIN
 
 
-def _text(row: JsonObject, field: str, where: str, *, empty: bool = False) -> str:
-    value = row.get(field)
+def _text(record: JsonObject, field: str, where: str, *, empty: bool = False) -> str:
+    value = record.get(field)
     if value is None and empty:
         return ""
     if not isinstance(value, str):

@@ -90,13 +90,13 @@ def stock(files: Files, prices: Random, scratch: Path | None) -> Iterator[Stocke
     with ExitStack() as stack:
         contents = _opened(files, scratch, stack)
         seen: set[str] = set()
-        for number, row in enumerate(contents.products):
+        for number, record in enumerate(contents.products):
             where = f"{files.products}: row {number}"
-            asin = row.get("asin") if isinstance(row, dict) else None
+            asin = record.get("asin") if isinstance(record, dict) else None
             if isinstance(asin, str) and (not is_product(asin) or asin in seen):
                 continue
             entry = contents.attributes(asin) if isinstance(asin, str) else None
-            product = product_of(row, entry, prices, where)
+            product = product_of(record, entry, prices, where)
             index = len(seen)
             seen.add(product.asin)
             synthetic = synthetic_draft(index, product.price, entry, f"{contents.attributes_name}: {product.asin}")
@@ -129,7 +129,7 @@ def _opened(files: Files, scratch: Path | None, stack: ExitStack) -> _Contents:
 
 
 def _unpacked(path: Path) -> dict[str, Any]:
-    """The packed layout: {"products": [row, ...], "attrs": {asin: entry}, "human": {asin: [entry, ...]}}."""
+    """The packed layout: {"products": [record, ...], "attrs": {asin: entry}, "human": {asin: [entry, ...]}}."""
     try:
         raw = path.read_bytes()
         content = json.loads(lzma.decompress(raw) if path.suffix == ".xz" else raw)
@@ -162,8 +162,8 @@ def _entries(path: Path, scratch: Path | None, stack: ExitStack) -> Entry:
     table.execute("COMMIT")
 
     def entry_of(asin: str) -> object:
-        row = table.execute("SELECT entry FROM entries WHERE asin = ?", (asin,)).fetchone()
-        return json.loads(row[0]) if row else None
+        found = table.execute("SELECT entry FROM entries WHERE asin = ?", (asin,)).fetchone()
+        return json.loads(found[0]) if found else None
 
     return entry_of
 
