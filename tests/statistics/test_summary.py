@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trajtree.errors import TrajtreeError
-from trajtree.statistics.summary import METRICS, Results, summarise, task_type
+from trajtree.statistics.results import METRICS, Results
+from trajtree.statistics.summary import summarise, task_type
 from trajtree.trajectory import Outcome, Sampling, Step, Trajectory
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from trajtree.statistics.summary import Results
+from trajtree.statistics.results import Results
 from trajtree.trajectory import Step
 from trajtree.trees.quality import TreeQuality
 

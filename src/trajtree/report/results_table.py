@@ -9,7 +9,7 @@ from rich.text import Text
 
 from trajtree.report import text
 from trajtree.report.contents import ReportData
-from trajtree.statistics.summary import RowMetrics
+from trajtree.statistics.results import RowMetrics
 
 LEGEND = (
     "> primary row, w weak row, c ceiling row. Figures are on a scale of 0 to 100, with 95% intervals over "

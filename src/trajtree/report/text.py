@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from trajtree.report.contents import ReportData
-from trajtree.statistics.summary import Comparison, Interval, Metric, Pgr
+from trajtree.statistics.results import Comparison, Interval, Metric, Pgr
 
 ALPHA = 0.05
 

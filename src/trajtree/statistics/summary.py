@@ -11,146 +11,24 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trajtree.errors import TrajtreeError
+from trajtree.statistics.intervals import is_binary, mcnemar, mean_interval, sign_flips
+from trajtree.statistics.results import (
+    METRICS,
+    Comparison,
+    Interval,
+    Metric,
+    Pgr,
+    Results,
+    RowMetrics,
+    TaskMetrics,
+    TypeMetrics,
+)
 from trajtree.trajectory import SCORE_TOLERANCE, Outcome, Trajectory
-
-Metric = Literal["success", "score"]
-METRICS: tuple[Metric, ...] = ("success", "score")
-
-_Array = NDArray[np.float64]
-_CELLS = 4_000_000  # resampled values held in memory at once
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A mean over tasks and its 95% confidence interval; `low <= value <= high`."""
-
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, slots=True)
-class TaskMetrics:
-    """One task of a row: means over its `episodes`, those lost to faults not among them."""
-
-    task: str
-    task_type: str
-    episodes: int
-    score: float
-    best_score: float
-    success: float
-    completed: float
-    steps: float
-
-
-@dataclass(frozen=True, slots=True)
-class TypeMetrics:
-    """Means over the `n` tasks of one type."""
-
-    n: int
-    score: float
-    success: float
-
-
-@dataclass(frozen=True, slots=True)
-class RowMetrics:
-    """What one row did.
-
-    `n` counts tasks with at least one usable episode. `success_rate` (completed with the full score) and
-    `completion_rate` (the environment said that the episode ended) are different figures. `outcomes` counts
-    all episodes, `faults` those that say nothing about the policy (env_error, engine_error); `lost` names the tasks
-    that have nothing else.
-    """
-
-    name: str
-    n: int
-    score: Interval
-    best_score: Interval
-    success_rate: Interval
-    completion_rate: float
-    outcomes: dict[str, int]
-    faults: int
-    steps_mean: float
-    by_task_type: dict[str, TypeMetrics]
-    tasks: tuple[TaskMetrics, ...]
-    lost: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """`row` minus `against`, paired over the `n` tasks that both have.
-
-    `p_value` is two-sided and not corrected for the number of comparisons; `test` names the test.
-    """
-
-    row: str
-    against: str
-    metric: Metric
-    n: int
-    difference: Interval
-    p_value: float
-    test: str
-
-
-@dataclass(frozen=True, slots=True)
-class Pgr:
-    """Performance gap recovered, (row - weak) / (ceiling - weak), over the `n` tasks that all three have.
-
-    `weak` and `ceiling` are the means of those two rows, `gap` is the denominator. `value` is None when there
-    is no gap to recover, and `reason` then says so. It may be below 0 or above 1.
-    """
-
-    row: str
-    metric: Metric
-    weak: float
-    ceiling: float
-    ceiling_row: str
-    value: float | None
-    reason: str | None
-    gap: Interval
-    n: int
-
-
-@dataclass(frozen=True, slots=True)
-class Results:
-    """Everything measured. `weak`, `ceiling` and `primary` name rows; the primary one gets the verdict."""
-
-    rows: tuple[RowMetrics, ...]
-    comparisons: tuple[Comparison, ...]
-    pgr: tuple[Pgr, ...]
-    weak: str
-    ceiling: str | None
-    primary: str
-    resamples: int
-    seed: int
-
-    @property
-    def baselines(self) -> tuple[str, ...]:
-        """The rows that all others are compared with: the weak one and, if there is one, the ceiling."""
-        return tuple(dict.fromkeys(name for name in (self.weak, self.ceiling) if name is not None))
-
-    def row(self, name: str) -> RowMetrics:
-        """Return the row of that name; KeyError when there is none."""
-        found = next((row for row in self.rows if row.name == name), None)
-        if found is None:
-            raise KeyError(name)
-        return found
-
-    def compared(self, row: str, against: str | None, metric: Metric) -> Comparison | None:
-        """Return that comparison, or None: a row is not compared with itself."""
-        wanted = (row, against, metric)
-        return next((c for c in self.comparisons if (c.row, c.against, c.metric) == wanted), None)
-
-    def recovered(self, row: str, metric: Metric) -> Pgr | None:
-        """Return the gap recovered by the row, or None when there is no ceiling row."""
-        return next((p for p in self.pgr if (p.row, p.metric) == (row, metric)), None)
 
 
 def summarise(
@@ -227,7 +105,7 @@ def _measure(name: str, trajectories: Sequence[Trajectory], resamples: int, seed
     outcomes = Counter(trajectory.outcome.value for trajectory in trajectories)
 
     def interval(values: Iterable[float]) -> Interval:
-        return _mean_interval(np.array(list(values)), (0.0, 1.0), resamples, seed)
+        return mean_interval(np.array(list(values)), (0.0, 1.0), resamples=resamples, seed=seed)
 
     return RowMetrics(
         name=name,
@@ -275,20 +153,20 @@ def _compare(row: RowMetrics, against: RowMetrics, metric: Metric, resamples: in
     tasks' differences (all flips when there are no more than `resamples`).
     """
     ours, theirs = _paired(metric, row, against)
-    difference = ours - theirs
-    if metric == "success" and _is_binary(ours) and _is_binary(theirs):
-        p_value, test = _mcnemar(difference), "McNemar, exact"
+    differences = ours - theirs
+    if metric == "success" and is_binary(ours) and is_binary(theirs):
+        p_value, test = mcnemar(differences), "McNemar, exact"
     else:
-        p_value, test = _sign_flip(difference, resamples, seed), "paired sign flips"
-    interval = _mean_interval(difference, (-1.0, 1.0), resamples, seed)
-    return Comparison(row.name, against.name, metric, len(difference), interval, p_value, test)
+        p_value, test = sign_flips(differences, resamples=resamples, seed=seed), "paired sign flips"
+    interval = mean_interval(differences, (-1.0, 1.0), resamples=resamples, seed=seed)
+    return Comparison(row.name, against.name, metric, len(differences), interval, p_value, test)
 
 
 def _recovered(
     row: RowMetrics, weak: RowMetrics, ceiling: RowMetrics, metric: Metric, resamples: int, seed: int
 ) -> Pgr:
     ours, low, high = _paired(metric, row, weak, ceiling)
-    gap = _mean_interval(high - low, (-1.0, 1.0), resamples, seed)
+    gap = mean_interval(high - low, (-1.0, 1.0), resamples=resamples, seed=seed)
     value, reason = None, None
     if gap.value > SCORE_TOLERANCE:
         value = float((ours - low).mean() / (high - low).mean())
@@ -310,7 +188,7 @@ def _recovered(
     )
 
 
-def _paired(metric: Metric, *rows: RowMetrics) -> list[_Array]:
+def _paired(metric: Metric, *rows: RowMetrics) -> list[NDArray[np.float64]]:
     """Values of the rows on the tasks that all of them have, in one order."""
     get: Callable[[TaskMetrics], float] = (lambda t: t.success) if metric == "success" else (lambda t: t.score)
     values = [{task.task: get(task) for task in row.tasks} for row in rows]
@@ -321,84 +199,8 @@ def _paired(metric: Metric, *rows: RowMetrics) -> list[_Array]:
     return [np.array([value[task] for task in common]) for value in values]
 
 
-def _mean_interval(values: _Array, bounds: tuple[float, float], resamples: int, seed: int) -> Interval:
-    """95% interval of the mean of values that lie within `bounds`, tasks being the sample.
-
-    Zeros and ones are a binomial rate: Wilson's interval. Equal values cannot be resampled, yet n equal tasks
-    are no certainty: Wilson's limit for 0 of n bounds the share of unseen tasks that differ, and these are
-    taken to differ as much as the bounds allow. Everything else: percentile bootstrap.
-    """
-    value, n = float(values.mean()), len(values)
-    if bounds == (0.0, 1.0) and _is_binary(values):
-        low, high = _wilson(round(value * n), n)
-    elif np.ptp(values) < SCORE_TOLERANCE:
-        _, unseen = _wilson(0, n)
-        low, high = value - unseen * (value - bounds[0]), value + unseen * (bounds[1] - value)
-    else:
-        from scipy.stats import bootstrap  # here and below: it takes longer to import than all of trajtree
-
-        low, high = bootstrap(
-            (values,),
-            np.mean,
-            n_resamples=resamples,
-            batch=max(1, _CELLS // n),
-            method="percentile",
-            rng=np.random.default_rng(seed),
-        ).confidence_interval
-    return Interval(value, min(value, float(low)), max(value, float(high)))
-
-
-def _wilson(hits: int, n: int) -> tuple[float, float]:
-    from scipy.stats import binomtest
-
-    interval = binomtest(hits, n).proportion_ci(0.95, method="wilson")
-    return float(interval.low), float(interval.high)
-
-
-def _mcnemar(difference: _Array) -> float:
-    from scipy.stats import binomtest
-
-    wins, losses = int((difference > 0).sum()), int((difference < 0).sum())
-    return float(binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
-
-
-def _sign_flip(difference: _Array, resamples: int, seed: int) -> float:
-    # Tasks without a difference are the same either way round, and one task cannot be surprising.
-    moved = difference[np.abs(difference) > SCORE_TOLERANCE]
-    if len(moved) < 2:
-        return 1.0
-    from scipy.stats import permutation_test
-
-    test = permutation_test(
-        (moved,),
-        np.sum,
-        permutation_type="samples",
-        vectorized=True,
-        n_resamples=resamples,
-        batch=max(1, _CELLS // len(moved)),
-        rng=np.random.default_rng(seed),
-    )
-    return float(test.pvalue)
-
-
-def _is_binary(values: _Array) -> bool:
-    return bool(np.isin(values, (0.0, 1.0)).all())
-
-
 def _mean(values: Iterable[float]) -> float:
     return float(np.mean(list(values)))
 
 
-__all__ = [
-    "METRICS",
-    "Comparison",
-    "Interval",
-    "Metric",
-    "Pgr",
-    "Results",
-    "RowMetrics",
-    "TaskMetrics",
-    "TypeMetrics",
-    "summarise",
-    "task_type",
-]
+__all__ = ["summarise", "task_type"]
