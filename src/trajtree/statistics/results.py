@@ -1,4 +1,7 @@
-"""What was measured: the figures of rows, their comparisons and the performance gap recovered, as plain data."""
+"""What was measured, as plain data: metrics per row, comparisons between rows, and the performance gap recovered.
+
+Scores and rates are in [0, 1].
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class TaskMetrics:
-    """One task of a row: means over its `episodes`, those lost to faults not among them."""
+    """One task of a row: means over its `episodes`, without those lost to faults."""
 
     task: str
     task_type: str
@@ -43,12 +46,12 @@ class TypeMetrics:
 
 @dataclass(frozen=True, slots=True)
 class RowMetrics:
-    """What one row did.
+    """Metrics of one row.
 
-    `n` counts tasks with at least one usable episode. `success_rate` (completed with the full score) and
-    `completion_rate` (the environment said that the episode ended) are different figures. `outcomes` counts
-    all episodes, `faults` those that say nothing about the policy (env_error, engine_error); `lost` names the tasks
-    that have nothing else.
+    `n` counts the tasks with at least one usable episode. Success and completion are different things: `success_rate`
+    counts episodes completed with the full score, `completion_rate` those that the environment ended, whatever their
+    score. `outcomes` counts all episodes; `faults` those that say nothing about the policy (env_error, engine_error);
+    `lost` names the tasks that have no other episodes.
     """
 
     name: str
@@ -85,8 +88,8 @@ class Comparison:
 class Pgr:
     """Performance gap recovered, (row - weak) / (ceiling - weak), over the `n` tasks that all three have.
 
-    `weak` and `ceiling` are the means of those two rows, `gap` is the denominator. `value` is None when there
-    is no gap to recover, and `reason` then says so. It may be below 0 or above 1.
+    `weak` and `ceiling` are the means of those two rows over these tasks, `gap` is the denominator. `value` may be
+    below 0 or above 1; it is None when there is no gap to recover, and `reason` then says why.
     """
 
     row: str
@@ -102,7 +105,7 @@ class Pgr:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """Everything measured. `weak`, `ceiling` and `primary` name rows; the primary one gets the verdict."""
+    """Everything measured. `weak`, `ceiling` and `primary` name rows; the verdict is about the primary one."""
 
     rows: tuple[RowMetrics, ...]
     comparisons: tuple[Comparison, ...]
@@ -115,7 +118,7 @@ class Results:
 
     @property
     def baselines(self) -> tuple[str, ...]:
-        """The rows that all others are compared with: the weak one and, if there is one, the ceiling."""
+        """The rows that every row is compared with: the weak one, and the ceiling if there is one."""
         return tuple(dict.fromkeys(name for name in (self.weak, self.ceiling) if name is not None))
 
     def row(self, name: str) -> RowMetrics:
@@ -126,7 +129,7 @@ class Results:
         return found
 
     def compared(self, row: str, against: str | None, metric: Metric) -> Comparison | None:
-        """Return that comparison, or None: a row is not compared with itself."""
+        """Return that comparison; None when there is none, for example of a row with itself."""
         wanted = (row, against, metric)
         return next((c for c in self.comparisons if (c.row, c.against, c.metric) == wanted), None)
 

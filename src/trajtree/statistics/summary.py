@@ -1,10 +1,9 @@
-"""Metrics of evaluated rows: rates, paired comparisons and the performance gap recovered.
+"""From trajectories to results: metrics of every row, paired comparisons and the performance gap recovered.
 
-A row is one policy's trajectories on the evaluation tasks. The task is the unit of every figure: the episodes
-of one task are averaged first, and intervals and tests resample tasks, so more samples of the same task never
-make a result look more certain. An episode lost to a
-fault of the environment or the engine says nothing about the policy: it is counted, reported and
-left out.
+A row is one policy's trajectories on the evaluation tasks. The task is the unit of every figure: the episodes of one
+task are averaged first, and intervals and tests resample tasks, so more samples of the same task never make a result
+look more certain. An episode lost to a fault of the environment or the engine says nothing about the policy: it is
+counted, reported and left out of every metric.
 """
 
 from __future__ import annotations
@@ -43,15 +42,15 @@ def summarise(
     """Measure every row, compare each with the weak and the ceiling row, and compute the gap recovered.
 
     Args:
-        rows: name -> the row's trajectories, any number of samples a task.
-        weak: the row that did the teaching.
-        ceiling: the row trained on expert data, the denominator of the PGR; None when there is none.
+        rows: each row's name and its trajectories, any number of samples per task.
+        weak: the row of the weak teacher, at which the PGR is 0.
+        ceiling: the row at which the PGR is 1, trained on expert data; None when there is none.
         primary: the row that the experiment is about.
-        resamples: resamples of each bootstrap and of each permutation test.
-        seed: seed of the resampling; the same seed gives the same figures whatever the order of the rows.
+        resamples: resamples per bootstrap and per permutation test.
+        seed: of the resampling. The same seed gives the same figures in any order of rows and tasks.
 
     Raises:
-        TrajtreeError: a named row is missing, a row has no usable trajectory, or two rows share no task.
+        TrajtreeError: a named row is missing, a row has no usable trajectory, or rows to compare share no task.
     """
     for name in (weak, primary, *([] if ceiling is None else [ceiling])):
         if name not in rows:
@@ -83,7 +82,7 @@ def summarise(
 
 
 def task_type(trajectory: Trajectory) -> str:
-    """Return the kind of task: metadata `task_type`, else what stands before the first slash of the task."""
+    """Return the type of the trajectory's task: metadata `task_type`, or else the part of the task before a slash."""
     named = trajectory.metadata.get("task_type")
     if named is not None:
         return str(named)
@@ -97,10 +96,9 @@ def _measure(name: str, trajectories: Sequence[Trajectory], resamples: int, seed
         if not trajectory.outcome.is_fault:
             usable[trajectory.task].append(trajectory)
     if not usable:
-        raise TrajtreeError(
-            f"row {name!r} has nothing to measure: {len(trajectories)} trajectories, "
-            "none of which ended without an environment error"
-        )
+        lost = f"all trajectories ({len(trajectories)}) were lost to faults of the environment or the engine"
+        why = lost if trajectories else "it has no trajectories"
+        raise TrajtreeError(f"row {name!r} has nothing to measure: {why}")
     tasks = tuple(_measure_task(usable[task]) for task in sorted(usable))
     outcomes = Counter(trajectory.outcome.value for trajectory in trajectories)
 
@@ -149,8 +147,7 @@ def _by_type(tasks: Sequence[TaskMetrics]) -> dict[str, TypeMetrics]:
 def _compare(row: RowMetrics, against: RowMetrics, metric: Metric, resamples: int, seed: int) -> Comparison:
     """Compare two rows on the tasks that both have.
 
-    Single-sample successes are tested with McNemar's exact test, everything else by flipping the signs of the
-    tasks' differences (all flips when there are no more than `resamples`).
+    Successes of one sample per task are tested with McNemar's exact test, everything else with sign flips.
     """
     ours, theirs = _paired(metric, row, against)
     differences = ours - theirs
@@ -189,13 +186,13 @@ def _recovered(
 
 
 def _paired(metric: Metric, *rows: RowMetrics) -> list[NDArray[np.float64]]:
-    """Values of the rows on the tasks that all of them have, in one order."""
+    """For each row, [tasks] its values on the tasks that all rows have, in the same order."""
     get: Callable[[TaskMetrics], float] = (lambda t: t.success) if metric == "success" else (lambda t: t.score)
     values = [{task.task: get(task) for task in row.tasks} for row in rows]
     common = sorted(set(values[0]).intersection(*values[1:]))
     if not common:
         names = ", ".join(repr(row.name) for row in rows)
-        raise TrajtreeError(f"rows {names} have no task in common without an environment error: nothing to pair")
+        raise TrajtreeError(f"rows {names} share no task that has usable episodes in all of them: nothing to compare")
     return [np.array([value[task] for task in common]) for value in values]
 
 
