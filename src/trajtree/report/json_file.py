@@ -1,7 +1,7 @@
 """results.json: every figure of a report, for programs.
 
-The file is one object: `format` and `version` say what it is, `rows` lists each row's metrics with those of
-every task, `comparisons` and `pgr` are lists, scores and rates are in [0, 1], `timings` in seconds.
+The file holds one object. `format` and `version` say what it is; `rows` lists the metrics of each row and of its tasks;
+`comparisons` and `pgr` are lists. Scores and rates are in [0, 1], `timings` in seconds.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ VERSION = 1
 
 
 def write_results_json(data: ReportData, path: str | os.PathLike[str]) -> None:
-    """Write all metrics, the outcomes of every task and where they come from.
+    """Write all metrics, the outcomes of every task, and where they come from.
 
     Raises:
-        RunError: the file cannot be written; what was there before is untouched.
+        RunError: the file cannot be written; an older file is left as it was.
     """
     document = {
         "format": FORMAT,
@@ -37,7 +37,7 @@ def write_results_json(data: ReportData, path: str | os.PathLike[str]) -> None:
         "provenance": data.provenance,
         "timings": data.timings,
     }
-    # ASCII, because text from models may hold lone surrogates, which no encoding can write.
+    # ASCII, because text from models may contain lone surrogates, which UTF-8 cannot encode.
     write_whole(json.dumps(document, indent=1, allow_nan=False, ensure_ascii=True) + "\n", path)
 
 
