@@ -92,8 +92,9 @@ def propose(
     longest = max((len(t.steps) for t in tree.trajectories), default=0) if max_steps is None else max_steps
     edges = _edges(tree, state)
     sampled = {tuple(s.action for s in t.steps) for t in tree.trajectories}
-    # found: what a path scores, by its actions. One and the same actions can be several paths, if an environment is not
-    # deterministic; the best counts. At most len(sampled) of the paths of one start are dropped as sampled.
+    # found: expected score by actions. Where the same action leads from one state to several, the same actions are
+    # several paths, of which the best counts. The search is asked for len(sampled) paths more than `limit`, because it
+    # finds those that were sampled too.
     found: dict[tuple[str, ...], float] = {}
     for start in dict.fromkeys(_node(t, 0, state) for t in tree.trajectories):
         for expected, actions in _best_first(edges, start, longest, limit + len(sampled)):
