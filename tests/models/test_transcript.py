@@ -123,7 +123,7 @@ def turns(messages: list[Message]) -> list[int]:
 
 
 def play(chat: ChatFormat, messages: list[Message]) -> tuple[Tokens, ...]:
-    """What playing leaves behind when the model says these messages."""
+    """The transcript of playing when the model says these messages."""
     transcript = Transcript(chat)
     for turn in turns(messages):
         transcript.feed(messages[:turn])
@@ -160,7 +160,7 @@ def check_appending(chat: ChatFormat, messages: list[Message]) -> None:
 
 
 def check_rewriting(chat: ChatFormat, messages: list[Message]) -> None:
-    """Each turn is trained once, behind the very text that the model would see before it."""
+    """Each turn is trained once, after the very text that the model would see before it."""
     end = chat.decode([chat.end_of_turn])
     sequences = tokenise(chat, messages)
     seen = []

@@ -1,4 +1,4 @@
-"""The local policy against plain `generate`: whatever it shares, pads or remembers, the tokens must be the same."""
+"""The local policy against plain `generate`: whatever it shares, pads or remembers, the tokens are the same."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def talk(
     samplings: Sequence[Sampling] = (GREEDY,),
     seeds: Sequence[int] = (),
 ) -> list[LocalConversation]:
-    """Play all scripts together, one user message a turn."""
+    """Play all scripts together, one user message per turn."""
     seeds = seeds or range(len(scripts))
     talks = [policy.start(SYSTEM, samplings[i % len(samplings)], (seed,)) for i, seed in enumerate(seeds)]
     for turn in range(max(map(len, scripts))):
@@ -69,12 +69,12 @@ def talk(
 
 
 def drawn(conversation: LocalConversation) -> list[tuple[int, ...]]:
-    """The agent's tokens, a tuple a turn."""
+    """The agent's tokens, one tuple per turn."""
     return [t.ids[start:end] for t in conversation.tokens() for start, end in t.agent]
 
 
 def by_generate(policy: LocalPolicy, script: Sequence[str]) -> list[tuple[int, ...]]:
-    """The same greedy conversation by transformers alone: render everything, encode it, generate, each turn."""
+    """The same greedy conversation with transformers alone: in each turn render, encode and generate everything."""
     tokenizer, model = policy.chat.tokenizer, policy.model
     breaks = [i for i in range(len(tokenizer)) if "\n" in tokenizer.decode([i]) and not tokenizer.decode([i]).strip()]
     ends = [tokenizer.convert_tokens_to_ids("<|im_end|>"), tokenizer.eos_token_id]
@@ -137,7 +137,7 @@ def test_memory_between_turns_changes_nothing(policy: LocalPolicy, monkeypatch: 
 
 
 def counting(policy: LocalPolicy, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
-    """The shapes of what the model reads from now on, prefills only."""
+    """The shapes of the prefills that the model reads from now on."""
     shapes: list[tuple[int, int]] = []
     forward = policy._forward
 

@@ -1,4 +1,4 @@
-"""Drawing tokens: greedy, by temperature, from the nucleus; the same in any company."""
+"""Drawing tokens: greedily, by temperature, from the nucleus, and independently of the rest of the batch."""
 
 from __future__ import annotations
 
@@ -102,7 +102,9 @@ def test_ends_of_the_unit_interval(uniform: float) -> None:
     ),
     st.data(),
 )
-def test_rows_do_not_depend_on_their_company(rows: list[tuple[int, float, float, float]], data: st.DataObject) -> None:
+def test_rows_do_not_depend_on_the_rest_of_the_batch(
+    rows: list[tuple[int, float, float, float]], data: st.DataObject
+) -> None:
     logits = torch.stack([torch.tensor(np.random.default_rng(r[0]).normal(size=100)) for r in rows])
     settings, uniforms = [Sampling(t, p) for _, t, p, _ in rows], [u for *_, u in rows]
     together = draw(logits, settings, uniforms)

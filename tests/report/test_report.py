@@ -1,4 +1,4 @@
-"""Reports show what was measured, run nothing that they show, and never leave half a file."""
+"""Reports show what was measured, execute nothing that they show, and never leave half a file."""
 
 from __future__ import annotations
 

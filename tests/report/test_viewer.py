@@ -1,4 +1,4 @@
-"""The viewer shows the tree that it was given, to keys and mouse alike, and runs nothing that it shows."""
+"""The viewer shows the tree that it was given, responds to keys and mouse, and executes nothing that it shows."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ HOSTILE = (
 ) + "w" * 3000
 
 
-# ---- what stands in the file
+# ---- what is in the file
 
 
 class Page(HTMLParser):

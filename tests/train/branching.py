@@ -1,4 +1,4 @@
-"""Branching sequences, tiny random models of many architectures, and their log-probabilities a sequence at a time."""
+"""Branching sequences, tiny random models of many architectures, and log-probabilities one sequence at a time."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SETTINGS: dict[str, Any] = {
     "eos_token_id": 2,
 }
 WINDOW = 6
-"""Shorter than the sequences, so that a window counted along the row instead of along the branch shows."""
+"""Shorter than the sequences, so that a window counted along the pack instead of the branch would show."""
 
 ARCHITECTURES: dict[str, dict[str, Any]] = {
     "llama": {},
@@ -163,7 +163,7 @@ def _played(draw: random.Random, prefix: tuple[int, ...], start: int) -> Tokens:
 
 
 def trained(side: Tokens) -> list[int]:
-    """Positions of the agent's tokens; nothing predicts the first of all."""
+    """Positions of the agent's tokens, without a sequence's first token, which nothing predicts."""
     return [p for start, end in side.agent for p in range(max(start, 1), end)]
 
 

@@ -1,4 +1,4 @@
-"""What a packed row must be, on random sets of sequences, against brute force."""
+"""What a pack must be, on random sets of sequences, against brute force."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from trajtree.train.packing import common_prefix, pack, rows
+from trajtree.train.packing import common_prefix, pack, packs
 
 Sequences = list[tuple[int, ...]]
 
@@ -68,7 +68,7 @@ def test_without_sharing_each_stands_alone(sequences: Sequences) -> None:
 
 @thorough
 @given(sets, st.booleans())
-def test_segments_and_chains_cover_the_row(sequences: Sequences, share: bool) -> None:
+def test_segments_and_chains_cover_the_pack(sequences: Sequences, share: bool) -> None:
     forest = pack(sequences, share=share)
     assert min(forest.segments) > 0 and sum(forest.segments) == len(forest.ids)
     assert min(c.length for c in forest.chains) > 0 and sum(c.length for c in forest.chains) == len(forest.ids)
@@ -91,7 +91,7 @@ def test_a_chains_segments_are_its_tokens_path(sequences: Sequences, share: bool
 
 @thorough
 @given(sets, st.randoms(use_true_random=False))
-def test_the_order_of_input_does_not_change_the_row(sequences: Sequences, random: object) -> None:
+def test_the_order_of_input_does_not_change_the_pack(sequences: Sequences, random: object) -> None:
     mixed = list(sequences)
     random.shuffle(mixed)  # type: ignore[attr-defined]
     first, second = pack(sequences), pack(mixed)
@@ -131,7 +131,7 @@ def test_by_hand() -> None:
     ]
 
 
-# --- rows ---
+# --- packs ---
 
 
 Example = tuple[int, Sequences]
@@ -151,66 +151,66 @@ def example_sets(draw: st.DrawFn) -> list[Example]:
 
 
 def cut(examples: list[Example], tokens: int, seed: int = 0) -> list[list[Example]]:
-    return rows(examples, lambda example: example[1], tokens, seed=seed)
+    return packs(examples, lambda example: example[1], tokens, seed=seed)
 
 
-def size(row: Sequence[Example]) -> int:
-    return beginnings([sequence for _, sequences in row for sequence in sequences])
+def size(examples: Sequence[Example]) -> int:
+    return beginnings([sequence for _, sequences in examples for sequence in sequences])
 
 
 @thorough
 @given(example_sets(), st.integers(1, 60))
-def test_rows_keep_every_example_once_and_the_budget(examples: list[Example], tokens: int) -> None:
+def test_packs_keep_every_example_once_and_the_budget(examples: list[Example], tokens: int) -> None:
     found = cut(examples, tokens)
-    assert Counter(number for row in found for number, _ in row) == Counter(range(len(examples)))
-    assert all(size(row) <= tokens or len(row) == 1 for row in found)
-    assert all(size(row) == len(pack([s for _, sides in row for s in sides]).ids) for row in found)
+    assert Counter(number for one in found for number, _ in one) == Counter(range(len(examples)))
+    assert all(size(one) <= tokens or len(one) == 1 for one in found)
+    assert all(size(one) == len(pack([s for _, sides in one for s in sides]).ids) for one in found)
 
 
 @thorough
 @given(example_sets(), st.integers(1, 60))
-def test_rows_repeat_no_more_than_an_example_a_row(examples: list[Example], tokens: int) -> None:
-    """Lower bound: all in one row. Upper bound: nothing shared between examples."""
+def test_packs_repeat_no_more_than_one_example_each(examples: list[Example], tokens: int) -> None:
+    """Lower bound: all in one pack. Upper bound: nothing shared between examples."""
     together = sum(map(size, cut(examples, tokens)))
     assert size(examples) <= together <= sum(size([example]) for example in examples)
 
 
 @thorough
 @given(example_sets(), st.integers(1, 60))
-def test_a_row_is_full_before_the_next_begins(examples: list[Example], tokens: int) -> None:
-    """No row could have taken the first example of its successor, in the order in which they are filled."""
-    filled = sorted(cut(examples, tokens), key=lambda row: row[0][1][0])
-    heads = [row[0][1][0] for row in filled]
-    assume(len(set(heads)) == len(heads))  # of equal ones it cannot be told which row came first
-    for row, after in itertools.pairwise(filled):
-        assert size([*row, after[0]]) > tokens
+def test_a_pack_is_full_before_the_next_begins(examples: list[Example], tokens: int) -> None:
+    """No pack could have taken the first example of its successor, in the order in which they are filled."""
+    filled = sorted(cut(examples, tokens), key=lambda one: one[0][1][0])
+    heads = [one[0][1][0] for one in filled]
+    assume(len(set(heads)) == len(heads))  # equal ones do not show which pack came first
+    for one, after in itertools.pairwise(filled):
+        assert size([*one, after[0]]) > tokens
 
 
 @thorough
 @given(example_sets())
-def test_what_fits_is_one_row(examples: list[Example]) -> None:
+def test_what_fits_is_one_pack(examples: list[Example]) -> None:
     assert len(cut(examples, size(examples))) == 1
 
 
 @thorough
 @given(example_sets(), st.integers(1, 60), st.integers(0, 5))
-def test_rows_are_those_of_the_seed(examples: list[Example], tokens: int, seed: int) -> None:
+def test_packs_are_those_of_the_seed(examples: list[Example], tokens: int, seed: int) -> None:
     first, again = cut(examples, tokens, seed), cut(examples, tokens, seed)
     assert first == again
     assert sorted(first) == sorted(cut(examples, tokens, seed + 1))
 
 
-def test_the_seed_draws_the_order_of_rows() -> None:
+def test_the_seed_draws_the_order_of_packs() -> None:
     examples = [(number, [(number, 1), (number, 2)]) for number in range(12)]
     assert len({str(cut(examples, 3, seed)) for seed in range(5)}) > 1
 
 
-def test_trees_are_not_mixed_where_they_fit() -> None:
-    """Two trees of four pairs each, given alternately: a row takes one whole tree, at its packed size."""
+def test_trees_are_not_mixed_where_each_fills_a_pack() -> None:
+    """Two trees of four pairs each, given alternately: a pack takes one whole tree, at its packed size."""
     trees = [
         [(tree * 4 + pair, [(tree, 9, 9, 9, pair, 1), (tree, 9, 9, 9, pair, 2)]) for pair in range(4)]
         for tree in (0, 1)
     ]
     mixed = [example for both in zip(*trees, strict=True) for example in both]
     found = cut(mixed, 4 + 4 * 3)
-    assert sorted(sorted(number for number, _ in row) for row in found) == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    assert sorted(sorted(number for number, _ in one) for one in found) == [[0, 1, 2, 3], [4, 5, 6, 7]]

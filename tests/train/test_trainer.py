@@ -29,7 +29,7 @@ from trajtree.models.transcript import ChatFormat  # noqa: E402
 from trajtree.models.weights import load_tokenizer  # noqa: E402
 from trajtree.train.examples import Example, PairExample, SftExample, check_pair, message_pairs  # noqa: E402
 from trajtree.train.losses import Metrics, Objective, Scores, dpo, sft  # noqa: E402
-from trajtree.train.packing import rows  # noqa: E402
+from trajtree.train.packing import packs  # noqa: E402
 from trajtree.train.trainer import Optimisation, train  # noqa: E402
 from trajtree.trajectory import Message, Tokens  # noqa: E402
 
@@ -84,9 +84,9 @@ def test_accumulation_is_a_larger_batch(tmp_path: Path, examples: Sequence[Any],
         assert figures["loss"] == pytest.approx(last["loss"], abs=1e-5)
 
 
-def test_rows_accumulated_are_one_large_row(tmp_path: Path) -> None:
-    cut = rows(BRANCHES, lambda example: [example.tokens.ids], 45)
-    assert len(cut) == 4 and len({len(row) for row in cut}) > 1, "rows of unequal numbers of examples"
+def test_packs_accumulated_are_one_large_pack(tmp_path: Path) -> None:
+    cut = packs(BRANCHES, lambda example: [example.tokens.ids], 45)
+    assert len(cut) == 4 and len(set(map(len, cut))) > 1, "packs of unequal numbers of examples"
     how = replace(SGD, epochs=5)
     expected, last = trained(tmp_path, BRANCHES, sft(), replace(how, row_tokens=1000))
     found, figures = trained(tmp_path, BRANCHES, sft(), replace(how, row_tokens=45, accumulate=4))
@@ -94,8 +94,8 @@ def test_rows_accumulated_are_one_large_row(tmp_path: Path) -> None:
     assert figures["loss"] == pytest.approx(last["loss"], abs=1e-5)
 
 
-def test_rows_of_pairs_accumulated_are_one_large_row(tmp_path: Path) -> None:
-    cut = rows(PAIRS, lambda example: [side.ids for side in example.sides], 60)
+def test_packs_of_pairs_accumulated_are_one_large_pack(tmp_path: Path) -> None:
+    cut = packs(PAIRS, lambda example: [side.ids for side in example.sides], 60)
     assert sorted(map(len, cut)) == [2, 3, 3]
     how = replace(SGD, epochs=5)
     expected, _ = trained(tmp_path, PAIRS, dpo(0.3, kl=0.2), replace(how, row_tokens=1000))
@@ -114,7 +114,7 @@ def test_packed_training_is_padded_training(tmp_path: Path, architecture: str) -
     assert 0 <= found[0][1]["self_check"] < 1e-5
 
 
-@pytest.mark.parametrize("how", [SGD, replace(SGD, row_tokens=60)], ids=["batches", "rows"])
+@pytest.mark.parametrize("how", [SGD, replace(SGD, row_tokens=60)], ids=["batches", "packs"])
 def test_recomputing_changes_nothing(tmp_path: Path, how: Optimisation) -> None:
     expected, _ = trained(tmp_path, PAIRS, dpo(0.3), how)
     found, _ = trained(tmp_path, PAIRS, dpo(0.3), replace(how, recompute=True))

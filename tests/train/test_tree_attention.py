@@ -1,4 +1,4 @@
-"""Packed trees, padded rows and sequences by themselves: equal log-probabilities, losses and gradients."""
+"""Packs, padded rows and single sequences give equal log-probabilities, losses and gradients."""
 
 from __future__ import annotations
 
@@ -162,8 +162,8 @@ def test_in_float64_they_are_equal_to_ten_digits(architecture: str, which: str) 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_in_bfloat16_packing_rounds_no_worse_than_padding(architecture: str) -> None:
-    """Against float32: the mean error of packed rows is that of padded ones, within half of it."""
-    # A choice of experts that is nearly even falls either way under rounding: let all of them speak.
+    """Against float32: the mean error of packs is that of padded rows, give or take half of it."""
+    # Rounding may decide between two experts that are nearly equal, so all of them are used.
     changes = {"num_experts_per_tok": 4} if architecture == "gpt_oss" else {}
     with torch.no_grad():
         precise = build(architecture, **changes)
@@ -237,7 +237,7 @@ def llama() -> Iterator[Any]:
 @given(st.composite(grow)())
 def test_random_trees(llama: Any, examples: list[SftExample]) -> None:
     """Gradients of a sum in which every branch counts differently."""
-    # Roots, so that branches whose gradients are equal never cancel: nothing could be compared with nothing.
+    # Weighted with roots, so that branches with equal gradients never cancel, which would leave nothing to compare.
     counts = torch.tensor([math.sqrt(1 + i) for i in range(len(examples))], dtype=torch.float64)
     expected = torch.cat([alone(llama, example.tokens) for example in examples])
     found, batch = together(llama, examples, packed=True)
@@ -314,7 +314,7 @@ def test_a_plan_that_does_not_arrive_is_caught(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_wrong_numbers_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every layer attends, but without its window, or along the row instead of the branch."""
+    """Every layer attends, but without its window, or along the pack instead of the branch."""
     right = attention._mask
     monkeypatch.setattr(attention, "_mask", lambda length, keys, window, device: right(length, keys, None, device))
     use_tree_attention(build("llama"))
@@ -327,7 +327,7 @@ def test_wrong_numbers_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _straight(forest: Any) -> Any:
-    """A plan that takes the row for one sequence."""
+    """A plan that takes the pack for one sequence."""
     return pack([forest.ids.tolist()])
 
 
@@ -343,7 +343,7 @@ def test_dropout_of_attention_is_refused() -> None:
 
 
 def test_no_mask_of_row_by_row_is_made() -> None:
-    """The largest mask is of one chain, in layers with a window too."""
+    """The largest mask is that of one chain, also in layers with a window."""
     model = build("mistral")
     use_tree_attention(model)
     forest = pack([(*range(3, 23), *range(first, first + 20)) for first in range(23, 43)])

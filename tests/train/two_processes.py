@@ -18,13 +18,13 @@ HOW = Optimisation(epochs=2, lr=0.05, optimiser="sgd", schedule="constant", dtyp
 
 
 def trainings(folder: Path) -> dict[str, tuple[dict[str, Tensor], dict[str, float]]]:
-    """By DPO with KL over pairs, then over paths in rows: how far each parameter moved, and the last metrics."""
+    """By DPO with KL over pairs, then over paths in packs: how far each parameter moved, and the last metrics."""
     world = int(os.environ.get("WORLD_SIZE", 1))
     pairs = branching_pairs(8, seed=2)
     found = {}
     for name, examples, objective, how in (
         ("pairs", pairs, dpo(0.3, kl=0.2), replace(HOW, batch=4 // world)),
-        ("rows", branches(pairs), sft(), replace(HOW, row_tokens=45, accumulate=4 // world)),
+        ("packs", branches(pairs), sft(), replace(HOW, row_tokens=45, accumulate=4 // world)),
     ):
         model = adapt(build("llama"))
         before = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}

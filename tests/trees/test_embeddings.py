@@ -1,4 +1,4 @@
-"""Sentence embeddings: each text once, and a way out where the package or the model is missing."""
+"""Sentence embeddings: each text once, and a clear error where the package or the model is missing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trajtree.trees.merge import build
 
 
 class Letters:
-    """A model whose vector of a text counts its letters, and which remembers what it was asked."""
+    """A model that embeds a text by counting its letters, and records what it was asked."""
 
     asked: list[str]
 

@@ -1,4 +1,4 @@
-"""The exact search against brute force, and MCTS against another, slow, MCTS."""
+"""The exact search against brute force, and MCTS against a second, slow implementation."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_exact_by_hand(scores: dict[str, float], end: str) -> None:
 
 
 class SlowMCTS:
-    """The same search, written from its description on nested dictionaries that are made from the trajectories."""
+    """The same search, written from its docstring, on nested dictionaries made from the trajectories."""
 
     def __init__(self, given_: list[Trajectory], iterations: int, gamma: float, seed: int) -> None:
         self.gamma = gamma
@@ -84,7 +84,7 @@ class SlowMCTS:
             self.walk()
 
     def order(self, node: dict[str, Any], options: int) -> list[int]:
-        """In which order a node's options are first tried, drawn when the search first comes to it."""
+        """The order in which a node's options are first tried, drawn when the search first comes to it."""
         if "order" not in node:
             node["order"] = self.random.permutation(options).tolist() if options > 1 else [0]
         found: list[int] = node["order"]
@@ -95,7 +95,7 @@ class SlowMCTS:
         return {"keys": keys, "children": {}, "scores": [], "visits": 0, "reward": 0.0, "stop": [0, 0.0]}
 
     def options(self, node: dict[str, Any]) -> list[tuple[float, int, dict[str, Any] | None]]:
-        """(reward, visits, child) of each option: children in order, then to stop."""
+        """(reward, visits, child) of each option: the children in order, then stopping, whose child is None."""
         found = [(c["reward"], c["visits"], c) for _, c in sorted(node["children"].items())]
         return [*found, *([(node["stop"][1], node["stop"][0], None)] if node["scores"] else [])]
 
@@ -187,7 +187,7 @@ def test_a_trajectory_without_steps() -> None:
 
 
 def figures(tree: TrajectoryTree, found: SearchResult) -> dict[str, Any]:
-    """What a golden file keeps of a search."""
+    """What a golden file stores about a search."""
     return {
         "path": [tree.action[n] for n in tree.path(found.end)],
         "sample": found.sample,
@@ -199,7 +199,7 @@ def figures(tree: TrajectoryTree, found: SearchResult) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", ["corridor", "kitchen", "weather"])
 def test_golden(name: str) -> None:
-    """The files were written once, from `figures`; a difference means that the search finds something else."""
+    """The files were written once, from `figures`; a difference means that the search now finds something else."""
     golden = json.loads((GOLDEN / f"{name}.json").read_text())
     tree = build_tree(
         trajectory(t["actions"], t["score"], sample=n, seen=t["seen"]) for n, t in enumerate(golden["trajectories"])

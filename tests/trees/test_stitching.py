@@ -20,7 +20,7 @@ from trajtree.trees.tree import TrajectoryTree
 
 
 class Corridor(Environment):
-    """Rooms 0 to 4 in a row, a coin in rooms 2 and 4; what is seen is the room, not what is in the purse."""
+    """Rooms 0 to 4 in a row, with a coin in rooms 2 and 4. The agent sees the room, not the coins that it has."""
 
     name: ClassVar[str] = "corridor"
     version: ClassVar[str] = "1"
@@ -64,7 +64,7 @@ def actions(trajectory: Trajectory) -> list[str]:
 
 
 def test_what_no_run_did_is_made_of_two() -> None:
-    """One run takes the first coin and turns back, one walks past it to the second."""
+    """One run takes the first coin and turns back, the other walks past it to the second coin."""
     tree = sampled("rtllll", "rrrt")
     assert max(t.score for t in tree.trajectories) == 0.5
     found = stitch(tree, replayer(Corridor()))
@@ -74,7 +74,7 @@ def test_what_no_run_did_is_made_of_two() -> None:
 
 
 def test_proposals_are_not_believed() -> None:
-    """In the graph of rooms the same coin can be had twice from two sides; played, it is there once."""
+    """In the graph of rooms the same coin can be taken twice, coming from two sides; in the game it is there once."""
     tree = sampled("rt", "rrlt")
     proposals = propose(tree)
     assert all(isinstance(p, Proposal) and p.task == "corridor/0" for p in proposals)
@@ -93,8 +93,8 @@ def test_proposals_are_no_samples_and_the_best_come_first() -> None:
     assert propose(tree, limit=1) == proposals[:1]
 
 
-def test_idle_steps_go_and_steps_that_tell_something_stay() -> None:
-    """Walking to and fro wins nothing. Reading wins nothing either, but the word on the sign is said later."""
+def test_idle_steps_go_and_steps_that_reveal_something_stay() -> None:
+    """Walking to and fro gains nothing. Nor does reading, but the word on the sign is used later."""
     (tree,) = [sampled("lrdlrxt")]
     (run,) = tree.trajectories
     shorter, played = shorten(run, replayer(Corridor()))
@@ -120,7 +120,7 @@ def test_an_environment_that_breaks_is_no_failure_of_the_path() -> None:
 
 @quick
 @given(st.lists(st.text("lrtdx", min_size=1, max_size=8), min_size=1, max_size=5))
-def test_stitching_never_loses_and_tells_the_truth(runs: list[str]) -> None:
+def test_stitching_never_loses_and_scores_are_real(runs: list[str]) -> None:
     tree = sampled(*runs)
     found = stitch(tree, replayer(Corridor()))
     assert found.best.score >= max(t.score for t in tree.trajectories) - 1e-9

@@ -14,7 +14,8 @@ from trajtree.experiment.recipe import Recipe
 from trajtree.experiment.stage import Done, Progress, Stage, needed_for, run_stages
 from trajtree.models.weights import fingerprint, pick_dtype, versions
 from trajtree.report import ForkView, ReportData
-from trajtree.statistics.summary import Results, summarise
+from trajtree.statistics.results import Results
+from trajtree.statistics.summary import summarise
 from trajtree.store.files import write_atomically
 from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.store.tree_store import read_trees

@@ -1,4 +1,4 @@
-"""How the C library treats memory; nothing here does anything outside glibc."""
+"""Settings of the C library's memory allocator; without glibc nothing here has an effect."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ import os
 
 
 def tame_memory() -> None:
-    """Let the C library keep freed memory, and use huge pages for large tensors.
+    """Make the C library keep freed memory, and torch use huge pages for large tensors.
 
-    Batches of changing shapes otherwise return and fault in memory all the time: on a noisy 2-core machine five turns
-    of 48 conversations took 57 and 65 s without this, 39 s with it (one run), system time 25 against 6 s.
+    Otherwise batches of changing shapes return memory and fault it in again all the time. On a noisy 2-core machine,
+    five turns of 48 conversations took 57 and 65 s without this and 39 s with it (one run); 25 s and 6 s of that were
+    system time.
 
     Call it before torch is imported.
     """
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-    trim_threshold, mmap_max = -1, -4
+    trim_threshold, mmap_max = -1, -4  # M_TRIM_THRESHOLD and M_MMAP_MAX of malloc.h
     if (libc := _glibc()) is not None:
         libc.mallopt(mmap_max, 0)
         libc.mallopt(trim_threshold, 2**31 - 1)
 
 
 def release_memory() -> None:
-    """Give back what is free: a stage's model is of no use to the next one."""
+    """Return free memory to the system, for example that of a model when its stage is over."""
     gc.collect()
     if (libc := _glibc()) is not None:
         libc.malloc_trim(0)

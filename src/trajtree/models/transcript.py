@@ -1,10 +1,9 @@
-"""From chat messages to tokens, once, for playing and for training alike.
+"""From chat messages to tokens, in one place for both playing and training.
 
-A transcript grows turn by turn: the template's text between two agent turns is tokenised by itself, and the
-agent's own tokens are kept as the engine made them. Training on a transcript therefore sees the very tokens that
-generation will see, and knows exactly which of them are the agent's. Where a template rewrites history (Qwen3
-drops earlier thinking) the new prompt does not extend the old text; the transcript then closes the sequence and
-starts another one instead of lying.
+A transcript grows turn by turn: the template's text between two agent turns is tokenised by itself, and the agent's own
+tokens are kept as the engine made them. So training sees the very tokens that generation sees, and knows exactly which
+of them are the agent's. Where a template rewrites history (Qwen3 drops earlier thinking), the new prompt does not
+extend the old text; the transcript then closes the sequence and starts a new one.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from trajtree.errors import PolicyError
 from trajtree.trajectory import Message, Tokens
 
 _PROBE = "yes"
+"""An assistant message that is rendered to see what the template writes after it."""
 
 
 class ChatFormat:
@@ -27,6 +27,10 @@ class ChatFormat:
         tokenizer: a transformers tokenizer with a chat template.
         name: the model's name, for error messages.
 
+    Attributes:
+        end_of_turn: the special token with which the template ends an assistant turn.
+        stop_ids: tokens at which generation stops: `end_of_turn`, and the tokenizer's own end of text.
+
     Raises:
         PolicyError: there is no chat template, or it does not close the assistant's turn with a special token.
     """
@@ -34,7 +38,7 @@ class ChatFormat:
     def __init__(self, tokenizer: Any, name: str = "model") -> None:
         if not getattr(tokenizer, "chat_template", None):
             raise PolicyError(
-                f"{name}: its tokenizer has no chat template, so turns cannot be told apart; "
+                f"{name}: its tokenizer has no chat template, which marks where a turn begins and ends; "
                 "use the model's chat or instruct variant, or save a chat_template with the tokenizer"
             )
         self.tokenizer = tokenizer
@@ -47,21 +51,21 @@ class ChatFormat:
         self.stop_ids = {tail[0], tokenizer.eos_token_id} - {None}
 
     def prompt(self, messages: Sequence[Message], tools: Sequence[str] = ()) -> str:
-        """Text up to where the agent's next reply begins."""
+        """Text up to the point where the agent's next reply begins."""
         return self._render(messages, tools, prompt=True)
 
     def written_reply(self, messages: Sequence[Message], tools: Sequence[str] = ()) -> str:
-        """How the template writes the last message, a reply of the agent's, up to the end of its turn.
+        """How the template writes the last message, a reply by the agent, up to the end of its turn.
 
         Raises:
-            PolicyError: the template leaves out its reasoning or its tool calls, or writes it elsewhere than it asks
-                for it.
+            PolicyError: the template leaves out its reasoning or its tool calls, or does not write it where its prompt
+                ends.
         """
         reply = messages[-1]
         prompt, whole = self.prompt(messages[:-1], tools), self._render(messages, tools, prompt=False)
         end = self.decode([self.end_of_turn])
         if not whole.startswith(prompt) or end not in whole[len(prompt) :]:
-            raise PolicyError(f"{self.name}: its chat template writes a reply elsewhere than it asks for one")
+            raise PolicyError(f"{self.name}: its chat template does not write a reply where its prompt for one ends")
         text = whole[len(prompt) : whole.rindex(end) + len(end)]
         lost = [call.name for call in reply.tool_calls if call.name not in text]
         if lost or (reply.reasoning or "").strip() not in text:
@@ -73,12 +77,12 @@ class ChatFormat:
         return text
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of `text` alone, special tokens only where the text spells them."""
+        """Token ids of `text`; special tokens only where the text spells them out."""
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of `ids`, special tokens spelt out."""
+        """Text of `ids`, with special tokens spelt out."""
         text: str = self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
         return text
 
@@ -100,7 +104,7 @@ class ChatFormat:
 def _template_message(message: Message) -> dict[str, Any]:
     written = message_to_dict(message)
     for call in written.get("tool_calls", []):
-        # Templates take arguments apart, so they get them as an object, as transformers documents it.
+        # Templates access single arguments, so transformers documents them as an object, not as JSON text.
         call["function"]["arguments"] = json.loads(call["function"]["arguments"])
     return written
 
@@ -110,10 +114,10 @@ def _special_ids(tokenizer: Any) -> set[int]:
 
 
 class Transcript:
-    """The tokens of one conversation, as the model is fed with them.
+    """The tokens of one conversation, as they are fed to the model.
 
     Attributes:
-        ids: the open sequence.
+        ids: the tokens of the sequence that is still open.
     """
 
     def __init__(self, chat: ChatFormat, tools: Sequence[str] = ()) -> None:
@@ -125,7 +129,11 @@ class Transcript:
         self._agent: list[tuple[int, int]] = []
 
     def feed(self, messages: Sequence[Message]) -> bool:
-        """Append everything up to the agent's next reply; True when the template only appended."""
+        """Append everything up to the agent's next reply.
+
+        Returns:
+            Whether the new prompt extends the old text. If not, a new sequence has begun.
+        """
         prompt = self._chat.prompt(messages, self._tools)
         appended = prompt.startswith(self._text)
         if not appended:
@@ -135,14 +143,14 @@ class Transcript:
         return appended
 
     def reply(self, ids: Sequence[int], text: str | None = None) -> None:
-        """Append the agent's tokens; `text` is how the template will spell them, when known."""
+        """Append the agent's tokens; `text` is how the template will write them, their decoded text by default."""
         if ids:
             self._agent.append((len(self.ids), len(self.ids) + len(ids)))
             self.ids += ids
             self._text += self._chat.decode(ids) if text is None else text
 
     def tokens(self) -> tuple[Tokens, ...]:
-        """Every sequence in which the agent said something."""
+        """All sequences in which the agent said something."""
         open_ = [Tokens(tuple(self.ids), tuple(self._agent))] if self._agent else []
         return tuple(self._closed + open_)
 
@@ -153,10 +161,10 @@ class Transcript:
 
 
 def tokenise(chat: ChatFormat, messages: Sequence[Message], tools: Sequence[str] = ()) -> tuple[Tokens, ...]:
-    """Tokens of a conversation that no engine produced, an expert's for one.
+    """Tokens of a conversation that no engine produced, for example an expert's.
 
-    The agent's tokens are each assistant message and the token that ends its turn; nothing after the last of them
-    is kept, and nothing of it is lost.
+    The agent's tokens are those of each assistant message and the one that ends its turn. Nothing after the last of
+    them is kept.
 
     Raises:
         PolicyError: the template leaves out a reply's reasoning or tool calls.

@@ -1,8 +1,8 @@
-"""A Hugging Face model that plays many conversations at once.
+"""A transformers model that plays many conversations at once.
 
-One call of `reply` answers every conversation that waits. Each conversation keeps the keys and values of what it
-has read and said, so a turn costs only its new tokens; conversations whose tokens are equal so far are computed
-once, and so is the text that all opening prompts share.
+One call of `reply` answers all conversations that are waiting. Each conversation keeps the keys and values of what it
+has read and said, so a turn costs only its new tokens. Conversations whose tokens are equal so far are computed once,
+and so is the text with which all opening prompts begin.
 """
 
 from __future__ import annotations
@@ -25,14 +25,17 @@ from trajtree.policies.sampling import draw, stream
 from trajtree.trajectory import Cause, Message, Sampling, Tokens
 
 _PADDING = 1.3
-"""A prefill group ends when padding it would cost more than this times its tokens."""
+"""A conversation joins a prefill group only while the padded batch stays below this times the group's tokens."""
 _GROUP_TOKENS = 16384
-"""Most padded tokens in one prefill, which bounds the memory of its attention mask."""
+"""Largest number of tokens in one prefill, padding included; it bounds the memory of the attention mask."""
 
 
 @dataclass
 class LocalConversation:
-    """One episode: its messages, its tokens, what the model remembers of them, and its random stream."""
+    """One episode: its messages, its tokens, what the model remembers of them, and its random stream.
+
+    `memory` holds the keys and values of a beginning of `transcript.ids`, `drawn` the tokens of the latest reply.
+    """
 
     messages: list[Message]
     sampling: Sampling
@@ -57,9 +60,9 @@ class LocalPolicy:
     Args:
         ref: base model and adapters.
         max_new_tokens: longest reply, in tokens.
-        one_line: end the reply at its first line break (a bare action needs no more).
-        dtype: torch dtype by name, or auto (see `pick_dtype`).
-        name: what trajectories call this policy; the model's own name by default.
+        one_line: whether a reply ends at its first line break, which is enough for a bare action.
+        dtype: name of a torch dtype, or auto (see `pick_dtype`).
+        name: what trajectories call this policy; by default the model's own name.
 
     Raises:
         PolicyError: the model cannot be loaded or has no chat template.
@@ -100,6 +103,7 @@ class LocalPolicy:
             PolicyError: not even the first prompt fits the model's context.
         """
         for conversation in conversations:
+            # Where the chat template rewrote history, what is remembered is no longer how the tokens begin.
             if not conversation.transcript.feed(conversation.messages) or not self.remembers:
                 conversation.memory = ()
         fits = [c for c in conversations if len(c.transcript.ids) + self.max_new_tokens <= self.context]
@@ -121,14 +125,16 @@ class LocalPolicy:
         return Reply("", problem, Cause.CONTEXT_OVERFLOW)
 
     def _prefill(self, conversations: Sequence[LocalConversation]) -> Tensor:
-        """Read what is new in each conversation; logits [batch, vocabulary] of what comes next."""
-        first_of: dict[tuple[int, ...], int] = {}
-        for index, conversation in enumerate(conversations):
-            first_of.setdefault(tuple(conversation.transcript.ids), index)
-        unique = [conversations[i] for i in first_of.values()]
+        """Read what is new in each conversation; [batch, vocabulary] logits of the token that comes next."""
+        # The first conversation with given tokens is read for all that have the same, for example for all samples of a
+        # task at their opening prompt. Blocks are never written to again, so they can share the memory itself.
+        first_with: dict[tuple[int, ...], LocalConversation] = {}
+        for conversation in conversations:
+            first_with.setdefault(tuple(conversation.transcript.ids), conversation)
+        unique = list(first_with.values())
         self._share_opening(unique)
-        logits: dict[tuple[int, ...], Tensor] = {}
-        memories: dict[tuple[int, ...], Memory] = {}
+        logits: dict[tuple[int, ...], Tensor] = {}  # by tokens, [vocabulary]
+        memories: dict[tuple[int, ...], Memory] = {}  # by tokens
         for group in _groups(unique):
             for conversation, row in zip(group, self._read(group), strict=True):
                 logits[tuple(conversation.transcript.ids)] = row
@@ -138,14 +144,17 @@ class LocalPolicy:
         return torch.stack([logits[tuple(c.transcript.ids)] for c in conversations])
 
     def _share_opening(self, conversations: Sequence[LocalConversation]) -> None:
-        """Give fresh conversations the memory of the text that all of them begin with."""
+        """Give conversations without memory the one of the tokens with which all of them begin."""
         fresh = [c for c in conversations if not c.memory]
         if len(fresh) < 2 or not self.remembers:
             return
+        # What the lowest and the highest have in common, all between them have in common too. At least one token of
+        # each conversation is left to read, because the logits come from its last one.
         low, high = min(c.transcript.ids for c in fresh), max(c.transcript.ids for c in fresh)
         length = next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
         length = min(length, *(len(c.transcript.ids) - 1 for c in fresh))
         if length > 0:
+            # The opening is kept for the next call: every task of an environment usually begins with the same text.
             key = tuple(low[:length])
             if self._opening is None or self._opening[0] != key:
                 memory = BatchCache([()], self._shape, length, self._like())
@@ -155,9 +164,13 @@ class LocalPolicy:
                 conversation.memory = (self._opening[1],)
 
     def _read(self, group: Sequence[LocalConversation]) -> Tensor:
+        """Read and remember the new tokens of a group in one forward pass; [batch, vocabulary] logits after them."""
         chunks = [c.transcript.ids[c.cached :] for c in group]
         width = max(map(len, chunks))
         memory = BatchCache([c.memory for c in group], self._shape, width, self._like())
+        # ids [batch, width], mask [batch, start + width]. Chunks are padded on the left, so that the last column holds
+        # the last token of each. A row of the mask is padding, memory, padding, chunk; the padding in the middle does
+        # no harm, because positions are counted along the mask.
         ids = torch.zeros(len(group), width, dtype=torch.long)
         mask = torch.zeros(len(group), memory.start + width, dtype=torch.long)
         for row, chunk in enumerate(chunks):
@@ -171,16 +184,28 @@ class LocalPolicy:
         return logits
 
     def _decode(self, conversations: Sequence[LocalConversation], logits: Tensor) -> None:
-        """Draw each conversation's reply into `drawn`, and remember all of it but its last token."""
+        """Draw each conversation's reply into `drawn`, and remember what the model has read of it.
+
+        That is all but the last token, which ends the decoding before it is fed back. A line break that ends a reply
+        is such a last token too, but is no part of the reply.
+
+        Args:
+            conversations: what to reply to.
+            logits: [batch, vocabulary] of the first token of each reply.
+        """
         for conversation in conversations:
             conversation.drawn = []
         memory = BatchCache([c.memory for c in conversations], self._shape, self.max_new_tokens, self._like())
+        # mask [batch, columns so far], which grows by one column per step. rows: the conversation in each row of the
+        # batch; done: whether its reply has ended. Rows that are done stay for a while and draw what nobody looks at.
         mask = torch.zeros(len(conversations), memory.start, dtype=torch.long)
         for row, pad in enumerate(memory.pads):
             mask[row, pad:] = 1
         rows = list(conversations)
         done = [False] * len(rows)
         for step in range(self.max_new_tokens):
+            # A conversation that is done takes nothing from its random stream, or its next reply would depend on how
+            # long the others went on.
             uniforms = [0.0 if over else c.random.random() for c, over in zip(rows, done, strict=True)]
             ids = draw(logits, [c.sampling for c in rows], uniforms)
             for row, (conversation, token) in enumerate(zip(rows, ids, strict=True)):
@@ -189,11 +214,13 @@ class LocalPolicy:
                 if token not in self._breaks:
                     conversation.drawn.append(token)
                 if token in self._breaks or token in self.chat.stop_ids or step == self.max_new_tokens - 1:
+                    # Column start + s holds the token of step s, fed to the model before step s + 1.
                     if step:
                         conversation.memory += (memory.block(row, memory.start, memory.start + step),)
                     done[row] = True
             if all(done):
                 return
+            # Dropping rows copies the buffer, so it waits until half of them are done.
             if 2 * sum(done) >= len(done):
                 going = [row for row, finished in enumerate(done) if not finished]
                 memory.keep(going)
@@ -202,7 +229,8 @@ class LocalPolicy:
             logits = self._forward(torch.tensor([[(c.drawn or [0])[-1]] for c in rows]), mask, memory)
 
     def _forward(self, ids: Tensor, mask: Tensor, memory: BatchCache) -> Tensor:
-        """Logits [batch, vocabulary] after the last of `ids` [batch, new], attending where `mask` [batch, all] is 1."""
+        """[batch, vocabulary] logits after the last of `ids` [batch, new], attending where `mask` [batch, all] is 1."""
+        # [batch, new] a token's position is the number of real tokens before it; padding gets some position >= 0.
         positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
         device = self.model.device
         output = self.model(
@@ -217,17 +245,19 @@ class LocalPolicy:
         return last
 
     def _like(self) -> Tensor:
+        """Some tensor of the model, for its dtype and device."""
         parameter: Tensor = next(self.model.parameters())
         return parameter
 
     @torch.inference_mode()
     def _check_memory(self) -> bool:
-        """Whether reading in two parts gives what reading at once gives; if not, nothing is kept between turns."""
+        """Whether reading in two parts gives the same as reading at once; if not, nothing is kept between turns."""
         if windowed := _windows(self.model.config.get_text_config()):
-            # Padding between two turns counts as distance there, and would push what was read out of the window.
+            # A window is counted in columns, so padding between two turns would push what was read out of it.
             return self._forgets(f"it has {windowed} layers")
         length = 12
-        # The lowest ids are often special tokens, on which 16-bit logits are off by 15 %; on words it is 3 %.
+        # Ids from the middle of the vocabulary: the lowest are often special tokens, on which 16-bit logits were off by
+        # 15 %, against 3 % on words.
         ids = (self.model.config.vocab_size // 2 + torch.arange(length)[None]) % self.model.config.vocab_size
         mask = torch.ones(1, length, dtype=torch.long)
         whole = (
@@ -248,7 +278,7 @@ class LocalPolicy:
         return close or self._forgets(reason)
 
     def _forgets(self, reason: str) -> bool:
-        """Say why nothing is kept between turns; always False."""
+        """Warn that nothing is kept between turns, and why; always False."""
         warnings.warn(
             f"{self.name}: memory cannot be kept between turns ({reason}); every turn reads the whole conversation",
             stacklevel=4,
@@ -257,7 +287,7 @@ class LocalPolicy:
 
 
 def _windows(config: Any) -> str:
-    """Kinds of attention among the layers that do not see everything before them; "" when all do."""
+    """Names of the kinds of attention that do not see everything before them; "" when all layers do."""
     kinds = getattr(config, "layer_types", None)
     if kinds is not None:
         return ", ".join(sorted(set(kinds) - {"full_attention"}))
@@ -266,10 +296,11 @@ def _windows(config: Any) -> str:
 
 
 def _groups(conversations: Sequence[LocalConversation]) -> list[list[LocalConversation]]:
-    """Conversations with about as many new tokens each, so that little of a batch is padding."""
+    """Groups of conversations with about the same number of new tokens, so that little of a batch is padding."""
     groups: list[list[LocalConversation]] = []
-    tokens = 0
+    tokens = 0  # new tokens of the last group, without padding
     for conversation in sorted(conversations, key=lambda c: len(c.transcript.ids) - c.cached):
+        # Sorted, so this conversation would be the longest of the group, to whose length the others are padded.
         new = len(conversation.transcript.ids) - conversation.cached
         padded = new * (len(groups[-1]) + 1) if groups else 0
         if not groups or padded > _PADDING * (tokens + new) or padded > _GROUP_TOKENS:
@@ -281,7 +312,7 @@ def _groups(conversations: Sequence[LocalConversation]) -> list[list[LocalConver
 
 
 def _line_breaks(tokenizer: Any) -> frozenset[int]:
-    """Tokens that are nothing but white space with a line break in it."""
+    """Tokens that are white space with a line break in it."""
     texts = ((i, tokenizer.decode([i])) for i in range(len(tokenizer)))
     return frozenset(i for i, text in texts if "\n" in text and not text.strip())
 

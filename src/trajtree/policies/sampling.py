@@ -1,4 +1,4 @@
-"""Drawing the next token, so that a conversation's draws do not depend on who else is in the batch."""
+"""Drawing the next token, in such a way that a conversation's draws do not depend on the rest of the batch."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from torch import Tensor
 from trajtree.trajectory import Sampling
 
 _HEAD = 64
+"""Number of most likely tokens in which a nucleus is looked for before the whole vocabulary is sorted."""
 
 
 def stream(seed: tuple[int, ...]) -> np.random.Generator:
-    """One conversation's own random stream (counter-based, so any tuple of integers is a good seed)."""
+    """One conversation's own random stream; the generator is counter-based, so any tuple of integers is a good seed."""
     return np.random.Generator(np.random.Philox(np.random.SeedSequence([s & 0xFFFFFFFF for s in seed])))
 
 
 def draw(logits: Tensor, settings: Sequence[Sampling], uniforms: Sequence[float]) -> list[int]:
-    """Next token of each row by inverse transform of the row's own uniform.
+    """[batch] next token of each row, by inverse transform of the row's own uniform number.
 
     Args:
         logits: [batch, vocabulary].
-        settings: temperature and nucleus of each row; temperature 0 takes the most likely token.
-        uniforms: one number in [0, 1) a row.
+        settings: [batch] temperature and nucleus of each row; temperature 0 takes the most likely token.
+        uniforms: [batch] numbers in [0, 1).
     """
     logits = logits.float()
     chosen: list[int] = logits.argmax(dim=-1).tolist()
@@ -36,20 +37,27 @@ def draw(logits: Tensor, settings: Sequence[Sampling], uniforms: Sequence[float]
 
 
 def _invert(probabilities: Tensor, top_p: float, uniform: float) -> int:
+    """The token at `uniform` of the distribution `probabilities` [vocabulary], cut to its nucleus of mass `top_p`."""
     if top_p >= 1:
         return _pick(probabilities, torch.arange(len(probabilities)), uniform)
-    # A trained agent's nucleus is a handful of tokens: sorting the whole vocabulary is the rare case.
+    # values, ids: tokens by falling probability. A trained agent's nucleus is a handful of tokens, so the first few are
+    # nearly always enough and the vocabulary is rarely sorted.
     values, ids = probabilities.topk(min(_HEAD, len(probabilities)))
     if values.sum() < top_p:
         values, ids = probabilities.sort(descending=True, stable=True)
+    # A token is inside when those before it do not reach top_p yet. So the one that crosses top_p is still inside, and
+    # the most likely token always is.
     before = values.cumsum(0) - values
     inside = before < top_p
     return _pick(values[inside], ids[inside], uniform)
 
 
 def _pick(weights: Tensor, ids: Tensor, uniform: float) -> int:
+    """The one of `ids` [tokens] at `uniform` of the cumulative `weights` [tokens], which need not add up to 1."""
     mass = weights.double().cumsum(0)
+    # Token i holds the interval [mass[i - 1], mass[i]); with right=True a token of weight 0 is never found.
     index = int(torch.searchsorted(mass, uniform * mass[-1], right=True))
+    # Below 1, a uniform never leads past the end; 1 itself is taken for the last token.
     return int(ids[min(index, len(ids) - 1)])
 
 

@@ -1,19 +1,19 @@
-"""What a report is made of: plain data, no file of a run and no model needed."""
+"""What a report is made of: plain data, which needs no model and no files of an experiment."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from trajtree.statistics.summary import Results
+from trajtree.statistics.results import Results
 from trajtree.trajectory import Step
 from trajtree.trees.quality import TreeQuality
 
 
 @dataclass(frozen=True, slots=True)
 class ForkView:
-    """Two continuations of one `prefix` that part at their first step; values are scores in [0, 1].
+    """Two continuations of one `prefix` that differ from their first step on; values are scores in [0, 1].
 
-    `node` is the index, in the task's tree, of the node at which they part.
+    `node` is the fork's node in the tree of the task.
     """
 
     task: str
@@ -29,8 +29,8 @@ class ForkView:
 class ReportData:
     """Everything a report shows.
 
-    `labels` maps row names to what people read. `notes` are sentences that the figures must not be read
-    without: the data splits used, what the exploration tasks were. `timings` are seconds a stage.
+    `labels` maps names of rows to what people read. `notes` are caveats shown with the figures, for example which data
+    splits were used and which tasks were explored. `timings` are seconds per stage.
     """
 
     title: str
@@ -44,7 +44,7 @@ class ReportData:
     timings: dict[str, float] = field(default_factory=dict)
 
     def label(self, row: str) -> str:
-        """Return what people read for the row; its name when it has no label."""
+        """Return the label of the row, which is its name if it has no other."""
         return self.labels.get(row, row)
 
 

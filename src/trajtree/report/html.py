@@ -1,8 +1,7 @@
 """The report as one HTML page that needs nothing else: no script, no network, no font.
 
-Tasks, observations, actions and labels come from models and from the web. All of it is escaped by the
-template, and what cannot be seen is spelled out; the pictures that matplotlib drew are the only markup let
-through.
+Tasks, observations, actions and labels come from models and from the web. The template escapes all of them and spells
+out characters that cannot be seen; only the plots drawn by matplotlib are inserted as markup.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ def write_html(data: ReportData, path: str | os.PathLike[str]) -> None:
 
     Raises:
         TrajtreeError: jinja2 or matplotlib is not installed.
-        RunError: the file cannot be written; what was there before is untouched.
+        RunError: the file cannot be written; an older file is left as it was.
     """
     page = _template().render(
         data=data,
@@ -49,7 +48,7 @@ def _template() -> Template:
         raise TrajtreeError("the HTML report needs jinja2: pip install 'trajtree[report]'") from error
 
     def show(value: object) -> object:
-        # What has `__html__` is a picture, or text that went through here before.
+        # A value with `__html__` is a plot, or text that went through here before.
         return text.visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
     environment = Environment(
@@ -60,19 +59,19 @@ def _template() -> Template:
 
 
 def _totals(trees: Sequence[TreeQuality]) -> dict[str, str]:
-    """What all trees are together; empty without trees."""
+    """Figures of all trees together, as text; empty without trees."""
     if not trees:
         return {}
     nodes, forks = sum(tree.nodes for tree in trees), sum(tree.forks for tree in trees)
     informative = sum(tree.informative_forks for tree in trees)
-    taught = sum(tree.informative_forks > 0 for tree in trees)
+    informed = sum(tree.informative_forks > 0 for tree in trees)
     return {
         "trees": str(len(trees)),
         "trajectories": str(sum(tree.trajectories for tree in trees)),
         "nodes": str(nodes),
         "forks": str(forks),
         "informative forks": str(informative),
-        "trees with an informative fork": f"{100 * taught / len(trees):.0f}%",
+        "trees with an informative fork": f"{100 * informed / len(trees):.0f}%",
         "mean of the best scores": text.percent(sum(tree.best for tree in trees) / len(trees)),
         "mean of the mean scores": text.percent(sum(tree.mean for tree in trees) / len(trees)),
     }

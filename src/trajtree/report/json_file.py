@@ -1,7 +1,7 @@
-"""results.json: every figure of a report, for programs.
+"""results.json: every figure of a report, for programs, and for showing the report again.
 
-The file is one object: `format` and `version` say what it is, `rows` lists each row's metrics with those of
-every task, `comparisons` and `pgr` are lists, scores and rates are in [0, 1], `timings` in seconds.
+The file holds one object. `format` and `version` say what it is; `rows` lists the metrics of each row and of its tasks;
+`comparisons` and `pgr` are lists. Scores and rates are in [0, 1], `timings` in seconds.
 """
 
 from __future__ import annotations
@@ -9,20 +9,33 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
-from trajtree.report.contents import ReportData
+from pydantic import TypeAdapter, ValidationError
+
+from trajtree.errors import DataError
+from trajtree.report.contents import ForkView, ReportData
 from trajtree.report.text import verdict
+from trajtree.statistics.results import Results
 from trajtree.store.files import write_whole
+from trajtree.trees.quality import TreeQuality
 
 FORMAT = "trajtree.results"
-VERSION = 1
+VERSION = 2
+"""Version 1 had `env_errors` for `faults`, and no `forks`."""
+
+_RESULTS = ("rows", "comparisons", "pgr", "weak", "ceiling", "primary", "resamples", "seed")
+_results = TypeAdapter(Results)
+_trees = TypeAdapter(tuple[TreeQuality, ...])
+_forks = TypeAdapter(tuple[ForkView, ...])
 
 
 def write_results_json(data: ReportData, path: str | os.PathLike[str]) -> None:
-    """Write all metrics, the outcomes of every task and where they come from.
+    """Write all metrics, the outcomes of every task, and where they come from.
 
     Raises:
-        RunError: the file cannot be written; what was there before is untouched.
+        RunError: the file cannot be written; an older file is left as it was.
     """
     document = {
         "format": FORMAT,
@@ -32,13 +45,55 @@ def write_results_json(data: ReportData, path: str | os.PathLike[str]) -> None:
         "labels": {row.name: data.label(row.name) for row in data.results.rows},
         **asdict(data.results),
         "trees": [asdict(tree) for tree in data.trees],
+        "forks": [asdict(fork) for fork in data.forks],
         "notes": list(data.notes),
         "recipe": data.recipe_yaml,
         "provenance": data.provenance,
         "timings": data.timings,
     }
-    # ASCII, because text from models may hold lone surrogates, which no encoding can write.
+    # ASCII, because text from models may contain lone surrogates, which UTF-8 cannot encode.
     write_whole(path, json.dumps(document, indent=1, allow_nan=False, ensure_ascii=True) + "\n")
 
 
-__all__ = ["FORMAT", "VERSION", "write_results_json"]
+def read_results_json(path: str | os.PathLike[str]) -> ReportData:
+    """What was written, by this version or an earlier one.
+
+    Raises:
+        DataError: the file is no results.json, naming the field that is wrong.
+    """
+    try:
+        document = json.loads(Path(path).read_bytes())
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise DataError(f"{path}: not JSON ({error})") from None
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise DataError(f"{path}: no results that trajtree wrote (no {FORMAT!r} in its field format)")
+    if document.get("version") not in (1, VERSION):
+        raise DataError(f"{path}: version {document.get('version')!r}; this trajtree reads versions 1 and {VERSION}")
+    try:
+        return ReportData(
+            title=str(document["title"]),
+            results=_results.validate_python({name: document[name] for name in _RESULTS} | _rows(document)),
+            recipe_yaml=str(document["recipe"]),
+            labels=dict(document["labels"]),
+            trees=_trees.validate_python(document["trees"]),
+            forks=_forks.validate_python(document.get("forks", ())),
+            notes=tuple(document["notes"]),
+            provenance=dict(document["provenance"]),
+            timings=dict(document["timings"]),
+        )
+    except KeyError as error:
+        raise DataError(f"{path}: no field {error.args[0]}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise DataError(f"{path}, field {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+
+
+def _rows(document: dict[str, Any]) -> dict[str, Any]:
+    """The rows, as version 2 has them."""
+    renamed = {"env_errors": "faults"}
+    return {"rows": [{renamed.get(name, name): value for name, value in row.items()} for row in document["rows"]]}
+
+
+__all__ = ["FORMAT", "VERSION", "read_results_json", "write_results_json"]

@@ -1,7 +1,7 @@
-"""Plots of a report as SVG text, to stand inside a page and take its colours and its font.
+"""Plots of a report as SVG text that is inserted into a page and takes on its colours and its font.
 
-matplotlib draws with stand-in colours that are then replaced by CSS variables, so that one picture serves
-light and dark pages. Text stays text.
+matplotlib draws with placeholder colours, which are then replaced by CSS variables, so that the same plot fits light
+and dark pages. Text remains text.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ _VARIABLES = {
     **{colour: f"var(--series-{index})" for index, colour in enumerate(_SERIES)},
 }
 _WIDTH = 7.6  # inches
-_DOT = 9  # square points, the area that stands for one task
-_LONGEST = 34  # characters of a label
+_DOT = 9  # square points, area of the dot for one task
+_LONGEST = 34  # characters of a label, after which it is cut
 
 
 def type_plot(data: ReportData) -> str | None:
-    """Return the mean score of every row by type of task, as SVG; None when there are fewer than two types.
+    """Return a plot of the rows' mean scores by type of task, as SVG; None if there are fewer than two types.
 
     Raises:
         TrajtreeError: matplotlib is not installed.
@@ -53,12 +53,13 @@ def type_plot(data: ReportData) -> str | None:
         figure, axes = _canvas(0.8 + 0.34 * len(kinds) + 0.22 * ((len(rows) + 1) // 2))
         offsets = np.linspace(0.24, -0.24, len(rows)) if len(rows) > 1 else np.zeros(1)
         for index, row in enumerate(rows):
-            places = [place for place, kind in enumerate(kinds) if kind in row.by_task_type]
-            scores = [100 * row.by_task_type[kinds[place]].score for place in places]
-            # matplotlib leaves labels that start with an underscore out of the legend.
+            # heights: the lines of the types that this row has tasks of.
+            heights = [height for height, kind in enumerate(kinds) if kind in row.by_task_type]
+            scores = [100 * row.by_task_type[kinds[height]].score for height in heights]
+            # The space, because matplotlib leaves labels that begin with an underscore out of the legend.
             label = " " + _short(data.label(row.name))
             dot = _dot(index, emphasised=row.name == data.results.primary)
-            axes.plot(scores, np.array(places) + offsets[index], linestyle="none", label=label, **dot)
+            axes.plot(scores, np.array(heights) + offsets[index], linestyle="none", label=label, **dot)
         _lines(axes, [_type_name(data, kind) for kind in kinds])
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, frameon=False, borderaxespad=0.2)
         axes.set_xlabel("mean score")
@@ -66,7 +67,7 @@ def type_plot(data: ReportData) -> str | None:
 
 
 def task_plot(data: ReportData) -> str:
-    """Return all tasks' scores as dots, with their mean and its 95% interval, one line a row, as SVG.
+    """Return a plot with a line per row: scores of its tasks as dots, their mean and its 95% interval, as SVG.
 
     Raises:
         TrajtreeError: matplotlib is not installed.
@@ -75,17 +76,18 @@ def task_plot(data: ReportData) -> str:
     with _style("task"):
         figure, axes = _canvas(0.7 + 0.68 * len(rows))
         for index, row in enumerate(rows):
-            place = len(rows) - 1 - index
+            height = len(rows) - 1 - index  # the first row is at the top
+            # Tasks with about the same score are one dot, whose area stands for their number.
             counts = Counter(round(100 * task.score) for task in row.tasks)
             areas = [_DOT * count for count in counts.values()]
             mean, colour = row.score, _SERIES[index % len(_SERIES)]
-            axes.scatter(list(counts), [place - 0.2] * len(counts), s=areas, color=colour, alpha=0.55, linewidths=0)
-            axes.plot([100 * mean.low, 100 * mean.high], [place + 0.16] * 2, color=colour, linewidth=2.2)
+            axes.scatter(list(counts), [height - 0.2] * len(counts), s=areas, color=colour, alpha=0.55, linewidths=0)
+            axes.plot([100 * mean.low, 100 * mean.high], [height + 0.16] * 2, color=colour, linewidth=2.2)
             dot = _dot(index, emphasised=row.name == data.results.primary)
-            axes.plot([100 * mean.value], [place + 0.16], **dot)
+            axes.plot([100 * mean.value], [height + 0.16], **dot)
             axes.annotate(
                 f"{percent(mean.value)} {spread(mean)}",
-                (100 * mean.value, place + 0.16),
+                (100 * mean.value, height + 0.16),
                 (0, 9),
                 textcoords="offset points",
                 ha=_side(mean.value),
@@ -112,7 +114,7 @@ def _style(name: str) -> Iterator[None]:
         "ytick.color": _INK,
     }
     with rc_context(settings), warnings.catch_warnings():
-        # The page's own font draws the text, so what matplotlib's font lacks does not matter.
+        # The page's font draws the text, so it does not matter if matplotlib's font lacks a glyph.
         warnings.filterwarnings("ignore", message="Glyph")
         yield
 
@@ -165,7 +167,7 @@ def _svg(figure: Figure, name: str) -> str:
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     svg = buffer.getvalue()
-    # Two pictures share a page, so what matplotlib calls its elements must differ between them.
+    # Both plots are on one page, so the ids that matplotlib gives to their elements must differ.
     svg = re.sub(r'(<[^>]*? id="|url\(#|xlink:href="#)', rf"\g<1>{name}-", svg[svg.index("<svg") :])
     return re.sub("|".join(_VARIABLES), lambda colour: _VARIABLES[colour.group()], svg)
 

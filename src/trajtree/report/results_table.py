@@ -1,4 +1,4 @@
-"""The results as a table for the terminal: 100 columns, and nothing said by colour alone."""
+"""The results as a table for the terminal, 100 columns wide. Nothing is shown by colour alone."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from rich.text import Text
 
 from trajtree.report import text
 from trajtree.report.contents import ReportData
-from trajtree.statistics.summary import RowMetrics
+from trajtree.statistics.results import RowMetrics
 
 LEGEND = (
-    "> primary row, w weak row, c ceiling row. Figures are on a scale of 0 to 100, with 95% intervals over "
-    "tasks; success is not completion; PGR = (row - weak) / (ceiling - weak) in success; p is not corrected."
+    "> primary row, w weak row, c ceiling row. Figures are on a scale from 0 to 100, with 95% intervals over tasks; "
+    "success is not completion; PGR = (row - weak) / (ceiling - weak) in success; p is not corrected for the number of "
+    "comparisons."
 )
 
 
 def print_table(data: ReportData, console: Console) -> None:
-    """Print the verdict, one line a row, and what the figures must not be read without."""
+    """Print the verdict, a line for each row, and the caveats."""
     results = data.results
     for sentence in (text.verdict(data), text.against_ceiling(data)):
         if sentence is not None:

@@ -1,22 +1,23 @@
-"""Words and figures that all kinds of report share. Rates and scores are shown on a scale of 0 to 100."""
+"""Sentences and figures that all kinds of report share. Rates and scores are shown on a scale from 0 to 100."""
 
 from __future__ import annotations
 
 import re
 
 from trajtree.report.contents import ReportData
-from trajtree.statistics.summary import Comparison, Interval, Metric, Pgr
+from trajtree.statistics.results import Comparison, Interval, Metric, Pgr
 
 ALPHA = 0.05
+"""A difference counts as shown if its p-value is below this and its interval leaves out 0."""
 WIDTH = 120
 """Columns in which every table of ours fits; what is written to a pipe or a log file is that wide."""
 
-# Controls, bidirectional marks, lone surrogates: none can be seen, some reorder or hide the text around them.
+# Control characters, bidirectional marks, lone surrogates: invisible, and some reorder or hide the text around them.
 _UNSEEN = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 
 
 def visible(text: str) -> str:
-    """Return the text with every character that could disguise it spelled out, as in `<U+202E>`."""
+    """Return the text with all invisible characters spelled out, as in `<U+202E>`."""
     return _UNSEEN.sub(lambda match: f"<U+{ord(match.group()):04X}>", text.replace("\r\n", "\n"))
 
 
@@ -41,18 +42,18 @@ def probability(p_value: float) -> str:
 
 
 def recovered(pgr: Pgr | None) -> str:
-    """Return the gap recovered as `131%`, or `n/a`."""
+    """Return the gap recovered as `131%`, or `n/a` without one."""
     return "n/a" if pgr is None or pgr.value is None else f"{100 * pgr.value:.0f}%"
 
 
 def shown(comparison: Comparison) -> bool:
-    """True when the interval and the test agree that there is a difference."""
+    """Return whether the interval and the test agree that there is a difference."""
     interval = comparison.difference
     return comparison.p_value < ALPHA and (interval.low > 0 or interval.high < 0)
 
 
 def verdict(data: ReportData, metric: Metric = "success") -> str:
-    """Return in one sentence what is shown of the primary row against its teacher, and no more."""
+    """Return in one sentence what the data show about the primary row and its teacher, and no more."""
     results = data.results
     name, teacher = data.label(results.primary), data.label(results.weak)
     comparison = results.compared(results.primary, results.weak, metric)
@@ -67,7 +68,7 @@ def verdict(data: ReportData, metric: Metric = "success") -> str:
 
 
 def against_ceiling(data: ReportData, metric: Metric = "success") -> str | None:
-    """Return how the primary row stands to the ceiling row, and its share of the gap; None without one."""
+    """Return how the primary row compares with the ceiling row, and the gap it recovers; None without a ceiling."""
     results = data.results
     comparison = results.compared(results.primary, results.ceiling, metric)
     pgr = results.recovered(results.primary, metric)
@@ -81,7 +82,7 @@ def against_ceiling(data: ReportData, metric: Metric = "success") -> str | None:
 
 
 def gap(data: ReportData, pgr: Pgr) -> str:
-    """Return the gap recovered with its denominator named, or why there is none."""
+    """Return the gap recovered and its denominator, or why there is none, as a sentence."""
     ceiling, weak = data.label(pgr.ceiling_row), data.label(data.results.weak)
     if pgr.value is None:
         return (
@@ -95,7 +96,7 @@ def gap(data: ReportData, pgr: Pgr) -> str:
 
 
 def lost_episodes(data: ReportData) -> list[str]:
-    """Return a sentence for every row that faults took episodes from."""
+    """Return a sentence for each row that lost episodes to faults."""
     sentences = []
     for row in data.results.rows:
         if row.faults:

@@ -1,7 +1,7 @@
 """Batches: token sequences as a model reads them, and which tokens of which branches are trained.
 
-A batch is one row of packed trees, or padded rows for models that cannot attend along trees. Losses cannot tell which:
-they see trained tokens [K], each once however many branches run through it, and which tokens make up a branch.
+A batch is one pack, which is a single row, or padded rows for models that cannot attend along trees. Losses cannot tell
+which: they see trained tokens [K], each once however many branches run through it, and which tokens make up a branch.
 """
 
 from __future__ import annotations
@@ -23,20 +23,24 @@ from trajtree.trajectory import Tokens
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """B branches of n examples; a pair's branches are number i (chosen) and n + i (rejected).
+    """B branches of n examples; the branches of pair i are number i (chosen) and n + i (rejected).
+
+    Three counts: M trained tokens when each branch counts its own, K when those that branches share in a pack count
+    once, and S places whose logits predict them, fewer again where branches part after one and the same token.
 
     Attributes:
         ids: [rows, width] what the model reads; one row when packed.
-        row, column: [S] places whose logits are needed.
-        source, target: [K] each trained token: the place that predicts it, and the token.
-        branch, token: [M] the trained tokens of each branch, in order.
-        turn: [M] the reply of its branch that the token belongs to, from 0.
+        row, column: [S] where in `ids` logits are needed.
+        source: [K] which of the S places predicts each trained token.
+        target: [K] the id of each trained token.
+        branch, token: [M] branch by branch, the trained tokens of each in order: the branch, and which of the K it is.
+        turn: [M] which reply of its branch the token belongs to, from 0.
         weight: [n] how much each example counts.
-        reference: [K] log-probabilities under the reference, when they were computed beforehand.
+        reference: [K] log-probabilities under the reference, if they were computed beforehand.
         branches: B.
-        tokens: of all branches together, as if none were shared.
+        tokens: number of tokens of all branches, shared ones counted once per branch.
         names: [n] where the examples come from, for error messages.
-        plan: how the row is attended to; None when padded.
+        plan: what attends to what in a pack; None when padded.
     """
 
     ids: Tensor
@@ -63,39 +67,42 @@ class Batch:
         return replace(self, plan=plan, **moved)
 
     def branch_sums(self, values: Tensor, weight: Tensor | None = None) -> Tensor:
-        """[B] sum over each branch of `values` [K], each token's share [M] weighted."""
+        """[B] sum of `values` [K] over the tokens of each branch, each times its `weight` [M] if given."""
         shares = values[self.token] if weight is None else values[self.token] * weight
         return torch.zeros(self.branches, dtype=values.dtype, device=values.device).index_add(0, self.branch, shares)
 
     @property
     def lengths(self) -> Tensor:
-        """[B] trained tokens of each branch."""
+        """[B] number of trained tokens of each branch."""
         return torch.bincount(self.branch, minlength=self.branches)
 
     @property
     def turns(self) -> Tensor:
-        """[B] trained replies of each branch."""
+        """[B] number of trained replies of each branch."""
         count = torch.zeros(self.branches, dtype=torch.long, device=self.turn.device)
         return count.scatter_reduce(0, self.branch, self.turn + 1, "amax")
 
 
 def collate(examples: Sequence[Example], *, packed: bool, share: bool = True) -> Batch:
-    """One row of packed trees, or rows padded on the right.
+    """One pack, or rows padded on the right.
 
     Args:
         examples: all of one kind.
-        packed: whether shared beginnings are to stand once, in one row.
-        share: off to pack without sharing, which is what to compare with.
+        packed: whether to store shared beginnings once, in one row.
+        share: off to pack without sharing, as a baseline for measurements.
     """
-    sides = _sides(examples)
+    sides = _sides(examples)  # [B]
     sequences = [side.ids for side in sides]
     trained = [_positions(side) for side in sides]
+    # A cell is an index into the flattened ids [rows * width].
+    # at, before: for each branch, the cell of each trained token, and the cell of the token before it in the branch.
+    # The latter predicts it. In a pack, where the path of a branch jumps, it is not the cell to the left.
     if packed:
         forest = pack(sequences, share=share)
         ids, plan = torch.from_numpy(forest.ids)[None], plan_of(forest)
+        width = len(forest.ids)
         at = [path[places] for path, (places, _) in zip(forest.paths, trained, strict=True)]
         before = [path[places - 1] for path, (places, _) in zip(forest.paths, trained, strict=True)]
-        width = len(forest.ids)
     else:
         width, plan = max(map(len, sequences)), None
         ids = torch.zeros(len(sides), width, dtype=torch.long)
@@ -103,16 +110,19 @@ def collate(examples: Sequence[Example], *, packed: bool, share: bool = True) ->
             ids[row, : len(sequence)] = torch.tensor(sequence)
         at = [row * width + places for row, (places, _) in enumerate(trained)]
         before = [places - 1 for places in at]
-    flat, predicting = np.concatenate(at), np.concatenate(before)
-    tokens, first, token = np.unique(flat, return_index=True, return_inverse=True)
-    places, source = np.unique(predicting[first], return_inverse=True)
-    reference = _references(examples)
+    # cells [K]: the distinct trained cells. first [K]: where each first occurs among the M tokens of all branches;
+    # token [M]: the way back. A cell is always predicted by the same one, whichever branch leads through it, because
+    # its whole beginning is shared, so the first occurrence gives its predictor and its reference.
+    cells, first, token = np.unique(np.concatenate(at), return_index=True, return_inverse=True)
+    # places [S]: the distinct predicting cells. source [K]: which of them predicts each trained cell.
+    places, source = np.unique(np.concatenate(before)[first], return_inverse=True)
+    reference = _references(examples)  # [M]
     return Batch(
         ids=ids,
         row=torch.from_numpy(places // width),
         column=torch.from_numpy(places % width),
         source=torch.from_numpy(source),
-        target=ids.reshape(-1)[torch.from_numpy(tokens)],
+        target=ids.reshape(-1)[torch.from_numpy(cells)],
         branch=torch.from_numpy(np.repeat(np.arange(len(sides)), [len(p) for p in at])),
         token=torch.from_numpy(token),
         turn=torch.from_numpy(np.concatenate([turn for _, turn in trained])),
@@ -126,11 +136,12 @@ def collate(examples: Sequence[Example], *, packed: bool, share: bool = True) ->
 
 
 def forest_of(examples: Sequence[Example]) -> Forest:
-    """The forest of all branches of `examples`."""
+    """The forest of all branches of `examples`, as `collate` packs them."""
     return pack([side.ids for side in _sides(examples)])
 
 
 def _sides(examples: Sequence[Example]) -> list[Tokens]:
+    """The branches in the order of `Batch`: of pairs, first every chosen side, then every rejected one."""
     pairs = [example for example in examples if isinstance(example, PairExample)]
     if pairs:
         return [pair.chosen for pair in pairs] + [pair.rejected for pair in pairs]
@@ -138,15 +149,19 @@ def _sides(examples: Sequence[Example]) -> list[Tokens]:
 
 
 def _references(examples: Sequence[Example]) -> NDArray[np.float32] | None:
-    found = [example.reference for example in examples]
-    if any(reference is None for reference in found):
+    """[M] log-probabilities under the reference, in the order of `_sides`; None unless all examples have them."""
+    known = [example.reference for example in examples]
+    if any(reference is None for reference in known):
         return None
-    width = len(examples[0].sides)
-    return np.concatenate([r[side] for side in range(width) for r in found if r is not None]).astype(np.float32)
+    sides = range(len(examples[0].sides))
+    return np.concatenate([r[side] for side in sides for r in known if r is not None]).astype(np.float32)
 
 
 def _positions(side: Tokens) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Trained positions of a sequence, and the reply to which each belongs. Nothing predicts the very first token."""
+    """Positions of a sequence's trained tokens, and which trained reply each belongs to.
+
+    The very first token of a sequence is never trained, because nothing predicts it.
+    """
     spans = [np.arange(max(start, 1), end) for start, end in side.agent]
     return np.concatenate(spans), np.repeat(np.arange(len(spans)), list(map(len, spans)))
 

@@ -120,7 +120,7 @@ def run(job: Job, out: str | Path, *, merge: bool = False, progress: Progress = 
             fingerprint=weights,
             cache=out / "reference",
             dtype=dtype,
-            row_tokens=job.optimisation.row_tokens or 4096,
+            pack_tokens=job.optimisation.row_tokens or 4096,
             packed=job.optimisation.packed,
         )
         fixed = None

@@ -1,8 +1,9 @@
-"""Packing: token sequences as a forest in which every shared beginning stands once.
+"""Packing: token sequences laid out as a forest in which every shared beginning is stored once.
 
-Sequences are sorted; each shares the longest common prefix with the one before it, and what is new of it is appended.
-The result is depth first, so a sequence's tokens lie in few contiguous ranges. This forest of tokens is not the
-trajectory tree: steps that were merged there may differ in their thoughts, and then share nothing here.
+Sequences are sorted; each shares its longest common prefix with the one before it, and only its new tokens are
+appended. The result is in depth-first order, so the tokens of a sequence lie in few contiguous ranges. A pack is one
+training batch made this way. Its forest of tokens is not the trajectory tree: steps that were merged in the tree may
+differ in their thoughts, and then share nothing here.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ class Chain:
     """The new tokens of one sequence, and the segments that they attend to.
 
     Attributes:
-        length: new tokens; chains follow one another and cover the row.
-        path: segments from the sequence's beginning to its end, the chain's own last.
+        length: number of new tokens; the chains follow one another and cover the pack.
+        path: segments from the beginning of the sequence to its end, the chain's own last.
     """
 
     length: int
@@ -34,14 +35,14 @@ class Chain:
 
 @dataclass(frozen=True, slots=True)
 class Forest:
-    """Sequences in one row of N tokens.
+    """Sequences laid out as one pack of N tokens.
 
     Attributes:
         ids: [N] tokens, each distinct beginning once.
         position: [N] depth of each token in its sequence, from 0.
-        segments: lengths of the pieces that no chain enters or leaves midway; they cover the row.
+        segments: lengths of the pieces that no chain's path enters or leaves midway; they cover the pack.
         chains: who attends to what.
-        paths: for each sequence, in the order given, [length] where its tokens are in the row.
+        paths: for each sequence, in the order given, [length] the places of its tokens in the pack.
     """
 
     ids: NDArray[np.int64]
@@ -52,12 +53,12 @@ class Forest:
 
     @property
     def token_ratio(self) -> float:
-        """Tokens of all sequences over tokens of the row: what sharing saves."""
+        """Tokens of all sequences over tokens of the pack: what sharing saves."""
         return sum(map(len, self.paths)) / len(self.ids)
 
 
 def pack(sequences: Sequence[Sequence[int]], *, share: bool = True) -> Forest:
-    """Lay sequences into one row, shared beginnings once; with `share` off, each stands alone.
+    """Lay sequences out in one pack, shared beginnings once; without `share`, each sequence by itself.
 
     Raises:
         ValueError: there is no sequence, or one is empty.
@@ -66,45 +67,49 @@ def pack(sequences: Sequence[Sequence[int]], *, share: bool = True) -> Forest:
         raise ValueError("nothing to pack: no sequence, or an empty one")
     texts = [tuple(sequence) for sequence in sequences]
     order = sorted(range(len(texts)), key=texts.__getitem__) if share else list(range(len(texts)))
+    # ranges[i]: [start, end) ranges of the pack that spell sequence i, in order.
+    # new: (sequence, number of its tokens that are there already), for every sequence that appends tokens. One entry
+    # is one chain; a sequence that repeats another, or its beginning, appends nothing and needs no chain.
     ranges: list[list[Range]] = [[] for _ in texts]
-    owners: list[int] = []
-    pieces: list[tuple[int, int]] = []
+    new: list[tuple[int, int]] = []
     size = 0
     for before, index in zip([None, *order], order, strict=False):
+        # No earlier sequence of a sorted list shares a longer beginning than the one just before, so what this one
+        # has in common with any of them is spelt by the ranges of that one.
         shared = common_prefix(texts[before], texts[index]) if share and before is not None else 0
-        new = len(texts[index]) - shared
         ranges[index] = _beginning(ranges[before], shared) if before is not None else []
-        if new:
-            ranges[index].append((size, size + new))
-            owners.append(index)
-            pieces.append((index, shared))
-            size += new
-    bounds = sorted({bound for index in owners for both in ranges[index] for bound in both})
-    number = {bound: i for i, bound in enumerate(bounds)}
+        if added := len(texts[index]) - shared:
+            ranges[index].append((size, size + added))
+            new.append((index, shared))
+            size += added
+    # Cutting the pack wherever some chain's path jumps gives segments that every path takes whole or not at all.
+    # Segment k is [bounds[k], bounds[k + 1]), and segment_at[bound] is the segment that begins there.
+    bounds = sorted({bound for index, _ in new for both in ranges[index] for bound in both})
+    segment_at = {bound: k for k, bound in enumerate(bounds)}
     return Forest(
-        ids=np.concatenate([np.array(texts[index][shared:], np.int64) for index, shared in pieces]),
-        position=np.concatenate([np.arange(shared, len(texts[index])) for index, shared in pieces]),
+        ids=np.concatenate([np.array(texts[index][shared:], np.int64) for index, shared in new]),
+        position=np.concatenate([np.arange(shared, len(texts[index])) for index, shared in new]),
         segments=tuple(np.diff(bounds).tolist()),
         chains=tuple(
             Chain(
                 len(texts[index]) - shared,
-                tuple(segment for a, b in ranges[index] for segment in range(number[a], number[b])),
+                tuple(k for start, end in ranges[index] for k in range(segment_at[start], segment_at[end])),
             )
-            for index, shared in pieces
+            for index, shared in new
         ),
-        paths=tuple(np.concatenate([np.arange(a, b) for a, b in found]) for found in ranges),
+        paths=tuple(np.concatenate([np.arange(start, end) for start, end in spelt]) for spelt in ranges),
     )
 
 
 def common_prefix(one: Sequence[int], two: Sequence[int]) -> int:
-    """Number of tokens with which both begin."""
+    """Number of tokens at the beginning of `one` that are equal in `two`."""
     length = min(len(one), len(two))
     if one[:length] == two[:length]:
         return length
     return int(np.argmax(np.array(one[:length]) != np.array(two[:length])))
 
 
-def rows(
+def packs(
     examples: Sequence[T],
     sequences: Callable[[T], Sequence[tuple[int, ...]]],
     tokens: int,
@@ -112,39 +117,47 @@ def rows(
     seed: int = 0,
     share: bool = True,
 ) -> list[list[T]]:
-    """Examples by rows of at most `tokens` packed tokens each, those that share much together.
+    """Divide examples among packs of at most `tokens` tokens, keeping together those that share much.
 
-    Without `share` a row counts every token of every sequence, as padded batches compute them.
+    Examples are sorted by their first sequence and fill one pack after another. So those of one tree are neighbours and
+    are separated only where a pack is full; what they share is then repeated in the next one. An example longer than
+    `tokens` gets a pack to itself.
 
-    Neighbours in the order of their sequences go into one row until it is full, so a tree that fits is never cut and a
-    larger one is cut where little is shared. An example that is longer than a row has one of its own. The order of
-    the rows is drawn.
+    Args:
+        examples: what to divide.
+        sequences: token sequences of an example.
+        tokens: size of a pack, in tokens after sharing.
+        seed: of the order in which the packs are returned.
+        share: off to count every token of every sequence, as padded batches compute them.
     """
     ordered = sorted(examples, key=lambda example: sequences(example)[0])
     found: list[list[T]] = []
-    held: list[tuple[int, ...]] = []
+    # Of the pack being filled: its sequences, sorted, and its tokens.
+    members: list[tuple[int, ...]] = []
     used = 0
     for example in ordered:
-        new = _added(held, sequences(example), share)
-        if not found or used + new > tokens:
+        added = _added(members, sequences(example), share)
+        if not found or used + added > tokens:
             found.append([])
-            held, used = [], 0
-            new = _added(held, sequences(example), share)
+            members, used = [], 0
+            added = _added(members, sequences(example), share)
         found[-1].append(example)
         for sequence in sequences(example):
-            insort(held, sequence)
-        used += new
-    drawn: list[int] = np.random.default_rng(seed).permutation(len(found)).tolist()
-    return [found[i] for i in drawn]
+            insort(members, sequence)
+        used += added
+    shuffled: list[int] = np.random.default_rng(seed).permutation(len(found)).tolist()
+    return [found[i] for i in shuffled]
 
 
-def _added(held: Sequence[tuple[int, ...]], more: Sequence[tuple[int, ...]], share: bool) -> int:
-    """How many tokens a row that holds the sorted sequences `held` grows by."""
+def _added(members: Sequence[tuple[int, ...]], more: Sequence[tuple[int, ...]], share: bool) -> int:
+    """By how many tokens a pack with the sorted sequences `members` grows when `more` are added."""
     if not share:
         return sum(map(len, more))
-    together = list(held)
+    # Sequences of `more` share beginnings with one another too, so each joins the list before the next is counted.
+    together = list(members)
     total = 0
     for sequence in more:
+        # In a sorted list the longest common prefix is with one of the two neighbours.
         place = bisect_left(together, sequence)
         near = together[max(0, place - 1) : place + 1]
         total += len(sequence) - max((common_prefix(sequence, other) for other in near), default=0)
@@ -153,7 +166,7 @@ def _added(held: Sequence[tuple[int, ...]], more: Sequence[tuple[int, ...]], sha
 
 
 def _beginning(ranges: Sequence[Range], length: int) -> list[Range]:
-    """The first `length` tokens of a path."""
+    """The ranges of the first `length` tokens of those in `ranges`."""
     kept: list[Range] = []
     for start, end in ranges:
         if length <= 0:
@@ -163,4 +176,4 @@ def _beginning(ranges: Sequence[Range], length: int) -> list[Range]:
     return kept
 
 
-__all__ = ["Chain", "Forest", "common_prefix", "pack", "rows"]
+__all__ = ["Chain", "Forest", "common_prefix", "pack", "packs"]

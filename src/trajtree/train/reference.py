@@ -1,7 +1,7 @@
-"""The reference's log-probabilities, computed once and kept under the hash of model and data.
+"""The reference's log-probabilities, computed once and cached under a hash of model and data.
 
-With them a step costs one forward pass instead of two, and the reference need not be in memory. An explicit KL needs
-the whole distribution and cannot use them.
+With them a training step costs one forward pass instead of two, and the reference need not be in memory. An explicit KL
+needs the whole distribution and cannot use them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from trajtree.models.weights import pick_dtype
 from trajtree.store.files import atomically
 from trajtree.train.batch import collate
 from trajtree.train.examples import Example
-from trajtree.train.packing import rows
+from trajtree.train.packing import packs
 from trajtree.train.scoring import logits_of, token_logprobs, without_adapter
 from trajtree.train.tree_attention import tree_attention_where_possible
 
@@ -33,7 +33,7 @@ def with_reference(
     *,
     fingerprint: str,
     cache: Path,
-    row_tokens: int = 4096,
+    pack_tokens: int = 4096,
     dtype: str = "auto",
     packed: bool = True,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -42,30 +42,32 @@ def with_reference(
 
     Args:
         examples: what will be trained on.
-        model: the reference; a peft model counts with its adapter off.
-        fingerprint: of its weights (`trajtree.models.weights.fingerprint`, and of adapters merged into them).
+        model: the reference; a peft model is used with its adapter off.
+        fingerprint: of its weights (`trajtree.models.weights.fingerprint`) and of any adapters merged into them.
         cache: folder of files named by the hash of `fingerprint`, dtype and tokens.
-        row_tokens: packed tokens a forward pass.
+        pack_tokens: tokens per forward pass, after sharing.
         dtype: of the arithmetic, the same as in training (see `pick_dtype`).
         packed: False for padded batches, as in training.
-        progress: told (rows done, rows in all).
+        progress: called with (packs done, packs in all).
     """
     kind = pick_dtype(dtype)
     file = cache / f"{_digest(examples, f'{fingerprint} {kind}')}.npz"
     if not file.exists():
-        flat = np.concatenate(_compute(examples, model, row_tokens, getattr(torch, kind), packed, progress))
+        flat = np.concatenate(_compute(examples, model, pack_tokens, getattr(torch, kind), packed, progress))
         cache.mkdir(parents=True, exist_ok=True)
         with atomically(file) as out:
             np.savez(out, logprobs=flat)
-    with np.load(file) as held:
-        flat = held["logprobs"]
-    found, at = [], 0
+    with np.load(file) as saved:
+        flat = saved["logprobs"]
+    # flat: the trained tokens of all examples, of all their sides, one after another.
+    found, begin = [], 0
     for example in examples:
         sides = []
         for side in example.sides:
-            length = sum(end - max(start, 1) for start, end in side.agent)
-            sides.append(flat[at : at + length])
-            at += length
+            # Nothing predicts a sequence's very first token, so it is never trained.
+            end = begin + sum(stop - max(start, 1) for start, stop in side.agent)
+            sides.append(flat[begin:end])
+            begin = end
         found.append(replace(example, reference=tuple(sides)))
     return found
 
@@ -73,26 +75,28 @@ def with_reference(
 def _compute(
     examples: Sequence[Example],
     model: Any,
-    row_tokens: int,
+    pack_tokens: int,
     dtype: torch.dtype,
     pack: bool,
     progress: Callable[[int, int], None],
 ) -> list[NDArray[np.float32]]:
-    """[examples] log-probabilities of each, its sides one after another."""
+    """For each example, log-probabilities of its trained tokens, one side after another."""
     device = next(model.parameters()).device
     found: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * len(examples)
     adapter_off: AbstractContextManager[Any] = without_adapter(model)
     with tree_attention_where_possible([model], pack) as packed, torch.no_grad(), adapter_off:
         sequences = [[side.ids for side in example.sides] for example in examples]
-        numbered = rows(range(len(examples)), sequences.__getitem__, row_tokens, share=packed)
-        for done, row in enumerate(numbered, start=1):
-            batch = collate([examples[i] for i in row], packed=packed).to(device)
+        numbers = packs(range(len(examples)), sequences.__getitem__, pack_tokens, share=packed)
+        for done, members in enumerate(numbers, start=1):
+            batch = collate([examples[i] for i in members], packed=packed).to(device)
             with torch.autocast(device.type, dtype, enabled=dtype is torch.bfloat16):
+                # [M] one value for each trained token of each branch, shared tokens repeated.
                 logprobs = token_logprobs(logits_of(model, batch), batch)[batch.token].cpu().numpy()
-            parts = np.split(logprobs, np.cumsum(batch.lengths.cpu().numpy())[:-1])
-            for place, index in enumerate(row):
-                found[index] = np.concatenate(parts[place :: len(row)]).astype(np.float32)
-            progress(done, len(numbered))
+            # branches [B][trained tokens]. Example i's are number i and, for a pair's rejected side, n + i.
+            branches = np.split(logprobs, np.cumsum(batch.lengths.cpu().numpy())[:-1])
+            for i, index in enumerate(members):
+                found[index] = np.concatenate(branches[i :: len(members)]).astype(np.float32)
+            progress(done, len(numbers))
     return found
 
 

@@ -1,4 +1,7 @@
-"""From a batch to the log-probabilities of its trained tokens, by one forward pass of each model."""
+"""From a batch to the log-probabilities of its trained tokens, with one forward pass per model.
+
+Shapes are those of `Batch`: K trained tokens, predicted by the logits of S places.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +20,15 @@ from trajtree.train.tree_attention import packed_inputs
 
 
 def logits_of(model: Any, batch: Batch) -> Tensor:
-    """[S, vocabulary] logits at the places of a batch, in float32 or better; the head sees no other place."""
+    """[S, vocabulary] logits at the places of a batch, in float32 or better.
+
+    The head computes these places alone in a pack, and in padded rows the columns in which they lie.
+    """
     if batch.plan is not None:
         found: Tensor = model(**packed_inputs(batch.ids[0], batch.plan), logits_to_keep=batch.column).logits[0]
     else:
-        # Padding is on the right and attention is causal, so no mask is needed.
+        # Padding is on the right and attention is causal, so no mask is needed. The head takes whole columns, which
+        # gives [rows, columns, vocabulary]; inverse [S] is the place of each column among the distinct ones.
         columns, inverse = torch.unique(batch.column, return_inverse=True)
         found = model(input_ids=batch.ids, use_cache=False, logits_to_keep=columns).logits[batch.row, inverse]
     return found.to(torch.promote_types(found.dtype, torch.float32))
@@ -29,45 +36,49 @@ def logits_of(model: Any, batch: Batch) -> Tensor:
 
 def token_logprobs(logits: Tensor, batch: Batch) -> Tensor:
     """[K] log-probabilities of the trained tokens, from logits [S, vocabulary]."""
+    # Log-softmax at the tokens alone: each place is normalised once, and nothing as large as the logits is kept.
     return logits[batch.source, batch.target] - logits.logsumexp(-1)[batch.source]
 
 
 def scores_of(model: Any, batch: Batch, objective: Objective, reference: Any | None = None) -> Scores:
-    """What an objective looks at.
+    """Everything an objective needs to know about a batch.
 
     Args:
-        model: the policy, wrapped or not.
+        model: the policy, bare or wrapped by a trainer.
         batch: on the model's device.
         objective: says what is needed.
-        reference: a model, or None for the policy with its adapter off. Not used where the batch brings the log-
-            probabilities and the objective needs no more.
+        reference: a model, or None for the policy with its adapter off. Not used if the batch brings the reference's
+            log-probabilities and the objective needs nothing else.
 
     Raises:
-        PolicyError: the objective looks at a reference, and there is neither a model for it nor an adapter.
+        PolicyError: the objective needs a reference, and there is neither a model for it nor an adapter.
     """
     if not objective.reference:
         return Scores(token_logprobs(logits_of(model, batch), batch))
     if batch.reference is not None and not objective.kl:
         return Scores(token_logprobs(logits_of(model, batch), batch), batch.reference)
     if reference is None and not has_adapter(model):
-        raise PolicyError("a model without an adapter has no reference to return to: name a reference model")
+        raise PolicyError("a model without an adapter cannot be its own reference: name a reference model")
     with torch.no_grad(), without_adapter(model) if reference is None else nullcontext():
-        told = logits_of(model if reference is None else reference, batch)
-        held = token_logprobs(told, batch)
+        reference_logits = logits_of(model if reference is None else reference, batch)  # [S, vocabulary]
+        reference_logprobs = token_logprobs(reference_logits, batch)  # [K]
     if not objective.kl:
-        del told  # a place is as wide as the vocabulary
-        return Scores(token_logprobs(logits_of(model, batch), batch), held)
+        # Only the K log-probabilities are needed. The logits would take up memory during the policy's forward pass.
+        del reference_logits
+        return Scores(token_logprobs(logits_of(model, batch), batch), reference_logprobs)
     logits = logits_of(model, batch)
-    policy, fixed = log_softmax(logits, -1), log_softmax(told, -1)
-    kl = (policy.exp() * (policy - fixed)).sum(-1)[batch.source]
-    return Scores(token_logprobs(logits, batch), held, kl)
+    # The KL is a sum over the whole vocabulary, not an estimate from the tokens that occurred. It belongs to a place;
+    # tokens that the same place predicts have the same.
+    log_policy, log_reference = log_softmax(logits, -1), log_softmax(reference_logits, -1)
+    kl = (log_policy.exp() * (log_policy - log_reference)).sum(-1)[batch.source]  # [K]
+    return Scores(token_logprobs(logits, batch), reference_logprobs, kl)
 
 
 def check_reference(model: Any, reference: Any) -> None:
-    """Refuse a reference that computes otherwise than the policy does.
+    """Refuse a reference whose arithmetic differs from the policy's.
 
     Raises:
-        PolicyError: another vocabulary, attention or dtype.
+        PolicyError: its vocabulary, attention or dtype is another one.
     """
     ours, theirs = (m.get_base_model() if hasattr(m, "get_base_model") else m for m in (model, reference))
     for what, a, b in (
@@ -80,19 +91,19 @@ def check_reference(model: Any, reference: Any) -> None:
 
 
 def check_head(model: Any) -> None:
-    """Refuse a model that cannot be asked for the logits of chosen places. Raises PolicyError."""
+    """Raise PolicyError for a model that cannot compute logits at chosen places only."""
     causal = model.get_base_model() if hasattr(model, "get_base_model") else model
     if "logits_to_keep" not in inspect.signature(causal.forward).parameters:
         raise PolicyError(f"{type(causal).__name__}: its forward has no logits_to_keep; update transformers")
 
 
 def has_adapter(model: Any) -> bool:
-    """Whether a model, wrapped or not, has an adapter that can be switched off."""
+    """Whether a model, bare or wrapped by a trainer, has an adapter that can be switched off."""
     return hasattr(model.module if hasattr(model, "module") else model, "disable_adapter")
 
 
 def without_adapter(model: Any) -> AbstractContextManager[Any]:
-    """A context in which a peft model, wrapped or not, is its base; nothing changes for a whole model."""
+    """A context in which a peft model, bare or wrapped, is its base model; without an adapter it changes nothing."""
     inner = model.module if hasattr(model, "module") else model
     off: AbstractContextManager[Any] = inner.disable_adapter() if has_adapter(model) else nullcontext()
     return off

@@ -28,7 +28,7 @@ from trajtree.models.weights import pick_dtype
 from trajtree.train.batch import Batch, collate
 from trajtree.train.examples import Example, PairExample, check_pair
 from trajtree.train.losses import Objective
-from trajtree.train.packing import rows
+from trajtree.train.packing import packs
 from trajtree.train.scoring import check_head, check_reference, has_adapter, logits_of, scores_of, token_logprobs
 from trajtree.train.tree_attention import tree_attention_where_possible
 
@@ -260,7 +260,9 @@ def _units(examples: Sequence[Example], how: Optimisation, packed: bool, seed: i
     """What the sampler draws: rows of packed trees, or examples by themselves."""
     if how.row_tokens is None:
         return [[example] for example in examples]
-    return rows(examples, lambda example: [side.ids for side in example.sides], how.row_tokens, seed=seed, share=packed)
+    return packs(
+        examples, lambda example: [side.ids for side in example.sides], how.row_tokens, seed=seed, share=packed
+    )
 
 
 def _needs_model(examples: Sequence[Example], objective: Objective) -> bool:

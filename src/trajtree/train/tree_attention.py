@@ -1,11 +1,11 @@
-"""Attention over packed trees, for any decoder that goes through transformers' AttentionInterface.
+"""Attention over packs, for any decoder that goes through transformers' AttentionInterface.
 
-A row holds a forest (see `packing`). Every chain's queries attend to the keys of the chain's path, one causal call of
-torch's scaled_dot_product_attention a chain, so there is no mask of row by row and no token sees another branch.
-`packed_inputs` gives what a model's forward needs; without a plan the function is transformers' own `sdpa`.
+A pack holds a forest (see `packing`). The queries of each chain attend to the keys of the chain's path, with one call
+of torch's scaled_dot_product_attention per chain, so no token sees another branch and no [N, N] mask is needed.
+`packed_inputs` makes the arguments of a model's forward pass; without a plan the attention is transformers' own `sdpa`.
 
-The plan is a keyword of the forward and not a context variable, because gradient checkpointing computes a layer again
-from its arguments alone, in another thread on CUDA.
+The plan is a keyword argument of the forward pass and not a context variable, because gradient checkpointing recomputes
+a layer from its arguments alone, and on CUDA in another thread.
 """
 
 from __future__ import annotations
@@ -28,23 +28,25 @@ from trajtree.errors import PolicyError
 from trajtree.train.packing import Forest, pack
 
 NAME = "trajtree"
-"""What the attention is registered as."""
+"""Name under which the attention is registered with transformers."""
 
 _TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-4, torch.bfloat16: 1e-1, torch.float16: 2e-2}
-"""Largest difference of a packed logit, as a share of the largest logit, that is still rounding.
+"""Largest difference between packed and separate logits that is still rounding, as a share of the largest logit.
 
-transformers' norms and its plainest attention drop to float32 whatever the model's dtype.
+Even in a float64 model, transformers' norms and its eager attention compute in float32.
 """
 
 
 @dataclass(frozen=True, eq=False)
 class TreePlan:
-    """A forest for the attention of every layer.
+    """A forest in the form in which the attention of every layer uses it.
 
     Attributes:
-        segments, chains: as in `packing.Forest`.
-        positions: [N] depth of each token.
-        masks: of chains by (new tokens, all tokens, window), made when a layer first asks.
+        segments: as in `packing.Forest`.
+        chains: (length, path) of each chain, as in `packing.Chain`.
+        positions: [N] depth of each token in its sequence.
+        masks: masks by (new tokens, all tokens, window), made when a layer first asks and then shared by all layers and
+            all chains of that shape.
     """
 
     segments: tuple[int, ...]
@@ -53,7 +55,7 @@ class TreePlan:
     masks: dict[tuple[int, int, int | None], Tensor | None] = field(default_factory=dict)
 
     def mask(self, length: int, keys: int, window: int | None) -> Tensor | None:
-        """[length, keys] what each of the last `length` tokens of a path sees; None when it is plainly causal."""
+        """[length, keys] which tokens of a path each of its last `length` sees; None when it is the causal square."""
         asked = (length, keys, window)
         if asked not in self.masks:
             self.masks[asked] = _mask(length, keys, window, self.positions.device)
@@ -61,18 +63,19 @@ class TreePlan:
 
 
 def plan_of(forest: Forest, device: torch.device | str = "cpu") -> TreePlan:
-    """The plan of a forest."""
+    """The plan for the attention over a forest."""
     positions = torch.from_numpy(forest.position).to(device)
     return TreePlan(forest.segments, tuple((c.length, c.path) for c in forest.chains), positions)
 
 
 def packed_inputs(ids: Tensor, plan: TreePlan) -> dict[str, Any]:
-    """Keywords of a causal model's forward over one packed row of `ids` [N]."""
+    """Keyword arguments of a causal model's forward pass over one pack with `ids` [N]."""
     return {
         "input_ids": ids[None],
         "position_ids": plan.positions[None],
-        # Four dimensions: transformers hands it on as it is. Without a mask it takes jumps in the positions for
-        # several documents; with a flat one it builds a mask of row by row for layers with a window.
+        # transformers passes a mask with four dimensions on as it is, and tree_attention ignores it. With no mask,
+        # transformers takes jumps in the positions for boundaries of documents; with a flat mask, it builds an [N, N]
+        # one for layers with a window.
         "attention_mask": torch.ones(1, 1, 1, 1, dtype=torch.bool, device=ids.device),
         "use_cache": False,
         "tree_plan": plan,
@@ -80,14 +83,14 @@ def packed_inputs(ids: Tensor, plan: TreePlan) -> dict[str, Any]:
 
 
 def use_tree_attention(model: Any) -> None:
-    """Make the model attend along trees when it is given a plan, after proof that it can.
+    """Make the model attend along trees when it is given a plan, after testing that it computes the right thing.
 
     Raises:
-        PolicyError: the model does not go through AttentionInterface in every layer, or computes something else.
+        PolicyError: some layer does not go through AttentionInterface, or packed logits differ from separate ones.
     """
     causal = model.get_base_model() if hasattr(model, "get_base_model") else model
     before = causal.config._attn_implementation
-    reason = _proof(model, causal)
+    reason = _unsuited(model, causal)
     causal.set_attn_implementation(before if reason is not None else NAME)
     if reason is not None:
         raise PolicyError(f"{type(causal).__name__}: cannot be trained on packed trees ({reason})")
@@ -95,30 +98,30 @@ def use_tree_attention(model: Any) -> None:
 
 @contextmanager
 def tree_attention_where_possible(models: Sequence[Any], wanted: bool) -> Iterator[bool]:
-    """Attention along trees for a while, in all of `models` or, with a warning, in none; yields whether it is on."""
+    """A context with tree attention in all of `models` or, with a warning, in none; yields whether it is on."""
     inner = [m.get_base_model() if hasattr(m, "get_base_model") else m for m in models]
     before = [m.config._attn_implementation for m in inner]
     try:
-        for one in models if wanted else []:
-            use_tree_attention(one)
+        for model in models if wanted else []:
+            use_tree_attention(model)
     except PolicyError as error:
         warnings.warn(f"{error}; batches are padded instead, and nothing is shared", stacklevel=4)
         wanted = False
-        for one, name in zip(inner, before, strict=True):
-            one.set_attn_implementation(name)
+        for model, name in zip(inner, before, strict=True):
+            model.set_attn_implementation(name)
     try:
         yield wanted
     finally:
-        for one, name in zip(inner, before, strict=True):
-            one.set_attn_implementation(name)
+        for model, name in zip(inner, before, strict=True):
+            model.set_attn_implementation(name)
 
 
-def _proof(model: Any, causal: Any) -> str | None:
-    """Why a packed tree is not computed as its branches are; None when it is.
+def _unsuited(model: Any, causal: Any) -> str | None:
+    """Why the model cannot compute a pack as it computes the branches by themselves; None when it can.
 
-    Three sequences that share beginnings, longer than the layers' window where that is short, are computed alone with
-    transformers' plainest attention and packed with ours. Attention must be called once a layer, which layers that are
-    linear or convolutional do not.
+    Three sequences that share beginnings are computed separately with transformers' eager attention and packed with
+    ours; they are longer than the layers' window if that is short. Attention must be called once per layer, which rules
+    out linear and convolutional layers.
     """
     config = model.config.get_text_config()
     if any(getattr(config, name, 0.0) for name in ("attention_dropout", "attn_pdrop")):
@@ -131,7 +134,7 @@ def _proof(model: Any, causal: Any) -> str | None:
     third = [*second[: length // 2], *random.integers(0, config.vocab_size, 3).tolist()]
     sequences = [first, second, third]
     was_training = model.training
-    model.eval()
+    model.eval()  # dropout elsewhere in the model would make the two differ by chance
     try:
         with torch.no_grad():
             return _compare(model, causal, sequences, config.num_hidden_layers)
@@ -145,6 +148,7 @@ def _proof(model: Any, causal: Any) -> str | None:
 
 
 def _compare(model: Any, causal: Any, sequences: list[list[int]], layers: int) -> str | None:
+    """How packed logits differ from separate ones by more than rounding; None when they do not."""
     forest = pack(sequences)
     device = next(model.parameters()).device
     causal.set_attn_implementation("eager")
@@ -184,33 +188,33 @@ def tree_attention(
     s_aux: Tensor | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """Attention of a packed row along its chains; transformers' own, or its written out equal, when there is no plan.
+    """Attention along the chains of a pack; without a plan transformers' own, or the same written out.
 
     Args:
         module: the layer's attention.
         query: [1, heads, N, width].
-        key, value: [1, groups, N, width].
-        attention_mask: not looked at when there is a plan.
-        tree_plan: the row's forest.
+        key, value: [1, key heads, N, width]; each key head serves heads / key heads query heads.
+        attention_mask: ignored when there is a plan.
+        tree_plan: the pack's forest.
         scaling: of the scores; 1 / sqrt(width) by default.
         dropout: of the weights; must be 0 with a plan.
-        sliding_window: keys that far behind in depth, or farther, are not seen.
+        sliding_window: how many tokens of its path each token sees, itself included.
         softcap: bound of the scores (Gemma).
-        s_aux: [heads] sinks (GPT-OSS).
+        s_aux: [heads] attention sinks (GPT-OSS).
 
     Returns:
-        [1, N, heads, width], and no weights.
+        [1, N, heads, width], and None in place of the weights.
 
     Raises:
-        ValueError: something that a plan cannot honour.
+        ValueError: dropout or a position bias, which a plan does not support.
     """
-    groups = query.shape[1] // key.shape[1]
+    served = query.shape[1] // key.shape[1]
     if tree_plan is None:
         if softcap is None and s_aux is None:
             return sdpa_attention_forward(  # type: ignore[no-any-return]
                 module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
             )
-        key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
+        key, value = key.repeat_interleave(served, dim=1), value.repeat_interleave(served, dim=1)
         plain = _explicit(query, key, value, attention_mask, scaling, softcap, s_aux)
         return plain.transpose(1, 2).contiguous(), None
     if dropout:
@@ -218,13 +222,17 @@ def tree_attention(
     if kwargs.get("position_bias") is not None:
         raise ValueError("a position bias is not supported on trees")
     _Calls.count += 1
-    if groups > 1:
-        key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
-    # Split and concatenate, not slice: a slice's gradient is as large as the row, and there is one a chain.
-    keys, values = (torch.split(both, list(tree_plan.segments), dim=2) for both in (key, value))
+    if served > 1:
+        key, value = key.repeat_interleave(served, dim=1), value.repeat_interleave(served, dim=1)
+    # keys, values: one [1, heads, segment, width] per segment. queries: one [1, heads, length, width] per chain; the
+    # chains cover the pack in order. Split and concatenated, not sliced: the gradient of a slice is as large as the
+    # pack, and there would be one per chain.
+    keys, values = (torch.split(whole, list(tree_plan.segments), dim=2) for whole in (key, value))
     queries = torch.split(query, [length for length, _ in tree_plan.chains], dim=2)
     attended = []
     for (length, path), q in zip(tree_plan.chains, queries, strict=True):
+        # The keys of the whole path from its beginning, so that column c is the token at depth c. The queries are its
+        # last `length` tokens.
         k, v = (torch.cat([parts[segment] for segment in path], dim=2) for parts in (keys, values))
         mask = tree_plan.mask(length, k.shape[2], sliding_window)
         if softcap is None and s_aux is None:
@@ -237,12 +245,14 @@ def tree_attention(
 
 
 def _mask(length: int, keys: int, window: int | None, device: torch.device) -> Tensor | None:
+    """See `TreePlan.mask`."""
+    # A chain that shares nothing, and that the window does not cut, is the causal square torch knows by itself.
     if length == keys and (window is None or keys <= window):
         return None
-    here = torch.arange(keys - length, keys, device=device)[:, None]
-    there = torch.arange(keys, device=device)
-    seen = there <= here
-    return seen if window is None else seen & (there > here - window)
+    query = torch.arange(keys - length, keys, device=device)[:, None]  # depth of each query
+    key = torch.arange(keys, device=device)  # and of each key
+    visible = key <= query
+    return visible if window is None else visible & (key > query - window)
 
 
 def _explicit(
@@ -254,13 +264,23 @@ def _explicit(
     softcap: float | None,
     sinks: Tensor | None,
 ) -> Tensor:
-    """Attention written out, for what torch's function does not know; softmax in float32, as transformers does."""
+    """Attention written out, for what torch's function cannot do.
+
+    The softmax is computed in float32 or better, as transformers does.
+
+    Args:
+        q: [1, heads, queries, width].
+        k, v: [1, heads, keys, width].
+        mask: [queries, keys], True where a key is seen; None for causal attention of the last tokens.
+        scaling, softcap, sinks: as in `tree_attention`.
+    """
     scores = q @ k.transpose(-1, -2) * (q.shape[-1] ** -0.5 if scaling is None else scaling)
     if softcap is not None:
         scores = softcap * torch.tanh(scores / softcap)
     if mask is None:
         mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).tril(k.shape[2] - q.shape[2])
     scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+    # A sink is one more column in the softmax, and takes weight away from the keys, but has no value to add.
     if sinks is not None:
         scores = torch.cat([scores, sinks.to(scores).reshape(1, -1, 1, 1).expand(*scores.shape[:-1], 1)], dim=-1)
     precise = torch.promote_types(scores.dtype, torch.float32)

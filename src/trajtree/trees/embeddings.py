@@ -1,4 +1,4 @@
-"""Sentence embeddings for semantic merging, each text computed once."""
+"""Sentence embeddings for semantic merging; each text is embedded only once."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from trajtree.errors import TrajtreeError
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
-"""The paper's."""
+"""The model in the code of the paper's authors."""
 
 
 class SentenceEmbeddings:
     """A sentence-transformers model as a function that remembers what it has embedded.
 
     Args:
-        model: hub id or folder.
+        model: hub id, or folder of a model.
 
     Raises:
         TrajtreeError: sentence-transformers is not installed, or the model cannot be loaded.

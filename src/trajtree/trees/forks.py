@@ -1,8 +1,9 @@
 """Preference pairs at the forks of a tree.
 
-At a fork the agent saw one thing and did several. The child with the higher value gives the chosen continuation,
-the lower one the rejected; both sides of a pair begin with the very same tokens, because the rejected
-continuation is set behind the chosen side's prefix. `unstructured` and `whole` pair without forks, for comparison.
+At a fork the agent saw one thing and did several. The child with the higher value gives the chosen continuation, the
+one with the lower value the rejected continuation. Both sides of a pair begin with the very same tokens, because the
+rejected continuation is put after the chosen side's prefix. `unstructured` and `whole` make pairs without forks, for
+comparison.
 """
 
 from __future__ import annotations
@@ -25,29 +26,29 @@ Aggregate = Callable[[TrajectoryTree], NDArray[np.float64]]
 """Value [N] of each node of a tree, from the scores of the trajectories through it."""
 
 Select = Callable[[Sequence[int]], list[tuple[int, int]]]
-"""Which options of a fork are compared: from options sorted by falling value to (better, worse)."""
+"""Which options of a fork are compared: takes its options sorted by falling value, returns (better, worse)."""
 
 
 def mean(tree: TrajectoryTree) -> NDArray[np.float64]:
-    """[N] mean score behind each node: what the policy makes of it."""
+    """[N] mean score behind each node: what the policy achieves from there."""
     return tree.mean
 
 
 def best(tree: TrajectoryTree) -> NDArray[np.float64]:
-    """[N] best score behind each node: what can be made of it."""
+    """[N] best score behind each node: what can be achieved from there."""
     return tree.best
 
 
 def discounted(gamma: float) -> Aggregate:
-    """Mean over the trajectories that count of score times gamma to the number of steps to come: sooner is better."""
+    """Mean of score * gamma ** (steps to come) over the trajectories that count at a node: sooner is better."""
 
     def aggregate(tree: TrajectoryTree) -> NDArray[np.float64]:
-        lengths = tree.depth[tree.end]
-        total = np.zeros(len(tree))
+        lengths = tree.depth[tree.end]  # [T]
+        value = np.zeros(len(tree))
         for node in range(len(tree)):
-            rows = tree.counting(node)
-            total[node] = np.mean(tree.scores[rows] * gamma ** (lengths[rows] - tree.depth[node]))
-        return total
+            here = tree.counting(node)
+            value[node] = np.mean(tree.scores[here] * gamma ** (lengths[here] - tree.depth[node]))
+        return value
 
     return aggregate
 
@@ -58,7 +59,7 @@ def extremes(options: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def every(options: Sequence[int]) -> list[tuple[int, int]]:
-    """Every two options."""
+    """All pairs of options."""
     return list(combinations(options, 2))
 
 
@@ -69,14 +70,15 @@ def adjacent(options: Sequence[int]) -> list[tuple[int, int]]:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two continuations of one prefix and where they come from.
+    """Two continuations of one prefix, and where they come from.
 
     Attributes:
         task: the task of the tree.
-        node: the fork; its path is the shared prefix, `depth` steps long. The root for pairs of whole trajectories.
-        chosen, rejected: samples (of this task) whose steps after the prefix are the continuations.
-        chosen_value, rejected_value: aggregated scores of the two children.
-        chosen_visits, rejected_visits: trajectories behind them.
+        node: the fork; the root for pairs of whole trajectories.
+        depth: number of steps of the shared prefix, the path of `node`.
+        chosen, rejected: samples of this task whose steps after the prefix are the continuations.
+        chosen_value, rejected_value: values of the two children.
+        chosen_visits, rejected_visits: number of trajectories that count at them.
     """
 
     task: str
@@ -104,44 +106,59 @@ def pairs(
     per_fork: int = 1,
     per_tree: int = 8,
 ) -> list[Pair]:
-    """Pairs of siblings, of every two or of those that `select` picks, whose values differ by at least `min_gap`.
+    """Pairs of options of the same fork whose values differ by at least `min_gap`.
 
-    At most `per_fork` pairs a fork and `per_tree` a tree, so that one rich tree does not drown the others: the widest
-    pair of every fork first, widest fork first, then the second of every fork, and so on. The chosen continuation
-    is the best trajectory behind its child, the rejected one the worst behind its own; the shorter wins ties, then
-    the earlier.
+    The number of pairs is limited, so that one rich tree does not drown out the others. The widest pair of every fork
+    comes first, the widest of them first of all; then the second widest pair of every fork, and so on. The chosen
+    continuation is that of the best trajectory behind its child, the rejected one that of the worst behind its own;
+    ties go to the shorter, then to the earlier trajectory.
+
+    Args:
+        tree: the tree.
+        select: which options of a fork are compared.
+        aggregate: value of each node.
+        min_gap: smallest difference of the values of a pair.
+        per_fork: largest number of pairs per fork.
+        per_tree: largest number of pairs per tree.
     """
+    # value [N]. by_fork: for each fork with a wide enough pair, its widest pairs, widest first.
     value, gap = aggregate(tree), _least(min_gap)
     by_fork = []
     for _, children in tree.decisions():
+        # Forks that teach nothing are dismissed before anything is sorted.
         if np.ptp(value[children]) < gap:
             continue
         options = sorted(children.tolist(), key=lambda child: (-value[child], child))
+        # side: for each child, the trajectory that represents it when it is chosen, and when it is rejected.
         side = {child: _side(tree, child) for child in options}
         wide = ((high, low) for high, low in select(options) if value[high] - value[low] >= gap)
         here = (_pair(tree, high, low, side[high][0], side[low][1], value) for high, low in wide)
         by_fork.append(nsmallest(per_fork, here, key=_widest))
+    # Round r holds the pair number r of every fork, None where a fork has fewer.
     rounds = zip_longest(*by_fork)
     found = [pair for same in rounds for pair in sorted((p for p in same if p is not None), key=_widest)]
     return found[:per_tree]
 
 
 def whole(tree: TrajectoryTree, *, min_gap: float = 0.1, per_tree: int = 8) -> list[Pair]:
-    """Whole trajectories against each other as ETO pairs them, better against worse, sharing only the prompt.
+    """Pairs of whole trajectories as in ETO, better over worse, that share only the prompt.
 
-    For comparison with pairs at forks. The best meets the worst, the next best the next worst, and so on; when all
-    have met someone, each meets the next one.
+    A baseline for pairs at forks. The best is paired with the worst, the second best with the second worst, and so on;
+    then each with the next one of the other list, until there are `per_tree` pairs.
     """
-    order = sorted(range(len(tree.trajectories)), key=lambda i: (-tree.scores[i], i))
-    worst, gap = order[::-1], _least(min_gap)
-    met = (both for shift in range(len(order)) for both in zip(order, worst[shift:] + worst[:shift], strict=True))
-    wide = (_whole(tree, high, low) for high, low in met if tree.scores[high] - tree.scores[low] >= gap)
-    return list(islice(wide, per_tree))
+    # In round r, number i of the best is paired with number i + r of the worst, which wraps around. All rounds together
+    # pair any two trajectories in both orders, of which only the one with a gap is kept.
+    best_first = sorted(range(len(tree.trajectories)), key=lambda i: (-tree.scores[i], i))
+    worst_first, gap = best_first[::-1], _least(min_gap)
+    rounds = (zip(best_first, worst_first[r:] + worst_first[:r], strict=True) for r in range(len(best_first)))
+    wide = (both for one in rounds for both in one if tree.scores[both[0]] - tree.scores[both[1]] >= gap)
+    return [_whole(tree, high, low) for high, low in islice(wide, per_tree)]
 
 
 def unstructured(tree: TrajectoryTree, *, min_gap: float = 0.1, per_tree: int = 8, seed: int = 0) -> list[Pair]:
-    """Trajectories drawn at random and paired by score, the paper's baseline without a tree."""
+    """Random pairs of whole trajectories, better over worse: the paper's baseline without a tree."""
     random = np.random.default_rng(seed)
+    # [pairs, 2] all (better, worse) with a wide enough gap.
     both = np.argwhere(tree.scores[:, None] - tree.scores >= _least(min_gap))
     drawn = random.permutation(len(both))[:per_tree]
     return [_whole(tree, high, low) for high, low in both[drawn].tolist()]
@@ -153,15 +170,15 @@ def grafted(better: Trajectory, worse: Trajectory, depth: int) -> tuple[Message,
 
 
 def _least(min_gap: float) -> float:
-    """The least difference of two values that counts: `min_gap`, but for rounding, and never nothing."""
+    """The smallest difference of two values that counts: `min_gap` less the tolerance, and never 0."""
     return max(min_gap, 2 * SCORE_TOLERANCE) - SCORE_TOLERANCE
 
 
 def _side(tree: TrajectoryTree, child: int) -> tuple[int, int]:
     """The best of all trajectories behind a child, and the worst of those that count there.
 
-    The shorter wins ties, then the earlier. A branched trajectory that does not count here may have been started from a
-    bad place on purpose, which says nothing about the child.
+    Ties go to the shorter, then to the earlier one. A branched trajectory that does not count here may have been
+    started from a bad place on purpose, which says nothing about the child.
     """
 
     def length(index: int) -> int:
@@ -172,6 +189,7 @@ def _side(tree: TrajectoryTree, child: int) -> tuple[int, int]:
 
 
 def _pair(tree: TrajectoryTree, high: int, low: int, chosen: int, rejected: int, value: NDArray[np.float64]) -> Pair:
+    """The pair of children `high` over `low`, continued by trajectories `chosen` and `rejected`."""
     node = int(tree.parent[high])
     return Pair(
         task=tree.task,
@@ -187,6 +205,7 @@ def _pair(tree: TrajectoryTree, high: int, low: int, chosen: int, rejected: int,
 
 
 def _whole(tree: TrajectoryTree, high: int, low: int) -> Pair:
+    """The pair of whole trajectories `high` over `low`."""
     return Pair(
         task=tree.task,
         node=TrajectoryTree.ROOT,
@@ -201,6 +220,7 @@ def _whole(tree: TrajectoryTree, high: int, low: int) -> Pair:
 
 
 def _widest(pair: Pair) -> tuple[float, int, int, int]:
+    """Sorts the widest pair first, then by where the pair is in the tree."""
     return -pair.gap, pair.depth, pair.node, pair.rejected
 
 

@@ -1,4 +1,4 @@
-"""What a tree has to teach: the paper's breadth, depth and different scores behind forks, in figures."""
+"""What a tree has to teach, in figures: the paper's breadth and depth, and the different scores behind its forks."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ class TreeQuality:
     Attributes:
         task: the task.
         trajectories: how many were merged.
-        nodes: nodes without the root.
-        leaves: nodes without children.
-        forks: places where the agent, seeing one thing, did several.
-        informative_forks: forks behind which the mean scores differ.
-        spread: mean over the forks of the range of the mean scores behind them; 0 without forks.
-        depth: longest trajectory, in steps.
-        branching: mean options a fork; 0 without forks.
+        nodes: number of nodes without the root.
+        leaves: number of nodes without children.
+        forks: number of places where the agent saw one thing and did several.
+        informative_forks: number of forks behind which the mean scores differ.
+        spread: range of the mean scores behind a fork, averaged over the forks; 0 without forks.
+        depth: length of the longest trajectory, in steps.
+        branching: mean number of options per fork; 0 without forks.
         merged: share of the trajectories' steps that need no node of their own.
-        best, mean: score of the trajectories.
-        pairs: pairs of fork options whose mean scores differ.
-        lost: trajectories that cannot be read back from the tree; anything but 0 is a defect.
-        token_ratio: tokens of all trajectories over tokens of the tree that shares common beginnings, which is what
-            training on the packed tree saves; the engine's tokens where all trajectories have them, else characters.
+        best, mean: best and mean score of the trajectories.
+        pairs: number of pairs of options of a fork whose mean scores differ.
+        lost: number of trajectories whose path has not as many nodes as they have steps; anything but 0 is a defect.
+        token_ratio: tokens of all trajectories over their tokens when common beginnings are stored once, which is what
+            training on packs can save. The engine's tokens if all trajectories have them, else bytes of text.
     """
 
     task: str
@@ -53,7 +53,7 @@ class TreeQuality:
 
 
 def spreads(tree: TrajectoryTree) -> NDArray[np.float64]:
-    """[forks] range of the mean scores behind each fork; a fork is informative where it is above SCORE_TOLERANCE."""
+    """[forks] range of the mean scores behind each fork; a fork is informative if it is above SCORE_TOLERANCE."""
     mean = tree.mean
     return np.array([np.ptp(mean[children]) for _, children in tree.decisions()], np.float64)
 
@@ -84,33 +84,36 @@ def quality(tree: TrajectoryTree) -> TreeQuality:
 
 
 def _different_pairs(values: NDArray[np.float64]) -> int:
-    """Pairs of values that differ."""
+    """Number of pairs of values that differ by more than SCORE_TOLERANCE."""
+    # For each value, how many values are above it, which counts every pair once.
     ordered = np.sort(values)
     above = len(ordered) - np.searchsorted(ordered, ordered + SCORE_TOLERANCE, side="right")
     return int(above.sum())
 
 
 def token_ratio(trajectories: Sequence[Trajectory]) -> float:
-    """Tokens of all trajectories over tokens of their trie; 1 when there is nothing to share."""
+    """Tokens of all trajectories over tokens of their trie, in which common beginnings are stored once; at least 1."""
     if all(t.tokens for t in trajectories):
-        rows = sorted(tokens.ids for t in trajectories for tokens in t.tokens)
-        flat = [np.array(ids, np.int64) for ids in rows]
+        sequences = sorted(tokens.ids for t in trajectories for tokens in t.tokens)
+        flat = [np.array(ids, np.int64) for ids in sequences]
     else:
         texts = sorted("\x00".join(_texts(t)).encode(errors="replace") for t in trajectories)
         flat = [np.frombuffer(text, np.uint8) for text in texts]
     total = sum(map(len, flat))
+    # In a sorted list each sequence shares its longest beginning with the one before it; the trie has only the rest.
     shared = sum(_common(a, b) for a, b in pairwise(flat))
     return total / (total - shared) if total > shared else 1.0
 
 
 def _texts(trajectory: Trajectory) -> list[str]:
+    """A trajectory's messages, or steps if it has none, as texts that are equal when these are."""
     if trajectory.messages:
         return [f"{m.role}\x00{m.reasoning or ''}{m.content}{m.tool_calls or ''}" for m in trajectory.messages]
     return [f"{s.observation}\x00{s.thought or ''}\x00{s.action}" for s in trajectory.steps]
 
 
 def _common(a: NDArray[np.int64] | NDArray[np.uint8], b: NDArray[np.int64] | NDArray[np.uint8]) -> int:
-    """Length of the common beginning."""
+    """Length of the common beginning of two sequences."""
     length = min(len(a), len(b))
     differ = np.flatnonzero(a[:length] != b[:length])
     return int(differ[0]) if len(differ) else length

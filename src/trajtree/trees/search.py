@@ -1,9 +1,9 @@
-"""Finding a path in a tree: exactly, by the paper's MCTS, or by taking the best sample.
+"""Finding a path in a tree: exactly, with the paper's MCTS, or by taking the best sample.
 
-Every root-to-end path of a tree is a trajectory that was sampled, so no search beats its best trajectory. The exact
-search finds it in one pass; MCTS approaches it and is here as the paper has it, except that it may stop where a
-trajectory stopped although others went on (otherwise the best trajectory of a task is lost whenever it is a
-prefix of another). `trajtree.trees.stitching` makes what no search can find.
+Every path of a tree from the root to an end is a trajectory that was sampled, so no search beats the best trajectory.
+The exact search finds it in one pass. MCTS approaches it; it is the paper's, except that it may stop where a trajectory
+stopped although others went on. Otherwise a task's best trajectory would be lost whenever another one continues it.
+`trajtree.trees.stitching` makes paths that no search can find.
 """
 
 from __future__ import annotations
@@ -23,20 +23,21 @@ from trajtree.trajectory import SCORE_TOLERANCE, Trajectory
 from trajtree.trees.tree import TrajectoryTree, range_max
 
 _WIDE = 30
-"""Options from which on numpy is quicker than a loop (measured in us: 2.66 to 2.51 at 28, 2.65 to 2.74 at 32)."""
+"""Number of options from which numpy is faster than a loop (measured: 2.66 and 2.51 us at 28, 2.65 and 2.74 at 32)."""
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """A path and what the search knew.
+    """The path that a search found, and what it knows about each node.
 
     Attributes:
         task: the task of the tree.
         end: node at which the path ends.
-        sample: the trajectory that is this path (where several are, the one that scored best, the earliest of them).
-        value: what the search expects of it, in [0, 1].
-        visits: [N] search visits, not data counts; 0 everywhere but in MCTS.
-        compute_values: makes `values`.
+        sample: the trajectory with this path; of several the one with the best score, then the earliest.
+        value: the score that the search expects of the path, in [0, 1].
+        visits: [N] how often the search came to each node, which has nothing to do with the tree's own visits; all 0
+            unless the search is MCTS.
+        compute_values: computes `values` when they are first asked for.
     """
 
     task: str
@@ -50,8 +51,8 @@ class SearchResult:
     def values(self) -> NDArray[np.float64]:
         """[N] value of each node.
 
-        Of the best end below it (exact), the best sample through it (best of n), or its mean reward over the
-        search's visits, nan where it never went (MCTS).
+        The best value of ending at it or below it (exact), the best score of any sample through it (best of n), or the
+        mean score of the search's visits, nan at nodes without any (MCTS).
         """
         return self.compute_values()
 
@@ -63,20 +64,23 @@ def exact(tree: TrajectoryTree) -> SearchResult:
     """Backward induction in one pass.
 
     The value of ending at a node is the mean score of the trajectories that end there; the value of a node is the
-    best of ending there and of its children. Ties go to the shorter path, then to the earlier node.
+    best of ending there and of its children's values. Ties go to the shorter path, then to the earlier node.
     """
+    # ends [N]: value of ending at each node. Nothing but the end of a path is valued, so the path to the best end is
+    # the best path. argmin takes the first of the shortest.
     ends = _end_values(tree)
     highest = np.flatnonzero(ends >= ends.max() - SCORE_TOLERANCE)
     end = int(highest[np.argmin(tree.depth[highest])])
 
     def values() -> NDArray[np.float64]:
+        # A node and all below it are a range of numbers, so induction is the maximum of a range.
         return range_max(ends, np.arange(len(tree), dtype=np.int32), tree.subtree_end)
 
     return _result(tree, end, float(ends[end]), values, np.zeros(len(tree), np.int64))
 
 
 def best_of_n(tree: TrajectoryTree, *, n: int | None = None) -> SearchResult:
-    """The best of the first `n` samples, all by default; what is won without a tree. Ties as in `exact`."""
+    """The best of the first `n` samples, by default of all: what can be had without a tree. Ties as in `exact`."""
     taken = sorted(range(len(tree.trajectories)), key=lambda i: tree.trajectories[i].sample)[:n]
     index = min(taken, key=lambda i: (-tree.scores[i], tree.depth[tree.end[i]], tree.trajectories[i].sample))
     return SearchResult(
@@ -92,18 +96,20 @@ def best_of_n(tree: TrajectoryTree, *, n: int | None = None) -> SearchResult:
 def mcts(tree: TrajectoryTree, *, iterations: int = 1000, gamma: float = math.sqrt(2), seed: int = 0) -> SearchResult:
     """The paper's MCTS on the static tree.
 
-    Each iteration walks down by UCB = r/c + gamma sqrt(log C / c), r and c being a child's summed reward and visits
-    and C its parent's visits, unvisited options first, in an order drawn once a node; it ends where there is nowhere
-    to go, or by choosing to stop at a node where some trajectory stopped; the mean score of the trajectories that
-    end there is added along the way. The path returned walks greedily by r/c.
+    Each iteration walks down from the root by UCB = r/c + gamma sqrt(log C / c), where r and c are the summed scores
+    and the visits of an option, and C the visits of the node. Options without visits come first, in an order drawn once
+    per node. The walk ends at a leaf, or by the option to stop at a node where some trajectory stopped. Its score, the
+    mean of the trajectories that end there, is then added to every option on the way. The path returned is the greedy
+    one by r/c.
 
     Args:
         tree: the tree.
-        iterations: walks from the root.
-        gamma: weight of exploration, in units of score.
-        seed: order of the unvisited options.
+        iterations: walks from the root, at least 1. 1,000 is what the paper's authors use in their code.
+        gamma: weight of exploration, in units of score. sqrt(2) makes it UCB1.
+        seed: of the order in which options without visits are tried.
     """
     size = len(tree)
+    # Numbers below `size` are nodes to walk on from; size + n is the decision to stop at node n, the end of a walk.
     ends = _end_values(tree)
     options = _Options(tree, np.isfinite(ends), np.random.default_rng(seed))
     for _ in range(iterations):
@@ -117,26 +123,31 @@ def mcts(tree: TrajectoryTree, *, iterations: int = 1000, gamma: float = math.sq
         for choice, taken in walk:
             choice.add(taken, score)
 
-    reward, visits = options.totals()
+    reward, visits = options.totals()  # [2N]
     here = TrajectoryTree.ROOT
     while here < size:
+        # Every node on this path was visited, or its option would not have been tried. So its choice is known.
         choice = options[here]
         tried = [o for o in range(len(choice.leads_to)) if choice.visits[o]]
         here = choice.leads_to[max(tried, key=lambda o: choice.reward[o] / choice.visits[o])]
 
     def values() -> NDArray[np.float64]:
-        with np.errstate(invalid="ignore"):
-            return np.where(visits > 0, reward / np.maximum(visits, 1), np.nan)[:size]
+        return np.where(visits > 0, reward / np.maximum(visits, 1), np.nan)[:size]
 
     return _result(tree, here - size, float(reward[here] / visits[here]), values, visits[:size])
 
 
 class _Choice:
-    """Statistics of the options at one node.
+    """Statistics of the options at one node: its children and, where a trajectory stopped, to stop there too.
 
     Attributes:
-        options: [options] children, and size + n for stopping at n.
-        leads_to: [options] the next choice, or size + n: where only one way goes on there is nothing to choose.
+        options: [options] the children, then size + n for stopping at node n.
+        leads_to: [options] the node of the next choice, or size + n if the walk then ends at node n. Nodes with a
+            single option are skipped, because there is nothing to choose.
+        reward, visits, mean: [options] summed scores, number and mean score of the walks through each option; arrays
+            when `wide`, else lists, which are faster while there are few options.
+        count: number of walks through the node, the sum of `visits`.
+        fresh: options without visits; the last one is tried next.
     """
 
     def __init__(self, options: list[int], leads_to: list[int], order: list[int]) -> None:
@@ -151,9 +162,10 @@ class _Choice:
         self.fresh = order[::-1]
 
     def select(self, gamma: float) -> int:
-        """The option to try next."""
+        """The option to take: the next one without visits, or else the first with the highest UCB."""
         if self.fresh:
             return self.fresh[-1]
+        # Every option has visits now, so nothing is divided by 0.
         log = math.log(self.count)
         if self.wide:
             return int((self.mean + gamma * np.sqrt(np.divide(log, self.visits))).argmax())
@@ -165,9 +177,9 @@ class _Choice:
         return best
 
     def add(self, option: int, score: float) -> None:
-        """Count a walk through `option` that scored `score`."""
+        """Count a walk through `option`, the one selected last, that scored `score`."""
         if self.fresh:
-            self.fresh.pop()
+            self.fresh.pop()  # it is `option`
         self.reward[option] += score
         self.visits[option] += 1
         self.mean[option] = self.reward[option] / self.visits[option]
@@ -177,18 +189,24 @@ class _Choice:
 class _Options(dict[int, _Choice]):
     """The choice at each node that the search comes to, made when it first does.
 
-    Option size + n is to stop at node n: a leaf of its own, with its own statistics.
+    The root always has one, other nodes only where there are several options. To stop at node n is the option size + n:
+    a leaf of its own, with its own statistics.
     """
 
     def __init__(self, tree: TrajectoryTree, ends_here: NDArray[np.bool_], random: np.random.Generator) -> None:
         super().__init__()
         self._tree, self._random = tree, random
         size = len(tree)
+        # children [N]: number of children. passes [N]: whether a walk that comes to the node has nothing to choose.
         children = np.bincount(tree.parent[1:], minlength=size)
-        # An only child is the next number, so a way without choices is a run of numbers up to the next that is none.
         passes = (children == 1) & ~ends_here
+        # after [N]: the first node from each on, itself included, at which the walk does not just pass. An only child
+        # has the number after its parent's, so the walk goes through consecutive numbers, and the node is the lowest
+        # such number from here on: a running minimum from the right.
         numbers = np.where(passes, size, np.arange(size))
         after = np.minimum.accumulate(numbers[::-1])[::-1]
+        # _stops [N]: whether some trajectory ends at the node. _after [N]: where a walk that comes to the node gets to
+        # without choosing; at a leaf, that is to stop there.
         self._stops: list[bool] = ends_here.tolist()
         self._after: list[int] = np.where(children[after] == 0, size + after, after).tolist()
 
@@ -204,16 +222,19 @@ class _Options(dict[int, _Choice]):
         return choice
 
     def totals(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """([2N] summed reward, [2N] visits) of each node, and of stopping at it."""
+        """([2N] summed scores, [2N] visits) of each node, and after them of stopping at each node."""
         size = len(self._tree)
         reward, visits = np.zeros(2 * size), np.zeros(2 * size, np.int64)
         root = self[TrajectoryTree.ROOT]
         reward[TrajectoryTree.ROOT], visits[TrajectoryTree.ROOT] = sum(root.reward), root.count
         for choice in self.values():
             for option, top in enumerate(choice.options):
+                # Walks through an option pass its child `top`, all nodes that were skipped after it, and where it leads
+                # to: the next choice, or to stop at a leaf. `end % size` is the last of these nodes, and the nodes are
+                # consecutive numbers. An option to stop (top >= size) passes no further node.
                 end = choice.leads_to[option]
-                for nodes in (slice(top, end % size + 1), end) if top < size else (end,):
-                    reward[nodes], visits[nodes] = choice.reward[option], choice.visits[option]
+                for passed in (slice(top, end % size + 1), end) if top < size else (end,):
+                    reward[passed], visits[passed] = choice.reward[option], choice.visits[option]
         return reward, visits
 
 
@@ -231,13 +252,17 @@ def _result(
     values: Callable[[], NDArray[np.float64]],
     visits: NDArray[np.int64],
 ) -> SearchResult:
+    """The result of a search that ends at node `end`, with the best sample that ends there."""
     ending = (tree.trajectories[index] for index in np.flatnonzero(tree.end == end).tolist())
     sample = min(ending, key=lambda t: (-t.score, t.sample)).sample
     return SearchResult(task=tree.task, end=end, sample=sample, value=value, visits=visits, compute_values=values)
 
 
 def best_path(tree: TrajectoryTree, find: Search) -> Trajectory:
-    """The trajectory that a search finds, up to its last gain; it stands by itself, whatever it branched off."""
+    """The trajectory that a search finds, up to its last gain and without its origin.
+
+    It is used without the other trajectories, so that it must not refer to the one that it branched off.
+    """
     sample = find(tree).sample
     found = next(t for t in tree.trajectories if t.sample == sample).without_idle_end()
     return found if found.origin is None else replace(found, origin=None)

@@ -1,8 +1,8 @@
-"""Paths that nobody sampled: joined where runs came to the same state, shortened where steps won nothing.
+"""Paths that nobody sampled: joined where trajectories came to the same state, shortened where steps gained nothing.
 
-A tree holds only what was sampled. Nodes of different branches that are one state of the environment make a graph,
-whose best simple path may begin with one run and end with another; and a run may have steps that it would do as
-well without. Both are guesses, since what the agent saw is not all that there is. So they are proposals until
+A tree holds only what was sampled. Joining nodes of different branches that are the same state of the environment
+gives a graph, whose best path may begin with one trajectory and end with another; and a trajectory may do as well
+without some of its steps. Both are guesses, because the agent does not see the whole state. So they are proposals until
 they have been played, and count with the score that they really got.
 """
 
@@ -18,36 +18,36 @@ from trajtree.trajectory import SCORE_TOLERANCE, Trajectory
 from trajtree.trees.tree import TrajectoryTree
 
 State = Callable[[Trajectory, int], Hashable]
-"""What a trajectory's state is after its first n steps; equal values join."""
+"""The state of a trajectory after its first n steps; equal states are joined. None for a state equal to no other."""
 
 Replay = Callable[[str, Sequence[str]], Trajectory]
 """Plays actions in a task from its beginning and returns what really happened."""
 
 _EXPANSIONS = 20_000
-"""Paths looked at in one tree's graph before the search is content with what it has."""
+"""Number of paths that are extended per start state before the search of a tree's graph gives up."""
 
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """Actions that might score `expected`; nothing is known before they are played."""
+    """Actions that are expected to score `expected`, which nobody knows before they are played."""
 
     task: str
     actions: tuple[str, ...]
     expected: float
 
     def could_beat(self, best: Trajectory) -> bool:
-        """Whether it would be better than `best` if it scored as expected: by score, or as much in fewer steps."""
+        """Whether it would be better than `best` if it scored as expected: more, or the same in fewer steps."""
         return (-self.expected, len(self.actions)) < (-best.score, len(best.steps))
 
 
 @dataclass(frozen=True, slots=True)
 class Stitched:
-    """What stitching came to in one task.
+    """The result of stitching in one task.
 
     Attributes:
         task: the task.
-        best: the best trajectory known: sampled, or played here.
-        sampled_score, sampled_steps: of the best that was sampled.
+        best: the best trajectory known, sampled or played here.
+        sampled_score, sampled_steps: score and number of steps of the best sample.
         played: how many proposals were played.
     """
 
@@ -59,7 +59,7 @@ class Stitched:
 
     @property
     def gained(self) -> bool:
-        """Whether a played proposal beats every sample: by score, or by fewer steps for the same score."""
+        """Whether a played proposal beats every sample, by its score or with fewer steps for the same score."""
         return self.improves_score or len(self.best.steps) < self.sampled_steps
 
     @property
@@ -69,7 +69,7 @@ class Stitched:
 
 
 def seen(trajectory: Trajectory, step: int) -> Hashable:
-    """What the agent sees, as the state; states at the end of a trajectory are joined with none."""
+    """What the agent sees, as the state; the state after a trajectory's last step is joined with no other."""
     if step == len(trajectory.steps):
         return None
     return " ".join(trajectory.steps[step].observation.split())
@@ -78,20 +78,23 @@ def seen(trajectory: Trajectory, step: int) -> Hashable:
 def propose(
     tree: TrajectoryTree, *, state: State = seen, limit: int = 8, max_steps: int | None = None
 ) -> list[Proposal]:
-    """The best paths without idle loops in the graph of states that no trajectory of the tree is, best first.
+    """The best paths in the graph of states, without idle loops and without those that were sampled; best first.
 
-    A path's expected score is the sum of the rewards along it, at most 1; a trajectory's score that its rewards do
-    not account for counts at its last step. Shorter paths win ties.
+    The expected score of a path is the sum of the rewards along it, at most 1. If a trajectory's rewards do not add up
+    to its score, the rest counts as a reward of its last step. Ties go to the shorter path.
 
     Args:
         tree: the tree.
-        state: what makes two places one state.
-        limit: most proposals.
-        max_steps: longest path; by default the longest trajectory.
+        state: decides which states are the same.
+        limit: largest number of proposals.
+        max_steps: length of the longest path; by default that of the longest trajectory.
     """
     longest = max((len(t.steps) for t in tree.trajectories), default=0) if max_steps is None else max_steps
     edges = _edges(tree, state)
     sampled = {tuple(s.action for s in t.steps) for t in tree.trajectories}
+    # found: expected score by actions. Where the same action leads from one state to several, the same actions are
+    # several paths, of which the best counts. The search is asked for len(sampled) paths more than `limit`, because it
+    # finds those that were sampled too.
     found: dict[tuple[str, ...], float] = {}
     for start in dict.fromkeys(_node(t, 0, state) for t in tree.trajectories):
         for expected, actions in _best_first(edges, start, longest, limit + len(sampled)):
@@ -104,14 +107,14 @@ def propose(
 def stitch(
     tree: TrajectoryTree, play: Replay, *, state: State = seen, attempts: int = 8, max_steps: int | None = None
 ) -> Stitched:
-    """Play the proposals that could beat the best sample, then leave out of the best what wins nothing.
+    """Play the proposals that could beat the best sample, then shorten the best trajectory known.
 
     Args:
         tree: the tree.
-        play: plays actions; the trajectory that it returns is believed.
-        state: what makes two places one state.
-        attempts: most proposals played before shortening.
-        max_steps: longest path; by default the longest trajectory.
+        play: plays actions; only what it returns is believed.
+        state: decides which states are the same.
+        attempts: largest number of proposals before shortening.
+        max_steps: length of the longest path; by default that of the longest trajectory.
     """
     sampled = best_sample(tree)
     best, played = sampled, 0
@@ -126,23 +129,26 @@ def stitch(
 
 
 def best_sample(tree: TrajectoryTree) -> Trajectory:
-    """The sample with the best score, up to its last gain; the shorter wins ties, then the earlier."""
+    """The sample with the best score, up to its last gain; ties go to the shorter, then to the earlier one."""
     cut = (t.without_idle_end() for t in tree.trajectories)
     return min(cut, key=lambda t: (-t.score, len(t.steps), t.sample))
 
 
 def shorten(trajectory: Trajectory, play: Replay) -> tuple[Trajectory, int]:
-    """Leave out steps that won nothing, longest stretches first, as long as the score does not fall.
+    """Leave out steps that gained nothing, longest stretches first, as long as the score does not fall.
 
-    A look that shows what a later action names wins nothing by itself, but without it nobody who does not know the
-    answer could act so. It stays: no action that is kept may name what has not been seen by then, if it had before.
+    A step that only reads something gains nothing by itself, but without it a later action that names what was read
+    could only be a lucky guess. So such steps stay: if the words of an action had been seen before it in the
+    trajectory, they must have been seen before it in the shortened one.
 
-    Returns the shortest trajectory found, `trajectory` itself if none is, and how many were played.
+    Returns:
+        The shortest trajectory found, which is `trajectory` if no shorter one was, and how many were played.
     """
     best, played, position = trajectory, 0, 0
     tried: set[tuple[str, ...]] = set()
     while position < len(best.steps):
         actions = tuple(step.action for step in best.steps)
+        # After a stretch is left out, the same position is tried again in the trajectory that was played.
         for end in range(_idle_until(best, position), position, -1):
             without = actions[:position] + actions[end:]
             if not without or without in tried:
@@ -159,21 +165,25 @@ def shorten(trajectory: Trajectory, play: Replay) -> tuple[Trajectory, int]:
 
 
 def _better(best: Trajectory, other: Trajectory) -> Trajectory:
+    """`other` if it scores more than `best`, or the same with fewer steps, else `best`."""
     if other.outcome.is_fault:
-        raise DataError(f"{other.task}: a proposal met an environment error when it was played: {other.error}")
+        raise DataError(f"{other.task}: the environment failed while a proposal was played: {other.error}")
     gain = other.score - best.score
     shorter = len(other.steps) < len(best.steps)
     return other if gain > SCORE_TOLERANCE or (gain > -SCORE_TOLERANCE and shorter) else best
 
 
 def _still_seen(before: Trajectory, after: Trajectory, position: int, end: int) -> bool:
-    """Whether each action after the stretch [position, end) that `after` leaves out names nothing newly unseen."""
+    """Whether no action names something unseen in `after` that it had seen in `before`.
+
+    `after` is `before` without the steps [position, end), so only later actions can.
+    """
     moved = zip(range(position, len(after.steps)), range(end, len(before.steps)), strict=False)
     return all(_unseen(after, new) <= _unseen(before, old) for new, old in moved)
 
 
 def _unseen(trajectory: Trajectory, step: int) -> set[str]:
-    """Words of a step's action that were in nothing seen until then."""
+    """Words of a step's action that are in no observation up to that step."""
     shown = {word for s in trajectory.steps[: step + 1] for word in _words(s.observation)}
     return set(_words(trajectory.steps[step].action)) - shown
 
@@ -183,7 +193,7 @@ def _words(text: str) -> list[str]:
 
 
 def _idle_until(trajectory: Trajectory, position: int) -> int:
-    """End of the stretch of steps from `position` that changed the score by nothing."""
+    """Exclusive end of the stretch of steps from `position` on that left the score as it was."""
     end = position
     while end < len(trajectory.steps) and abs(trajectory.steps[end].reward) <= SCORE_TOLERANCE:
         end += 1
@@ -191,16 +201,18 @@ def _idle_until(trajectory: Trajectory, position: int) -> int:
 
 
 def _node(trajectory: Trajectory, step: int, state: State) -> Hashable:
-    """The state, or a place of the trajectory's own where the state is nobody else's."""
-    known = state(trajectory, step)
-    return (trajectory.sample, step) if known is None else (known,)
+    """The node of the graph for a state: one of the trajectory's own if the state is joined with no other."""
+    # Tuples of length 1 and 2, so that the two kinds never collide.
+    shared = state(trajectory, step)
+    return (trajectory.sample, step) if shared is None else (shared,)
 
 
 Edge = tuple[str, float, Hashable, bool]
-"""Action, reward, where it leads, and whether a trajectory ends there."""
+"""Action, reward, the node that it leads to, and whether a trajectory ends there."""
 
 
 def _edges(tree: TrajectoryTree, state: State) -> dict[Hashable, list[Edge]]:
+    """The different edges out of each node, in the order in which they were met."""
     edges: dict[Hashable, dict[Edge, None]] = {}
     for trajectory in tree.trajectories:
         rest = trajectory.score - sum(step.reward for step in trajectory.steps)
@@ -215,38 +227,49 @@ def _edges(tree: TrajectoryTree, state: State) -> dict[Hashable, list[Edge]]:
 def _best_first(
     edges: dict[Hashable, list[Edge]], start: Hashable, longest: int, wanted: int
 ) -> Iterator[tuple[float, tuple[str, ...]]]:
-    """Paths that end where a trajectory ended or won something, best first while expansions last.
+    """(expected score, actions) of up to `wanted` paths from `start`, best first, until _EXPANSIONS are used up.
 
-    A path comes back to a state only with more won than before, and wins nothing twice by one and the same step.
+    A path ends where a trajectory ended, or with a gain. It takes no step with a reward twice, and a step without
+    reward never leads it back to a state with a total that it had there before.
     """
+    # A* search. Every entry of the heap is a path and the most it can score: its total if it ends there, else its total
+    # plus a bound on what can follow. The bound is never too low. So when a path that ends comes to the top, no other
+    # path, finished or not, can score more.
     bound = _bounds(edges, longest)
     count = 0
-    # (minus the most that can come of it, length, order of arrival, whether it ends here, won so far, path)
+    # (minus the most it can score, length, tie breaker, whether it ends here, total so far, path). Among equals, paths
+    # to be extended come before those that end, and the newest of them first, so that the search goes deep.
     heap = [(-min(1.0, bound[longest].get(start, 0.0)), 0, 0, False, 0.0, _Path((), start, frozenset({(start, 0.0)})))]
     while heap and count < _EXPANSIONS and wanted:
-        _, length, _, ended, won, path = heapq.heappop(heap)
+        _, length, _, ended, total, path = heapq.heappop(heap)
         if ended:
             wanted -= 1
-            yield min(1.0, max(0.0, won)), path.actions
+            yield min(1.0, max(0.0, total)), path.actions
             continue
         for edge in edges.get(path.state, ()) if length < longest else ():
-            action, gain, state, ends = edge
-            total = round(won + gain, 9)
-            mark = (state, total) if abs(gain) <= SCORE_TOLERANCE else (path.state, edge)
+            action, reward, state, ends = edge
+            after = round(total + reward, 9)  # rounded, so that equal totals are equal as marks
+            mark = (state, after) if abs(reward) <= SCORE_TOLERANCE else (path.state, edge)
             if mark in path.marks:
                 continue
             count += 1
-            further = _Path((*path.actions, action), state, path.marks | {mark, (state, total)})
-            if ends or gain > 0:
-                heapq.heappush(heap, (-min(1.0, total), length + 1, count, True, total, further))
+            longer = _Path((*path.actions, action), state, path.marks | {mark, (state, after)})
+            if ends or reward > 0:
+                heapq.heappush(heap, (-min(1.0, after), length + 1, count, True, after, longer))
             most = bound[longest - length - 1].get(state)
             if most is not None:
-                heapq.heappush(heap, (-min(1.0, total + most), length + 1, -count, False, total, further))
+                heapq.heappush(heap, (-min(1.0, after + most), length + 1, -count, False, after, longer))
 
 
 @dataclass(frozen=True, slots=True)
 class _Path:
-    """A way through the graph; `marks` are what it must not do again."""
+    """A path through the graph.
+
+    Attributes:
+        actions: its actions.
+        state: the node at which it is.
+        marks: what it must not do again: (node, total) where it has been, (node, edge) of steps with a reward.
+    """
 
     actions: tuple[str, ...]
     state: Hashable
@@ -254,12 +277,16 @@ class _Path:
 
 
 def _bounds(edges: dict[Hashable, list[Edge]], longest: int) -> list[dict[Hashable, float]]:
-    """[longest + 1] most that can still be won from each state in so many steps, if states could be seen again."""
+    """[longest + 1] by number of steps left: the most that can still be gained from each node, if all steps may repeat.
+
+    Nodes without an edge, and all nodes when no step is left, are missing.
+    """
     bounds: list[dict[Hashable, float]] = [{}]
     for _ in range(longest):
-        before = bounds[-1]
+        # With one step more: a step and its reward, then the best that the rest can add, or nothing if the path ends.
+        rest = bounds[-1]
         bounds.append(
-            {node: max(gain + max(0.0, before.get(to, 0.0)) for _, gain, to, _ in out) for node, out in edges.items()}
+            {node: max(reward + max(0.0, rest.get(to, 0.0)) for _, reward, to, _ in out) for node, out in edges.items()}
         )
     return bounds
 

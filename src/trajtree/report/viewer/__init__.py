@@ -1,4 +1,4 @@
-"""The tree viewer: one HTML page that shows trajectory trees, and needs nothing but a browser."""
+"""The tree viewer: one HTML page that shows trajectory trees and needs only a browser."""
 
 from __future__ import annotations
 

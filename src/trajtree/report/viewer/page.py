@@ -1,8 +1,8 @@
-"""The page: markup, style, script and data in one file that fetches nothing.
+"""The page: markup, style, script and data in one file that loads nothing else.
 
-Actions and observations come from models and from the web. They reach the page only as JSON in script elements
-that no browser runs, the script puts them on the screen as text, and the page's security policy lets nothing but
-that one script and one style sheet in, by their hashes.
+Actions and observations come from models and from the web. They are in the page only as JSON, in script elements that
+browsers do not run; the script shows them as text; and the page's security policy admits that one script and one style
+sheet by their hashes, and nothing else.
 """
 
 from __future__ import annotations
@@ -28,29 +28,29 @@ _POLICY = (
     "form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 )
 _ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
-"""What could end the script element that holds the JSON, or a line of it."""
+"""Characters that could end the script element around the JSON, or a line in it."""
 
 
 def write_viewer(trees: Iterable[TrajectoryTree], path: str | os.PathLike[str], *, title: str) -> None:
-    """Write one page that shows all the trees; trees are read one after another.
+    """Write one page that shows all the trees, which are read one at a time.
 
-    `page#task=NAME&node=NUMBER` opens a task at a node of its tree.
+    Adding `#task=NAME&node=NUMBER` to the page's address opens a task at a node of its tree.
 
     Args:
         trees: the trees, at least one.
         path: the HTML file.
-        title: what stands above the page.
+        title: the page's heading.
 
     Raises:
         DataError: there is no tree.
-        RunError: the file cannot be written; what was there before is untouched.
+        RunError: the file cannot be written; an older file is left as it was.
     """
     rows, blocks = [], []
     for number, tree in enumerate(trees):
         rows.append(figures(tree))
         blocks.append(_block(f"tree-{number}", record(tree)))
     if not rows:
-        raise DataError("there is no tree to show: every trajectory was lost to the environment, or there was none")
+        raise DataError("there is no tree to show: there were no trajectories, or all of them were lost to faults")
     script = "(() => {\n'use strict';\n" + "\n".join(map(_asset, _SCRIPTS)) + "})();\n"
     style = _asset("viewer.css")
     page = Template(_asset("viewer.html")).substitute(

@@ -1,7 +1,8 @@
-"""What the page knows of a tree: plain lists and numbers, for JSON.
+"""What the page knows about a tree: plain lists and numbers, for JSON.
 
-Columns instead of rows, and every text once in the table `strings` of its tree: what an agent saw and did repeats
-itself. Texts are made visible here, once, so the page has nothing to clean.
+To keep the page small there is one list per field, not one object per node, and every text is stored once, in the table
+`strings` of its tree, because what an agent sees and does repeats itself. Invisible characters are spelled out here, so
+the page need not do it.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from trajtree.trees.search import exact
 from trajtree.trees.tree import TrajectoryTree
 
 _DIGITS = 6
-"""Decimals of a score: enough for any figure on the page, and half the size of all of them."""
+"""Decimals of a score: enough for every figure on the page, at half the size of full precision."""
 
 
 def figures(tree: TrajectoryTree) -> dict[str, Any]:
-    """One row of the list of tasks; a fork is informative when the mean scores behind it differ."""
+    """The tree's entry in the list of tasks; a fork is informative if the mean scores behind it differ."""
     spread = spreads(tree)
     return {
         "task": visible(tree.task),
@@ -33,11 +34,12 @@ def figures(tree: TrajectoryTree) -> dict[str, Any]:
 
 
 def record(tree: TrajectoryTree) -> dict[str, Any]:
-    """The tree itself; texts are indices into `strings`, -1 is no text.
+    """The tree itself; texts are indices into `strings`, where -1 stands for no text.
 
-    `parent`, `action`, `observation`, `visits`, `mean` and `value` (of the exact search) have an entry a node; `end`,
-    `sample`, `score`, `success`, `outcome`, `error`, `made`, `thought` and `reward` have one a trajectory, the last
-    two a list with an entry a step, empty when there is nothing to say. `target` is where the exact search ends.
+    `parent`, `action`, `observation`, `visits`, `mean` and `value` (of the exact search) have an entry per node. `end`,
+    `sample`, `score`, `success`, `outcome`, `error`, `made`, `thought` and `reward` have an entry per trajectory; those
+    of the last two are lists with an entry per step, empty if no step has a thought or a reward. `made` says by which
+    policy and how a trajectory was sampled. `target` is the node at which the exact search ends.
     """
     strings = _Strings()
     found = exact(tree)
@@ -65,13 +67,14 @@ def record(tree: TrajectoryTree) -> dict[str, Any]:
 
 
 class _Strings:
-    """Every different text once, in the order in which it was first met."""
+    """A table of different texts, in the order in which they were first added."""
 
     def __init__(self) -> None:
         self.table: list[str] = []
         self._index: dict[str, int] = {}
 
     def add(self, text: str | None) -> int:
+        """Return the index of the text in the table, -1 for None."""
         if text is None:
             return -1
         index = self._index.setdefault(text, len(self.table))
