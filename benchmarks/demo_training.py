@@ -15,41 +15,47 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
-from trajtree.experiment.recipe import load_recipe
-from trajtree.models.transcript import ChatFormat
-from trajtree.models.weights import ModelRef, load_tokenizer, pick_dtype, versions
+from trajtree.experiment.recipe import Recipe, load_recipe
+from trajtree.models.weights import pick_dtype, versions
 from trajtree.store.trajectory_store import TrajectoryStore
-from trajtree.train.examples import sft_examples
-from trajtree.train.losses import sft
-from trajtree.train.trainable import Lora, with_adapter
-from trajtree.train.trainer import Optimisation, train
+from trajtree.train.material import Trajectories
+from trajtree.train.tuning import Training, tune
+from trajtree.trajectory import Trajectory
 
 
-def seconds_a_step(recipe: Any, demonstrations: list[Any], packed: bool) -> list[float]:
+class Clock:
+    """A Progress that notes when each step ended."""
+
+    def __init__(self) -> None:
+        self.ends: list[float] = []
+
+    def total(self, amount: int) -> None:
+        """Steps in all: not needed."""
+
+    def advance(self, amount: int, figures: Mapping[str, float] | None = None) -> None:
+        """A step ended."""
+        self.ends.append(time.monotonic())
+
+
+def seconds_per_step(recipe: Recipe, demonstrations: list[Trajectory], packed: bool) -> list[float]:
     """Wall seconds of each step but the first."""
-    name = recipe.strong.model
-    chat = ChatFormat(load_tokenizer(name), name)
-    model = with_adapter(
-        ModelRef(name), Lora(recipe.strong.lora_rank, recipe.strong.lora_alpha), dtype="auto", seed=recipe.seed
-    )
-    examples = sft_examples(demonstrations, chat, context=model.config.max_position_embeddings)
-    how = Optimisation(1, recipe.sft.lr, recipe.sft.batch, accumulate=recipe.sft.accumulate, packed=packed)
-    ends: list[float] = []
+    row = recipe.all_rows["strong_sft"]
+    settings = replace(recipe.train_settings(row), epochs=1.0, packed=packed)
+    clock = Clock()
     with tempfile.TemporaryDirectory() as folder:
-        train(
-            model,
-            examples,
-            sft(),
-            how,
+        tune(
+            Training(recipe.strong.model, "sft", settings=settings, lora=recipe.strong.lora, seed=recipe.seed),
+            Trajectories("demonstrations", demonstrations),
             Path(folder),
-            seed=recipe.seed,
-            progress=lambda done, total, metrics: ends.append(time.monotonic()),
+            save=lambda *_: None,
+            progress=clock,
         )
-    return [after - before for before, after in pairwise(ends)]
+    return [after - before for before, after in pairwise(clock.ends)]
 
 
 def main() -> None:
@@ -67,7 +73,7 @@ def main() -> None:
     steps: dict[str, list[float]] = {"packed": [], "padded": []}
     for _ in range(args.repeat):
         for name in steps:
-            steps[name] += seconds_a_step(recipe, demonstrations, name == "packed")
+            steps[name] += seconds_per_step(recipe, demonstrations, name == "packed")
     medians = {name: statistics.median(found) for name, found in steps.items()}
     ratio = medians["padded"] / medians["packed"]
     stages = json.loads((args.run / "results.json").read_text())["timings"]

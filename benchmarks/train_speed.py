@@ -34,7 +34,8 @@ from trajtree.train.cost import forward_flops
 from trajtree.train.examples import PairExample, SftExample, pair_examples, sft_examples
 from trajtree.train.losses import dpo, sft
 from trajtree.train.scoring import scores_of
-from trajtree.train.trainable import Lora, with_adapter
+from trajtree.train.settings import Lora
+from trajtree.train.trainable import with_adapter
 from trajtree.train.tree_attention import NAME, use_tree_attention
 from trajtree.trees import forks
 

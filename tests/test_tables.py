@@ -16,9 +16,15 @@ from typer.testing import CliRunner
 from trajtree.cli.main import app
 from trajtree.envs.domain import BRING_IN, BUILT_IN, Domain, load_domain
 from trajtree.errors import DataError, RecipeError, one_of
+from trajtree.experiment.recipe import load_recipe
+from trajtree.experiment.rows import ROWS, SOURCES
+from trajtree.experiment.stage import KINDS
+from trajtree.explore.strategies import STRATEGIES
 from trajtree.formats.read.detect import FORMATS, detect, format_named
 from trajtree.formats.write import PAIR_TARGETS, TRAJECTORY_TARGETS
 from trajtree.models.weights import DTYPES
+from trajtree.policies.opening import SCHEMES
+from trajtree.train.settings import METHODS, SCHEDULES, WEIGHTS, LossSettings
 from trajtree.trees.forks import AGGREGATES, MODES, PairSettings, pairs_of
 from trajtree.trees.merge import build_tree
 from trajtree.trees.search import SEARCHES, PathSettings, search_of
@@ -30,10 +36,15 @@ DESCRIBED: dict[str, Mapping[str, Any]] = {
     "modes": MODES,
     "aggregates": AGGREGATES,
     "searches": SEARCHES,
+    "methods": METHODS,
+    "sources": SOURCES,
+    "policies": SCHEMES,
+    "stages": KINDS,
 }
-TABLES: dict[str, Collection[str]] = {**DESCRIBED, "environments": BUILT_IN}
+TABLES: dict[str, Collection[str]] = {**DESCRIBED, "environments": BUILT_IN, "weights": WEIGHTS, "rows": ROWS}
 
 PAIRS = ("pairs", "trees.jsonl", "--out", "out.jsonl")
+TRAIN = ("train", "trees.jsonl", "--model", "m")
 PATHS = ("paths", "trees.jsonl", "--out", "out.jsonl")
 RUNS = ((["a", "b"], 1.0), (["a", "c"], 0.0), (["d"], 0.5))
 TREE = build_tree(trajectory(actions, score, sample=n) for n, (actions, score) in enumerate(RUNS))
@@ -56,6 +67,10 @@ def said(*arguments: str) -> str:
         ([*SEARCHES, "stitch"], (*PATHS, "--search")),
         (["trajtree", *TRAJECTORY_TARGETS], (*PATHS, "--to")),
         (BRING_IN, ("data",)),
+        (METHODS, (*TRAIN, "--method")),
+        (WEIGHTS, (*TRAIN, "--weigh")),
+        (SCHEDULES, (*TRAIN, "--schedule")),
+        (DTYPES, (*TRAIN, "--dtype")),
     ],
     ids=lambda value: value[-1] if isinstance(value, tuple) else "",
 )
@@ -64,9 +79,39 @@ def test_a_command_offers_the_entries_of_its_table(choices: Collection[str], arg
     assert told is not None and re.findall(r"[\w-]+", told[1]) == [*choices]
 
 
-def test_training_offers_every_dtype() -> None:
-    told = said("train", "trees.jsonl", "--model", "m", "--dtype", "nonsense")
-    assert all(name in told for name in DTYPES)
+@pytest.mark.parametrize(
+    ("key", "choices"),
+    [
+        ("evaluate.rows", ROWS),
+        ("explore.strategy", STRATEGIES),
+        ("pairs.mode", MODES),
+        ("pairs.aggregate", AGGREGATES),
+        ("paths.search", SEARCHES),
+        ("play.dtype", DTYPES),
+        ("preference.weigh", WEIGHTS),
+        ("sft.schedule", SCHEDULES),
+        ("rows.mine.method", METHODS),
+        ("rows.mine.learns_from", SOURCES),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_recipe_offers_the_entries_of_its_table(key: str, choices: Collection[str], tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("name: x\ntasks: {types: [toy]}\nrows: {mine: {like: strong_sft}}\n")
+    value = "[weak, strong_sft, w2sg_exact, nonsense]" if key == "evaluate.rows" else "nonsense"
+    with pytest.raises(RecipeError, match=r"'nonsense' is none of ([\w, -]+)") as refused:
+        load_recipe(path, [f"{key}={value}"])
+    told = re.search(r"is none of ([\w, -]+)", str(refused.value))
+    assert told is not None and set(re.findall(r"[\w-]+", told[1])) >= set(choices)
+
+
+def test_every_method_has_its_loss_its_examples_and_its_section() -> None:
+    losses = pytest.importorskip("trajtree.train.losses")
+    material = pytest.importorskip("trajtree.train.material")
+    for name, method in METHODS.items():
+        assert losses.objective_of(method, LossSettings()).name, name
+        assert method.takes in material.TAKES and method.section in ("sft", "preference")
+    assert {method.takes for method in METHODS.values()} == set(material.TAKES)
 
 
 @pytest.mark.parametrize("command", ["import", "pairs", "paths"])

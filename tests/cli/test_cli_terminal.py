@@ -19,7 +19,7 @@ def test_progress_without_a_terminal_is_told_in_lines() -> None:
     with progress_of(Console(file=told), "train") as progress:
         progress.total(3)
         progress.advance(1)
-        progress.advance(2, "loss 0.5")
+        progress.advance(2, {"loss": 0.5})
     assert told.getvalue().splitlines() == ["train ...", "train 3/3 loss 0.5"]
 
 

@@ -21,7 +21,9 @@ pytest.importorskip("peft")
 
 from trajtree.experiment.pipeline import stages_of
 from trajtree.experiment.recipe import load_recipe
-from trajtree.experiment.stage import locked
+from trajtree.experiment.reports import folder_of
+from trajtree.store.lock import locked
+from trajtree.store.trajectory_store import TrajectoryStore
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 120
@@ -44,10 +46,10 @@ def recipe_of(strong: Path) -> dict[str, Any]:
         },
         "strong": {"model": str(strong), "lora_rank": 4, "lora_alpha": 8},
         "explore": {"rollouts": 5, "grid": [{"temperature": 1.2}]},
-        "pairs": {"min_gap": 0.05, "per_fork": 2},
-        "paths": {"min_score": 0.4, "mcts_iterations": 50},
-        "sft": {"epochs": 20, "lr": 1e-2, "batch": 4},
-        "treedpo": {"epochs": 4, "lr": 1e-3, "batch": 2},
+        "pairs": {"min_gap": 0.05, "per_fork": 2, "per_tree": 4},
+        "paths": {"min_score": 0.4, "iterations": 50, "gamma": 1.414},
+        "sft": {"epochs": 20, "lr": 1e-2, "batch": 4, "checkpoint_steps": 10},
+        "preference": {"epochs": 4, "lr": 1e-3, "batch": 2},
         "play": {"batch": 4, "max_new_tokens": 8, "dtype": "float32"},
     }
 
@@ -66,14 +68,19 @@ def call(words: list[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(words, env=environment(), capture_output=True, text=True, timeout=SECONDS)
 
 
+def report(run: Path) -> Path:
+    """The folder of the newest report."""
+    return max(run.glob("reports/*"), key=lambda folder: (folder / "results.json").stat().st_mtime_ns)
+
+
 def results(run: Path) -> Any:
-    return json.loads((run / "results.json").read_text())
+    return json.loads((report(run) / "results.json").read_text())
 
 
 def stage_folders(run: Path) -> dict[str, list[str]]:
     """Keys of the finished stages, by name."""
     found: dict[str, list[str]] = {}
-    for marker in sorted(run.glob("*/*/stage.json")):
+    for marker in sorted(run.glob("*/*/stage.json")):  # reports hold none
         found.setdefault(marker.parent.parent.name, []).append(marker.parent.name)
     return found
 
@@ -121,8 +128,11 @@ def test_a_run_writes_everything(finished: Path, recipe: Path) -> None:
     assert {row["n"] for row in written["rows"]} == {12}
     assert written["provenance"]["environment"] == "toy 1"
     assert all(sum(row["outcomes"].values()) == 12 for row in written["rows"])
-    assert "<html" in (finished / "report.html").read_text().lower()
-    assert load_recipe(finished / "recipe.yaml") == load_recipe(recipe)
+    folder = folder_of(load_recipe(recipe), finished)
+    assert "<html" in (folder / "report.html").read_text().lower()
+    assert load_recipe(folder / "recipe.yaml") == load_recipe(recipe)
+    places = json.loads((folder / "stages.json").read_text())
+    assert (finished / places["train-w2sg_exact"] / "model" / "adapter_model.safetensors").exists()
     assert set(stage_folders(finished)) == {s.name for s in stages_of(load_recipe(recipe))}
     assert all(len(keys) == 1 for keys in stage_folders(finished).values())
     assert "TreeDPO" in (finished / "stdout.txt").read_text()
@@ -138,13 +148,14 @@ def test_the_weak_model_has_learnt_and_its_trees_have_forks(finished: Path) -> N
 
 
 def test_the_second_time_nothing_is_done(copy: Path, recipe: Path) -> None:
-    before = {path: path.stat().st_mtime_ns for path in copy.glob("*/*/**/*")}
+    stages = [path for path in copy.glob("*/*/**/*") if path.parts[len(copy.parts)] != "reports"]
+    before = {path: path.stat().st_mtime_ns for path in stages}
     rows = results(copy)["rows"]
     began = time.monotonic()
     done = call(command(recipe, copy))
     assert done.returncode == 0, done.stderr[-3000:]
     assert time.monotonic() - began < 20
-    assert {path: path.stat().st_mtime_ns for path in copy.glob("*/*/**/*")} == before
+    assert {path: path.stat().st_mtime_ns for path in stages} == before
     assert "..." not in done.stdout, "no stage begins"
     assert results(copy)["rows"] == rows
 
@@ -156,18 +167,22 @@ def test_a_changed_knob_redoes_what_depends_on_it(copy: Path, recipe: Path) -> N
     assert done.returncode == 0, done.stderr[-3000:]
     after = stage_folders(copy)
     redone = {name for name in after if after[name] != before[name]}
-    explored = {"explore", "trees", "pairs", "paths-exact", "paths-mcts"}
+    explored = {"explore-weak", "trees-weak", "paths-weak-exact"}
     assert redone == explored | {"train-w2sg_exact", "evaluate-w2sg_exact"}
     begun = {line.removesuffix(" ...") for line in done.stdout.splitlines() if line.endswith(" ...")}
     assert begun == redone
     assert [row["name"] for row in results(copy)["rows"]] == ["weak", "w2sg_exact"]
-    assert load_recipe(copy / "recipe.yaml").explore.rollouts == 6
+    assert load_recipe(report(copy) / "recipe.yaml").explore.rollouts == 6
+    first = folder_of(load_recipe(recipe), copy)
+    rows = json.loads((first / "results.json").read_text())["rows"]
+    assert first != report(copy), "another recipe's tables are never written over"
+    assert [row["name"] for row in rows] == [*ROWS]
 
 
 def test_one_stage_runs_what_it_needs(tmp_path: Path, recipe: Path) -> None:
     done = call(command(recipe, tmp_path / "part", does="stage demonstrations"))
     assert done.returncode == 0, done.stderr[-3000:]
-    assert set(stage_folders(tmp_path / "part")) == {"tasks", "demonstrations", "unseen"}
+    assert set(stage_folders(tmp_path / "part")) == {"tasks", "demonstrations"}
     assert "demonstrations: " in done.stdout
 
 
@@ -179,28 +194,29 @@ def test_fewer_demonstrations_are_other_demonstrations(tmp_path: Path, recipe: P
     assert {name: len(keys) for name, keys in stage_folders(run).items()} == {
         "tasks": 1,
         "demonstrations": 2,
-        "unseen": 2,
     }
     stores = run.glob("demonstrations/*/trajectories.jsonl")
     assert sorted(path.read_text().count('"task"') for path in stores) == [3, 8]
-    assert not (run / "recipe.yaml").exists(), "it stands for a whole run"
+    assert not (run / "reports").exists(), "they stand for whole runs"
 
 
-STRONG = {f"train-{row}" for row in ROWS[2:]} | {f"evaluate-{row}" for row in ROWS[1:]}
-PLAYED = {"explore", *(f"evaluate-{row}" for row in ROWS)}
+TUNED = {f"train-{row}" for row in ROWS[2:]}
+PLAYED = {"explore-weak", *(f"evaluate-{row}" for row in ROWS)}
 
 
 @pytest.mark.parametrize(
     ("changes", "changed"),
     [
         (["tasks.demonstrations=6"], {"demonstrations"}),
-        (["tasks.unseen=3"], {"unseen"}),
+        (["tasks.unseen=3"], set()),
         (["tasks.dev=1"], {"tasks"}),
-        (["explore.tasks=unseen"], {"explore"}),
-        (["strong.lora_rank=2"], STRONG),
-        (["pairs.min_gap=0.2"], {"pairs"}),
+        (["strong.lora_rank=2"], TUNED),
+        (["pairs.min_gap=0.2"], {"pairs-weak"}),
+        (["preference.gamma=0.5"], set()),
+        (["preference.beta=0.5"], {"train-w2sg_treedpo"}),
+        (["sft.checkpoint_steps=3"], set()),
         (["play.batch=2"], PLAYED),
-        (["env.name=tests.toy:NEWER"], {"tasks", "demonstrations", "trees", *PLAYED}),
+        (["env.name=tests.toy:NEWER"], {"tasks", "demonstrations", "trees-weak", *PLAYED}),
     ],
 )
 def test_what_a_knob_changes(recipe: Path, changes: list[str], changed: set[str]) -> None:
@@ -213,7 +229,7 @@ def test_what_a_knob_changes(recipe: Path, changes: list[str], changed: set[str]
 def test_a_weak_model_from_the_hub_has_the_adapter_of_the_strong_one(recipe: Path, tiny_words: Path) -> None:
     hub = f"weak.model={tiny_words}"
     before, after = (stages_of(load_recipe(recipe, [hub, *more])) for more in ([], ["strong.lora_rank=2"]))
-    assert {a.name for a, b in zip(before, after, strict=True) if a.settings != b.settings} == STRONG | {"weak"}
+    assert {a.name for a, b in zip(before, after, strict=True) if a.settings != b.settings} == TUNED | {"weak"}
 
 
 def test_types_that_share_tasks(tmp_path: Path, recipe: Path) -> None:
@@ -250,10 +266,10 @@ def holds_lines(run: Path, stage: str) -> bool:
 def test_killed_anywhere_it_ends_with_the_same_results(tmp_path: Path, finished: Path, recipe: Path) -> None:
     run = tmp_path / "killed"
     words = command(recipe, run)
-    kill_when(words, lambda: holds_lines(run, "explore"))
-    assert "explore" not in stage_folders(run)
     kill_when(words, lambda: any(partly(run, "train-strong_sft", "checkpoints/checkpoint-*/trainer_state.json")))
-    assert "explore" in stage_folders(run) and "train-strong_sft" not in stage_folders(run)
+    assert "demonstrations" in stage_folders(run) and "train-strong_sft" not in stage_folders(run)
+    kill_when(words, lambda: holds_lines(run, "explore-weak"))
+    assert "train-strong_sft" in stage_folders(run) and "explore-weak" not in stage_folders(run)
     kill_when(words, lambda: holds_lines(run, "evaluate-weak"))
     assert "evaluate-weak" not in stage_folders(run)
     done = call(words)
@@ -275,22 +291,22 @@ def test_without_a_fork(copy: Path, recipe: Path) -> None:
         "evaluate.rows=[weak, w2sg_treedpo]",
         "evaluate.primary=w2sg_treedpo",
         "evaluate.ceiling=w2sg_treedpo",
-        "treedpo.start=base",
+        "rows={w2sg_treedpo: {starts_from: strong}}",
     )
     said = sentence(call(command(recipe, copy, *(word for change in changes for word in ("--set", change)))))
-    assert "no tree has a fork whose sides differ by pairs.min_gap (0.05)" in said
+    assert "w2sg_treedpo: no two sides of a pair differ by pairs.min_gap (0.05)" in said
     assert "explore.rollouts" in said
 
 
 def test_without_a_path_that_is_good_enough(copy: Path, recipe: Path) -> None:
     babble = ("--set", "explore.grid=[{temperature: 50}]", "--set", "explore.rollouts=1")
     said = sentence(call(command(recipe, copy, *babble)))
-    assert said.startswith("paths-exact: no trajectory scored at least 0.4, so there is nothing to learn from")
+    assert said.startswith("w2sg_exact: no trajectory scored at least 0.4, so there is nothing to learn from")
     assert "lower paths.min_score" in said
 
 
 def test_a_directory_in_use(copy: Path, recipe: Path) -> None:
-    with locked(copy):
+    with locked(copy / ".lock", "no"):
         said = sentence(call(command(recipe, copy)))
     assert said.startswith(f"{copy}: in use by another process (pid {os.getpid()})")
     assert "--run" in said
@@ -336,18 +352,18 @@ def test_a_full_disk_while_training(copy: Path, finished: Path, recipe: Path) ->
 
 
 def test_a_damaged_line_is_named(copy: Path, recipe: Path) -> None:
-    store = only(copy, "explore") / "trajectories.jsonl"
+    store = only(copy, "explore-weak") / "trajectories.jsonl"
     lines = store.read_text().splitlines()
     record = json.loads(lines[2])
     del record["score"]
     lines[2] = json.dumps(record)
     store.write_text("\n".join(lines) + "\n")
-    shutil.rmtree(copy / "trees")
+    shutil.rmtree(copy / "trees-weak")
     assert sentence(call(command(recipe, copy))).startswith(f"{store}, line 3, field score: Field required")
 
 
 def test_a_damaged_marker_is_named(copy: Path, recipe: Path) -> None:
-    marker = only(copy, "pairs") / "stage.json"
+    marker = only(copy, "pairs-weak") / "stage.json"
     marker.write_text(marker.read_text()[:40])
     said = sentence(call(command(recipe, copy)))
     assert said.startswith(f"{marker}: damaged") and f"delete the folder {marker.parent}" in said
@@ -364,3 +380,113 @@ def test_a_wrong_model_path(tmp_path: Path, recipe: Path, knob: str) -> None:
 def test_a_misspelt_knob(tmp_path: Path, recipe: Path) -> None:
     said = sentence(call(command(recipe, tmp_path / "run", "--set", "explore.rolouts=3")))
     assert said == f"{recipe}: explore.rolouts: unknown key; did you mean 'rollouts'?"
+
+
+# --- rows that are one entry each ---
+
+MORE_ROWS = ("chosen_sft", "best_of_n", "eto")
+
+
+@pytest.fixture(scope="module")
+def more_rows(tmp_path_factory: pytest.TempPathFactory, finished: Path, recipe: Path) -> Path:
+    """The finished run, in which the other rows of the table, and one of the recipe's own, were measured too."""
+    run = Path(shutil.copytree(finished, tmp_path_factory.mktemp("more") / "run"))
+    changes = [
+        f"evaluate.rows=[{', '.join([*ROWS, *MORE_ROWS, 'branches'])}]",
+        "explorations={own: {by: strong_sft, rollouts: 3, grid: [{temperature: 1.5}]}}",
+        "rows={branches: {learns_from: trees, method: branch-sft, label: All branches}}",
+    ]
+    done = call(command(recipe, run, *(word for change in changes for word in ("--set", change))))
+    assert done.returncode == 0, done.stderr[-3000:]
+    (run / "stdout.txt").write_text(done.stdout)
+    return run
+
+
+def test_other_rows_are_measured_beside_what_there_is(more_rows: Path, finished: Path) -> None:
+    written = results(more_rows)
+    assert [row["name"] for row in written["rows"]] == [*ROWS, *MORE_ROWS, "branches"]
+    assert written["labels"]["branches"] == "All branches"
+    before = stage_folders(finished)
+    assert {name: keys for name, keys in stage_folders(more_rows).items() if name in before} == before
+    begun = {line.removesuffix(" ...") for line in (more_rows / "stdout.txt").read_text().splitlines() if "..." in line}
+    assert {"explore-own", "trees-own", "paths-own-best-of-n", "pairs-own-expert"} <= begun
+    assert not begun & before.keys()
+
+
+def test_the_best_of_n_joins_the_demonstrations(more_rows: Path) -> None:
+    shown = list(TrajectoryStore(only(more_rows, "demonstrations") / "trajectories.jsonl"))
+    own = list(TrajectoryStore(only(more_rows, "explore-own") / "trajectories.jsonl"))
+    best = list(TrajectoryStore(only(more_rows, "paths-own-best-of-n") / "trajectories.jsonl"))
+    assert {t.task for t in own} == {t.task for t in shown} and {t.policy for t in own} == {"strong_sft"}
+    assert best and len({t.task for t in best}) == len(best)
+    for t in best:
+        assert t.score == max(o.score for o in own if o.task == t.task) >= 0.4
+    record = json.loads((only(more_rows, "train-best_of_n") / "stage.json").read_text())
+    assert set(record["inputs"]) == {"demonstrations", "paths"}
+
+
+def test_eto_sets_the_expert_over_what_scored_less(more_rows: Path) -> None:
+    folder = only(more_rows, "pairs-own-expert")
+    held = {t.key: t for t in TrajectoryStore(folder / "trajectories.jsonl")}
+    own = {t.key: t for t in TrajectoryStore(only(more_rows, "explore-own") / "trajectories.jsonl")}
+    pairs = [json.loads(line) for line in (folder / "pairs.jsonl").read_text().splitlines()]
+    assert pairs
+    for pair in pairs:
+        expert, worse = held[pair["task"], pair["chosen"]], held[pair["task"], pair["rejected"]]
+        assert expert.policy == "expert" and expert.key not in own, "the expert has a sample of its own"
+        assert worse == own[worse.key] and worse.score < expert.score == 1.0
+    assert len(pairs) == sum(t.score < 1.0 and bool(t.steps) for t in own.values())
+
+
+def test_the_chosen_sides_alone_are_trained_from_the_same_start(more_rows: Path) -> None:
+    with_rejected, alone = (
+        json.loads((only(more_rows, f"train-{row}") / "stage.json").read_text())
+        for row in ("w2sg_treedpo", "chosen_sft")
+    )
+    assert alone["inputs"] == with_rejected["inputs"]
+    same = {name: value for name, value in alone["settings"].items() if name != "method"}
+    assert same == {name: value for name, value in with_rejected["settings"].items() if name != "method"}
+    assert (alone["settings"]["method"], with_rejected["settings"]["method"]) == ("chosen-sft", "tree-dpo")
+
+
+def test_a_loss_that_is_held_to_the_weak_model(more_rows: Path, recipe: Path) -> None:
+    """Its vocabulary is the strong model's here, so it can be the reference, as in the paper."""
+    changes = [
+        "evaluate.rows=[weak, strong_sft, held]",
+        "evaluate.primary=held",
+        "rows={held: {like: w2sg_treedpo, starts_from: strong_sft, reference: weak}}",
+    ]
+    done = call(command(recipe, more_rows, *(word for change in changes for word in ("--set", change))))
+    assert done.returncode == 0, done.stderr[-3000:]
+    record = json.loads((only(more_rows, "train-held") / "stage.json").read_text())
+    assert {"pairs", "explored", "model 0", "reference model 0"} == set(record["inputs"])
+
+
+# --- what earlier versions left ---
+
+
+def test_a_run_of_an_earlier_version_is_shown(tmp_path: Path) -> None:
+    run = Path(shutil.copytree(ROOT / "tests" / "golden" / "old_run", tmp_path / "old"))
+    done = call([sys.executable, "-m", "trajtree", "report", str(run)])
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "W2SG + search (exact)" in done.stdout and f"report: {run / 'report.html'}" in done.stdout.replace("\n", "")
+    assert "<html" in (run / "report.html").read_text().lower()
+
+
+def test_a_run_of_an_earlier_version_is_redone_beside_what_is_there(tmp_path: Path, recipe: Path) -> None:
+    run = Path(shutil.copytree(ROOT / "tests" / "golden" / "old_run", tmp_path / "old"))
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    done = call(command(recipe, run, does="stage demonstrations"))
+    assert done.returncode == 0, done.stderr[-3000:]
+    said = " ".join(done.stdout.split())
+    assert f"{run}: 3 stages in it were made by an earlier version of trajtree and cannot be reused" in said
+    assert {path: path.read_bytes() for path in before} == before
+    assert len(stage_folders(run)["demonstrations"]) == 2
+
+
+def test_a_report_of_nothing(tmp_path: Path, recipe: Path) -> None:
+    assert sentence(call([sys.executable, "-m", "trajtree", "report", str(tmp_path)])).startswith(
+        f"{tmp_path}: holds no report; make one with: trajtree run"
+    )
+    said = sentence(call([sys.executable, "-m", "trajtree", "report", str(recipe)]))
+    assert said == f"{recipe}: report takes a run directory; to run a recipe: trajtree run {recipe}"

@@ -9,6 +9,8 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("peft")
 
+from tests.train.told import Told
+
 from trajtree.envs import jvm
 from trajtree.envs.scienceworld import DOMAIN
 from trajtree.errors import EnvError, PolicyError
@@ -20,8 +22,9 @@ from trajtree.policies.local import LocalPolicy
 from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.train.examples import sft_examples
 from trajtree.train.losses import sft
-from trajtree.train.trainable import Lora, with_adapter
-from trajtree.train.trainer import Optimisation, train
+from trajtree.train.settings import Lora, Optimisation
+from trajtree.train.trainable import with_adapter
+from trajtree.train.trainer import train
 from trajtree.trajectory import Outcome, Sampling, Trajectory
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
@@ -61,7 +64,7 @@ def adapter(tmp_path_factory: pytest.TempPathFactory, demonstration: Trajectory)
         Optimisation(epochs=3, lr=1e-3, batch=1),
         folder,
         seed=0,
-        progress=lambda done, total, metrics: losses.append(metrics["loss"]),
+        progress=Told(lambda done, total, metrics: losses.append(metrics["loss"])),
     )
     assert len(losses) == 3 and losses[2] < losses[0]
     model.save_pretrained(folder / "model")

@@ -10,6 +10,7 @@ import yaml
 
 from trajtree.errors import RecipeError
 from trajtree.experiment.recipe import Recipe, load_recipe
+from trajtree.experiment.rows import ROWS
 from trajtree.trajectory import Sampling
 
 MINIMAL = "name: mine\ntasks: {types: [find-plant]}\n"
@@ -33,7 +34,10 @@ def test_defaults_are_filled_in(tmp_path: Path) -> None:
     [
         (MINIMAL + "explor: {}", "explor: unknown key; did you mean 'explore'?"),
         (MINIMAL + "explore: {rollout: 3}", "explore.rollout: unknown key; did you mean 'rollouts'?"),
-        (MINIMAL + "sft: {zzz: 1}", "sft.zzz: unknown key; known keys are epochs, lr, batch, accumulate"),
+        (
+            MINIMAL + "sft: {zzz: 1}",
+            "sft.zzz: unknown key; known keys are beta, kl, gamma, label_smoothing, weigh",
+        ),
         (
             MINIMAL + "explore: {grid: [{top_p: 1.0}, {temprature: 1.0}]}",
             "explore.grid.1.temprature: unknown key; did you mean 'temperature'?",
@@ -41,18 +45,25 @@ def test_defaults_are_filled_in(tmp_path: Path) -> None:
         (MINIMAL + "explore: {1: 2}", "explore.1: Keys should be strings"),
         ("name: mine", "tasks: Field required"),
         ("name: mine\ntasks: {}", "tasks.types: Field required"),
-        ("name: mine\ntasks: {types: []}", "tasks.types: Value error, must not be empty"),
+        ("name: mine\ntasks: {types: []}", "tasks.types: must not be empty"),
         ("name: mine\ntasks: {types: [a], test: 0}", "tasks.test: Input should be greater than or equal to 1"),
         (MINIMAL + "seed: -1", "seed: Input should be greater"),
         (MINIMAL + "seed: many", "seed: Input should be a valid integer"),
         (MINIMAL + "sft: 3", "sft: Input should be a valid dictionary"),
         (MINIMAL + "explore:", "explore: Input should be a valid dictionary"),
-        (MINIMAL + "explore: {tasks: seen}", "explore.tasks: Input should be 'demonstrated' or 'unseen'"),
-        (MINIMAL + "explore: {grid: []}", "explore.grid: Value error, must not be empty"),
+        (MINIMAL + "explore: {tasks: seen}", "explore.tasks: Input should be 'demonstrated', 'unseen' or 'all'"),
+        (MINIMAL + "explore: {grid: []}", "explore.grid: must not be empty"),
         (MINIMAL + "explore: {grid: [{temperature: -1.0}]}", "explore.grid.0.temperature: Input should be greater"),
         (MINIMAL + "explore: {grid: [{top_p: 0.0}]}", "explore.grid.0.top_p: Input should be greater than 0"),
-        (MINIMAL + "evaluate: {rows: [weak, best]}", "evaluate.rows.1: Input should be 'weak', "),
-        (MINIMAL + "evaluate: {rows: [weak]}", "evaluate: Value error, evaluate.rows must contain 'w2sg_exact'"),
+        (
+            MINIMAL + "evaluate: {rows: [weak, w2sg_exact, strong_sft, w2sg_ecact]}",
+            "evaluate.rows: 'w2sg_ecact' is none of weak, strong, strong_sft, w2sg_treedpo, w2sg_exact, w2sg_mcts, ",
+        ),
+        (MINIMAL + "evaluate: {rows: [weak]}", "evaluate: evaluate.rows must contain 'w2sg_exact'"),
+        (MINIMAL + "treedpo: {lr: 1.0e-4}", "treedpo: unknown key; it is now called preference"),
+        (MINIMAL + "paths: {mcts_gamma: 1}", "paths.mcts_gamma: unknown key; it is now called paths.gamma"),
+        (MINIMAL + "play: {dtype: float16}", "play.dtype: 'float16' is none of auto, bfloat16, float32; did you mean"),
+        (MINIMAL + "preference: {epochs: .inf}", "preference.epochs: Input should be a finite number"),
         ("", "a recipe is a mapping of sections"),
         ("- name", "a recipe is a mapping of sections"),
         ("name: [", "not YAML: "),
@@ -131,7 +142,7 @@ def test_resolved_recipe_is_the_same_recipe(tmp_path: Path) -> None:
         "explore.grid=[{temperature: 1.0}, {top_p: 0.9}]",
         "weak.model=org/small",
         "env.max_steps=7",
-        "treedpo.lr=1e-7",
+        "preference.lr=1e-7",
     )
     text = recipe.to_yaml()
     assert load(tmp_path, text) == recipe
@@ -144,3 +155,73 @@ def test_recipes_that_come_along(path: Path, tmp_path: Path) -> None:
     recipe = load_recipe(path)
     assert recipe.name == path.stem
     assert load(tmp_path, recipe.to_yaml()) == recipe
+
+
+# --- rows ---
+
+
+def test_a_row_of_ones_own(tmp_path: Path) -> None:
+    text = (
+        MINIMAL
+        + """
+rows:
+  half: {like: w2sg_treedpo, label: Half the gap, pairs: {min_gap: 0.05}, train: {beta: 0.5, epochs: 2}}
+  ipo: {like: half, method: ipo}
+  strong_sft: {train: {lr: 0.01}}
+  kto: {learns_from: trees, method: kto, starts_from: strong_sft, explored_by: own}
+preference: {lr: 0.25}
+"""
+    )
+    recipe = load(tmp_path, text)
+    half, ipo, kto = (recipe.all_rows[name] for name in ("half", "ipo", "kto"))
+    assert (half.label, half.starts_from, half.method, half.learns_from) == (
+        "Half the gap",
+        "w2sg_exact",
+        "tree-dpo",
+        ("pairs",),
+    )
+    assert (recipe.pair_settings(half).min_gap, recipe.pairs.min_gap) == (0.05, 0.1)
+    assert (ipo.method, recipe.train_settings(ipo).beta, recipe.train_settings(ipo).lr) == ("ipo", 0.5, 0.25)
+    assert recipe.train_settings(recipe.all_rows["strong_sft"]).lr == 0.01
+    assert recipe.all_rows["strong_sft"].label == ROWS["strong_sft"].label
+    assert (kto.label, kto.settings_in) == ("kto", "preference")
+    assert load(tmp_path, recipe.to_yaml()).all_rows == recipe.all_rows
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("x: {like: w2sg_treedp}", "rows.x.like: 'w2sg_treedp' is none of "),
+        ("x: {learns_from: paths, starts_from: nobody}", "rows.x.starts_from: 'nobody' is none of "),
+        ("x: {learns_from: path}", "rows.x: 'path' is none of demonstrations, paths, trees, pairs, expert-pairs; did"),
+        ("x: {learns_from: paths, method: dpo}", "rows.x.method: dpo cannot learn from paths; it takes trees, pairs"),
+        ("x: {learns_from: [paths, pairs]}", "rows.x.learns_from: only sources of trajectories can be pooled, not "),
+        ("x: {learns_from: paths, method: spo}", "rows.x.method: 'spo' is none of tree-dpo, dpo, step-dpo, "),
+        ("x: {learns_from: paths, explored_by: me}", "rows.x.explored_by: 'me' is none of weak, own"),
+        ("x: {like: eto, pairs: {min_gab: 1}}", "rows.x.pairs.min_gab: unknown key; did you mean 'min_gap'?"),
+        ("x: {like: eto, train: {beta: 0}}", "rows.x.train.beta: Input should be greater than 0"),
+        ("x: {lable: y}", "rows.x.lable: unknown key; did you mean 'label'?"),
+        ("x: {like: eto, reference: y}", "rows.x.reference: 'y' is none of start, weak, "),
+    ],
+)
+def test_what_is_wrong_with_a_row_is_named(tmp_path: Path, rows: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=re.escape(f"recipe.yaml: {message}")):
+        load(tmp_path, MINIMAL + f"rows: {{{rows}}}")
+
+
+def test_a_row_that_needs_itself(tmp_path: Path) -> None:
+    text = (
+        MINIMAL
+        + """
+explorations: {mine: {by: again}}
+rows: {again: {learns_from: paths, explored_by: mine}}
+evaluate: {rows: [weak, strong_sft, w2sg_exact, again]}
+"""
+    )
+    with pytest.raises(RecipeError, match=r"rows\.again: needs itself: again needs again"):
+        load(tmp_path, text)
+
+
+def test_every_row_of_the_table_is_sound(tmp_path: Path) -> None:
+    recipe = load(tmp_path, MINIMAL, f"evaluate.rows=[{', '.join(ROWS)}]")
+    assert set(recipe.evaluate.rows) == set(ROWS) and all(row.label for row in recipe.all_rows.values())

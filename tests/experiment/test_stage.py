@@ -16,7 +16,9 @@ from typing import Any
 import pytest
 
 from trajtree.errors import RunError
-from trajtree.experiment.stage import Done, Stage, Work, digest_of, locked, needed_for, run_stages
+from trajtree.experiment import stage as stages_module
+from trajtree.experiment.execute import run_stages
+from trajtree.experiment.stage import Done, Kind, Stage, Work, digest_of, key_of, needed_for
 from trajtree.store.files import write_atomically
 
 
@@ -29,35 +31,35 @@ class Quiet:
 class Pipeline:
     """Four stages, two of which read from others; each writes its settings and its inputs, and counts its runs."""
 
-    INPUTS: tuple[tuple[str, tuple[str, ...]], ...] = (
-        ("draw", ()),
-        ("weak", ("draw",)),
-        ("strong", ("draw",)),
-        ("tune", ("weak",)),
+    INPUTS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+        ("draw", "tasks", ()),
+        ("weak", "weak", ("draw",)),
+        ("strong", "explore", ("draw",)),
+        ("tune", "train", ("weak",)),
     )
 
     def __init__(self, **settings: Any) -> None:
         self.ran: list[str] = []
-        self.settings = {name: settings.get(name, 0) for name, _ in self.INPUTS}
+        self.settings = {name: settings.get(name, 0) for name, _, _ in self.INPUTS}
 
-    def stage(self, name: str, inputs: tuple[str, ...]) -> Stage:
+    def stage(self, name: str, kind: str, inputs: tuple[str, ...]) -> Stage:
         def work(work: Work) -> None:
             self.ran.append(name)
             read = [(work.inputs[i] / "out.txt").read_text() for i in inputs]
             (work.folder / "out.txt").write_text(f"{name} {self.settings[name]} {read}")
 
-        return Stage(name, f"make-{name}", inputs, {"value": self.settings[name]}, work)
+        return Stage(name, kind, {i: i for i in inputs}, {"value": self.settings[name]}, work)
 
     @property
     def stages(self) -> list[Stage]:
-        return [self.stage(name, inputs) for name, inputs in self.INPUTS]
+        return [self.stage(*entry) for entry in self.INPUTS]
 
     def run(self, run: Path) -> dict[str, Done]:
         return bring_up(self.stages, run)
 
 
 def bring_up(stages: Sequence[Stage], run: Path) -> dict[str, Done]:
-    return run_stages(stages, run, lambda stage: Quiet(), {"seed": "0"})
+    return run_stages(stages, run, lambda name: Quiet(), {"seed": "0"})
 
 
 def test_second_run_does_nothing(tmp_path: Path) -> None:
@@ -92,8 +94,8 @@ def test_same_content_by_another_setting_stops_the_rerun(tmp_path: Path) -> None
 
     def stages(batch: int) -> list[Stage]:
         return [
-            Stage("a", "a", (), {"batch": batch}, lambda work: write_atomically(work.folder / "x", "same")),
-            Stage("b", "b", ("a",), {}, lambda work: ran.append(batch)),
+            Stage("a", "tasks", {}, {"batch": batch}, lambda work: write_atomically(work.folder / "x", "same")),
+            Stage("b", "trees", {"read": "a"}, {}, lambda work: ran.append(batch)),
         ]
 
     bring_up(stages(1), tmp_path)
@@ -110,12 +112,39 @@ def test_unfinished_folder_is_gone_on_with(tmp_path: Path) -> None:
         if len(found) == 1:
             raise KeyboardInterrupt
 
-    stages = [Stage("s", "s", (), {}, work)]
+    stages = [Stage("s", "tasks", {}, {}, work)]
     with pytest.raises(KeyboardInterrupt):
         bring_up(stages, tmp_path)
     done = bring_up(stages, tmp_path)["s"]
     assert found == [[], ["part1"]]
     assert sorted(p.name for p in done.folder.iterdir()) == ["part1", "part2", "stage.json"]
+
+
+def test_names_are_in_no_key(tmp_path: Path) -> None:
+    """Two stages that would do the same thing share one result."""
+    ran: list[str] = []
+
+    def stage(name: str, **settings: int) -> Stage:
+        return Stage(name, "train", {}, settings, lambda work: ran.append(name))
+
+    done = bring_up([stage("one", rate=1), stage("two", rate=1), stage("three", rate=2)], tmp_path)
+    assert ran == ["one", "three"]
+    assert done["two"].folder == done["one"].folder and done["two"].cached and not done["one"].cached
+
+
+def test_a_corrected_kind_of_stage_is_redone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Pipeline().run(tmp_path)
+    monkeypatch.setitem(stages_module.KINDS, "weak", Kind(99, ""))
+    again = Pipeline()
+    again.run(tmp_path)
+    assert again.ran == ["weak"], "what reads from it reads the same as before"
+
+
+def test_keys_are_what_they_were() -> None:
+    """A key that changes by accident would have every run redone."""
+    done = {"a": Done(Path(), "d" * 64, 0.0, False)}
+    stage = Stage("any", "trees", {"explored": "a"}, {"env": {"name": "toy"}}, lambda work: None)
+    assert key_of(stage, done)[:12] == "fe0845f87e3d"
 
 
 @pytest.mark.parametrize(
@@ -142,9 +171,9 @@ def test_marker_tells_where_results_come_from(tmp_path: Path) -> None:
 
 def test_needed_for() -> None:
     stages = Pipeline().stages
-    assert [s.name for s in needed_for(stages, "make-tune")] == ["draw", "weak", "tune"]
-    assert [s.name for s in needed_for(stages, "make-draw")] == ["draw"]
-    assert needed_for(stages, "make-tea") == []
+    assert [s.name for s in needed_for(stages, "train")] == ["draw", "weak", "tune"]
+    assert [s.name for s in needed_for(stages, "tasks")] == ["draw"]
+    assert needed_for(stages, "tea") == []
 
 
 def test_digest_depends_on_names_and_contents(tmp_path: Path) -> None:
@@ -166,7 +195,8 @@ HOLDER = """
 import sys, time
 from pathlib import Path
 from trajtree.store.files import write_atomically
-from trajtree.experiment.stage import Stage, locked, run_stages
+from trajtree.experiment.execute import run_stages
+from trajtree.experiment.stage import Stage
 def work(work):
     (work.folder / "out.txt").write_text("begun")
     print("holding", flush=True)
@@ -174,7 +204,7 @@ def work(work):
     (work.folder / "out.txt").write_text("finished")
 class Quiet:
     total = advance = lambda *a: None
-done = run_stages([Stage("s", "s", (), {}, work)], Path(sys.argv[1]), lambda s: Quiet(), {})
+done = run_stages([Stage("s", "tasks", {}, {}, work)], Path(sys.argv[1]), lambda s: Quiet(), {})
 print(done["s"].folder, flush=True)
 """
 
@@ -211,8 +241,7 @@ def test_lock_goes_with_a_killed_process(tmp_path: Path) -> None:
     with holder(tmp_path) as first:
         first.send_signal(signal.SIGKILL)
         first.wait()
-    with locked(tmp_path):
-        assert (tmp_path / ".lock").read_text() == f"pid {os.getpid()}"
+    assert len(Pipeline().run(tmp_path)) == 4
 
 
 def full(descriptor: int) -> None:

@@ -212,7 +212,7 @@ def test_results_json_round_trip(tmp_path: Path) -> None:
     data = report(HOSTILE + "\ud800")
     write_results_json(data, tmp_path / "results.json")
     read = json.loads((tmp_path / "results.json").read_text(encoding="ascii"))
-    assert (read["format"], read["version"]) == ("trajtree.results", 1)
+    assert (read["format"], read["version"]) == ("trajtree.results", 2)
     plain = json.loads(json.dumps(dataclasses.asdict(data.results)))
     assert {key: read[key] for key in plain} == plain
     assert read["recipe"] == data.recipe_yaml

@@ -15,17 +15,20 @@ pytest.importorskip("peft")
 
 from tests.tiny import save_model  # noqa: E402
 from tests.toy import DOMAIN, Toy  # noqa: E402
+from tests.train.told import Told  # noqa: E402
 from torch.nn.functional import cross_entropy  # noqa: E402
 
 from trajtree.errors import DataError, RecipeError  # noqa: E402
 from trajtree.models.transcript import ChatFormat  # noqa: E402
 from trajtree.models.weights import ModelRef, load_model, load_tokenizer  # noqa: E402
+from trajtree.store.progress import SILENT, Progress  # noqa: E402
 from trajtree.train.batch import Batch, collate  # noqa: E402
 from trajtree.train.examples import PairExample, SftExample, pair_examples, sft_examples  # noqa: E402
 from trajtree.train.losses import Objective, dpo, sft  # noqa: E402
 from trajtree.train.scoring import logits_of, scores_of  # noqa: E402
-from trajtree.train.trainable import Lora, with_adapter  # noqa: E402
-from trajtree.train.trainer import Optimisation, train  # noqa: E402
+from trajtree.train.settings import Lora, Optimisation  # noqa: E402
+from trajtree.train.trainable import with_adapter  # noqa: E402
+from trajtree.train.trainer import train  # noqa: E402
 from trajtree.train.tree_attention import use_tree_attention  # noqa: E402
 from trajtree.trajectory import Message, Outcome, Sampling, Step, Tokens, Trajectory  # noqa: E402
 from trajtree.trees.forks import Pair, pairs  # noqa: E402
@@ -354,24 +357,17 @@ def test_scaled_logits_are_trained_as_they_are(
 # --- training ---
 
 
-Progress = Callable[[int, int, dict[str, float]], None]
-
-
-def quiet(done: int, total: int, metrics: dict[str, float]) -> None:
-    """Say nothing."""
-
-
 def how(**changes: Any) -> Optimisation:
     return Optimisation(**{"epochs": 1, "lr": 5e-3, "batch": 2, "checkpoint_steps": 2, **changes})
 
 
-def run_sft(model: Any, examples: Sequence[SftExample], folder: Path, progress: Progress = quiet) -> dict[str, float]:
-    return train(model, examples, sft(), how(), folder, seed=1, progress=progress)
+def run_sft(model: Any, examples: Sequence[SftExample], folder: Path, progress: Progress = SILENT) -> dict[str, float]:
+    return train(model, examples, sft(), how(), folder, seed=1, dtype="float32", progress=progress)
 
 
-def run_dpo(model: Any, examples: Sequence[PairExample], folder: Path, progress: Progress = quiet) -> dict[str, float]:
+def run_dpo(model: Any, examples: Sequence[PairExample], folder: Path, progress: Progress = SILENT) -> dict[str, float]:
     six = how(epochs=6 / math.ceil(len(examples) / 2))
-    return train(model, examples, dpo(0.1, kl=0.1), six, folder, seed=1, progress=progress)
+    return train(model, examples, dpo(0.1, kl=0.1), six, folder, seed=1, dtype="float32", progress=progress)
 
 
 def weights(model: Any) -> dict[str, torch.Tensor]:
@@ -387,18 +383,18 @@ class Killed(Exception):
 
 
 def kill_after(steps: int) -> Progress:
-    def progress(done: int, total: int, metrics: dict[str, float]) -> None:
+    def on_step(done: int, total: int, figures: dict[str, float]) -> None:
         if done == steps:
             raise Killed
 
-    return progress
+    return Told(on_step)
 
 
 def test_training_learns_and_tells(tiny_words: Path, tmp_path: Path, demonstrations: list[SftExample]) -> None:
     model = adapted(tiny_words)
     before = float(sft_loss(model, demonstrations).detach())
     told: list[tuple[int, int, float]] = []
-    last = run_sft(model, demonstrations, tmp_path, lambda done, total, m: told.append((done, total, m["loss"])))
+    last = run_sft(model, demonstrations, tmp_path, Told(lambda done, total, m: told.append((done, total, m["loss"]))))
     assert [(done, total) for done, total, _ in told] == [(i, 6) for i in range(1, 7)]
     assert last["loss"] == told[-1][2]
     assert float(sft_loss(model, demonstrations).detach()) < before - 0.05
@@ -408,7 +404,7 @@ def test_training_learns_and_tells(tiny_words: Path, tmp_path: Path, demonstrati
 def test_tree_dpo_parts_the_sides(tiny_words: Path, tmp_path: Path, sides: list[PairExample]) -> None:
     model = adapted(tiny_words)
     first: list[dict[str, float]] = []
-    last = run_dpo(model, sides, tmp_path, lambda done, total, m: first.append(dict(m)))
+    last = run_dpo(model, sides, tmp_path, Told(lambda done, total, m: first.append(dict(m))))
     assert first[0]["margin"] == pytest.approx(0, abs=1e-6)
     assert last["margin"] > 0 and last["kl"] > 0
     assert set(last) == {"loss", "margin", "kl", "accuracy", "tokens/s", "shared", "self_check"}
@@ -433,7 +429,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(
     assert any((tmp_path / "broken" / "checkpoints").iterdir()) == (after > 2)
     steps: list[int] = []
     resumed = adapted(tiny_words)
-    again = run(resumed, examples, tmp_path / "broken", lambda done, total, m: steps.append(done))
+    again = run(resumed, examples, tmp_path / "broken", Told(lambda done, total, m: steps.append(done)))
     assert steps[-1] == 6 and steps[0] == {1: 1, 4: 3, 5: 5}[after]
     assert same(weights(resumed), weights(unbroken))
     assert {name: again[name] for name in metrics if name not in ("tokens/s", "shared")} == {
@@ -455,7 +451,7 @@ def test_a_torn_checkpoint_is_skipped(tiny_words: Path, tmp_path: Path, demonstr
         tear(checkpoints / "checkpoint-4" / "trainer_state.json")
         steps: list[int] = []
         resumed = adapted(tiny_words)
-        run_sft(resumed, demonstrations, tmp_path / name, lambda done, total, m, s=steps: s.append(done))
+        run_sft(resumed, demonstrations, tmp_path / name, Told(lambda done, total, m, s=steps: s.append(done)))
         assert steps == [3, 4, 5, 6]
         assert same(weights(resumed), weights(unbroken))
 
@@ -464,7 +460,7 @@ def test_the_seed_decides(tiny_words: Path, tmp_path: Path, demonstrations: list
     trained = []
     for seed in (1, 1, 2):
         model = adapted(tiny_words, seed=seed)
-        train(model, demonstrations, sft(), how(), tmp_path, seed=seed, progress=quiet)
+        train(model, demonstrations, sft(), how(), tmp_path, seed=seed, dtype="float32")
         trained.append(weights(model))
     assert same(trained[0], trained[1]) and not same(trained[0], trained[2])
 
@@ -491,7 +487,7 @@ def test_a_rounded_base_under_a_precise_adapter(
     model = with_adapter(ModelRef(str(tiny_words)), Lora(4, 8), dtype="bfloat16", seed=0)
     before = weights(model)
     losses: list[float] = []
-    run_sft(model, demonstrations, tmp_path, lambda done, total, m: losses.append(m["loss"]))
+    run_sft(model, demonstrations, tmp_path, Told(lambda done, total, m: losses.append(m["loss"])))
     assert {p.dtype for p in before.values()} == {torch.float32}
     assert losses[-1] < losses[0]
     assert not same(before, weights(model))

@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,26 +21,25 @@ pytest.importorskip("peft", reason="needs the train extra")
 
 from tests.train import two_processes  # noqa: E402
 from tests.train.branching import SETTINGS, adapt, branches, branching_pairs, build, moved  # noqa: E402
+from tests.train.told import Told  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from trajtree.errors import DataError, PolicyError, RunError  # noqa: E402
 from trajtree.formats.pairs import PairMessages  # noqa: E402
 from trajtree.models.transcript import ChatFormat  # noqa: E402
 from trajtree.models.weights import load_tokenizer  # noqa: E402
+from trajtree.store.progress import SILENT, Progress  # noqa: E402
 from trajtree.train.examples import Example, PairExample, SftExample, check_pair, message_pairs  # noqa: E402
 from trajtree.train.losses import Metrics, Objective, Scores, dpo, sft  # noqa: E402
 from trajtree.train.packing import packs  # noqa: E402
-from trajtree.train.trainer import Optimisation, train  # noqa: E402
+from trajtree.train.settings import Optimisation  # noqa: E402
+from trajtree.train.trainer import train  # noqa: E402
 from trajtree.trajectory import Message, Tokens  # noqa: E402
 
 PAIRS = branching_pairs(8, seed=2)
 BRANCHES = branches(PAIRS)
-SGD = Optimisation(epochs=2, lr=0.05, batch=4, optimiser="sgd", schedule="constant", dtype="float32")
+SGD = Optimisation(epochs=2, lr=0.05, batch=4, optimiser="sgd", schedule="constant")
 Moved = dict[str, Tensor]
-
-
-def quiet(done: int, total: int, metrics: dict[str, float]) -> None:
-    """Say nothing."""
 
 
 def trained(
@@ -49,13 +48,13 @@ def trained(
     objective: Objective,
     how: Optimisation,
     *,
-    progress: Callable[[int, int, dict[str, float]], None] = quiet,
+    progress: Progress = SILENT,
     model: Any = None,
 ) -> tuple[Moved, dict[str, float]]:
     """By how much a training moves each adapter, and the last metrics."""
     model = adapt(build("llama")) if model is None else model
     before = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
-    last = train(model, examples, objective, how, folder, seed=1, progress=progress)
+    last = train(model, examples, objective, how, folder, seed=1, dtype="float32", progress=progress)
     return moved(model, before), last
 
 
@@ -88,8 +87,8 @@ def test_packs_accumulated_are_one_large_pack(tmp_path: Path) -> None:
     cut = packs(BRANCHES, lambda example: [example.tokens.ids], 45)
     assert len(cut) == 4 and len(set(map(len, cut))) > 1, "packs of unequal numbers of examples"
     how = replace(SGD, epochs=5)
-    expected, last = trained(tmp_path, BRANCHES, sft(), replace(how, row_tokens=1000))
-    found, figures = trained(tmp_path, BRANCHES, sft(), replace(how, row_tokens=45, accumulate=4))
+    expected, last = trained(tmp_path, BRANCHES, sft(), replace(how, batch=None, pack_tokens=1000))
+    found, figures = trained(tmp_path, BRANCHES, sft(), replace(how, batch=None, pack_tokens=45, accumulate=4))
     assert_equal(found, expected)
     assert figures["loss"] == pytest.approx(last["loss"], abs=1e-5)
 
@@ -98,8 +97,8 @@ def test_packs_of_pairs_accumulated_are_one_large_pack(tmp_path: Path) -> None:
     cut = packs(PAIRS, lambda example: [side.ids for side in example.sides], 60)
     assert sorted(map(len, cut)) == [2, 3, 3]
     how = replace(SGD, epochs=5)
-    expected, _ = trained(tmp_path, PAIRS, dpo(0.3, kl=0.2), replace(how, row_tokens=1000))
-    found, _ = trained(tmp_path, PAIRS, dpo(0.3, kl=0.2), replace(how, row_tokens=60, accumulate=3))
+    expected, _ = trained(tmp_path, PAIRS, dpo(0.3, kl=0.2), replace(how, batch=None, pack_tokens=1000))
+    found, _ = trained(tmp_path, PAIRS, dpo(0.3, kl=0.2), replace(how, batch=None, pack_tokens=60, accumulate=3))
     assert_equal(found, expected)
 
 
@@ -114,7 +113,7 @@ def test_packed_training_is_padded_training(tmp_path: Path, architecture: str) -
     assert 0 <= found[0][1]["self_check"] < 1e-5
 
 
-@pytest.mark.parametrize("how", [SGD, replace(SGD, row_tokens=60)], ids=["batches", "packs"])
+@pytest.mark.parametrize("how", [SGD, replace(SGD, batch=None, pack_tokens=60)], ids=["batches", "packs"])
 def test_recomputing_changes_nothing(tmp_path: Path, how: Optimisation) -> None:
     expected, _ = trained(tmp_path, PAIRS, dpo(0.3), how)
     found, _ = trained(tmp_path, PAIRS, dpo(0.3), replace(how, recompute=True))
@@ -127,7 +126,7 @@ def test_whole_models_are_tuned_against_another(tmp_path: Path) -> None:
     for packed in (True, False):
         model, other = build("llama"), build("llama")
         before = {n: p.detach().clone() for n, p in model.named_parameters()}
-        train(model, PAIRS, dpo(0.3), replace(SGD, packed=packed), tmp_path, seed=1, progress=quiet, reference=other)
+        train(model, PAIRS, dpo(0.3), replace(SGD, packed=packed), tmp_path, seed=1, dtype="float32", reference=other)
         found.append(moved(model, before))
         assert all(torch.equal(p, before[n]) for n, p in other.named_parameters())
     assert len(found[0]) == len(before)
@@ -170,7 +169,7 @@ class Killed(Exception):
 @pytest.mark.parametrize("after", [1, 3])
 def test_rows_resume_bit_for_bit(tmp_path: Path, after: int) -> None:
     # 4 rows: 2 steps an epoch, 6 in all. AdamW and its schedule: they too must go on as they were.
-    how = Optimisation(epochs=3, lr=5e-3, row_tokens=45, accumulate=2, checkpoint_steps=2, dtype="float32")
+    how = Optimisation(epochs=3, lr=5e-3, pack_tokens=45, accumulate=2, checkpoint_steps=2)
     expected, last = trained(tmp_path / "unbroken", BRANCHES, sft(), how)
 
     def kill(done: int, total: int, metrics: dict[str, float]) -> None:
@@ -179,9 +178,11 @@ def test_rows_resume_bit_for_bit(tmp_path: Path, after: int) -> None:
             raise Killed
 
     with pytest.raises(Killed):
-        trained(tmp_path / "broken", BRANCHES, sft(), how, progress=kill)
+        trained(tmp_path / "broken", BRANCHES, sft(), how, progress=Told(kill))
     steps: list[int] = []
-    found, again = trained(tmp_path / "broken", BRANCHES, sft(), how, progress=lambda done, *_: steps.append(done))
+    found, again = trained(
+        tmp_path / "broken", BRANCHES, sft(), how, progress=Told(lambda done, *_: steps.append(done))
+    )
     assert steps == list(range(after, 7))
     assert all(torch.equal(found[name], change) for name, change in expected.items())
     assert again["loss"] == last["loss"]
@@ -200,8 +201,9 @@ def test_attention_is_put_back(tmp_path: Path) -> None:
         SGD,
         tmp_path,
         seed=1,
+        dtype="float32",
         reference=other,
-        progress=lambda *_: seen.append((model.config._attn_implementation, other.config._attn_implementation)),
+        progress=Told(lambda *_: seen.append((model.config._attn_implementation, other.config._attn_implementation))),
     )
     assert set(seen) == {("trajtree", "trajtree")}
     assert (model.config._attn_implementation, other.config._attn_implementation) == ("sdpa", "sdpa")
@@ -215,7 +217,7 @@ def test_attention_is_put_back_after_an_error(tmp_path: Path) -> None:
         raise Killed
 
     with pytest.raises(Killed):
-        train(model, PAIRS, dpo(0.3), SGD, tmp_path, seed=1, progress=kill)
+        train(model, PAIRS, dpo(0.3), SGD, tmp_path, seed=1, dtype="float32", progress=Told(kill))
     assert model.get_base_model().config._attn_implementation == "eager"
 
 
@@ -235,7 +237,7 @@ def test_what_cannot_attend_along_trees_is_trained_padded(
             sft(),
             replace(SGD, epochs=4, lr=0.2),
             model=model,
-            progress=lambda done, total, metrics: losses.append(metrics["loss"]),
+            progress=Told(lambda done, total, metrics: losses.append(metrics["loss"])),
         )
     assert sum(losses[-4:]) < sum(losses[:4]) and any(float(c.abs().max()) > 0 for c in change.values())
     assert last["shared"] <= 1 and last["self_check"] == 0
@@ -268,7 +270,7 @@ def test_a_loss_that_is_no_number(tmp_path: Path) -> None:
             replace(whole, loss=broken),
             replace(SGD, batch=1),
             model=model,
-            progress=lambda done, *_: steps.append(done),
+            progress=Told(lambda done, *_: steps.append(done)),
         )
     assert f"at step {len(steps) + 1}, " in str(caught.value)
     assert all(bool(torch.isfinite(p).all()) for p in model.parameters())
@@ -302,7 +304,7 @@ def test_a_reference_that_computes_otherwise(tmp_path: Path, other: dict[str, An
     reference = build("llama", **other)
     model = build("llama")
     with pytest.raises(PolicyError, match=f"the reference differs from the policy in its {what}"):
-        train(model, PAIRS, dpo(0.1), SGD, tmp_path, seed=1, progress=quiet, reference=reference)
+        train(model, PAIRS, dpo(0.1), SGD, tmp_path, seed=1, dtype="float32", reference=reference)
     assert model.config._attn_implementation == "sdpa"
 
 

@@ -12,14 +12,16 @@ pytest.importorskip("peft", reason="needs the train extra")
 trl = pytest.importorskip("trl", reason="TRL is the oracle: it comes with the dev extra")
 
 from datasets import Dataset  # noqa: E402
+from tests.train.told import Told  # noqa: E402
 
 from trajtree.formats.pairs import PairMessages  # noqa: E402
 from trajtree.models.transcript import ChatFormat  # noqa: E402
 from trajtree.models.weights import ModelRef, load_tokenizer  # noqa: E402
 from trajtree.train.examples import PairExample, message_pairs  # noqa: E402
 from trajtree.train.losses import dpo  # noqa: E402
-from trajtree.train.trainable import Lora, with_adapter  # noqa: E402
-from trajtree.train.trainer import Optimisation, train  # noqa: E402
+from trajtree.train.settings import Lora, Optimisation  # noqa: E402
+from trajtree.train.trainable import with_adapter  # noqa: E402
+from trajtree.train.trainer import train  # noqa: E402
 from trajtree.trajectory import Message  # noqa: E402
 
 SYSTEM = "You stand in a room with coloured keys and doors."
@@ -146,8 +148,9 @@ def test_losses_and_adapter_are_trls(
     model = fresh(tiny_words)
     before = adapter(model)
     losses: list[float] = []
-    how = Optimisation(epochs=2, lr=RATE, batch=2, packed=packed, optimiser="sgd", schedule="constant", dtype="float32")
-    train(model, examples, dpo(BETA), how, tmp_path, seed=1, progress=lambda *told: losses.append(told[2]["loss"]))
+    how = Optimisation(epochs=2, lr=RATE, batch=2, packed=packed, optimiser="sgd", schedule="constant")
+    told = Told(lambda done, total, figures: losses.append(figures["loss"]))
+    train(model, examples, dpo(BETA), how, tmp_path, seed=1, dtype="float32", progress=told)
     assert len(losses) == len(expected) == STEPS
     assert max(expected) - min(expected) > 0.05, "ten steps must teach something"
     assert max(abs(a - b) for a, b in zip(losses, expected, strict=True)) < 2e-5

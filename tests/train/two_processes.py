@@ -12,9 +12,10 @@ from tests.train.branching import adapt, branches, branching_pairs, build, moved
 from torch import Tensor
 
 from trajtree.train.losses import dpo, sft
-from trajtree.train.trainer import Optimisation, train
+from trajtree.train.settings import Optimisation
+from trajtree.train.trainer import train
 
-HOW = Optimisation(epochs=2, lr=0.05, optimiser="sgd", schedule="constant", dtype="float32")
+HOW = Optimisation(epochs=2, lr=0.05, optimiser="sgd", schedule="constant")
 
 
 def trainings(folder: Path) -> dict[str, tuple[dict[str, Tensor], dict[str, float]]]:
@@ -24,11 +25,11 @@ def trainings(folder: Path) -> dict[str, tuple[dict[str, Tensor], dict[str, floa
     found = {}
     for name, examples, objective, how in (
         ("pairs", pairs, dpo(0.3, kl=0.2), replace(HOW, batch=4 // world)),
-        ("packs", branches(pairs), sft(), replace(HOW, row_tokens=45, accumulate=4 // world)),
+        ("packs", branches(pairs), sft(), replace(HOW, pack_tokens=45, accumulate=4 // world)),
     ):
         model = adapt(build("llama"))
         before = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
-        last = train(model, examples, objective, how, folder / name, seed=1, progress=lambda *_: None)
+        last = train(model, examples, objective, how, folder / name, seed=1, dtype="float32")
         found[name] = moved(model, before), last
     return found
 

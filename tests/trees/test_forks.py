@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.builders import key_path, quick, trajectories, trajectory
 
-from trajtree.trajectory import Trajectory
+from trajtree.trajectory import Outcome, Trajectory
 from trajtree.trees.forks import (
     Aggregate,
+    Pair,
     Select,
     adjacent,
     best,
@@ -19,6 +21,7 @@ from trajtree.trees.forks import (
     every,
     extremes,
     mean,
+    over_each_worse,
     pairs,
     unstructured,
     whole,
@@ -153,7 +156,7 @@ def test_which_options_are_compared() -> None:
 @given(trajectories(), st.sampled_from((0.05, 0.25, 0.6)), st.integers(1, 6))
 def test_pairs_without_forks(given_: list[Trajectory], min_gap: float, per_tree: int) -> None:
     tree = build_tree(given_)
-    score = {t.sample: t.score for t in given_}
+    score = {t.sample: t.score for t in given_ if t.steps}
     possible = sum(score[a] - score[b] >= min_gap for a in score for b in score)
     for found in (
         whole(tree, min_gap=min_gap, per_tree=per_tree),
@@ -166,3 +169,13 @@ def test_pairs_without_forks(given_: list[Trajectory], min_gap: float, per_tree:
             assert (pair.chosen_value, pair.rejected_value) == (score[pair.chosen], score[pair.rejected])
             assert pair.gap >= min_gap
     assert unstructured(tree, seed=1) == unstructured(tree, seed=1)
+
+
+@pytest.mark.parametrize("pairing", [whole, unstructured])
+def test_a_trajectory_without_a_step_is_in_no_pair_of_whole_ones(pairing: Callable[..., list[Pair]]) -> None:
+    """It ended before it acted: there is no reply of it to set against another's."""
+    mute = trajectory([], 0.0, sample=0, outcome=Outcome.AGENT_ERROR)
+    good, bad = trajectory(["a"], 1.0, sample=1), trajectory(["b"], 0.0, sample=2)
+    found = pairing(build_tree([mute, good, bad]), per_tree=9)
+    assert [(pair.chosen, pair.rejected) for pair in found] == [(1, 2)]
+    assert [p.rejected for p in over_each_worse(good, [mute, bad], min_gap=0.1, most=9)] == [2]

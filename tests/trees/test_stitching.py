@@ -8,7 +8,7 @@ from typing import ClassVar
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.builders import quick
+from tests.builders import quick, trajectory
 
 from trajtree.envs.base import Environment, StepResult
 from trajtree.envs.replay import replay, replayer
@@ -128,3 +128,10 @@ def test_stitching_never_loses_and_scores_are_real(runs: list[str]) -> None:
     assert again.score == pytest.approx(found.best.score)
     best = [t for t in tree.trajectories if t.score >= found.sampled_score - 1e-9]
     assert len(found.best.steps) <= min(len(t.steps) for t in best) or found.improves_score
+
+
+def test_a_shorter_way_to_a_score_that_is_no_round_number_is_tried() -> None:
+    """Expected scores are sums that were rounded: a third is not less than a third."""
+    third = trajectory(["a", "b", "c"], 1 / 3)
+    assert Proposal(third.task, ("a", "c"), round(1 / 3, 9)).could_beat(third)
+    assert not Proposal(third.task, ("a", "b", "c"), round(1 / 3, 9)).could_beat(third)

@@ -1,4 +1,4 @@
-"""Commands for recipes: run, stage, report."""
+"""Commands for recipes and their runs: run, stage, report."""
 
 from __future__ import annotations
 
@@ -8,72 +8,81 @@ from typing import Annotated
 import typer
 
 from trajtree.cli.terminal import StageProgress, console
+from trajtree.errors import RunError
+from trajtree.experiment.stage import KINDS
 
 RecipeArgument = Annotated[Path, typer.Argument(help="Recipe file, for example recipes/demo.yaml.", metavar="RECIPE")]
 RunOption = Annotated[Path | None, typer.Option("--run", help="Run directory.  [default: runs/<recipe name>]")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="Override a knob: --set explore.rollouts=6")]
 
-HELP = {
-    "tasks": "Choose demonstration, exploration, dev and test tasks.",
-    "demonstrations": "Collect expert demonstrations that reach the full score.",
-    "weak": "Train the weak model on the demonstrations.",
-    "explore": "Let the weak model play, several trajectories a task.",
-    "trees": "Merge each task's trajectories into a tree.",
-    "pairs": "Take preference pairs at the trees' forks.",
-    "paths": "Find each tree's best path, by exact search and by MCTS.",
-    "train": "Tune the strong model: on the expert, on paths, on pairs.",
-    "evaluate": "Play the held-out tasks with every row's model.",
-}
+stage = typer.Typer(help="Run a recipe up to one of its stages.", no_args_is_help=True, rich_markup_mode="markdown")
 
 
 def run(recipe: RecipeArgument, run_dir: RunOption = None, set_: SetOption = None) -> None:
     """Run a whole recipe, then print the table and write the report.
 
-    Finished stages are kept: run it again after a kill, and it goes on; change the recipe, and only what depends on
-    the change is redone. Results: `results.json`, `report.html` and the resolved `recipe.yaml` in the run directory.
+    Finished stages are kept: run it again after a kill, and it resumes; change the recipe, and only what depends on the
+    change is redone. Every recipe has a report of its own, below `reports/` in the run directory: `results.json`,
+    `report.html`, the resolved `recipe.yaml`, and `stages.json`, which says where each stage's files are.
     """
+    from trajtree.experiment.execute import run_recipe
     from trajtree.experiment.recipe import load_recipe
-    from trajtree.experiment.run import report_of, run_recipe
-    from trajtree.report import print_table, write_html, write_results_json
+    from trajtree.experiment.reports import PAGE, write_report
+    from trajtree.report import print_table
 
     loaded = load_recipe(recipe, set_ or [])
     folder = run_dir or Path("runs") / loaded.name
-    terminal = console()
-    with StageProgress(terminal) as progress:
-        done = run_recipe(loaded, folder, progress.stage)
-    data = report_of(loaded, done)
-    write_results_json(data, folder / "results.json")
-    print_table(data, terminal)
-    write_html(data, folder / "report.html")
-    terminal.print(f"report: {folder / 'report.html'}", soft_wrap=True)
+    out = console()
+    with StageProgress(out) as progress:
+        done = run_recipe(loaded, folder, progress.named, say=lambda said: out.print(said, soft_wrap=True))
+    data, where = write_report(loaded, folder, done)
+    print_table(data, out)
+    out.print(f"report: {where / PAGE}", soft_wrap=True)
 
 
-stage = typer.Typer(help="Run a recipe up to one of its stages.", no_args_is_help=True, rich_markup_mode="markdown")
+def report(
+    run_dir: Annotated[Path, typer.Argument(help="Run directory, for example runs/demo.", metavar="RUN")],
+) -> None:
+    """Print a finished run's table again and write its page anew; nothing is played or trained.
+
+    Where a run directory holds the reports of several recipes, the newest is printed and the others are named.
+    """
+    from trajtree.experiment.reports import PAGE, read_reports
+    from trajtree.report import print_table, write_html
+
+    if run_dir.is_file():
+        raise RunError(f"{run_dir}: report takes a run directory; to run a recipe: trajtree run {run_dir}")
+    if not run_dir.is_dir():
+        raise RunError(f"{run_dir}: there is no such run directory")
+    out = console()
+    *others, newest = read_reports(run_dir)
+    print_table(newest.data, out)
+    write_html(newest.data, newest.folder / PAGE)
+    out.print(f"report: {newest.folder / PAGE}", soft_wrap=True)
+    for other in others:
+        out.print(f"also: {other.folder / PAGE} ({other.data.title})", soft_wrap=True, markup=False)
 
 
-def _add(kind: str) -> None:
+def _add_stage(kind: str) -> None:
     def command(recipe: RecipeArgument, run_dir: RunOption = None, set_: SetOption = None) -> None:
+        from trajtree.experiment.execute import run_recipe
         from trajtree.experiment.recipe import load_recipe
-        from trajtree.experiment.run import run_recipe
 
         loaded = load_recipe(recipe, set_ or [])
         folder = run_dir or Path("runs") / loaded.name
-        terminal = console()
-        with StageProgress(terminal) as progress:
-            done = run_recipe(loaded, folder, progress.stage, until=kind)
+        out = console()
+        with StageProgress(out) as progress:
+            done = run_recipe(
+                loaded, folder, progress.named, until=kind, say=lambda said: out.print(said, soft_wrap=True)
+            )
         for name, result in done.items():
-            terminal.print(f"{name}: {result.folder}", soft_wrap=True)
+            out.print(f"{name}: {result.folder}", soft_wrap=True)
 
-    stage.command(kind, help=f"{HELP[kind]} Runs what it needs first.")(command)
-
-
-for _kind in HELP:
-    _add(_kind)
+    stage.command(kind, help=f"{KINDS[kind].about} Runs what it needs first.")(command)
 
 
-def report(recipe: RecipeArgument, run_dir: RunOption = None, set_: SetOption = None) -> None:
-    """Write the report of a run, bringing it up to date first (the same as `run`)."""
-    run(recipe, run_dir, set_)
+for _kind in KINDS:
+    _add_stage(_kind)
 
 
 def add_to(app: typer.Typer) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 
@@ -12,7 +12,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
-from trajtree.experiment.stage import Stage
 from trajtree.report.text import WIDTH
 from trajtree.store.progress import Progress
 
@@ -50,10 +49,6 @@ class StageProgress:
         """Stop drawing."""
         self._bars.stop()
 
-    def stage(self, stage: Stage) -> Progress:
-        """The display of one stage that begins now."""
-        return self.named(stage.name)
-
     def named(self, name: str) -> Progress:
         """The display of something that begins now."""
         return _Bar(name, self._console, self._bars)
@@ -71,7 +66,8 @@ class _Bar:
         self._total = amount
         self._bars.update(self._task, total=amount)
 
-    def advance(self, amount: int, note: str = "") -> None:
+    def advance(self, amount: int, figures: Mapping[str, float] | None = None) -> None:
+        note = " ".join(f"{name} {value:.3g}" for name, value in (figures or {}).items())
         self._done += amount
         self._bars.update(self._task, advance=amount, note=note)
         finished = self._done >= self._total
@@ -110,23 +106,8 @@ class _Counter:
     def total(self, amount: int) -> None:
         self._bars.update(self._task, total=amount)
 
-    def advance(self, amount: int, note: str = "") -> None:
+    def advance(self, amount: int, figures: Mapping[str, float] | None = None) -> None:
         self._bars.advance(self._task, amount)
 
 
-@contextmanager
-def training(console: Console, name: str) -> Iterator[Callable[[int, int, dict[str, float]], None]]:
-    """A bar of optimiser steps; yields what is called with (steps done, steps in all, figures)."""
-    with progress_of(console, name) as bar:
-        seen = 0
-
-        def tell(done: int, total: int, figures: dict[str, float]) -> None:
-            nonlocal seen
-            bar.total(total)
-            bar.advance(done - seen, " ".join(f"{what} {value:.3g}" for what, value in figures.items()))
-            seen = done
-
-        yield tell
-
-
-__all__ = ["StageProgress", "console", "counting", "progress_of", "training"]
+__all__ = ["StageProgress", "console", "counting", "progress_of"]

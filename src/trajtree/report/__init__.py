@@ -2,7 +2,7 @@
 
 from trajtree.report.contents import ForkView, ReportData
 from trajtree.report.html import write_html
-from trajtree.report.json_file import write_results_json
+from trajtree.report.json_file import read_results_json, write_results_json
 from trajtree.report.results_table import print_table
 from trajtree.report.text import verdict
 
@@ -10,6 +10,7 @@ __all__ = [
     "ForkView",
     "ReportData",
     "print_table",
+    "read_results_json",
     "verdict",
     "write_html",
     "write_results_json",

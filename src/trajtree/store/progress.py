@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 
@@ -11,15 +12,15 @@ class Progress(Protocol):
     def total(self, amount: int) -> None:
         """How many units of work there are in all; not called where nobody knows."""
 
-    def advance(self, amount: int, note: str = "") -> None:
-        """How many units were done since the last call, and a short remark."""
+    def advance(self, amount: int, figures: Mapping[str, float] | None = None) -> None:
+        """How many units were done since the last call, and figures to show beside them."""
 
 
 class _Silent:
     def total(self, amount: int) -> None:
         pass
 
-    def advance(self, amount: int, note: str = "") -> None:
+    def advance(self, amount: int, figures: Mapping[str, float] | None = None) -> None:
         pass
 
 

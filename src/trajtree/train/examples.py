@@ -6,9 +6,9 @@ prompts when it plays: `models.transcript`. Where an engine left token ids that 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,10 +23,6 @@ T = TypeVar("T")
 
 TOO_LONG_SHARE = 0.01
 """Largest share of examples that may be left out because they do not fit; past it, training is refused."""
-
-
-Weigh = Literal["equal", "gap", "visits"]
-"""How much pairs count: alike, by their gap, or by how many runs stand behind both sides (harmonic mean)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +88,11 @@ def sft_examples(
 
 def pair_examples(
     pairs: Sequence[Pair],
-    trajectories: dict[tuple[str, int], Trajectory],
+    trajectories: Mapping[tuple[str, int], Trajectory],
     chat: ChatFormat,
     *,
     context: int,
-    weigh: Weigh = "equal",
+    weight: Callable[[Pair], float] = lambda pair: 1.0,
     step_only: bool = False,
 ) -> list[PairExample]:
     """Sequences of pairs: the chosen side's prefix, then either continuation, or only its first reply.
@@ -106,7 +102,7 @@ def pair_examples(
             `context` tokens.
         RecipeError: the chat template rewrites history, so a pair is not one sequence a side.
     """
-    made = [_pair_example(pair, trajectories, chat, weigh, step_only) for pair in pairs]
+    made = [_pair_example(pair, trajectories, chat, weight(pair), step_only) for pair in pairs]
     lengths = [max(len(e.chosen.ids), len(e.rejected.ids)) for e in made]
     return _fitting(made, lengths, context, "pairs")
 
@@ -144,7 +140,7 @@ def without_context(sequences: Sequence[Tokens], turns: int) -> list[Tokens]:
 
 
 def _pair_example(
-    pair: Pair, trajectories: dict[tuple[str, int], Trajectory], chat: ChatFormat, weigh: Weigh, step_only: bool
+    pair: Pair, trajectories: Mapping[tuple[str, int], Trajectory], chat: ChatFormat, weight: float, step_only: bool
 ) -> PairExample:
     better, worse = trajectories[pair.task, pair.chosen], trajectories[pair.task, pair.rejected]
     name = f"{pair.task}, fork at node {pair.node} after {pair.depth} steps, run {pair.chosen} over run {pair.rejected}"
@@ -161,7 +157,7 @@ def _pair_example(
         for side in (chosen, rejected)
     )
     check_pair(chosen, rejected, name)
-    return PairExample(chosen, rejected, _weight(pair, weigh), name)
+    return PairExample(chosen, rejected, weight, name)
 
 
 def _joined(first: Tokens, second: Tokens, turn: int, other_turn: int) -> Tokens:
@@ -191,14 +187,6 @@ def check_pair(chosen: Tokens, rejected: Tokens, name: str) -> None:
         raise DataError(f"{name}: the sides of the pair are equal, so nothing can be preferred")
 
 
-def _weight(pair: Pair, weigh: Weigh) -> float:
-    if weigh == "equal":
-        return 1.0
-    if weigh == "gap":
-        return pair.gap
-    return 2 / (1 / pair.chosen_visits + 1 / pair.rejected_visits)
-
-
 def _fitting(examples: Sequence[T], lengths: Sequence[int], context: int, what: str) -> list[T]:
     if not examples:
         raise DataError(f"there are no {what} to train on")
@@ -217,7 +205,6 @@ __all__ = [
     "Example",
     "PairExample",
     "SftExample",
-    "Weigh",
     "check_pair",
     "message_pairs",
     "pair_examples",

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from trajtree.train.batch import Batch
+from trajtree.train.settings import LossSettings, Method
 
 Metrics = dict[str, float]
 
@@ -56,6 +57,12 @@ class Objective:
     loss: Callable[[Scores, Batch], tuple[Tensor, Metrics]]
     reference: bool = True
     kl: bool = False
+
+
+def objective_of(method: Method, settings: LossSettings) -> Objective:
+    """The objective of a method: what the maker that it names makes of the knobs that it names."""
+    maker: Callable[..., Objective] = globals()[method.loss]
+    return maker(**{knob: getattr(settings, knob) for knob in method.knobs})
 
 
 def sft() -> Objective:
@@ -142,4 +149,4 @@ def _metrics(margin: Tensor) -> Metrics:
     return {"accuracy": float((margin > 0).float().mean()), "margin": float(margin.detach().mean())}
 
 
-__all__ = ["Metrics", "Objective", "Scores", "dpo", "ipo", "kto", "multi_turn_dpo", "sft"]
+__all__ = ["Metrics", "Objective", "Scores", "dpo", "ipo", "kto", "multi_turn_dpo", "objective_of", "sft"]

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from transformers import set_seed
 
 from trajtree.models.weights import ModelRef, load_model, load_tokenizer, pick_device
-
-
-@dataclass(frozen=True, slots=True)
-class Lora:
-    """A low-rank adapter on all linear layers of the decoder."""
-
-    rank: int
-    alpha: int
+from trajtree.train.settings import Lora, Scratch
 
 
 def with_adapter(ref: ModelRef, lora: Lora, *, dtype: str, seed: int) -> Any:
@@ -25,7 +17,11 @@ def with_adapter(ref: ModelRef, lora: Lora, *, dtype: str, seed: int) -> Any:
     model = load_model(ref, dtype=dtype, device=pick_device())
     set_seed(seed)
     config = LoraConfig(
-        r=lora.rank, lora_alpha=lora.alpha, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM"
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=0.0,
+        target_modules=lora.targets if isinstance(lora.targets, str) else list(lora.targets),
+        task_type="CAUSAL_LM",
     )
     adapted = get_peft_model(model, config)
     # peft keeps a set, which each process would write in another order; equal adapters are to be equal files.
@@ -40,20 +36,20 @@ def whole(ref: ModelRef, *, seed: int) -> Any:
     return model.train()
 
 
-def from_scratch(tokenizer_of: str, *, hidden: int, layers: int, context: int, seed: int) -> Any:
+def from_scratch(scratch: Scratch, *, seed: int) -> Any:
     """A small randomly initialised Llama over another model's vocabulary, with float32 weights."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    tokenizer = load_tokenizer(tokenizer_of)
+    tokenizer = load_tokenizer(scratch.tokenizer)
     set_seed(seed)
     return LlamaForCausalLM(
         LlamaConfig(
             vocab_size=len(tokenizer),
-            hidden_size=hidden,
-            intermediate_size=4 * hidden,
-            num_hidden_layers=layers,
-            num_attention_heads=max(1, hidden // 64),
-            max_position_embeddings=context,
+            hidden_size=scratch.hidden,
+            intermediate_size=4 * scratch.hidden,
+            num_hidden_layers=scratch.layers,
+            num_attention_heads=max(1, scratch.hidden // 64),
+            max_position_embeddings=scratch.context,
             tie_word_embeddings=True,
             bos_token_id=tokenizer.bos_token_id,
             eos_token_id=tokenizer.eos_token_id,
@@ -62,4 +58,4 @@ def from_scratch(tokenizer_of: str, *, hidden: int, layers: int, context: int, s
     ).to(pick_device())
 
 
-__all__ = ["Lora", "from_scratch", "whole", "with_adapter"]
+__all__ = ["from_scratch", "whole", "with_adapter"]

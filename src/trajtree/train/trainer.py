@@ -15,7 +15,6 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,56 +24,20 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 
 from trajtree.errors import DataError, PolicyError, RunError
 from trajtree.models.weights import pick_dtype
+from trajtree.store.progress import SILENT, Progress
 from trajtree.train.batch import Batch, collate
 from trajtree.train.examples import Example, PairExample, check_pair
 from trajtree.train.losses import Objective
 from trajtree.train.packing import packs
 from trajtree.train.scoring import check_head, check_reference, has_adapter, logits_of, scores_of, token_logprobs
+from trajtree.train.settings import Optimisation
 from trajtree.train.tree_attention import tree_attention_where_possible
-
-Progress = Callable[[int, int, dict[str, float]], None]
-"""Called with (steps done, steps in all, last metrics)."""
 
 Save = Callable[[dict[str, float]], None]
 """Called with the last metrics."""
 
-_WARM_UP = 0.03
-"""Share of the steps in which the learning rate rises from 0 (paper)."""
-
 _SELF_CHECK = {torch.float64: 1e-6, torch.float32: 1e-3, torch.bfloat16: 0.15}
 """Largest difference of a trained token's log-probability, in nats on average, between packed and alone."""
-
-
-@dataclass(frozen=True, slots=True)
-class Optimisation:
-    """How to train; AdamW without weight decay, after 3 % of warm-up (none where that is a single step).
-
-    Attributes:
-        epochs, lr: as everywhere.
-        batch: examples in a batch, drawn at random; or
-        row_tokens: packed tokens in a batch: whole trees stay together until a row is full, and `batch` is not used.
-        accumulate: batches in an optimiser step.
-        packed: False for padded batches; they are also used, with a warning, where a model cannot attend along trees.
-        dtype: of the arithmetic (see `pick_dtype`), not float16; weights that are trained, and their optimiser, stay
-            in float32.
-        checkpoint_steps: optimiser steps between checkpoints.
-        schedule, optimiser: transformers' names.
-        recompute: gradient checkpointing: less memory, a third more time.
-        report_to: transformers' trackers.
-    """
-
-    epochs: float
-    lr: float
-    batch: int = 1
-    row_tokens: int | None = None
-    accumulate: int = 1
-    packed: bool = True
-    dtype: str = "auto"
-    checkpoint_steps: int = 50
-    schedule: str = "cosine"
-    optimiser: str = "adamw_torch"
-    recompute: bool = False
-    report_to: tuple[str, ...] = ()
 
 
 def train(
@@ -85,7 +48,8 @@ def train(
     folder: Path,
     *,
     seed: int,
-    progress: Progress,
+    dtype: str = "auto",
+    progress: Progress = SILENT,
     reference: Any | None = None,
     save: Save = lambda metrics: None,
 ) -> dict[str, float]:
@@ -95,10 +59,12 @@ def train(
         model: a peft model, or a whole one.
         examples: what `objective` is made for.
         objective: a loss of `trajtree.train.losses`.
-        how: the optimisation.
+        how: the optimisation, with epochs and learning rate (`settings.resolved`).
         folder: for checkpoints, from which a killed training goes on; they are removed after `save`.
         seed: of the order of batches.
-        progress: told after each optimiser step.
+        dtype: of the arithmetic (see `pick_dtype`), not float16; weights that are trained, and their optimiser, stay in
+            float32.
+        progress: told of each optimiser step.
         reference: a model to compare with; the policy with its adapter off by default.
         save: keeps the tuned model; called by the first process.
 
@@ -111,9 +77,9 @@ def train(
         PolicyError: the model, or the reference, cannot be used.
         RunError: the loss is not a number.
     """
-    device, dtype = next(model.parameters()).device, getattr(torch, pick_dtype(how.dtype))
-    if dtype not in _SELF_CHECK:
-        raise PolicyError(f"{how.dtype}: small gradients vanish in it; train in bfloat16 or float32")
+    device, precision = next(model.parameters()).device, getattr(torch, pick_dtype(dtype))
+    if precision not in _SELF_CHECK:
+        raise PolicyError(f"{dtype}: small gradients vanish in it; train in bfloat16 or float32")
     check_head(model)
     _check_trained(examples)
     if reference is not None:
@@ -128,20 +94,21 @@ def train(
     reporting = _Reporting(progress)
     with tree_attention_where_possible([model] if reference is None else [model, reference], how.packed) as packed:
         units = _units(examples, how, packed, seed)
-        apart = _self_check(model, units[0], dtype) if packed else 0.0
+        apart = _self_check(model, units[0], precision) if packed else 0.0
         trainer = _ObjectiveTrainer(
             model=model,
-            args=_arguments(how, checkpoints, device, dtype, seed),
+            args=_arguments(how, checkpoints, device, seed),
             train_dataset=units,
             data_collator=lambda drawn: {"batch": collate([e for unit in drawn for e in unit], packed=packed)},
             objective=objective,
             reference=reference,
-            dtype=dtype,
+            dtype=precision,
+            warm_up=how.warm_up,
             callbacks=[reporting],
         )
         reporting.trainer = trainer
         trainer.remove_callback(PrinterCallback)
-        with _uncast_inputs(model, dtype):
+        with _uncast_inputs(model, precision):
             trainer.train(resume_from_checkpoint=_last_complete(checkpoints))
     metrics = {**trainer.last, "self_check": apart}
     if trainer.is_world_process_zero():
@@ -154,9 +121,11 @@ def train(
 class _ObjectiveTrainer(Trainer):  # type: ignore[misc]
     """A Trainer that minimises an objective over `Batch`es."""
 
-    def __init__(self, *, objective: Objective, reference: Any | None, dtype: torch.dtype, **kwargs: Any) -> None:
+    def __init__(
+        self, *, objective: Objective, reference: Any | None, dtype: torch.dtype, warm_up: float, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
-        self.objective, self.reference, self.dtype = objective, reference, dtype
+        self.objective, self.reference, self.dtype, self.warm_up = objective, reference, dtype, warm_up
         self.loss_is_scaled_for_ga = True
         self.last: dict[str, float] = {}
         self._began = time.monotonic()
@@ -170,7 +139,7 @@ class _ObjectiveTrainer(Trainer):  # type: ignore[misc]
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         """See Trainer.create_scheduler; the first step of a warm-up has rate 0, so a single one would be lost."""
-        steps = math.ceil(_WARM_UP * num_training_steps)
+        steps = math.ceil(self.warm_up * num_training_steps)
         self.args.warmup_steps = steps if steps > 1 else 0
         return super().create_scheduler(num_training_steps, optimizer)
 
@@ -220,24 +189,27 @@ class _ObjectiveTrainer(Trainer):  # type: ignore[misc]
 
 class _Reporting(TrainerCallback):  # type: ignore[misc]
     def __init__(self, progress: Progress) -> None:
-        self.progress = progress
+        self.progress, self.told = progress, 0
         self.trainer: _ObjectiveTrainer | None = None
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         assert self.trainer is not None
         self.trainer.end_step()
-        self.progress(state.global_step, state.max_steps, self.trainer.last)
+        self.progress.total(state.max_steps)
+        self.progress.advance(state.global_step - self.told, self.trainer.last)
+        self.told = state.global_step
 
 
-def _arguments(how: Optimisation, folder: Path, device: torch.device, dtype: torch.dtype, seed: int) -> Any:
+def _arguments(how: Optimisation, folder: Path, device: torch.device, seed: int) -> Any:
     arguments = TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=how.epochs,
         learning_rate=how.lr,
-        per_device_train_batch_size=1 if how.row_tokens else how.batch,
+        per_device_train_batch_size=how.batch or 1,
         gradient_accumulation_steps=how.accumulate,
         lr_scheduler_type=how.schedule,
-        weight_decay=0.0,
+        weight_decay=how.weight_decay,
+        max_grad_norm=how.clip,
         optim=how.optimiser,
         use_cpu=device.type == "cpu",
         seed=seed,
@@ -257,11 +229,11 @@ def _arguments(how: Optimisation, folder: Path, device: torch.device, dtype: tor
 
 
 def _units(examples: Sequence[Example], how: Optimisation, packed: bool, seed: int) -> list[list[Example]]:
-    """What the sampler draws: rows of packed trees, or examples by themselves."""
-    if how.row_tokens is None:
+    """What the sampler draws: packs of whole trees, or examples by themselves."""
+    if how.batch is not None:
         return [[example] for example in examples]
     return packs(
-        examples, lambda example: [side.ids for side in example.sides], how.row_tokens, seed=seed, share=packed
+        examples, lambda example: [side.ids for side in example.sides], how.pack_tokens, seed=seed, share=packed
     )
 
 
@@ -319,4 +291,4 @@ def _last_complete(checkpoints: Path) -> str | None:
     return None
 
 
-__all__ = ["Optimisation", "Progress", "train"]
+__all__ = ["train"]

@@ -8,7 +8,7 @@ comparison.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from heapq import nsmallest
 from itertools import combinations, islice, pairwise, zip_longest
@@ -144,11 +144,12 @@ def whole(tree: TrajectoryTree, *, min_gap: float = 0.1, per_tree: int = 8) -> l
     """Pairs of whole trajectories as in ETO, better over worse, that share only the prompt.
 
     A baseline for pairs at forks. The best is paired with the worst, the second best with the second worst, and so on;
-    then each with the next one of the other list, until there are `per_tree` pairs.
+    then each with the next one of the other list, until there are `per_tree` pairs. Trajectories without a step said
+    nothing that could be compared, and are in no pair.
     """
     # In round r, number i of the best is paired with number i + r of the worst, which wraps around. All rounds together
     # pair any two trajectories in both orders, of which only the one with a gap is kept.
-    best_first = sorted(range(len(tree.trajectories)), key=lambda i: (-tree.scores[i], i))
+    best_first = sorted(_acting(tree), key=lambda i: (-tree.scores[i], i))
     worst_first, gap = best_first[::-1], _least(min_gap)
     rounds = (zip(best_first, worst_first[r:] + worst_first[:r], strict=True) for r in range(len(best_first)))
     wide = (both for one in rounds for both in one if tree.scores[both[0]] - tree.scores[both[1]] >= gap)
@@ -156,12 +157,37 @@ def whole(tree: TrajectoryTree, *, min_gap: float = 0.1, per_tree: int = 8) -> l
 
 
 def unstructured(tree: TrajectoryTree, *, min_gap: float = 0.1, per_tree: int = 8, seed: int = 0) -> list[Pair]:
-    """Random pairs of whole trajectories, better over worse: the paper's baseline without a tree."""
+    """Random pairs of whole trajectories, better over worse: the paper's baseline without a tree. See `whole`."""
     random = np.random.default_rng(seed)
+    acting = np.array(_acting(tree), np.intp)
+    scores = tree.scores[acting]
     # [pairs, 2] all (better, worse) with a wide enough gap.
-    both = np.argwhere(tree.scores[:, None] - tree.scores >= _least(min_gap))
+    both = acting[np.argwhere(scores[:, None] - scores >= _least(min_gap))]
     drawn = random.permutation(len(both))[:per_tree]
     return [_whole(tree, high, low) for high, low in both[drawn].tolist()]
+
+
+def over_each_worse(better: Trajectory, others: Iterable[Trajectory], *, min_gap: float, most: int) -> list[Pair]:
+    """One trajectory over each of its task's others that scores enough less, the worst first; at most `most` pairs.
+
+    Trajectories without a step are in no pair.
+    """
+    gap = _least(min_gap)
+    worse = sorted((t for t in others if t.steps and better.score - t.score >= gap), key=lambda t: (t.score, t.sample))
+    return [
+        Pair(
+            task=better.task,
+            node=TrajectoryTree.ROOT,
+            depth=0,
+            chosen=better.sample,
+            rejected=other.sample,
+            chosen_value=better.score,
+            rejected_value=other.score,
+            chosen_visits=1,
+            rejected_visits=1,
+        )
+        for other in worse[:most]
+    ]
 
 
 def grafted(better: Trajectory, worse: Trajectory, depth: int) -> tuple[Message, ...]:
@@ -202,6 +228,11 @@ def _pair(tree: TrajectoryTree, high: int, low: int, chosen: int, rejected: int,
         chosen_visits=int(tree.visits[high]),
         rejected_visits=int(tree.visits[low]),
     )
+
+
+def _acting(tree: TrajectoryTree) -> list[int]:
+    """Indices of the trajectories that took a step."""
+    return [i for i, t in enumerate(tree.trajectories) if t.steps]
 
 
 def _whole(tree: TrajectoryTree, high: int, low: int) -> Pair:
@@ -342,6 +373,7 @@ __all__ = [
     "extremes",
     "grafted",
     "mean",
+    "over_each_worse",
     "pairs",
     "pairs_of",
     "unstructured",

@@ -37,7 +37,8 @@ class Proposal:
 
     def could_beat(self, best: Trajectory) -> bool:
         """Whether it would be better than `best` if it scored as expected: more, or the same in fewer steps."""
-        return (-self.expected, len(self.actions)) < (-best.score, len(best.steps))
+        gain = self.expected - best.score
+        return gain > SCORE_TOLERANCE or (gain > -SCORE_TOLERANCE and len(self.actions) < len(best.steps))
 
 
 @dataclass(frozen=True, slots=True)

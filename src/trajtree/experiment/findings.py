@@ -1,0 +1,105 @@
+"""What a finished run found: statistics of its rows, and everything that its report shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from trajtree.experiment.provenance import as_made, provenance_of
+from trajtree.experiment.recipe import Exploration, Recipe
+from trajtree.experiment.sources import TREES
+from trajtree.experiment.stage import Done
+from trajtree.experiment.tasks import STORE
+from trajtree.report import ForkView, ReportData
+from trajtree.statistics.results import Results
+from trajtree.statistics.summary import summarise
+from trajtree.store.trajectory_store import TrajectoryStore
+from trajtree.store.tree_store import read_trees
+from trajtree.trajectory import Trajectory
+from trajtree.trees.forks import pairs_of
+from trajtree.trees.quality import quality
+from trajtree.trees.tree import TrajectoryTree
+
+_SHOWN_FORKS = 4
+
+_EXPLORED = {
+    "demonstrated": "the tasks of the expert demonstrations, as in the paper",
+    "unseen": "train tasks without a demonstration",
+    "all": "the tasks of the expert demonstrations and further train tasks",
+}
+
+
+def results_of(recipe: Recipe, done: Mapping[str, Done]) -> Results:
+    """Statistics of every row."""
+    rows: dict[str, list[Trajectory]] = {
+        row: list(TrajectoryStore(done[f"evaluate-{row}"].folder / STORE)) for row in recipe.evaluate.rows
+    }
+    return summarise(
+        rows, weak="weak", ceiling=recipe.evaluate.ceiling, primary=recipe.evaluate.primary, seed=recipe.seed
+    )
+
+
+def report_of(recipe: Recipe, done: Mapping[str, Done]) -> ReportData:
+    """Everything that the report shows."""
+    shown = _shown_exploration(recipe, done)
+    trees = list(read_trees(done[f"trees-{shown}"].folder / TREES)) if shown is not None else []
+    explored = recipe.all_explorations[shown] if shown is not None else recipe.explore
+    return ReportData(
+        title=f"{recipe.name}: {recipe.env.name}, exploring {explored.tasks} tasks, seed {recipe.seed}",
+        results=results_of(recipe, done),
+        recipe_yaml=recipe.to_yaml(),
+        labels={name: recipe.all_rows[name].label for name in recipe.evaluate.rows},
+        trees=tuple(map(quality, trees)),
+        forks=tuple(_fork_views(recipe, trees)),
+        notes=_notes(recipe, explored if shown is not None else None),
+        provenance={
+            **provenance_of(recipe),
+            **as_made(done),
+            **{f"data {name}": d.digest[:16] for name, d in done.items()},
+        },
+        timings={name: d.seconds for name, d in done.items()},
+    )
+
+
+def _shown_exploration(recipe: Recipe, done: Mapping[str, Done]) -> str | None:
+    """The exploration whose trees are shown: the primary row's, else the first; None where nobody explored."""
+    primary = recipe.all_rows[recipe.evaluate.primary]
+    candidates = [primary.explored_by] if primary.explored else []
+    candidates += [name.removeprefix("trees-") for name in done if name.startswith("trees-")]
+    return next((name for name in candidates if f"trees-{name}" in done), None)
+
+
+def _fork_views(recipe: Recipe, trees: Sequence[TrajectoryTree]) -> list[ForkView]:
+    """The widest forks, one per tree."""
+    widest = []
+    for tree in trees:
+        widest += [(pair, tree) for pair in pairs_of(tree, recipe.pairs)[:1]]
+    widest.sort(key=lambda both: (-both[0].gap, both[0].task))
+    views = []
+    for pair, tree in widest[:_SHOWN_FORKS]:
+        by_sample = {t.sample: t.steps for t in tree.trajectories}
+        chosen, rejected = by_sample[pair.chosen], by_sample[pair.rejected]
+        views.append(
+            ForkView(
+                task=pair.task,
+                prefix=chosen[: pair.depth],
+                chosen=chosen[pair.depth :],
+                rejected=rejected[pair.depth :],
+                chosen_value=pair.chosen_value,
+                rejected_value=pair.rejected_value,
+                node=pair.node,
+            )
+        )
+    return views
+
+
+def _notes(recipe: Recipe, explored: Exploration | None) -> tuple[str, ...]:
+    ceiling = recipe.all_rows[recipe.evaluate.ceiling].label
+    who = [] if explored is None else [f"{recipe.all_rows[explored.by].label} explored {_EXPLORED[explored.tasks]}."]
+    return (
+        *who,
+        f"Rows are measured on the {recipe.evaluate.split} split; settings are to be chosen on dev.",
+        f"PGR = (row - weak) / ({ceiling} - weak), on the tasks that all three share.",
+    )
+
+
+__all__ = ["report_of", "results_of"]

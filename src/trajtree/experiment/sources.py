@@ -1,0 +1,94 @@
+"""What rows learn from: trees, pairs and paths."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+from trajtree.envs.domain import load_domain
+from trajtree.errors import DataError
+from trajtree.experiment.recipe import Recipe
+from trajtree.experiment.stage import Work
+from trajtree.experiment.tasks import STORE
+from trajtree.store.files import write_atomically
+from trajtree.store.pooling import pooled
+from trajtree.store.trajectory_store import TrajectoryStore
+from trajtree.store.tree_store import read_trees, write_trees
+from trajtree.trajectory import Trajectory
+from trajtree.trees import merge
+from trajtree.trees.forks import Pair, PairSettings, over_each_worse, pairs_of
+from trajtree.trees.search import PathSettings, best_path, search_of
+
+TREES = "trees.jsonl"
+PAIRS = "pairs.jsonl"
+"""Pairs in a stage's folder: they name trajectories by their samples, and hold no messages."""
+
+
+def build_trees(recipe: Recipe, work: Work) -> None:
+    """One tree per task."""
+    environment = load_domain(recipe.env.name).environment
+    trees = merge.build(
+        TrajectoryStore(work.inputs["explored"] / STORE),
+        canonical_action=environment.canonical_action,
+        canonical_observation=environment.canonical_observation,
+    )
+    write_trees(trees, work.folder / TREES)
+
+
+def find_pairs(how: PairSettings, work: Work) -> None:
+    """Preference pairs of the trees."""
+    _write_pairs(work.folder, (pair for t in read_trees(work.inputs["trees"] / TREES) for pair in pairs_of(t, how)))
+
+
+def find_paths(how: PathSettings, work: Work) -> None:
+    """The trajectory that is each tree's best path, where it scored enough, up to its last gain."""
+    find = search_of(how)
+    paths = (best_path(t, find) for t in read_trees(work.inputs["trees"] / TREES))
+    (work.folder / STORE).unlink(missing_ok=True)
+    TrajectoryStore(work.folder / STORE).append(path for path in paths if path.reaches(how.min_score))
+
+
+def find_expert_pairs(how: PairSettings, work: Work) -> None:
+    """The expert's demonstration over the explorer's worse runs of the same task; and the store that both are in.
+
+    The explorer's samples keep their numbers, the expert's follow them.
+    """
+    explored = [t for t in TrajectoryStore(work.inputs["explored"] / STORE) if not t.outcome.is_fault]
+    both = pooled([explored, TrajectoryStore(work.inputs["demonstrations"] / STORE)])
+    by_task: defaultdict[str, list[Trajectory]] = defaultdict(list)
+    for t in both:
+        by_task[t.task].append(t)
+    own = {t.key for t in explored}
+    found: list[Pair] = []
+    for task in sorted(by_task):
+        worse = [t for t in by_task[task] if t.key in own]
+        for expert in (t for t in by_task[task] if t.key not in own):
+            found += over_each_worse(expert, worse, min_gap=how.min_gap, most=how.per_tree)
+    (work.folder / STORE).unlink(missing_ok=True)
+    TrajectoryStore(work.folder / STORE).append(t for task in sorted(by_task) for t in by_task[task])
+    _write_pairs(work.folder, found)
+
+
+def read_pairs(folder: Path) -> list[Pair]:
+    """The pairs of a stage's folder.
+
+    Raises:
+        DataError: naming file and line of what is no pair.
+    """
+    path, found = folder / PAIRS, []
+    for number, line in enumerate(path.read_text().splitlines(), start=1):
+        try:
+            found.append(Pair(**json.loads(line)))
+        except (ValueError, TypeError) as error:
+            raise DataError(f"{path}, line {number}: no pair ({error})") from None
+    return found
+
+
+def _write_pairs(folder: Path, pairs: Iterable[Pair]) -> None:
+    write_atomically(folder / PAIRS, "".join(json.dumps(asdict(pair)) + "\n" for pair in pairs))
+
+
+__all__ = ["PAIRS", "TREES", "build_trees", "find_expert_pairs", "find_pairs", "find_paths", "read_pairs"]

@@ -1,0 +1,239 @@
+"""What a training learns from, and which examples each method takes of it.
+
+Material is trajectories, trees, pairs of trajectories, or pairs of messages that somebody else wrote.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from trajtree.errors import DataError
+from trajtree.formats.pairs import read_pairs
+from trajtree.models.transcript import ChatFormat
+from trajtree.store import trajectory_store, tree_store
+from trajtree.store.trajectory_store import TrajectoryStore
+from trajtree.store.tree_store import read_trees
+from trajtree.train.examples import Example, PairExample, SftExample, message_pairs, pair_examples, sft_examples
+from trajtree.train.settings import METHODS, WEIGHTS
+from trajtree.trajectory import SCORE_TOLERANCE, Trajectory
+from trajtree.trees.forks import Pair, PairSettings, pairs_of
+from trajtree.trees.search import PathSettings, best_path, search_of
+from trajtree.trees.tree import TrajectoryTree
+
+
+@dataclass(frozen=True, slots=True)
+class Trajectories:
+    """Trajectories, all of them to be imitated; `name` says in errors where they come from."""
+
+    name: str
+    trajectories: Sequence[Trajectory]
+
+
+@dataclass(frozen=True, slots=True)
+class Trees:
+    """A file of trees."""
+
+    name: str
+    path: Path
+
+    def __iter__(self) -> Iterator[TrajectoryTree]:
+        """One tree at a time."""
+        return read_trees(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class TrajectoryPairs:
+    """Pairs, and the trajectories that they name by (task, sample)."""
+
+    name: str
+    pairs: Sequence[Pair]
+    trajectories: Mapping[tuple[str, int], Trajectory]
+
+
+@dataclass(frozen=True, slots=True)
+class MessagePairs:
+    """A file of pairs in TRL's conversational format."""
+
+    name: str
+    path: Path
+
+
+Material = Trajectories | Trees | TrajectoryPairs | MessagePairs
+
+
+@dataclass(frozen=True, slots=True)
+class Taking:
+    """How examples are taken.
+
+    Attributes:
+        chat: the format in which sequences are written.
+        context: tokens of the longest sequence that can be trained.
+        pairs, paths: which pairs and which paths of trees.
+        weigh: how much pairs count, a name in WEIGHTS.
+    """
+
+    chat: ChatFormat
+    context: int
+    pairs: PairSettings
+    paths: PathSettings
+    weigh: str
+
+
+def material_of(source: Path, paths: PathSettings) -> Material:
+    """What a file holds: trees, trajectories (of which those that score `paths.min_score`), or pairs in TRL's format.
+
+    Raises:
+        DataError: it holds none of these, or no trajectory scores enough.
+    """
+    try:
+        with source.open("rb") as file:
+            line = file.readline()
+    except OSError as error:
+        raise DataError(f"{source}: cannot be read ({error.strerror})") from None
+    try:
+        first = json.loads(line)
+    except ValueError:
+        raise DataError(
+            f"{source}, line 1: not JSON by itself; give trees, runs or pairs that trajtree wrote (other tools' runs: "
+            "trajtree import, then trajtree build)"
+        ) from None
+    form = first.get("format") if isinstance(first, dict) else None
+    if form == tree_store.FORMAT:
+        return Trees(str(source), source)
+    if form == trajectory_store.FORMAT:
+        good = [t for t in TrajectoryStore(source) if t.reaches(paths.min_score) and not t.outcome.is_fault]
+        if not good:
+            raise DataError(f"{source}: no run scored at least {paths.min_score}; lower --min-score")
+        return Trajectories(str(source), good)
+    if isinstance(first, dict) and {"prompt", "chosen", "rejected"} <= first.keys():
+        return MessagePairs(str(source), source)
+    if isinstance(first, dict) and {"task", "node", "chosen", "rejected"} <= first.keys():
+        raise DataError(
+            f"{source}, line 1: pairs that name runs of another file, as a recipe's run keeps them; write pairs with "
+            "their messages: trajtree pairs TREES --to trl"
+        )
+    raise DataError(f"{source}, line 1: neither trees, nor runs, nor pairs with prompt, chosen and rejected")
+
+
+def examples_of(material: Material, method: str, how: Taking) -> list[Example]:
+    """The examples that a method takes of the material.
+
+    Raises:
+        DataError: the method cannot learn from such material, there is nothing in it to learn from, or too much of it
+            is longer than the context.
+    """
+    return list(TAKES[METHODS[method].takes](material, method, how))
+
+
+def _pairs(material: Material, method: str, how: Taking, *, step_only: bool = False) -> list[PairExample]:
+    if isinstance(material, MessagePairs):
+        if step_only:
+            raise DataError(f"{material.name}: holds pairs, but {method} needs to know the fork; give trees")
+        return message_pairs(read_pairs(material.path), how.chat, context=how.context)
+    if isinstance(material, Trees):
+        material = _at_forks(material, how.pairs)
+    if not isinstance(material, TrajectoryPairs):
+        raise DataError(
+            f"{material.name}: holds runs, but {method} takes trees; make them with: trajtree build {material.name}"
+        )
+    return pair_examples(
+        material.pairs,
+        material.trajectories,
+        how.chat,
+        context=how.context,
+        weight=WEIGHTS[how.weigh],
+        step_only=step_only,
+    )
+
+
+def _at_forks(trees: Trees, settings: PairSettings) -> TrajectoryPairs:
+    found: list[Pair] = []
+    behind: dict[tuple[str, int], Trajectory] = {}
+    for tree in trees:
+        here = pairs_of(tree, settings)
+        needed = {sample for pair in here for sample in (pair.chosen, pair.rejected)}
+        behind |= {t.key: t for t in tree.trajectories if t.sample in needed}
+        found += here
+    if not found:
+        raise DataError(f"{trees.name}: no fork whose sides differ by {settings.min_gap}; lower --min-gap")
+    return TrajectoryPairs(trees.name, found, behind)
+
+
+def _steps(material: Material, method: str, how: Taking) -> list[PairExample]:
+    return _pairs(material, method, how, step_only=True)
+
+
+def _chosen(material: Material, method: str, how: Taking) -> list[SftExample]:
+    """The chosen sides alone: what a pair teaches without its rejected side."""
+    return [SftExample(pair.chosen, pair.weight, pair.name) for pair in _pairs(material, method, how)]
+
+
+def _runs(material: Material, method: str, how: Taking) -> list[SftExample]:
+    if isinstance(material, Trees):
+        paths = (best_path(tree, search_of(how.paths)) for tree in material)
+        good = [path for path in paths if path.reaches(how.paths.min_score)]
+        if not good:
+            raise DataError(f"{material.name}: no path scored at least {how.paths.min_score}; lower --min-score")
+        material = Trajectories(material.name, good)
+    if not isinstance(material, Trajectories):
+        raise DataError(f"{material.name}: holds pairs, but {method} takes trees or runs")
+    return sft_examples(material.trajectories, how.chat, context=how.context)
+
+
+def _weighted(
+    material: Material,
+    method: str,
+    how: Taking,
+    weights: Callable[[TrajectoryTree], Iterable[tuple[Trajectory, float]]],
+) -> list[SftExample]:
+    if not isinstance(material, Trees):
+        kind = "runs" if isinstance(material, Trajectories) else "pairs"
+        raise DataError(f"{material.name}: holds {kind}, but {method} takes trees, as trajtree build writes them")
+    weighted = [(t, weight) for tree in material for t, weight in weights(tree) if weight]
+    by_key = {t.key: weight for t, weight in weighted}
+    return sft_examples((t for t, _ in weighted), how.chat, context=how.context, weight=lambda t: by_key[t.key])
+
+
+def _branches(material: Material, method: str, how: Taking) -> list[SftExample]:
+    return _weighted(material, method, how, lambda tree: ((t, t.score) for t in tree.trajectories))
+
+
+def _labelled(material: Material, method: str, how: Taking) -> list[SftExample]:
+    return _weighted(material, method, how, _wanted)
+
+
+def _wanted(tree: TrajectoryTree) -> Iterator[tuple[Trajectory, float]]:
+    """Runs above their tree's mean score are wanted, those below it are not; those at the mean say nothing."""
+    middle = float(tree.scores.mean())
+    for t in tree.trajectories:
+        gap = t.score - middle
+        yield t, 0.0 if abs(gap) <= SCORE_TOLERANCE else 1.0 if gap > 0 else -1.0
+
+
+Take = Callable[[Material, str, Taking], Sequence[Example]]
+
+TAKES: dict[str, Take] = {
+    "pairs": _pairs,
+    "steps": _steps,
+    "chosen": _chosen,
+    "runs": _runs,
+    "branches": _branches,
+    "labelled": _labelled,
+}
+"""What methods take of material: pairs, pairs of single replies, chosen sides, whole runs, all runs by their score, or
+runs marked as wanted or not."""
+
+__all__ = [
+    "TAKES",
+    "Material",
+    "MessagePairs",
+    "Taking",
+    "Trajectories",
+    "TrajectoryPairs",
+    "Trees",
+    "examples_of",
+    "material_of",
+]

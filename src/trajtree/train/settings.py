@@ -1,0 +1,192 @@
+"""What a training is told: the methods there are, their settings, and the defaults, once for everyone who trains.
+
+Nothing here needs torch, so that recipes and the command line are read and checked without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Annotated, TypeVar
+
+from pydantic import AfterValidator, ConfigDict, Field, with_config
+
+from trajtree.errors import one_of
+from trajtree.trees.forks import Pair
+
+S = TypeVar("S", bound="Optimisation")
+
+_STRICT = ConfigDict(extra="forbid")
+
+WEIGHTS: dict[str, Callable[[Pair], float]] = {
+    "equal": lambda pair: 1.0,
+    "gap": lambda pair: pair.gap,
+    "visits": lambda pair: 2 / (1 / pair.chosen_visits + 1 / pair.rejected_visits),
+}
+"""How much a pair counts: like any other, by its gap, or by the runs behind both sides (their harmonic mean)."""
+
+SCHEDULES = ("cosine", "linear", "constant_with_warmup", "constant")
+"""Schedules of the learning rate, by transformers' names; `constant` has no warm-up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A way to learn: which examples are taken from the data, and which loss is minimised over them.
+
+    Attributes:
+        takes: a name in `trajtree.train.material.TAKES`.
+        loss: name of the objective's maker in `trajtree.train.losses`.
+        knobs: fields of `LossSettings` that the maker takes.
+        section: the section of a recipe that holds the method's settings.
+        epochs, lr: its defaults.
+        about: one line for people.
+    """
+
+    takes: str
+    loss: str
+    knobs: tuple[str, ...]
+    section: str
+    epochs: float
+    lr: float
+    about: str
+
+
+def _imitation(takes: str, about: str) -> Method:
+    return Method(takes, "sft", (), "sft", 3.0, 3e-4, about)
+
+
+def _preference(takes: str, loss: str, knobs: tuple[str, ...], about: str) -> Method:
+    return Method(takes, loss, knobs, "preference", 1.0, 5e-5, about)
+
+
+_DPO = ("beta", "label_smoothing")
+
+METHODS: dict[str, Method] = {
+    "tree-dpo": _preference("pairs", "dpo", (*_DPO, "kl"), "DPO on pairs at forks, and a KL to the reference"),
+    "dpo": _preference("pairs", "dpo", _DPO, "DPO on pairs"),
+    "step-dpo": _preference("steps", "dpo", _DPO, "DPO on the one reply at the fork"),
+    "multi-turn-dpo": _preference("pairs", "multi_turn_dpo", ("beta", "gamma"), "DPO over turns, early turns lead"),
+    "ipo": _preference("pairs", "ipo", ("beta",), "IPO on the log-ratio per token"),
+    "kto": _preference("labelled", "kto", ("beta",), "runs above their tree's mean score against those below it"),
+    "sft": _imitation("runs", "imitate the best path of each tree, or every run of a store"),
+    "branch-sft": _imitation("branches", "imitate every run, weighted by its score"),
+    "chosen-sft": _imitation("chosen", "imitate the chosen sides of pairs, and ignore the rejected ones"),
+}
+"""Methods by the name that recipes and the command line use."""
+
+
+@with_config(_STRICT)
+@dataclass(frozen=True)
+class Lora:
+    """A low-rank adapter.
+
+    Attributes:
+        rank, alpha: its rank, and the scale of its output times that rank.
+        targets: names of the linear layers that get one, or `all-linear`.
+    """
+
+    rank: Annotated[int, Field(ge=1)] = 16
+    alpha: Annotated[int, Field(ge=1)] = 32
+    targets: str | tuple[str, ...] = "all-linear"
+
+
+@with_config(_STRICT)
+@dataclass(frozen=True)
+class Scratch:
+    """A small randomly initialised Llama over the vocabulary and chat template of another model."""
+
+    tokenizer: str
+    hidden: int
+    layers: int
+    context: int
+
+
+@with_config(_STRICT)
+@dataclass(frozen=True)
+class LossSettings:
+    """What losses ask for; each looks at what its method names.
+
+    Attributes:
+        beta: inverse temperature of preference losses.
+        kl: weight of tree-dpo's explicit KL to the reference, a mean over trained tokens.
+        gamma: discount per turn in multi-turn-dpo.
+        label_smoothing: share of pairs that are believed to be labelled the wrong way round.
+        weigh: how much pairs count, a name in WEIGHTS.
+    """
+
+    beta: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.1
+    kl: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.1
+    gamma: Annotated[float, Field(gt=0, lt=1)] = 0.9
+    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
+    weigh: Annotated[str, AfterValidator(one_of(WEIGHTS))] = "equal"
+
+
+@with_config(_STRICT)
+@dataclass(frozen=True)
+class Optimisation:
+    """How the loss is minimised.
+
+    Attributes:
+        epochs, lr: None for the method's own default.
+        batch: examples in a batch, drawn at random; None fills batches with packs instead:
+        pack_tokens: packed tokens in a batch; whole trees stay together until a pack is full.
+        accumulate: batches in an optimiser step.
+        schedule: of the learning rate, a name in SCHEDULES.
+        warm_up: share of the steps in which the learning rate rises from 0; none where that is a single step.
+        weight_decay: of the optimiser.
+        clip: largest norm of the gradient; 0 clips nothing.
+        optimiser: transformers' name.
+        packed: False for padded batches, which share nothing; they are also used, with a warning, where a model cannot
+            attend along trees.
+        recompute: gradient checkpointing: less memory, a third more time.
+        checkpoint_steps: optimiser steps between checkpoints, from which a killed training resumes.
+        report_to: transformers' trackers.
+    """
+
+    epochs: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    batch: Annotated[int, Field(ge=1)] | None = None
+    pack_tokens: Annotated[int, Field(ge=64)] = 4096
+    accumulate: Annotated[int, Field(ge=1)] = 1
+    schedule: Annotated[str, AfterValidator(one_of(SCHEDULES))] = "cosine"
+    warm_up: Annotated[float, Field(ge=0, lt=1)] = 0.03
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    clip: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
+    optimiser: str = "adamw_torch"
+    packed: bool = True
+    recompute: bool = False
+    checkpoint_steps: Annotated[int, Field(ge=1)] = 20
+    report_to: tuple[str, ...] = ()
+
+
+@with_config(_STRICT)
+@dataclass(frozen=True)
+class TrainSettings(Optimisation, LossSettings):
+    """Everything that can be said of a training but the method, the model and the data.
+
+    Attributes:
+        cache_reference: compute the reference's log-probabilities once; not with an explicit KL, which needs the whole
+            distribution.
+    """
+
+    cache_reference: bool = False
+
+
+def resolved(settings: S, method: Method) -> S:
+    """The settings with the method's defaults for what they leave open."""
+    epochs = method.epochs if settings.epochs is None else settings.epochs
+    return replace(settings, epochs=epochs, lr=method.lr if settings.lr is None else settings.lr)
+
+
+__all__ = [
+    "METHODS",
+    "SCHEDULES",
+    "WEIGHTS",
+    "Lora",
+    "LossSettings",
+    "Method",
+    "Optimisation",
+    "Scratch",
+    "TrainSettings",
+    "resolved",
+]

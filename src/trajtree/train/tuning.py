@@ -1,0 +1,153 @@
+"""One training: a model, what it learns from, by which method. Recipes and `trajtree train` both come through here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from trajtree.errors import PolicyError, RecipeError
+from trajtree.models.transcript import ChatFormat
+from trajtree.models.weights import ModelRef, context_length, load_model, load_tokenizer, pick_device
+from trajtree.store.progress import SILENT, Progress
+from trajtree.train.losses import objective_of
+from trajtree.train.material import Material, Taking, examples_of
+from trajtree.train.reference import with_reference
+from trajtree.train.settings import METHODS, Lora, Scratch, TrainSettings, resolved
+from trajtree.train.trainable import from_scratch, whole, with_adapter
+from trajtree.train.trainer import train
+from trajtree.trees.forks import PairSettings
+from trajtree.trees.search import PathSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """What to tune and how; what it learns from comes beside it.
+
+    Attributes:
+        model: hub id or folder, or a model that does not exist yet.
+        method: a name in METHODS.
+        settings: of the loss and of the optimisation.
+        pairs, paths: which pairs and paths are taken, where the material is trees.
+        adapters: merged into the model before it is tuned, in order.
+        lora: the adapter to train; None tunes the whole model, as a model from scratch always is.
+        reference: a model to be held to; by default the model itself as it was, which takes an adapter.
+        dtype: of the arithmetic (see `trajtree.models.weights.pick_dtype`).
+        seed: of fresh weights and of the order of batches.
+    """
+
+    model: str | Scratch
+    method: str = "tree-dpo"
+    settings: TrainSettings = field(default_factory=TrainSettings)
+    pairs: PairSettings = field(default_factory=PairSettings)
+    paths: PathSettings = field(default_factory=PathSettings)
+    adapters: tuple[str, ...] = ()
+    lora: Lora | None = field(default_factory=Lora)
+    reference: ModelRef | None = None
+    dtype: str = "auto"
+    seed: int = 0
+
+    @property
+    def source(self) -> str:
+        """Whose vocabulary and chat template it has."""
+        return self.model.tokenizer if isinstance(self.model, Scratch) else self.model
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all weights are tuned, and not an adapter."""
+        return self.lora is None or isinstance(self.model, Scratch)
+
+    def chat(self) -> ChatFormat:
+        """The format in which it reads and writes."""
+        return ChatFormat(load_tokenizer(self.source), self.source)
+
+    def taking(self, chat: ChatFormat, context: int) -> Taking:
+        """How its examples are taken."""
+        return Taking(chat, context, self.pairs, self.paths, self.settings.weigh)
+
+
+Save = Callable[[Any, ChatFormat, dict[str, float], int], None]
+"""Called with the tuned model, its chat format, the last metrics, and the number of examples."""
+
+
+def tune(
+    training: Training,
+    material: Material,
+    folder: Path,
+    *,
+    save: Save,
+    fingerprint: str = "",
+    progress: Progress = SILENT,
+) -> None:
+    """Tune a model; `folder` is for checkpoints, from which a killed training resumes, and for a cached reference.
+
+    Args:
+        training: what to do.
+        material: what to learn from.
+        folder: where to work.
+        save: keeps the model; called once, by the first process, before checkpoints go.
+        fingerprint: of the reference's weights, for its cache.
+        progress: told of each optimiser step.
+
+    Raises:
+        TrajtreeError: whatever the user can fix.
+    """
+    method = METHODS[training.method]
+    settings = resolved(training.settings, method)
+    objective = objective_of(method, settings)
+    if settings.cache_reference and (objective.kl or not objective.reference):
+        why = "needs the whole distribution" if objective.kl else "has no reference"
+        raise RecipeError(f"cache_reference: the reference of {training.method} cannot be cached: the method {why}")
+    model, chat = trainable(training), training.chat()
+    examples = examples_of(material, training.method, training.taking(chat, context_length(model)))
+    # A model that is tuned as a whole is held in float32, and its reference is to compute alike.
+    dtype = "float32" if training.is_whole else training.dtype
+    reference = _reference(training, chat, dtype) if objective.reference else None
+    if settings.cache_reference:
+        examples = with_reference(
+            examples,
+            reference or model,
+            fingerprint=fingerprint,
+            cache=folder / "reference",
+            dtype=training.dtype,
+            pack_tokens=settings.pack_tokens,
+            packed=settings.packed,
+        )
+        reference = None
+    train(
+        model,
+        examples,
+        objective,
+        settings,
+        folder,
+        seed=training.seed,
+        dtype=training.dtype,
+        progress=progress,
+        reference=reference,
+        save=lambda metrics: save(model, chat, metrics, len(examples)),
+    )
+
+
+def trainable(training: Training) -> Any:
+    """The model to tune, with fresh weights where it has any."""
+    if isinstance(training.model, Scratch):
+        return from_scratch(training.model, seed=training.seed)
+    ref = ModelRef(training.model, training.adapters)
+    if training.lora is None:
+        return whole(ref, seed=training.seed)
+    return with_adapter(ref, training.lora, dtype=training.dtype, seed=training.seed)
+
+
+def _reference(training: Training, chat: ChatFormat, dtype: str) -> Any | None:
+    if training.reference is None:
+        return None
+    if load_tokenizer(training.reference.base).get_vocab() != chat.tokenizer.get_vocab():
+        raise PolicyError(
+            f"{training.reference.name}: has another vocabulary than {training.source}, so it says nothing of the "
+            "tokens that are trained; use a reference of the same vocabulary, or the start"
+        )
+    return load_model(training.reference, dtype=dtype, device=pick_device())
+
+
+__all__ = ["Save", "Training", "trainable", "tune"]
