@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from trajtree.trajectory import Cause, Message, Origin, Outcome, Sampling, Step, Tokens, Trajectory
+from trajtree.trajectory import Cause, Message, Origin, Outcome, Sampling, Step, Tokens, ToolCall, Trajectory
 
 TASK = "toy/0"
 SCORES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -123,12 +123,22 @@ def _agreeing(
     ranges = sum(len(t.agent) for t in tokens)
     missing = max(0, ranges - sum(m.role == "assistant" for m in messages))
     if tokens and (messages or missing):
-        messages, steps = (*messages, *(Message("assistant", "so") for _ in range(missing))), steps[:ranges]
+        messages = (*messages, *(Message("assistant", "so") for _ in range(missing)))
+        more["context_turns"] = min(more["context_turns"], ranges)
+        steps = steps[: ranges - more["context_turns"]]
     origin = Origin(7, len(steps)) if steps and more["sample"] % 2 else None
     if cause is not None:
         more["outcome"] = cause.outcome
     return Trajectory(tokens=tokens, messages=messages, steps=steps, cause=cause, origin=origin, **more)
 
+
+_calls = st.lists(st.builds(ToolCall, text, text, text), max_size=2).map(tuple)
+_part = st.none() | text | st.sampled_from(("o", "so", "", "reasoning"))
+_message = st.one_of(
+    st.builds(Message, st.sampled_from(("system", "user", "assistant")), text),
+    st.builds(Message, st.just("assistant"), text, reasoning=_part, tool_calls=_calls),
+    st.builds(Message, st.just("tool"), text, tool_call_id=st.none() | text, name=st.none() | text),
+)
 
 anything = st.builds(
     _agreeing,
@@ -139,15 +149,15 @@ anything = st.builds(
     env_version=text,
     seed=st.integers(0, 2**63),
     sampling=st.builds(Sampling, st.floats(0, 2), st.floats(0.1, 1)),
-    messages=st.lists(st.builds(Message, st.sampled_from(("system", "user", "assistant")), text), max_size=3).map(
-        tuple
-    ),
-    steps=st.lists(st.builds(Step, text, text, st.none() | text, st.floats(-1, 1)), max_size=3).map(tuple),
+    messages=st.lists(_message, max_size=4).map(tuple),
+    steps=st.lists(st.builds(Step, text, text, _part, st.floats(-1, 1)), max_size=3).map(tuple),
     score=st.floats(0, 1),
     outcome=st.sampled_from(Outcome),
     tokens=st.lists(_tokens(), max_size=2).map(tuple),
     error=st.none() | text,
     cause=st.none() | st.sampled_from(Cause),
+    context_turns=st.integers(0, 2),
+    tools=st.lists(text, max_size=2).map(tuple),
     metadata=st.dictionaries(text, text | st.integers(-(2**53), 2**53) | st.floats(-9, 9) | st.booleans(), max_size=3),
 )
 """Every field a trajectory can have, filled with what JSON and line-based files may stumble over."""

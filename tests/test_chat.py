@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from tests.builders import quick, text
 
-from trajtree.chat import Parsed, parse_act, parse_react
+from trajtree.chat import Parsed, action_of, parse_act, parse_react
+from trajtree.trajectory import Message, ToolCall
 
 
 @pytest.mark.parametrize(
@@ -54,3 +55,15 @@ def test_actions_are_one_line_without_margins(thought: str, action: str) -> None
         if parsed is not None:
             assert parsed.action == parsed.action.strip() != ""
             assert len(parsed.action.splitlines()) == 1
+
+
+def test_what_makes_an_action_never_changes() -> None:
+    """Stores leave out an action that is this text."""
+    calls = (
+        ToolCall("1", "find", '{"b": [1, 2.50], "a": "\\u00e9 x"}'),
+        ToolCall("2", "say", "no JSON"),
+        ToolCall("3", "wait", "{}"),
+    )
+    called = 'find({"a": "é x", "b": [1, 2.5]})\nsay(no JSON)\nwait({})'
+    assert action_of(Message("assistant", "hm", tool_calls=calls)) == called
+    assert action_of(Message("assistant", " hm ")) == " hm "

@@ -106,14 +106,21 @@ def arguments_text(arguments: object, where: str) -> str:
 
 
 def action_of(message: Message) -> str:
-    """The action of a reply: its tool calls, one a line with sorted arguments, else its text."""
+    """The action of a reply: its tool calls, one per line, else its text.
+
+    Arguments that are JSON have their keys sorted; other ones are taken as they are. Stores of trajectories leave out
+    an action that is this text, so what this makes of a reply must never change.
+    """
     if not message.tool_calls:
         return message.content
     return "\n".join(f"{c.name}({_sorted(c.arguments)})" for c in message.tool_calls)
 
 
 def _sorted(arguments: str) -> str:
-    return _sort_keys(json.loads(arguments))
+    try:
+        return _sort_keys(json.loads(arguments))
+    except ValueError:
+        return arguments
 
 
 def _call(data: object, where: str) -> ToolCall:

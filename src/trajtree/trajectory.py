@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import accumulate
+from math import isfinite
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, with_config
@@ -107,6 +108,11 @@ class Step:
     thought: str | None = None
     reward: float = 0.0
 
+    def __post_init__(self) -> None:
+        """Raise ValueError when the reward is no number."""
+        if not isfinite(self.reward):
+            raise ValueError(f"reward is {self.reward}, must be a finite number")
+
 
 @with_config(_STRICT)
 @dataclass(frozen=True, slots=True)
@@ -141,6 +147,10 @@ class Origin:
 
     sample: int
     steps: Annotated[int, Field(ge=1)]
+
+
+Context = tuple[tuple[Message, ...], tuple[str, ...], tuple[str, ...]]
+"""Messages (instructions, an example), roles of the messages in which the first observation came, and tools."""
 
 
 @with_config(_STRICT)
@@ -184,11 +194,15 @@ class Trajectory:
         """Check what the fields say of one another.
 
         Raises:
-            ValueError: the score is outside [0, 1], the cause is of another outcome, an origin takes over more steps
-                than there are, or the agent's token ranges are not those of its replies.
+            ValueError: the score is outside [0, 1], a number of the metadata is infinite or none, the cause is of
+                another outcome, an origin takes over more steps than there are, or the agent's token ranges are not
+                those of its replies.
         """
         if not 0.0 <= self.score <= 1.0:
             raise ValueError(f"score is {self.score}, must be in [0, 1]")
+        for name, value in self.metadata.items():
+            if isinstance(value, float) and not isfinite(value):
+                raise ValueError(f"metadata {name!r} is {value}, must be a finite number")
         if self.cause is not None and self.cause.outcome is not self.outcome:
             raise ValueError(f"cause {self.cause} belongs to outcome {self.cause.outcome}, not to {self.outcome}")
         if self.origin is not None and self.origin.steps > len(self.steps):
@@ -208,6 +222,17 @@ class Trajectory:
         """[steps] index in `messages` of each step's reply."""
         said = [index for index, message in enumerate(self.messages) if message.role == "assistant"]
         return tuple(said[self.context_turns : self.context_turns + len(self.steps)])
+
+    @property
+    def context(self) -> Context:
+        """What the agent was given before its first own reply, but for its first observation."""
+        said = [index for index, message in enumerate(self.messages) if message.role == "assistant"]
+        first = said[self.context_turns] if len(said) > self.context_turns else len(self.messages)
+        # The first observation is what others said since the last reply of the context.
+        begin = said[: self.context_turns][-1] + 1 if self.context_turns and said else 0
+        given, rest = list(self.messages[:begin]), self.messages[begin:first]
+        given += [message for message in rest if message.role == "system"]
+        return tuple(given), tuple(m.role for m in rest if m.role != "system"), self.tools
 
     @property
     def key(self) -> tuple[str, int]:
@@ -244,6 +269,7 @@ class Trajectory:
 __all__ = [
     "SCORE_TOLERANCE",
     "Cause",
+    "Context",
     "Message",
     "Origin",
     "Outcome",

@@ -359,7 +359,7 @@ def test_a_damaged_line_is_named(copy: Path, recipe: Path) -> None:
     lines[2] = json.dumps(record)
     store.write_text("\n".join(lines) + "\n")
     shutil.rmtree(copy / "trees-weak")
-    assert sentence(call(command(recipe, copy))).startswith(f"{store}, line 3, field score: Field required")
+    assert sentence(call(command(recipe, copy))).startswith(f"{store}, line 3, field score: missing")
 
 
 def test_a_damaged_marker_is_named(copy: Path, recipe: Path) -> None:

@@ -115,8 +115,15 @@ def test_record_holds_the_tree(members: list[Trajectory]) -> None:
 @given(st.lists(anything, min_size=1, max_size=3), st.text(max_size=20))
 def test_any_text_stays_text(members: list[Trajectory], title: str) -> None:
     members = [
-        replace(t, task=t.task + HOSTILE, steps=(*t.steps, Step(HOSTILE, HOSTILE, HOSTILE)), tokens=(), origin=None)
-        for t in members
+        replace(
+            t,
+            task=t.task + HOSTILE,
+            sample=n,
+            steps=(*t.steps, Step(HOSTILE, HOSTILE, HOSTILE)),
+            tokens=(),
+            origin=None,
+        )
+        for n, t in enumerate(members)
     ]
     trees = build(members)
     if not trees:

@@ -86,6 +86,10 @@ def test_sign_flips_against_all_flips(values: list[float]) -> None:
     assert sign_flips(-differences, resamples=512, seed=0) == pytest.approx(expected)
 
 
+def test_sums_that_differ_by_rounding_are_equal() -> None:
+    assert sign_flips(np.array([0.1, 1.0, -0.5, -0.5, -0.1]), resamples=512, seed=0) == 1.0
+
+
 def test_a_single_difference_shows_nothing() -> None:
     assert sign_flips(np.array([0.0, 1.0, 0.0]), resamples=100, seed=0) == 1.0
 

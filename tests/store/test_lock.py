@@ -53,7 +53,6 @@ def test_another_process_is_refused_and_told_who_holds_it(tmp_path: Path) -> Non
             with refused, locked(lock, "in use by {holder}; wait for it"):
                 pass
         holder.communicate("go on\n")
-    assert not lock.exists()
     with locked(lock, "in use"):
         assert lock.read_text() == f"pid {os.getpid()}"
 
@@ -66,10 +65,9 @@ def test_a_killed_process_holds_nothing(tmp_path: Path) -> None:
     assert lock.exists()
     with locked(lock, "in use"):
         assert lock.read_text() == f"pid {os.getpid()}"
-    assert not lock.exists()
 
 
-def test_two_are_never_inside_although_the_file_comes_and_goes(tmp_path: Path) -> None:
+def test_two_are_never_inside(tmp_path: Path) -> None:
     contenders = [python(CONTENDER, tmp_path / ".lock", tmp_path / "inside") for _ in range(3)]
     for contender in contenders:
         contender.communicate()

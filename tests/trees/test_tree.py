@@ -160,17 +160,27 @@ def test_bad_files_of_trees_are_named(tmp_path: Path) -> None:
     path.write_text('{"format": "other"}\n')
     with pytest.raises(DataError, match=r"trees.jsonl, line 1: not a file of trees"):
         list(read_trees(path))
-    write_trees([build_tree([trajectory("ab")])], path)
+    write_trees([build_tree([trajectory("ab"), trajectory("ac", sample=1)])], path)
     good = path.read_text()
-    path.write_text(good.replace('"version": 1', '"version": 9'))
-    with pytest.raises(DataError, match=r"line 1, field version: 9"):
+    path.write_text(good.replace('"version": 2', '"version": 9'))
+    with pytest.raises(DataError, match=r"line 1, field version: 9; this trajtree reads versions 1 and 2"):
         list(read_trees(path))
-    path.write_text(good.replace('"depth":[0,1,2]', '"depth":[0,1]'))
-    with pytest.raises(DataError, match=r"line 2, field depth: 2 values, 3 nodes"):
-        list(read_trees(path))
-    path.write_text(good.replace('"score":0.0', '"score":"much"'))
-    with pytest.raises(DataError, match=r"line 2, field trajectories.0.score"):
-        list(read_trees(path))
+    for right, wrong, said in (
+        ('"shared":[0,1]', '"shared":[0]', "field shared: 1 values, 2 trajectories"),
+        ('"shared":[0,1]', '"shared":[0,3]', "field shared.1: 3 steps, between 0 and 2 were expected"),
+        ('"shared":[0,1]', '"shared":[1,1]', "field shared.0: 1 steps, between 0 and 0 were expected"),
+        ('"shared":[0,1]', '"shared":[0,-1]', "field shared.1: -1 steps"),
+        ('"score":0,', '"score":"much",', "field trajectories.0.score: "),
+        ('"task":"toy/0","shared"', '"shared"', "field task: missing"),
+        ('"observations":[[1,-1]]', '"observations":[[9,-1]]', "field observations.0: node 9 or text -1 is not there"),
+        ('"shared"', '"actions":[[1,0]],"shared"', "field actions.0: node 1 or text 0 is not there"),
+    ):
+        changed = good.replace(right, wrong, 1)
+        assert changed != good
+        path.write_text(changed)
+        with pytest.raises(DataError) as error:
+            list(read_trees(path))
+        assert f"trees.jsonl, line 2, {said}" in str(error.value)
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:

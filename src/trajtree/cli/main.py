@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from trajtree.cli import envs, logs, recipes, train, trees
+from trajtree.cli import envs, logs, recipes, stores, train, trees
 from trajtree.errors import TrajtreeError
 from trajtree.models.memory import tame_memory
 
@@ -50,7 +50,7 @@ def _options(
     pass
 
 
-for _commands in (recipes, logs, trees, train, envs):
+for _commands in (recipes, logs, stores, trees, train, envs):
     _commands.add_to(app)
 
 

@@ -16,9 +16,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import Annotated, Any
-
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from trajtree.errors import DataError
 from trajtree.formats.read.detect import Reader, detect, format_named
@@ -64,28 +61,6 @@ class ImportReport:
     skipped: int
     left_out: tuple[LeftOut, ...]
     left_out_count: int
-
-
-_Hash = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
-
-
-class _Place(BaseModel):
-    """Where a stored trajectory came from; stores of early versions have no `content`."""
-
-    model_config = ConfigDict(extra="ignore")
-    source: str
-    row: PositiveInt
-    digest: _Hash
-    content: _Hash | None = None
-
-
-class _Head(BaseModel):
-    """What an import must know of a stored trajectory."""
-
-    model_config = ConfigDict(extra="ignore")
-    task: str
-    sample: int
-    metadata: Annotated[_Place | Any, Field(union_mode="left_to_right")] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,9 +150,8 @@ def import_files(
     store = TrajectoryStore(store_path)
     several = [files] if isinstance(files, str | os.PathLike) else files
     sources = list(_sources(files_in(map(Path, several)), store.path, format, state))
-    lock = store.path.with_name(f".{store.path.name}.lock")
     taken = f"{store.path}: another import ({{holder}}) is writing to it; wait for it, or name another store"
-    with locked(lock, taken):
+    with locked(store.path.with_name(f".{store.path.name}.import.lock"), taken):
         _take(sources, store, state, progress)
     return ImportReport(state.added, state.skipped, tuple(state.left_out), state.left_out_count)
 
@@ -222,15 +196,15 @@ def _sources(found: list[tuple[Path, bool]], store: Path, format: str | None, st
 
 
 def _look_into(store: TrajectoryStore, at_hand: set[str], state: _Import) -> None:
-    for head in store.heads(_Head):
+    for head in store.heads():
         state.samples[head.task] = max(state.samples.get(head.task, 0), head.sample + 1)
-        place = head.metadata
-        if not isinstance(place, _Place):
+        if head.place is None:
             continue
-        if place.source in at_hand:
-            state.store(place.source, place.row, int(place.digest, 16))
+        source, number, _, digest, content = head.place
+        if source in at_hand:
+            state.store(source, number, int(digest, 16))
         else:
-            state.elsewhere[int(place.content or place.digest, 16)] += 1
+            state.elsewhere[int(content, 16)] += 1
 
 
 def _write(store: TrajectoryStore, batch: list[Trajectory], state: _Import) -> None:

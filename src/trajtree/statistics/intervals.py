@@ -85,7 +85,7 @@ def sign_flips(differences: NDArray[np.float64], *, resamples: int, seed: int) -
         return 1.0
     test = permutation_test(
         (moved,),
-        np.sum,
+        _rounded_sum,
         permutation_type="samples",
         vectorized=True,
         n_resamples=resamples,
@@ -93,6 +93,12 @@ def sign_flips(differences: NDArray[np.float64], *, resamples: int, seed: int) -
         rng=np.random.default_rng(seed),
     )
     return float(test.pvalue)
+
+
+def _rounded_sum(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+    """Sums of equal flips are equal, which rounding in floating point would undo."""
+    sums: NDArray[np.float64] = np.round(values.sum(axis), 9)
+    return sums
 
 
 def is_binary(values: NDArray[np.float64]) -> bool:

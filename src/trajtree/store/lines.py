@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+import msgspec
 
 from trajtree.errors import DataError
 from trajtree.store.files import atomically, cannot_write
@@ -73,18 +74,23 @@ def header(format: str, version: int, made_by: str | None = None) -> bytes:
     return json.dumps({"format": format, "version": version, **maker}).encode() + b"\n"
 
 
-def check_header(path: str | os.PathLike[str], line: bytes, format: str, version: int, what: str) -> None:
-    """Raise DataError, saying that this is not `what`, unless a first line is of this format and version."""
+def version_of(path: str | os.PathLike[str], line: bytes, format: str, versions: tuple[int, ...], what: str) -> int:
+    """The version that a first line names, one of `versions`.
+
+    Raises:
+        DataError: saying that this is not `what`, or which versions are read.
+    """
     try:
         found = json.loads(line)
     except ValueError:
         found = None
     if not isinstance(found, dict) or found.get("format") != format:
         raise DataError(f"{path}, line 1: not {what} (no {format!r} header)")
-    if found.get("version") != version:
-        raise DataError(
-            f"{path}, line 1, field version: {found.get('version')!r}; this trajtree reads version {version}"
-        )
+    version = found.get("version")
+    if type(version) is not int or version not in versions:
+        known = " and ".join(map(str, versions))
+        raise DataError(f"{path}, line 1, field version: {version!r}; this trajtree reads versions {known}")
+    return version
 
 
 def format_of(path: str | os.PathLike[str]) -> str | None:
@@ -108,20 +114,27 @@ def _named(path: str | os.PathLike[str], field: str) -> str | None:
     return named if isinstance(named, str) else None
 
 
-def invalid(path: str | os.PathLike[str], number: int, error: ValidationError) -> DataError:
+def invalid(path: str | os.PathLike[str], number: int, error: Exception) -> DataError:
     """The error of a line that is not what it should be, by its first wrong field."""
-    first = error.errors()[0]
-    field = ".".join(str(part) for part in first["loc"]) or "(whole line)"
-    return DataError(f"{path}, line {number}, field {field}: {first['msg']}")
+    said = str(error)
+    if isinstance(error, msgspec.MsgspecError):
+        what, _, where = said.partition(" - at ")
+        place = where.strip("`").removeprefix("$").replace("[", ".").replace("]", "").removeprefix(".")
+        if missing := re.match(r"Object missing required field `(\w+)`", what):
+            place, what = f"{place}.{missing[1]}".lstrip("."), "missing"
+        elif unknown := re.match(r"Object contains unknown field `(\w+)`", what):
+            place, what = f"{place}.{unknown[1]}".lstrip("."), "unknown to this version of trajtree"
+        said = f"field {place or '(whole line)'}: {what}"
+    return DataError(f"{path}, line {number}, {said if said.startswith('field ') else f'field (whole line): {said}'}")
 
 
 __all__ = [
     "JsonObject",
-    "check_header",
     "format_of",
     "header",
     "invalid",
     "made_by",
     "read_jsonl",
+    "version_of",
     "write_jsonl",
 ]

@@ -1,66 +1,59 @@
-"""One process at a time."""
+"""One process at a time: locks on files and folders that are written.
+
+A lock is a file of its own beside what it guards, `.NAME.lock`. It stays there, which does no harm: what counts is the
+lock that the system keeps on it, which goes with the process, however that ends.
+"""
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TextIO
+
+from filelock import FileLock, Timeout
 
 from trajtree.errors import RunError
 
 
-@contextmanager
-def locked(path: Path, when_taken: str) -> Iterator[None]:
-    """Hold the lock file at `path`; the lock goes with the process, however it ends.
+def lock_of(path: Path) -> Path:
+    """The lock file of a file or folder."""
+    return path.with_name(f".{path.name}.lock")
 
-    The file says which process holds it, and is removed in the end. A killed process leaves it behind, which does no
-    harm: what counts is the lock that the system keeps on it, not that it is there.
+
+@contextmanager
+def locked(lock: Path, when_taken: str = "", *, wait: bool = False) -> Iterator[None]:
+    """Hold a lock.
 
     Args:
-        path: the lock file; its folder is made.
+        lock: the lock file; its folder is made.
         when_taken: the sentence to say when another process holds it; `{holder}` in it stands for that process.
+        wait: wait for the other process instead.
 
     Raises:
         RunError: another process holds it.
         OSError: the file cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    while True:
-        with path.open("a+") as file:
-            _lock(file, when_taken)
-            if not _is_at(path, file):
-                continue
-            file.truncate(0)
-            file.write(f"pid {os.getpid()}")
-            file.flush()
-            try:
-                yield
-            finally:
-                path.unlink(missing_ok=True)
-            return
-
-
-def _lock(file: TextIO, when_taken: str) -> None:
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    # Within a process every use is a lock of its own: two threads, or two calls, exclude one another as processes do.
+    held = FileLock(lock, timeout=-1 if wait else 0, thread_local=False)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.seek(0)
-        raise RunError(when_taken.replace("{holder}", file.read().strip() or "unknown")) from None
-
-
-def _is_at(path: Path, file: TextIO) -> bool:
-    """Whether the open file still is the one at `path`.
-
-    Whoever held the lock may have removed the file after it was opened here. The lock is then on a file that nobody
-    else finds, and another process may hold the one that took its place.
-    """
+        held.acquire()
+    except Timeout:
+        raise RunError(when_taken.replace("{holder}", _holder(lock))) from None
     try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except FileNotFoundError:
-        return False
+        if not wait:
+            lock.write_text(f"pid {os.getpid()}")
+        yield
+    finally:
+        held.release()
 
 
-__all__ = ["locked"]
+def _holder(lock: Path) -> str:
+    """Who wrote itself into the lock file; Windows lets nobody read a file that is locked."""
+    with suppress(OSError):
+        return lock.read_text().strip() or "unknown"
+    return "unknown"
+
+
+__all__ = ["lock_of", "locked"]

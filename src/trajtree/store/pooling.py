@@ -2,29 +2,126 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+import os
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
+from trajtree.errors import DataError
+from trajtree.store.encoding import Head, Place, place_of
+from trajtree.store.trajectory_store import TrajectoryStore, write_store
 from trajtree.trajectory import Trajectory
 
+Pool = TrajectoryStore | Sequence[Trajectory]
+"""Trajectories that can be gone through twice."""
 
-def pooled(stores: Iterable[Iterable[Trajectory]]) -> Iterator[Trajectory]:
+FROM, SAMPLE = "pooled_from", "pooled_sample"
+"""Metadata of a pooled trajectory: the store that it came from first, and its sample there."""
+
+_LEFT_OUT = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Pooled:
+    """What a pooled store holds: trajectories, of which `renumbered` got another sample; `repeated` were left out."""
+
+    kept: int
+    renumbered: int
+    repeated: int
+
+
+def pool_stores(paths: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]) -> Pooled:
+    """Write a store with the trajectories of several, each with the name of its store and its sample there.
+
+    A record that was imported into more than one of them is kept once.
+
+    Raises:
+        DataError: naming file, line and field of what is no trajectory, or an episode whose origin is not to be told.
+        OSError: the disk is full or not writable; what was there before is untouched.
+    """
+    stores = [TrajectoryStore(path) for path in paths]
+    plan = _plan(stores)
+    names = [Path(path).name for path in paths]
+    renumbered = 0
+
+    def trajectories() -> Iterator[Trajectory]:
+        nonlocal renumbered
+        for name, store, samples in zip(names, stores, plan, strict=True):
+            for before, after in _renumbered(store, samples):
+                renumbered += before.sample != after.sample
+                yield replace(after, metadata={FROM: name, SAMPLE: before.sample, **after.metadata})
+
+    kept = write_store(trajectories(), out, made_by="pool")
+    return Pooled(kept, renumbered, sum(samples.count(_LEFT_OUT) for samples in plan))
+
+
+def pooled(stores: Iterable[Pool]) -> Iterator[Trajectory]:
     """The trajectories of all stores, one store after another; the first one's keep their samples.
 
-    A task's samples from a later store follow the highest so far, in the order of their numbers; what branched off
-    another trajectory of its store still names it.
+    A task's samples from a later store follow the highest so far, in the order of their numbers, and so does the second
+    of two that have the same one; what branched off another trajectory of its store still names it. Each store is
+    gone through twice, so that one trajectory at a time is in memory.
+
+    Raises:
+        DataError: an episode branched off a sample that is not in its store, or is there twice.
     """
+    several = list(stores)
+    for store, samples in zip(several, _plan(several), strict=True):
+        yield from (after for _, after in _renumbered(store, samples))
+
+
+def _plan(stores: Iterable[Pool]) -> list[array[int]]:
+    """For each store, the new sample of each of its trajectories, or _LEFT_OUT."""
     highest: dict[str, int] = {}
+    seen: set[Place] = set()
+    plan: list[array[int]] = []
     for number, store in enumerate(stores):
-        rows = list(store)
-        renumbered: dict[tuple[str, int], int] = {}
-        for t in sorted(rows, key=lambda t: t.key):
-            sample = t.sample if number == 0 else highest.get(t.task, -1) + 1
-            renumbered[t.key] = sample
-            highest[t.task] = max(sample, highest.get(t.task, -1))
-        for t in rows:
-            origin = t.origin and replace(t.origin, sample=renumbered[t.task, t.origin.sample])
-            yield replace(t, sample=renumbered[t.key], origin=origin)
+        heads = list(_heads(store))
+        samples = array("q", bytes(8 * len(heads)))
+        taken: set[tuple[str, int]] = set()
+        later: list[int] = []
+        for index, head in enumerate(heads):
+            if head.place in seen:
+                samples[index] = _LEFT_OUT
+            elif number or (head.task, head.sample) in taken:
+                later.append(index)
+            else:
+                taken.add((head.task, head.sample))
+                samples[index] = head.sample
+                highest[head.task] = max(head.sample, highest.get(head.task, -1))
+        for index in sorted(later, key=lambda i: heads[i].sample):
+            task = heads[index].task
+            samples[index] = highest[task] = highest.get(task, -1) + 1
+        seen.update(head.place for head in heads if head.place is not None)
+        plan.append(samples)
+    return plan
 
 
-__all__ = ["pooled"]
+def _renumbered(store: Pool, samples: array[int]) -> Iterator[tuple[Trajectory, Trajectory]]:
+    """Each trajectory that is kept, as it was and with its new sample."""
+    new: dict[tuple[str, int], list[int]] = {}
+    for head, sample in zip(_heads(store), samples, strict=True):
+        new.setdefault((head.task, head.sample), []).append(sample)
+    for t, sample in zip(store, samples, strict=True):
+        if sample == _LEFT_OUT:
+            continue
+        origin = t.origin
+        if origin is not None:
+            parents = new.get((t.task, origin.sample), [])
+            if len(parents) != 1 or parents == [_LEFT_OUT]:
+                raise DataError(
+                    f"task {t.task}, sample {t.sample}: branched off sample {origin.sample}, of which the store holds "
+                    f"{len(parents)}; pool the stores that the runs were first written to"
+                )
+            origin = replace(origin, sample=parents[0])
+        yield t, replace(t, sample=sample, origin=origin)
+
+
+def _heads(store: Pool) -> Iterable[Head]:
+    if isinstance(store, TrajectoryStore):
+        return store.heads()
+    return (Head(t.task, t.sample, place_of(t)) for t in store)
+
+
+__all__ = ["FROM", "SAMPLE", "Pool", "Pooled", "pool_stores", "pooled"]

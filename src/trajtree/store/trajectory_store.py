@@ -1,38 +1,49 @@
 """An append-only JSONL store of trajectories that survives SIGKILL.
 
-Line 1 says what the file is; every other line is one trajectory. A line counts once its newline is on disk, so
-a torn tail left by a kill is not data: readers skip it, and the next append cuts it off. Anything else that does
-not parse is an error that names file, line and field.
+Line 1 says what the file is; every other line is one trajectory (see `trajtree.store.encoding`). A line counts once its
+newline is on disk, so a torn tail left by a kill is not data: readers skip it, and the next append cuts it off.
+Anything else that does not parse is an error that names file, line and field. Writers take turns; a reader beside a
+writer sees whole trajectories only.
 """
 
 from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+import msgspec
 
 from trajtree.errors import DataError
+from trajtree.store import version1
+from trajtree.store.encoding import Head, Row, from_row, to_row
 from trajtree.store.files import atomically
-from trajtree.store.lines import check_header, header, invalid
+from trajtree.store.lines import header, invalid, version_of
+from trajtree.store.lock import lock_of, locked
 from trajtree.trajectory import Trajectory
 
 FORMAT = "trajtree.trajectories"
-VERSION = 1
+VERSION = 2
 
+_WHAT = "a trajectory store"
 _HEADER = header(FORMAT, VERSION)
-_adapter = TypeAdapter(Trajectory)
-M = TypeVar("M", bound=BaseModel)
+T = TypeVar("T")
 
 
-class _Task(BaseModel):
-    """What the index needs of a row; the rest is skipped at the parser's speed."""
+class _Codec(NamedTuple):
+    """How lines of one version are read."""
 
-    model_config = ConfigDict(extra="ignore")
-    task: str
+    trajectory: Callable[[bytes], Trajectory]
+    head: Callable[[bytes], Head]
+
+
+_row = msgspec.json.Decoder(Row)
+_CODECS = {
+    1: _Codec(version1.read_trajectory, version1.read_head),
+    VERSION: _Codec(lambda line: from_row(_row.decode(line)), msgspec.json.Decoder(Head).decode),
+}
 
 
 class TrajectoryStore:
@@ -51,8 +62,8 @@ class TrajectoryStore:
         Raises:
             DataError: naming file, line and field of the first line that is not a trajectory.
         """
-        for number, _, line in self._rows():
-            yield self._parse(line, number)
+        for number, _, line, codec in self._rows():
+            yield self._parse(codec.trajectory, line, number)
 
     def by_task(self) -> Iterator[list[Trajectory]]:
         """The trajectories of one task after another, tasks sorted, each in the order of the file.
@@ -64,42 +75,36 @@ class TrajectoryStore:
             DataError: naming file, line and field of the first line that is not a trajectory.
         """
         places: dict[str, array[int]] = {}
-        for number, offset, head in self._heads(_Task):
+        codec = _CODECS[VERSION]
+        for number, offset, line, codec in self._rows():
+            head = self._parse(codec.head, line, number)
             places.setdefault(head.task, array("q")).extend((number, offset))
         if not places:
             return
         with self.path.open("rb") as file:
             for task in sorted(places):
                 found = places[task]
-                yield [self._row_at(file, found[i], found[i + 1]) for i in range(0, len(found), 2)]
+                yield [self._row_at(file, codec, found[i], found[i + 1]) for i in range(0, len(found), 2)]
 
-    def heads(self, model: type[M]) -> Iterator[M]:
-        """Of each row, in the order of the file, only the fields that `model` names; the rest is not looked at.
+    def heads(self) -> Iterator[Head]:
+        """Task, sample and place of each trajectory, in the order of the file; the rest is not looked at.
 
         Raises:
             DataError: naming file, line and field of the first line that does not have them.
         """
-        for _, _, head in self._heads(model):
-            yield head
+        for number, _, line, codec in self._rows():
+            yield self._parse(codec.head, line, number)
 
-    def _heads(self, model: type[M]) -> Iterator[tuple[int, int, M]]:
-        """(line number, byte offset, head) of every complete row."""
-        for number, offset, line in self._rows():
-            try:
-                head = model.model_validate_json(line)
-            except ValidationError as error:
-                raise invalid(self.path, number, error) from None
-            yield number, offset, head
-
-    def _row_at(self, file: BinaryIO, number: int, offset: int) -> Trajectory:
+    def _row_at(self, file: BinaryIO, codec: _Codec, number: int, offset: int) -> Trajectory:
         file.seek(offset)
-        return self._parse(file.readline(), number)
+        return self._parse(codec.trajectory, file.readline(), number)
 
-    def _rows(self) -> Iterator[tuple[int, int, bytes]]:
-        """(line number, byte offset, line) of every complete row; the header is checked on the way."""
+    def _rows(self) -> Iterator[tuple[int, int, bytes, _Codec]]:
+        """(line number, byte offset, line, how it is read) of every complete row; the header is checked on the way."""
         if not self.path.exists():
             return
         offset = 0
+        codec = _CODECS[VERSION]
         with self.path.open("rb") as file:
             for number, line in enumerate(file, start=1):
                 if not line.endswith(b"\n"):
@@ -107,21 +112,21 @@ class TrajectoryStore:
                         self._check_torn_header(line)
                     return
                 if number == 1:
-                    self._check_header(line)
+                    codec = _CODECS[version_of(self.path, line, FORMAT, tuple(_CODECS), _WHAT)]
                 else:
-                    yield number, offset, line
+                    yield number, offset, line, codec
                 offset += len(line)
 
     def append(self, trajectories: Iterable[Trajectory]) -> None:
-        """Write all of them and return when they are on disk.
+        """Write all of them and return when they are on disk. Writers of one file wait for one another.
 
         Raises:
-            DataError: the existing file is something else.
+            DataError: the existing file is something else, or a store of an earlier version.
             OSError: the disk is full or not writable; nothing that was stored before is touched.
         """
-        data = b"".join(map(_line, trajectories))
+        data = b"".join(map(line_of, trajectories))
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a+b") as file:
+        with locked(lock_of(self.path), wait=True), self.path.open("a+b") as file:
             end = self._end_of_data(file.seek(0, os.SEEK_END))
             file.truncate(end)
             if end == 0:
@@ -137,7 +142,8 @@ class TrajectoryStore:
             if not first.endswith(b"\n"):
                 self._check_torn_header(first)
                 return 0
-            self._check_header(first)
+            if version_of(self.path, first, FORMAT, tuple(_CODECS), _WHAT) != VERSION:
+                raise DataError(f"{self.path}: a store of version 1; upgrade it first: trajtree upgrade {self.path}")
             position = size
             while True:
                 start = max(0, position - 65536)
@@ -149,16 +155,13 @@ class TrajectoryStore:
 
     def _check_torn_header(self, line: bytes) -> None:
         if not _HEADER.startswith(line):
-            self._check_header(line)
-            raise DataError(f"{self.path}, line 1: not a trajectory store (the line does not end)")
+            version_of(self.path, line, FORMAT, tuple(_CODECS), _WHAT)
+            raise DataError(f"{self.path}, line 1: not {_WHAT} (the line does not end)")
 
-    def _check_header(self, line: bytes) -> None:
-        check_header(self.path, line, FORMAT, VERSION, "a trajectory store")
-
-    def _parse(self, line: bytes, number: int) -> Trajectory:
+    def _parse(self, read: Callable[[bytes], T], line: bytes, number: int) -> T:
         try:
-            return _adapter.validate_json(line)
-        except ValidationError as error:
+            return read(line)
+        except (ValueError, msgspec.MsgspecError) as error:
             raise invalid(self.path, number, error) from None
 
 
@@ -174,12 +177,27 @@ def write_store(trajectories: Iterable[Trajectory], path: str | os.PathLike[str]
     with atomically(Path(path)) as file:
         file.write(header(FORMAT, VERSION, made_by))
         for count, trajectory in enumerate(trajectories, start=1):  # noqa: B007 - the last one is returned
-            file.write(_line(trajectory))
+            file.write(line_of(trajectory))
     return count
 
 
-def _line(trajectory: Trajectory) -> bytes:
-    return _adapter.dump_json(trajectory, exclude_defaults=True) + b"\n"
+def line_of(trajectory: Trajectory) -> bytes:
+    """A trajectory as a line of the store.
+
+    Raises:
+        DataError: it holds half a character, which UTF-8 cannot spell, or a number of more than 64 bits.
+    """
+    return encoded(to_row(trajectory), f"task {trajectory.task!a}, sample {trajectory.sample}")
 
 
-__all__ = ["FORMAT", "VERSION", "TrajectoryStore", "write_store"]
+def encoded(row: dict[str, Any], what: str) -> bytes:
+    """A row as a line; `what` names it in errors."""
+    try:
+        return msgspec.json.encode(row) + b"\n"
+    except UnicodeEncodeError as error:
+        raise DataError(f"{what}: holds half a character (a lone surrogate), which cannot be stored: {error}") from None
+    except OverflowError:
+        raise DataError(f"{what}: holds a whole number of more than 64 bits, which cannot be stored") from None
+
+
+__all__ = ["FORMAT", "VERSION", "TrajectoryStore", "encoded", "line_of", "write_store"]

@@ -1,47 +1,49 @@
-"""Trees in a file: JSON Lines, one tree with its trajectories a line, written whole or not at all.
+"""Trees in a file: JSON Lines, one tree with its trajectories per line, written whole or not at all.
 
-A line holds all that pairs, paths and pages need, so that one task at a time is in memory.
+A line holds all that pairs, paths and pages need, so that one task at a time is in memory. Of the tree itself only what
+cannot be worked out is written: the order of the trajectories, how many steps each shares with the one before it, and
+the canonical texts that differ from what the first trajectory through their node saw and did.
+
+    {"task": "find-plant/3", "shared": [0, 2, 1], "trajectories": [...], "texts": [...], "observations": [[4, 0], ...]}
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import numpy as np
-from pydantic import TypeAdapter, ValidationError
 
 from trajtree.errors import DataError
+from trajtree.store import version1
+from trajtree.store.encoding import Row, from_row, to_row
 from trajtree.store.files import atomically
-from trajtree.store.lines import check_header, header, invalid
-from trajtree.trajectory import Trajectory
-from trajtree.trees.tree import TrajectoryTree
+from trajtree.store.lines import header, invalid, version_of
+from trajtree.store.trajectory_store import encoded
+from trajtree.trajectory import Step
+from trajtree.trees.tree import TrajectoryTree, from_paths, openings, situations
 
 FORMAT = "trajtree.trees"
-VERSION = 1
+VERSION = 2
 
-_INTEGERS = ("parent", "depth", "decision", "first", "visits", "end")
+_STRIPPED = -1
+"""Number of a text that is what was seen or done without the white space around it."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Record:
+class _Tree(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     task: str
-    parent: list[int]
-    depth: list[int]
-    decision: list[int]
-    observation: tuple[str, ...]
-    action: tuple[str, ...]
-    first: list[int]
-    visits: list[int]
-    score_sum: list[float]
-    end: list[int]
-    trajectories: tuple[Trajectory, ...]
-    stop: list[int] | None = None
+    shared: list[int]
+    trajectories: list[Row]
+    texts: list[str] = []
+    observations: list[tuple[int, int]] = []
+    """(node, number in `texts`, or _STRIPPED) where a node's text is not to the letter what was seen there."""
+    actions: list[tuple[int, int]] = []
 
 
-_adapter = TypeAdapter(_Record)
+_tree = msgspec.json.Decoder(_Tree)
 
 
 def write_trees(trees: Iterable[TrajectoryTree], path: str | os.PathLike[str]) -> int:
@@ -54,18 +56,7 @@ def write_trees(trees: Iterable[TrajectoryTree], path: str | os.PathLike[str]) -
     with atomically(Path(path)) as file:
         file.write(header(FORMAT, VERSION))
         for tree in trees:
-            arrays = {name: getattr(tree, name).tolist() for name in (*_INTEGERS, "score_sum")}
-            # Without branched trajectories all that pass a node count there, and `stop` says nothing new.
-            branched = bool((tree.stop - tree.first != tree.visits).any())
-            record = _Record(
-                stop=tree.stop.tolist() if branched else None,
-                task=tree.task,
-                observation=tree.observation,
-                action=tree.action,
-                trajectories=tree.trajectories,
-                **arrays,
-            )
-            file.write(_adapter.dump_json(record, exclude_defaults=True) + b"\n")
+            file.write(encoded(_written(tree), f"task {tree.task!a}"))
             count += 1
     return count
 
@@ -80,31 +71,87 @@ def read_trees(path: str | os.PathLike[str]) -> Iterator[TrajectoryTree]:
         file = Path(path).open("rb")  # noqa: SIM115 - closed below, an error of opening is another error
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); make it with: trajtree build") from None
+    what = "a file of trees, as trajtree build makes it"
+    readers = {1: version1.read_tree, VERSION: _read}
     with file:
-        check_header(path, file.readline(), FORMAT, VERSION, "a file of trees, as trajtree build makes it")
+        read = readers[version_of(path, file.readline(), FORMAT, tuple(readers), what)]
         for number, line in enumerate(file, start=2):
-            yield _tree(path, number, line)
+            try:
+                yield read(line)
+            except (ValueError, msgspec.MsgspecError) as error:
+                raise invalid(path, number, error) from None
 
 
-def _tree(path: str | os.PathLike[str], number: int, line: bytes) -> TrajectoryTree:
-    try:
-        record = _adapter.validate_json(line)
-    except ValidationError as error:
-        raise invalid(path, number, error) from None
-    size = len(record.parent)
-    if record.stop is None:
-        record = replace(record, stop=[a + b for a, b in zip(record.first, record.visits, strict=False)])
-    for name in ("depth", "decision", "observation", "action", "first", "stop", "visits", "score_sum"):
-        if len(getattr(record, name)) != size:
-            raise DataError(f"{path}, line {number}, field {name}: {len(getattr(record, name))} values, {size} nodes")
-    return TrajectoryTree(
-        task=record.task,
-        trajectories=record.trajectories,
-        observation=record.observation,
-        action=record.action,
-        score_sum=np.array(record.score_sum, np.float64),
-        **{name: np.array(getattr(record, name), np.int32) for name in (*_INTEGERS, "stop")},
-    )
+def _written(tree: TrajectoryTree) -> dict[str, Any]:
+    texts: dict[str, int] = {}
+    row: dict[str, Any] = {
+        "task": tree.task,
+        "shared": tree.shared.tolist(),
+        "trajectories": [to_row(t) for t in tree.trajectories],
+    }
+    for name, canonical, of in (
+        ("observations", tree.observation, _observation),
+        ("actions", tree.action, _action),
+    ):
+        if different := list(_different(tree, canonical, of, texts)):
+            row[name] = different
+    if texts:
+        row["texts"] = list(texts)
+    return row
+
+
+def _different(
+    tree: TrajectoryTree, canonical: Sequence[str], of: Callable[[Step], str], texts: dict[str, int]
+) -> Iterator[tuple[int, int]]:
+    """(node, number of its text) where the canonical text is not what the first trajectory through the node says."""
+    for node, step in enumerate(_first_steps(tree.trajectories, tree.first.tolist(), tree.depth.tolist()), start=1):
+        said, text = of(step), canonical[node]
+        if said != text:
+            yield node, _STRIPPED if said.strip() == text else texts.setdefault(text, len(texts))
+
+
+def _first_steps(trajectories: Sequence[Any], first: Sequence[int], depth: Sequence[int]) -> Iterator[Step]:
+    """The step by which each node but the root was opened."""
+    for row, deep in zip(first[1:], depth[1:], strict=True):
+        yield trajectories[row].steps[deep - 1]
+
+
+def _observation(step: Step) -> str:
+    return step.observation
+
+
+def _action(step: Step) -> str:
+    return step.action
+
+
+def _read(line: bytes) -> TrajectoryTree:
+    record = _tree.decode(line)
+    trajectories = [from_row(row) for row in record.trajectories]
+    lengths = [len(t.steps) for t in trajectories]
+    if len(record.shared) != len(trajectories):
+        raise ValueError(f"field shared: {len(record.shared)} values, {len(trajectories)} trajectories")
+    if not trajectories:
+        raise ValueError("field trajectories: a tree has at least one")
+    for index, common in enumerate(record.shared):
+        most = min(lengths[index - 1], lengths[index]) if index else 0
+        if not 0 <= common <= most:
+            raise ValueError(f"field shared.{index}: {common} steps, between 0 and {most} were expected")
+    shared = np.array(record.shared, np.int64)
+    first, depth = openings(shared, np.array(lengths, np.int64))
+    steps = list(_first_steps(trajectories, [0, *first.tolist()], [0, *depth.tolist()]))
+    observation = _texts("observations", [s.observation for s in steps], record.observations, record.texts)
+    action = _texts("actions", [s.action for s in steps], record.actions, record.texts)
+    situation = situations(trajectories, first, depth, observation)
+    return from_paths(record.task, trajectories, shared, ["", *observation], ["", *action], situation)
+
+
+def _texts(name: str, said: list[str], different: Sequence[tuple[int, int]], texts: Sequence[str]) -> list[str]:
+    """[N - 1] canonical text of each node but the root."""
+    for index, (node, number) in enumerate(different):
+        if not (1 <= node <= len(said) and _STRIPPED <= number < len(texts)):
+            raise ValueError(f"field {name}.{index}: node {node} or text {number} is not there")
+        said[node - 1] = said[node - 1].strip() if number == _STRIPPED else texts[number]
+    return said
 
 
 __all__ = ["FORMAT", "VERSION", "read_trees", "write_trees"]

@@ -45,7 +45,7 @@ def build_tree(
 
     Raises:
         DataError: there are no trajectories, they are of several tasks, one was lost to a fault of the environment or
-            the engine, or one branched off a trajectory that is not among them.
+            the engine, two are the same sample, or one branched off a trajectory that is not among them.
     """
     rows = list(trajectories)
     tasks = sorted({t.task for t in rows})
@@ -55,20 +55,53 @@ def build_tree(
         if trajectory.outcome.is_fault:
             what = f"task {trajectory.task}, sample {trajectory.sample}"
             raise DataError(f"{what}: {trajectory.outcome} says nothing about the policy, leave it out")
-    present_samples = {t.sample for t in rows}
-    for trajectory in rows:
-        if trajectory.origin is not None and trajectory.origin.sample not in present_samples:
-            raise DataError(
-                f"task {trajectory.task}, sample {trajectory.sample}: branched off sample {trajectory.origin.sample}, "
-                "which is not among the trajectories; build the tree with it, or drop the origin"
-            )
-    lengths = np.array([len(t.steps) for t in rows])
-    present = np.arange(lengths.max(initial=0)) < lengths[:, None]
-    seen, observations = _numbered([s.observation for t in rows for s in t.steps], canonical_observation, present)
-    done, actions = _numbered([s.action for t in rows for s in t.steps], canonical_action, present)
+    _check_samples(rows)
+    steps = [step for t in rows for step in t.steps]
+    lengths = np.array([len(t.steps) for t in rows], np.int64)
+    context = _contexts(rows)
+    seen, observations = _numbered([s.observation for s in steps], canonical_observation)
+    done, actions = _numbered([s.action for s in steps], canonical_action)
     if embed is not None:
-        seen, observations = _similar(seen, done, observations, embed, similarity)
-    return from_labels(tasks[0], rows, seen, done, observations, actions)
+        seen, observations = _similar(lengths, context, seen, done, observations, embed, similarity)
+    # A step's label says what was seen and done in it; the first steps' also in which context.
+    labels = seen * len(actions) + done
+    starts = (np.cumsum(lengths) - lengths)[lengths > 0]
+    labels[starts] += context[lengths > 0] * len(observations) * len(actions)
+    return from_labels(
+        tasks[0],
+        rows,
+        labels,
+        len(actions),
+        [observations[number] for number in seen.tolist()],
+        [actions[number] for number in done.tolist()],
+    )
+
+
+def _check_samples(rows: Sequence[Trajectory]) -> None:
+    """Refuse two trajectories of one sample, and a branched one whose parent is not there."""
+    samples: set[int] = set()
+    for t in rows:
+        if t.sample in samples:
+            raise DataError(
+                f"task {t.task}: two runs are sample {t.sample}, as in stores of several seeds put together; pool the "
+                "stores instead, which numbers their runs anew: trajtree pool STORES --out FILE"
+            )
+        samples.add(t.sample)
+    for t in rows:
+        if t.origin is not None and t.origin.sample not in samples:
+            raise DataError(
+                f"task {t.task}, sample {t.sample}: branched off sample {t.origin.sample}, which is not among the "
+                "trajectories; build the tree with it, or drop the origin"
+            )
+
+
+def _contexts(rows: Sequence[Trajectory]) -> NDArray[np.int64]:
+    """[T] number of each trajectory's context; which number a context has does not depend on the order of `rows`."""
+    contexts = [t.context for t in rows]
+    different = set(contexts)
+    ranked = sorted(different, key=repr) if len(different) > 1 else list(different)
+    rank = {context: number for number, context in enumerate(ranked)}
+    return np.array([rank[context] for context in contexts], np.int64)
 
 
 def build(
@@ -99,70 +132,63 @@ def build(
     ]
 
 
-def _numbered(
-    texts: Sequence[str], canonical: Canonical, present: NDArray[np.bool_]
-) -> tuple[NDArray[np.int64], list[str]]:
-    """Numbers for the canonical forms of texts.
-
-    Args:
-        texts: of all steps, trajectory by trajectory.
-        canonical: reduces a text to its canonical form.
-        present: [T, longest] whether each trajectory has a step there.
-
-    Returns:
-        [T, longest] number of each step's form, -1 after a trajectory's last step, and the forms that the numbers stand
-        for, in alphabetical order.
-    """
+def _numbered(texts: Sequence[str], canonical: Canonical) -> tuple[NDArray[np.int64], list[str]]:
+    """[S] number of each text's canonical form, and the forms that the numbers stand for, in alphabetical order."""
     # Most texts occur often, so each different one is made canonical and ranked only once.
-    # index: the different texts, in the order in which they were met. flat [steps]: which of them each step has.
+    # index: the different texts, in the order in which they were met. flat [S]: which of them each text is.
     index: dict[str, int] = {}
     flat = [index.setdefault(text, len(index)) for text in texts]
     # forms [different texts]: their canonical forms, of which several may be equal.
     forms = list(map(canonical, index))
     names = sorted(set(forms))
     rank = dict(zip(names, range(len(names)), strict=True))
-    number_of = np.array([rank[form] for form in forms], np.int64)
-    # A mask is filled row by row, which is the order of the texts.
-    numbers = np.full(present.shape, -1, np.int64)
-    if flat:
-        numbers[present] = number_of[flat]
-    return numbers, names
+    return np.array([rank[form] for form in forms], np.int64)[flat], names
 
 
 def _similar(
-    seen: NDArray[np.int64], done: NDArray[np.int64], observations: Sequence[str], embed: Embed, similarity: float
+    lengths: NDArray[np.int64],
+    context: NDArray[np.int64],
+    seen: NDArray[np.int64],
+    done: NDArray[np.int64],
+    observations: Sequence[str],
+    embed: Embed,
+    similarity: float,
 ) -> tuple[NDArray[np.int64], list[str]]:
     """Numbers of observations in which similar ones after the same node have the same number.
 
     Args:
-        seen, done: [T, longest] number of each step's observation and action, as `_numbered` gives them.
+        lengths, context: [T] steps of each trajectory, and number of its context.
+        seen, done: [S] number of each step's observation and action, as `_numbered` gives them.
         observations: what the numbers of `seen` stand for.
         embed: sentence embeddings.
         similarity: smallest cosine of similar observations.
 
     Returns:
-        [T, longest] the new numbers, and the observation that each stands for. No number is used after two nodes.
+        [S] the new numbers, and the observation that each stands for. No number is used after two nodes.
     """
     if not observations:
         return seen, []
     vectors = np.asarray(embed(observations), np.float32)  # [observations, width]
     merged = np.full_like(seen, -1)
     names: list[str] = []
-    # node [T]: the node at which each trajectory is before the current step, numbered anew at every depth.
-    node = np.zeros(len(seen), np.int64)
-    for column in range(seen.shape[1]):
-        here = np.flatnonzero(seen[:, column] >= 0)  # the trajectories that have such a step
+    starts = np.cumsum(lengths) - lengths
+    # node [T]: the node at which each trajectory is before the current step, numbered anew at every depth. Before the
+    # first step, trajectories of different contexts are at different places.
+    node = context.copy()
+    for column in range(int(lengths.max(initial=0))):
+        here = np.flatnonzero(lengths > column)  # the trajectories that have such a step
+        at = starts[here] + column  # and where it stands
         for before in np.unique(node[here]):
-            rows = here[node[here] == before]
+            places = at[node[here] == before]
             # present: the different observations after this node. Their numbers ascend with the alphabet, so grouping
-            # does not depend on the order of the trajectories. which [rows]: which of them each trajectory saw.
-            present, which = np.unique(seen[rows, column], return_inverse=True)
+            # does not depend on the order of the trajectories. which [places]: which of them each trajectory saw.
+            present, which = np.unique(seen[places], return_inverse=True)
             # leaders: which of `present` open a group. groups [present]: the group of each.
             leaders, groups = np.unique(_leaders(vectors[present], similarity), return_inverse=True)
-            merged[rows, column] = len(names) + groups[which]
+            merged[places] = len(names) + groups[which]
             names += [observations[present[leader]] for leader in leaders]
         # Numbers of different nodes differ, so observation and action identify the next node, without the one before.
-        _, after = np.unique(np.stack([merged[here, column], done[here, column]]), axis=1, return_inverse=True)
+        _, after = np.unique(np.stack([merged[at], done[at]]), axis=1, return_inverse=True)
         node[here] = after.ravel()
     return merged, names
 

@@ -8,7 +8,7 @@ builds trees.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -29,8 +29,9 @@ class TrajectoryTree:
         trajectories: [T] what was merged, sorted.
         parent: [N] parent of each node, NO_PARENT for the root.
         depth: [N] steps from the root.
-        decision: [N] first of the siblings before which the agent saw the same observation, NO_PARENT for the root:
-            nodes with the same `decision` are different answers to one situation.
+        decision: [N] first of the siblings that answer the same situation, NO_PARENT for the root. A situation is what
+            the agent saw before the step; before its first step that includes all it was given: instructions,
+            examples, tools. So runs of different contexts share no decision.
         observation: [N] canonical observation before the step; "" at the root.
         action: [N] canonical action; "" at the root.
         first, stop: [N] trajectories first[n] to stop[n] - 1 pass through or end at node n.
@@ -69,6 +70,13 @@ class TrajectoryTree:
     def mean(self) -> NDArray[np.float64]:
         """[N] mean score of the trajectories that count at each node."""
         return self.score_sum / self.visits
+
+    @cached_property
+    def shared(self) -> NDArray[np.int64]:
+        """[T] steps that each trajectory has in common with the one before it; 0 for the first."""
+        # A trajectory opens the nodes of its path that it is the first to pass; what comes before them is shared.
+        opened = np.bincount(self.first[1:], minlength=len(self.trajectories))
+        return self.depth[self.end] - opened
 
     @cached_property
     def counts_from(self) -> NDArray[np.int32]:
@@ -173,81 +181,178 @@ def counts_from(trajectories: Sequence[Trajectory]) -> NDArray[np.int32]:
 def from_labels(
     task: str,
     trajectories: Sequence[Trajectory],
-    seen: NDArray[np.int64],
-    done: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    options: int,
     observations: Sequence[str],
     actions: Sequence[str],
 ) -> TrajectoryTree:
-    """The tree in which steps are one node when all that was seen and done up to them is equal.
+    """The tree in which steps are one node when the labels of all steps up to them are equal.
 
     Args:
         task: the task.
         trajectories: [T] the trajectories, in any order.
-        seen, done: [T, longest] number of each step's observation and action, -1 after a trajectory's last step.
-            Siblings are ordered by these numbers.
-        observations, actions: what the numbers stand for.
+        labels: [S] a number for what was seen and done in each of all S steps, trajectory by trajectory; siblings are
+            ordered by it. Steps that saw the same are answers to the same situation: their labels are equal when
+            divided by `options`.
+        options: as many as there are actions.
+        observations, actions: [S] canonical texts of each step.
     """
-    # labels [T, longest]: one number for each (observation, action); equal rows up to a column share their nodes.
-    labels = np.where(seen >= 0, seen * len(actions) + done, -1)
+    # A label as eight bytes, the highest first, sorts like the number. So the bytes of a whole trajectory sort it by
+    # its labels: those that share a beginning are neighbours, and one that ends where another goes on comes right
+    # before it.
+    lengths = np.array([len(t.steps) for t in trajectories], np.int64)
+    ends = np.cumsum(lengths)
+    bytes_of, bounds = labels.astype(">u8").tobytes(), [0, *(8 * ends).tolist()]
+    order = sorted(
+        range(len(trajectories)),
+        key=lambda i: (bytes_of[bounds[i] : bounds[i + 1]], trajectories[i].sample, trajectories[i].score),
+    )
+    # steps [S]: where each step of the sorted trajectories stands in `labels`.
+    steps = _ranges((ends - lengths)[order], lengths[order])
+    ordered = [trajectories[i] for i in order]
+    shared = _shared(labels[steps], lengths[order])
+    opened = steps[_opens(shared, lengths[order])]
+    return from_paths(
+        task,
+        ordered,
+        shared,
+        ["", *map(observations.__getitem__, opened.tolist())],
+        ["", *map(actions.__getitem__, opened.tolist())],
+        labels[opened] // options,
+    )
+
+
+def from_paths(
+    task: str,
+    trajectories: Sequence[Trajectory],
+    shared: NDArray[np.int64],
+    observation: Sequence[str],
+    action: Sequence[str],
+    situation: NDArray[np.int64],
+) -> TrajectoryTree:
+    """The tree of trajectories that are sorted already.
+
+    Args:
+        task: the task.
+        trajectories: [T] sorted, so that no trajectory shares more steps with an earlier one than with the one before.
+        shared: [T] steps that each has in common with the one before it; 0 for the first.
+        observation, action: [N] texts of the nodes, "" for the root.
+        situation: [N - 1] number of the situation before each node but the root; siblings with the same number are
+            answers to the same situation.
+    """
+    lengths = np.array([len(t.steps) for t in trajectories], np.int64)
     scores = np.array([t.score for t in trajectories])
-    samples = np.array([t.sample for t in trajectories])
-    # Sort lexicographically by label (lexsort takes its last key first). Trajectories that share a beginning are then
-    # neighbours, and one that ends where another goes on comes right before it, because -1 is the lowest label.
-    rows = np.lexsort((scores, samples, *labels.T[::-1]))
-    labels, scores, begins = labels[rows], scores[rows], counts_from(trajectories)[rows]
-    lengths = (labels >= 0).sum(axis=1)
-    count, longest = labels.shape
+    count, starts = len(trajectories), np.cumsum(lengths) - lengths
+    opens = _opens(shared, lengths)
+    # node [S]: the node after each step. The steps that open nodes number them in their order, which is depth first;
+    # those that are shared lead to the nodes of the trajectory before.
+    node = np.cumsum(opens)
+    for start, before, common in zip(starts[1:].tolist(), starts[:-1].tolist(), shared[1:].tolist(), strict=True):
+        node[start : start + common] = node[before : before + common]
+    depth = np.arange(len(node)) - np.repeat(starts, lengths) + 1  # [S] of that node
+    row = np.repeat(np.arange(count), lengths)  # [S] the trajectory of each step
+    came_from = np.where(depth == 1, TrajectoryTree.ROOT, np.concatenate([[0], node[:-1]]))  # [S] the node before
 
-    # shared [T]: steps that a trajectory has in common with the one before it. In a sorted list no earlier one shares
-    # more, so every step beyond them opens a node, and all others are nodes already.
-    columns = np.arange(longest)
-    shared = np.zeros(count, np.int64)
-    if longest:
-        differ = labels[1:] != labels[:-1]
-        shared[1:] = np.where(differ.any(axis=1), differ.argmax(axis=1), longest)
-    shared = np.minimum(shared, lengths)
-    present = columns < lengths[:, None]
-    new = present & (columns >= shared[:, None])
-    # node [T, 1 + longest]: node of each trajectory after 0, 1, 2, ... steps; 0, the root, beyond its end. New nodes
-    # are numbered row by row, which is depth first. A shared step has the number that stands above it: numbers only
-    # grow downwards, so the running maximum of a column is the number of its latest new node.
-    node = np.where(new, np.cumsum(new).reshape(new.shape), 0)
-    node = np.maximum.accumulate(node, axis=0)
-    node = np.column_stack([np.zeros(count, np.int64), np.where(present, node, 0)])
-
-    # row, column [N - 1]: the trajectory and step by which each node but the root was opened, in order of the nodes.
-    row, column = np.nonzero(new)
-    parent = np.concatenate([[TrajectoryTree.NO_PARENT], node[row, column]])
-    saw, did = np.divmod(labels[row, column], len(actions))
     # Every (trajectory, node) passage, the root's first; `counted` are those at or below where a trajectory begins to
-    # count (column c is a node at depth c + 1).
-    passages = np.concatenate([np.zeros(count, np.int64), node[:, 1:][present]])
-    counted = np.concatenate([begins == 0, (columns + 1 >= begins[:, None])[present]])
-    weights = np.concatenate([scores, np.repeat(scores, lengths)])
-    size = len(parent)
-    first = np.concatenate([[0], row]).astype(np.int32)
+    # count.
+    begins = counts_from(trajectories)
+    passages = np.concatenate([np.zeros(count, np.int64), node])
+    counted = np.concatenate([begins == 0, depth >= begins[row]])
+    weights = np.concatenate([scores, scores[row]])
+    size = 1 + int(opens.sum())
+    parent = np.concatenate([[TrajectoryTree.NO_PARENT], came_from[opens]])
+    first = np.concatenate([[0], row[opens]]).astype(np.int32)
+    end = np.zeros(count, np.int32)
+    end[lengths > 0] = node[(starts + lengths - 1)[lengths > 0]]
     return TrajectoryTree(
         task=task,
-        trajectories=tuple(map(trajectories.__getitem__, rows.tolist())),
+        trajectories=tuple(trajectories),
         parent=parent.astype(np.int32),
-        depth=np.concatenate([[0], column + 1]).astype(np.int32),
-        decision=_decisions(parent, saw),
-        observation=("", *map(observations.__getitem__, saw.tolist())),
-        action=("", *map(actions.__getitem__, did.tolist())),
+        depth=np.concatenate([[0], depth[opens]]).astype(np.int32),
+        decision=_decisions(parent, situation),
+        observation=tuple(observation),
+        action=tuple(action),
         first=first,
         stop=(first + np.bincount(passages, minlength=size)).astype(np.int32),
         visits=np.bincount(passages[counted], minlength=size).astype(np.int32),
         score_sum=np.bincount(passages[counted], weights=weights[counted], minlength=size).astype(np.float64),
-        end=node[np.arange(count), lengths].astype(np.int32),
+        end=end,
     )
 
 
+def openings(shared: NDArray[np.int64], lengths: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """([N - 1] trajectory, [N - 1] depth) of the step that opens each node but the root."""
+    opens = _opens(shared, lengths)
+    row = np.repeat(np.arange(len(lengths)), lengths)
+    return row[opens], _ranges(np.ones(len(lengths), np.int64), lengths)[opens]
+
+
+def situations(
+    trajectories: Sequence[Trajectory],
+    first: NDArray[np.int64],
+    depth: NDArray[np.int64],
+    observation: Sequence[str],
+) -> NDArray[np.int64]:
+    """[N - 1] number of the situation before each node but the root.
+
+    Siblings are in the same situation when they saw the same, before the first step in the same context.
+
+    Args:
+        trajectories: [T] the trajectories.
+        first, depth: [N - 1] as `openings` gives them.
+        observation: [N - 1] what was seen before each node.
+    """
+    numbers: dict[Hashable, int] = {}
+    return np.array(
+        [
+            numbers.setdefault((seen, trajectories[row].context) if deep == 1 else seen, len(numbers))
+            for row, deep, seen in zip(first.tolist(), depth.tolist(), observation, strict=True)
+        ],
+        np.int64,
+    )
+
+
+def _ranges(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The numbers starts[0], ..., starts[0] + lengths[0] - 1, starts[1], ... in one array."""
+    before = np.cumsum(lengths) - lengths
+    numbers: NDArray[np.int64] = np.arange(int(lengths.sum())) + np.repeat(starts - before, lengths)
+    return numbers
+
+
+def _opens(shared: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """[S] whether each step opens a node: those beyond what its trajectory shares with the one before."""
+    position = _ranges(np.zeros(len(lengths), np.int64), lengths)
+    opens: NDArray[np.bool_] = position >= np.repeat(shared, lengths)
+    return opens
+
+
+def _shared(labels: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """[T] steps that each trajectory has in common with the one before it, from the labels [S] of sorted ones.
+
+    In a sorted list no earlier trajectory shares more than the one before.
+    """
+    shared = np.zeros(len(lengths), np.int64)
+    starts = np.cumsum(lengths) - lengths
+    # Both are compared up to the end of the shorter one; pairs in which one is empty share nothing.
+    compared = np.minimum(lengths[1:], lengths[:-1])
+    pairs = np.flatnonzero(compared)
+    sizes = compared[pairs]
+    if not len(pairs):
+        return shared
+    here, there = _ranges(starts[1:][pairs], sizes), _ranges(starts[:-1][pairs], sizes)
+    position = _ranges(np.zeros(len(sizes), np.int64), sizes)
+    # The first position at which they differ; the length compared where they do not.
+    differs = np.where(labels[here] != labels[there], position, np.repeat(sizes, sizes))
+    shared[pairs + 1] = np.minimum.reduceat(differs, np.cumsum(sizes) - sizes)
+    return shared
+
+
 def _decisions(parent: NDArray[np.int64], seen: NDArray[np.int64]) -> NDArray[np.int32]:
-    """[N] first sibling that saw the same observation.
+    """[N] first sibling that answers the same situation.
 
     Args:
         parent: [N] parents.
-        seen: [N - 1] number of the observation before each node but the root.
+        seen: [N - 1] number of the situation before each node but the root.
     """
     # Sorted by parent, then by what was seen; the sort is stable, so the first of each group is its lowest node.
     order = np.lexsort((seen, parent[1:]))
@@ -260,4 +365,4 @@ def _decisions(parent: NDArray[np.int64], seen: NDArray[np.int64]) -> NDArray[np
     return decision
 
 
-__all__ = ["TrajectoryTree", "counts_from", "from_labels", "range_max"]
+__all__ = ["TrajectoryTree", "counts_from", "from_labels", "from_paths", "openings", "range_max", "situations"]

@@ -1,0 +1,305 @@
+"""How a trajectory is written: one JSON object per line, version 2 of the store.
+
+Every text stands once. What the agent saw, did and thought is in the messages already, so a step says only how to find
+it there: by default its action is its whole reply (or the reply's tool calls), its observation is what was said since
+the reply before, and it has no thought. Whatever is at its default is left out, so fields that are added later
+change no byte of trajectories that do not use them.
+
+    {"task": "find-plant/3", "sample": 0, "policy": "weak", "env": "scienceworld", "score": 0.5,
+     "messages": [["s", "You act ..."], ["u", "Find a plant."], ["a", "look"], ["u", "You see ..."]], "steps": [0.5]}
+
+A message is [role, text] or [role, text, more]; roles are s(ystem), u(ser), a(ssistant), t(ool). A step is its reward,
+or [reward, action, thought, observation]: an action or a thought may be [start, end] of the reply's text, or a text of
+its own; a thought of `true` is the reply's reasoning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from trajtree.chat import action_of
+from trajtree.trajectory import Cause, Message, Origin, Outcome, Sampling, Step, Tokens, ToolCall, Trajectory
+
+_ROLES: dict[str, Literal["s", "u", "a", "t"]] = {"system": "s", "user": "u", "assistant": "a", "tool": "t"}
+_NAMES: dict[str, Any] = {letter: name for name, letter in _ROLES.items()}
+_PLACE = ("source", "row", "line", "digest", "content")
+"""What an import writes into the metadata of a trajectory, kept apart because every imported one has it."""
+
+
+_Hash = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
+Place = tuple[str, Annotated[int, Meta(ge=1)], Annotated[int, Meta(ge=0)], _Hash, _Hash]
+"""Which record an imported trajectory was: its file, number, line, and the hashes of its bytes and of its content."""
+
+
+class _More(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
+    """What few messages have."""
+
+    reasoning: str | None = None
+    calls: list[tuple[str, str, str]] = []
+    answers: str | None = None
+    name: str | None = None
+
+
+class _Message(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    role: Literal["s", "u", "a", "t"]
+    content: str
+    more: _More | None = None
+
+
+class _Step(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    reward: float
+    action: tuple[int, int] | str | None = None
+    thought: tuple[int, int] | str | bool | None = None
+    observation: str | None = None
+
+
+class _Tokens(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    ids: list[int]
+    agent: list[int]
+    """start, end, start, end, ... of the agent's ranges."""
+
+
+class Head(msgspec.Struct):
+    """What an import and an index need of a line; the rest is skipped at the parser's speed."""
+
+    task: str
+    sample: int = 0
+    place: Place | None = None
+
+
+class Row(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """A line as it is read."""
+
+    task: str
+    sample: int
+    policy: str
+    env: str
+    env_version: str = ""
+    seed: int | None = None
+    sampling: tuple[Annotated[float, Meta(ge=0)], Annotated[float, Meta(gt=0, le=1)]] | None = None
+    messages: list[_Message]
+    steps: list[float | _Step]
+    score: Annotated[float, Meta(ge=0, le=1)]
+    outcome: Outcome = Outcome.COMPLETED
+    tokens: list[_Tokens] = []
+    error: str | None = None
+    cause: Cause | None = None
+    context_turns: Annotated[int, Meta(ge=0)] = 0
+    tools: list[str] = []
+    place: Place | None = None
+    metadata: dict[str, str | int | float | bool] = {}
+    origin: tuple[int, int] | None = None
+
+
+def to_row(trajectory: Trajectory) -> dict[str, Any]:
+    """What a line says of a trajectory, ready to be encoded."""
+    row: dict[str, Any] = {
+        "task": trajectory.task,
+        "sample": trajectory.sample,
+        "policy": trajectory.policy,
+        "env": trajectory.env,
+        "score": _number(trajectory.score),
+        "messages": [_written(message) for message in trajectory.messages],
+        "steps": _steps_written(trajectory),
+    }
+    if trajectory.env_version:
+        row["env_version"] = trajectory.env_version
+    if trajectory.seed is not None:
+        row["seed"] = trajectory.seed
+    if trajectory.sampling is not None:
+        row["sampling"] = [_number(trajectory.sampling.temperature), _number(trajectory.sampling.top_p)]
+    if trajectory.outcome is not Outcome.COMPLETED:
+        row["outcome"] = trajectory.outcome.value
+    if trajectory.tokens:
+        row["tokens"] = [[tokens.ids, list(chain.from_iterable(tokens.agent))] for tokens in trajectory.tokens]
+    if trajectory.error is not None:
+        row["error"] = trajectory.error
+    if trajectory.cause is not None:
+        row["cause"] = trajectory.cause.value
+    if trajectory.context_turns:
+        row["context_turns"] = trajectory.context_turns
+    if trajectory.tools:
+        row["tools"] = trajectory.tools
+    place, metadata = place_of(trajectory), trajectory.metadata
+    if place is not None:
+        row["place"] = place
+        metadata = {name: value for name, value in metadata.items() if name not in _PLACE}
+    if metadata:
+        row["metadata"] = metadata
+    if trajectory.origin is not None:
+        row["origin"] = [trajectory.origin.sample, trajectory.origin.steps]
+    return row
+
+
+def from_row(row: Row) -> Trajectory:
+    """The trajectory of a line.
+
+    Raises:
+        ValueError: the fields contradict one another.
+    """
+    messages = tuple([_read(message) for message in row.messages])
+    metadata = dict(row.metadata)
+    if row.place is not None:
+        metadata.update(zip(_PLACE, row.place, strict=True))
+    return Trajectory(
+        task=row.task,
+        sample=row.sample,
+        policy=row.policy,
+        env=row.env,
+        env_version=row.env_version,
+        seed=row.seed,
+        sampling=None if row.sampling is None else Sampling(*row.sampling),
+        messages=messages,
+        steps=_steps_read(row.steps, messages, row.context_turns),
+        score=row.score,
+        outcome=row.outcome,
+        tokens=tuple(_tokens(number, tokens) for number, tokens in enumerate(row.tokens)),
+        error=row.error,
+        context_turns=row.context_turns,
+        tools=tuple(row.tools),
+        metadata=metadata,
+        origin=None if row.origin is None else Origin(*row.origin),
+        cause=row.cause,
+    )
+
+
+def _tokens(number: int, tokens: _Tokens) -> Tokens:
+    if len(tokens.agent) % 2:
+        raise ValueError(f"field tokens.{number}.1: the last range has no end")
+    try:
+        return Tokens(tuple(tokens.ids), tuple(zip(tokens.agent[::2], tokens.agent[1::2], strict=True)))
+    except ValueError as error:
+        raise ValueError(f"field tokens.{number}.1: {error}") from None
+
+
+def _number(value: float) -> float | int:
+    """Whole numbers without their fraction, which is most of what a reward has to say."""
+    return int(value) if value == 0 or value == 1 else value
+
+
+def _written(message: Message) -> list[Any]:
+    role = _ROLES[message.role]
+    if message.reasoning is None and not message.tool_calls and message.tool_call_id is None and message.name is None:
+        return [role, message.content]
+    calls = [(c.id, c.name, c.arguments) for c in message.tool_calls]
+    return [role, message.content, _More(message.reasoning, calls, message.tool_call_id, message.name)]
+
+
+def _read(message: _Message) -> Message:
+    if message.more is None:
+        return Message(_NAMES[message.role], message.content)
+    more = message.more
+    calls = tuple(ToolCall(*call) for call in more.calls)
+    return Message(_NAMES[message.role], message.content, more.reasoning, calls, more.answers, more.name)
+
+
+def _steps_written(trajectory: Trajectory) -> list[Any]:
+    replies = trajectory.replies
+    written: list[Any] = []
+    fields: list[Any]
+    for number, step in enumerate(trajectory.steps):
+        if number >= len(replies):  # a trajectory that came without messages
+            fields = [_number(step.reward), step.action, step.thought, step.observation]
+        else:
+            reply = trajectory.messages[replies[number]]
+            seen = seen_before(trajectory.messages, replies, number)
+            fields = [
+                _number(step.reward),
+                None if step.action == _whole(reply) else _place_in(reply.content, step.action),
+                _thought_written(step.thought, reply),
+                None if step.observation == seen else step.observation,
+            ]
+        while fields[-1] is None:
+            fields.pop()
+        written.append(fields[0] if len(fields) == 1 else fields)
+    return written
+
+
+def _steps_read(steps: Sequence[float | _Step], messages: Sequence[Message], context_turns: int) -> tuple[Step, ...]:
+    said = [index for index, message in enumerate(messages) if message.role == "assistant"]
+    replies = said[context_turns : context_turns + len(steps)]
+    found: list[Step] = []
+    for number, written in enumerate(steps):
+        step = written if isinstance(written, _Step) else _Step(written)
+        if number < len(replies):
+            seen = seen_before(messages, replies, number) if step.observation is None else step.observation
+            reply = messages[replies[number]]
+            try:
+                action = _whole(reply) if step.action is None else _found_in(reply.content, step.action)
+                thought = _thought_read(step.thought, reply)
+            except ValueError as error:
+                raise ValueError(f"field steps.{number}: {error}") from None
+            found.append(Step(seen, action, thought, step.reward))
+        elif isinstance(step.action, str) and isinstance(step.observation, str):
+            said_before = step.thought if isinstance(step.thought, str) else None
+            found.append(Step(step.observation, step.action, said_before, step.reward))
+        else:
+            raise ValueError(f"field steps.{number}: there is no reply for it among the messages")
+    return tuple(found)
+
+
+def seen_before(messages: Sequence[Message], replies: Sequence[int], number: int) -> str:
+    """What the agent saw before its reply number `number`: all that was said since the reply before, by anyone else.
+
+    Instructions at the very beginning are no observation.
+    """
+    end = begin = replies[number]
+    while begin > 0 and messages[begin - 1].role != "assistant":
+        begin -= 1
+    if end - begin == 1 and (number or messages[begin].role != "system"):
+        return messages[begin].content
+    return "\n".join(m.content for m in messages[begin:end] if number or m.role != "system")
+
+
+def _whole(reply: Message) -> str:
+    return action_of(reply) if reply.tool_calls else reply.content
+
+
+def _place_in(text: str, part: str) -> list[int] | str:
+    """Where a part stands in a text; the part itself where it does not."""
+    start = text.rfind(part)
+    return part if start < 0 else [start, start + len(part)]
+
+
+def _found_in(text: str, part: tuple[int, int] | str) -> str:
+    if isinstance(part, str):
+        return part
+    start, end = part
+    if not 0 <= start <= end <= len(text):
+        raise ValueError(f"characters {start} to {end} of a reply of {len(text)}")
+    return text[start:end]
+
+
+def _thought_written(thought: str | None, reply: Message) -> list[int] | str | bool | None:
+    if thought is None:
+        return None
+    if thought == reply.reasoning:
+        return True
+    start = reply.content.find(thought)
+    return thought if start < 0 else [start, start + len(thought)]
+
+
+def _thought_read(thought: tuple[int, int] | str | bool | None, reply: Message) -> str | None:
+    if thought is None or thought is False:
+        return None
+    return reply.reasoning if thought is True else _found_in(reply.content, thought)
+
+
+def place_of(trajectory: Trajectory) -> Place | None:
+    """Which record of which file a trajectory was imported from; None where it was not, or nobody wrote it down."""
+    metadata = trajectory.metadata
+    if not all(name in metadata for name in _PLACE):
+        return None
+    try:
+        place: Place = msgspec.convert(tuple(metadata[name] for name in _PLACE), Place)
+        return place
+    except msgspec.ValidationError:  # somebody else's fields of these names
+        return None
+
+
+__all__ = ["Head", "Place", "Row", "from_row", "place_of", "seen_before", "to_row"]

@@ -1,0 +1,64 @@
+"""Rewriting files of earlier versions of trajtree in today's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from trajtree.errors import DataError
+from trajtree.store import trajectory_store, tree_store
+from trajtree.store.lines import format_of, made_by, version_of
+from trajtree.store.lock import lock_of, locked
+from trajtree.store.progress import SILENT, Progress
+from trajtree.trajectory import Trajectory
+from trajtree.trees.tree import TrajectoryTree
+
+
+def upgrade(path: str | os.PathLike[str], progress: Progress = SILENT) -> bool:
+    """Rewrite a store or a file of trees in today's version; False where it is in that already.
+
+    The old file stays until the new one is whole.
+
+    Raises:
+        DataError: it is neither, or a line of it is wrong; naming file, line and field.
+        OSError: the disk is full or not writable; the file is untouched.
+    """
+    path = Path(path)
+    formats = {
+        trajectory_store.FORMAT: (trajectory_store.VERSION, _store),
+        tree_store.FORMAT: (tree_store.VERSION, _trees),
+    }
+    if not path.is_file():
+        raise DataError(f"{path}: there is no such file")
+    format = format_of(path)
+    if format not in formats:
+        raise DataError(f"{path}, line 1: neither a trajectory store nor a file of trees")
+    version, rewrite = formats[format]
+    with locked(lock_of(path), wait=True):
+        with path.open("rb") as file:
+            if version_of(path, file.readline(), format, tuple(range(1, version + 1)), "a file of ours") == version:
+                return False
+        rewrite(path, progress)
+    return True
+
+
+def _store(path: Path, progress: Progress) -> None:
+    def trajectories() -> Iterator[Trajectory]:
+        for trajectory in trajectory_store.TrajectoryStore(path):
+            yield trajectory
+            progress.advance(1)
+
+    trajectory_store.write_store(trajectories(), path, made_by=made_by(path))
+
+
+def _trees(path: Path, progress: Progress) -> None:
+    def trees() -> Iterator[TrajectoryTree]:
+        for tree in tree_store.read_trees(path):
+            yield tree
+            progress.advance(1)
+
+    tree_store.write_trees(trees(), path)
+
+
+__all__ = ["upgrade"]
