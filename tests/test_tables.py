@@ -146,7 +146,7 @@ def test_gamma_matters_where_the_aggregate_discounts() -> None:
 
 @pytest.mark.parametrize("search", SEARCHES)
 def test_settings_name_every_search(search: str) -> None:
-    assert search_of(PathSettings(search))(TREE).sample == 0
+    assert search_of(PathSettings(search))(TREE).trajectory.sample == 0
 
 
 def test_settings_reach_the_searches() -> None:

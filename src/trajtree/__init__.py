@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from trajtree.envs import Environment, StepResult
 from trajtree.errors import DataError, EnvError, PolicyError, RecipeError, RunError, TrajtreeError
 from trajtree.formats.importing import import_files
+from trajtree.formats.pairs import PairMessages, pair_messages
 from trajtree.statistics.summary import summarise
 from trajtree.store.trajectory_store import TrajectoryStore, write_store
 from trajtree.store.tree_store import read_trees, write_trees
@@ -40,6 +41,7 @@ __all__ = [
     "Message",
     "Outcome",
     "Pair",
+    "PairMessages",
     "PolicyError",
     "Recipe",
     "RecipeError",
@@ -62,6 +64,7 @@ __all__ = [
     "import_files",
     "load_recipe",
     "mcts",
+    "pair_messages",
     "pairs",
     "propose",
     "quality",

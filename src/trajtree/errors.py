@@ -47,3 +47,8 @@ def one_of(choices: Collection[str]) -> Callable[[str], str]:
         raise ValueError(f"{name!r} is none of {', '.join(choices)}{hint}")
 
     return check
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things: "1 pair", "2 pairs"."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

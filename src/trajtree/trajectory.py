@@ -7,6 +7,7 @@ nothing is ever re-tokenised when the engine's ids are there.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import accumulate
@@ -233,6 +234,22 @@ class Trajectory:
         given, rest = list(self.messages[:begin]), self.messages[begin:first]
         given += [message for message in rest if message.role == "system"]
         return tuple(given), tuple(m.role for m in rest if m.role != "system"), self.tools
+
+    @property
+    def prompt(self) -> tuple[Context, str]:
+        """What the agent was given before its first own reply: its context and its first observation, if any."""
+        return self.context, self.steps[0].observation.strip() if self.steps else ""
+
+    def past(self, step: int) -> Hashable:
+        """All that came before step number `step`, to compare with another's: messages and tools, letter for letter.
+
+        Without messages, what was seen and done.
+        """
+        replies = self.replies
+        if step < len(replies):
+            return self.messages[: replies[step]], self.tools
+        seen = self.steps[step].observation if step < len(self.steps) else None
+        return tuple((s.observation, s.action, s.thought) for s in self.steps[:step]), seen, self.tools
 
     @property
     def key(self) -> tuple[str, int]:

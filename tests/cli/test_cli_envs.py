@@ -80,9 +80,9 @@ def test_a_person_plays() -> None:
     left = invoke("play", "tests.toy:DOMAIN", TASKS[0], said="look\n")
     assert left.exit_code == 0 and f"{TASKS[0]}: score 0.000" in left.output
     raising = invoke("play", "tests.cli.test_cli_envs:Raising", TASKS[0], said="look\n")
-    assert isinstance(raising.exception, RunError) and "step('look') raised KeyError" in str(raising.exception)
+    assert isinstance(raising.exception, EnvError) and "step 1 ('look'): raised KeyError" in str(raising.exception)
     unknown = invoke("play", "tests.toy:Toy", "toy/none")
-    assert isinstance(unknown.exception, RunError)
+    assert isinstance(unknown.exception, DataError) and "has no task 'toy/none'" in str(unknown.exception)
 
 
 @pytest.mark.parametrize("which", ["webshop", "alfworld"])

@@ -136,7 +136,7 @@ class Unstable(Toy):
         (Generous, "score is 1.5"),
         (BareTuple, "gives tuple"),
         (TwoEnds, "both terminated and truncated"),
-        (NumberFlags, "not bool"),
+        (NumberFlags, "not a bool"),
         (NoReward, "the reward is None"),
         (NoText, "the observation is None"),
         (Moody, "observation 1 is 'Mood 0', then 'Mood"),

@@ -294,7 +294,7 @@ def test_without_a_fork(copy: Path, recipe: Path) -> None:
         "rows={w2sg_treedpo: {starts_from: strong}}",
     )
     said = sentence(call(command(recipe, copy, *(word for change in changes for word in ("--set", change)))))
-    assert "w2sg_treedpo: no two sides of a pair differ by pairs.min_gap (0.05)" in said
+    assert "w2sg_treedpo: no two runs that began alike differ by pairs.min_gap (0.05)" in said
     assert "explore.rollouts" in said
 
 
@@ -432,7 +432,7 @@ def test_eto_sets_the_expert_over_what_scored_less(more_rows: Path) -> None:
     pairs = [json.loads(line) for line in (folder / "pairs.jsonl").read_text().splitlines()]
     assert pairs
     for pair in pairs:
-        expert, worse = held[pair["task"], pair["chosen"]], held[pair["task"], pair["rejected"]]
+        expert, worse = held[pair["task"], pair["chosen_sample"]], held[pair["task"], pair["rejected_sample"]]
         assert expert.policy == "expert" and expert.key not in own, "the expert has a sample of its own"
         assert worse == own[worse.key] and worse.score < expert.score == 1.0
     assert len(pairs) == sum(t.score < 1.0 and bool(t.steps) for t in own.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -15,13 +16,13 @@ from tests.toy import Toy, solution
 
 from trajtree.chat import parse_react
 from trajtree.envs.base import Environment, StepResult
-from trajtree.errors import EnvError
+from trajtree.errors import DataError, EnvError
 from trajtree.explore.episode import EpisodeSpec
 from trajtree.explore.rollout import ATTEMPTS, rollout
 from trajtree.explore.strategies import independent
 from trajtree.policies.base import Reply
 from trajtree.store.trajectory_store import TrajectoryStore
-from trajtree.trajectory import Message, Outcome, Sampling, Tokens, Trajectory
+from trajtree.trajectory import Cause, Message, Outcome, Sampling, Tokens, Trajectory
 
 LONG = Sampling(0.0)
 
@@ -187,11 +188,40 @@ def test_a_broken_environment_is_tried_again_then_recorded(tmp_path: Path, break
     assert [t.task for t in played] == [j.task for j in episodes]
     in_step, in_reset = played[1], played[5]
     assert in_step.outcome is in_reset.outcome is Outcome.ENV_ERROR
-    assert in_step.error == f"toy/1 broke in step, try {ATTEMPTS}"
+    assert in_step.error is not None
+    assert re.fullmatch(rf"step 2 \('.*'\): toy/1 broke in step, try {ATTEMPTS}", in_step.error)
     assert in_reset.error == f"toy/5 broke in reset, try {ATTEMPTS}"
     assert len(in_step.steps) == 1 and in_step.score == 0.5
     assert breaking.tries["toy/1"] == breaking.tries["toy/5"] == breaking.tries["toy/3"] == ATTEMPTS
     assert breaking.tries["toy/0"] == breaking.tries["toy/4"] == 1
+
+
+@pytest.mark.parametrize(
+    "wrong", [SystemExit(0), KeyError("x"), None, (None, 0.0, False, False), ("o", 7, False, False)]
+)
+def test_a_lying_environment_loses_no_episode(tmp_path: Path, wrong: object) -> None:
+    """One environment raises or answers wrongly: its episode is recorded as a fault, all others are played."""
+
+    class Lying(Toy):
+        def step(self, action: str) -> StepResult:
+            if self.task != "toy/3":
+                return super().step(action)
+            if isinstance(wrong, BaseException):
+                raise wrong
+            return wrong  # type: ignore[return-value]
+
+        def reset(self, task: str) -> str:
+            self.task = task
+            return super().reset(task)
+
+    episodes = independent([f"toy/{i}" for i in range(6)], 2, [LONG])
+    sound = play(Scripted(winning), episodes, tmp_path / "sound")
+    played = play(Scripted(winning), episodes, tmp_path / "lying", Lying)
+    assert [t for t in played if t.task != "toy/3"] == [t for t in sound if t.task != "toy/3"]
+    assert [(t.outcome, t.cause) for t in played if t.task == "toy/3"] == 2 * [
+        (Outcome.ENV_ERROR, Cause.ENVIRONMENT_FAULT)
+    ]
+    assert list(TrajectoryStore(tmp_path / "lying" / "trajectories.jsonl")) == played
 
 
 def test_an_environment_that_is_down_ends_the_rollout_and_is_not_recorded(
@@ -200,7 +230,9 @@ def test_an_environment_that_is_down_ends_the_rollout_and_is_not_recorded(
     episodes = independent([f"toy/{i}" for i in range(8)], 1, [LONG])
     sound = play(Scripted(winning), episodes, tmp_path / "sound")
     breaking.where = {"toy/5": ("step", 99), "toy/6": ("reset", 99), "toy/7": ("reset", 99)}
-    with pytest.raises(EnvError, match=r"broke in 3 of 4 episodes, 3 times each; in toy/5: toy/5 broke in step"):
+    with pytest.raises(
+        EnvError, match=r"broke in 3 of 4 episodes, 3 times each; in toy/5: step 2 \(.*\): toy/5 broke in step"
+    ):
         play(Scripted(winning), episodes, tmp_path / "down", breaking)
     assert len(list(TrajectoryStore(tmp_path / "down" / "trajectories.jsonl"))) == 4
     breaking.where = {}
@@ -216,7 +248,7 @@ def test_what_breaks_disturbs_no_other_episode(tmp_path: Path, breaking: type[Br
 
 
 def test_an_unknown_task_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(KeyError, match="toy/999"):
+    with pytest.raises(DataError, match="toy has no task 'toy/999'"):
         play(Scripted(winning), [EpisodeSpec("toy/999", 0, LONG)], tmp_path)
 
 

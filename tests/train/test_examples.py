@@ -126,7 +126,7 @@ def test_both_sides_of_a_pair_begin_alike(chat: ChatFormat, sides: list[PairExam
         start = example.chosen.agent[0][0]
         assert example.rejected.agent[0][0] == start
         assert example.chosen.ids[:start] == example.rejected.ids[:start]
-        for side, sample in ((example.chosen, pair.chosen), (example.rejected, pair.rejected)):
+        for side, sample in ((example.chosen, pair.chosen_sample), (example.rejected, pair.rejected_sample)):
             said = [chat.decode(side.ids[a:b]).removesuffix("<|im_end|>") for a, b in side.agent]
             assert said == [s.action for s in BY_KEY[pair.task, sample].steps[pair.depth :]]
         assert example.chosen.ids != example.rejected.ids
@@ -138,7 +138,7 @@ def test_the_rejected_side_takes_the_chosen_prefix(chat: ChatFormat) -> None:
         replace(m, content=m.content.upper()) if m.content == "take red key" else m for m in EXPLORED[1].messages
     )
     other = {**BY_KEY, ("toy/0", 1): replace(EXPLORED[1], messages=spelt)}
-    pair = Pair("toy/0", 1, 1, 0, 1, 1.0, 0.0, 1, 1)
+    pair = Pair("toy/0", 1, 1, 0, 1, 1.0, 0.0, 1, 1, "similar")
     (example,) = pair_examples([pair], other, chat, context=CONTEXT)
     start = example.chosen.agent[0][0]
     assert example.chosen.ids[:start] == example.rejected.ids[:start]

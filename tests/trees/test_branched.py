@@ -75,7 +75,7 @@ def test_pairs_compare_what_counts(given_: list[Trajectory]) -> None:
     tree = build_tree(given_)
     by_sample = {t.sample: t for t in tree.trajectories}
     for pair in pairs(tree, per_fork=3):
-        rejected = by_sample[pair.rejected]
+        rejected = by_sample[pair.rejected_sample]
         assert rejected.origin is None or rejected.origin.steps <= pair.depth
         assert pair.rejected_visits >= 1
 
@@ -85,11 +85,11 @@ def test_a_branch_started_from_a_failure_does_not_make_its_way_worse() -> None:
     good, bad = trajectory(["a", "b"], 1.0, sample=0), trajectory(["c"], 0.5, sample=1)
     worse = [replace(trajectory(["a", "x"], 0.0, sample=2 + i), origin=Origin(0, 1)) for i in range(5)]
     found = {pair.depth: pair for pair in pairs(build_tree([good, bad, *worse]), per_fork=1)}
-    assert [(depth, found[depth].chosen, found[depth].chosen_value) for depth in sorted(found)] == [
+    assert [(depth, found[depth].chosen_sample, found[depth].chosen_value) for depth in sorted(found)] == [
         (0, 0, 1.0),
         (1, 0, 1.0),
     ]
-    assert found[0].rejected == 1
+    assert found[0].rejected_sample == 1
 
 
 def test_a_branch_without_its_parent_is_refused() -> None:

@@ -23,6 +23,7 @@ from trajtree.trees.forks import (
     mean,
     over_each_worse,
     pairs,
+    prompts_apart,
     unstructured,
     whole,
 )
@@ -44,18 +45,18 @@ def test_what_every_pair_keeps(
     found = pairs(tree, aggregate=aggregate, min_gap=min_gap, per_fork=per_fork, per_tree=per_tree)
     by_sample = {t.sample: t for t in given_}
     assert len(found) <= per_tree
-    forks = Counter((p.node, key_path(by_sample[p.chosen])[p.depth][0]) for p in found)
+    forks = Counter((p.node, key_path(by_sample[p.chosen_sample])[p.depth][0]) for p in found)
     assert all(count <= per_fork for count in forks.values())
     # Every fork has its widest pair in before any fork has its second, and so on.
     seen: Counter[tuple[int, str]] = Counter()
     rounds = []
     for pair in found:
-        fork = (pair.node, key_path(by_sample[pair.chosen])[pair.depth][0])
+        fork = (pair.node, key_path(by_sample[pair.chosen_sample])[pair.depth][0])
         rounds.append((seen[fork], -round(pair.gap, 9)))
         seen[fork] += 1
     assert rounds == sorted(rounds)
     for pair in found:
-        chosen, rejected = by_sample[pair.chosen], by_sample[pair.rejected]
+        chosen, rejected = by_sample[pair.chosen_sample], by_sample[pair.rejected_sample]
         assert key_path(chosen)[: pair.depth] == key_path(rejected)[: pair.depth]
         after_chosen, after_rejected = key_path(chosen)[pair.depth], key_path(rejected)[pair.depth]
         assert after_chosen[0] == after_rejected[0]
@@ -103,7 +104,7 @@ def test_caps() -> None:
     ]
     tree = build_tree(given_)
     widest = pairs(tree)
-    assert [(p.depth, p.chosen, p.rejected, p.gap) for p in widest] == [(1, 0, 2, 1.0), (0, 0, 4, 0.5)]
+    assert [(p.depth, p.chosen_sample, p.rejected_sample, p.gap) for p in widest] == [(1, 0, 2, 1.0), (0, 0, 4, 0.5)]
     assert pairs(tree, per_tree=1) == widest[:1]
     assert len(pairs(tree, per_fork=2)) == 4
     assert len(pairs(tree, per_fork=9)) == 6
@@ -121,7 +122,7 @@ def test_best_and_worst_continuation_the_shorter_of_equals() -> None:
         trajectory("bc", 0.25, sample=5),
     ]
     (pair,) = [p for p in pairs(build_tree(given_)) if p.depth == 0]
-    assert (pair.chosen, pair.rejected, pair.chosen_visits, pair.rejected_visits) == (1, 4, 3, 3)
+    assert (pair.chosen_sample, pair.rejected_sample, pair.chosen_visits, pair.rejected_visits) == (1, 4, 3, 3)
     assert (pair.chosen_value, pair.rejected_value) == (pytest.approx(2 / 3), pytest.approx(0.25 / 3))
 
 
@@ -144,12 +145,12 @@ def test_which_options_are_compared() -> None:
     tree = build_tree(given_)
 
     def compared(select: Select) -> list[tuple[int, int]]:
-        return sorted((p.chosen, p.rejected) for p in pairs(tree, select=select, per_fork=9))
+        return sorted((p.chosen_sample, p.rejected_sample) for p in pairs(tree, select=select, per_fork=9))
 
     assert compared(extremes) == [(0, 3)]
     assert compared(adjacent) == [(0, 1), (1, 2), (2, 3)]
     assert compared(every) == [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]
-    assert [(p.chosen, p.rejected) for p in pairs(tree)] == [(0, 3)]
+    assert [(p.chosen_sample, p.rejected_sample) for p in pairs(tree)] == [(0, 3)]
 
 
 @quick
@@ -157,16 +158,20 @@ def test_which_options_are_compared() -> None:
 def test_pairs_without_forks(given_: list[Trajectory], min_gap: float, per_tree: int) -> None:
     tree = build_tree(given_)
     score = {t.sample: t.score for t in given_ if t.steps}
-    possible = sum(score[a] - score[b] >= min_gap for a in score for b in score)
+    begun = {t.sample: t.steps[0].observation for t in given_ if t.steps}
+    wide = [(a, b) for a in score for b in score if score[a] - score[b] >= min_gap]
+    possible = sum(begun[a] == begun[b] for a, b in wide)
+    assert prompts_apart(tree, min_gap=min_gap) == len(wide) - possible
     for found in (
         whole(tree, min_gap=min_gap, per_tree=per_tree),
         unstructured(tree, min_gap=min_gap, per_tree=per_tree),
     ):
         assert len(found) == min(per_tree, possible)
-        assert len({(p.chosen, p.rejected) for p in found}) == len(found)
+        assert len({(p.chosen_sample, p.rejected_sample) for p in found}) == len(found)
         for pair in found:
-            assert (pair.node, pair.depth) == (0, 0)
-            assert (pair.chosen_value, pair.rejected_value) == (score[pair.chosen], score[pair.rejected])
+            assert (pair.node, pair.depth, pair.past) == (0, 0, "equal")
+            assert begun[pair.chosen_sample] == begun[pair.rejected_sample]
+            assert (pair.chosen_value, pair.rejected_value) == (score[pair.chosen_sample], score[pair.rejected_sample])
             assert pair.gap >= min_gap
     assert unstructured(tree, seed=1) == unstructured(tree, seed=1)
 
@@ -177,5 +182,5 @@ def test_a_trajectory_without_a_step_is_in_no_pair_of_whole_ones(pairing: Callab
     mute = trajectory([], 0.0, sample=0, outcome=Outcome.AGENT_ERROR)
     good, bad = trajectory(["a"], 1.0, sample=1), trajectory(["b"], 0.0, sample=2)
     found = pairing(build_tree([mute, good, bad]), per_tree=9)
-    assert [(pair.chosen, pair.rejected) for pair in found] == [(1, 2)]
-    assert [p.rejected for p in over_each_worse(good, [mute, bad], min_gap=0.1, most=9)] == [2]
+    assert [(pair.chosen_sample, pair.rejected_sample) for pair in found] == [(1, 2)]
+    assert [p.rejected_sample for p in over_each_worse(good, [mute, bad], min_gap=0.1, most=9)] == [2]

@@ -43,7 +43,10 @@ def test_exact_finds_the_best_end(given_: list[Trajectory]) -> None:
     best = min(ends, key=lambda keys: (-round(ends[keys], 9), len(keys), keys))
     assert keys_of(tree, found.end) == best
     assert found.value == pytest.approx(ends[best])
-    assert found.sample == min((t for t in given_ if key_path(t) == best), key=lambda t: (-t.score, t.sample)).sample
+    assert (
+        found.trajectory.sample
+        == min((t for t in given_ if key_path(t) == best), key=lambda t: (-t.score, t.sample)).sample
+    )
     for node in range(len(tree)):
         here = keys_of(tree, node)
         assert found.values[node] == pytest.approx(max(v for k, v in ends.items() if k[: len(here)] == here))
@@ -65,7 +68,7 @@ def test_exact_by_hand(scores: dict[str, float], end: str) -> None:
     tree = build_tree([trajectory(actions, score, sample=n) for n, (actions, score) in enumerate(scores.items())])
     found = exact(tree)
     assert "".join(tree.action[n] for n in tree.path(found.end)) == end
-    assert (found.value, found.sample) == (scores[end], list(scores).index(end))
+    assert (found.value, found.trajectory.sample) == (scores[end], list(scores).index(end))
 
 
 class SlowMCTS:
@@ -153,7 +156,10 @@ def test_mcts_agrees_with_the_slow_one(given_: list[Trajectory], iterations: int
     path, value = slow.path()
     assert keys_of(tree, found.end) == path
     assert found.value == pytest.approx(value)
-    assert found.sample == min((t for t in given_ if key_path(t) == path), key=lambda t: (-t.score, t.sample)).sample
+    assert (
+        found.trajectory.sample
+        == min((t for t in given_ if key_path(t) == path), key=lambda t: (-t.score, t.sample)).sample
+    )
     assert np.array_equal(tree.visits, counts)
     assert np.array_equal(tree.score_sum, sums)
 
@@ -177,20 +183,20 @@ def test_mcts_never_beats_the_exact_search(given_: list[Trajectory]) -> None:
 def test_mcts_can_end_at_an_inner_node() -> None:
     tree = build_tree([trajectory("a", 1.0, sample=3), trajectory("ab", 0.0, sample=1)])
     found = mcts(tree, iterations=50)
-    assert (found.end, found.sample, found.value) == (1, 3, 1.0)
+    assert (found.end, found.trajectory.sample, found.value) == (1, 3, 1.0)
 
 
 def test_a_trajectory_without_steps() -> None:
     tree = build_tree([trajectory("", 0.25, sample=2)])
     for found in (exact(tree), mcts(tree, iterations=1)):
-        assert (found.end, found.sample, found.value) == (0, 2, 0.25)
+        assert (found.end, found.trajectory.sample, found.value) == (0, 2, 0.25)
 
 
 def figures(tree: TrajectoryTree, found: SearchResult) -> dict[str, Any]:
     """What a golden file stores about a search."""
     return {
         "path": [tree.action[n] for n in tree.path(found.end)],
-        "sample": found.sample,
+        "sample": found.trajectory.sample,
         "value": round(found.value, 12),
         "values": [None if math.isnan(v) else round(v, 12) for v in found.values.tolist()],
         "visits": found.visits.tolist(),

@@ -20,6 +20,7 @@ from trajtree.cli.terminal import console, counting
 from trajtree.envs.base import Environment
 from trajtree.envs.check import EnvCheckError, check_env
 from trajtree.envs.domain import BRING_IN, BUILT_IN, Domain, NoDemonstration, bring_in_data, load_domain
+from trajtree.envs.guard import Guarded
 from trajtree.errors import DataError, EnvError, RunError
 
 _CHECKED_TYPES = 3
@@ -168,11 +169,8 @@ def play(
     terminal = console()
     with closing(make()) as environment:
         terminal.print(environment.instruction, style="dim", markup=False)
-        try:
-            observation = environment.reset(chosen)
-        except KeyError as error:
-            raise RunError(f"{name}: {error.args[0]}") from None
-        score, over = 0.0, False
+        game = Guarded(environment)
+        observation, over = game.reset(chosen), False
         while not over:
             terminal.print(observation, markup=False, highlight=False)
             try:
@@ -180,18 +178,13 @@ def play(
             except EOFError:
                 terminal.print()
                 break
-            try:
-                observation, reward, terminated, truncated = environment.step(said)
-            except (KeyError, ValueError, TypeError) as error:
-                raise RunError(
-                    f"{name}: step({said!r}) raised {type(error).__name__}: {error}; whatever is said must be answered"
-                ) from error
-            score, over = score + reward, terminated or truncated
+            observation, reward, terminated, truncated = game.step(said)
+            over = terminated or truncated
             if reward:
-                terminal.print(f"reward {reward:+.3f}, score {score:.3f}", style="green" if reward > 0 else "red")
+                terminal.print(f"reward {reward:+.3f}, score {game.score:.3f}", style="green" if reward > 0 else "red")
         if over:
             terminal.print(observation, markup=False, highlight=False)
-        terminal.print(f"{chosen}: score {score:.3f}")
+        terminal.print(f"{chosen}: score {game.score:.3f}")
 
 
 def data(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -47,14 +47,14 @@ def check_output(out: Path | None, *inputs: Path, over: str | None = None, by: s
         raise RunError(f"cannot write {out}: it holds {held}, which would be lost; remove it or name another file")
 
 
-def at_least_one(items: Iterable[T], otherwise: str) -> Iterator[T]:
-    """The items; a DataError that says `otherwise` when there is none."""
+def at_least_one(items: Iterable[T], otherwise: str | Callable[[], str]) -> Iterator[T]:
+    """The items; a DataError that says `otherwise` when there is none. A sentence that takes work may be a function."""
     empty = True
     for item in items:
         empty = False
         yield item
     if empty:
-        raise DataError(otherwise)
+        raise DataError(otherwise if isinstance(otherwise, str) else otherwise())
 
 
 __all__ = ["at_least_one", "check_output"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +18,7 @@ from trajtree.cli.outputs import at_least_one, check_output
 from trajtree.cli.terminal import console, counting
 from trajtree.envs.domain import load_domain
 from trajtree.envs.replay import replayer
-from trajtree.errors import DataError
+from trajtree.errors import DataError, counted
 from trajtree.formats.pairs import pair_messages
 from trajtree.formats.write import PAIR_TARGETS, TRAJECTORY_TARGETS
 from trajtree.report.tree_table import print_quality, totals
@@ -29,7 +30,8 @@ from trajtree.store.trajectory_store import TrajectoryStore, write_store
 from trajtree.store.tree_store import read_trees, write_trees
 from trajtree.trajectory import Trajectory
 from trajtree.trees import merge
-from trajtree.trees.forks import AGGREGATES, MODES, PairSettings, pairs_of
+from trajtree.trees.forks import AGGREGATES, MODES, PASTS, PairSettings, pairs_of, prompts_apart
+from trajtree.trees.partings import why_no_pair
 from trajtree.trees.quality import quality
 from trajtree.trees.search import SEARCHES, PathSettings, Search, best_path, search_of
 from trajtree.trees.stitching import best_sample, propose, stitch
@@ -126,26 +128,45 @@ def pairs(
     per_fork: Annotated[int, typer.Option(help="Most pairs per fork.", min=1)] = _PAIRS.per_fork,
     per_tree: Annotated[int, typer.Option(help="Most pairs per tree.", min=1)] = _PAIRS.per_tree,
     step_only: Annotated[bool, typer.Option("--step-only", help="Only the reply at which the sides part.")] = False,
+    past: Annotated[
+        str, option_of(PASTS, help=f"How alike both sides' pasts must be at least: {described(PASTS)}.")
+    ] = _PAIRS.past,
 ) -> None:
-    """Write preference pairs: one shared past, a better and a worse continuation."""
+    """Write preference pairs: one shared past, a better and a worse continuation.
+
+    Each row's column `past` says whether the two runs' pasts were equal, or only similar. Where they were similar, the
+    worse continuation stands behind the better run's past.
+    """
     if step_only and not MODES[mode].at_forks:
         raise DataError(f"--step-only: --mode {mode} compares whole runs, which may begin alike; leave one of them out")
     if gamma is not None and not AGGREGATES[value].discounts:
         raise DataError(f"--gamma: --value {value} discounts nothing; add --value discounted, or leave --gamma out")
     check_output(out, trees)
-    settings = PairSettings(mode, value, _PAIRS.gamma if gamma is None else gamma, min_gap, per_fork, per_tree)
-    row = PAIR_TARGETS[to].row
+    settings = PairSettings(mode, value, _PAIRS.gamma if gamma is None else gamma, min_gap, per_fork, per_tree, past)
+    pasts: Counter[str] = Counter()
+    apart = 0
 
     def rows() -> Iterator[JsonObject]:
+        nonlocal apart
         for tree in read_trees(trees):
-            yield from map(row, pair_messages(tree, pairs_of(tree, settings), step_only=step_only))
+            found = pairs_of(tree, settings)
+            for pair, messages in zip(found, pair_messages(tree, found, step_only=step_only), strict=True):
+                pasts[pair.past] += 1
+                yield {**PAIR_TARGETS[to].row(messages), "past": pair.past}
+            if not MODES[mode].at_forks:
+                apart += prompts_apart(tree, min_gap=min_gap)
             progress.advance(1)
 
-    none = f"{trees}: no fork with a gap of {min_gap}; lower --min-gap, or see what there is: trajtree show {trees}"
+    def none() -> str:
+        return f"{trees}: no pair: {why_no_pair(read_trees(trees), settings)}; see: trajtree show {trees}"
+
     terminal = console()
     with counting(terminal, "pairs", "trees") as progress:
         count = write_jsonl(at_least_one(rows(), none), out)
-    terminal.print(f"{count} pairs in {out}", soft_wrap=True)
+    alike = ", ".join(f"{pasts[name]} with {name} pasts" for name in PASTS if pasts[name])
+    terminal.print(f"{counted(count, 'pair')} in {out}: {alike}", soft_wrap=True)
+    if apart:
+        terminal.print(f"{counted(apart, 'pair')} left out: the two runs began with different prompts", soft_wrap=True)
 
 
 def paths(
@@ -191,7 +212,7 @@ def paths(
         kept = (path for path in found if path.reaches(min_score))
         none = f"{trees}: no path scores {min_score}; lower --min-score"
         count = _write_paths(at_least_one(kept, none), out, to)
-    terminal.print(f"{count} paths in {out}", soft_wrap=True)
+    terminal.print(f"{counted(count, 'path')} in {out}", soft_wrap=True)
 
 
 def _searched(trees: Path, find: Search, progress: Progress) -> Iterator[Trajectory]:
@@ -204,10 +225,7 @@ def _stitched(trees: Path, env: str, max_steps: int | None, progress: Progress) 
     environment = load_domain(env).make(max_steps)
     try:
         for tree in read_trees(trees):
-            try:
-                yield stitch(tree, replayer(environment)).best
-            except KeyError as error:
-                raise DataError(f"{trees}, task {tree.task}: {env} has no such task ({error})") from None
+            yield stitch(tree, replayer(environment)).best
             progress.advance(1)
     finally:
         environment.close()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import cycle, islice
 
 from trajtree.envs.base import Environment, StepResult
+from trajtree.envs.guard import well_formed
 from trajtree.trajectory import SCORE_TOLERANCE
 
 HOSTILE_ACTIONS = (
@@ -174,16 +175,13 @@ def _step(env: Environment, task: str, action: str) -> StepResult:
         result = env.step(action)
     except Exception as error:
         raise EnvCheckError(f"{where} step raises {type(error).__name__}: {error}") from error
-    _require(isinstance(result, StepResult), f"{where} step gives {type(result).__name__}, not StepResult")
-    observation, reward, terminated, truncated = result
-    _require(isinstance(observation, str), f"{where} the observation is {observation!r}, not a text")
-    _require(isinstance(reward, (int, float)), f"{where} the reward is {reward!r}, not a number")
-    _require(
-        isinstance(terminated, bool) and isinstance(truncated, bool),
-        f"{where} terminated, truncated are {terminated!r}, {truncated!r}, not bool",
-    )
-    _require(not (terminated and truncated), f"{where} the episode is both terminated and truncated")
-    return result
+    _require(isinstance(result, StepResult), f"{where} step gives {type(result).__name__}, not a StepResult")
+    try:
+        checked = well_formed(result)
+    except ValueError as error:
+        raise EnvCheckError(f"{where}: {error}") from None
+    _require(not (checked.terminated and checked.truncated), f"{where} the episode is both terminated and truncated")
+    return checked
 
 
 def _in_turns(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from trajtree.envs.base import Environment
+from trajtree.envs.guard import Guarded
 from trajtree.trajectory import Message, Outcome, Step, Trajectory
 from trajtree.trees.stitching import Replay
 
@@ -13,15 +14,16 @@ def replay(env: Environment, task: str, actions: Sequence[str], *, policy: str) 
     """What happens when `actions` are played in `task`, until they or the episode end.
 
     Raises:
-        KeyError: the task does not exist.
+        DataError: the task does not exist.
         EnvError: the environment broke.
     """
-    observation = env.reset(task)
+    guarded = Guarded(env)
+    observation = guarded.reset(task)
     messages = [Message("system", env.instruction), Message("user", observation)]
     steps: list[Step] = []
     outcome = Outcome.TRUNCATED
     for action in actions:
-        result = env.step(action)
+        result = guarded.step(action)
         steps.append(Step(observation, action, reward=result.reward))
         observation = result.observation
         messages += [Message("assistant", action), Message("user", observation)]

@@ -76,8 +76,7 @@ def _fork_views(recipe: Recipe, trees: Sequence[TrajectoryTree]) -> list[ForkVie
     widest.sort(key=lambda both: (-both[0].gap, both[0].task))
     views = []
     for pair, tree in widest[:_SHOWN_FORKS]:
-        by_sample = {t.sample: t.steps for t in tree.trajectories}
-        chosen, rejected = by_sample[pair.chosen], by_sample[pair.rejected]
+        chosen, rejected = (side.steps for side in pair.sides(tree))
         views.append(
             ForkView(
                 task=pair.task,

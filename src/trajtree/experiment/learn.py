@@ -93,7 +93,7 @@ def _material(recipe: Recipe, row: Row, work: Work) -> Material:
 def _no_pair(recipe: Recipe, row: Row) -> str:
     how = recipe.pair_settings(row)
     return (
-        f"{row.name}: no two sides of a pair differ by pairs.min_gap ({how.min_gap}), so there is no pair to learn "
+        f"{row.name}: no two runs that began alike differ by pairs.min_gap ({how.min_gap}): there is no pair to learn "
         "from; raise explore.rollouts or the temperatures in explore.grid, or drop the row"
     )
 

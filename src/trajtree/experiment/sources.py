@@ -83,7 +83,9 @@ def read_pairs(folder: Path) -> list[Pair]:
         try:
             found.append(Pair(**json.loads(line)))
         except (ValueError, TypeError) as error:
-            raise DataError(f"{path}, line {number}: no pair ({error})") from None
+            old = '"chosen":' in line
+            why = "written by an earlier trajtree, find the pairs again" if old else f"no pair ({error})"
+            raise DataError(f"{path}, line {number}: {why}") from None
     return found
 
 

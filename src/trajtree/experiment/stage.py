@@ -41,7 +41,7 @@ KINDS: dict[str, Kind] = {
     "weak": Kind(1, "Train the weak model on the demonstrations."),
     "explore": Kind(1, "Play: the weak model, or another that explores, several episodes per task."),
     "trees": Kind(1, "Merge each task's trajectories into a tree."),
-    "pairs": Kind(1, "Take preference pairs, at the trees' forks or of whole trajectories."),
+    "pairs": Kind(2, "Take preference pairs, at the trees' forks or of whole trajectories."),
     "paths": Kind(1, "Find each tree's best path."),
     "train": Kind(1, "Tune the strong model: on demonstrations, on paths, on pairs."),
     "evaluate": Kind(1, "Play the held-out tasks with every row's model."),

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Generic
 
 from trajtree.chat import Parser
-from trajtree.envs.base import Environment, StepResult
+from trajtree.envs.guard import Guarded
 from trajtree.errors import EnvError
 from trajtree.policies.base import C, Policy, Reply
 from trajtree.trajectory import Cause, Message, Outcome, Sampling, Step, Trajectory
@@ -35,7 +35,7 @@ class Episode(Generic[C]):
     """An episode under way."""
 
     spec: EpisodeSpec
-    env: Environment
+    env: Guarded
     conversation: C
     observation: str = ""
     steps: list[Step] = field(default_factory=list)
@@ -64,7 +64,7 @@ class Episode(Generic[C]):
     def act(self, step: Step) -> None:
         """Take the step in the environment and tell the policy what came of it."""
         try:
-            result: StepResult = self.env.step(step.action)
+            result = self.env.step(step.action)
         except EnvError as error:
             self._end(Cause.ENVIRONMENT_FAULT, str(error))
             return
@@ -82,8 +82,8 @@ class Episode(Generic[C]):
             task=self.spec.task,
             sample=self.spec.sample,
             policy=policy.name,
-            env=self.env.name,
-            env_version=self.env.version,
+            env=self.env.env.name,
+            env_version=self.env.env.version,
             seed=seed,
             sampling=self.spec.sampling,
             messages=tuple(self.conversation.messages),

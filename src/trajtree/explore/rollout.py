@@ -14,6 +14,7 @@ from contextlib import ExitStack, closing
 
 from trajtree.chat import Parser, parse_act
 from trajtree.envs.base import Environment
+from trajtree.envs.guard import Guarded
 from trajtree.errors import EngineError, EnvError
 from trajtree.explore.episode import Episode, EpisodeSpec
 from trajtree.policies.base import C, Policy
@@ -125,7 +126,7 @@ def _play(
     for spec, env in zip(wave, envs, strict=False):
         instruction = f"{env.instruction} {suffix}".strip()
         stream = (seed, zlib.crc32(spec.task.encode()), spec.sample)
-        episodes.append(Episode(spec, env, policy.start(instruction, spec.sampling, stream)))
+        episodes.append(Episode(spec, Guarded(env), policy.start(instruction, spec.sampling, stream)))
     list(pool.map(Episode.begin, episodes))
     while waiting := [e for e in episodes if e.outcome is None]:
         replies = policy.reply([e.conversation for e in waiting])

@@ -53,9 +53,8 @@ def pair_messages(tree: TrajectoryTree, pairs: Iterable[Pair], *, step_only: boo
     Raises:
         DataError: the trajectories hold no messages.
     """
-    by_sample = {t.sample: t for t in tree.trajectories}
     for pair in pairs:
-        yield _messages(pair, by_sample[pair.chosen], by_sample[pair.rejected], step_only)
+        yield _messages(pair, *pair.sides(tree), step_only)
 
 
 def _messages(pair: Pair, better: Trajectory, worse: Trajectory, step_only: bool) -> PairMessages:
@@ -76,8 +75,9 @@ def _messages(pair: Pair, better: Trajectory, worse: Trajectory, step_only: bool
             "task": pair.task,
             "node": pair.node,
             "step": pair.depth,
-            "chosen": pair.chosen,
-            "rejected": pair.rejected,
+            "chosen_sample": pair.chosen_sample,
+            "rejected_sample": pair.rejected_sample,
+            "past": pair.past,
             "chosen_value": pair.chosen_value,
             "rejected_value": pair.rejected_value,
             "chosen_visits": pair.chosen_visits,

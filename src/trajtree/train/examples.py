@@ -142,8 +142,10 @@ def without_context(sequences: Sequence[Tokens], turns: int) -> list[Tokens]:
 def _pair_example(
     pair: Pair, trajectories: Mapping[tuple[str, int], Trajectory], chat: ChatFormat, weight: float, step_only: bool
 ) -> PairExample:
-    better, worse = trajectories[pair.task, pair.chosen], trajectories[pair.task, pair.rejected]
-    name = f"{pair.task}, fork at node {pair.node} after {pair.depth} steps, run {pair.chosen} over run {pair.rejected}"
+    better, worse = (trajectories[pair.task, sample] for sample in (pair.chosen_sample, pair.rejected_sample))
+    name = (
+        f"{pair.task}, fork at node {pair.node} after {pair.depth} steps, run {better.sample} over run {worse.sample}"
+    )
     turn = better.context_turns + pair.depth
     chosen = _one(sequences_of(better, chat), name)
     if chosen.ids == _one(tokenise(chat, better.messages, better.tools), name).ids:

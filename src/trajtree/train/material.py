@@ -20,6 +20,7 @@ from trajtree.train.examples import Example, PairExample, SftExample, message_pa
 from trajtree.train.settings import METHODS, WEIGHTS
 from trajtree.trajectory import SCORE_TOLERANCE, Trajectory
 from trajtree.trees.forks import Pair, PairSettings, pairs_of
+from trajtree.trees.partings import why_no_pair
 from trajtree.trees.search import PathSettings, best_path, search_of
 from trajtree.trees.tree import TrajectoryTree
 
@@ -154,11 +155,10 @@ def _at_forks(trees: Trees, settings: PairSettings) -> TrajectoryPairs:
     behind: dict[tuple[str, int], Trajectory] = {}
     for tree in trees:
         here = pairs_of(tree, settings)
-        needed = {sample for pair in here for sample in (pair.chosen, pair.rejected)}
-        behind |= {t.key: t for t in tree.trajectories if t.sample in needed}
+        behind |= {side.key: side for pair in here for side in pair.sides(tree)}
         found += here
     if not found:
-        raise DataError(f"{trees.name}: no fork whose sides differ by {settings.min_gap}; lower --min-gap")
+        raise DataError(f"{trees.name}: no pair to learn from: {why_no_pair(trees, settings)}")
     return TrajectoryPairs(trees.name, found, behind)
 
 

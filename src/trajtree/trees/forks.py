@@ -2,17 +2,17 @@
 
 At a fork the agent saw one thing and did several. The child with the higher value gives the chosen continuation, the
 one with the lower value the rejected continuation. Both sides of a pair begin with the very same tokens, because the
-rejected continuation is put after the chosen side's prefix. `unstructured` and `whole` make pairs without forks, for
-comparison.
+rejected continuation is put after the chosen side's prefix: its own past, or one that merging took to be the same (see
+`PASTS`). `unstructured` and `whole` make pairs without forks, for comparison.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from heapq import nsmallest
-from itertools import combinations, islice, pairwise, zip_longest
-from typing import Annotated
+from itertools import combinations, islice, pairwise, starmap, zip_longest
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,6 +68,23 @@ def adjacent(options: Sequence[int]) -> list[tuple[int, int]]:
     return list(pairwise(options))
 
 
+class Past(NamedTuple):
+    """How alike the pasts of a pair's sides are, and a few words for people."""
+
+    about: str
+
+
+PASTS = {
+    "equal": Past("both sides had the same past, letter for letter"),
+    "similar": Past("the pasts may differ in what merging does not look at, such as thoughts"),
+}
+"""How alike the pasts of the two sides are, the strictest first.
+
+Where they are only similar, the rejected continuation stands after a past that its own run did not have.
+"""
+EQUAL, LOOSEST = next(iter(PASTS)), list(PASTS)[-1]
+
+
 @dataclass(frozen=True, slots=True)
 class Pair:
     """Two continuations of one prefix, and where they come from.
@@ -76,25 +93,36 @@ class Pair:
         task: the task of the tree.
         node: the fork; the root for pairs of whole trajectories.
         depth: number of steps of the shared prefix, the path of `node`.
-        chosen, rejected: samples of this task whose steps after the prefix are the continuations.
+        chosen_sample, rejected_sample: `Trajectory.sample` of the runs whose steps after the prefix are the
+            continuations. They are no indices into `tree.trajectories`; `sides` gives the runs.
         chosen_value, rejected_value: values of the two children.
         chosen_visits, rejected_visits: number of trajectories that count at them.
+        past: how alike the two runs' pasts are, a name in PASTS.
     """
 
     task: str
     node: int
     depth: int
-    chosen: int
-    rejected: int
+    chosen_sample: int
+    rejected_sample: int
     chosen_value: float
     rejected_value: float
     chosen_visits: int
     rejected_visits: int
+    past: str
 
     @property
     def gap(self) -> float:
         """How much better the chosen side is."""
         return self.chosen_value - self.rejected_value
+
+    def sides(self, tree: TrajectoryTree) -> tuple[Trajectory, Trajectory]:
+        """The trajectories behind the chosen and the rejected side.
+
+        Raises:
+            KeyError: the tree does not hold them.
+        """
+        return tree.trajectory(self.chosen_sample), tree.trajectory(self.rejected_sample)
 
 
 def pairs(
@@ -105,6 +133,7 @@ def pairs(
     min_gap: float = 0.1,
     per_fork: int = 1,
     per_tree: int = 8,
+    past: str = LOOSEST,
 ) -> list[Pair]:
     """Pairs of options of the same fork whose values differ by at least `min_gap`.
 
@@ -120,6 +149,8 @@ def pairs(
         min_gap: smallest difference of the values of a pair.
         per_fork: largest number of pairs per fork.
         per_tree: largest number of pairs per tree.
+        past: how alike the pasts of the two sides must be at least; a name in PASTS. With "equal" a side is the best
+            or worst of those trajectories whose past another one behind the other child shares.
     """
     # value [N]. by_fork: for each fork with a wide enough pair, its widest pairs, widest first.
     value, gap = aggregate(tree), _least(min_gap)
@@ -129,65 +160,69 @@ def pairs(
         if np.ptp(value[children]) < gap:
             continue
         options = sorted(children.tolist(), key=lambda child: (-value[child], child))
-        # side: for each child, the trajectory that represents it when it is chosen, and when it is rejected.
-        side = {child: _side(tree, child) for child in options}
+        sides = _equal_sides(tree, options) if past == EQUAL else _sides(tree, options)
         wide = ((high, low) for high, low in select(options) if value[high] - value[low] >= gap)
-        here = (_pair(tree, high, low, side[high][0], side[low][1], value) for high, low in wide)
+        both = ((high, low, sides(high, low)) for high, low in wide)
+        here = (_pair(tree, high, low, *found, value) for high, low, found in both if found is not None)
         by_fork.append(nsmallest(per_fork, here, key=_widest))
     # Round r holds the pair number r of every fork, None where a fork has fewer.
     rounds = zip_longest(*by_fork)
-    found = [pair for same in rounds for pair in sorted((p for p in same if p is not None), key=_widest)]
-    return found[:per_tree]
+    ordered = [pair for same in rounds for pair in sorted((p for p in same if p is not None), key=_widest)]
+    # Only now, because pasts are long to compare and most pairs are not taken.
+    return [replace(pair, past=_past(pair.sides(tree), pair.depth)) for pair in ordered[:per_tree]]
 
 
-def whole(tree: TrajectoryTree, *, min_gap: float = 0.1, per_tree: int = 8) -> list[Pair]:
+def whole(tree: TrajectoryTree, *, min_gap: float = 0.1, per_tree: int = 8, past: str = LOOSEST) -> list[Pair]:
     """Pairs of whole trajectories as in ETO, better over worse, that share only the prompt.
 
     A baseline for pairs at forks. The best is paired with the worst, the second best with the second worst, and so on;
     then each with the next one of the other list, until there are `per_tree` pairs. Trajectories without a step said
-    nothing that could be compared, and are in no pair.
+    nothing that could be compared, and are in no pair; nor are two that began with different prompts.
     """
     # In round r, number i of the best is paired with number i + r of the worst, which wraps around. All rounds together
     # pair any two trajectories in both orders, of which only the one with a gap is kept.
-    best_first = sorted(_acting(tree), key=lambda i: (-tree.scores[i], i))
-    worst_first, gap = best_first[::-1], _least(min_gap)
+    prompt, gap = _prompts(tree), _least(min_gap)
+    best_first = sorted(np.flatnonzero(prompt >= 0).tolist(), key=lambda i: (-tree.scores[i], i))
+    worst_first = best_first[::-1]
     rounds = (zip(best_first, worst_first[r:] + worst_first[:r], strict=True) for r in range(len(best_first)))
-    wide = (both for one in rounds for both in one if tree.scores[both[0]] - tree.scores[both[1]] >= gap)
-    return [_whole(tree, high, low) for high, low in islice(wide, per_tree)]
+    wide = (
+        _whole(*(tree.trajectories[i] for i in both))
+        for one in rounds
+        for both in one
+        if prompt[both[0]] == prompt[both[1]] and tree.scores[both[0]] - tree.scores[both[1]] >= gap
+    )
+    return list(islice((pair for pair in wide if _alike(pair, past)), per_tree))
 
 
-def unstructured(tree: TrajectoryTree, *, min_gap: float = 0.1, per_tree: int = 8, seed: int = 0) -> list[Pair]:
+def unstructured(
+    tree: TrajectoryTree, *, min_gap: float = 0.1, per_tree: int = 8, past: str = LOOSEST, seed: int = 0
+) -> list[Pair]:
     """Random pairs of whole trajectories, better over worse: the paper's baseline without a tree. See `whole`."""
     random = np.random.default_rng(seed)
-    acting = np.array(_acting(tree), np.intp)
-    scores = tree.scores[acting]
-    # [pairs, 2] all (better, worse) with a wide enough gap.
-    both = acting[np.argwhere(scores[:, None] - scores >= _least(min_gap))]
-    drawn = random.permutation(len(both))[:per_tree]
-    return [_whole(tree, high, low) for high, low in both[drawn].tolist()]
+    acting, wide, same = _comparisons(tree, min_gap)
+    both = acting[np.argwhere(wide & same)]  # [pairs, 2] all (better, worse)
+    order = random.permutation(len(both))
+    drawn = ((tree.trajectories[high], tree.trajectories[low]) for high, low in both[order].tolist())
+    return list(islice((pair for pair in starmap(_whole, drawn) if _alike(pair, past)), per_tree))
+
+
+def prompts_apart(tree: TrajectoryTree, *, min_gap: float = 0.1) -> int:
+    """How many pairs of whole trajectories `whole` and `unstructured` cannot take, because their prompts differ."""
+    _, wide, same = _comparisons(tree, min_gap)
+    return int((wide & ~same).sum())
 
 
 def over_each_worse(better: Trajectory, others: Iterable[Trajectory], *, min_gap: float, most: int) -> list[Pair]:
     """One trajectory over each of its task's others that scores enough less, the worst first; at most `most` pairs.
 
-    Trajectories without a step are in no pair.
+    Trajectories without a step, and those that began with another prompt, are in no pair.
     """
     gap = _least(min_gap)
-    worse = sorted((t for t in others if t.steps and better.score - t.score >= gap), key=lambda t: (t.score, t.sample))
-    return [
-        Pair(
-            task=better.task,
-            node=TrajectoryTree.ROOT,
-            depth=0,
-            chosen=better.sample,
-            rejected=other.sample,
-            chosen_value=better.score,
-            rejected_value=other.score,
-            chosen_visits=1,
-            rejected_visits=1,
-        )
-        for other in worse[:most]
-    ]
+    worse = sorted(
+        (t for t in others if t.steps and better.score - t.score >= gap and t.prompt == better.prompt),
+        key=lambda t: (t.score, t.sample),
+    )
+    return [_whole(better, other) for other in worse[:most]]
 
 
 def grafted(better: Trajectory, worse: Trajectory, depth: int) -> tuple[Message, ...]:
@@ -200,59 +235,115 @@ def _least(min_gap: float) -> float:
     return max(min_gap, 2 * SCORE_TOLERANCE) - SCORE_TOLERANCE
 
 
-def _side(tree: TrajectoryTree, child: int) -> tuple[int, int]:
-    """The best of all trajectories behind a child, and the worst of those that count there.
+Sides = Callable[[int, int], tuple[Trajectory, Trajectory] | None]
+"""The trajectories that stand for a better and a worse child; None where no two are as alike as asked."""
 
-    Ties go to the shorter, then to the earlier one. A branched trajectory that does not count here may have been
-    started from a bad place on purpose, which says nothing about the child.
+
+def _sides(tree: TrajectoryTree, children: Sequence[int]) -> Sides:
+    """The best trajectory behind the better child, the worst behind the worse one."""
+    best = {child: tree.trajectories[min(_best_first(tree, child))[-1]] for child in children}
+    worst = {child: tree.trajectories[min(_worst_first(tree, child))[-1]] for child in children}
+    return lambda high, low: (best[high], worst[low])
+
+
+def _equal_sides(tree: TrajectoryTree, children: Sequence[int]) -> Sides:
+    """The best trajectory behind the better child that shares its past with one behind the other, and its worst."""
+    depth = int(tree.depth[children[0]]) - 1
+    past = {index: tree.trajectories[index].past(depth) for child in children for index in tree.through(child)}
+
+    def sides(high: int, low: int) -> tuple[Trajectory, Trajectory] | None:
+        worst: dict[Hashable, int] = {}
+        for *_, index in sorted(_worst_first(tree, low)):
+            worst.setdefault(past[index], index)
+        for *_, index in sorted(_best_first(tree, high)):
+            other = worst.get(past[index])
+            if other is not None and tree.scores[index] > tree.scores[other]:
+                return tree.trajectories[index], tree.trajectories[other]
+        return None
+
+    return sides
+
+
+def _best_first(tree: TrajectoryTree, child: int) -> Iterator[tuple[float, int, int]]:
+    """The trajectories behind a child as (-score, length, index), which sorts the best first.
+
+    Ties go to the shorter, then to the earlier one.
     """
-
-    def length(index: int) -> int:
-        return int(tree.depth[tree.end[index]])
-
-    best = min(tree.through(child), key=lambda i: (-tree.scores[i], length(i), i))
-    return best, min(tree.counting(child), key=lambda i: (tree.scores[i], length(i), i))
+    return ((-tree.scores[i], int(tree.depth[tree.end[i]]), i) for i in tree.through(child))
 
 
-def _pair(tree: TrajectoryTree, high: int, low: int, chosen: int, rejected: int, value: NDArray[np.float64]) -> Pair:
-    """The pair of children `high` over `low`, continued by trajectories `chosen` and `rejected`."""
+def _worst_first(tree: TrajectoryTree, child: int) -> Iterator[tuple[float, int, int]]:
+    """Those that count at a child as (score, length, index), which sorts the worst first.
+
+    A branched one that does not count there may have been started from a bad place on purpose, which says nothing about
+    the child.
+    """
+    return ((tree.scores[i], int(tree.depth[tree.end[i]]), i) for i in tree.counting(child))
+
+
+def _pair(
+    tree: TrajectoryTree, high: int, low: int, better: Trajectory, worse: Trajectory, value: NDArray[np.float64]
+) -> Pair:
+    """The pair of children `high` over `low`, continued by `better` and `worse`."""
     node = int(tree.parent[high])
     return Pair(
         task=tree.task,
         node=node,
         depth=int(tree.depth[node]),
-        chosen=tree.trajectories[chosen].sample,
-        rejected=tree.trajectories[rejected].sample,
+        chosen_sample=better.sample,
+        rejected_sample=worse.sample,
         chosen_value=float(value[high]),
         rejected_value=float(value[low]),
         chosen_visits=int(tree.visits[high]),
         rejected_visits=int(tree.visits[low]),
+        past=LOOSEST,
     )
 
 
-def _acting(tree: TrajectoryTree) -> list[int]:
-    """Indices of the trajectories that took a step."""
-    return [i for i, t in enumerate(tree.trajectories) if t.steps]
+def _prompts(tree: TrajectoryTree) -> NDArray[np.int64]:
+    """[T] number of the prompt with which each trajectory began; -1 for those without a step."""
+    prompt = np.full(len(tree.trajectories), -1, np.int64)
+    for node in np.flatnonzero(tree.depth == 1).tolist():
+        prompt[tree.first[node] : tree.stop[node]] = tree.decision[node]
+    return prompt
 
 
-def _whole(tree: TrajectoryTree, high: int, low: int) -> Pair:
-    """The pair of whole trajectories `high` over `low`."""
+def _comparisons(tree: TrajectoryTree, min_gap: float) -> tuple[NDArray[np.intp], NDArray[np.bool_], NDArray[np.bool_]]:
+    """The A trajectories that took a step; [A, A] whether one beats the other; [A, A] whether their prompts agree."""
+    prompt = _prompts(tree)
+    acting = np.flatnonzero(prompt >= 0)
+    scores, begun = tree.scores[acting], prompt[acting]
+    return acting, scores[:, None] - scores >= _least(min_gap), begun[:, None] == begun
+
+
+def _whole(better: Trajectory, worse: Trajectory) -> Pair:
+    """The pair of two whole trajectories."""
     return Pair(
-        task=tree.task,
+        task=better.task,
         node=TrajectoryTree.ROOT,
         depth=0,
-        chosen=tree.trajectories[high].sample,
-        rejected=tree.trajectories[low].sample,
-        chosen_value=float(tree.scores[high]),
-        rejected_value=float(tree.scores[low]),
+        chosen_sample=better.sample,
+        rejected_sample=worse.sample,
+        chosen_value=better.score,
+        rejected_value=worse.score,
         chosen_visits=1,
         rejected_visits=1,
+        past=_past((better, worse), 0),
     )
+
+
+def _past(sides: tuple[Trajectory, Trajectory], depth: int) -> str:
+    better, worse = sides
+    return EQUAL if better.past(depth) == worse.past(depth) else LOOSEST
+
+
+def _alike(pair: Pair, past: str) -> bool:
+    return past != EQUAL or pair.past == EQUAL
 
 
 def _widest(pair: Pair) -> tuple[float, int, int, int]:
     """Sorts the widest pair first, then by where the pair is in the tree."""
-    return -pair.gap, pair.depth, pair.node, pair.rejected
+    return -pair.gap, pair.depth, pair.node, pair.rejected_sample
 
 
 @with_config(ConfigDict(extra="forbid"))
@@ -267,6 +358,7 @@ class PairSettings:
         min_gap: least difference between the values of the two sides.
         per_fork: most pairs per fork, where the mode pairs at forks.
         per_tree: most pairs per tree.
+        past: how alike the pasts of the two sides must be at least; a name in PASTS.
     """
 
     mode: Annotated[str, AfterValidator(one_of(MODES))] = "every"
@@ -275,6 +367,7 @@ class PairSettings:
     min_gap: Annotated[float, Field(ge=0.0, le=1.0)] = 0.1
     per_fork: Annotated[int, Field(ge=1)] = 1
     per_tree: Annotated[int, Field(ge=1)] = 8
+    past: Annotated[str, AfterValidator(one_of(PASTS))] = LOOSEST
 
 
 def pairs_of(tree: TrajectoryTree, settings: PairSettings) -> list[Pair]:
@@ -325,6 +418,7 @@ def _at_forks(select: Select, about: str) -> Mode:
             min_gap=settings.min_gap,
             per_fork=settings.per_fork,
             per_tree=settings.per_tree,
+            past=settings.past,
         )
 
     return Mode(find, True, about)
@@ -335,12 +429,14 @@ MODES = {
     "extremes": _at_forks(extremes, "the best option against the worst"),
     "adjacent": _at_forks(adjacent, "each option against the next worse one"),
     "whole": Mode(
-        lambda tree, settings: whole(tree, min_gap=settings.min_gap, per_tree=settings.per_tree),
+        lambda tree, settings: whole(tree, min_gap=settings.min_gap, per_tree=settings.per_tree, past=settings.past),
         False,
         "whole runs, the best against the worst first, as ETO pairs them",
     ),
     "unstructured": Mode(
-        lambda tree, settings: unstructured(tree, min_gap=settings.min_gap, per_tree=settings.per_tree),
+        lambda tree, settings: unstructured(
+            tree, min_gap=settings.min_gap, per_tree=settings.per_tree, past=settings.past
+        ),
         False,
         "whole runs drawn at random",
     ),
@@ -359,11 +455,14 @@ AGGREGATES = {
 
 __all__ = [
     "AGGREGATES",
+    "EQUAL",
     "MODES",
+    "PASTS",
     "Aggregate",
     "Mode",
     "Pair",
     "PairSettings",
+    "Past",
     "Select",
     "Valuation",
     "adjacent",
@@ -376,6 +475,7 @@ __all__ = [
     "over_each_worse",
     "pairs",
     "pairs_of",
+    "prompts_apart",
     "unstructured",
     "whole",
 ]

@@ -33,7 +33,7 @@ class SearchResult:
     Attributes:
         task: the task of the tree.
         end: node at which the path ends.
-        sample: the trajectory with this path; of several the one with the best score, then the earliest.
+        trajectory: one with this path; of several the one with the best score, then the earliest.
         value: the score that the search expects of the path, in [0, 1].
         visits: [N] how often the search came to each node, which has nothing to do with the tree's own visits; all 0
             unless the search is MCTS.
@@ -42,7 +42,7 @@ class SearchResult:
 
     task: str
     end: int
-    sample: int
+    trajectory: Trajectory
     value: float
     visits: NDArray[np.int64]
     compute_values: Callable[[], NDArray[np.float64]] = field(repr=False, compare=False)
@@ -86,7 +86,7 @@ def best_of_n(tree: TrajectoryTree, *, n: int | None = None) -> SearchResult:
     return SearchResult(
         task=tree.task,
         end=int(tree.end[index]),
-        sample=tree.trajectories[index].sample,
+        trajectory=tree.trajectories[index],
         value=float(tree.scores[index]),
         visits=np.zeros(len(tree), np.int64),
         compute_values=lambda: tree.best,
@@ -254,8 +254,8 @@ def _result(
 ) -> SearchResult:
     """The result of a search that ends at node `end`, with the best sample that ends there."""
     ending = (tree.trajectories[index] for index in np.flatnonzero(tree.end == end).tolist())
-    sample = min(ending, key=lambda t: (-t.score, t.sample)).sample
-    return SearchResult(task=tree.task, end=end, sample=sample, value=value, visits=visits, compute_values=values)
+    found = min(ending, key=lambda t: (-t.score, t.sample))
+    return SearchResult(task=tree.task, end=end, trajectory=found, value=value, visits=visits, compute_values=values)
 
 
 def best_path(tree: TrajectoryTree, find: Search) -> Trajectory:
@@ -263,8 +263,7 @@ def best_path(tree: TrajectoryTree, find: Search) -> Trajectory:
 
     It is used without the other trajectories, so that it must not refer to the one that it branched off.
     """
-    sample = find(tree).sample
-    found = next(t for t in tree.trajectories if t.sample == sample).without_idle_end()
+    found = find(tree).trajectory.without_idle_end()
     return found if found.origin is None else replace(found, origin=None)
 
 

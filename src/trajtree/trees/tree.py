@@ -66,6 +66,18 @@ class TrajectoryTree:
         """[T] score of each trajectory."""
         return np.array([t.score for t in self.trajectories])
 
+    def trajectory(self, sample: int) -> Trajectory:
+        """The trajectory with this `Trajectory.sample`, which is no index into `trajectories`.
+
+        Raises:
+            KeyError: there is none.
+        """
+        return self.trajectories[self._of_sample[sample]]
+
+    @cached_property
+    def _of_sample(self) -> dict[int, int]:
+        return {t.sample: index for index, t in enumerate(self.trajectories)}
+
     @property
     def mean(self) -> NDArray[np.float64]:
         """[N] mean score of the trajectories that count at each node."""

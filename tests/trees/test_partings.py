@@ -1,0 +1,117 @@
+"""Where runs part, and one sentence on why there is no pair."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from tests.builders import trajectory
+
+from trajtree.trajectory import Message, Trajectory
+from trajtree.trees.forks import PairSettings, pairs_of
+from trajtree.trees.merge import build_tree
+from trajtree.trees.partings import Parting, first_parting, why_no_pair
+from trajtree.trees.tree import TrajectoryTree
+
+
+def tree_of(*runs: Trajectory) -> TrajectoryTree:
+    return build_tree([replace(run, sample=n) for n, run in enumerate(runs)])
+
+
+def under(prompt: str, tool: str = "") -> Trajectory:
+    messages = (Message("system", prompt), Message("user", "go"), Message("assistant", "a"))
+    return replace(trajectory("a", seen=["go"]), messages=messages, tools=(tool,) if tool else ())
+
+
+@pytest.mark.parametrize(
+    ("tree", "expected"),
+    [
+        (tree_of(trajectory("ab")), None),
+        (tree_of(trajectory("ab"), trajectory("ab"), trajectory("a")), None),
+        (tree_of(trajectory("ab"), trajectory("ac")), Parting("toy/0", 1, "action", ("b", "c"))),
+        (
+            tree_of(trajectory("ab", seen=["door", "10:31"]), trajectory("ab", seen=["door", "10:32"])),
+            Parting("toy/0", 1, "observation", ("10:31", "10:32")),
+        ),
+        (
+            tree_of(under("Be brief."), under("Be kind.")),
+            Parting("toy/0", 0, "system prompt", ("Be brief.", "Be kind.")),
+        ),
+        (tree_of(under("Be.", "{}"), under("Be.")), Parting("toy/0", 0, "tools", ("{}", ""))),
+    ],
+)
+def test_where_runs_part(tree: TrajectoryTree, expected: Parting | None) -> None:
+    assert first_parting(tree) == expected
+
+
+def test_long_texts_are_shown_where_they_differ() -> None:
+    same = "word " * 1000
+    tree = tree_of(trajectory("a", seen=[f"{same}one {same}"]), trajectory("a", seen=[f"{same}two {same}"]))
+    found = first_parting(tree)
+    assert found is not None
+    assert found.texts == tuple(f"...{('word ' * 4)}{n} {'word ' * 9}"[:63] for n in ("one", "two"))
+
+
+CLOCK = [trajectory("ab", n / 2, seen=["door", f"10:3{n}"]) for n in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("trees", "settings", "said"),
+    [
+        ([tree_of(trajectory("a"))] * 2, {}, "there is one run per task (2 tasks), and a pair takes two"),
+        ([tree_of(trajectory("a"), trajectory("b"))], {}, "all runs of a task score the same"),
+        (
+            [tree_of(*CLOCK)],
+            {},
+            "there is no fork, where the agent saw the same and did different things: in 1 of 1 task the runs part by "
+            "the observation, for example in task toy/0, observation of step 2: '10:30' against '10:31'; if these mean "
+            "the same, merge by meaning (trajtree build --merge semantic), or compare whole runs (--mode whole)",
+        ),
+        (
+            [tree_of(trajectory("a"), trajectory("a", 1.0))],
+            {},
+            "there is no fork, where the agent saw the same and did different things: the runs",
+        ),
+        (
+            [tree_of(trajectory("a", 0.5), trajectory("b", 0.45))],
+            {},
+            "the widest gap of 1 fork is 0.05, less than 0.1; lower --min-gap",
+        ),
+        (
+            [tree_of(trajectory("a", 0.5), trajectory("b", 0.0), trajectory("b", 1.0))],
+            {},
+            "on both sides of each fork (1 fork) the runs score the same on average",
+        ),
+        (
+            [tree_of(trajectory("a", 1.0, seen=["x"]), trajectory("b", 0.0, seen=["x "]))],
+            {"past": "equal"},
+            "at no fork (1 fork) do a better and a worse run have equal pasts; leave --past equal out",
+        ),
+        (
+            [tree_of(trajectory("a", 1.0, seen=["x"]), trajectory("b", 0.0, seen=["y"]))],
+            {"mode": "whole"},
+            "runs whose scores differ by 0.1 began with different prompts: task toy/0, observation of step 1: 'x' ",
+        ),
+        (
+            [tree_of(trajectory("a", 0.5), trajectory("b", 0.45))],
+            {"mode": "whole"},
+            "no two scores of a task differ by 0.1, the most is 0.05; lower --min-gap",
+        ),
+    ],
+)
+def test_why_there_is_no_pair(trees: list[TrajectoryTree], settings: dict[str, str], said: str) -> None:
+    how = PairSettings(**settings)  # type: ignore[arg-type]
+    assert [pair for tree in trees for pair in pairs_of(tree, how)] == []
+    assert why_no_pair(trees, how).startswith(said)
+
+
+def test_a_pair_leads_to_its_runs() -> None:
+    """Samples are no indices: trees sort their trajectories."""
+    tree = build_tree([trajectory("b", 1.0, sample=7), trajectory("a", 0.0, sample=9)])
+    (pair,) = pairs_of(tree, PairSettings())
+    assert (pair.chosen_sample, pair.rejected_sample) == (7, 9)
+    better, worse = pair.sides(tree)
+    assert (better.score, worse.score) == (1.0, 0.0)
+    assert tree.trajectory(7) == better != tree.trajectories[0]
+    with pytest.raises(KeyError):
+        tree.trajectory(0)
