@@ -101,7 +101,7 @@ def start_up(task: str) -> list[float]:
 def memory(count: int) -> dict:
     """Bytes that one environment of a thousand holds beyond what all share, and what is shared."""
     from trajtree.envs.alfworld import ALFWorld
-    from trajtree.envs.alfworld.games import games_in, scene_of
+    from trajtree.envs.alfworld.game_files import games_in, scene_of
 
     tasks = [task_of(game) for game in games(count)]
     scene_of.cache_clear()

@@ -12,7 +12,7 @@ import json
 import sys
 from collections import Counter, defaultdict
 
-from trajtree.envs.alfworld.games import data_folder
+from trajtree.envs.alfworld.game_files import data_folder
 from trajtree.envs.alfworld.packed import lines, parse_game
 from trajtree.envs.alfworld.scene import Scene
 

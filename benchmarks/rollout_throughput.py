@@ -30,7 +30,7 @@ from trajtree.envs.scienceworld import DOMAIN
 from trajtree.errors import TrajtreeError
 from trajtree.explore.episode import EpisodeSpec
 from trajtree.explore.rollout import rollout
-from trajtree.models.memory import tame_memory
+from trajtree.models.allocator import tame_memory
 from trajtree.models.weights import PACKAGED, ModelRef, fingerprint, versions
 from trajtree.policies.local import LocalPolicy
 from trajtree.store.trajectory_store import TrajectoryStore

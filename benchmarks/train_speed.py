@@ -25,7 +25,7 @@ from typing import Any
 
 import torch
 
-from trajtree.models.memory import release_memory
+from trajtree.models.allocator import release_memory
 from trajtree.models.transcript import ChatFormat
 from trajtree.models.weights import ModelRef, fingerprint, load_model, load_tokenizer, pick_dtype, versions
 from trajtree.store.tree_store import read_trees

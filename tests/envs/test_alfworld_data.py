@@ -14,7 +14,7 @@ from tests.envs.alfworld_data import GOLDEN, packed, task
 
 from trajtree.envs import alfworld
 from trajtree.envs.alfworld import TASK_TYPES, ALFWorld, data_folder, import_data, tasks
-from trajtree.envs.alfworld.games import Games, games_in, scene_of
+from trajtree.envs.alfworld.game_files import Games, games_in, scene_of
 from trajtree.envs.alfworld.packed import PackedFile
 from trajtree.errors import DataError
 

@@ -6,8 +6,8 @@ import pytest
 from tests.envs.alfworld_data import GOLDEN, all_games, needs_all_games, packed, task
 
 from trajtree.envs.alfworld import DOMAIN, TASK_TYPES, ALFWorld, ALFWorldMove, demonstrate, solve
-from trajtree.envs.alfworld.errand import Errand, parse_errand
-from trajtree.envs.alfworld.games import Games
+from trajtree.envs.alfworld.game_files import Games
+from trajtree.envs.alfworld.task_words import Errand, parse_errand
 from trajtree.envs.domain import BUILT_IN, NoDemonstration, load_domain
 from trajtree.trajectory import Outcome, Trajectory
 

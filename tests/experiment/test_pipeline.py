@@ -21,7 +21,7 @@ pytest.importorskip("peft")
 
 from trajtree.experiment.pipeline import stages_of
 from trajtree.experiment.recipe import load_recipe
-from trajtree.experiment.reports import folder_of
+from trajtree.experiment.report_folders import folder_of
 from trajtree.store.lock import locked
 from trajtree.store.trajectory_store import TrajectoryStore
 

@@ -17,7 +17,7 @@ from tests.formats.conversations import Run, as_atif, as_completion, as_messages
 
 from trajtree.errors import DataError
 from trajtree.formats.read.detect import FORMATS, detect
-from trajtree.formats.read.episode import parted, trajectory_of
+from trajtree.formats.read.to_trajectory import parted, trajectory_of
 from trajtree.trajectory import Message, Outcome, ToolCall, Trajectory
 
 WRITERS: dict[str, tuple[Callable[[Run], dict[str, Any]], str, bool]] = {

@@ -13,7 +13,7 @@ import typer
 
 from trajtree.cli import envs, logs, recipes, stores, train, trees
 from trajtree.errors import TrajtreeError
-from trajtree.models.memory import tame_memory
+from trajtree.models.allocator import tame_memory
 
 app = typer.Typer(
     help="Teach a strong model from a weak agent's runs, failures included.",

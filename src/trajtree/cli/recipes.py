@@ -27,7 +27,7 @@ def run(recipe: RecipeArgument, run_dir: RunOption = None, set_: SetOption = Non
     """
     from trajtree.experiment.execute import run_recipe
     from trajtree.experiment.recipe import load_recipe
-    from trajtree.experiment.reports import PAGE, write_report
+    from trajtree.experiment.report_folders import PAGE, write_report
     from trajtree.report import print_table
 
     loaded = load_recipe(recipe, set_ or [])
@@ -47,7 +47,7 @@ def report(
 
     Where a run directory holds the reports of several recipes, the newest is printed and the others are named.
     """
-    from trajtree.experiment.reports import PAGE, read_reports
+    from trajtree.experiment.report_folders import PAGE, read_reports
     from trajtree.report import print_table, write_html
 
     if run_dir.is_file():

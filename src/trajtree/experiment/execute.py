@@ -18,7 +18,7 @@ from trajtree.experiment.pipeline import stages_of
 from trajtree.experiment.provenance import provenance_of
 from trajtree.experiment.recipe import Recipe
 from trajtree.experiment.stage import KINDS, MARKER, Done, Stage, Work, digest_of, key_of, needed_for
-from trajtree.models.memory import release_memory
+from trajtree.models.allocator import release_memory
 from trajtree.store.files import write_atomically
 from trajtree.store.lock import locked
 from trajtree.store.progress import Progress

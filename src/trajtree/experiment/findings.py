@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from trajtree.experiment.lessons import TREES
 from trajtree.experiment.provenance import as_made, provenance_of
 from trajtree.experiment.recipe import Exploration, Recipe
-from trajtree.experiment.sources import TREES
 from trajtree.experiment.stage import Done
 from trajtree.experiment.tasks import STORE
 from trajtree.report import ForkView, ReportData

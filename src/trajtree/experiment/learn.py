@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from trajtree.errors import DataError
+from trajtree.experiment.lessons import TREES, read_pairs
 from trajtree.experiment.recipe import Recipe, chain_of
 from trajtree.experiment.rows import Row
-from trajtree.experiment.sources import TREES, read_pairs
 from trajtree.experiment.stage import Work
 from trajtree.experiment.tasks import STORE
 from trajtree.models.transcript import ChatFormat

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from trajtree.envs.domain import load_domain
-from trajtree.experiment import learn, play, sources, tasks
+from trajtree.experiment import learn, lessons, play, tasks
 from trajtree.experiment.recipe import Recipe, chain_of
 from trajtree.experiment.rows import Row
 from trajtree.experiment.stage import Stage, Work
@@ -156,26 +156,26 @@ class _Plan:
     def trees(self, exploration: str) -> str:
         """An exploration's trees."""
         inputs = {"explored": self.explored(exploration)}
-        work = partial(sources.build_trees, self.recipe)
+        work = partial(lessons.build_trees, self.recipe)
         return self._add(f"trees-{exploration}", "trees", inputs, {"env": self._env}, work)
 
     def _pairs(self, row: Row) -> str:
         how = self.recipe.pair_settings(row)
         inputs = {"trees": self.trees(row.explored_by)}
-        work = partial(sources.find_pairs, how)
+        work = partial(lessons.find_pairs, how)
         return self._add(f"pairs-{row.explored_by}", "pairs", inputs, _changed(how), work, row)
 
     def _paths(self, row: Row) -> str:
         how = self.recipe.path_settings(row)
         inputs = {"trees": self.trees(row.explored_by)}
-        work = partial(sources.find_paths, how)
+        work = partial(lessons.find_paths, how)
         return self._add(f"paths-{row.explored_by}-{how.search}", "paths", inputs, _changed(how), work, row)
 
     def _expert_pairs(self, row: Row) -> str:
         how = self.recipe.pair_settings(row)
         inputs = {"demonstrations": self.demonstrations(), "explored": self.explored(row.explored_by)}
         settings = {"expert": True, "min_gap": how.min_gap, "per_tree": how.per_tree}
-        work = partial(sources.find_expert_pairs, how)
+        work = partial(lessons.find_expert_pairs, how)
         return self._add(f"pairs-{row.explored_by}-expert", "pairs", inputs, settings, work, row)
 
     # --- measuring ---

@@ -19,8 +19,8 @@ from pathlib import Path
 
 from trajtree.errors import DataError
 from trajtree.formats.read.detect import Reader, detect, format_named
-from trajtree.formats.read.episode import trajectory_of
 from trajtree.formats.read.records import RawRecord, decode, files_in, raw_records
+from trajtree.formats.read.to_trajectory import trajectory_of
 from trajtree.store.lock import locked
 from trajtree.store.progress import SILENT, Progress
 from trajtree.store.trajectory_store import TrajectoryStore

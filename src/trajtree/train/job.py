@@ -23,8 +23,8 @@ from trajtree.models.transcript import ChatFormat
 from trajtree.models.weights import ModelRef, adapter_fingerprint, fingerprint, load_model, pick_dtype, versions
 from trajtree.store.files import UNFINISHED, write_atomically
 from trajtree.store.progress import SILENT, Progress
-from trajtree.train.card import write_card
 from trajtree.train.material import material_of
+from trajtree.train.model_card import write_card
 from trajtree.train.settings import METHODS, resolved
 from trajtree.train.tuning import Training, tune
 

@@ -6,7 +6,7 @@ The games are the user's own: bring them in once with `trajtree data alfworld --
 from trajtree.envs.alfworld.domain import DOMAIN, MOVE_DOMAIN, demonstrate, tasks
 from trajtree.envs.alfworld.env import ALFWorld, ALFWorldMove, Snapshot
 from trajtree.envs.alfworld.expert import solve
-from trajtree.envs.alfworld.games import data_folder
+from trajtree.envs.alfworld.game_files import data_folder
 from trajtree.envs.alfworld.import_games import DataReport, FileReport, import_data
 from trajtree.envs.alfworld.packed import TASK_TYPES
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from trajtree.envs.alfworld.env import ALFWorld, ALFWorldMove
 from trajtree.envs.alfworld.expert import solve
-from trajtree.envs.alfworld.games import data_digest, data_folder, games_in
+from trajtree.envs.alfworld.game_files import data_digest, data_folder, games_in
 from trajtree.envs.alfworld.packed import TASK_TYPES
 from trajtree.envs.domain import Domain, NoDemonstration
 from trajtree.envs.replay import replay

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from trajtree.envs.alfworld.dialects import DialectName
 from trajtree.envs.alfworld.game import Game
-from trajtree.envs.alfworld.games import data_folder, scene_of
+from trajtree.envs.alfworld.game_files import data_folder, scene_of
 from trajtree.envs.alfworld.state import State
 from trajtree.envs.alfworld.texts import BANNER
 from trajtree.envs.base import Environment, StepResult

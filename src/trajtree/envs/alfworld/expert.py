@@ -11,8 +11,8 @@ from collections.abc import Generator, Sequence
 from typing import NamedTuple, TypeAlias
 
 from trajtree.envs.alfworld.env import ALFWorld
-from trajtree.envs.alfworld.errand import Errand, parse_errand
-from trajtree.envs.alfworld.looking import Memory, kind, things
+from trajtree.envs.alfworld.task_words import Errand, parse_errand
+from trajtree.envs.alfworld.usual_places import Memory, kind, things
 
 _MACHINES = {"clean": "sinkbasin", "heat": "microwave", "cool": "fridge"}
 

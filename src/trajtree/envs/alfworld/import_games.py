@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from trajtree.envs.alfworld.games import data_folder, games_in, scene_of
+from trajtree.envs.alfworld.game_files import data_folder, games_in, scene_of
 from trajtree.envs.alfworld.packed import INDEX_FORMAT, INDEX_VERSION, Place, index_path, parse_game, sha256
 from trajtree.envs.alfworld.scene import Scene
 from trajtree.envs.alfworld.sources import find_source, read_source

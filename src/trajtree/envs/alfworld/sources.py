@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from trajtree.envs.alfworld.games import FILES
+from trajtree.envs.alfworld.game_files import FILES
 from trajtree.envs.alfworld.packed import lines
 from trajtree.errors import DataError
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from trajtree.chat import arguments_text, text_of
 from trajtree.errors import DataError
-from trajtree.formats.read.episode import Imported
 from trajtree.formats.read.fields import Record, at, leading, objects, outcome_at, score_at, task_at, text_at, tools_at
+from trajtree.formats.read.to_trajectory import Imported
 from trajtree.trajectory import Message, ToolCall
 
 _SCORES = ("extra.score", "extra.reward", "final_metrics.extra.score", "final_metrics.extra.reward")

@@ -10,9 +10,9 @@ from typing import Protocol
 
 from trajtree.errors import DataError
 from trajtree.formats.read import atif, messages, sharegpt, verifiers
-from trajtree.formats.read.episode import Imported
 from trajtree.formats.read.fields import Record
 from trajtree.formats.read.records import decode, raw_records
+from trajtree.formats.read.to_trajectory import Imported
 
 _LOOK_AT = 100
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from trajtree.chat import message_from_dict
 from trajtree.errors import DataError
-from trajtree.formats.read.episode import Imported, with_usual_fields
 from trajtree.formats.read.fields import Record, first_turn, leading, objects, refuse_media
+from trajtree.formats.read.to_trajectory import Imported, with_usual_fields
 from trajtree.trajectory import Message
 
 

@@ -6,8 +6,8 @@ from pydantic_core import from_json
 
 from trajtree.chat import arguments_text
 from trajtree.errors import DataError
-from trajtree.formats.read.episode import Imported, action_part, with_usual_fields
 from trajtree.formats.read.fields import Record, first_turn, leading, objects, refuse_media
+from trajtree.formats.read.to_trajectory import Imported, action_part, with_usual_fields
 from trajtree.trajectory import Message, ToolCall
 
 _USER = ("human", "user")

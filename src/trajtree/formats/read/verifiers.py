@@ -8,7 +8,6 @@ from pydantic_core import from_json
 
 from trajtree.chat import message_from_dict
 from trajtree.errors import DataError
-from trajtree.formats.read.episode import Imported
 from trajtree.formats.read.fields import (
     Record,
     at,
@@ -21,6 +20,7 @@ from trajtree.formats.read.fields import (
     text_at,
     tools_at,
 )
+from trajtree.formats.read.to_trajectory import Imported
 from trajtree.trajectory import Message, Outcome
 
 _TASKS = ("task.key", "task.hash", "example_id")
