@@ -4,7 +4,10 @@
 
 Each command runs in a process of its own, as a user would run it; its peak memory is what the system counted. Every
 task has 1,000 runs, so the largest task is the same at every size. Finished sizes are kept in --out: run it again
-after a kill and it goes on.
+after a kill and it goes on. With `--before SRC`, the `src` folder of another version's checkout, every command runs
+under both versions in turn, and the plot is left as it is:
+
+    python benchmarks/tree_scale.py --before ../before/src --sizes 10000 30000 --out RESULTS
 """
 
 from __future__ import annotations
@@ -42,10 +45,11 @@ def write_runs(path: Path, runs: int) -> None:
             file.write(json.dumps(row) + "\n")
 
 
-def run(arguments: list[str]) -> dict[str, float]:
-    """Run a trajtree command; seconds of wall clock and CPU, and peak megabytes."""
+def run(arguments: list[str], source: Path | None) -> dict[str, float]:
+    """Run a command of the trajtree in `source` (None: the installed one); seconds of wall clock and CPU, peak MB."""
     start = time.perf_counter()
-    pid = os.posix_spawn(sys.executable, [sys.executable, "-m", "trajtree", *arguments], os.environ)
+    environment = os.environ | ({"PYTHONPATH": str(source)} if source else {})
+    pid = os.posix_spawn(sys.executable, [sys.executable, "-m", "trajtree", *arguments], environment)
     _, status, usage = os.wait4(pid, 0)
     if status:
         raise SystemExit(f"trajtree {' '.join(arguments)} failed")
@@ -56,25 +60,33 @@ def run(arguments: list[str]) -> dict[str, float]:
     }
 
 
-def measure(runs: int, folder: Path) -> dict[str, object]:
-    """All three commands on `runs` runs."""
+def measure(runs: int, folder: Path, versions: dict[str, Path | None]) -> dict[str, object]:
+    """All three commands on `runs` runs, under each version in turn."""
     folder.mkdir(parents=True)
-    source, store, trees, pairs = (
-        folder / name for name in ("runs.jsonl", "store.jsonl", "trees.jsonl", "pairs.jsonl")
-    )
-    write_runs(source, runs)
-    figures: dict[str, object] = {"runs": runs, "source_mb": source.stat().st_size / 2**20}
-    figures["import"] = run(["import", str(source), "--out", str(store)])
-    source.unlink()
-    figures["store_mb"] = store.stat().st_size / 2**20
-    figures["build"] = run(["build", str(store), "--out", str(trees)])
-    store.unlink()
-    figures["trees_mb"] = trees.stat().st_size / 2**20
-    figures["pairs"] = run(["pairs", str(trees), "--out", str(pairs)])
-    with pairs.open("rb") as file:
-        figures["pairs_written"] = sum(1 for _ in file)
+    log = folder / "runs.jsonl"
+    write_runs(log, runs)
+    size = log.stat().st_size
+    figures: dict[str, dict[str, object]] = {name: {} for name in versions}
+    for command, read, written in (
+        ("import", "runs", "store"),
+        ("build", "store", "trees"),
+        ("pairs", "trees", "pairs"),
+    ):
+        for name, source in versions.items():
+            given = log if read == "runs" else folder / f"{name}-{read}.jsonl"
+            out = folder / f"{name}-{written}.jsonl"
+            figures[name][command] = run([command, str(given), "--out", str(out)], source)
+            figures[name][f"{written}_mb"] = out.stat().st_size / 2**20
+            figures[name][f"{written}_ratio"] = out.stat().st_size / size
+            if written == "pairs":
+                with out.open("rb") as file:
+                    figures[name]["pairs_written"] = sum(1 for _ in file)
+        if read != "runs":
+            for name in versions:
+                (folder / f"{name}-{read}.jsonl").unlink()
     shutil.rmtree(folder)
-    return figures
+    here = figures.pop("now")
+    return {"runs": runs, "source_mb": size / 2**20, **here, **figures}
 
 
 def plot(rows: list[dict], path: Path) -> None:
@@ -106,15 +118,17 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("runs/scale"), help="scratch space, about 15 GB for 10^6")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--plot", type=Path)
+    parser.add_argument("--before", type=Path, help="the `src` folder of an earlier version, to run beside this one")
     args = parser.parse_args()
     done = json.loads(args.out.read_text()) if args.out.exists() else {"sizes": []}
     done["command"] = " ".join(["python", *sys.argv])
+    versions = {"before": args.before.resolve()} if args.before else {}
     done["python"], done["machine"] = platform.python_version(), f"{platform.system()} {platform.machine()}"
     for size in args.sizes:
         if any(row["runs"] == size for row in done["sizes"]):
             continue
         shutil.rmtree(args.folder / str(size), ignore_errors=True)
-        done["sizes"].append(measure(size, args.folder / str(size)))
+        done["sizes"].append(measure(size, args.folder / str(size), {**versions, "now": None}))
         done["sizes"].sort(key=lambda row: row["runs"])
         args.out.write_text(json.dumps(done, indent=1) + "\n")
         print(json.dumps(done["sizes"][-1]), flush=True)

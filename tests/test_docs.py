@@ -51,6 +51,17 @@ def test_the_api_in_the_readme_runs(tmp_path: Path, capsys) -> None:
     assert "TreeQuality" in capsys.readouterr().out
 
 
+def test_what_a_line_of_a_store_holds_is_as_the_docs_say(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    docs = (ROOT / "docs/files.md").read_text()
+    row = re.findall(r"```json\n(.*?)```", docs, re.DOTALL)[0].replace("\n", " ")
+    store = tmp_path / "runs.jsonl"
+    store.write_text('{"format": "trajtree.trajectories", "version": 2}\n' + row + "\n")
+    (run,) = trajtree.TrajectoryStore(store)
+    assert [(step.observation, step.action, step.reward) for step in run.steps] == [("Find a plant.", "look", 0.5)]
+    exec(code_of("docs/files.md").replace("runs.jsonl", str(store)), {})
+    assert capsys.readouterr().out == "find-plant/3 1 0.5\n"
+
+
 def tries(task: str) -> list[list[str]]:
     return [solution(task), ["look", "look", "look", "look", "look", "look"]]
 
