@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -17,7 +18,7 @@ from tests.toy import TASKS, Toy
 from trajtree.experiment.pipeline import stages_of
 from trajtree.experiment.recipe import load_recipe
 from trajtree.explore.rollout import rollout
-from trajtree.explore.strategies import STRATEGIES
+from trajtree.explore.strategies import STRATEGIES, ExploreSettings, independent
 from trajtree.formats.importing import import_files
 from trajtree.formats.read.detect import FORMATS
 from trajtree.models.weights import ModelRef
@@ -69,18 +70,21 @@ def test_a_search() -> None:
 
 def test_a_strategy(tmp_path: Path) -> None:
     run("A strategy of exploration")
-    specs = STRATEGIES["greedy-first"](["a"], 3, [Sampling(0.5), Sampling(1.0)])
-    assert [spec.sampling.temperature for spec in specs] == [0.0, 0.5, 1.0]
+    settings = ExploreSettings(3, [Sampling(0.5), Sampling(1.0)])
+    passes = STRATEGIES["until-solved"].passes(["a", "b"], settings, build_tree)
+    assert [spec.key for spec in next(passes)] == [("a", 0), ("b", 0)]
+    played = [replace(trajectory(["x"], score), task=task) for task, score in (("a", 1.0), ("b", 0.0))]
+    assert [(spec.key, spec.sampling.temperature) for spec in passes.send(played)] == [(("b", 1), 1.0), (("b", 2), 0.5)]
     path = tmp_path / "recipe.yaml"
-    path.write_text("name: x\ntasks: {types: [toy]}\nexplore: {strategy: greedy-first}\n")
-    assert load_recipe(path).explore.strategy == "greedy-first"
+    path.write_text("name: x\ntasks: {types: [toy]}\nexplore: {strategy: until-solved}\n")
+    assert load_recipe(path).explore.strategy == "until-solved"
 
 
 def test_a_policy(tmp_path: Path) -> None:
     run("A policy")
     policy = open_policy(ModelRef("echo:x"), max_new_tokens=8, one_line=True, dtype="auto", name="parrot")
     store = TrajectoryStore(tmp_path / "store.jsonl")
-    rollout(STRATEGIES["independent"](TASKS[:2], 1, [Sampling()]), policy, Toy, store, seed=0)
+    rollout(independent(TASKS[:2], 1, [Sampling()]), policy, Toy, store, seed=0)
     assert {(t.policy, t.steps[0].action) for t in store} == {("parrot", "Task")}
 
 

@@ -50,6 +50,8 @@ class Cause(StrEnum):
     """No action could be read from the agent's reply."""
     ENVIRONMENT_FAULT = "environment_fault"
     """The environment broke."""
+    REPLAY_DIVERGED = "replay_diverged"
+    """A branched episode could not begin: the environment answered the steps that lead there differently."""
     TRANSIENT_ENGINE_FAULT = "transient_engine_fault"
     """The engine that runs the model failed in a way that may pass: another try may succeed."""
     PERMANENT_ENGINE_FAULT = "permanent_engine_fault"
@@ -65,6 +67,7 @@ _OUTCOMES = {
     Cause.CONTEXT_OVERFLOW: Outcome.AGENT_ERROR,
     Cause.UNPARSEABLE_REPLY: Outcome.AGENT_ERROR,
     Cause.ENVIRONMENT_FAULT: Outcome.ENV_ERROR,
+    Cause.REPLAY_DIVERGED: Outcome.ENV_ERROR,
     Cause.TRANSIENT_ENGINE_FAULT: Outcome.ENGINE_ERROR,
     Cause.PERMANENT_ENGINE_FAULT: Outcome.ENGINE_ERROR,
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import partial
 
 from trajtree.chat import REACT, parse_act, parse_react
 from trajtree.envs.domain import load_domain
@@ -12,12 +12,12 @@ from trajtree.experiment.recipe import Exploration, Recipe
 from trajtree.experiment.rows import Row
 from trajtree.experiment.stage import Work
 from trajtree.experiment.tasks import STORE, read_tasks
-from trajtree.explore.episode import EpisodeSpec
-from trajtree.explore.rollout import rollout
-from trajtree.explore.strategies import STRATEGIES, independent
+from trajtree.explore.rollout import explore as play_passes
+from trajtree.explore.strategies import STRATEGIES, ExploreSettings, Passes, independent, one_pass
 from trajtree.policies.opening import open_policy
 from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.trajectory import Cause, Sampling
+from trajtree.trees.merge import build_tree
 
 OVERFLOW_SHARE = 0.01
 """Largest share of episodes that may end because the model's context is full."""
@@ -30,21 +30,26 @@ def explore(recipe: Recipe, how: Exploration, work: Work) -> None:
         tasks += [t.task for t in TrajectoryStore(work.inputs["demonstrations"] / STORE)]
     if "unseen" in work.inputs:
         tasks += read_tasks(work.inputs["unseen"])
-    episodes = STRATEGIES[how.strategy](tasks, how.rollouts, how.grid)
-    _play(recipe, work, recipe.all_rows[how.by], episodes)
+    settings = ExploreSettings(how.rollouts, how.grid, how.budget, how.branches)
+    environment = load_domain(recipe.env.name).environment
+    tree_of = partial(
+        build_tree,
+        canonical_action=environment.canonical_action,
+        canonical_observation=environment.canonical_observation,
+    )
+    _play(recipe, work, recipe.all_rows[how.by], STRATEGIES[how.strategy].passes(tasks, settings, tree_of))
 
 
 def evaluate(recipe: Recipe, row: Row, work: Work) -> None:
     """One greedy episode per held-out task."""
     by_type = read_tasks(work.inputs["tasks"])[recipe.evaluate.split]
     tasks = [task for tasks in by_type.values() for task in tasks]
-    _play(recipe, work, row, independent(tasks, 1, [Sampling()]))
+    _play(recipe, work, row, one_pass(independent(tasks, 1, [Sampling()])))
 
 
-def _play(recipe: Recipe, work: Work, row: Row, episodes: Sequence[EpisodeSpec]) -> None:
+def _play(recipe: Recipe, work: Work, row: Row, passes: Passes) -> None:
     thoughts = recipe.env.thoughts
     store = TrajectoryStore(work.folder / STORE)
-    work.progress.total(len(episodes))
     policy = open_policy(
         model_of(recipe, row.name, work.inputs),
         max_new_tokens=recipe.play.max_new_tokens,
@@ -53,8 +58,8 @@ def _play(recipe: Recipe, work: Work, row: Row, episodes: Sequence[EpisodeSpec])
         name=row.name,
     )
     domain = load_domain(recipe.env.name)
-    rollout(
-        episodes,
+    play_passes(
+        passes,
         policy,
         lambda: domain.make(recipe.env.max_steps),
         store,
@@ -64,10 +69,11 @@ def _play(recipe: Recipe, work: Work, row: Row, episodes: Sequence[EpisodeSpec])
         suffix=REACT if thoughts else "",
         progress=work.progress,
     )
-    overflowed = [t for t in store if t.cause is Cause.CONTEXT_OVERFLOW]
-    if len(overflowed) > OVERFLOW_SHARE * len(episodes):
+    played = list(store)
+    overflowed = [t for t in played if t.cause is Cause.CONTEXT_OVERFLOW]
+    if len(overflowed) > OVERFLOW_SHARE * len(played):
         raise PolicyError(
-            f"{len(overflowed)} of {len(episodes)} episodes did not fit the model's context, for example "
+            f"{len(overflowed)} of {len(played)} episodes did not fit the model's context, for example "
             f"{overflowed[0].task}: {overflowed[0].error}; lower env.max_steps or use a longer context"
         )
 

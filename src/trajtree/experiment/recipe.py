@@ -136,7 +136,12 @@ class Exploration(_Section):
     strategy: Annotated[str, AfterValidator(one_of(STRATEGIES))] = "independent"
     """Which episodes are played."""
     rollouts: int = Field(6, ge=1)
-    """Episodes per task."""
+    """Episodes per task from its beginning."""
+    budget: int | None = Field(None, ge=1)
+    """Agent tokens to sample in all; without it independent episodes are `rollouts` per task, and branching ones take
+    as many tokens again as the first `rollouts`."""
+    branches: int = Field(4, ge=1)
+    """Episodes from one point in one pass of branching."""
     grid: Annotated[tuple[Sampling, ...], AfterValidator(_not_empty)] = (Sampling(0.8, 0.95),)
     """Sampling settings, taken in turn."""
 

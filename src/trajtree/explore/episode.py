@@ -1,4 +1,4 @@
-"""One episode: which one to play, and how far it has come.
+"""One episode: which one to play, where it begins, and how far it has come.
 
 An episode holds its own environment and its own conversation with the policy. Whatever goes wrong ends it with an
 outcome and a typed cause; nothing is raised.
@@ -10,19 +10,44 @@ from dataclasses import dataclass, field
 from typing import Generic
 
 from trajtree.chat import Parser
+from trajtree.envs.base import Environment
 from trajtree.envs.guard import Guarded
 from trajtree.errors import EnvError
-from trajtree.policies.base import C, Policy, Reply
-from trajtree.trajectory import Cause, Message, Outcome, Sampling, Step, Trajectory
+from trajtree.policies.base import C, Policy, Reply, TakesOver
+from trajtree.trajectory import SCORE_TOLERANCE, Cause, Message, Origin, Outcome, Sampling, Step, Tokens, Trajectory
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where a branched episode begins: after the first `steps` steps of `parent`, an episode of the same task."""
+
+    parent: Trajectory
+    steps: int
+
+    def __post_init__(self) -> None:
+        """Raise ValueError when the parent has no step, and so no reply, after them."""
+        if not 1 <= self.steps < len(self.parent.steps):
+            raise ValueError(f"an episode of {len(self.parent.steps)} steps cannot be branched off after {self.steps}")
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """What had been said when the next reply was due."""
+        return self.parent.messages[: self.parent.replies[self.steps]]
+
+    @property
+    def next_observation(self) -> str:
+        """What the agent saw then."""
+        return self.parent.steps[self.steps].observation
 
 
 @dataclass(frozen=True, slots=True)
 class EpisodeSpec:
-    """One episode to play: `sample` counts the episodes of a task."""
+    """One episode to play: `sample` counts the episodes of a task; `start` is None for one from the beginning."""
 
     task: str
     sample: int
     sampling: Sampling
+    start: Start | None = None
 
     @property
     def key(self) -> tuple[str, int]:
@@ -43,12 +68,49 @@ class Episode(Generic[C]):
     error: str | None = None
     cause: Cause | None = None
 
+    @classmethod
+    def open(cls, spec: EpisodeSpec, env: Environment, conversation: C) -> Episode[C]:
+        """An episode that has not begun; the conversation of a branched one goes on from its parent's."""
+        start = spec.start
+        if start is not None:
+            if isinstance(conversation, TakesOver) and start.parent.tokens:
+                conversation.take_over(start.messages, start.parent.tokens)
+            else:
+                conversation.messages[:] = start.messages
+        return cls(spec, Guarded(env), conversation)
+
     def begin(self) -> None:
-        """Reset the environment and tell the policy what it shows."""
+        """Reset the environment, lead it to where the episode begins, and tell the policy what it shows."""
+        start = self.spec.start
         try:
-            self._see(self.env.reset(self.spec.task))
+            observation = self.env.reset(self.spec.task)
+            if start is None:
+                self._see(observation)
+            elif self._arrives(observation, start):
+                # The policy's conversation holds these messages already.
+                self.observation, self.steps = start.next_observation, list(start.parent.steps[: start.steps])
         except EnvError as error:
             self._end(Cause.ENVIRONMENT_FAULT, str(error))
+
+    def _arrives(self, observation: str, start: Start) -> bool:
+        """Play the steps that lead to `start`; False, and the episode is over, where the environment has changed."""
+        canonical = self.env.env.canonical_observation
+        over = False
+        for number in range(start.steps + 1):
+            step = start.parent.steps[number]
+            if over or canonical(observation) != canonical(step.observation):
+                seen = "the end of the episode" if over else repr(observation[:60])
+                why = f"before step {number + 1} of sample {start.parent.sample} it shows {seen}"
+                self._end(Cause.REPLAY_DIVERGED, f"{why}, not {step.observation[:60]!r}")
+                return False
+            if number < start.steps:
+                result = self.env.step(step.action)
+                observation, over = result.observation, result.terminated or result.truncated
+                if abs(result.reward - step.reward) > SCORE_TOLERANCE:
+                    why = f"step {number + 1} of sample {start.parent.sample} earned {step.reward:g}"
+                    self._end(Cause.REPLAY_DIVERGED, f"{why}, and now {result.reward:g}")
+                    return False
+        return True
 
     def read(self, reply: Reply, parse: Parser) -> Step | None:
         """The step that a reply means to take; None when there is none, which ends the episode."""
@@ -90,10 +152,18 @@ class Episode(Generic[C]):
             steps=tuple(self.steps),
             score=min(1.0, max(0.0, sum(step.reward for step in self.steps))),
             outcome=self.outcome,
-            tokens=self.conversation.tokens(),
+            tokens=self._tokens(),
             error=self.error,
             cause=self.cause,
+            origin=None if self.spec.start is None else Origin(self.spec.start.parent.sample, self.spec.start.steps),
         )
+
+    def _tokens(self) -> tuple[Tokens, ...]:
+        """The conversation's tokens; none where those that a branched episode took over are unknown."""
+        start = self.spec.start
+        if start is not None and not (isinstance(self.conversation, TakesOver) and start.parent.tokens):
+            return ()
+        return self.conversation.tokens()
 
     def _see(self, observation: str) -> None:
         self.observation = observation
@@ -105,4 +175,24 @@ class Episode(Generic[C]):
         self.cause, self.error = cause, error
 
 
-__all__ = ["Episode", "EpisodeSpec"]
+def sampled_tokens(trajectory: Trajectory) -> int:
+    """Agent tokens that were sampled for a trajectory; those that it took over from its parent are not.
+
+    Where the engine told no tokens, a token is taken to be four characters of the replies.
+    """
+    taken_over = 0 if trajectory.origin is None else trajectory.context_turns + trajectory.origin.steps
+    if trajectory.tokens:
+        ranges = [end - start for tokens in trajectory.tokens for start, end in tokens.agent]
+        return sum(ranges[taken_over:])
+    replies = [m.content for m in trajectory.messages if m.role == "assistant"]
+    return sum(-(-len(reply) // 4) for reply in replies[taken_over:])
+
+
+def tokens_per_step(trajectory: Trajectory) -> float:
+    """Agent tokens per step that was sampled; 1 where nothing was."""
+    taken_over = 0 if trajectory.origin is None else trajectory.origin.steps
+    steps = len(trajectory.steps) - taken_over
+    return sampled_tokens(trajectory) / steps if steps else 1.0
+
+
+__all__ = ["Episode", "EpisodeSpec", "Start", "sampled_tokens", "tokens_per_step"]

@@ -14,9 +14,9 @@ from contextlib import ExitStack, closing
 
 from trajtree.chat import Parser, parse_act
 from trajtree.envs.base import Environment
-from trajtree.envs.guard import Guarded
 from trajtree.errors import EngineError, EnvError
 from trajtree.explore.episode import Episode, EpisodeSpec
+from trajtree.explore.strategies import Passes, one_pass
 from trajtree.policies.base import C, Policy
 from trajtree.store.progress import SILENT, Progress
 from trajtree.store.trajectory_store import TrajectoryStore
@@ -41,10 +41,27 @@ def rollout(
     suffix: str = "",
     progress: Progress = SILENT,
 ) -> None:
-    """Play every episode that the store does not hold yet.
+    """Play every episode that the store does not hold yet; see `explore`, of which this is one pass."""
+    once = one_pass(episodes)
+    explore(once, policy, make_env, store, seed=seed, batch=batch, parse=parse, suffix=suffix, progress=progress)
+
+
+def explore(
+    passes: Passes,
+    policy: Policy[C],
+    make_env: Callable[[], Environment],
+    store: TrajectoryStore,
+    *,
+    seed: int,
+    batch: int = 32,
+    parse: Parser = parse_act,
+    suffix: str = "",
+    progress: Progress = SILENT,
+) -> None:
+    """Play one pass after another, each episode that the store does not hold yet.
 
     Args:
-        episodes: what to play; (task, sample) must be unique.
+        passes: what to play; (task, sample) must be unique.
         policy: who plays.
         make_env: makes one environment; up to `batch` of them live at once.
         store: where trajectories go, a wave at a time.
@@ -59,17 +76,37 @@ def rollout(
             wave is not stored, so that it is played once the cause is fixed.
     """
     present = {t.key for t in store}
-    progress.total(len(episodes))
+    total = 0
     with ExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor(_THREADS))
-        envs = [stack.enter_context(closing(make_env())) for _ in range(min(batch, len(episodes)))]
-        for wave in _waves(episodes, batch):
-            missing = {spec.key for spec in wave} - present
-            if missing:
-                played = _play_until_sound(wave, envs, policy, pool, seed, parse, suffix)
-                _check_sound(played)
-                store.append(t for t in played if t.key in missing)
-            progress.advance(len(wave))
+        envs: list[Environment] = []
+        played: Iterator[Trajectory] | None = None
+        while (episodes := _next(passes, played)) is not None:
+            total += len(episodes)
+            progress.total(total)
+            while len(envs) < min(batch, len(episodes)):
+                envs.append(stack.enter_context(closing(make_env())))
+            for wave in _waves(episodes, batch):
+                missing = {spec.key for spec in wave} - present
+                if missing:
+                    found = _play_until_sound(wave, envs, policy, pool, seed, parse, suffix)
+                    _check_sound(found)
+                    store.append(t for t in found if t.key in missing)
+                    present |= missing
+                progress.advance(len(wave))
+            played = _stored(store, {spec.key for spec in episodes})
+
+
+def _stored(store: TrajectoryStore, keys: set[tuple[str, int]]) -> Iterator[Trajectory]:
+    return (trajectory for trajectory in store if trajectory.key in keys)
+
+
+def _next(passes: Passes, played: Iterator[Trajectory] | None) -> list[EpisodeSpec] | None:
+    """The next pass, after one that was played, if any; None after the last."""
+    try:
+        return next(passes) if played is None else passes.send(played)
+    except StopIteration:
+        return None
 
 
 def _waves(episodes: Sequence[EpisodeSpec], batch: int) -> Iterator[Sequence[EpisodeSpec]]:
@@ -78,7 +115,7 @@ def _waves(episodes: Sequence[EpisodeSpec], batch: int) -> Iterator[Sequence[Epi
 
 
 def _check_sound(played: Sequence[Trajectory]) -> None:
-    broken = [t for t in played if t.outcome.is_fault]
+    broken = [t for t in played if t.outcome.is_fault and t.cause is not Cause.REPLAY_DIVERGED]
     tasks = len({t.task for t in played})
     if len({t.task for t in broken}) > max(1, BROKEN_SHARE * tasks):
         what, kind = ("engine", EngineError) if broken[0].outcome is Outcome.ENGINE_ERROR else ("environment", EnvError)
@@ -110,7 +147,7 @@ def _play_until_sound(
 
 
 def _worth_another_try(trajectory: Trajectory) -> bool:
-    return trajectory.outcome.is_fault and trajectory.cause is not Cause.PERMANENT_ENGINE_FAULT
+    return trajectory.outcome.is_fault and trajectory.cause not in (Cause.PERMANENT_ENGINE_FAULT, Cause.REPLAY_DIVERGED)
 
 
 def _play(
@@ -126,7 +163,7 @@ def _play(
     for spec, env in zip(wave, envs, strict=False):
         instruction = f"{env.instruction} {suffix}".strip()
         stream = (seed, zlib.crc32(spec.task.encode()), spec.sample)
-        episodes.append(Episode(spec, Guarded(env), policy.start(instruction, spec.sampling, stream)))
+        episodes.append(Episode.open(spec, env, policy.start(instruction, spec.sampling, stream)))
     list(pool.map(Episode.begin, episodes))
     while waiting := [e for e in episodes if e.outcome is None]:
         replies = policy.reply([e.conversation for e in waiting])
@@ -136,4 +173,4 @@ def _play(
     return [e.trajectory(policy, seed) for e in episodes]
 
 
-__all__ = ["ATTEMPTS", "BROKEN_SHARE", "rollout"]
+__all__ = ["ATTEMPTS", "BROKEN_SHARE", "explore", "rollout"]

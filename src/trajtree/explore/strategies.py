@@ -1,14 +1,38 @@
-"""Which episodes an exploration plays."""
+"""Which episodes an exploration plays: how many, where each begins, and where new ones branch off.
+
+A strategy goes in passes. It yields the episodes of a pass and is sent what came of them, so where the next pass begins
+depends on finished passes alone: a killed exploration that is started again ends with the same trajectories.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from dataclasses import dataclass
 
-from trajtree.explore.episode import EpisodeSpec
-from trajtree.trajectory import Sampling
+from trajtree.explore.branching import TreeOf, branch_points
+from trajtree.explore.episode import EpisodeSpec, Start, sampled_tokens
+from trajtree.trajectory import Sampling, Trajectory
 
-Strategy = Callable[[Sequence[str], int, Sequence[Sampling]], list[EpisodeSpec]]
-"""From tasks, rollouts per task and the sampling grid to the episodes to play, in order."""
+Passes = Generator[list[EpisodeSpec], Iterable[Trajectory], None]
+"""Yields the episodes of one pass after another, and is sent the trajectories that came of them, in any order."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExploreSettings:
+    """How much is explored.
+
+    Attributes:
+        rollouts: episodes per task from its beginning. With a budget of independent rollouts, at most so many.
+        grid: sampling settings, taken in turn by the episodes of a task.
+        budget: agent tokens to sample in all; the last pass may go over it by less than its own length. None: as the
+            strategy says.
+        branches: episodes that begin at one branching point in one pass.
+    """
+
+    rollouts: int
+    grid: Sequence[Sampling]
+    budget: int | None = None
+    branches: int = 4
 
 
 def independent(tasks: Sequence[str], rollouts: int, grid: Sequence[Sampling]) -> list[EpisodeSpec]:
@@ -16,7 +40,80 @@ def independent(tasks: Sequence[str], rollouts: int, grid: Sequence[Sampling]) -
     return [EpisodeSpec(task, sample, grid[sample % len(grid)]) for task in tasks for sample in range(rollouts)]
 
 
-STRATEGIES: dict[str, Strategy] = {"independent": independent}
+def one_pass(episodes: Sequence[EpisodeSpec]) -> Passes:
+    """All episodes at once, whatever comes of them."""
+    yield list(episodes)
+
+
+def independent_passes(tasks: Sequence[str], settings: ExploreSettings, tree_of: TreeOf) -> Passes:
+    """Episodes from the beginning: all in one pass, or with a budget one per task in each pass, until it is spent."""
+    if settings.budget is None:
+        yield independent(tasks, settings.rollouts, settings.grid)
+        return
+    spent = 0
+    for sample in range(settings.rollouts):
+        if spent >= settings.budget:
+            return
+        sampling = settings.grid[sample % len(settings.grid)]
+        played = yield [EpisodeSpec(task, sample, sampling) for task in tasks]
+        spent += sum(map(sampled_tokens, played))
+
+
+def branching(tasks: Sequence[str], settings: ExploreSettings, tree_of: TreeOf) -> Passes:
+    """First `rollouts` episodes per task from the beginning, then episodes that branch off them.
+
+    In each pass, every task may get `branches` episodes from one point of its tree, the points that are worth most
+    per token first (see `trajtree.explore.branching`), until the budget is spent; by default twice what the first
+    pass took. It ends early where no point is worth anything: everything that was tried ended alike.
+    """
+    warm = [sampling for sampling in settings.grid if sampling.temperature > 0] or list(settings.grid)
+    runs: dict[str, list[Trajectory]] = {task: [] for task in tasks}
+    samples = dict.fromkeys(tasks, settings.rollouts)
+    played = list((yield independent(tasks, settings.rollouts, settings.grid)))
+    spent = sum(map(sampled_tokens, played))
+    budget = 2 * spent if settings.budget is None else settings.budget
+    while spent < budget:
+        for trajectory in played:
+            if not trajectory.outcome.is_fault and trajectory.steps:
+                runs[trajectory.task].append(trajectory)
+        episodes: list[EpisodeSpec] = []
+        planned = 0.0
+        for point in branch_points([tree_of(found) for found in runs.values() if found], settings.branches):
+            if spent + planned >= budget:
+                break
+            planned += point.tokens
+            task = point.parent.task
+            start = Start(point.parent, point.steps) if point.steps else None
+            for sample in range(samples[task], samples[task] + settings.branches):
+                episodes.append(EpisodeSpec(task, sample, warm[sample % len(warm)], start))
+            samples[task] += settings.branches
+        if not episodes:
+            return
+        played = list((yield episodes))
+        spent += sum(map(sampled_tokens, played))
+
+
+@dataclass(frozen=True, slots=True)
+class Strategy:
+    """A way to explore: `passes` plans it, `about` says in a few words what it does."""
+
+    passes: Callable[[Sequence[str], ExploreSettings, TreeOf], Passes]
+    about: str
+
+
+STRATEGIES: dict[str, Strategy] = {
+    "independent": Strategy(independent_passes, "every episode from the task's beginning"),
+    "branching": Strategy(branching, "after the first episodes, from points of the tree where outcomes are uncertain"),
+}
 """Strategies by the name that recipes use."""
 
-__all__ = ["STRATEGIES", "Strategy", "independent"]
+__all__ = [
+    "STRATEGIES",
+    "ExploreSettings",
+    "Passes",
+    "Strategy",
+    "branching",
+    "independent",
+    "independent_passes",
+    "one_pass",
+]

@@ -149,6 +149,25 @@ class Transcript:
             self.ids += ids
             self._text += self._chat.decode(ids) if text is None else text
 
+    def take_over(self, messages: Sequence[Message], tokens: Sequence[Tokens]) -> None:
+        """Go on where another conversation was after its last reply in `messages`, with the tokens that it had.
+
+        Args:
+            messages: what was said, by everyone.
+            tokens: of that conversation as a whole; it may have gone on further.
+        """
+        replies = [index for index, message in enumerate(messages) if message.role == "assistant"]
+        left = len(replies)
+        for sequence in tokens:
+            if left <= len(sequence.agent):
+                start, end = sequence.agent[left - 1]
+                self.ids, self._agent = list(sequence.ids[:end]), list(sequence.agent[:left])
+                prompt = self._chat.prompt(messages[: replies[-1]], self._tools)
+                self._text = prompt + self._chat.decode(sequence.ids[start:end])
+                return
+            self._closed.append(sequence)
+            left -= len(sequence.agent)
+
     def tokens(self) -> tuple[Tokens, ...]:
         """All sequences in which the agent said something."""
         open_ = [Tokens(tuple(self.ids), tuple(self._agent))] if self._agent else []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from trajtree.trajectory import Cause, Message, Sampling, Tokens
 
@@ -23,6 +23,15 @@ class Conversation(Protocol):
 
     def tokens(self) -> tuple[Tokens, ...]:
         """Engine tokens so far, one entry for each sequence the model was fed; () when the engine tells none."""
+        ...
+
+
+@runtime_checkable
+class TakesOver(Protocol):
+    """A conversation that can go on where another one was, with its tokens; conversations need not be able to."""
+
+    def take_over(self, messages: Sequence[Message], tokens: Sequence[Tokens]) -> None:
+        """Replace what was said by `messages`, the beginning of another conversation, of which `tokens` are all."""
         ...
 
 

@@ -48,6 +48,11 @@ class LocalConversation:
         """See `Conversation.tokens`."""
         return self.transcript.tokens()
 
+    def take_over(self, messages: Sequence[Message], tokens: Sequence[Tokens]) -> None:
+        """See `TakesOver.take_over`."""
+        self.messages = list(messages)
+        self.transcript.take_over(messages, tokens)
+
     @property
     def cached(self) -> int:
         """How many of the transcript's tokens the model remembers."""
