@@ -7,6 +7,7 @@ import json
 import shutil
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,14 +17,18 @@ pytest.importorskip("transformers")
 pytest.importorskip("peft")
 
 from tests.tiny import characters, save_model  # noqa: E402
+from tests.toy import TASKS, Toy  # noqa: E402
 
 from trajtree.errors import PolicyError  # noqa: E402
+from trajtree.explore.episode import EpisodeSpec, Start  # noqa: E402
+from trajtree.explore.rollout import rollout  # noqa: E402
 from trajtree.models.weights import ModelRef, load_model  # noqa: E402
 from trajtree.policies import local  # noqa: E402
 from trajtree.policies.kv import BatchCache  # noqa: E402
 from trajtree.policies.local import LocalConversation, LocalPolicy  # noqa: E402
+from trajtree.store.trajectory_store import TrajectoryStore  # noqa: E402
 from trajtree.train.trainable import Lora, with_adapter  # noqa: E402
-from trajtree.trajectory import Message, Sampling, Tokens  # noqa: E402
+from trajtree.trajectory import Message, Origin, Sampling, Tokens  # noqa: E402
 
 GREEDY = Sampling()
 WARM = Sampling(1.0, 0.95)
@@ -379,3 +384,28 @@ def test_the_name_is_the_model_and_its_adapters(tiny: Path, policy: LocalPolicy)
     assert policy.name == str(tiny)
     assert policy_of(tiny, name="weak").name == "weak"
     assert json.loads((tiny / "config.json").read_text())["model_type"] == "llama"
+
+
+@pytest.mark.parametrize("sampling", [GREEDY, WARM])
+def test_a_branched_episode_has_the_tokens_of_the_whole_one(
+    policy: LocalPolicy, tmp_path: Path, sampling: Sampling
+) -> None:
+    """Greedily it is its parent once more; and whatever it draws, its beginning is its parent's, token for token."""
+    parents, branched = (TrajectoryStore(tmp_path / f"{name}.jsonl") for name in ("parents", "branched"))
+    rollout([EpisodeSpec(task, 0, GREEDY) for task in TASKS[:4]], policy, Toy, parents, seed=1)
+    starts = [Start(run, steps) for run in parents for steps in range(1, len(run.steps))]
+    assert len(starts) >= 4
+    specs = [EpisodeSpec(start.parent.task, 1 + n, sampling, start) for n, start in enumerate(starts)]
+    rollout(specs, policy, Toy, branched, seed=1)
+    for start, run in zip(starts, branched, strict=True):
+        parent = start.parent
+        assert run.origin == Origin(0, start.steps)
+        if sampling == GREEDY:
+            assert replace(run, sample=0, origin=None) == parent
+        own, theirs = said(run.tokens), said(parent.tokens)
+        assert own[: start.steps] == theirs[: start.steps] and len(own) >= len(run.steps)
+
+
+def said(tokens: Sequence[Tokens]) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Each reply's tokens, with all that came before them in their sequence."""
+    return [(seq.ids[:start], seq.ids[start:end]) for seq in tokens for start, end in seq.agent]

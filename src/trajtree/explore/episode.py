@@ -155,7 +155,7 @@ class Episode(Generic[C]):
             tokens=self._tokens(),
             error=self.error,
             cause=self.cause,
-            origin=None if self.spec.start is None else Origin(self.spec.start.parent.sample, self.spec.start.steps),
+            origin=self._origin(),
         )
 
     def _tokens(self) -> tuple[Tokens, ...]:
@@ -164,6 +164,11 @@ class Episode(Generic[C]):
         if start is not None and not (isinstance(self.conversation, TakesOver) and start.parent.tokens):
             return ()
         return self.conversation.tokens()
+
+    def _origin(self) -> Origin | None:
+        """Where the episode branched off; None for one from the beginning, or that never came to where it begins."""
+        start = self.spec.start
+        return None if start is None or len(self.steps) < start.steps else Origin(start.parent.sample, start.steps)
 
     def _see(self, observation: str) -> None:
         self.observation = observation
