@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
+from pydantic import TypeAdapter
 from tests.toy import TASKS, Toy, solution
 from typer.testing import CliRunner
 
@@ -11,7 +13,9 @@ import trajtree
 from trajtree.cli.main import app
 from trajtree.envs.check import check_env
 from trajtree.envs.domain import load_domain
+from trajtree.experiment.pipeline import stages_of
 from trajtree.experiment.recipe import load_recipe
+from trajtree.train.settings import TrainSettings
 
 ROOT = Path(__file__).parent.parent
 
@@ -86,3 +90,27 @@ def played(task: str, actions: list[str], sample: int) -> trajtree.Trajectory:
         score=sum(s.reward for s in steps),
         outcome=trajtree.Outcome.COMPLETED if terminated else trajtree.Outcome.TRUNCATED,
     )
+
+
+def test_the_table_of_knobs_is_whole_and_right(tmp_path: Path) -> None:
+    docs = (ROOT / "docs/recipes.md").read_text()
+    rows = re.findall(r"^\| `([\w.]+)` \|(.*?)\| ", docs, re.MULTILINE)
+    said = {key: yaml.safe_load(value.replace("none", "null")) if value.strip() else None for key, value in rows}
+    (tmp_path / "r.yaml").write_text("name: x\ntasks: {types: [t]}\n")
+    known = load_recipe(tmp_path / "r.yaml").model_dump(mode="json", exclude={"sft", "preference"})
+    training = {key: known["weak"].pop(key) for key in TypeAdapter(TrainSettings).dump_python(TrainSettings())}
+    training |= {"epochs": None, "lr": None, "batch": None}
+    sections = {key for key, value in known.items() if isinstance(value, dict) and value}
+    flat = {k: v for k, v in known.items() if k not in sections}
+    flat |= {f"{key}.{k}": v for key in sections for k, v in known[key].items()}
+    flat["paths.gamma"] = round(flat["paths.gamma"], 3)
+    flat["name"] = flat["tasks.types"] = None
+    row_keys = {"like", "label", "learns_from", "explored_by", "method", "section", "starts_from", "reference"}
+    assert {key: value for key, value in said.items() if key not in row_keys} == {**flat, **training}
+
+
+def test_the_recipe_of_rows_in_the_docs_is_whole(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text(
+        re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/recipes.md").read_text(), re.DOTALL)[0]
+    )
+    assert [stage.name for stage in stages_of(load_recipe(tmp_path / "r.yaml"))].count("evaluate-second") == 1
