@@ -83,9 +83,9 @@ def over_pairs(
     return total / sum(pair.weight for pair in pairs), metrics
 
 
-def slow_dpo(beta: float, smoothing: float, kl: float) -> Callable[[Any], Slow]:
+def slow_dpo(beta: float, smoothing: float, kl: float, anchor: float = 0) -> Callable[[Any], Slow]:
     def slow(model: Any) -> Slow:
-        away = []
+        away, unlikely = [], []
 
         def one(pair: PairExample) -> tuple[Tensor, Tensor]:
             margin = beta * (gains(model, pair.chosen).sum() - gains(model, pair.rejected).sum())
@@ -93,10 +93,14 @@ def slow_dpo(beta: float, smoothing: float, kl: float) -> Callable[[Any], Slow]:
             if kl:
                 away.append(torch.cat([divergences(model, side) for side in pair.sides]).mean())
                 loss = loss + kl * away[-1]
+            if anchor:
+                unlikely.append(-alone(model, pair.chosen).mean())
+                loss = loss + anchor * unlikely[-1]
             return loss, margin
 
         loss, metrics = over_pairs(PAIRS, one)
-        return loss, metrics | ({"kl": float(torch.stack(away).mean().detach())} if kl else {})
+        figures = {"kl": away, "nll": unlikely}
+        return loss, metrics | {name: float(torch.stack(v).mean().detach()) for name, v in figures.items() if v}
 
     return slow
 
@@ -157,6 +161,7 @@ CASES: dict[str, tuple[Objective, Callable[[Any], Slow], Sequence[Example]]] = {
     "dpo, smoothed": (dpo(0.3, label_smoothing=0.2), slow_dpo(0.3, 0.2, 0), PAIRS),
     "tree-dpo": (dpo(0.5, kl=0.7), slow_dpo(0.5, 0, 0.7), PAIRS),
     "tree-dpo, smoothed": (dpo(0.5, label_smoothing=0.1, kl=0.7), slow_dpo(0.5, 0.1, 0.7), PAIRS),
+    "anchored-dpo": (dpo(0.3, label_smoothing=0.1, anchor=0.5), slow_dpo(0.3, 0.1, 0, 0.5), PAIRS),
     "ipo": (ipo(0.4), slow_ipo(0.4), PAIRS),
     "multi-turn": (multi_turn_dpo(0.3, 0.7), slow_multi_turn(0.3, 0.7), PAIRS),
     "kto": (kto(0.2), slow_kto(0.2), SIDES),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -14,6 +15,7 @@ from trajtree.trajectory import Outcome, Trajectory
 from trajtree.trees.forks import (
     Aggregate,
     Pair,
+    PairSettings,
     Select,
     adjacent,
     best,
@@ -23,6 +25,7 @@ from trajtree.trees.forks import (
     mean,
     over_each_worse,
     pairs,
+    pairs_of,
     prompts_apart,
     unstructured,
     whole,
@@ -184,3 +187,14 @@ def test_a_trajectory_without_a_step_is_in_no_pair_of_whole_ones(pairing: Callab
     found = pairing(build_tree([mute, good, bad]), per_tree=9)
     assert [(pair.chosen_sample, pair.rejected_sample) for pair in found] == [(1, 2)]
     assert [p.rejected_sample for p in over_each_worse(good, [mute, bad], min_gap=0.1, most=9)] == [2]
+
+
+@quick
+@given(trajectories(), st.integers(1, 8))
+def test_matched_pairs_are_random_and_as_many_as_at_forks(runs: list[Trajectory], per_tree: int) -> None:
+    tree = build_tree(runs)
+    settings = PairSettings(mode="matched", min_gap=0.2, per_tree=per_tree)
+    at_forks = pairs_of(tree, replace(settings, mode="every"))
+    found = pairs_of(tree, settings)
+    assert len(found) <= len(at_forks)
+    assert len(found) == min(len(at_forks), len(unstructured(tree, min_gap=0.2, per_tree=99)))

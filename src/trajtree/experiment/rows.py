@@ -45,6 +45,8 @@ _TAKES_FROM = {
     "pairs": ("pairs", "trees"),
     "steps": ("pairs", "trees"),
     "chosen": ("pairs", "trees"),
+    "chosen-runs": ("pairs", "trees"),
+    "chosen-solved": ("pairs", "trees"),
 }
 """What a method's `takes` can be taken from."""
 
@@ -106,6 +108,19 @@ class Row:
         return None
 
 
+def _from_exact(name: str, label: str, method: str, **pairs: Any) -> Row:
+    """A row that goes on from the model tuned on the exact search's paths, with as many steps as TreeDPO."""
+    return Row(
+        name=name,
+        label=label,
+        learns_from=("pairs",),
+        method=method,
+        section="preference",
+        pairs=pairs,
+        starts_from="w2sg_exact",
+    )
+
+
 _ENTRIES = (
     Row(
         name="weak",
@@ -125,14 +140,12 @@ _ENTRIES = (
     ),
     Row(name="w2sg_exact", label="W2SG + search (exact)", learns_from=("paths",)),
     Row(name="w2sg_mcts", label="W2SG + search (MCTS)", learns_from=("paths",), paths={"search": "mcts"}),
-    Row(
-        name="chosen_sft",
-        label="NLL on TreeDPO's chosen sides",
-        learns_from=("pairs",),
-        method="chosen-sft",
-        section="preference",
-        starts_from="w2sg_exact",
-    ),
+    _from_exact("w2sg_dpo", "W2SG + DPO at forks", "dpo"),
+    _from_exact("w2sg_anchored", "W2SG + TreeDPO, anchored", "anchored-dpo"),
+    _from_exact("random_anchored", "Random pairs, anchored DPO", "anchored-dpo", mode="matched"),
+    _from_exact("chosen_sft", "NLL on the pairs' chosen sides", "chosen-sft"),
+    _from_exact("chosen_runs_sft", "NLL on the chosen sides' whole runs", "chosen-runs-sft"),
+    _from_exact("chosen_solved_sft", "NLL on the chosen runs that succeed", "chosen-solved-sft"),
     Row(
         name="best_of_n",
         label="Strong SFT + best of N",

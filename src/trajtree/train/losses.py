@@ -74,11 +74,13 @@ def sft() -> Objective:
     return Objective("sft", lambda batch: batch.weight[batch.branch], loss, reference=False)
 
 
-def dpo(beta: float, *, label_smoothing: float = 0.0, kl: float = 0.0) -> Objective:
-    """DPO at forks; with `kl` the paper's TreeDPO, with its explicit KL to the reference.
+def dpo(beta: float, *, label_smoothing: float = 0.0, kl: float = 0.0, anchor: float = 0.0) -> Objective:
+    """DPO at forks; with `kl` the paper's TreeDPO, with its explicit KL to the reference; with `anchor` held in place.
 
-    The KL of a pair is the mean over the trained tokens of both its sides. Rafailov et al. 2023, equation 7; label
-    smoothing as in conservative DPO (Mitchell 2023); the KL term of arXiv 2507.18858, section 4.
+    The KL of a pair is the mean over the trained tokens of both its sides. The anchor is the negative log-likelihood of
+    the chosen side, a mean over its tokens (Pang et al. 2024): without it both sides may become unlikely together.
+    Rafailov et al. 2023, equation 7; label smoothing as in conservative DPO (Mitchell 2023); the KL term of arXiv
+    2507.18858.
     """
 
     def loss(scores: Scores, batch: Batch) -> tuple[Tensor, Metrics]:
@@ -89,9 +91,13 @@ def dpo(beta: float, *, label_smoothing: float = 0.0, kl: float = 0.0) -> Object
             away, lengths = (a.view(2, -1).sum(0) for a in (batch.branch_sums(scores.kl), batch.lengths))
             losses = losses + kl * away / lengths
             metrics["kl"] = float((away / lengths).detach().mean())
+        if anchor:
+            chosen = batch.branch_sums(scores.policy).view(2, -1)[0] / batch.lengths.view(2, -1)[0]
+            losses = losses - anchor * chosen
+            metrics["nll"] = float(-chosen.detach().mean())
         return losses, metrics
 
-    return Objective("tree-dpo" if kl else "dpo", _weights, loss, kl=kl > 0)
+    return Objective("tree-dpo" if kl else "anchored-dpo" if anchor else "dpo", _weights, loss, kl=kl > 0)
 
 
 def multi_turn_dpo(beta: float, gamma: float) -> Objective:

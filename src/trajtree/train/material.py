@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle, islice
 from pathlib import Path
 
-from trajtree.errors import DataError
+from trajtree.errors import DataError, counted
 from trajtree.formats.pairs import read_pairs
 from trajtree.models.transcript import ChatFormat
 from trajtree.store import trajectory_store, tree_store
@@ -171,6 +172,28 @@ def _chosen(material: Material, method: str, how: Taking) -> list[SftExample]:
     return [SftExample(pair.chosen, pair.weight, pair.name) for pair in _pairs(material, method, how)]
 
 
+def _chosen_runs(material: Material, method: str, how: Taking) -> list[SftExample]:
+    """The whole runs of the chosen sides, each as often as it is chosen."""
+    return sft_examples(_chosen_trajectories(material, method, how), how.chat, context=how.context)
+
+
+def _chosen_solved(material: Material, method: str, how: Taking) -> list[SftExample]:
+    """Of the chosen runs those that succeed, over and over until they are as many as there are pairs."""
+    chosen = _chosen_trajectories(material, method, how)
+    solved = [t for t in chosen if t.success]
+    if not solved:
+        raise DataError(f"{material.name}: of {counted(len(chosen), 'chosen run')} none succeeds, so none is imitated")
+    return sft_examples(islice(cycle(solved), len(chosen)), how.chat, context=how.context)
+
+
+def _chosen_trajectories(material: Material, method: str, how: Taking) -> list[Trajectory]:
+    if isinstance(material, Trees):
+        material = _at_forks(material, how.pairs)
+    if not isinstance(material, TrajectoryPairs):
+        raise DataError(f"{material.name}: {method} needs to know the runs of pairs; give trees")
+    return [material.trajectories[pair.task, pair.chosen_sample] for pair in material.pairs]
+
+
 def _runs(material: Material, method: str, how: Taking) -> list[SftExample]:
     if isinstance(material, Trees):
         paths = (best_path(tree, search_of(how.paths)) for tree in material)
@@ -219,12 +242,14 @@ TAKES: dict[str, Take] = {
     "pairs": _pairs,
     "steps": _steps,
     "chosen": _chosen,
+    "chosen-runs": _chosen_runs,
+    "chosen-solved": _chosen_solved,
     "runs": _runs,
     "branches": _branches,
     "labelled": _labelled,
 }
-"""What methods take of material: pairs, pairs of single replies, chosen sides, whole runs, all runs by their score, or
-runs marked as wanted or not."""
+"""What methods take of material: pairs, pairs of single replies, chosen sides, the runs that these belong to or those
+of them that succeed, whole runs, all runs by their score, or runs marked as wanted or not."""
 
 __all__ = [
     "TAKES",

@@ -64,6 +64,9 @@ _DPO = ("beta", "label_smoothing")
 METHODS: dict[str, Method] = {
     "tree-dpo": _preference("pairs", "dpo", (*_DPO, "kl"), "DPO on pairs at forks, and a KL to the reference"),
     "dpo": _preference("pairs", "dpo", _DPO, "DPO on pairs"),
+    "anchored-dpo": _preference(
+        "pairs", "dpo", (*_DPO, "anchor"), "DPO on pairs, and the chosen side's likelihood held up"
+    ),
     "step-dpo": _preference("steps", "dpo", _DPO, "DPO on the one reply at the fork"),
     "multi-turn-dpo": _preference("pairs", "multi_turn_dpo", ("beta", "gamma"), "DPO over turns, early turns lead"),
     "ipo": _preference("pairs", "ipo", ("beta",), "IPO on the log-ratio per token"),
@@ -71,6 +74,8 @@ METHODS: dict[str, Method] = {
     "sft": _imitation("runs", "imitate the best path of each tree, or every run of a store"),
     "branch-sft": _imitation("branches", "imitate every run, weighted by its score"),
     "chosen-sft": _imitation("chosen", "imitate the chosen sides of pairs, and ignore the rejected ones"),
+    "chosen-runs-sft": _imitation("chosen-runs", "imitate the whole runs that the chosen sides of pairs belong to"),
+    "chosen-solved-sft": _imitation("chosen-solved", "imitate those of the chosen runs that succeed, as many steps"),
 }
 """Methods by the name that recipes and the command line use."""
 
@@ -109,6 +114,7 @@ class LossSettings:
     Attributes:
         beta: inverse temperature of preference losses.
         kl: weight of tree-dpo's explicit KL to the reference, a mean over trained tokens.
+        anchor: weight of anchored-dpo's negative log-likelihood of the chosen side, a mean over its tokens.
         gamma: discount per turn in multi-turn-dpo.
         label_smoothing: share of pairs that are believed to be labelled the wrong way round.
         weigh: how much pairs count, a name in WEIGHTS.
@@ -116,6 +122,7 @@ class LossSettings:
 
     beta: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.1
     kl: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.1
+    anchor: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.5
     gamma: Annotated[float, Field(gt=0, lt=1)] = 0.9
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
     weigh: Annotated[str, AfterValidator(one_of(WEIGHTS))] = "equal"

@@ -206,6 +206,12 @@ def unstructured(
     return list(islice((pair for pair in starmap(_whole, drawn) if _alike(pair, past)), per_tree))
 
 
+def matched(tree: TrajectoryTree, settings: PairSettings) -> list[Pair]:
+    """Random pairs of whole trajectories, as many as there are pairs at forks under the same settings."""
+    at_forks = len(MODES["every"].pairs(tree, settings))
+    return unstructured(tree, min_gap=settings.min_gap, per_tree=at_forks, past=settings.past)
+
+
 def prompts_apart(tree: TrajectoryTree, *, min_gap: float = 0.1) -> int:
     """How many pairs of whole trajectories `whole` and `unstructured` cannot take, because their prompts differ."""
     _, wide, same = _comparisons(tree, min_gap)
@@ -440,6 +446,7 @@ MODES = {
         False,
         "whole runs drawn at random",
     ),
+    "matched": Mode(matched, False, "whole runs drawn at random, as many per task as there are pairs at its forks"),
 }
 """What is compared with what, by name."""
 
