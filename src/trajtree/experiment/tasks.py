@@ -52,9 +52,9 @@ def demonstrate(recipe: Recipe, work: Work) -> None:
     kept = {t.task: t for t in store}
     without: list[NoDemonstration] = []
     work.progress.total(recipe.tasks.demonstrations * len(train))
-    with closing(domain.make(recipe.env.max_steps)) as env:
-        for kind, tasks in train.items():
-            candidates = iter(tasks)
+    for kind, tasks in train.items():
+        candidates = iter(tasks)
+        with closing(domain.make(recipe.env.limit(kind))) as env:
             for _ in range(recipe.tasks.demonstrations):
                 _next(domain, env, candidates, kept, without, store, kind)
                 work.progress.advance(1)
