@@ -9,9 +9,11 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+import yaml
 
 from trajtree.envs import jvm
 from trajtree.envs.check import check_env
@@ -28,6 +30,8 @@ from trajtree.errors import DataError, EnvError
 from trajtree.trajectory import Trajectory
 
 TASK = "find-plant/0"
+RECIPE = Path(__file__).parents[2] / "recipes" / "scienceworld.yaml"
+LIMITS: dict[str, int] = yaml.safe_load(RECIPE.read_text())["env"]["max_steps"]
 
 
 def real(test):  # type: ignore[no-untyped-def]
@@ -67,6 +71,15 @@ def test_the_demonstration_earns_everything(expert: Trajectory) -> None:
 @real
 def test_the_gold_path_itself_earns_everything() -> None:
     assert sum(step[1] for step in play(ScienceWorld(), TASK, gold_actions(TASK))) == pytest.approx(1.0)
+
+
+@real
+@pytest.mark.parametrize(("kind", "limit"), LIMITS.items())
+def test_the_recipe_of_many_types_leaves_the_expert_time(kind: str, limit: int) -> None:
+    with closing(ScienceWorld(max_steps=limit)) as env:
+        for task in (f"{kind}/{splits(kind, 'train')[0]}", f"{kind}/{splits(kind, 'dev')[-1]}"):
+            shown = demonstrate(env, task)
+            assert isinstance(shown, Trajectory) and shown.success, shown
 
 
 @real

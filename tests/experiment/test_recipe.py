@@ -50,6 +50,10 @@ def test_defaults_are_filled_in(tmp_path: Path) -> None:
         (MINIMAL + "seed: -1", "seed: Input should be greater"),
         (MINIMAL + "seed: many", "seed: Input should be a valid integer"),
         (MINIMAL + "sft: 3", "sft: Input should be a valid dictionary"),
+        (MINIMAL + "env: {max_steps: 0}", "env.max_steps: must be a number from 1 on, or a mapping from task types"),
+        (MINIMAL + "env: {max_steps: many}", "env.max_steps: must be a number from 1 on, or a mapping from task types"),
+        (MINIMAL + "env: {max_steps: {find-plant: 0}}", "env.max_steps: must be a number from 1 on"),
+        (MINIMAL + "env: {max_steps: {find-plan: 9}}", "env.max_steps: 'find-plan' is none of find-plant"),
         (MINIMAL + "explore:", "explore: Input should be a valid dictionary"),
         (MINIMAL + "explore: {tasks: seen}", "explore.tasks: Input should be 'demonstrated', 'unseen' or 'all'"),
         (MINIMAL + "explore: {grid: []}", "explore.grid: must not be empty"),
@@ -154,6 +158,14 @@ def test_resolved_recipe_is_the_same_recipe(tmp_path: Path) -> None:
 def test_recipes_that_come_along(path: Path, tmp_path: Path) -> None:
     recipe = load_recipe(path)
     assert recipe.name == path.stem
+    assert load(tmp_path, recipe.to_yaml()) == recipe
+
+
+def test_a_step_limit_per_type(tmp_path: Path) -> None:
+    text = "name: mine\ntasks: {types: [find-plant, boil]}\nenv: {max_steps: {boil: 50}}"
+    recipe = load(tmp_path, text)
+    assert (recipe.env.limit("boil"), recipe.env.limit("find-plant")) == (50, None)
+    assert load(tmp_path, text, "env.max_steps=7").env.limit("boil") == 7
     assert load(tmp_path, recipe.to_yaml()) == recipe
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from trajtree.envs.base import Environment
-from trajtree.errors import RecipeError
+from trajtree.errors import DataError, EnvError, RecipeError, TrajtreeError
 from trajtree.store.progress import SILENT, Progress
 from trajtree.trajectory import Trajectory
 
@@ -20,6 +20,11 @@ class NoDemonstration:
 
     task: str
     reason: str
+
+
+def itself(task: str) -> str:
+    """The situation of a task that shares none with another."""
+    return task
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,10 @@ class Domain:
         types: names of its task types.
         data: what tells one state of the tasks' data from another, such as its hash, where the data is not in the
             environment's own version; results are redone when it changes.
+        situation: from a task to what decides how it goes, in words. Tasks of one situation differ in what hardly
+            matters, such as the name of a room; they are one piece of evidence, and tasks are drawn for many
+            situations. By default every task is a situation of its own, which is wrong where a habit of a model wins
+            or loses several tasks at once. It must give the same text in every process.
     """
 
     environment: type[Environment]
@@ -42,6 +51,29 @@ class Domain:
     demonstrate: Callable[[Any, str], Trajectory | NoDemonstration]
     types: tuple[str, ...] = ()
     data: Callable[[], str] = str
+    situation: Callable[[str], str] = itself
+
+    def situations(self, tasks: Iterable[str]) -> dict[str, str]:
+        """Each task's situation.
+
+        Raises:
+            DataError: the domain does not know a task.
+            EnvError: the domain's `situation` breaks, or does not give a text; the message names the task.
+        """
+        return {task: self._situation(task) for task in tasks}
+
+    def _situation(self, task: str) -> str:
+        try:
+            found: object = self.situation(task)
+        except (TrajtreeError, ImportError):
+            raise
+        except KeyError as error:
+            raise DataError(f"{task}: {error.args[0] if error.args else 'no such task'}") from error
+        except Exception as error:
+            raise EnvError(f"{task}: its situation cannot be told: {type(error).__name__}: {error}") from error
+        if not isinstance(found, str) or not found:
+            raise EnvError(f"{task}: its situation must be a text that is not empty, is {found!r:.60}")
+        return found
 
 
 class Brought(Protocol):
@@ -144,4 +176,14 @@ def _found_at(where: str) -> Any:
     return getattr(importlib.import_module(module), attribute or "DOMAIN")
 
 
-__all__ = ["BRING_IN", "BUILT_IN", "Brought", "BuiltIn", "Domain", "NoDemonstration", "bring_in_data", "load_domain"]
+__all__ = [
+    "BRING_IN",
+    "BUILT_IN",
+    "Brought",
+    "BuiltIn",
+    "Domain",
+    "NoDemonstration",
+    "bring_in_data",
+    "itself",
+    "load_domain",
+]

@@ -8,7 +8,7 @@ from trajtree.experiment.lessons import TREES
 from trajtree.experiment.provenance import as_made, provenance_of
 from trajtree.experiment.recipe import Exploration, Recipe
 from trajtree.experiment.stage import Done
-from trajtree.experiment.tasks import STORE
+from trajtree.experiment.tasks import STORE, read_tasks, shared_situations
 from trajtree.report import ForkView, ReportData
 from trajtree.statistics.results import Results
 from trajtree.statistics.summary import summarise
@@ -50,7 +50,7 @@ def report_of(recipe: Recipe, done: Mapping[str, Done]) -> ReportData:
         labels={name: recipe.all_rows[name].label for name in recipe.evaluate.rows},
         trees=tuple(map(quality, trees)),
         forks=tuple(_fork_views(recipe, trees)),
-        notes=_notes(recipe, explored if shown is not None else None),
+        notes=(*_notes(recipe, explored if shown is not None else None), *_shared(recipe, done)),
         provenance={
             **provenance_of(recipe),
             **as_made(done),
@@ -99,6 +99,16 @@ def _notes(recipe: Recipe, explored: Exploration | None) -> tuple[str, ...]:
         f"Rows are measured on the {recipe.evaluate.split} split; settings are to be chosen on dev.",
         f"PGR = (row - weak) / ({ceiling} - weak), on the tasks that all three share.",
     )
+
+
+def _shared(recipe: Recipe, done: Mapping[str, Done]) -> list[str]:
+    """Where the measured tasks share situations with others."""
+    trained: list[str] = []
+    if "demonstrations" in done:
+        trained += [t.task for t in TrajectoryStore(done["demonstrations"].folder / STORE)]
+    if "unseen" in done:
+        trained += read_tasks(done["unseen"].folder)
+    return shared_situations(read_tasks(done["tasks"].folder), recipe.evaluate.split, trained)
 
 
 __all__ = ["report_of", "results_of"]

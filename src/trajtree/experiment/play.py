@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 from trajtree.chat import REACT, parse_act, parse_react
-from trajtree.envs.domain import load_domain
+from trajtree.envs.base import Environment
+from trajtree.envs.domain import Domain, load_domain
+from trajtree.envs.limits import limited
 from trajtree.errors import PolicyError
 from trajtree.experiment.learn import model_of
 from trajtree.experiment.recipe import Exploration, Recipe
@@ -37,17 +40,17 @@ def explore(recipe: Recipe, how: Exploration, work: Work) -> None:
         canonical_action=environment.canonical_action,
         canonical_observation=environment.canonical_observation,
     )
-    _play(recipe, work, recipe.all_rows[how.by], STRATEGIES[how.strategy].passes(tasks, settings, tree_of))
+    _play(recipe, work, recipe.all_rows[how.by], STRATEGIES[how.strategy].passes(tasks, settings, tree_of), "train")
 
 
 def evaluate(recipe: Recipe, row: Row, work: Work) -> None:
     """One greedy episode per held-out task."""
     by_type = read_tasks(work.inputs["tasks"])[recipe.evaluate.split]
     tasks = [task for tasks in by_type.values() for task in tasks]
-    _play(recipe, work, row, one_pass(independent(tasks, 1, [Sampling()])))
+    _play(recipe, work, row, one_pass(independent(tasks, 1, [Sampling()])), recipe.evaluate.split)
 
 
-def _play(recipe: Recipe, work: Work, row: Row, passes: Passes) -> None:
+def _play(recipe: Recipe, work: Work, row: Row, passes: Passes, split: str) -> None:
     thoughts = recipe.env.thoughts
     store = TrajectoryStore(work.folder / STORE)
     policy = open_policy(
@@ -61,7 +64,7 @@ def _play(recipe: Recipe, work: Work, row: Row, passes: Passes) -> None:
     play_passes(
         passes,
         policy,
-        lambda: domain.make(recipe.env.max_steps),
+        _makes(recipe, domain, split),
         store,
         seed=recipe.seed,
         batch=recipe.play.batch,
@@ -76,6 +79,15 @@ def _play(recipe: Recipe, work: Work, row: Row, passes: Passes) -> None:
             f"{len(overflowed)} of {len(played)} episodes did not fit the model's context, for example "
             f"{overflowed[0].task}: {overflowed[0].error}; lower env.max_steps or use a longer context"
         )
+
+
+def _makes(recipe: Recipe, domain: Domain, split: str) -> Callable[[], Environment]:
+    """What makes an environment in which the split's tasks have the recipe's step limits."""
+    limits = recipe.env.max_steps
+    if not isinstance(limits, dict):
+        return partial(domain.make, limits)
+    of_task = {task: limits.get(kind) for kind in recipe.tasks.types for task in domain.tasks(kind, split)}
+    return lambda: limited(domain, of_task.__getitem__)
 
 
 __all__ = ["OVERFLOW_SHARE", "evaluate", "explore"]

@@ -58,6 +58,13 @@ def _several(value: object) -> object:
     return (value,) if isinstance(value, str) else value
 
 
+def _step_limits(value: object) -> object:
+    limits = list(value.values()) if isinstance(value, dict) else [] if value is None else [value]
+    if any(type(limit) is not int or limit < 1 for limit in limits):
+        raise ValueError("must be a number from 1 on, or a mapping from task types to such numbers")
+    return value
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -67,10 +74,14 @@ class Env(_Section):
 
     name: str = "scienceworld"
     """A name that `trajtree env list` shows, or `module:DOMAIN` for your own (a trajtree.envs.domain.Domain)."""
-    max_steps: int | None = Field(None, ge=1)
-    """Step limit of an episode; the environment's own limit for the task by default."""
+    max_steps: Annotated[int | dict[str, int] | None, BeforeValidator(_step_limits)] = None
+    """Step limit of an episode, or one per task type; the environment's own limit for the task by default."""
     thoughts: bool = False
     """Whether replies carry `Thought:` and `Action:` lines, or are bare actions."""
+
+    def limit(self, task_type: str) -> int | None:
+        """Step limit of a task type's episodes; None for the environment's own."""
+        return self.max_steps.get(task_type) if isinstance(self.max_steps, dict) else self.max_steps
 
 
 class Tasks(_Section):
@@ -222,6 +233,8 @@ class Recipe(_Section):
 
     @model_validator(mode="after")
     def _rows_fit(self) -> Recipe:
+        for kind in self.env.max_steps if isinstance(self.env.max_steps, dict) else ():
+            _in("env.max_steps", kind, self.tasks.types)
         for row in self.all_rows.values():
             _check_row(self, row)
         for row_name in self.evaluate.rows:

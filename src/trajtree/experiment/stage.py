@@ -36,7 +36,7 @@ class Kind:
 
 
 KINDS: dict[str, Kind] = {
-    "tasks": Kind(1, "Choose demonstration, exploration, dev and test tasks."),
+    "tasks": Kind(2, "Choose demonstration, exploration, dev and test tasks."),
     "demonstrations": Kind(1, "Collect expert demonstrations that reach the full score."),
     "weak": Kind(1, "Train the weak model on the demonstrations."),
     "explore": Kind(1, "Play: the weak model, or another that explores, several episodes per task."),

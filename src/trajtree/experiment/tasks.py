@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import random
-import zlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -13,9 +12,10 @@ from typing import Any
 
 from trajtree.envs.base import Environment
 from trajtree.envs.domain import Domain, NoDemonstration, load_domain
-from trajtree.errors import DataError, RecipeError
+from trajtree.errors import DataError, RecipeError, counted
 from trajtree.experiment.recipe import Recipe
 from trajtree.experiment.stage import Work
+from trajtree.experiment.variety import in_turns, shared, spread
 from trajtree.store.files import write_atomically
 from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.trajectory import Trajectory
@@ -28,33 +28,44 @@ _REJECTED = "rejected.json"
 
 
 def choose(recipe: Recipe, work: Work) -> None:
-    """Draw the four task sets; TASKS holds their candidates by split and type, in drawing order."""
+    """Draw the task sets; TASKS holds tasks by split and type in drawing order, and every task's situation.
+
+    Test is drawn first; dev avoids its situations, and train those of both.
+    """
     domain = load_domain(recipe.env.name)
-    sizes = {"train": None, "dev": recipe.tasks.dev, "test": recipe.tasks.test}
+    sizes = {"test": recipe.tasks.test, "dev": recipe.tasks.dev, "train": None}
+    every = {split: {kind: _tasks_of(domain, kind, split) for kind in recipe.tasks.types} for split in sizes}
+    for split, by_type in every.items():
+        _check_apart(split, by_type)
+    situations = _situations(domain, every, work)
     drawn: dict[str, dict[str, list[str]]] = {}
+    held_out: set[str] = set()
     for split, size in sizes.items():
-        drawn[split] = {}
-        for kind in recipe.tasks.types:
-            tasks = _tasks_of(domain, kind, split)
-            random.Random(zlib.crc32(f"{kind} {split}".encode())).shuffle(tasks)
-            if size is not None and size > len(tasks):
-                raise RecipeError(f"tasks.{split}: {size} asked, {kind} has {len(tasks)} in its {split} split")
-            drawn[split][kind] = tasks[:size]
-        _check_apart(split, drawn[split])
-    write_atomically(work.folder / TASKS, json.dumps(drawn, indent=1))
+        if size is not None:
+            _check_enough(f"tasks.{split}", size, split, every[split], situations)
+        drawn[split], taken = {}, Counter[str]()
+        for kind, tasks in every[split].items():
+            # Candidates for training are told apart later, so which of them count as taken is not known here.
+            order = in_turns(tasks, situations, f"{kind} {split}", avoid=held_out, taken=taken if size else {})
+            drawn[split][kind] = order[:size]
+            taken += spread(order[:size], situations)
+        held_out |= taken.keys()
+    write_atomically(work.folder / TASKS, json.dumps({**drawn, "situations": situations}, indent=1))
 
 
 def demonstrate(recipe: Recipe, work: Work) -> None:
     """Expert demonstrations, and beside them the tasks before them that have none."""
     domain = load_domain(recipe.env.name)
-    train = read_tasks(work.inputs["tasks"])["train"]
+    chosen = read_tasks(work.inputs["tasks"])
+    train = chosen["train"]
+    _check_enough("tasks.demonstrations", recipe.tasks.demonstrations, "train", train, chosen["situations"])
     store = TrajectoryStore(work.folder / STORE)
     kept = {t.task: t for t in store}
     without: list[NoDemonstration] = []
     work.progress.total(recipe.tasks.demonstrations * len(train))
-    with closing(domain.make(recipe.env.max_steps)) as env:
-        for kind, tasks in train.items():
-            candidates = iter(tasks)
+    for kind, tasks in train.items():
+        candidates = iter(tasks)
+        with closing(domain.make(recipe.env.limit(kind))) as env:
             for _ in range(recipe.tasks.demonstrations):
                 _next(domain, env, candidates, kept, without, store, kind)
                 work.progress.advance(1)
@@ -82,7 +93,52 @@ def read_tasks(folder: Path) -> Any:
     return json.loads((folder / TASKS).read_text())
 
 
-def _check_apart(split: str, by_type: dict[str, list[str]]) -> None:
+def shared_situations(chosen: Mapping[str, Any], split: str, trained: Iterable[str]) -> list[str]:
+    """Sentences that say where a split's tasks share situations with the training tasks or the other held-out split.
+
+    Args:
+        chosen: what `read_tasks` gives.
+        split: the split that is measured, dev or test.
+        trained: the tasks that models learn from.
+    """
+    other = "dev" if split == "test" else "test"
+    others = {
+        "the training tasks": trained,
+        f"the {other} tasks": [task for tasks in chosen[other].values() for task in tasks],
+    }
+    sentences = []
+    for what, tasks in others.items():
+        if found := shared(chosen[split], tasks, chosen["situations"]):
+            counts = ", ".join(f"{count} of {whole} in {kind}" for kind, (count, whole) in found.items())
+            sentences.append(f"{split.capitalize()} tasks share situations with {what}: {counts}.")
+    return sentences
+
+
+def _situations(domain: Domain, every: Mapping[str, Mapping[str, list[str]]], work: Work) -> dict[str, str]:
+    """Each task's situation."""
+    tasks = [task for by_type in every.values() for tasks in by_type.values() for task in tasks]
+    work.progress.total(len(tasks))
+    situations: dict[str, str] = {}
+    for task in tasks:
+        situations |= domain.situations([task])
+        work.progress.advance(1)
+    return situations
+
+
+def _check_enough(
+    key: str, size: int, split: str, by_type: Mapping[str, list[str]], situations: Mapping[str, str]
+) -> None:
+    """Refuse to draw more tasks than there are, and say what there is."""
+    short = {kind: tasks for kind, tasks in by_type.items() if size > len(tasks)}
+    if short:
+        there = ", ".join(
+            f"{kind} has {counted(len(tasks), 'task')} ({counted(len(spread(tasks, situations)), 'situation')})"
+            for kind, tasks in short.items()
+        )
+        raise RecipeError(f"{key}: {size} asked; in the {split} split {there}")
+
+
+def _check_apart(split: str, by_type: Mapping[str, list[str]]) -> None:
     seen: dict[str, str] = {}
     for kind, tasks in by_type.items():
         for task in tasks:
@@ -122,4 +178,4 @@ def _next(
     raise DataError(f"{kind}: not enough successful demonstrations among its train tasks ({reasons})")
 
 
-__all__ = ["STORE", "TASKS", "choose", "choose_unseen", "demonstrate", "read_tasks"]
+__all__ = ["STORE", "TASKS", "choose", "choose_unseen", "demonstrate", "read_tasks", "shared_situations"]

@@ -26,6 +26,20 @@ def tasks(task_type: str, split: str) -> Sequence[str]:
     return games_in(data_folder()).tasks(task_type, split)
 
 
+def situation(task: str) -> str:
+    """Type, object and room: games of several trials and receptacles share one. The task where its game names no room.
+
+    Raises:
+        KeyError: there is no such task.
+        DataError: the games are not there, or damaged.
+    """
+    game = games_in(data_folder()).game(task)
+    match game.folder.split("-"):
+        case [_, thing, _, _, room]:
+            return f"{game.task_type}: {thing} in room {room}"
+    return task
+
+
 def demonstrate(env: ALFWorld, task: str) -> Trajectory | NoDemonstration:
     """The game's own expert actions where it has some and they win, else the handcoded expert's.
 
@@ -60,6 +74,7 @@ DOMAIN = Domain(
     demonstrate=demonstrate,
     types=TASK_TYPES,
     data=data_digest,
+    situation=situation,
 )
 """ALFWorld in the dialect of the papers; task types are the six of ALFWorld, such as `pick_and_place_simple`."""
 
@@ -70,7 +85,8 @@ MOVE_DOMAIN = Domain(
     demonstrate=demonstrate,
     types=TASK_TYPES,
     data=data_digest,
+    situation=situation,
 )
 """The same in the dialect of alfworld 0.4 and later; in a recipe, `trajtree.envs.alfworld:MOVE_DOMAIN`."""
 
-__all__ = ["DOMAIN", "MOVE_DOMAIN", "demonstrate", "tasks"]
+__all__ = ["DOMAIN", "MOVE_DOMAIN", "demonstrate", "situation", "tasks"]

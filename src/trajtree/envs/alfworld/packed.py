@@ -43,6 +43,8 @@ class PackedGame:
         goal: the task in words.
         pddl_problem: the problem in PDDL.
         gt_actions: the expert's commands, in the `put` dialect; none where nobody wrote them down.
+        folder: ALFWorld's folder of the trials of one kind, such as `look_at_obj_in_light-Mug-None-DeskLamp-308`
+            (object, movable receptacle, receptacle, room); empty where the game came without.
     """
 
     task_type: str
@@ -50,6 +52,7 @@ class PackedGame:
     goal: str
     pddl_problem: str = field(repr=False)
     gt_actions: tuple[str, ...] = ()
+    folder: str = ""
 
     @property
     def task(self) -> str:
@@ -79,7 +82,9 @@ def parse_game(line: bytes, where: str) -> PackedGame:
     actions = fields.get("gt_actions") or []
     if not isinstance(actions, list) or not all(isinstance(action, str) for action in actions):
         raise DataError(f"{where}, field gt_actions: must be a list of commands")
-    return PackedGame(texts[0], texts[1].rsplit("/", 1)[-1], texts[2], texts[3], tuple(actions))
+    *folders, trial = texts[1].split("/")
+    folder = folders[-1] if folders else ""
+    return PackedGame(texts[0], trial, texts[2], texts[3], tuple(actions), folder)
 
 
 class Place(NamedTuple):

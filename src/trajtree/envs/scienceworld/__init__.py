@@ -11,6 +11,7 @@ from trajtree.envs.scienceworld.env import (
     tasks,
 )
 from trajtree.envs.scienceworld.expert import demonstrate, demonstrations, gold_actions
+from trajtree.envs.scienceworld.situations import situation
 
 __all__ = [
     "DOMAIN",
@@ -22,6 +23,7 @@ __all__ = [
     "gold_actions",
     "parse_task",
     "simplifications_for",
+    "situation",
     "splits",
     "tasks",
 ]

@@ -7,6 +7,7 @@ from typing import cast
 from trajtree.envs.domain import Domain
 from trajtree.envs.scienceworld.env import TASK_TYPES, ScienceWorld, Split, splits
 from trajtree.envs.scienceworld.expert import demonstrate
+from trajtree.envs.scienceworld.situations import situation
 
 
 def _tasks(task_type: str, split: str) -> list[str]:
@@ -19,5 +20,6 @@ DOMAIN = Domain(
     tasks=_tasks,
     demonstrate=demonstrate,
     types=tuple(TASK_TYPES),
+    situation=situation,
 )
 """ScienceWorld for recipes; task types are the thirty names such as `find-plant`."""

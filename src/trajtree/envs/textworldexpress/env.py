@@ -19,6 +19,9 @@ T = TypeVar("T")
 
 GAMES = ("cookingworld", "twc", "coin", "mapreader", "arithmetic", "sorting", "simonsays", "peckingorder")
 
+MAPPED = ("cookingworld", "twc", "coin", "mapreader")
+"""Games of several rooms."""
+
 SEEDS = {"train": range(0, 1000), "dev": range(10_000, 11_000), "test": range(20_000, 21_000)}
 """Seeds of each split, as the package's own folds have them."""
 
@@ -57,6 +60,17 @@ class World:
     def gold(self) -> list[str]:
         with self.jvm.lock:
             return [str(action) for action in self._interface.getGoldActionSequence()]
+
+    def doors(self) -> list[str]:
+        """Which room lies in which direction of which, in alphabetical order."""
+        with self.jvm.lock:
+            found = []
+            for room in self._interface.game().locations():
+                for direction in ("North", "South", "East", "West"):
+                    beyond = getattr(room, f"location{direction}")()
+                    if beyond is not None:
+                        found.append(f"{room.name()} {direction.lower()} {beyond.name()}")
+            return sorted(found)
 
     def perform(self, action: str) -> tuple[str, float, bool]:
         """Observation, score in [0, 1], whether the game is over."""

@@ -44,6 +44,15 @@ def tasks_of(shop: Shop, task_type: str, split: str) -> list[str]:
     ]
 
 
+def situation_of(shop: Shop, task: str) -> str:
+    """The product that the task is about: goals that differ only in its options share it.
+
+    Raises:
+        KeyError: there is no such task.
+    """
+    return f"product {shop.product(shop.goal(task).product).asin}"
+
+
 def _parsed(shop: Shop, task_type: str) -> tuple[Kind, str]:
     named, colon, category = task_type.rpartition(":")
     kind: Kind = shop.kind
@@ -65,7 +74,8 @@ DOMAIN = Domain(
     demonstrate=demonstrate,
     types=(EVERY, "beauty", "electronics", "fashion", "garden", "grocery"),
     data=data_digest,
+    situation=lambda task: situation_of(open_shop(), task),
 )
 """WebShop for recipes; the products come from `trajtree data webshop`."""
 
-__all__ = ["DOMAIN", "split_range", "tasks_of"]
+__all__ = ["DOMAIN", "situation_of", "split_range", "tasks_of"]

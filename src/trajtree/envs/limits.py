@@ -1,0 +1,48 @@
+"""One environment whose step limit depends on the task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from trajtree.envs.base import Environment, StepResult
+from trajtree.envs.domain import Domain
+
+
+def limited(domain: Domain, limit_of: Callable[[str], int | None]) -> Environment:
+    """The domain's environment, made anew whenever the next task has another step limit.
+
+    Args:
+        domain: whose environment.
+        limit_of: a task's step limit; None for the environment's own.
+    """
+    kind = domain.environment
+
+    class Limited(Environment):
+        name, version, instruction = kind.name, kind.version, kind.instruction
+        canonical_action = staticmethod(kind.canonical_action)
+        canonical_observation = staticmethod(kind.canonical_observation)
+
+        def __init__(self) -> None:
+            self._limit: int | None = None
+            self._current: Environment | None = None
+
+        def reset(self, task: str) -> str:
+            limit = limit_of(task)
+            if self._current is None or limit != self._limit:
+                self.close()
+                self._limit, self._current = limit, domain.make(limit)
+            return self._current.reset(task)
+
+        def step(self, action: str) -> StepResult:
+            if self._current is None:
+                raise RuntimeError("step before reset")
+            return self._current.step(action)
+
+        def close(self) -> None:
+            if self._current is not None:
+                self._current.close()
+
+    return Limited()
+
+
+__all__ = ["limited"]

@@ -1,0 +1,65 @@
+"""Drawing tasks for variety: many situations first, then evenly from each."""
+
+from __future__ import annotations
+
+import random
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import chain, zip_longest
+
+
+def in_turns(
+    tasks: Iterable[str],
+    situations: Mapping[str, str],
+    draw: str,
+    *,
+    avoid: Collection[str] = (),
+    taken: Mapping[str, int] | None = None,
+) -> list[str]:
+    """All tasks in drawing order: in every round one of each situation, so that any beginning has many situations.
+
+    Args:
+        tasks: the tasks.
+        situations: each one's situation.
+        draw: names the draw; another name is another order.
+        avoid: situations whose tasks all come last.
+        taken: how often a situation was drawn before; in a round the one that was drawn least comes first.
+    """
+    chance = random.Random(zlib.crc32(draw.encode()))
+    groups: defaultdict[str, list[str]] = defaultdict(list)
+    for task in tasks:
+        groups[situations[task]].append(task)
+    names = sorted(groups)
+    chance.shuffle(names)
+    for name in names:
+        chance.shuffle(groups[name])
+    before = taken or {}
+    names.sort(key=lambda name: before.get(name, 0))
+    fresh = [groups[name] for name in names if name not in avoid]
+    rest = [groups[name] for name in names if name in avoid]
+    return [*_rounds(fresh), *_rounds(rest)]
+
+
+def _rounds(groups: Sequence[Sequence[str]]) -> list[str]:
+    return [task for task in chain.from_iterable(zip_longest(*groups)) if task is not None]
+
+
+def shared(
+    first: Mapping[str, Sequence[str]], second: Iterable[str], situations: Mapping[str, str]
+) -> dict[str, tuple[int, int]]:
+    """Per type: how many of the first tasks have a situation that is also among the second, and how many there are.
+
+    Types that share nothing are left out.
+    """
+    there = {situations[task] for task in second}
+    counts = {kind: (sum(situations[task] in there for task in tasks), len(tasks)) for kind, tasks in first.items()}
+    return {kind: count for kind, count in counts.items() if count[0]}
+
+
+def spread(tasks: Iterable[str], situations: Mapping[str, str]) -> Counter[str]:
+    """How many of the tasks each situation has."""
+    return Counter(situations[task] for task in tasks)
+
+
+__all__ = ["in_turns", "shared", "spread"]
