@@ -308,7 +308,7 @@ def test_without_a_path_that_is_good_enough(copy: Path, recipe: Path) -> None:
 def test_a_directory_in_use(copy: Path, recipe: Path) -> None:
     with locked(copy / ".lock", "no"):
         said = sentence(call(command(recipe, copy)))
-    assert said.startswith(f"{copy}: in use by another process (pid {os.getpid()})")
+    assert said.startswith(f"{copy}: in use by another process (pid {os.getpid()} on ")
     assert "--run" in said
 
 
