@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 import sys
+import time
+import warnings
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -199,6 +203,40 @@ def test_a_killed_training_goes_on_to_the_same_adapter(trees: Path, tiny_words: 
     with pytest.raises(Killed):
         train_file(trees, todo, tmp_path / "broken", progress=Told(kill))
     assert weights(train_file(trees, todo, tmp_path / "broken")) == weights(unbroken)
+
+
+TRAIN = """
+import sys
+from trajtree.train.job import train_file
+from trajtree.train.settings import TrainSettings
+from trajtree.train.tuning import Training
+settings = TrainSettings(epochs=6, lr=1e-2, pack_tokens=300, accumulate=1, checkpoint_steps=1)
+train_file(sys.argv[1], Training(sys.argv[2], settings=settings, dtype="float32"), sys.argv[3], merge=True)
+"""
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_killed_at_random_moments_it_ends_with_the_same_bytes(
+    trees: Path, tiny_words: Path, tmp_path: Path, seed: int
+) -> None:
+    random, out = Random(seed), tmp_path / "killed"
+    todo = quick(tiny_words, settings=how(epochs=6, pack_tokens=300, accumulate=1))
+    unbroken = train_file(trees, todo, tmp_path / "unbroken", merge=True)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    words = [sys.executable, "-c", TRAIN, *map(str, (trees, tiny_words, out))]
+    for step in sorted(random.sample(range(1, 12), 2)):
+        process = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None and not (out / "checkpoints" / f"checkpoint-{step}").exists():
+            time.sleep(0.002)
+        time.sleep(random.uniform(0, 0.1))
+        process.kill()
+        process.wait()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that a checkpoint was not written to its end
+        again = train_file(trees, todo, out, merge=True)
+    assert weights(again) == weights(unbroken)
+    merged = [folder.parent / "merged" / "model.safetensors" for folder in (again, unbroken)]
+    assert merged[0].read_bytes() == merged[1].read_bytes()
 
 
 def test_a_cached_reference_changes_nothing(trees: Path, tiny_words: Path, tmp_path: Path) -> None:
