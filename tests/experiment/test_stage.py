@@ -9,7 +9,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,10 @@ import pytest
 from trajtree.errors import RunError
 from trajtree.experiment import stage as stages_module
 from trajtree.experiment.execute import run_stages
-from trajtree.experiment.stage import Done, Kind, Stage, Work, digest_of, key_of, needed_for
+from trajtree.experiment.stage import Done, Kind, Stage, Work, key_of, needed_for, with_dependents
+from trajtree.store import manifest as manifest_module
 from trajtree.store.files import write_atomically
+from trajtree.store.manifest import digest_of, manifest_of
 
 
 class Quiet:
@@ -54,12 +56,12 @@ class Pipeline:
     def stages(self) -> list[Stage]:
         return [self.stage(*entry) for entry in self.INPUTS]
 
-    def run(self, run: Path) -> dict[str, Done]:
-        return bring_up(self.stages, run)
+    def run(self, run: Path, redo: Sequence[str] = ()) -> dict[str, Done]:
+        return bring_up(self.stages, run, redo)
 
 
-def bring_up(stages: Sequence[Stage], run: Path) -> dict[str, Done]:
-    return run_stages(stages, run, lambda name: Quiet(), {"seed": "0"})
+def bring_up(stages: Sequence[Stage], run: Path, redo: Sequence[str] = ()) -> dict[str, Done]:
+    return run_stages(stages, run, lambda name: Quiet(), {"seed": "0"}, redo=redo)
 
 
 def test_second_run_does_nothing(tmp_path: Path) -> None:
@@ -154,9 +156,11 @@ def test_damaged_marker(tmp_path: Path, content: str | bytes) -> None:
     done = Pipeline().run(tmp_path)
     marker = done["weak"].folder / "stage.json"
     marker.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(RunError, match=re.escape(f"{marker}: damaged (")) as error:
+    with pytest.raises(RunError, match=re.escape(f"{marker}: damaged (") + ".*--redo weak "):
         Pipeline().run(tmp_path)
-    assert str(marker.parent) in str(error.value)
+    again = Pipeline()
+    again.run(tmp_path, redo=["weak"])
+    assert again.ran == ["weak", "tune"]
 
 
 def test_marker_tells_where_results_come_from(tmp_path: Path) -> None:
@@ -165,7 +169,8 @@ def test_marker_tells_where_results_come_from(tmp_path: Path) -> None:
     assert record["settings"] == {"value": 5}
     assert record["inputs"] == {"weak": done["weak"].digest}
     assert record["provenance"] == {"seed": "0"}
-    assert record["digest"] == digest_of(done["tune"].folder)
+    assert record["digest"] == digest_of(manifest_of(done["tune"].folder, without=["stage.json"]))
+    assert record["files"].keys() == {"out.txt"}
     assert record["key"].startswith(done["tune"].folder.name)
 
 
@@ -176,19 +181,113 @@ def test_needed_for() -> None:
     assert needed_for(stages, "tea") == []
 
 
-def test_digest_depends_on_names_and_contents(tmp_path: Path) -> None:
-    (tmp_path / "a").write_text("1")
-    digests = [digest_of(tmp_path)]
-    (tmp_path / "a").write_text("2")
-    digests.append(digest_of(tmp_path))
-    (tmp_path / "a").rename(tmp_path / "b")
-    digests.append(digest_of(tmp_path))
-    (tmp_path / "sub").mkdir()
-    (tmp_path / "b").rename(tmp_path / "sub" / "b")
-    digests.append(digest_of(tmp_path))
-    assert len(set(digests)) == 4
-    (tmp_path / "stage.json").write_text("{}")
-    assert digest_of(tmp_path) == digests[-1]
+def test_with_dependents() -> None:
+    stages = Pipeline().stages
+    assert with_dependents(stages, ["weak"]) == {"weak", "tune"}
+    assert with_dependents(stages, ["draw"]) == {"draw", "weak", "strong", "tune"}
+
+
+# --- what is finished is verified before it is used ---
+
+
+def spoil_shorter(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def spoil_zeroed(file: Path) -> None:
+    file.write_bytes(bytes(file.stat().st_size))
+
+
+def spoil_edited(file: Path) -> None:
+    file.write_text(file.read_text().replace("0", "1", 1))
+
+
+def spoil_missing(file: Path) -> None:
+    file.unlink()
+
+
+def spoil_more(file: Path) -> None:
+    file.with_name("more.bin").write_bytes(b"x")
+
+
+SPOILT = {
+    spoil_shorter: r"out.txt: has \d+ bytes, not \d+ bytes; ",
+    spoil_zeroed: r"out.txt: holds something else than before, in as many bytes; ",
+    spoil_edited: r"out.txt: holds something else than before, in as many bytes; ",
+    spoil_missing: r"out.txt: is missing; ",
+    spoil_more: r"more.bin: was not there; ",
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILT)
+@pytest.mark.parametrize("old", [False, True])
+def test_changed_results_are_not_used(tmp_path: Path, spoil: Callable[[Path], None], old: bool) -> None:
+    """Also under the markers of earlier versions, which had one hash of all files."""
+    done = Pipeline().run(tmp_path)
+    folder = done["weak"].folder
+    if old:
+        forget(folder)
+    spoil(folder / "out.txt")
+    what = rf"^{folder}: a file in it is missing, new, or holds something else; " if old else SPOILT[spoil]
+    untouched = Pipeline()
+    with pytest.raises(RunError, match=what + r"it was changed since weak was finished: .* --redo weak "):
+        untouched.run(tmp_path)
+    assert untouched.ran == []
+    again = Pipeline()
+    redone = again.run(tmp_path, redo=["weak"])
+    assert again.ran == ["weak", "tune"]
+    assert {name: d.digest for name, d in redone.items()} == {name: d.digest for name, d in done.items()}
+    last = Pipeline()
+    last.run(tmp_path)
+    assert last.ran == []
+
+
+def forget(folder: Path) -> None:
+    """Make a marker one of an earlier version's."""
+    record = json.loads((folder / "stage.json").read_text())
+    del record["files"]
+    (folder / "stage.json").write_text(json.dumps(record))
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_a_touched_file_is_the_same_and_its_time_is_noted(tmp_path: Path, old: bool) -> None:
+    folder = Pipeline().run(tmp_path)["weak"].folder
+    if old:
+        forget(folder)
+        (folder / ".out.txt.turn.lock").write_text("")
+    os.utime(folder / "out.txt", ns=(1, 1))
+    assert all(done.cached for done in Pipeline().run(tmp_path).values())
+    assert json.loads((folder / "stage.json").read_text())["files"]["out.txt"]["mtime_ns"] == 1
+
+
+def test_contents_are_read_only_where_size_or_time_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Pipeline().run(tmp_path)
+
+    def refuse(*_: Any) -> None:
+        raise AssertionError("a file was read")
+
+    monkeypatch.setattr(manifest_module.hashlib, "file_digest", refuse)
+    Pipeline().run(tmp_path)
+
+
+def test_all_that_reads_from_a_stage_is_redone_with_it(tmp_path: Path) -> None:
+    Pipeline().run(tmp_path)
+    again = Pipeline()
+    again.run(tmp_path, redo=["draw"])
+    assert again.ran == ["draw", "weak", "strong", "tune"]
+
+
+def test_a_shared_result_is_redone_by_the_name_of_its_stage(tmp_path: Path) -> None:
+    ran: list[str] = []
+
+    def stages() -> list[Stage]:
+        return [Stage(name, "train", {}, {}, lambda work, name=name: ran.append(name)) for name in ("one", "two")]
+
+    bring_up(stages(), tmp_path)
+    with pytest.raises(RunError, match="--redo two: it has the result of one; type --redo one"):
+        bring_up(stages(), tmp_path, redo=["two"])
+    bring_up(stages(), tmp_path, redo=["one"])
+    assert ran == ["one", "one"]
 
 
 HOLDER = """
@@ -225,7 +324,7 @@ def holder(run: Path) -> subprocess.Popen[str]:
 
 def test_second_process_is_refused_and_the_first_loses_nothing(tmp_path: Path) -> None:
     with holder(tmp_path) as first:
-        message = re.escape(f"{tmp_path}: in use by another process (pid {first.pid})")
+        message = re.escape(f"{tmp_path}: in use by another process (pid {first.pid} on ")
         for _ in range(2):  # being refused does not spoil the lock
             with pytest.raises(RunError, match=message):
                 Pipeline().run(tmp_path)

@@ -20,7 +20,7 @@ from tests.formats.conversations import lines_of
 from trajtree.errors import DataError, RunError
 from trajtree.formats import importing
 from trajtree.formats.importing import KEPT, import_files
-from trajtree.store.lock import locked
+from trajtree.store.lock import claimed
 from trajtree.store.trajectory_store import TrajectoryStore
 
 
@@ -383,8 +383,8 @@ def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
 
 def test_one_import_at_a_time(tmp_path: Path) -> None:
     runs, store = file_of(tmp_path / "runs.jsonl", run("a", "1")), tmp_path / "s.jsonl"
-    refused = pytest.raises(RunError, match=rf"s.jsonl: another import \(pid {os.getpid()}\) is writing to it")
-    with locked(tmp_path / ".s.jsonl.import.lock", ""), refused:
+    refused = pytest.raises(RunError, match=rf"s.jsonl: is being written by another process \(pid {os.getpid()} on ")
+    with claimed(store), refused:
         import_files([runs], store)
     assert not store.exists()
     assert import_files([runs], store).added == 1

@@ -28,7 +28,7 @@ from trajtree.policies.kv import BatchCache  # noqa: E402
 from trajtree.policies.local import LocalConversation, LocalPolicy  # noqa: E402
 from trajtree.store.trajectory_store import TrajectoryStore  # noqa: E402
 from trajtree.train.trainable import Lora, with_adapter  # noqa: E402
-from trajtree.trajectory import Message, Origin, Sampling, Tokens  # noqa: E402
+from trajtree.trajectory import Cause, Message, Origin, Sampling, Tokens  # noqa: E402
 
 GREEDY = Sampling()
 WARM = Sampling(1.0, 0.95)
@@ -409,3 +409,22 @@ def test_a_branched_episode_has_the_tokens_of_the_whole_one(
 def said(tokens: Sequence[Tokens]) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
     """Each reply's tokens, with all that came before them in their sequence."""
     return [(seq.ids[:start], seq.ids[start:end]) for seq in tokens for start, end in seq.agent]
+
+
+@pytest.mark.parametrize("sampling", [GREEDY, HOT])
+def test_a_model_that_gives_no_distribution_is_an_engine_fault(tiny: Path, sampling: Sampling) -> None:
+    """Of the conversation that it happens to, for good; the others are as they are without it."""
+    policy = policy_of(tiny)
+    with torch.no_grad():
+        policy.model.get_input_embeddings().weight[policy.chat.tokenizer.convert_tokens_to_ids("~")] = float("nan")
+    sound = [policy.start(SYSTEM, sampling, (seed,)) for seed in range(3)]
+    for conversation in sound:
+        conversation.messages.append(Message("user", "Where?"))
+    alone = [policy.reply([conversation])[0] for conversation in sound]
+    together = [policy.start(SYSTEM, sampling, (seed,)) for seed in (0, 1, 7, 2)]
+    for conversation in together:
+        conversation.messages.append(Message("user", "Wh~re?" if conversation is together[2] else "Where?"))
+    replies = policy.reply(together)
+    assert [replies[0], replies[1], replies[3]] == alone
+    assert replies[2].cause is Cause.PERMANENT_ENGINE_FAULT and "NaN or infinite" in str(replies[2].error)
+    assert [m.role for m in together[2].messages] == ["system", "user"]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.stats import chisquare
 from tests.builders import quick
 
+from trajtree.errors import EngineError
 from trajtree.policies.sampling import draw, stream
 from trajtree.trajectory import Sampling
 
@@ -118,3 +119,19 @@ def test_streams() -> None:
     assert stream((1, 2)).random() == stream((1, 2)).random()
     seeds = [(a, b) for a in (-1, 0, 1, 2) for b in range(50)]
     assert len({stream(seed).random() for seed in seeds}) == len(seeds)
+
+
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize("sampling", [Sampling(), Sampling(1.0), Sampling(1.0, 0.9)])
+@pytest.mark.parametrize("row", [[NAN, 1.0], [1.0, NAN], [INF, 1.0], [INF, INF], [-INF, -INF]])
+def test_what_is_no_distribution_is_not_drawn_from(row: list[float], sampling: Sampling) -> None:
+    logits = torch.tensor([[0.0, 1.0], row])
+    with pytest.raises(EngineError, match="the logits of 1 row of 2 are NaN or infinite"):
+        draw(logits, [sampling] * 2, [0.5, 0.5])
+
+
+@pytest.mark.parametrize("sampling", [Sampling(), Sampling(1.0), Sampling(1.0, 0.9)])
+def test_tokens_that_are_ruled_out_are_not_drawn(sampling: Sampling) -> None:
+    assert draw(torch.tensor([[-INF, 1.0, -INF]]), [sampling], [0.99]) == [1]

@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -186,6 +186,86 @@ def test_rows_resume_bit_for_bit(tmp_path: Path, after: int) -> None:
     assert steps == list(range(after, 7))
     assert all(torch.equal(found[name], change) for name, change in expected.items())
     assert again["loss"] == last["loss"]
+
+
+def spoil_missing(file: Path) -> None:
+    file.unlink()
+
+
+def spoil_shorter(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def spoil_zeroed(file: Path) -> None:
+    """As a machine that went down leaves it: size and time are there, the content is not."""
+    times = file.stat().st_atime_ns, file.stat().st_mtime_ns
+    file.write_bytes(bytes(file.stat().st_size))
+    os.utime(file, ns=times)
+
+
+def broken_off(folder: Path, after: int) -> Path:
+    """A training that ended after so many of 6 steps; its newest checkpoint."""
+
+    def kill(done: int, *_: Any) -> None:
+        if done == after:
+            raise Killed
+
+    with pytest.raises(Killed):
+        trained(folder, BRANCHES, sft(), EVERY_STEP, progress=Told(kill))
+    return folder / "checkpoints" / f"checkpoint-{after - 1}"
+
+
+EVERY_STEP = Optimisation(epochs=3, lr=5e-3, pack_tokens=45, accumulate=2, checkpoint_steps=1)
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Moved:
+    return trained(tmp_path_factory.mktemp("unbroken"), BRANCHES, sft(), EVERY_STEP)[0]
+
+
+def resumed(folder: Path, unbroken: Moved) -> tuple[list[int], list[str]]:
+    """The steps that a training goes on with, to where an unbroken one ends, and what it warns of."""
+    steps: list[int] = []
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        found, _ = trained(folder, BRANCHES, sft(), EVERY_STEP, progress=Told(lambda done, *_: steps.append(done)))
+    assert all(torch.equal(found[name], change) for name, change in unbroken.items())
+    return steps, [str(w.message) for w in told if w.category is UserWarning]
+
+
+@pytest.mark.parametrize("spoil", [spoil_missing, spoil_shorter, spoil_zeroed])
+@pytest.mark.parametrize(
+    "name", ["optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json", "adapter_model.safetensors"]
+)
+def test_a_torn_checkpoint_gives_way_to_the_one_before(
+    tmp_path: Path, unbroken: Moved, name: str, spoil: Callable[[Path], None]
+) -> None:
+    newest = broken_off(tmp_path, after=4)
+    spoil(newest / name)
+    steps, (said,) = resumed(tmp_path, unbroken)
+    assert steps == [3, 4, 5, 6]
+    assert said.startswith(f"{newest / name}: ") and said.endswith(": the training goes on from checkpoint-2")
+
+
+def test_where_no_checkpoint_is_whole_the_training_begins_anew(tmp_path: Path, unbroken: Moved) -> None:
+    newest = broken_off(tmp_path, after=4)
+    for checkpoint in newest.parent.iterdir():
+        (checkpoint / "whole.json").unlink()
+    steps, (said,) = resumed(tmp_path, unbroken)
+    assert steps == [1, 2, 3, 4, 5, 6]
+    both = [f"{newest.parent / name}: was not written to its end" for name in ("checkpoint-3", "checkpoint-2")]
+    assert said == f"{'; '.join(both)}: the training begins anew"
+
+
+def test_a_kill_after_the_last_step_loses_no_metrics(tmp_path: Path) -> None:
+    def kill(metrics: dict[str, float]) -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        train(adapt(build("llama")), BRANCHES, sft(), EVERY_STEP, tmp_path, seed=1, dtype="float32", save=kill)
+    told = Told()
+    _, last = trained(tmp_path, BRANCHES, sft(), EVERY_STEP, progress=told)
+    assert told.figures == [] and last["loss"] > 0 and "tokens/s" in last
 
 
 # --- the attention afterwards ---

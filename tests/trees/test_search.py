@@ -180,6 +180,12 @@ def test_mcts_never_beats_the_exact_search(given_: list[Trajectory]) -> None:
     assert mcts(tree, iterations=300).value <= exact(tree).value + 1e-9
 
 
+@pytest.mark.parametrize("iterations", [0, -1])
+def test_no_walk_finds_nothing(iterations: int) -> None:
+    with pytest.raises(ValueError, match=f"iterations is {iterations}: MCTS needs at least 1 walk"):
+        mcts(build_tree([trajectory(["a"])]), iterations=iterations)
+
+
 def test_mcts_can_end_at_an_inner_node() -> None:
     tree = build_tree([trajectory("a", 1.0, sample=3), trajectory("ab", 0.0, sample=1)])
     found = mcts(tree, iterations=50)

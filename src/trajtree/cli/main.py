@@ -7,11 +7,13 @@ import os
 import sys
 import warnings
 from importlib.metadata import version as installed_version
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from trajtree.cli import envs, logs, recipes, stores, train, trees
+from trajtree.cli.interrupts import ended_in_order
 from trajtree.errors import TrajtreeError
 from trajtree.models.allocator import tame_memory
 
@@ -55,8 +57,14 @@ for _commands in (recipes, logs, stores, trees, train, envs):
 
 
 def main() -> None:
-    """Entry point: errors that a user can fix are one sentence on stderr and exit status 1."""
+    """Entry point: a signal ends a command in order; errors that a user can fix are one sentence and exit status 1."""
+    with ended_in_order():
+        _run()
+
+
+def _run() -> None:
     tame_memory()
+    warnings.formatwarning = _as_sentence
     # peft asks transformers by the older of two names; nobody who runs a recipe can do anything about it.
     warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
     # Environments of the user's own are named module:Class and lie where the command is given.
@@ -85,6 +93,18 @@ def main() -> None:
             file=sys.stderr,
         )
         sys.exit(1)
+
+
+def _as_sentence(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """A warning of ours is for people; others are shown as Python shows them."""
+    if category is UserWarning and Path(filename).is_relative_to(Path(__file__).parents[1]):
+        return f"trajtree: {message}\n"
+    return _as_python_shows(message, category, filename, lineno, line)
+
+
+_as_python_shows = warnings.formatwarning
 
 
 if __name__ == "__main__":

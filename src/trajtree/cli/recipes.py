@@ -15,14 +15,20 @@ RecipeArgument = Annotated[Path, typer.Argument(help="Recipe file, for example r
 RunOption = Annotated[Path | None, typer.Option("--run", help="Run directory.  [default: runs/<recipe name>]")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="Override a knob: --set explore.rollouts=6")]
 
+RedoOption = Annotated[
+    list[str] | None,
+    typer.Option("--redo", help="Stage to do again, with all that reads from it; repeatable, or all.", metavar="STAGE"),
+]
+
 stage = typer.Typer(help="Run a recipe up to one of its stages.", no_args_is_help=True, rich_markup_mode="markdown")
 
 
-def run(recipe: RecipeArgument, run_dir: RunOption = None, set_: SetOption = None) -> None:
+def run(recipe: RecipeArgument, run_dir: RunOption = None, set_: SetOption = None, redo: RedoOption = None) -> None:
     """Run a whole recipe, then print the table and write the report.
 
     Finished stages are kept: run it again after a kill, and it resumes; change the recipe, and only what depends on the
-    change is redone. Every recipe has a report of its own, below `reports/` in the run directory: `results.json`,
+    change is redone. What is kept is verified before it is used; where a file was changed or lost, --redo does its
+    stage again. Every recipe has a report of its own, below `reports/` in the run directory: `results.json`,
     `report.html`, the resolved `recipe.yaml`, and `stages.json`, which says where each stage's files are.
     """
     from trajtree.experiment.execute import run_recipe
@@ -34,7 +40,9 @@ def run(recipe: RecipeArgument, run_dir: RunOption = None, set_: SetOption = Non
     folder = run_dir or Path("runs") / loaded.name
     out = console()
     with StageProgress(out) as progress:
-        done = run_recipe(loaded, folder, progress.named, say=lambda said: out.print(said, soft_wrap=True))
+        done = run_recipe(
+            loaded, folder, progress.named, redo=redo or (), say=lambda said: out.print(said, soft_wrap=True)
+        )
     data, where = write_report(loaded, folder, done)
     print_table(data, out)
     out.print(f"report: {where / PAGE}", soft_wrap=True)
@@ -45,9 +53,10 @@ def report(
 ) -> None:
     """Print a finished run's table again and write its page anew; nothing is played or trained.
 
+    Where a stage's results were changed since the figures were computed from them, a caveat below the table says so.
     Where a run directory holds the reports of several recipes, the newest is printed and the others are named.
     """
-    from trajtree.experiment.report_folders import PAGE, read_reports
+    from trajtree.experiment.report_folders import PAGE, caveats_of, read_reports
     from trajtree.report import print_table, write_html
 
     if run_dir.is_file():
@@ -56,7 +65,10 @@ def report(
         raise RunError(f"{run_dir}: there is no such run directory")
     out = console()
     *others, newest = read_reports(run_dir)
+    caveats = caveats_of(newest, run_dir)
     print_table(newest.data, out)
+    for sentence in caveats:
+        out.print(f"caveat: {sentence}", soft_wrap=True, markup=False)
     write_html(newest.data, newest.folder / PAGE)
     out.print(f"report: {newest.folder / PAGE}", soft_wrap=True)
     for other in others:
@@ -64,7 +76,9 @@ def report(
 
 
 def _add_stage(kind: str) -> None:
-    def command(recipe: RecipeArgument, run_dir: RunOption = None, set_: SetOption = None) -> None:
+    def command(
+        recipe: RecipeArgument, run_dir: RunOption = None, set_: SetOption = None, redo: RedoOption = None
+    ) -> None:
         from trajtree.experiment.execute import run_recipe
         from trajtree.experiment.recipe import load_recipe
 
@@ -73,7 +87,12 @@ def _add_stage(kind: str) -> None:
         out = console()
         with StageProgress(out) as progress:
             done = run_recipe(
-                loaded, folder, progress.named, until=kind, say=lambda said: out.print(said, soft_wrap=True)
+                loaded,
+                folder,
+                progress.named,
+                until=kind,
+                redo=redo or (),
+                say=lambda said: out.print(said, soft_wrap=True),
             )
         for name, result in done.items():
             out.print(f"{name}: {result.folder}", soft_wrap=True)

@@ -1,28 +1,35 @@
 """Running a recipe's stages, one after another, in this process.
 
 A stage's folder counts once its marker is in it, which is written last and atomically; a folder without one is
-unfinished work that the stage resumes.
+unfinished work that the stage resumes. The marker says what the folder held, and that is verified before it is used
+again.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from trajtree.errors import RunError
+from trajtree.errors import RecipeError, RunError, one_of
 from trajtree.experiment.pipeline import stages_of
 from trajtree.experiment.provenance import provenance_of
 from trajtree.experiment.recipe import Recipe
-from trajtree.experiment.stage import KINDS, MARKER, Done, Stage, Work, digest_of, key_of, needed_for
+from trajtree.experiment.stage import KINDS, MARKER, Done, Stage, Work, key_of, needed_for, with_dependents
 from trajtree.models.allocator import release_memory
-from trajtree.store.files import write_atomically
+from trajtree.store.files import UNFINISHED, write_atomically
 from trajtree.store.lock import locked
+from trajtree.store.manifest import FileState, as_json, digest_of, from_json, manifest_of, verified
 from trajtree.store.progress import Progress
 
+ALL = "all"
+"""Stands for the names of all stages where some are to be redone."""
+_SHORT = 12
+"""Characters of a key that name the folder of its results."""
 _UNWRITABLE = re.compile(
     r"I/O error: .*\(os error \d+\)|inline_container.*unexpected pos|iostream error|PytorchStreamWriter failed"
 )
@@ -35,6 +42,7 @@ def run_recipe(
     progress_of: Callable[[str], Progress],
     *,
     until: str | None = None,
+    redo: Collection[str] = (),
     say: Callable[[str], None] = lambda sentence: None,
 ) -> dict[str, Done]:
     """Bring a run up to date, as a whole or only up to the stages of one kind.
@@ -44,6 +52,7 @@ def run_recipe(
         run: the run directory.
         progress_of: from a stage's name to its display, called when the stage begins.
         until: a name in KINDS.
+        redo: names of stages that are to be done again, with all that reads from them; ALL stands for every one.
         say: told in one sentence what in the directory cannot be used.
 
     Raises:
@@ -52,27 +61,56 @@ def run_recipe(
     stages = stages_of(recipe)
     if until is not None:
         stages = needed_for(stages, until)
+    names = [stage.name for stage in stages]
+    for name in redo:
+        try:
+            one_of([*names, ALL])(name)
+        except ValueError as error:
+            raise RecipeError(f"--redo: {error}") from None
     if older := _of_older_versions(run):
         say(
             f"{run}: {older} stages in it were made by an earlier version of trajtree and cannot be reused; what is "
             "needed is redone beside them"
         )
-    return run_stages(stages, run, progress_of, provenance_of(recipe))
+    return run_stages(stages, run, progress_of, provenance_of(recipe), redo=names if ALL in redo else redo)
 
 
 def run_stages(
-    stages: Sequence[Stage], run: Path, progress_of: Callable[[str], Progress], provenance: Mapping[str, str]
+    stages: Sequence[Stage],
+    run: Path,
+    progress_of: Callable[[str], Progress],
+    provenance: Mapping[str, str],
+    *,
+    redo: Collection[str] = (),
 ) -> dict[str, Done]:
     """Bring stages up to date, in order; each reads only from earlier ones.
 
+    Stages in `redo` are done again, and so are those that read from them.
+
     Raises:
-        RunError: another process uses the directory.
+        RunError: another process uses the directory, or what a stage left has changed since it was finished.
     """
     done: dict[str, Done] = {}
+    again = with_dependents(stages, redo)
     with locked(run / ".lock", _in_use(run)):
         for stage in stages:
-            done[stage.name] = _bring_up_to_date(stage, run, done, progress_of, provenance)
+            key = key_of(stage, done)
+            sharing = next((name for name, other in done.items() if other.folder.name == key[:_SHORT]), None)
+            if stage.name in redo and sharing is not None and sharing not in again:
+                raise RunError(f"--redo {stage.name}: it has the result of {sharing}; type --redo {sharing}")
+            if stage.name in again and sharing is None:
+                _remove(run, key)
+            done[stage.name] = _bring_up_to_date(stage, key, run, done, progress_of, provenance)
     return done
+
+
+def _remove(run: Path, key: str) -> None:
+    """Remove what is kept under a key, at one stroke: half of it must not be taken for work to go on with."""
+    for folder in run.glob(f"*/{key[:_SHORT]}"):
+        removed = folder.with_name(f".{folder.name}{UNFINISHED}")
+        shutil.rmtree(removed, ignore_errors=True)
+        folder.rename(removed)
+        shutil.rmtree(removed)
 
 
 def _in_use(run: Path) -> str:
@@ -81,15 +119,15 @@ def _in_use(run: Path) -> str:
 
 def _bring_up_to_date(
     stage: Stage,
+    key: str,
     run: Path,
     done: Mapping[str, Done],
     progress_of: Callable[[str], Progress],
     provenance: Mapping[str, str],
 ) -> Done:
-    key = key_of(stage, done)
     if (found := _finished(run, stage, key)) is not None:
         return found
-    folder = run / stage.name / key[:12]
+    folder = run / stage.name / key[:_SHORT]
     folder.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     inputs = {role: done[name].folder for role, name in stage.inputs.items()}
@@ -103,7 +141,8 @@ def _bring_up_to_date(
             "nothing finished is lost: make room and run the same command again"
         ) from error
     release_memory()
-    digest, seconds = digest_of(folder), round(time.monotonic() - began, 1)
+    files, seconds = manifest_of(folder, without=[MARKER]), round(time.monotonic() - began, 1)
+    digest = digest_of(files)
     record = {
         "stage": stage.name,
         "kind": stage.kind,
@@ -114,29 +153,63 @@ def _bring_up_to_date(
         "inputs": {role: done[name].digest for role, name in stage.inputs.items()},
         "settings": stage.settings,
         "provenance": provenance,
+        "files": as_json(files),
     }
     write_atomically(folder / MARKER, json.dumps(record, indent=2, default=str))
     return Done(folder, digest, seconds, False, record)
 
 
 def _finished(run: Path, stage: Stage, key: str) -> Done | None:
-    """The stage's finished folder, else that of any other stage which has done the same."""
-    others = sorted(run.glob(f"*/{key[:12]}/{MARKER}"))
-    own = run / stage.name / key[:12] / MARKER
+    """The stage's finished folder, else that of any other stage which has done the same.
+
+    Raises:
+        RunError: its marker is damaged, or it no longer holds what it held.
+    """
+    others = sorted(run.glob(f"*/{key[:_SHORT]}/{MARKER}"))
+    own = run / stage.name / key[:_SHORT] / MARKER
     for marker in sorted(others, key=lambda path: path != own):
-        record = _read_marker(marker)
+        record = _read_marker(marker, stage.name)
         if record["key"] == key:
+            _verify(marker, record, stage.name)
             return Done(marker.parent, record["digest"], record["seconds"], True, record)
     return None
 
 
-def _read_marker(marker: Path) -> dict[str, Any]:
+def _verify(marker: Path, record: Mapping[str, Any], name: str) -> None:
+    """Compare a finished folder with its marker, in which new times of unchanged files are then noted."""
+    folder, known = marker.parent, record.get("files")
+    try:
+        if known is None:
+            files = _at_first_sight(folder, record)
+        else:
+            files = verified(folder, from_json(known), without=[MARKER])
+    except ValueError as error:
+        raise RunError(
+            f"{error}; it was changed since {name} was finished: put it back, or run the same command with "
+            f"--redo {name} to do this stage and what reads from it again"
+        ) from None
+    if as_json(files) != known:
+        write_atomically(marker, json.dumps({**record, "files": as_json(files)}, indent=2))
+
+
+def _at_first_sight(folder: Path, record: Mapping[str, Any]) -> dict[str, FileState]:
+    """The files under a marker of earlier versions, which has one hash of all of them; some counted locks too."""
+    files = manifest_of(folder, without=[MARKER])
+    if record["digest"] not in (digest_of(files), digest_of(manifest_of(folder, without=[MARKER], hidden=True))):
+        raise ValueError(f"{folder}: a file in it is missing, new, or holds something else")
+    return files
+
+
+def _read_marker(marker: Path, name: str) -> dict[str, Any]:
     try:
         record = json.loads(marker.read_text())
         known = {"key": str(record["key"]), "digest": str(record["digest"]), "seconds": float(record["seconds"])}
         return {**record, **known}
     except (ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{marker}: damaged ({error}); delete the folder {marker.parent} to redo this stage") from None
+        raise RunError(
+            f"{marker}: damaged ({error}); run the same command with --redo {name} to do this stage and what reads "
+            "from it again"
+        ) from None
 
 
 def _of_older_versions(run: Path) -> int:
@@ -152,4 +225,4 @@ def _of_older_versions(run: Path) -> int:
     return count
 
 
-__all__ = ["run_recipe", "run_stages"]
+__all__ = ["ALL", "run_recipe", "run_stages"]

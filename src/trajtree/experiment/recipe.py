@@ -350,7 +350,7 @@ def load_recipe(path: Path, overrides: Iterable[str] = ()) -> Recipe:
     except OSError as error:
         raise RecipeError(f"{path}: cannot be read ({error.strerror})") from None
     except yaml.YAMLError as error:
-        raise RecipeError(f"{path}: not YAML: {error}") from None
+        raise RecipeError(f"{path}: not YAML: {_on_one_line(error)}") from None
     if not isinstance(data, dict):
         raise RecipeError(f"{path}: a recipe is a mapping of sections")
     for override in overrides:
@@ -374,7 +374,11 @@ def _apply(data: dict[str, Any], override: str) -> None:
     try:
         here[last] = yaml.safe_load(value)
     except yaml.YAMLError as error:
-        raise RecipeError(f"--set {override}: {value!r} is not YAML: {error}") from None
+        raise RecipeError(f"--set {override}: {value!r} is not YAML: {_on_one_line(error)}") from None
+
+
+def _on_one_line(error: yaml.YAMLError) -> str:
+    return " ".join(str(error).split())
 
 
 def _explain(error: ValidationError, *, root: Any = Recipe, where: str = "") -> str:

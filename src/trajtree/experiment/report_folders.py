@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from trajtree.errors import RunError
+from trajtree.errors import DataError, RunError
 from trajtree.experiment.findings import report_of
 from trajtree.experiment.recipe import Recipe
-from trajtree.experiment.stage import Done
+from trajtree.experiment.stage import MARKER, Done
 from trajtree.report import ReportData, read_results_json, write_html, write_results_json
 from trajtree.store.files import write_atomically
+from trajtree.store.lock import locked
+from trajtree.store.manifest import from_json, verified
 
 RESULTS, PAGE, RECIPE, STAGES = "results.json", "report.html", "recipe.yaml", "stages.json"
+DIGESTS = "digests.json"
+"""Hashes of RESULTS, and of what each stage held when they were written."""
 
 
 def folder_of(recipe: Recipe, run: Path) -> Path:
@@ -27,14 +32,20 @@ def folder_of(recipe: Recipe, run: Path) -> Path:
 def write_report(recipe: Recipe, run: Path, done: Mapping[str, Done]) -> tuple[ReportData, Path]:
     """Write results, page, resolved recipe, and which stage's folder is whose; what they show, and their folder."""
     folder = folder_of(recipe, run)
-    folder.mkdir(parents=True, exist_ok=True)
     data = report_of(recipe, done)
+    with locked(folder / ".lock", wait=True):
+        _write(recipe, data, run, folder, done)
+    return data, folder
+
+
+def _write(recipe: Recipe, data: ReportData, run: Path, folder: Path, done: Mapping[str, Done]) -> None:
     places = {name: str(stage.folder.relative_to(run)) for name, stage in done.items()}
     write_atomically(folder / STAGES, json.dumps(places, indent=1) + "\n")
     write_atomically(folder / RECIPE, recipe.to_yaml())
     write_results_json(data, folder / RESULTS)
     write_html(data, folder / PAGE)
-    return data, folder
+    digests = {RESULTS: _digest(folder / RESULTS), "stages": {name: stage.digest for name, stage in done.items()}}
+    write_atomically(folder / DIGESTS, json.dumps(digests, indent=1) + "\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,4 +69,50 @@ def read_reports(run: Path) -> list[Written]:
     return [Written(path.parent, read_results_json(path)) for path in found]
 
 
-__all__ = ["PAGE", "RECIPE", "RESULTS", "STAGES", "Written", "folder_of", "read_reports", "write_report"]
+def caveats_of(written: Written, run: Path) -> list[str]:
+    """What became of the stages' results since a report's figures were computed from them, a sentence per stage.
+
+    The figures themselves are those of that time. Reports of earlier versions say nothing of what they came from.
+
+    Raises:
+        RunError: the figures were changed after they were written.
+        DataError: what the report says of its stages is damaged.
+    """
+    folder = written.folder
+    if not (folder / DIGESTS).exists():
+        return []
+    try:
+        digests, places = (json.loads((folder / name).read_text()) for name in (DIGESTS, STAGES))
+        results, stages = digests[RESULTS], {name: (places[name], digest) for name, digest in digests["stages"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{folder / DIGESTS}: damaged ({error}); {_again(folder, run)}") from None
+    if _digest(folder / RESULTS) != results:
+        raise RunError(f"{folder / RESULTS}: was changed after it was written; {_again(folder, run)}")
+    found = {name: _changed(run / place, digest) for name, (place, digest) in stages.items()}
+    return [f"{name} is not what these figures were computed from: {why}" for name, why in found.items() if why]
+
+
+def _changed(folder: Path, digest: str) -> str | None:
+    """Why a stage's folder no longer holds what it held; None where it does."""
+    try:
+        record = json.loads((folder / MARKER).read_text())
+        if record["digest"] != digest:
+            return f"{folder} was redone"
+        verified(folder, from_json(record["files"]), without=[MARKER])
+    except FileNotFoundError:
+        return f"{folder} is gone"
+    except (ValueError, KeyError, TypeError) as error:
+        return str(error)
+    return None
+
+
+def _again(folder: Path, run: Path) -> str:
+    return f"write it again with: {shlex.join(['trajtree', 'run', str(folder / RECIPE), '--run', str(run)])}"
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+__all__ = ["PAGE", "RECIPE", "RESULTS", "STAGES", "Written", "caveats_of", "folder_of", "read_reports", "write_report"]

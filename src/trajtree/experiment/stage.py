@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trajtree.store.files import UNFINISHED
 from trajtree.store.progress import Progress
 
 MARKER = "stage.json"
@@ -97,6 +96,15 @@ def needed_for(stages: Sequence[Stage], kind: str) -> list[Stage]:
     return [s for s in stages if s.name in wanted]
 
 
+def with_dependents(stages: Sequence[Stage], names: Collection[str]) -> set[str]:
+    """The names, and those of all stages that read from them, directly or not."""
+    found: set[str] = set()
+    for stage in stages:
+        if stage.name in names or not found.isdisjoint(stage.inputs.values()):
+            found.add(stage.name)
+    return found
+
+
 def key_of(stage: Stage, done: Mapping[str, Done]) -> str:
     """Hash of everything that the stage's result depends on."""
     content = {
@@ -108,15 +116,4 @@ def key_of(stage: Stage, done: Mapping[str, Done]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def digest_of(folder: Path) -> str:
-    """Hash of names and contents of all files below `folder`, but for the marker and what a kill left half-written."""
-    digest = hashlib.sha256()
-    counted = (p for p in folder.rglob("*") if p.is_file() and p.name != MARKER and p.suffix != UNFINISHED)
-    for path in sorted(counted):
-        digest.update(f"{path.relative_to(folder)}\n".encode())
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
-
-
-__all__ = ["KINDS", "MARKER", "Done", "Kind", "Stage", "Work", "digest_of", "key_of", "needed_for"]
+__all__ = ["KINDS", "MARKER", "Done", "Kind", "Stage", "Work", "key_of", "needed_for", "with_dependents"]

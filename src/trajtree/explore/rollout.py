@@ -119,8 +119,9 @@ def _check_sound(played: Sequence[Trajectory]) -> None:
     tasks = len({t.task for t in played})
     if len({t.task for t in broken}) > max(1, BROKEN_SHARE * tasks):
         what, kind = ("engine", EngineError) if broken[0].outcome is Outcome.ENGINE_ERROR else ("environment", EnvError)
+        tries = f", {ATTEMPTS} times each" if _worth_another_try(broken[0]) else ""
         raise kind(
-            f"the {what} broke in {len(broken)} of {len(played)} episodes, {ATTEMPTS} times each; in "
+            f"the {what} broke in {len(broken)} of {len(played)} episodes{tries}; in "
             f"{broken[0].task}: {broken[0].error}; they are not stored: fix the cause and run the same command again"
         )
 

@@ -21,7 +21,7 @@ from trajtree.errors import DataError
 from trajtree.formats.read.detect import Reader, detect, format_named
 from trajtree.formats.read.records import RawRecord, decode, files_in, raw_records
 from trajtree.formats.read.to_trajectory import trajectory_of
-from trajtree.store.lock import locked
+from trajtree.store.lock import claimed
 from trajtree.store.progress import SILENT, Progress
 from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.trajectory import Trajectory
@@ -141,7 +141,7 @@ def import_files(
         DataError: a file is not there or is in no known format, the range is none, or a record was changed since it
             was imported. A file within a folder that is in no known format is left out, and so is a record that is no
             run; the rest goes on.
-        RunError: another process is importing into the store.
+        RunError: another process is writing the store.
     """
     low, high = score_range
     if not 0 < high - low < math.inf:
@@ -150,8 +150,7 @@ def import_files(
     store = TrajectoryStore(store_path)
     several = [files] if isinstance(files, str | os.PathLike) else files
     sources = list(_sources(files_in(map(Path, several)), store.path, format, state))
-    taken = f"{store.path}: another import ({{holder}}) is writing to it; wait for it, or name another store"
-    with locked(store.path.with_name(f".{store.path.name}.import.lock"), taken):
+    with claimed(store.path):
         _take(sources, store, state, progress)
     return ImportReport(state.added, state.skipped, tuple(state.left_out), state.left_out_count)
 

@@ -21,7 +21,7 @@ from trajtree.models.transcript import ChatFormat, Transcript
 from trajtree.models.weights import ModelRef, context_length, load_model, load_tokenizer, pick_device
 from trajtree.policies.base import Reply
 from trajtree.policies.kv import BatchCache, Memory
-from trajtree.policies.sampling import draw, stream
+from trajtree.policies.sampling import draw, no_distribution, stream
 from trajtree.trajectory import Cause, Message, Sampling, Tokens
 
 _PADDING = 1.3
@@ -34,7 +34,8 @@ _GROUP_TOKENS = 16384
 class LocalConversation:
     """One episode: its messages, its tokens, what the model remembers of them, and its random stream.
 
-    `memory` holds the keys and values of a beginning of `transcript.ids`, `drawn` the tokens of the latest reply.
+    `memory` holds the keys and values of a beginning of `transcript.ids`, `drawn` the tokens of the latest reply, which
+    is `broken` off where the model gave no distribution to draw from.
     """
 
     messages: list[Message]
@@ -43,6 +44,7 @@ class LocalConversation:
     transcript: Transcript
     memory: Memory = ()
     drawn: list[int] = field(default_factory=list)
+    broken: bool = False
 
     def tokens(self) -> tuple[Tokens, ...]:
         """See `Conversation.tokens`."""
@@ -117,6 +119,9 @@ class LocalPolicy:
         return [self._finish(c) if c in fits else self._overflow(c) for c in conversations]
 
     def _finish(self, conversation: LocalConversation) -> Reply:
+        if conversation.broken:
+            problem = f"{self.name}: its logits are NaN or infinite; are its weights damaged? If not, play in float32"
+            return Reply("", problem, Cause.PERMANENT_ENGINE_FAULT)
         text = self.chat.decode([t for t in conversation.drawn if t not in self.chat.stop_ids])
         conversation.transcript.reply(conversation.drawn)
         conversation.messages.append(Message("assistant", text))
@@ -199,7 +204,7 @@ class LocalPolicy:
             logits: [batch, vocabulary] of the first token of each reply.
         """
         for conversation in conversations:
-            conversation.drawn = []
+            conversation.drawn, conversation.broken = [], False
         memory = BatchCache([c.memory for c in conversations], self._shape, self.max_new_tokens, self._like())
         # mask [batch, columns so far], which grows by one column per step. rows: the conversation in each row of the
         # batch; done: whether its reply has ended. Rows that are done stay for a while and draw what nobody looks at.
@@ -209,6 +214,9 @@ class LocalPolicy:
         rows = list(conversations)
         done = [False] * len(rows)
         for step in range(self.max_new_tokens):
+            for row in no_distribution(logits):
+                rows[row].broken |= not done[row]
+                done[row], logits[row] = True, 0.0
             # A conversation that is done takes nothing from its random stream, or its next reply would depend on how
             # long the others went on.
             uniforms = [0.0 if over else c.random.random() for c, over in zip(rows, done, strict=True)]

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trajtree.errors import EngineError, counted
 from trajtree.trajectory import Sampling
 
 _HEAD = 64
@@ -26,7 +27,12 @@ def draw(logits: Tensor, settings: Sequence[Sampling], uniforms: Sequence[float]
         logits: [batch, vocabulary].
         settings: [batch] temperature and nucleus of each row; temperature 0 takes the most likely token.
         uniforms: [batch] numbers in [0, 1).
+
+    Raises:
+        EngineError: a row is no distribution (see `no_distribution`).
     """
+    if broken := no_distribution(logits):
+        raise EngineError(f"the logits of {counted(len(broken), 'row')} of {len(logits)} are NaN or infinite")
     logits = logits.float()
     chosen: list[int] = logits.argmax(dim=-1).tolist()
     for row, (sampling, uniform) in enumerate(zip(settings, uniforms, strict=True)):
@@ -34,6 +40,12 @@ def draw(logits: Tensor, settings: Sequence[Sampling], uniforms: Sequence[float]
             probabilities = torch.softmax(logits[row] / sampling.temperature, dim=-1)
             chosen[row] = _invert(probabilities, sampling.top_p, uniform)
     return chosen
+
+
+def no_distribution(logits: Tensor) -> list[int]:
+    """The rows of `logits` [batch, vocabulary] that hold NaN, +inf, or only -inf; some -inf merely rules tokens out."""
+    # The maximum is NaN where anything is.
+    return [row for row, finite in enumerate(logits.amax(dim=-1).isfinite().tolist()) if not finite]
 
 
 def _invert(probabilities: Tensor, top_p: float, uniform: float) -> int:
@@ -61,4 +73,4 @@ def _pick(weights: Tensor, ids: Tensor, uniform: float) -> int:
     return int(ids[min(index, len(ids) - 1)])
 
 
-__all__ = ["draw", "stream"]
+__all__ = ["draw", "no_distribution", "stream"]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from trajtree.errors import RunError
+from trajtree.store.lock import claimed
 
 UNFINISHED = ".tmp"
 """Suffix of a file still being written."""
@@ -39,10 +40,11 @@ def write_whole(path: str | os.PathLike[str], text: str) -> None:
     """Write a whole text file or nothing, for a user who asked for that file.
 
     Raises:
-        RunError: it cannot be written; what was there before is untouched.
+        RunError: it cannot be written, or another process is writing it; what was there before is untouched.
     """
     try:
-        write_atomically(Path(path), text)
+        with claimed(path):
+            write_atomically(Path(path), text)
     except OSError as error:
         raise cannot_write(path, error) from error
 

@@ -16,6 +16,7 @@ import msgspec
 
 from trajtree.errors import DataError
 from trajtree.store.files import atomically, cannot_write
+from trajtree.store.lock import claimed
 
 JsonObject = dict[str, Any]
 """A JSON object, as it is read or is to be written."""
@@ -28,14 +29,14 @@ def write_jsonl(rows: Iterable[Mapping[str, Any]], path: str | os.PathLike[str])
 
     Raises:
         DataError: JSON in UTF-8 cannot hold a row (NaN, half a surrogate pair).
-        RunError: the file cannot be written.
+        RunError: the file cannot be written, or another process is writing it.
 
     After any error, also one that `rows` raises, what was there before is untouched.
     """
     path, count = Path(path), 0
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with atomically(path) as file:
+        with claimed(path), atomically(path) as file:
             for count, row in enumerate(rows, start=1):
                 file.write(_line(row, path, count))
     except OSError as error:

@@ -38,6 +38,7 @@ def pool_stores(paths: Sequence[str | os.PathLike[str]], out: str | os.PathLike[
 
     Raises:
         DataError: naming file, line and field of what is no trajectory, or an episode whose origin is not to be told.
+        RunError: another process is writing `out`.
         OSError: the disk is full or not writable; what was there before is untouched.
     """
     stores = [TrajectoryStore(path) for path in paths]

@@ -21,7 +21,7 @@ from trajtree.store import version1
 from trajtree.store.encoding import Head, Row, from_row, to_row
 from trajtree.store.files import atomically
 from trajtree.store.lines import header, invalid, version_of
-from trajtree.store.lock import lock_of, locked
+from trajtree.store.lock import claimed, in_turn
 from trajtree.trajectory import Trajectory
 
 FORMAT = "trajtree.trajectories"
@@ -126,7 +126,7 @@ class TrajectoryStore:
         """
         data = b"".join(map(line_of, trajectories))
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with locked(lock_of(self.path), wait=True), self.path.open("a+b") as file:
+        with in_turn(self.path), self.path.open("a+b") as file:
             end = self._end_of_data(file.seek(0, os.SEEK_END))
             file.truncate(end)
             if end == 0:
@@ -171,10 +171,12 @@ def write_store(trajectories: Iterable[Trajectory], path: str | os.PathLike[str]
     `made_by` names the command that may write over it.
 
     Raises:
+        RunError: another process is writing the file.
         OSError: the disk is full or not writable; what was there before is untouched.
     """
-    count = 0
-    with atomically(Path(path)) as file:
+    path, count = Path(path), 0
+    # What another process appends meanwhile would be lost with the file that it was appended to.
+    with claimed(path), in_turn(path), atomically(path) as file:
         file.write(header(FORMAT, VERSION, made_by))
         for count, trajectory in enumerate(trajectories, start=1):  # noqa: B007 - the last one is returned
             file.write(line_of(trajectory))

@@ -22,6 +22,7 @@ from trajtree.store import version1
 from trajtree.store.encoding import Row, from_row, to_row
 from trajtree.store.files import atomically
 from trajtree.store.lines import header, invalid, version_of
+from trajtree.store.lock import claimed
 from trajtree.store.trajectory_store import encoded
 from trajtree.trajectory import Step
 from trajtree.trees.tree import TrajectoryTree, from_paths, openings, situations
@@ -50,10 +51,11 @@ def write_trees(trees: Iterable[TrajectoryTree], path: str | os.PathLike[str]) -
     """Write trees as they come and return how many; the file appears when the last is on disk.
 
     Raises:
+        RunError: another process is writing the file.
         OSError: the disk is full or not writable; what was there before is untouched.
     """
-    count = 0
-    with atomically(Path(path)) as file:
+    path, count = Path(path), 0
+    with claimed(path), atomically(path) as file:
         file.write(header(FORMAT, VERSION))
         for tree in trees:
             file.write(encoded(_written(tree), f"task {tree.task!a}"))

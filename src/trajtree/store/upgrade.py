@@ -9,7 +9,6 @@ from pathlib import Path
 from trajtree.errors import DataError
 from trajtree.store import trajectory_store, tree_store
 from trajtree.store.lines import format_of, made_by, version_of
-from trajtree.store.lock import lock_of, locked
 from trajtree.store.progress import SILENT, Progress
 from trajtree.trajectory import Trajectory
 from trajtree.trees.tree import TrajectoryTree
@@ -22,6 +21,7 @@ def upgrade(path: str | os.PathLike[str], progress: Progress = SILENT) -> bool:
 
     Raises:
         DataError: it is neither, or a line of it is wrong; naming file, line and field.
+        RunError: another process is writing the file.
         OSError: the disk is full or not writable; the file is untouched.
     """
     path = Path(path)
@@ -35,11 +35,10 @@ def upgrade(path: str | os.PathLike[str], progress: Progress = SILENT) -> bool:
     if format not in formats:
         raise DataError(f"{path}, line 1: neither a trajectory store nor a file of trees")
     version, rewrite = formats[format]
-    with locked(lock_of(path), wait=True):
-        with path.open("rb") as file:
-            if version_of(path, file.readline(), format, tuple(range(1, version + 1)), "a file of ours") == version:
-                return False
-        rewrite(path, progress)
+    with path.open("rb") as file:
+        if version_of(path, file.readline(), format, tuple(range(1, version + 1)), "a file of ours") == version:
+            return False
+    rewrite(path, progress)
     return True
 
 

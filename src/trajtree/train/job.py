@@ -5,7 +5,7 @@
     train_file("trees.jsonl", Training("HuggingFaceTB/SmolLM2-135M-Instruct", method="tree-dpo"), "tuned")
 
 The folder remembers what it was made of (`train.json`). The same training again resumes after a kill, or does nothing
-when it was finished; another training is refused.
+when it was finished and what it left is still what it was; another training is refused.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,13 +24,17 @@ from trajtree.errors import RunError
 from trajtree.models.transcript import ChatFormat
 from trajtree.models.weights import ModelRef, adapter_fingerprint, fingerprint, load_model, pick_dtype, versions
 from trajtree.store.files import UNFINISHED, write_atomically
+from trajtree.store.lock import locked
+from trajtree.store.manifest import as_json, from_json, manifest_of, verified
 from trajtree.store.progress import SILENT, Progress
 from trajtree.train.material import material_of
 from trajtree.train.model_card import write_card
 from trajtree.train.settings import METHODS, resolved
 from trajtree.train.tuning import Training, tune
 
-_RECORD = "train.json"
+_RECORD, _MODEL, _MERGED = "train.json", "model", "merged"
+_CARD = "README.md"
+"""The model's card, which is the user's to edit."""
 
 
 def train_file(
@@ -44,28 +50,69 @@ def train_file(
         progress: told of each optimiser step.
 
     Raises:
-        RunError: the folder holds another training.
+        RunError: the folder holds another training, another process works in it, or what a finished training left in
+            it was changed.
         TrajtreeError: whatever else the user can fix.
     """
     out = Path(out)
     record = _record(Path(source), training)
+    taken = f"{out}: another training ({{holder}}) is working in it; wait for it, or name another folder"
+    # The processes of one training share its folder, and its first one holds it.
+    with locked(out / ".lock", taken) if _first_process() else nullcontext():
+        _train(Path(source), training, out, record, merge, progress)
+    return out / _MODEL
+
+
+def _train(
+    source: Path, training: Training, out: Path, record: dict[str, Any], merge: bool, progress: Progress
+) -> None:
     if held := _claim(out, record):
-        if merge and not (out / "merged").exists():
-            _merge(out, training, held, held["metrics"])
-        return out / "model"
+        if merge and _first_process() and _MERGED not in held["files"] and not training.is_whole:
+            _merge(out, training, {**record, "examples": held["examples"]}, held["metrics"])
+            _finish(out, held, [_MODEL, _MERGED])
+        return
 
     def save(model: Any, chat: ChatFormat, metrics: dict[str, float], examples: int) -> None:
-        kept = {**record, "examples": examples}
-        model.save_pretrained(out / "model")
-        _describe(out / "model", chat, kept, metrics, beneath=training.adapters)
-        if merge:
+        kept, parts = {**record, "examples": examples}, [_MODEL]
+        with _whole_folder(out / _MODEL) as folder:
+            model.save_pretrained(folder)
+            _describe(folder, chat, kept, metrics, beneath=training.adapters)
+        if merge and not training.is_whole:
             _merge(out, training, kept, metrics)
-        write_atomically(out / _RECORD, json.dumps({**kept, "metrics": metrics, "done": True}, indent=1) + "\n")
+            parts.append(_MERGED)
+        _finish(out, {**kept, "metrics": metrics}, parts)
 
     weights = str(record["reference_weights"] or record["weights"])
-    material = material_of(Path(source), training.paths)
+    material = material_of(source, training.paths)
     tune(training, material, out, save=save, fingerprint=weights, progress=progress)
-    return out / "model"
+
+
+def _finish(out: Path, record: dict[str, Any], parts: Sequence[str]) -> None:
+    """Write down that the training is done, and what its parts hold."""
+    files = {part: as_json(manifest_of(out / part, without=[_CARD])) for part in parts}
+    write_atomically(out / _RECORD, json.dumps({**record, "files": files, "done": True}, indent=1) + "\n")
+
+
+def _verify(out: Path, held: dict[str, Any]) -> None:
+    """Compare what the folder holds with what a finished training left in it."""
+    try:
+        for part, files in held["files"].items():
+            verified(out / part, from_json(files), without=[_CARD])
+    except ValueError as error:
+        raise RunError(
+            f"{error}; it was changed since the training was finished: put it back, or remove {out} to train again"
+        ) from None
+
+
+@contextmanager
+def _whole_folder(folder: Path) -> Iterator[Path]:
+    """A folder to write to, which takes the place of `folder` when the block ends without an error."""
+    unfinished = folder.with_name(f".{folder.name}{UNFINISHED}")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    yield unfinished
+    if folder.exists():
+        shutil.rmtree(folder)
+    unfinished.rename(folder)
 
 
 def _record(source: Path, training: Training) -> dict[str, Any]:
@@ -106,7 +153,16 @@ def _claim(out: Path, record: dict[str, Any]) -> dict[str, Any] | None:
         if changed and any((out / part).exists() for part in ("model", "checkpoints")):
             raise RunError(f"{out}: holds a training with another {', '.join(changed)}; name another folder")
         if not changed:
-            return held if held.get("done") else None
+            if not held.get("done"):
+                return None
+            if _first_process():
+                # Trainings of earlier versions do not say what they left: it is taken as it is, and noted.
+                if "files" not in held:
+                    _finish(out, held, [part for part in (_MODEL, _MERGED) if (out / part).is_dir()])
+                    held = json.loads(file.read_text())
+                _verify(out, held)
+                shutil.rmtree(out / "checkpoints", ignore_errors=True)
+            return held
     if _first_process():
         out.mkdir(parents=True, exist_ok=True)
         write_atomically(file, json.dumps(record, indent=1) + "\n")
@@ -155,14 +211,10 @@ def _describe(
 
 def _merge(out: Path, training: Training, record: dict[str, Any], metrics: dict[str, float]) -> None:
     """The tuned adapter merged in, in `merged/`; a model that was tuned as a whole has none."""
-    if training.is_whole or not _first_process():
-        return
-    unfinished = out / f".merged{UNFINISHED}"
-    shutil.rmtree(unfinished, ignore_errors=True)
-    ref = ModelRef(training.source, (*training.adapters, str(out / "model")))
-    load_model(ref, dtype=training.dtype, device="cpu").save_pretrained(unfinished)
-    _describe(unfinished, training.chat(), record, metrics)
-    unfinished.rename(out / "merged")
+    ref = ModelRef(training.source, (*training.adapters, str(out / _MODEL)))
+    with _whole_folder(out / _MERGED) as folder:
+        load_model(ref, dtype=training.dtype, device="cpu").save_pretrained(folder)
+        _describe(folder, training.chat(), record, metrics)
 
 
 __all__ = ["train_file"]

@@ -13,6 +13,7 @@ import json
 import math
 import shutil
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -24,6 +25,8 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 
 from trajtree.errors import DataError, PolicyError, RunError
 from trajtree.models.weights import pick_dtype
+from trajtree.store.files import write_atomically
+from trajtree.store.manifest import as_json, from_json, manifest_of, verified
 from trajtree.store.progress import SILENT, Progress
 from trajtree.train.batch import Batch, collate
 from trajtree.train.examples import Example, PairExample, check_pair
@@ -32,6 +35,9 @@ from trajtree.train.packing import packs
 from trajtree.train.scoring import check_head, check_reference, has_adapter, logits_of, scores_of, token_logprobs
 from trajtree.train.settings import Optimisation
 from trajtree.train.tree_attention import tree_attention_where_possible
+
+_NOTE = "whole.json"
+"""In a checkpoint, written last: what it holds, and the metrics of its step."""
 
 Save = Callable[[dict[str, float]], None]
 """Called with the last metrics."""
@@ -109,7 +115,8 @@ def train(
         reporting.trainer = trainer
         trainer.remove_callback(PrinterCallback)
         with _uncast_inputs(model, precision):
-            trainer.train(resume_from_checkpoint=_last_complete(checkpoints))
+            last, trainer.last = _last_whole(checkpoints, clean_up=trainer.is_world_process_zero())
+            trainer.train(resume_from_checkpoint=last)
     metrics = {**trainer.last, "self_check": apart}
     if trainer.is_world_process_zero():
         save(metrics)
@@ -199,6 +206,15 @@ class _Reporting(TrainerCallback):  # type: ignore[misc]
         self.progress.advance(state.global_step - self.told, self.trainer.last)
         self.told = state.global_step
 
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Note what the checkpoint holds, once every process has written its part; without a note it does not count."""
+        assert self.trainer is not None
+        self.trainer.accelerator.wait_for_everyone()
+        if state.is_world_process_zero:
+            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            note = {"files": as_json(manifest_of(folder)), "metrics": self.trainer.last}
+            write_atomically(folder / _NOTE, json.dumps(note, indent=1))
+
 
 def _arguments(how: Optimisation, folder: Path, device: torch.device, seed: int) -> Any:
     arguments = TrainingArguments(
@@ -278,17 +294,35 @@ def _uncast_inputs(model: Any, dtype: torch.dtype) -> Any:
     return disable_input_dtype_casting(model, active=dtype is not torch.float32)
 
 
-def _last_complete(checkpoints: Path) -> str | None:
-    """The newest checkpoint that was written to its end: the Trainer writes trainer_state.json last."""
+def _last_whole(checkpoints: Path, *, clean_up: bool) -> tuple[str | None, dict[str, float]]:
+    """The newest checkpoint that holds all that it held when it was written, and the metrics of its step.
+
+    Every part counts: without the optimiser's state, or with a part of it, a training would go on as another. What is
+    not whole is named in a warning, and removed where `clean_up`.
+    """
     found = sorted(checkpoints.glob("checkpoint-*"), key=lambda p: int(p.name.split("-")[1]), reverse=True)
+    torn: list[str] = []
     for path in found:
         try:
-            json.loads((path / "trainer_state.json").read_text())
-        except (OSError, ValueError):
+            note = json.loads((path / _NOTE).read_text())
+            verified(path, from_json(note["files"]), without=[_NOTE], trust_times=False)
+            metrics = {str(name): float(value) for name, value in note["metrics"].items()}
+        except FileNotFoundError:
+            torn.append(f"{path}: was not written to its end")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            torn.append(str(error))
+        else:
+            _say_torn(torn, f"goes on from {path.name}")
+            return str(path), metrics
+        if clean_up:
             shutil.rmtree(path, ignore_errors=True)
-            continue
-        return str(path)
-    return None
+    _say_torn(torn, "begins anew")
+    return None, {}
+
+
+def _say_torn(torn: Sequence[str], then: str) -> None:
+    if torn:
+        warnings.warn(f"{'; '.join(torn)}: the training {then}", stacklevel=3)
 
 
 __all__ = ["train"]

@@ -107,7 +107,12 @@ def mcts(tree: TrajectoryTree, *, iterations: int = 1000, gamma: float = math.sq
         iterations: walks from the root, at least 1. 1,000 is what the paper's authors use in their code.
         gamma: weight of exploration, in units of score. sqrt(2) makes it UCB1.
         seed: of the order in which options without visits are tried.
+
+    Raises:
+        ValueError: there is no iteration.
     """
+    if iterations < 1:
+        raise ValueError(f"iterations is {iterations}: MCTS needs at least 1 walk from the root")
     size = len(tree)
     # Numbers below `size` are nodes to walk on from; size + n is the decision to stop at node n, the end of a walk.
     ends = _end_values(tree)

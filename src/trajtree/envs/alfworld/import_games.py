@@ -14,6 +14,7 @@ from trajtree.envs.alfworld.scene import Scene
 from trajtree.envs.alfworld.sources import find_source, read_source
 from trajtree.errors import DataError
 from trajtree.store.files import atomically, write_atomically
+from trajtree.store.lock import locked
 from trajtree.store.progress import SILENT, Progress
 
 _STREAM = 64
@@ -60,15 +61,16 @@ def import_data(source: Path, progress: Progress = SILENT) -> DataReport:
     Raises:
         DataError: there are no games, one is damaged or of another version (the message names file, line and field),
             or the folder cannot be written.
+        RunError: another process is importing into the folder.
     """
     folder = data_folder()
-    reports = []
-    for split, path in find_source(source).items():
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            reports.append(_pack(path, folder / f"{split}.jsonl.xz", progress))
-        except OSError as error:
-            raise DataError(f"{folder}: cannot be written: {error.strerror}; set TRAJTREE_DATA to a folder") from error
+    found = find_source(source)
+    taken = f"{folder}: another process ({{holder}}) is bringing in games; wait for it"
+    try:
+        with locked(folder / ".lock", taken):
+            reports = [_pack(path, folder / f"{split}.jsonl.xz", progress) for split, path in found.items()]
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be written: {error.strerror}; set TRAJTREE_DATA to a folder") from error
     games_in.cache_clear()
     scene_of.cache_clear()
     return DataReport(folder, tuple(reports))

@@ -22,6 +22,7 @@ from trajtree.envs.webshop.sources import Files, find_files, stock
 from trajtree.errors import DataError
 from trajtree.store.files import write_atomically
 from trajtree.store.lines import JsonObject
+from trajtree.store.lock import locked
 from trajtree.store.progress import SILENT, Progress
 
 MOST_FOR_SYNTHETIC = 50_000
@@ -70,10 +71,19 @@ def import_data(
 
     Raises:
         DataError: a file is missing or broken (file, row and field are named), or the folder cannot be written.
+        RunError: another process is importing into the folder.
         EnvError: a package of the extra `webshop` is missing.
     """
-    files = find_files(source)
-    target = folder or data_folder()
+    files, target = find_files(source), folder or data_folder()
+    taken = f"{target}: another process ({{holder}}) is bringing in products; wait for it"
+    try:
+        with locked(target.with_name(f".{target.name}.lock"), taken):
+            return _import(files, target, progress, sha256)
+    except OSError as error:
+        raise DataError(f"{target}: cannot be written: {error.strerror or error}") from error
+
+
+def _import(files: Files, target: Path, progress: Progress, sha256: str | None) -> DataReport:
     scratch = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         (scratch / "new").mkdir(parents=True)
@@ -84,8 +94,6 @@ def import_data(
         manifest = counts | {"format": FORMAT, "sources": [asdict(one) for one in sources]}
         write_atomically(scratch / "new" / "manifest.json", json.dumps(manifest))
         _replace(scratch / "new", target, scratch / "old")
-    except OSError as error:
-        raise DataError(f"{target}: cannot be written: {error.strerror or error}") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return DataReport(target, sources, counts["products"], counts["synthetic"], counts["human"])

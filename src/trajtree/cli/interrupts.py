@@ -1,0 +1,49 @@
+"""Control-C and SIGTERM: the command ends in order, and says how to go on."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from trajtree.report.text import visible
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def ended_in_order() -> Iterator[None]:
+    """Where a signal ends the block, say in one line what to type to go on, and exit with 128 and the signal's number.
+
+    Either signal is a KeyboardInterrupt inside, so that files are closed, locks given back and environments shut down.
+    A second one ends the process at once. A signal that whoever started the process has it ignore stays ignored.
+    """
+    caught: list[int] = []
+
+    def end(number: int, frame: FrameType | None) -> None:
+        caught.append(number)
+        for each in _SIGNALS:
+            signal.signal(each, signal.SIG_DFL)
+        raise KeyboardInterrupt
+
+    before = {each: signal.getsignal(each) for each in _SIGNALS}
+    for each, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(each, end)
+    try:
+        yield
+    except BaseException as error:
+        if not caught or (isinstance(error, SystemExit) and not error.code):
+            raise
+        again = visible(shlex.join(["trajtree", *sys.argv[1:]]))
+        print(f"trajtree: stopped; nothing finished is lost: go on with: {again}", file=sys.stderr)
+        raise SystemExit(128 + caught[0]) from None
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+__all__ = ["ended_in_order"]
