@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from trajtree.errors import RecipeError
+from trajtree.experiment.pipeline import stages_of
 from trajtree.experiment.recipe import Recipe, load_recipe
 from trajtree.experiment.rows import ROWS
 from trajtree.trajectory import Sampling
@@ -36,7 +38,7 @@ def test_defaults_are_filled_in(tmp_path: Path) -> None:
         (MINIMAL + "explore: {rollout: 3}", "explore.rollout: unknown key; did you mean 'rollouts'?"),
         (
             MINIMAL + "sft: {zzz: 1}",
-            "sft.zzz: unknown key; known keys are beta, kl, gamma, label_smoothing, weigh",
+            "sft.zzz: unknown key; known keys are beta, kl, anchor, gamma, label_smoothing, weigh",
         ),
         (
             MINIMAL + "explore: {grid: [{top_p: 1.0}, {temprature: 1.0}]}",
@@ -208,7 +210,7 @@ preference: {lr: 0.25}
         ("x: {learns_from: path}", "rows.x: 'path' is none of demonstrations, paths, trees, pairs, expert-pairs; did"),
         ("x: {learns_from: paths, method: dpo}", "rows.x.method: dpo cannot learn from paths; it takes trees, pairs"),
         ("x: {learns_from: [paths, pairs]}", "rows.x.learns_from: only sources of trajectories can be pooled, not "),
-        ("x: {learns_from: paths, method: spo}", "rows.x.method: 'spo' is none of tree-dpo, dpo, step-dpo, "),
+        ("x: {learns_from: paths, method: spo}", "rows.x.method: 'spo' is none of tree-dpo, dpo, anchored-dpo, "),
         ("x: {learns_from: paths, explored_by: me}", "rows.x.explored_by: 'me' is none of weak, own"),
         ("x: {like: eto, pairs: {min_gab: 1}}", "rows.x.pairs.min_gab: unknown key; did you mean 'min_gap'?"),
         ("x: {like: eto, train: {beta: 0}}", "rows.x.train.beta: Input should be greater than 0"),
@@ -237,3 +239,38 @@ evaluate: {rows: [weak, strong_sft, w2sg_exact, again]}
 def test_every_row_of_the_table_is_sound(tmp_path: Path) -> None:
     recipe = load(tmp_path, MINIMAL, f"evaluate.rows=[{', '.join(ROWS)}]")
     assert set(recipe.evaluate.rows) == set(ROWS) and all(row.label for row in recipe.all_rows.values())
+
+
+def plan_of(tmp_path: Path, text: str) -> dict[str, Any]:
+    path = tmp_path / "rounds.yaml"
+    path.write_text("name: x\nenv: {name: 'tests.toy:DOMAIN'}\ntasks: {types: [toy]}\n" + text)
+    return {stage.name: stage for stage in stages_of(load_recipe(path))}
+
+
+def test_in_later_rounds_the_tuned_model_explores_and_learns_from_all(tmp_path: Path) -> None:
+    rows = "evaluate: {rows: [weak, strong_sft, w2sg_exact, round2, round3]}\n"
+    plan = plan_of(tmp_path, "explore: {rounds: 3, rollouts: 2}\n" + rows)
+    assert plan["explore-round2"].inputs["model 0"] == "train-w2sg_exact"
+    assert plan["pool-round2"].inputs == {"before": "explore-weak", "added": "explore-round2"}
+    assert plan["trees-round2"].inputs == {"explored": "pool-round2"}
+    assert plan["explore-round3"].inputs["model 0"] == "train-round2"
+    assert plan["pool-round3"].inputs == {"before": "pool-round2", "added": "explore-round3"}
+    assert plan["train-round3"].inputs["paths"] == "paths-round3-exact" and "model 0" not in plan["train-round3"].inputs
+    one = plan_of(tmp_path, "explore: {rollouts: 2}\nevaluate: {rows: [weak, strong_sft, w2sg_exact]}\n")
+    assert one["explore-weak"].settings == plan["explore-weak"].settings, "the first round is what it is without others"
+
+
+@pytest.mark.parametrize(
+    ("explorations", "said"),
+    [
+        ("a: {adds_to: nobody}", "explorations.a.adds_to: 'nobody' is none of"),
+        ("a: {adds_to: b}\n  b: {adds_to: a}", "adds to itself: a adds to b adds to a"),
+        ("a: {rounds: 2}", "only `explore` has rounds"),
+        ("a: {by: mine}", "needs itself"),
+        ("a: {by: weak, adds_to: b}\n  b: {by: mine}", "needs itself"),
+    ],
+)
+def test_explorations_that_cannot_be(tmp_path: Path, explorations: str, said: str) -> None:
+    rows = "rows: {mine: {like: w2sg_exact, explored_by: a}}\nevaluate: {rows: [weak, strong_sft, w2sg_exact, mine]}\n"
+    with pytest.raises(RecipeError, match=re.escape(said)):
+        plan_of(tmp_path, f"explorations:\n  {explorations}\n{rows}")

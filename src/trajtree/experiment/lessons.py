@@ -27,6 +27,13 @@ PAIRS = "pairs.jsonl"
 """Pairs in a stage's folder: they name trajectories by their samples, and hold no messages."""
 
 
+def pool_explorations(work: Work) -> None:
+    """The trajectories of an exploration after those that it adds to, under samples of their own."""
+    both = pooled([TrajectoryStore(work.inputs["before"] / STORE), TrajectoryStore(work.inputs["added"] / STORE)])
+    (work.folder / STORE).unlink(missing_ok=True)
+    TrajectoryStore(work.folder / STORE).append(both)
+
+
 def build_trees(recipe: Recipe, work: Work) -> None:
     """One tree per task."""
     environment = load_domain(recipe.env.name).environment
@@ -93,4 +100,13 @@ def _write_pairs(folder: Path, pairs: Iterable[Pair]) -> None:
     write_atomically(folder / PAIRS, "".join(json.dumps(asdict(pair)) + "\n" for pair in pairs))
 
 
-__all__ = ["PAIRS", "TREES", "build_trees", "find_expert_pairs", "find_pairs", "find_paths", "read_pairs"]
+__all__ = [
+    "PAIRS",
+    "TREES",
+    "build_trees",
+    "find_expert_pairs",
+    "find_pairs",
+    "find_paths",
+    "pool_explorations",
+    "read_pairs",
+]

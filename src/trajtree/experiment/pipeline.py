@@ -14,7 +14,7 @@ from typing import Any
 
 from trajtree.envs.domain import load_domain
 from trajtree.experiment import learn, lessons, play, tasks
-from trajtree.experiment.recipe import Recipe, chain_of
+from trajtree.experiment.recipe import Exploration, Recipe, chain_of
 from trajtree.experiment.rows import Row
 from trajtree.experiment.stage import Stage, Work
 from trajtree.models.weights import fingerprint, pick_dtype
@@ -137,15 +137,22 @@ class _Plan:
         return inputs, settings
 
     def explored(self, name: str) -> str:
-        """An exploration's trajectories."""
+        """An exploration's trajectories, with those that it adds to."""
         how = self.recipe.all_explorations[name]
+        played = self._played(name, how)
+        if how.adds_to is None:
+            return played
+        inputs = {"before": self.explored(how.adds_to), "added": played}
+        return self._add(f"pool-{name}", "pool", inputs, {}, lessons.pool_explorations)
+
+    def _played(self, name: str, how: Exploration) -> str:
         inputs = self.model(how.by)
         if how.tasks in ("demonstrated", "all"):
             inputs["demonstrations"] = self.demonstrations()
         if how.tasks in ("unseen", "all"):
             inputs["unseen"] = self.unseen()
         settings = {
-            **how.model_dump(mode="json", exclude_defaults=True, exclude={"by"}),
+            **how.model_dump(mode="json", exclude_defaults=True, exclude={"by", "adds_to"}),
             "policy": how.by,
             "model": self._base(how.by),
             "play": self._play,

@@ -26,7 +26,7 @@ from pydantic import (
 )
 
 from trajtree.errors import RecipeError, one_of
-from trajtree.experiment.rows import DEFAULT_ROWS, ROWS, SOURCES, Row, chain
+from trajtree.experiment.rows import DEFAULT_ROWS, ROWS, SOURCES, Row, chain, later_round
 from trajtree.explore.strategies import STRATEGIES
 from trajtree.models.weights import DTYPES
 from trajtree.train.settings import METHODS, Lora, Scratch, TrainSettings
@@ -153,6 +153,11 @@ class Exploration(_Section):
     as many tokens again as the first `rollouts`."""
     branches: int = Field(4, ge=1)
     """Episodes from one point in one pass of branching."""
+    adds_to: str | None = None
+    """Another exploration, whose runs are in the same trees as these."""
+    rounds: int = Field(1, ge=1)
+    """In `explore` only: in round k, from the second on, the model tuned on the paths of the round before explores, and
+    its runs join those of the rounds before. Row `roundK` learns from all of them."""
     grid: Annotated[tuple[Sampling, ...], AfterValidator(_not_empty)] = (Sampling(0.8, 0.95),)
     """Sampling settings, taken in turn."""
 
@@ -246,6 +251,8 @@ class Recipe(_Section):
     def all_rows(self) -> Mapping[str, Row]:
         """Every row that can be measured, by name: the built-in ones and the recipe's own."""
         found = dict(ROWS)
+        for number in range(2, self.explore.rounds + 1):
+            found[f"round{number}"] = later_round(number)
         for name, spec in self.rows.items():
             like = spec.like or (name if name in found else None)
             if spec.like is not None:
@@ -260,8 +267,14 @@ class Recipe(_Section):
     @cached_property
     def all_explorations(self) -> Mapping[str, Exploration]:
         """Every exploration by name."""
-        own = self.explore.model_copy(update={"by": "strong_sft"})
-        return {"weak": self.explore, "own": own, **self.explorations}
+        first = self.explore.model_copy(update={"rounds": 1})
+        found = {"weak": first, "own": first.model_copy(update={"by": "strong_sft"})}
+        tuned, before = "w2sg_exact", "weak"
+        for number in range(2, self.explore.rounds + 1):
+            name = f"round{number}"
+            found[name] = first.model_copy(update={"by": tuned, "adds_to": before})
+            tuned, before = name, name
+        return {**found, **self.explorations}
 
     def pair_settings(self, row: Row) -> PairSettings:
         """Which pairs a row learns from."""
@@ -314,18 +327,40 @@ def _check_row(recipe: Recipe, row: Row) -> None:
         _in(f"{where}.reference", row.reference, ["start", *recipe.all_rows])
     if row.explored:
         _in(f"{where}.explored_by", row.explored_by, recipe.all_explorations)
-        by = recipe.all_explorations[row.explored_by].by
-        _in(f"explorations.{row.explored_by}.by", by, recipe.all_rows)
+        _check_exploration(recipe, row.explored_by)
     if problem := row.problem():
         raise ValueError(f"{where}.{problem}")
     recipe.pair_settings(row), recipe.path_settings(row), recipe.train_settings(row)
+
+
+def _check_exploration(recipe: Recipe, name: str) -> None:
+    """Refuse an exploration by a row that is not there, or that adds to one that is not there or to itself."""
+    known = recipe.all_explorations
+    seen = [name]
+    while True:
+        how, where = known[seen[-1]], f"explorations.{seen[-1]}"
+        _in(f"{where}.by", how.by, recipe.all_rows)
+        if how.rounds > 1:
+            raise ValueError(f"{where}.rounds: only `explore` has rounds; say what this one adds to with adds_to")
+        if how.adds_to is None:
+            return
+        _in(f"{where}.adds_to", how.adds_to, known)
+        if how.adds_to in seen:
+            raise ValueError(f"{where}.adds_to: adds to itself: {' adds to '.join([*seen, how.adds_to])}")
+        seen.append(how.adds_to)
+
+
+def explorers(recipe: Recipe, exploration: str) -> list[str]:
+    """The rows whose runs are in an exploration's trees: its own, and those of the explorations that it adds to."""
+    how = recipe.all_explorations[exploration]
+    return [how.by, *(explorers(recipe, how.adds_to) if how.adds_to is not None else [])]
 
 
 def _check_order(recipe: Recipe, name: str) -> None:
     """Refuse a row that needs itself."""
 
     def needs(row: Row) -> list[str]:
-        explorer = [recipe.all_explorations[row.explored_by].by] if row.explored else []
+        explorer = explorers(recipe, row.explored_by) if row.explored else []
         reference = [row.reference] if row.trained and row.reference != "start" else []
         start = [row.starts_from] if row.starts_from is not None else []
         return [*start, *reference, *explorer]

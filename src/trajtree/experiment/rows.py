@@ -166,6 +166,13 @@ _ENTRIES = (
 ROWS: dict[str, Row] = {row.name: row for row in _ENTRIES}
 """Rows by name. `weak` and `strong` are the models of the recipe's sections of these names."""
 
+
+def later_round(number: int) -> Row:
+    """The model tuned on the paths of all rounds of exploration up to one, from the second on."""
+    label = f"W2SG + search (exact), round {number}"
+    return Row(name=f"round{number}", label=label, learns_from=("paths",), explored_by=f"round{number}")
+
+
 DEFAULT_ROWS = ("weak", "strong", "strong_sft", "w2sg_treedpo", "w2sg_exact", "w2sg_mcts")
 """What a recipe measures that does not say."""
 
@@ -178,4 +185,4 @@ def chain(rows: Mapping[str, Row], name: str) -> list[Row]:
     return found
 
 
-__all__ = ["DEFAULT_ROWS", "ROWS", "SOURCES", "Row", "Source", "chain"]
+__all__ = ["DEFAULT_ROWS", "ROWS", "SOURCES", "Row", "Source", "chain", "later_round"]

@@ -39,6 +39,7 @@ KINDS: dict[str, Kind] = {
     "demonstrations": Kind(1, "Collect expert demonstrations that reach the full score."),
     "weak": Kind(1, "Train the weak model on the demonstrations."),
     "explore": Kind(1, "Play: the weak model, or another that explores, several episodes per task."),
+    "pool": Kind(1, "Put an exploration's trajectories with those of the one that it adds to."),
     "trees": Kind(1, "Merge each task's trajectories into a tree."),
     "pairs": Kind(2, "Take preference pairs, at the trees' forks or of whole trajectories."),
     "paths": Kind(1, "Find each tree's best path."),
