@@ -456,7 +456,10 @@ def test_older_traces() -> None:
         ({"score": 10**400}, "score: 1000.* is outside"),
         ({"score": 10**5000}, "score: int is outside"),
         ({"score": [1]}, r"score: \[1\] is no score"),
-        ({}, "no score: none of score, reward, final_reward, success is there; say where it is with --score FIELD"),
+        (
+            {},
+            "no score: none of score, reward, final_reward, success, meta.reward is there; say where it is",
+        ),
         ({"score": 1, "images": ["a.png"]}, "images: only text"),
         ({"score": 1, "tools": "a hammer"}, "tools: not JSON"),
         (
