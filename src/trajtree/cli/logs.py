@@ -96,14 +96,14 @@ def _summary(done: ImportReport) -> Iterator[str]:
     if done.tasks:
         low, middle, high = done.runs_per_task
         yield f"tasks: {done.tasks:,} in the store, with {low:,} to {high:,} runs each (median {middle:g})"
-    for kind, number in done.kinds.items():
+    for kind, number in done.kinds.items() if len(done.kinds) < len(done.left_out) else ():
         yield f"left out, {counted(number, 'row')}: {kind}"
 
 
 def _hints(done: ImportReport) -> Iterator[str]:
     """What may have been understood wrongly, and what to do about it."""
     if done.held:
-        yield f"one run: {counted(done.held, 'row')} belong to a longer row of the same run and are no runs of their own"
+        yield f"one run: {counted(done.held, 'row')} belong to a longer row of the same run and are no runs themselves"
     if done.undecided:
         yield (
             f"check: {counted(done.undecided, 'row')} say that they are of one run, but do not begin alike; each is "
@@ -112,17 +112,17 @@ def _hints(done: ImportReport) -> Iterator[str]:
     if done.beginnings:
         yield (
             f"check: {counted(done.beginnings, 'run')} are the beginning of another one; if a row is one call of the "
-            "model with all that came before, name the field that tells the runs apart, in a new store: --run FIELD"
+            "model with all that came before, import into a new store with --run FIELD, which tells the runs apart"
         )
-    if done.same_replies:
+    if done.example_turns:
         yield (
-            f"check: all runs have the same first {counted(done.same_replies, 'message')} of the agent, whatever the "
-            f"task; if that is an example, import into a new store with --context-turns N"
+            f"check: all runs are the same up to reply {done.example_turns}, whatever the task; if that is an example, "
+            f"import into a new store with --context-turns {done.example_turns}"
         )
     if done.repeated:
         yield (
-            f"check: {counted(done.repeated, 'run')} equal a run from a file of the same name in another folder; if that "
-            "file was only moved, the store now has them twice: import into a new store"
+            f"check: {counted(done.repeated, 'run')} equal one from a file of the same name in another folder; if that "
+            "file was only moved, the store has them twice now: import into a new one"
         )
 
 

@@ -61,7 +61,8 @@ class ImportReport:
         beginnings: trajectories that are the beginning of another one, as records of single calls of a model are;
             of those that stand not too far apart.
         repeated: trajectories that equal one of a file of the same name in another folder.
-        same_replies: replies behind the context before which all trajectories are the same though their tasks differ.
+        example_turns: leading replies up to which all trajectories are the same though their tasks differ, where that
+            is more than their context.
     """
 
     added: int
@@ -79,7 +80,7 @@ class ImportReport:
     undecided: int = 0
     beginnings: int = 0
     repeated: int = 0
-    same_replies: int = 0
+    example_turns: int = 0
 
 
 class Tally:
@@ -97,11 +98,11 @@ class Tally:
         self._differs: Counter[str] = Counter()
         self._outcomes: Counter[str] = Counter()
         self._beginnings = _Beginnings()
-        self._shared = _SharedReplies()
+        self._example = _Example()
 
     def leave_out(self, record: LeftOut) -> None:
         """Count a record that is no trajectory."""
-        kind = _NUMBER.sub("N", _QUOTED.sub("'...'", record.reason))[:120]
+        kind = _NUMBER.sub("N", _QUOTED.sub("'...'", record.reason.partition(";")[0]))[:120]
         self._kinds[kind if kind in self._kinds or len(self._kinds) < _KINDS else _OTHER] += 1
         if len(self._left_out) < KEPT:
             self._left_out.append(record)
@@ -116,7 +117,7 @@ class Tally:
             self._present[name] += 1
             self._differs[name] += differs(value, made.score, *score_range)
         self._beginnings.add(made.messages)
-        self._shared.add(made)
+        self._example.add(made)
 
     def report(self) -> ImportReport:
         """What was counted."""
@@ -137,7 +138,7 @@ class Tally:
             undecided=self.undecided,
             beginnings=self._beginnings.count,
             repeated=self.repeated,
-            same_replies=self._shared.count,
+            example_turns=self._example.turns,
         )
 
 
@@ -181,30 +182,30 @@ def _after_replies(messages: Sequence[Message]) -> list[int]:
     return hashes
 
 
-class _SharedReplies:
-    """Counts the replies before which all trajectories are the same although their tasks differ: an example's.
-
-    `count` is how many there are beyond the context.
-    """
+class _Example:
+    """What all trajectories have in common before they have anything to do with their tasks."""
 
     def __init__(self) -> None:
-        self._said: tuple[Message, ...] | None = None
-        self._count = 0
+        self._common: tuple[Message, ...] | None = None
+        self._replies = 0
         self._tasks: set[str] = set()
 
     @property
-    def count(self) -> int:
-        return self._count if len(self._tasks) > 1 else 0
+    def turns(self) -> int:
+        """Replies in it; 0 where all of them are context already, or there are no two tasks."""
+        return self._replies if len(self._tasks) > 1 else 0
 
     def add(self, trajectory: Trajectory) -> None:
-        if self._said == ():
+        if self._common == ():
             return
         # The last reply is a decision of the agent's in any case.
         own = trajectory.messages[: trajectory.replies[-1]]
-        said = own if self._said is None else self._said[: len(own)]
-        same = next((i for i, (a, b) in enumerate(zip(said, own, strict=False)) if a != b), len(said))
-        self._count = sum(m.role == "assistant" for m in said[:same]) - trajectory.context_turns
-        self._said = said[:same] if self._count > 0 else ()
+        common = own if self._common is None else self._common[: len(own)]
+        same = next((i for i, (a, b) in enumerate(zip(common, own, strict=False)) if a != b), len(common))
+        self._replies = sum(m.role == "assistant" for m in common[:same])
+        if self._replies <= trajectory.context_turns:
+            same = self._replies = 0
+        self._common = common[:same]
         if len(self._tasks) < 2:
             self._tasks.add(trajectory.task)
 

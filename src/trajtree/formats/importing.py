@@ -278,8 +278,8 @@ class _Import:
             stored = self.known.digest_of(source.name, raw.number)
             if stored not in (0, digest):
                 raise DataError(
-                    f"{source.path}, line {raw.line}: row {raw.number} is not the one that was imported from this file; "
-                    "if the file was changed since, import it into a new store; if its new rows belong beside the old "
+                    f"{source.path}, line {raw.line}: row {raw.number} is not the one that was imported from this "
+                    "file; if it was changed since, import it into a new store; if its new rows belong beside the old "
                     "ones, give it another name"
                 )
             if stored:
