@@ -71,7 +71,9 @@ def import_(
             run=run,
             progress=progress,
         )
-    for sentence in (*_sentences(done.left_out), *_summary(done), *_hints(done)):
+    told = list(_sentences(done.left_out))
+    kinds = [f"left out, {counted(number, 'row')}: {kind}" for kind, number in done.kinds.items()]
+    for sentence in (*told, *_summary(done), *(kinds if len(kinds) < len(told) else ()), *_hints(done)):
         terminal.print(visible(sentence), soft_wrap=True, markup=False, highlight=False)
     more = done.left_out_count - len(done.left_out)
     totals = (
@@ -88,31 +90,29 @@ def _summary(done: ImportReport) -> Iterator[str]:
     if done.added:
         yield f"format: {_counts(done.formats)}"
         others = [
-            f"{name} is there too in {counted(other.present, 'run')} and differs in {other.differs:,}"
+            f"{name} is there too, in {counted(other.present, 'run')}, and differs in {other.differs:,}"
             for name, other in done.other_scores.items()
         ]
         yield "; ".join([f"score: from {_counts(done.scores)}", *others])
         yield f"outcome: {_counts(done.outcomes)}"
     if done.tasks:
         low, middle, high = done.runs_per_task
-        yield f"tasks: {done.tasks:,} in the store, with {low:,} to {high:,} runs each (median {middle:g})"
-    for kind, number in done.kinds.items() if len(done.kinds) < len(done.left_out) else ():
-        yield f"left out, {counted(number, 'row')}: {kind}"
+        yield f"tasks: {done.tasks:,} in the store; runs per task: {low:,} to {high:,}, median {middle:g}"
 
 
 def _hints(done: ImportReport) -> Iterator[str]:
     """What may have been understood wrongly, and what to do about it."""
     if done.held:
-        yield f"one run: {counted(done.held, 'row')} belong to a longer row of the same run and are no runs themselves"
+        yield f"rows that are no runs because a longer row of the same run holds them: {done.held:,}"
     if done.undecided:
         yield (
-            f"check: {counted(done.undecided, 'row')} say that they are of one run, but do not begin alike; each is "
-            "taken as a run; --run FIELD leaves them out"
+            f"check: rows whose fields say that they are of one run but that do not begin alike: {done.undecided:,}; each "
+            "was taken as a run, with --run FIELD they are left out"
         )
     if done.beginnings:
         yield (
-            f"check: {counted(done.beginnings, 'run')} are the beginning of another one; if a row is one call of the "
-            "model with all that came before, import into a new store with --run FIELD, which tells the runs apart"
+            f"check: runs that are the beginning of another run: {done.beginnings:,}; if a row is one call of the model "
+            "with all that came before, import into a new store with --run FIELD, the field that tells the runs apart"
         )
     if done.example_turns:
         yield (
@@ -121,8 +121,8 @@ def _hints(done: ImportReport) -> Iterator[str]:
         )
     if done.repeated:
         yield (
-            f"check: {counted(done.repeated, 'run')} equal one from a file of the same name in another folder; if that "
-            "file was only moved, the store has them twice now: import into a new one"
+            f"check: runs that equal one from a file of the same name in another folder: {done.repeated:,}; if that file "
+            "was only moved, the store has them twice now: import into a new one"
         )
 
 

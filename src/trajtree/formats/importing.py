@@ -20,7 +20,7 @@ from typing import Any
 
 from trajtree.errors import DataError
 from trajtree.formats.import_report import KEPT, ImportReport, LeftOut, OtherScore, Tally
-from trajtree.formats.one_run import Plan, may_be_calls, plan
+from trajtree.formats.one_run import Plan, is_later_part, may_be_calls, plan
 from trajtree.formats.read.detect import FORMATS, beginning_of, format_named
 from trajtree.formats.read.records import RawRecord, decode, files_in, raw_records
 from trajtree.formats.read.to_trajectory import Imported, trajectory_of
@@ -361,6 +361,8 @@ class _Import:
         if number in plan.parts:
             before = chain.from_iterable(runs.parts.pop(part) for part in plan.parts[number])
             found = replace(found, messages=(*before, *found.messages))
+        elif is_later_part(record) and number not in runs.held:
+            raise DataError("part: this is a later part of a run, and the parts before it are not in the file")
         if asked.context_turns is not None:
             found = replace(found, context_turns=asked.context_turns)
         if found.task is None and found.named_by_file and source.alone:

@@ -108,6 +108,12 @@ def may_be_calls(record: Record) -> bool:
     return any(record.get(name) is not None for name in (*NAMES, *STEPS))
 
 
+def is_later_part(record: Record) -> bool:
+    """Whether a record says that it is a part of a run, and not the first one."""
+    number = record.get(PART)
+    return type(number) is int and number > 1 and any(record.get(name) is not None for name in NAMES)
+
+
 def plan(path: Path, read: Reader, run: str | None, *, score: str | None, task: str | None) -> Plan:
     """Which records of a file are one run: those with one value in field `run`, or, without it, in the usual fields.
 
@@ -116,12 +122,9 @@ def plan(path: Path, read: Reader, run: str | None, *, score: str | None, task: 
     """
     reasons: dict[int, str] = {}
     sizes: Counter[int] = Counter()
-    later: dict[int, int] = {}
     for number, record, key in _keyed(path, run, task):
         if key is not None:
             sizes[key.hash] += 1
-            if _later_part(record):
-                later[number] = key.hash
         elif run is not None:
             reasons[number] = str(no_such_field(record, run, "--run", "must name the one that names the run"))
     shared = {key for key, size in sizes.items() if size > 1}
@@ -134,8 +137,7 @@ def plan(path: Path, read: Reader, run: str | None, *, score: str | None, task: 
                 continue  # it is left out for that reason when its turn comes
             if messages:
                 runs.setdefault(key.hash, _Run(key.value, key.joins)).add(number, key.step, messages)
-    alone = "part: a later part of a run, whose first part is not in this file"
-    made = Plan(reasons=reasons | {number: alone for number, key in later.items() if sizes[key] == 1})
+    made = Plan(reasons=reasons)
     undecided = sum(_decide(made, found, run) for found in runs.values())
     return replace(made, undecided=undecided)
 
@@ -218,13 +220,8 @@ def _step(record: Record) -> tuple[str, int | None]:
     return "", None
 
 
-def _later_part(record: Record) -> bool:
-    name, step = _step(record)
-    return name == PART and step is not None and step > 1
-
-
 def _scalar(value: object) -> object:
     return value if isinstance(value, str | int | float) else None
 
 
-__all__ = ["NAMES", "RUNS", "STEPS", "Plan", "may_be_calls", "plan"]
+__all__ = ["NAMES", "RUNS", "STEPS", "Plan", "is_later_part", "may_be_calls", "plan"]
