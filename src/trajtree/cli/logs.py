@@ -106,13 +106,13 @@ def _hints(done: ImportReport) -> Iterator[str]:
         yield f"rows that are no runs because a longer row of the same run holds them: {done.held:,}"
     if done.undecided:
         yield (
-            f"check: rows whose fields say that they are of one run but that do not begin alike: {done.undecided:,}; each "
-            "was taken as a run, with --run FIELD they are left out"
+            f"check: rows whose fields say that they are of one run but that do not begin alike: {done.undecided:,}; "
+            "each was taken as a run, with --run FIELD they are left out"
         )
     if done.beginnings:
         yield (
-            f"check: runs that are the beginning of another run: {done.beginnings:,}; if a row is one call of the model "
-            "with all that came before, import into a new store with --run FIELD, the field that tells the runs apart"
+            f"check: runs that are the beginning of another run: {done.beginnings:,}; if a row is one call of the "
+            "model with all that came before, import into a new store with --run FIELD, which tells the runs apart"
         )
     if done.example_turns:
         yield (
@@ -121,8 +121,8 @@ def _hints(done: ImportReport) -> Iterator[str]:
         )
     if done.repeated:
         yield (
-            f"check: runs that equal one from a file of the same name in another folder: {done.repeated:,}; if that file "
-            "was only moved, the store has them twice now: import into a new one"
+            f"check: runs that equal one from a file of the same name in another folder: {done.repeated:,}; if that "
+            "file was only moved, the store has them twice now: import into a new one"
         )
 
 
