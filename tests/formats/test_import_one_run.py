@@ -128,8 +128,38 @@ def test_a_run_that_has_grown_is_not_taken_twice(tmp_path: Path) -> None:
     assert (report.added, report.skipped, report.left_out_count) == (0, 2, 1)
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_replies_that_were_given_to_a_later_call_are_the_agents_own(tmp_path: Path, first: int) -> None:
+    """In a `prompt`, replies are context, unless an earlier row says that the agent made them."""
+    texts = said("q", "a", "b", "c", "d", "e")
+    rows: list[dict[str, Any]] = [
+        {"prompt": texts[:at], "completion": texts[at : at + 1], "score": 1, "rollout_id": 1, "step": at}
+        for at in (1, 3, 5)
+    ]
+    for number, record in enumerate(rows):
+        record["step"] = number
+    runs, report = taken(tmp_path, rows[first:])
+    assert (runs, report.held) == ([("a", "c", "e")], 2 - first)
+    kept = next(iter(TrajectoryStore(tmp_path / "store.jsonl")))
+    assert (kept.context_turns, [s.action for s in kept.steps]) == (first, ["a", "c", "e"][first:])
+
+
+def test_a_field_that_names_no_run_is_refused(tmp_path: Path) -> None:
+    _, report = taken(tmp_path, [row(said("q", "a"), run=[1])], run="run")
+    assert report.left_out[0].reason == "run: names no run, which is a text or a number; --run must name another field"
+
+
+@pytest.mark.parametrize("values", [(-1, -2), (1, "1"), (0, 2**61 - 1)])
+def test_runs_of_different_values_are_different_runs(tmp_path: Path, values: tuple[Any, Any]) -> None:
+    rows = [row(said("q", "a", "b", "c")[: 2 + 2 * i], run=value) for i, value in enumerate(values)]
+    assert taken(tmp_path, rows, run="run")[0] == [("a",), ("a", "c")]
+
+
 CALL = {"id": "c", "type": "function", "function": {"name": "get", "arguments": "{}"}}
-FIRST = [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "", "tool_calls": [CALL]}]
+FIRST = [
+    {"role": "user", "content": "Q", "mood": "curious"},
+    {"role": "assistant", "content": "", "tool_calls": [CALL]},
+]
 LATER = [{"role": "tool", "tool_call_id": "c", "content": "7"}, {"role": "assistant", "content": "It is 7."}]
 
 
@@ -149,6 +179,9 @@ def test_parts_are_joined_where_the_fields_say_so(
     assert runs == [("", "It is 7."), ("a",)]
     assert (report.held, report.left_out_count) == (1, 0)
     joined = next(iter(TrajectoryStore(tmp_path / "store.jsonl")))
+    assert {k: v for k, v in joined.metadata.items() if k.startswith("message_fields")} == {
+        "message_fields_row_1": '{"messages.0": {"mood": "curious"}}'
+    }
     assert [s.observation for s in joined.steps] == ["Q", "7"]
 
 

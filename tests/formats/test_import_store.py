@@ -344,6 +344,14 @@ def test_stores_of_early_versions_know_their_rows(tmp_path: Path) -> None:
         assert (report.added, report.skipped) == (0, 2)
 
 
+def test_the_hashes_of_a_row_never_change(tmp_path: Path) -> None:
+    """Stores that exist would take their runs again."""
+    import_files(file_of(tmp_path / "r.jsonl", run("a", "日")), tmp_path / "s.jsonl")
+    metadata = next(iter(TrajectoryStore(tmp_path / "s.jsonl"))).metadata
+    assert (metadata["digest"], metadata["content"]) == ("230b13f9101229c9", "e29ae2221d5f58ae")
+    assert str(metadata["source"]).startswith("r.jsonl#230b13f9101229c9@")
+
+
 def test_a_number_of_thousands_of_digits_does_no_harm(tmp_path: Path) -> None:
     runs, store = tmp_path / "runs.jsonl", tmp_path / "s.jsonl"
     runs.write_text(lines_of([run("a")]).replace("{", '{"n": ' + "9" * 4300 + ", ", 1))

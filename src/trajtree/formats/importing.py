@@ -27,7 +27,6 @@ from trajtree.formats.read.to_trajectory import Imported, trajectory_of
 from trajtree.store.lock import claimed
 from trajtree.store.progress import SILENT, Progress
 from trajtree.store.trajectory_store import TrajectoryStore, line_of
-from trajtree.trajectory import Message
 
 _canonical = json.JSONEncoder(sort_keys=True).encode
 """What a record says, however it is written; made once, json.dumps would make an encoder at each call."""
@@ -223,7 +222,7 @@ def _another(source: str, other: str) -> bool:
 
 
 def _look_into(store: TrajectoryStore, at_hand: list[str], tally: Tally) -> _Known:
-    known = _Known()
+    known, kept = _Known(), dict[str, str]()
     names = {_without_folder(name): name for name in reversed(at_hand)} | {name: name for name in at_hand}
     for head in store.heads():
         known.samples[head.task] = max(known.samples.get(head.task, 0), head.sample + 1)
@@ -234,7 +233,7 @@ def _look_into(store: TrajectoryStore, at_hand: list[str], tally: Tally) -> _Kno
         if source in names:
             known.store(names[source], number, int(digest, 16))
         else:
-            known.elsewhere.setdefault(int(content, 16), []).append(source)
+            known.elsewhere.setdefault(int(content, 16), []).append(kept.setdefault(source, source))
     return known
 
 
@@ -249,13 +248,13 @@ class _Runs:
     """Records of one file that are one run, while the file is read.
 
     `held` has the records that another one holds, by that one; `stored` those of them that are in the store as runs of
-    their own; `parts` the messages of parts until the last one comes.
+    their own; `parts` the parts of runs until the last one comes.
     """
 
     plan: Plan
     held: dict[int, list[int]] = field(default_factory=dict)
     stored: set[int] = field(default_factory=set)
-    parts: dict[int, tuple[Message, ...]] = field(default_factory=dict)
+    parts: dict[int, Imported] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -350,7 +349,7 @@ class _Import:
             return None
         found = format_named(source.format).read(record, score=asked.score, task=asked.task)
         if holder is not None:
-            runs.parts[number] = found.messages
+            runs.parts[number] = found
             return None
         earlier = runs.stored.intersection(runs.held.get(number, ()))
         if earlier:
@@ -359,15 +358,26 @@ class _Import:
                 "import the file into a new store"
             )
         if number in plan.parts:
-            before = chain.from_iterable(runs.parts.pop(part) for part in plan.parts[number])
-            found = replace(found, messages=(*before, *found.messages))
+            found = _joined({part: runs.parts.pop(part) for part in plan.parts[number]}, found)
         elif is_later_part(record) and number not in runs.held:
             raise DataError("part: this is a later part of a run, and the parts before it are not in the file")
+        context_turns = plan.context_turns.get(number, found.context_turns)
         if asked.context_turns is not None:
-            found = replace(found, context_turns=asked.context_turns)
+            context_turns = asked.context_turns
+        if context_turns != found.context_turns:
+            found = replace(found, context_turns=context_turns)
         if found.task is None and found.named_by_file and source.alone:
             found = replace(found, task=source.path.stem.encode("utf-8", "replace").decode())
         return found
+
+
+def _joined(parts: dict[int, Imported], last: Imported) -> Imported:
+    """A run in parts, by their numbers: the last one with the messages of all, and the metadata of each."""
+    messages = chain.from_iterable(part.messages for part in (*parts.values(), last))
+    metadata = {
+        f"{name}_row_{number}": value for number, part in parts.items() for name, value in part.metadata.items()
+    }
+    return replace(last, messages=tuple(messages), metadata={**metadata, **last.metadata})
 
 
 def _hash(data: bytes) -> int:

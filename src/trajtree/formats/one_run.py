@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from array import array
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -39,19 +39,22 @@ class Plan:
     Attributes:
         holder: of a record that another one of its run holds, that one.
         parts: of the last part of a run, the parts before it, in order.
+        context_turns: of a record that holds others, how many of its first replies are no agent's: as many as in the
+            shortest of them, for to a later call all earlier replies are given.
         reasons: why a record is left out.
         undecided: records whose fields say that they are one run, but whose messages do not.
     """
 
     holder: dict[int, int] = field(default_factory=dict)
     parts: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    context_turns: dict[int, int] = field(default_factory=dict)
     reasons: dict[int, str] = field(default_factory=dict)
     undecided: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A record of a run: its number in the file and in the run, how many messages it has, a hash of them all.
+    """A record of a run: its number in the file and in the run, how many messages and context turns, a hash of all.
 
     `first` is a hash of the first message, and None where that is an instruction.
     """
@@ -59,6 +62,7 @@ class _Row:
     number: int
     step: int | None
     length: int
+    context_turns: int
     end: int
     first: int | None
 
@@ -73,14 +77,14 @@ class _Run:
     longest: array[int] = field(default_factory=lambda: array("q"))
     """[messages] of the longest record, the hash of all messages up to each."""
 
-    def add(self, number: int, step: int | None, messages: tuple[Message, ...]) -> None:
+    def add(self, number: int, step: int | None, messages: Sequence[Message], context_turns: int) -> None:
         hashes = array("q")
         here = 0
         for message in messages:
             here = hash((here, message))
             hashes.append(here)
         first = None if messages[0].role == "system" else hash(messages[0])
-        self.rows.append(_Row(number, step, len(messages), here, first))
+        self.rows.append(_Row(number, step, len(messages), context_turns, here, first))
         if len(hashes) > len(self.longest):
             self.longest = hashes
 
@@ -100,7 +104,8 @@ class _Run:
         steps = [row.step for row in self.rows]
         firsts = {row.first for row in self.rows[1:]}
         begins_anew = None in firsts or self.rows[0].first in firsts or len(firsts) < len(self.rows) - 1
-        return self.numbered() and steps == sorted(steps, key=lambda step: step or 0) and not begins_anew
+        in_order = self.numbered() and steps == sorted(steps, key=lambda step: step or 0)
+        return in_order and not begins_anew and not any(row.context_turns for row in self.rows[1:])
 
 
 def may_be_calls(record: Record) -> bool:
@@ -126,19 +131,20 @@ def plan(path: Path, read: Reader, run: str | None, *, score: str | None, task: 
         if key is not None:
             sizes[key.hash] += 1
         elif run is not None:
-            reasons[number] = str(no_such_field(record, run, "--run", "must name the one that names the run"))
+            reasons[number] = _nameless(record, run)
     shared = {key for key, size in sizes.items() if size > 1}
     runs: dict[int, _Run] = {}
     for number, record, key in _keyed(path, run, task) if shared else ():
         if key is not None and key.hash in shared:
             try:
-                messages = read(record, score=score, task=task).messages
+                found = read(record, score=score, task=task)
             except (DataError, RecursionError):
                 continue  # it is left out for that reason when its turn comes
-            if messages:
-                runs.setdefault(key.hash, _Run(key.value, key.joins)).add(number, key.step, messages)
+            if found.messages:
+                run_ = runs.setdefault(key.hash, _Run(key.value, key.joins))
+                run_.add(number, key.step, found.messages, found.context_turns)
     made = Plan(reasons=reasons)
-    undecided = sum(_decide(made, found, run) for found in runs.values())
+    undecided = sum(_decide(made, rows, run) for rows in runs.values())
     return replace(made, undecided=undecided)
 
 
@@ -150,10 +156,12 @@ def _decide(made: Plan, run: _Run, field: str | None) -> int:
     holder = run.holder()
     if holder is not None:
         made.holder.update((number, holder) for number in numbers if number != holder)
+        made.context_turns[holder] = min(row.context_turns for row in run.rows)
     elif run.joins and run.in_parts():
         *before, last = numbers
         made.holder.update((number, last) for number in before)
         made.parts[last] = tuple(before)
+        made.context_turns[last] = run.rows[0].context_turns
     elif field is None:
         return len(numbers)
     else:
@@ -188,11 +196,11 @@ def _keyed(path: Path, run: str | None, task: str | None) -> Iterator[tuple[int,
         if run is not None:
             value = _scalar(at(record, run))
             if value is not None:
-                key = _Key(hash((asked, value)), value, step, True)
+                key = _Key(hash((asked, repr(value))), value, step, True)
         elif names := tuple((name, value) for name in NAMES if (value := _scalar(record.get(name))) is not None):
             one = any(name in RUNS for name, _ in names)
             if one or step is not None:
-                key = _Key(hash((asked, names)), None, step, one or name == PART)
+                key = _Key(hash((asked, repr(names))), None, step, one or name == PART)
         elif step is not None:
             # Nothing but numbers: those that follow one another in the file are one run's.
             if before != (asked, step - 1):
@@ -218,6 +226,12 @@ def _step(record: Record) -> tuple[str, int | None]:
         if isinstance(value, str) and (found := _NUMBER.search(value)):
             return name, int(found.group()[-18:])
     return "", None
+
+
+def _nameless(record: Record, run: str) -> str:
+    if at(record, run) is None:
+        return str(no_such_field(record, run, "--run", "must name the one that names the run"))
+    return f"{run}: names no run, which is a text or a number; --run must name another field"
 
 
 def _scalar(value: object) -> object:

@@ -6,7 +6,9 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from functools import lru_cache
 from hashlib import blake2b
+from itertools import islice
 from typing import Any
 
 from pydantic_core import from_json
@@ -24,6 +26,9 @@ _STOPPED = ("finish_reason", "stop_reason", "stop_condition", "meta.terminate_re
 _CUT_SHORT = ("length", "max_tokens", "max_turns", "max_steps", "max_turns_reached")
 _NAMED = 24
 """Fields that an error names at most."""
+
+_LOOKED_AT = 200
+"""Fields of a record among which a misspelt one is looked for."""
 
 _WORD = re.compile(r"\w+")
 
@@ -106,13 +111,18 @@ def task_at(record: Record, field: str | None, usual: Sequence[str]) -> str | No
 
 def no_such_field(record: Record, field: str, option: str, what: str) -> DataError:
     """The error of an option that names a field which a record has not; it names those that it has."""
-    near = get_close_matches(field, list(_paths(record)), n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    near = _nearest(field, tuple(islice(_paths(record), _LOOKED_AT)))
+    hint = f"; did you mean {near!r}?" if near else ""
     return DataError(f"{field}: no such field; {option} {what}{hint}; {_fields_of(record)}")
 
 
+@lru_cache(maxsize=64)
+def _nearest(field: str, names: tuple[str, ...]) -> str | None:
+    return next(iter(get_close_matches(field, names, n=1)), None)
+
+
 def _fields_of(record: Record) -> str:
-    names = list(_paths(record))
+    names = list(islice(_paths(record), _LOOKED_AT))
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return f"the fields are {', '.join(names[:_NAMED])[:600]}{more}"
 
