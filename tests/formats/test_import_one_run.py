@@ -211,11 +211,13 @@ def test_the_file_in_which_a_run_goes_on_is_left_out(tmp_path: Path) -> None:
 
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "a.json").write_text(json.dumps(document()))
-    (tmp_path / "logs" / "b.json").write_text(json.dumps(document(continued_trajectory_ref="aa.json")))
+    (tmp_path / "logs" / "b.json").write_text(json.dumps(document(continued_trajectory_ref="./aa.json")))
+    (tmp_path / "logs" / "c.json").write_text(json.dumps(document(continued_trajectory_ref="\0" * 300)))
     (tmp_path / "logs" / "aa.json").write_text(json.dumps(document()))
     report = import_files(tmp_path / "logs", tmp_path / "s.jsonl")
     assert {r.file.name: r.reason.partition(";")[0] for r in report.left_out} == {
         "aa.json": "the later part of a run that began in another file",
+        "c.json": "continued_trajectory_ref: a run that is spread over several trajectories cannot be imported",
         "b.json": "continued_trajectory_ref: a run that is spread over several trajectories cannot be imported",
     }
     assert report.added == 1

@@ -149,7 +149,7 @@ class _Beginnings:
     run stand near each other.
     """
 
-    _MOST = 100_000
+    _MOST = 50_000
 
     def __init__(self) -> None:
         self.count = 0

@@ -10,18 +10,18 @@ from __future__ import annotations
 import json
 import math
 import os
-from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from hashlib import blake2b
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from trajtree.errors import DataError
+from trajtree.formats.already_stored import Known, look_into
 from trajtree.formats.import_report import KEPT, ImportReport, LeftOut, OtherScore, Tally
-from trajtree.formats.one_run import Plan, is_later_part, may_be_calls, plan
-from trajtree.formats.read.detect import FORMATS, beginning_of, format_named
+from trajtree.formats.import_sources import Source, hash_of, sources
+from trajtree.formats.one_run import Plan, is_later_part, plan
+from trajtree.formats.read.detect import format_named
 from trajtree.formats.read.records import RawRecord, decode, files_in, raw_records
 from trajtree.formats.read.to_trajectory import Imported, trajectory_of
 from trajtree.store.lock import claimed
@@ -42,25 +42,6 @@ _BATCH_BYTES = 1 << 25
 
 
 @dataclass(frozen=True, slots=True)
-class _Source:
-    """A file to import.
-
-    Attributes:
-        path: where it is.
-        name: what tells it from all other files: its own name, its first record, its folder.
-        format: the format of its records.
-        alone: whether it holds one record and no more.
-        calls: whether several of its records may be one run.
-    """
-
-    path: Path
-    name: str
-    format: str
-    alone: bool
-    calls: bool
-
-
-@dataclass(frozen=True, slots=True)
 class _Asked:
     """What the caller said of the records; see `import_files`."""
 
@@ -69,46 +50,6 @@ class _Asked:
     task: str | None
     context_turns: int | None
     run: str | None
-
-
-@dataclass(slots=True)
-class _Known:
-    """What the store holds.
-
-    Of the records that came from the files at hand, `stored` has the hashes of their bytes, by number from 1; 0 is a
-    record that is not in the store. `elsewhere` has the sources of all other records by the hashes of their contents
-    (or bytes, where the content's is not known): equal runs within the files at hand are as many runs, and only files
-    that are not at hand can be the same ones under another name or in another form. A file of the same name in another
-    folder is another file.
-    """
-
-    stored: dict[str, array[int]] = field(default_factory=dict)
-    elsewhere: dict[int, list[str]] = field(default_factory=dict)
-    samples: dict[str, int] = field(default_factory=dict)
-
-    def store(self, source: str, number: int, digest: int) -> None:
-        digests = self.stored.setdefault(source, array("Q"))
-        digests.frombytes(bytes(digests.itemsize * max(0, number + 1 - len(digests))))
-        digests[number] = digest
-
-    def digest_of(self, source: str, number: int) -> int:
-        digests = self.stored.get(source, ())
-        return digests[number] if number < len(digests) else 0
-
-    def take(self, source: str, *hashes: int) -> bool | None:
-        """Whether the record with these hashes is in the store from elsewhere; no other one is then the same.
-
-        None where an equal one is there, but from a file of the same name in another folder.
-        """
-        answer: bool | None = False
-        for found in hashes:
-            others = self.elsewhere.get(found, ())
-            for index, other in enumerate(others):
-                if not _another(source, other):
-                    del self.elsewhere[found][index]
-                    return True
-                answer = None
-        return answer
 
 
 def import_files(
@@ -148,17 +89,17 @@ def import_files(
     asked = _Asked(score, (low, high), task, context_turns, run)
     store, tally = TrajectoryStore(store_path), Tally()
     several = [files] if isinstance(files, str | os.PathLike) else files
-    sources = _sources(files_in(map(Path, several)), store.path, format, asked, tally)
+    to_read = sources(files_in(map(Path, several)), store.path, tally, format=format, run=run)
     with claimed(store.path):
-        known = _look_into(store, [source.name for source in sources], tally)
-        _take(sources, store, _Import(asked, known, tally), progress)
+        known = look_into(store, [source.name for source in to_read], tally)
+        _take(to_read, store, _Import(asked, known, tally), progress)
     return tally.report()
 
 
-def _take(sources: list[_Source], store: TrajectoryStore, state: _Import, progress: Progress) -> None:
+def _take(to_read: list[Source], store: TrajectoryStore, state: _Import, progress: Progress) -> None:
     batch: list[bytes] = []
     size = seen = 0
-    for source in sources:
+    for source in to_read:
         for raw, line in state.lines(source):
             seen += 1
             size += len(raw.data)
@@ -170,71 +111,6 @@ def _take(sources: list[_Source], store: TrajectoryStore, state: _Import, progre
                 size = seen = 0
     _write(store, batch)
     progress.advance(seen)
-
-
-def _sources(
-    found: list[tuple[Path, bool]], store: Path, format: str | None, asked: _Asked, tally: Tally
-) -> list[_Source]:
-    """Every file that can be read; the store may lie in the folder, and is none of them."""
-    if format is not None:
-        format_named(format)
-    sources: list[_Source] = []
-    continuations: set[Path] = set()
-    for path, named in found:
-        if path.resolve() == store.resolve():
-            if named:
-                raise DataError(f"{path}: a store cannot be imported into itself")
-            continue
-        try:
-            beginning = beginning_of(path, format)
-        except DataError as error:
-            if named:
-                raise
-            tally.leave_out(LeftOut(path, 1, 0, str(error).removeprefix(str(path)).lstrip(",: ")))
-            continue
-        known = FORMATS[beginning.format]
-        if (following := known.goes_on_in(beginning.record)) is not None:
-            continuations.add((path.parent / following).resolve())
-        calls = asked.run is not None or (not known.whole and not beginning.alone and may_be_calls(beginning.record))
-        name = _source_name(path, beginning.first)
-        sources.append(_Source(path, name, beginning.format, beginning.alone, calls))
-    for source in sources:
-        if source.path.resolve() in continuations:
-            tally.leave_out(LeftOut(source.path, 1, 0, "the later part of a run that began in another file"))
-    return [source for source in sources if source.path.resolve() not in continuations]
-
-
-def _source_name(path: Path, first: bytes) -> str:
-    name = path.name.encode("utf-8", "replace").decode()
-    folder = os.fsencode(path.resolve().parent)
-    return f"{name}#{_hash(first):016x}@{_hash(folder) >> 32:08x}"
-
-
-def _without_folder(source: str) -> str:
-    """How early stores name a source."""
-    return source.rpartition("@")[0]
-
-
-def _another(source: str, other: str) -> bool:
-    """Whether two sources are files of one name in different folders."""
-    (name, _, at), (other_name, _, other_at) = source.rpartition("#"), other.rpartition("#")
-    return name == other_name and "@" in other_at and at.rpartition("@")[2] != other_at.rpartition("@")[2]
-
-
-def _look_into(store: TrajectoryStore, at_hand: list[str], tally: Tally) -> _Known:
-    known, kept = _Known(), dict[str, str]()
-    names = {_without_folder(name): name for name in reversed(at_hand)} | {name: name for name in at_hand}
-    for head in store.heads():
-        known.samples[head.task] = max(known.samples.get(head.task, 0), head.sample + 1)
-        tally.tasks[head.task] += 1
-        if head.place is None:
-            continue
-        source, number, _, digest, content = head.place
-        if source in names:
-            known.store(names[source], number, int(digest, 16))
-        else:
-            known.elsewhere.setdefault(int(content, 16), []).append(kept.setdefault(source, source))
-    return known
 
 
 def _write(store: TrajectoryStore, batch: list[bytes]) -> None:
@@ -262,10 +138,10 @@ class _Import:
     """An import under way."""
 
     asked: _Asked
-    known: _Known
+    known: Known
     tally: Tally
 
-    def lines(self, source: _Source) -> Iterator[tuple[RawRecord, bytes | None]]:
+    def lines(self, source: Source) -> Iterator[tuple[RawRecord, bytes | None]]:
         """Every record of a file, with the line of its trajectory where it has a new one.
 
         Raises:
@@ -273,7 +149,7 @@ class _Import:
         """
         runs = self._runs(source)
         for raw in raw_records(source.path):
-            digest = _hash(raw.data)
+            digest = hash_of(raw.data)
             stored = self.known.digest_of(source.name, raw.number)
             if stored not in (0, digest):
                 raise DataError(
@@ -283,20 +159,20 @@ class _Import:
                 )
             if stored:
                 self.tally.skipped += 1
-                runs.stored.add(raw.number)
                 yield raw, None
             else:
                 yield raw, self._line(raw, digest, source, runs)
 
-    def _line(self, raw: RawRecord, digest: int, source: _Source, runs: _Runs) -> bytes | None:
+    def _line(self, raw: RawRecord, digest: int, source: Source, runs: _Runs) -> bytes | None:
         """The line of a record that the store has not of this file; None where it gets none."""
         try:
             record = decode(raw)
-            content = _hash(_canonical(record).encode())
+            content = hash_of(_canonical(record).encode())
             equal = self.known.take(source.name, content, digest)
             if equal:
                 self.tally.skipped += 1
-                runs.stored.add(raw.number)
+                if raw.number in runs.plan.holder:
+                    runs.stored.add(raw.number)
                 return None
             found = self._found(record, raw.number, source, runs)
             if found is None:
@@ -322,7 +198,7 @@ class _Import:
         self.tally.add(found, made, self.asked.score_range)
         return line
 
-    def _runs(self, source: _Source) -> _Runs:
+    def _runs(self, source: Source) -> _Runs:
         if not source.calls:
             return _Runs(Plan())
         asked = self.asked
@@ -335,7 +211,7 @@ class _Import:
                 runs.stored.add(number)
         return runs
 
-    def _found(self, record: dict[str, Any], number: int, source: _Source, runs: _Runs) -> Imported | None:
+    def _found(self, record: dict[str, Any], number: int, source: Source, runs: _Runs) -> Imported | None:
         """The run that a record holds; None where another record of its run holds it.
 
         Raises:
@@ -378,10 +254,6 @@ def _joined(parts: dict[int, Imported], last: Imported) -> Imported:
         f"{name}_row_{number}": value for number, part in parts.items() for name, value in part.metadata.items()
     }
     return replace(last, messages=tuple(messages), metadata={**metadata, **last.metadata})
-
-
-def _hash(data: bytes) -> int:
-    return int.from_bytes(blake2b(data, digest_size=8).digest())
 
 
 __all__ = ["KEPT", "ImportReport", "LeftOut", "OtherScore", "import_files"]
