@@ -20,7 +20,7 @@ from trajtree.errors import DataError
 from trajtree.formats.already_stored import Known, look_into
 from trajtree.formats.import_report import KEPT, ImportReport, LeftOut, OtherScore, Tally
 from trajtree.formats.import_sources import Source, hash_of, sources
-from trajtree.formats.one_run import Plan, is_later_part, plan
+from trajtree.formats.one_run import Plan, check_named, is_later_part, plan
 from trajtree.formats.read.detect import format_named
 from trajtree.formats.read.records import RawRecord, decode, files_in, raw_records
 from trajtree.formats.read.to_trajectory import Imported, trajectory_of
@@ -218,6 +218,8 @@ class _Import:
             DataError: the record is no run, or the store has a part of it as a run of its own already.
         """
         asked, plan = self.asked, runs.plan
+        if asked.run is not None:
+            check_named(record, asked.run)
         if number in plan.reasons:
             raise DataError(plan.reasons[number])
         holder = plan.holder.get(number)

@@ -113,6 +113,15 @@ def may_be_calls(record: Record) -> bool:
     return any(record.get(name) is not None for name in (*NAMES, *STEPS))
 
 
+def check_named(record: Record, run: str) -> None:
+    """Raise DataError where field `run` of a record names no run."""
+    value = at(record, run)
+    if value is None:
+        raise no_such_field(record, run, "--run", "must name the one that names the run")
+    if _scalar(value) is None:
+        raise DataError(f"{run}: names no run, which is a text or a number; --run must name another field")
+
+
 def is_later_part(record: Record) -> bool:
     """Whether a record says that it is a part of a run, and not the first one."""
     number = record.get(PART)
@@ -125,13 +134,10 @@ def plan(path: Path, read: Reader, run: str | None, *, score: str | None, task: 
     Records of one run are beginnings of the longest one, or parts whose numbers follow one another. Where the field was
     named, others are left out; where it was guessed, they are runs of their own.
     """
-    reasons: dict[int, str] = {}
     sizes: Counter[int] = Counter()
-    for number, record, key in _keyed(path, run, task):
+    for _, _, key in _keyed(path, run, task):
         if key is not None:
             sizes[key.hash] += 1
-        elif run is not None:
-            reasons[number] = _nameless(record, run)
     shared = {key for key, size in sizes.items() if size > 1}
     runs: dict[int, _Run] = {}
     for number, record, key in _keyed(path, run, task) if shared else ():
@@ -143,7 +149,7 @@ def plan(path: Path, read: Reader, run: str | None, *, score: str | None, task: 
             if found.messages:
                 run_ = runs.setdefault(key.hash, _Run(key.value, key.joins))
                 run_.add(number, key.step, found.messages, found.context_turns)
-    made = Plan(reasons=reasons)
+    made = Plan()
     undecided = sum(_decide(made, rows, run) for rows in runs.values())
     return replace(made, undecided=undecided)
 
@@ -228,14 +234,8 @@ def _step(record: Record) -> tuple[str, int | None]:
     return "", None
 
 
-def _nameless(record: Record, run: str) -> str:
-    if at(record, run) is None:
-        return str(no_such_field(record, run, "--run", "must name the one that names the run"))
-    return f"{run}: names no run, which is a text or a number; --run must name another field"
-
-
 def _scalar(value: object) -> object:
     return value if isinstance(value, str | int | float) else None
 
 
-__all__ = ["NAMES", "RUNS", "STEPS", "Plan", "is_later_part", "may_be_calls", "plan"]
+__all__ = ["NAMES", "RUNS", "STEPS", "Plan", "check_named", "is_later_part", "may_be_calls", "plan"]
