@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tests.builders import quick
 from tests.formats.conversations import lines_of
 
+from trajtree.formats import importing
 from trajtree.formats.importing import ImportReport, import_files
 from trajtree.store.trajectory_store import TrajectoryStore
 
@@ -183,6 +184,23 @@ def test_parts_are_joined_where_the_fields_say_so(
         "message_fields_row_1": '{"messages.0": {"mood": "curious"}}'
     }
     assert [s.observation for s in joined.steps] == ["Q", "7"]
+
+
+def test_an_import_of_such_rows_may_stop_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importing, "_BATCH_ROWS", 2)
+    parts = [row(FIRST, rollout_id=7, step=0), row(LATER, rollout_id=7, step=1)]
+    calls = [
+        row(said("q", "a", "b", "c")[: 2 + 2 * step], rollout_id=run, step=step) for step in (0, 1) for run in (1, 2)
+    ]
+    file, whole, store = tmp_path / "r.jsonl", tmp_path / "whole.jsonl", tmp_path / "s.jsonl"
+    file.write_text(lines_of([calls[0], parts[0], *calls[1:3], parts[1], calls[3]]))
+    assert import_files(file, whole).added == 3
+    data = whole.read_bytes()
+    for cut in range(0, len(data), 41):
+        store.write_bytes(data[:cut])
+        report = import_files(file, store)
+        assert store.read_bytes() == data, f"cut at {cut}"
+        assert (report.added + report.skipped, report.held, report.left_out_count) == (3, 3, 0)
 
 
 def test_a_later_part_alone_is_no_run(tmp_path: Path) -> None:

@@ -132,6 +132,11 @@ class _Runs:
     stored: set[int] = field(default_factory=set)
     parts: dict[int, Imported] = field(default_factory=dict)
 
+    def forget(self, number: int) -> None:
+        """The last part of a run is not needed, so its other parts are not either."""
+        for part in self.plan.parts.get(number, ()):
+            self.parts.pop(part, None)
+
 
 @dataclass(slots=True)
 class _Import:
@@ -159,6 +164,7 @@ class _Import:
                 )
             if stored:
                 self.tally.skipped += 1
+                runs.forget(raw.number)
                 yield raw, None
             else:
                 yield raw, self._line(raw, digest, source, runs)
@@ -171,6 +177,7 @@ class _Import:
             equal = self.known.take(source.name, content, digest)
             if equal:
                 self.tally.skipped += 1
+                runs.forget(raw.number)
                 if raw.number in runs.plan.holder:
                     runs.stored.add(raw.number)
                 return None
