@@ -225,7 +225,7 @@ def test_a_file_that_was_renamed_and_moved_adds_nothing(tmp_path: Path) -> None:
 
 
 def test_stores_whose_sources_name_no_folder_know_their_rows(tmp_path: Path) -> None:
-    """Stores of trajtree before 0.3: the rows are known wherever the file lies, and a changed one is refused."""
+    """As earlier versions wrote them: the rows are known wherever the file lies, and a changed one is refused."""
     store, runs = tmp_path / "s.jsonl", file_of(tmp_path / "1" / "r.jsonl", run("a", "1"), run("a", "2"))
     import_files(runs, store)
     store.write_text(re.sub(r"@[0-9a-f]{8}", "", store.read_text()))
