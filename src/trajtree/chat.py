@@ -25,6 +25,31 @@ _ROLES: dict[str, Role] = {
 }
 
 
+ASIDE = frozenset(
+    (
+        *("id", "uuid", "index", "object", "type", "status", "model", "created", "created_at", "timestamp", "date"),
+        *("usage", "finish_reason", "stop_reason", "logprobs", "token_ids", "prompt_token_ids", "annotations"),
+        *("cache_control", "weight", "loss"),
+    )
+)
+"""Fields of a message that hold nothing of what was said. Other ones that nobody knows are kept, see `unread`."""
+
+FIELDS = ASIDE | {
+    *("role", "content", "refusal", "reasoning_content", "reasoning", "thinking", "tool_calls", "function_call"),
+    *("tool_call_id", "name"),
+}
+"""Fields of a message that `message_from_dict` reads, or that hold nothing of what was said."""
+
+MEDIA = ("images", "image", "videos", "video", "audios", "audio")
+"""Fields with what is no text, and can never be kept."""
+
+_THOUGHTS = ("reasoning_content", "reasoning", "thinking")
+_THOUGHT_PARTS = ("reasoning_details", "thinking_blocks")
+"""Thoughts in parts: OpenRouter's, and Anthropic's as LiteLLM hands them on. Often the same as in a field of text."""
+
+_NOTHING: tuple[object, ...] = (None, "", [], {})
+
+
 def message_to_dict(message: Message) -> dict[str, Any]:
     """One message with OpenAI's keys; keys that say nothing are left out, arguments stay JSON text."""
     written: dict[str, Any] = {"role": message.role, "content": message.content}
@@ -45,33 +70,90 @@ def message_to_dict(message: Message) -> dict[str, Any]:
 def message_from_dict(data: object, where: str) -> Message:
     """Read one message.
 
+    A refusal is what the assistant said, where it said nothing else. Thoughts are in a field of text, or in parts.
+
     Args:
-        data: role, content (text, text parts or nothing), reasoning_content | reasoning | thinking, tool_calls,
-            tool_call_id, name.
+        data: role, content (text, text parts or nothing) | refusal, reasoning_content | reasoning | thinking |
+            reasoning_details | thinking_blocks, tool_calls | function_call, tool_call_id, name.
         where: the field it stands in, for errors.
 
     Raises:
-        DataError: naming the field that is wrong; images and sound are not text and cannot be kept.
+        DataError: naming the field that is wrong; images and sound are not text and cannot be kept; or there is no
+            content, and a field that is not known may hold it.
     """
     if not isinstance(data, dict):
         raise DataError(f"{where}: a message is an object, got {type(data).__name__}")
     role = _ROLES.get(str(data.get("role")))
     if role is None:
-        raise DataError(f"{where}.role: {data.get('role')!r} is none of {', '.join(_ROLES)}")
+        raise DataError(f"{where}.role: {str(data.get('role'))[:80]!r} is none of {', '.join(_ROLES)}")
+    if len(data) == 2 and isinstance(data.get("content"), str):
+        return Message(role, data["content"])  # the most common message by far
     calls = data.get("tool_calls") or []
     if not isinstance(calls, Sequence) or isinstance(calls, str):
         raise DataError(f"{where}.tool_calls: must be a list")
+    if not calls and data.get("function_call"):
+        # OpenAI's older form of a single call, which has no id.
+        calls = [{"function": data["function_call"]}]
     if calls and role != "assistant":
         raise DataError(f"{where}.tool_calls: only an assistant calls tools")
-    reasoning = next((data[key] for key in ("reasoning_content", "reasoning", "thinking") if data.get(key)), None)
     return Message(
         role=role,
-        content=text_of(data.get("content"), f"{where}.content"),
-        reasoning=None if reasoning is None else text_of(reasoning, f"{where}.reasoning_content"),
-        tool_calls=tuple(_call(call, f"{where}.tool_calls.{index}") for index, call in enumerate(calls)),
+        content=_said(data, where, bool(calls)),
+        reasoning=_thought(data, where),
+        tool_calls=tuple([_call(call, f"{where}.tool_calls.{index}") for index, call in enumerate(calls)]),
         tool_call_id=_optional(data, "tool_call_id", where),
         name=_optional(data, "name", where),
     )
+
+
+def unread(data: Mapping[str, Any], read: frozenset[str] = FIELDS) -> dict[str, Any]:
+    """What a message holds beside the fields in `read`; of thoughts in parts, those that are no text (encrypted)."""
+    if data.keys() <= read:
+        return {}
+    return {
+        name: left
+        for name, value in data.items()
+        if name not in read and (left := _hidden(value) if name in _THOUGHT_PARTS else value) not in _NOTHING
+    }
+
+
+def _said(data: Mapping[str, Any], where: str, calls: bool) -> str:
+    content = text_of(data.get("content"), f"{where}.content")
+    refusal = data.get("refusal")
+    if refusal:
+        if content:
+            raise DataError(f"{where}.refusal: a message has content or a refusal, this one has both")
+        content = text_of(refusal, f"{where}.refusal")
+    if not content and not calls:
+        elsewhere = [name for name, value in unread(data).items() if isinstance(value, str | list | dict)]
+        if elsewhere:
+            raise DataError(
+                f"{where}: has no content, but {', '.join(map(repr, elsewhere[:5]))[:200]}, which may be what was said "
+                "and cannot be read; put the text into content"
+            )
+    return content
+
+
+def _thought(data: Mapping[str, Any], where: str) -> str | None:
+    for name in _THOUGHTS:
+        if data.get(name):
+            return text_of(data[name], f"{where}.{name}")
+    for name in _THOUGHT_PARTS:
+        if data.get(name):
+            if not isinstance(data[name], list):
+                raise DataError(f"{where}.{name}: must be a list, got {type(data[name]).__name__}")
+            texts = [text for text in map(_thought_text, data[name]) if text]
+            return "\n".join(texts) or None
+    return None
+
+
+def _thought_text(part: object) -> str | None:
+    found = (part.get(name) for name in ("text", "summary", "thinking")) if isinstance(part, dict) else ()
+    return next((text for text in found if isinstance(text, str)), None)
+
+
+def _hidden(parts: object) -> object:
+    return [part for part in parts if _thought_text(part) is None] if isinstance(parts, list) else parts
 
 
 def text_of(content: object, where: str) -> str:
@@ -170,6 +252,9 @@ def parse_react(text: str) -> Parsed | None:
 
 
 __all__ = [
+    "ASIDE",
+    "FIELDS",
+    "MEDIA",
     "REACT",
     "Parsed",
     "Parser",
@@ -180,4 +265,5 @@ __all__ = [
     "parse_act",
     "parse_react",
     "text_of",
+    "unread",
 ]

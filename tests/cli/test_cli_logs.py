@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.cli.commands import done, shop_run
@@ -55,3 +56,70 @@ def test_rows_left_out_for_one_reason_are_told_together(tmp_path: Path) -> None:
     (told,) = [line for line in output.splitlines() if line.startswith("left out")]
     assert "bad.json, line 1 (row 2), line 1 (row 3)" in told
     assert "and 2 more: " in told
+
+
+def rows_of(path: Path, *rows: dict[str, Any]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def chat(*texts: str, **fields: Any) -> dict[str, Any]:
+    messages = [{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(texts)]
+    return {"messages": messages, "score": 1, "task": "t", **fields}
+
+
+def test_an_import_ends_with_a_summary(tmp_path: Path) -> None:
+    rows = [chat("q", "a", score=0.2, reward=1), chat("q", "b", score=9), chat("q", "c", score=8), {"chosen": 1}]
+    output = done("import", rows_of(tmp_path / "r.jsonl", *rows), "--out", tmp_path / "s.jsonl")
+    for said in (
+        "format: messages (1)",
+        "score: from score (1); reward is there too, in 1 run, and differs in 1",
+        "outcome: completed (1)",
+        "tasks: 1 in the store; runs per task: 1 to 1, median 1",
+        "left out, 2 rows: score: N is outside [N, N]",
+        "1 runs added to",
+    ):
+        assert said in output
+
+
+def test_what_may_be_wrong_is_told_with_the_way_out(tmp_path: Path) -> None:
+    calls = rows_of(tmp_path / "r.jsonl", chat("q", "a", sample=1), chat("q", "a", "b", "c", sample=1))
+    assert "the beginning of another run: 1; if" in done("import", calls, "--out", tmp_path / "s.jsonl")
+    output = done("import", calls, "--out", tmp_path / "one.jsonl", "--run", "sample")
+    assert "a longer row of the same run holds them: 1" in output
+    assert "1 runs added" in output
+    shared = [chat("hi", "look", "ok", "look", f"find {task}", "go", task=task) for task in "ab"]
+    examples = rows_of(tmp_path / "e.jsonl", *shared)
+    output = done("import", examples, "--out", tmp_path / "e-store.jsonl")
+    assert "all runs are the same up to reply 2" in output
+    assert "--context-turns 2" in output
+    output = done("import", examples, "--out", tmp_path / "e2.jsonl", "--context-turns", "2")
+    assert "check: all runs" not in output
+
+
+def test_a_misspelt_field_is_answered_with_the_fields(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = rows_of(tmp_path / "r.jsonl", chat("q", "a", info={"reward": 1}))
+    asked = ["--out", str(tmp_path / "s.jsonl"), "--score", "info.rewrd"]
+    monkeypatch.setattr(sys, "argv", ["trajtree", "import", str(rows), *asked])
+    with pytest.raises(SystemExit):
+        main()
+    told = capsys.readouterr()
+    assert "did you mean 'info.reward'?; the fields are messages, score, task, info.reward" in told.out
+    assert "no run could be imported" in told.err
+
+
+def test_nothing_of_the_data_commands_the_terminal(tmp_path: Path) -> None:
+    """Names of files and fields, values, scores: wherever a control character may stand."""
+    escape = "\x1b[31m"
+    rows = [
+        chat("q", "a", **{f"x{escape}": 1}, score=f"high{escape}"),
+        chat("q", "a", role=escape),
+        {"messages": [{"role": f"robot{escape}", "content": "x"}], "score": 1},
+        {f"strange{escape}": 1},
+    ]
+    file = rows_of(tmp_path / f"r{escape}.jsonl", *rows)
+    output = done("import", file, "--out", tmp_path / f"s{escape}.jsonl")
+    assert "\x1b" not in output
+    assert "<U+001B>[31m" in output

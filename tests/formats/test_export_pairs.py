@@ -181,3 +181,21 @@ def test_pairs_have_a_prompt_and_begin_with_replies(
 ) -> None:
     with pytest.raises(ValueError, match="pair"):
         PairMessages(prompt, chosen, rejected)
+
+
+@pytest.mark.parametrize("target", ["trl", "ms-swift", "openai"])
+@pytest.mark.parametrize("unanswered", ["prompt", "chosen", "rejected"])
+def test_calls_that_no_result_answers_are_refused(target: str, unanswered: str) -> None:
+    broken = {"prompt": [USER, CALL, USER], "chosen": [CALL, USER, YES], "rejected": [CALL, USER, NO]}
+    if target == "openai":  # one reply per side
+        broken = dict.fromkeys(broken, broken["prompt"])
+        unanswered = "prompt"
+    whole = {"prompt": [USER], "chosen": [YES], "rejected": [NO]}
+    with pytest.raises(DataError, match="no tool's message answers the call of go"):
+        PAIR_TARGETS[target].row(pair(*(whole | {unanswered: broken[unanswered]}).values()))
+
+
+def test_a_prompt_that_ends_with_a_call_is_refused() -> None:
+    with pytest.raises(DataError, match="no tool's message answers the call of go in message 1"):
+        PAIR_TARGETS["trl"].row(pair([USER, CALL], [YES], [NO]))
+    assert PAIR_TARGETS["trl"].row(pair([USER, CALL, RESULT], [CALL], [NO]))

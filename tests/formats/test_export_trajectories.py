@@ -166,3 +166,32 @@ def test_atif_keeps_what_a_step_earned() -> None:
 def test_atif_says_what_went_wrong() -> None:
     document = TRAJECTORY_TARGETS["atif"].row(replace(run([USER, YES]), error="no action", metadata={"source": "x"}))
     assert document["extra"]["error"] == "no action" and document["extra"]["metadata"] == {"source": "x"}
+
+
+ANSWERED = [target for target in TRAJECTORY_TARGETS if target != "atif"]
+
+
+@pytest.mark.parametrize("target", ANSWERED)
+@pytest.mark.parametrize(
+    "said",
+    [
+        [USER, CALLS, FIRST, YES],
+        [USER, CALLS, USER, YES],
+        [USER, replace(CALLS, tool_calls=CALLS.tool_calls[:1]), USER, YES],
+        [USER, YES, USER, CALLS, SECOND, YES],
+    ],
+)
+def test_calls_that_no_result_answers_are_refused(target: str, said: list[Message]) -> None:
+    with pytest.raises(DataError, match="cannot be written for"):
+        TRAJECTORY_TARGETS[target].row(run(said))
+
+
+@pytest.mark.parametrize("target", ["trl", "trl-completion", "axolotl", "openai"])
+def test_the_call_without_a_result_is_named(target: str) -> None:
+    with pytest.raises(DataError, match=r"no tool's message answers the call of look in message 1; add the results"):
+        TRAJECTORY_TARGETS[target].row(run([USER, CALLS, FIRST, YES]))
+
+
+@pytest.mark.parametrize("target", ["trl", "ms-swift", "axolotl", "openai"])
+def test_the_last_reply_may_call(target: str) -> None:
+    assert TRAJECTORY_TARGETS[target].row(run([USER, CALLS, FIRST, SECOND, CALLS]))

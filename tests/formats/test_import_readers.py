@@ -181,6 +181,13 @@ def test_without_actions_nothing_is_context() -> None:
     assert (found.context_turns, len(found.steps), found.score) == (0, 1, 1.0)
 
 
+def test_eto_names_its_files_for_the_tasks() -> None:
+    record = {**ETO, "reward": None, "meta": {"reward": 0.5, "terminate_reason": "max_steps"}}
+    found = FORMATS["sharegpt"].read(record, score=None, task=None)
+    assert (found.score, found.named_by_file, found.outcome) == (("meta.reward", 0.5), True, Outcome.TRUNCATED)
+    assert not FORMATS["sharegpt"].read(ETO, score=None, task=None).named_by_file
+
+
 def test_agentgym_says_what_is_not_learned() -> None:
     record = {
         "item_id": "todo_3",
@@ -257,6 +264,78 @@ def test_replies_in_a_prompt_are_context() -> None:
     assert text.messages == (Message("user", "Q"), Message("assistant", "A"))
 
 
+def reply(**fields: Any) -> Message:
+    return read({"messages": [{"role": "assistant", **fields}], "score": 1}, "messages").messages[0]
+
+
+DETAILS = [{"type": "reasoning.summary", "summary": "plan"}, {"type": "reasoning.text", "text": "north is free"}]
+BLOCKS = [{"type": "thinking", "thinking": "south", "signature": "s"}, {"type": "redacted_thinking", "data": "xx"}]
+
+
+def test_a_refusal_is_what_was_said() -> None:
+    assert reply(content=None, refusal="I cannot.") == Message("assistant", "I cannot.")
+    assert reply(content="Yes", refusal=None) == Message("assistant", "Yes")
+    with pytest.raises(DataError, match=r"messages\.0\.refusal: .* this one has both"):
+        reply(content="Yes", refusal="No")
+
+
+def test_thoughts_are_found_wherever_they_stand() -> None:
+    assert reply(content="go", reasoning_details=DETAILS) == Message("assistant", "go", "plan\nnorth is free")
+    assert reply(content="go", thinking_blocks=BLOCKS) == Message("assistant", "go", "south")
+    assert reply(content="go", reasoning_content="said", thinking_blocks=BLOCKS).reasoning == "said"
+    assert reply(content="go", thinking_blocks=BLOCKS[1:]) == Message("assistant", "go")
+    with pytest.raises(DataError, match="reasoning_details: must be a list, got str"):
+        reply(content="go", reasoning_details="plan")
+
+
+def test_fields_that_nobody_knows_are_kept_in_the_metadata() -> None:
+    """What is known to hold nothing of the conversation, and what is empty, is not."""
+    messages = [
+        {"role": "user", "content": "Q", "id": "m1", "timestamp": "now", "audio": None},
+        {"role": "assistant", "content": "A", "agent": "planner", "extra": {}, "usage": {"n": 3}, "half": "\ud800"},
+        {"role": "user", "content": "R"},
+        {"role": "assistant", "content": "B", "thinking_blocks": BLOCKS},
+    ]
+    found = read({"messages": messages, "score": 1}, "messages")
+    assert json.loads(str(found.metadata["message_fields"])) == {
+        "messages.1": {"agent": "planner", "half": "\ud800"},
+        "messages.3": {"thinking_blocks": BLOCKS[1:]},
+    }
+    assert read({"messages": messages[:1] + messages[3:], "score": 1}, "messages").messages[1].reasoning == "south"
+    turns = [{"from": "human", "value": "Q"}, {"from": "gpt", "value": "A", "tool_calls": [1]}]
+    assert read({"conversations": turns, "score": 1}, "sharegpt").metadata == {
+        "message_fields": '{"conversations.1": {"tool_calls": [1]}}'
+    }
+    step = {"source": "agent", "message": "look", "metrics": {"tokens": 3}, "plan": "b"}
+    assert read(atif(USER, step), "atif").metadata == {"message_fields": '{"steps.1": {"plan": "b"}}'}
+    assert read(
+        trace(node(None, "user", "Q", False), {"parent": 0, "message": {**CHAT[1]["message"], "x": "y"}}), "verifiers"
+    ).metadata == {"message_fields": '{"messages.1": {"x": "y"}}'}
+
+
+@pytest.mark.parametrize("name", ["images", "image", "videos", "video", "audios", "audio"])
+def test_a_message_with_more_than_text_is_refused(name: str) -> None:
+    with pytest.raises(DataError, match=rf"messages\.0\.{name}: only text can be kept"):
+        reply(content="see", **{name: {"data": "x"}})
+
+
+@pytest.mark.parametrize("role", ["assistant", "user"])
+def test_an_empty_message_that_may_have_its_text_elsewhere_is_refused(role: str) -> None:
+    said = [{"role": role, "content": "", "output": "north"}, {"role": "assistant", "content": "x"}]
+    with pytest.raises(DataError, match=r"messages\.0: has no content, but 'output', which may be what was said"):
+        read({"messages": said, "score": 1}, "messages")
+    turns = [{"from": "gpt", "value": "", "text": "north"}]
+    with pytest.raises(DataError, match=r"conversations\.0\.value: is empty, and another field may hold"):
+        read({"conversations": turns, "score": 1}, "sharegpt")
+    assert reply(content="", n=3) == Message("assistant", "")
+
+
+def test_a_run_that_begins_with_a_result_is_refused() -> None:
+    said = [{"role": "system", "content": "s"}, {"role": "tool", "content": "7"}, {"role": "assistant", "content": "x"}]
+    with pytest.raises(DataError, match=r"the first one is a tool's result, .* --run FIELD"):
+        read({"messages": said, "score": 1}, "messages")
+
+
 # ATIF
 
 
@@ -294,6 +373,46 @@ def test_atif_observations() -> None:
     ]
     assert [s.observation for s in found.steps] == ["booted\nQ", "7\nby the way", "8", "you see"]
     assert found.policy == "hand"
+
+
+def heard(*steps: dict[str, Any]) -> list[tuple[str, str, str | None]]:
+    found = read(atif(USER, *steps), "atif")
+    assert len(found.replies) == len(found.steps)
+    return [(m.role, m.content, m.tool_call_id) for m in found.messages[1:]]
+
+
+TWO = [CALL, {**CALL, "tool_call_id": "d"}]
+
+
+@pytest.mark.parametrize("named", [{"source_call_id": "c"}, {}])
+def test_atif_step_that_only_holds_an_observation_is_no_reply(named: dict[str, str]) -> None:
+    observed = {"source": "agent", "message": "", "observation": {"results": [{"content": "a door", **named}]}}
+    assert heard({**AGENT, "tool_calls": [CALL]}, observed, AGENT) == [
+        ("assistant", "look", None),
+        ("tool", "a door", "c"),
+        ("assistant", "look", None),
+    ]
+    if not named:
+        assert heard(AGENT, observed, AGENT)[1] == ("user", "a door", None)
+
+
+@pytest.mark.parametrize(
+    ("results", "answers"),
+    [
+        ([{}], ["c"]),
+        ([{}, {}], ["c", "d"]),
+        ([{}, {}, {}], ["c", "d", None]),
+        ([{}, {"source_call_id": "c"}], ["d", "c"]),
+        ([{"source_call_id": "c"}, {"source_call_id": "d"}, {}], ["c", "d", None]),
+    ],
+)
+def test_atif_results_without_a_call_answer_the_first_open_one(
+    results: list[dict[str, str]], answers: list[str | None]
+) -> None:
+    observed = {"results": [{"content": "$ ok", **result} for result in results]}
+    found = heard({**AGENT, "tool_calls": TWO, "observation": observed}, AGENT)
+    assert [answer for _, _, answer in found[1:-1]] == answers
+    assert [role for role, _, answer in found[1:-1]] == ["user" if a is None else "tool" for a in answers]
 
 
 @pytest.mark.parametrize("mark", [{"is_copied_context": True}, {"llm_call_count": 0}])
@@ -335,6 +454,7 @@ SUBAGENT = [{"trajectory_path": "b.json"}]
         ),
         (atif(USER, AGENT, subagent_trajectories=[atif(AGENT)]), "subagent_trajectories: "),
         (atif(USER, AGENT, continued_trajectory_ref="next.json"), "continued_trajectory_ref: "),
+        (atif(USER, AGENT, session_id="s-cont-2"), "session_id: this is the later part of a run"),
         (atif(USER, {**AGENT, "tool_calls": [{"function_name": "get"}]}), "steps.1.tool_calls.0: a call has"),
         (atif({**USER, "tool_calls": [CALL]}, AGENT), "steps.0: only an agent's step"),
         (atif(USER, {**AGENT, "source": "robot"}), "steps.1.source: 'robot'"),
@@ -452,11 +572,16 @@ def test_older_traces() -> None:
         ({"score": "high"}, 'score: "high" is no score; name the field that holds a number with --score FIELD'),
         ({"score": 7}, r"score: 7 is outside \[0, 1\]; .*--score-range LOW HIGH"),
         ({"score": -0.1}, "score: -0.1 is outside"),
+        ({"score": 1.0001}, "score: 1.0001 is outside"),
+        ({"score": float("inf")}, "score: Infinity is outside"),
         ({"score": float("nan")}, "score: NaN is outside"),
         ({"score": 10**400}, "score: 1000.* is outside"),
         ({"score": 10**5000}, "score: int is outside"),
         ({"score": [1]}, r"score: \[1\] is no score"),
-        ({}, "no score: none of score, reward, final_reward, success is there; say where it is with --score FIELD"),
+        (
+            {},
+            "no score: none of score, reward, final_reward, success, meta.reward is there; say where it is",
+        ),
         ({"score": 1, "images": ["a.png"]}, "images: only text"),
         ({"score": 1, "tools": "a hammer"}, "tools: not JSON"),
         (
@@ -487,6 +612,33 @@ def test_fields_that_are_asked_for() -> None:
         read(record, "messages", task="a")
     with pytest.raises(DataError, match=r"nope: no such field; --task"):
         read(record, "messages", task="nope")
+
+
+def test_a_field_that_is_misspelt_is_answered_with_those_there_are() -> None:
+    record = {"messages": [{"role": "assistant", "content": "x"}], "info": {"reward": 0.5, "judge": {}}, "name": "t"}
+    with pytest.raises(DataError) as score:
+        read(record, "messages", score="info.rewrd")
+    assert str(score.value) == (
+        "info.rewrd: no such field; --score must name the one that holds the score; did you mean 'info.reward'?; "
+        "the fields are messages, info.reward, info.judge, name"
+    )
+    with pytest.raises(DataError, match=r"--task must name .*; did you mean 'name'\?; the fields are messages, info"):
+        read(record, "messages", score="info.reward", task="nam")
+    with pytest.raises(DataError, match=r"no score: none of .* the fields are messages, info\.reward"):
+        read(record, "messages")
+    many = {**record, **{f"f{i}": i for i in range(100)}}
+    with pytest.raises(DataError, match=r"f19 and 80 more$"):
+        read(many, "messages", score="zzz")
+
+
+@pytest.mark.parametrize(
+    ("score", "expected"), [(1.0000000000000002, 1.0), (-1e-17, 0.0), (1 + 5e-7, 1.0), (-5e-7, 0.0), (0.5, 0.5)]
+)
+def test_scores_beside_the_edge_by_a_rounding_are_the_edge(score: float, expected: float) -> None:
+    record = {"messages": [{"role": "assistant", "content": "x"}], "score": score}
+    assert read(record, "messages").score == expected
+    wide = FORMATS["messages"].read({**record, "score": score * 100}, score=None, task=None)
+    assert trajectory_of(wide, "messages", (0.0, 100.0)).score == expected
 
 
 def test_half_a_character_in_arguments_is_refused() -> None:

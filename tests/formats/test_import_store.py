@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from tests.builders import Told, trajectory
 from tests.formats.conversations import lines_of
 
 from trajtree.errors import DataError, RunError
-from trajtree.formats import importing
+from trajtree.formats import import_report, importing
 from trajtree.formats.importing import KEPT, import_files
 from trajtree.store.lock import claimed
 from trajtree.store.trajectory_store import TrajectoryStore
@@ -110,7 +111,7 @@ def test_an_import_may_stop_anywhere(tmp_path: Path, rows: int, monkeypatch: pyt
 
 IMPORTER = """
 import sys
-from trajtree.formats import importing
+from trajtree.formats import import_report, importing
 importing._BATCH_ROWS = 20
 importing.import_files([sys.argv[1]], sys.argv[2])
 """
@@ -183,24 +184,60 @@ def test_a_range_has_a_low_and_a_high_end(tmp_path: Path, bad: tuple[float, floa
         import_files([], tmp_path / "s.jsonl", score_range=bad)
 
 
-def test_files_that_look_alike_are_not_taken_for_one_another(tmp_path: Path) -> None:
-    """Same name, same first row: a copy adds nothing, another file is refused and not swallowed."""
+def test_files_of_one_name_in_different_folders_are_different_files(tmp_path: Path) -> None:
+    """Equal runs in them are as many runs, imported together or one by one; each file adds its rows once."""
+    rows = [run("a", "1"), run("a", "2")]
+    files = [file_of(tmp_path / folder / "r.jsonl", *rows) for folder in ("seed1", "seed2", "seed3")]
+    longer = file_of(tmp_path / "seed4" / "r.jsonl", rows[0], run("a", "4"), run("a", "5"))
+    together, apart = tmp_path / "together.jsonl", tmp_path / "apart.jsonl"
+    for added in (9, 0):
+        assert import_files([*files, longer], together).added == added
+    for order in ([files[1]], [files[2], files[0]], [longer, files[1]], [tmp_path / "seed1"]):
+        assert import_files(order, together).added == 0
+    repeated = []
+    for file in (*files, longer):
+        report = import_files(file, apart)
+        repeated.append(report.repeated)
+        assert report.skipped == 0
+        assert import_files(file, apart).added == 0
+    assert repeated == [0, 2, 2, 1]
+    assert sorted(told(apart)) == sorted(told(together))
+
+
+def test_one_run_per_file_is_kept_from_every_folder(tmp_path: Path) -> None:
+    """The same greedy failure in two seeds, in files that are named alike."""
+    for seed in (1, 2):
+        for task in ("0", "1"):
+            file_of(tmp_path / f"seed{seed}" / "logs" / f"{task}.json", run(task, "look", 0))
+    for added in (4, 0):
+        assert import_files(tmp_path, tmp_path / "s.jsonl").added == added
+    file_of(tmp_path / "seed1" / "logs" / "2.json", run("2", "look", 0))
+    assert import_files([tmp_path / "seed2", tmp_path / "seed1"], tmp_path / "s.jsonl").added == 1
+
+
+def test_a_file_that_was_renamed_and_moved_adds_nothing(tmp_path: Path) -> None:
     store = tmp_path / "s.jsonl"
-    rows = [run("a", "1"), run("a", "2"), run("a", "3")]
-    first = file_of(tmp_path / "1" / "r.jsonl", *rows)
-    copy = file_of(tmp_path / "2" / "r.jsonl", *rows)
-    other = file_of(tmp_path / "3" / "r.jsonl", rows[0], run("a", "4"), run("a", "5"))
-    shorter = file_of(tmp_path / "4" / "r.jsonl", *rows[:2])
-    renamed = file_of(tmp_path / "5" / "renamed.jsonl", rows[0], run("a", "4"))
-    for _ in range(2):
-        report = import_files([first, copy, shorter, renamed], store)
-        assert [action for _, _, action in told(store)] == ["1", "2", "3", "1", "4"]
-        assert report.left_out_count == 0
-    with pytest.raises(DataError, match=r"3/r\.jsonl, line 2: row 2 is not the one .* give it another name"):
-        import_files([first, other], store)
-    assert len(told(store)) == 5
-    report = import_files([other.rename(tmp_path / "other.jsonl")], store)
-    assert (report.added, report.skipped) == (1, 2)
+    runs = file_of(tmp_path / "1" / "r.jsonl", run("a", "1"), run("a", "2"))
+    import_files(runs, store)
+    (tmp_path / "2").mkdir()
+    report = import_files(runs.rename(tmp_path / "2" / "renamed.jsonl"), store)
+    assert (report.added, report.skipped, report.repeated) == (0, 2, 0)
+
+
+def test_stores_whose_sources_name_no_folder_know_their_rows(tmp_path: Path) -> None:
+    """As earlier versions wrote them: the rows are known wherever the file lies, and a changed one is refused."""
+    store, runs = tmp_path / "s.jsonl", file_of(tmp_path / "1" / "r.jsonl", run("a", "1"), run("a", "2"))
+    import_files(runs, store)
+    store.write_text(re.sub(r"@[0-9a-f]{8}", "", store.read_text()))
+    before = store.read_bytes()
+    second = file_of(tmp_path / "2" / "r.jsonl", run("a", "1"), run("a", "2"))
+    assert import_files(runs, store).skipped == 2
+    assert import_files(second, store).skipped == 2
+    assert store.read_bytes() == before
+    assert import_files([runs, second], store).added == 2
+    file_of(runs, run("a", "1"), run("a", "changed"))
+    with pytest.raises(DataError, match="row 2 is not the one"):
+        import_files(runs, store)
 
 
 def test_rows_that_were_left_out_are_tried_again(tmp_path: Path) -> None:
@@ -307,6 +344,14 @@ def test_stores_of_early_versions_know_their_rows(tmp_path: Path) -> None:
         assert (report.added, report.skipped) == (0, 2)
 
 
+def test_the_hashes_of_a_row_never_change(tmp_path: Path) -> None:
+    """Stores that exist would take their runs again."""
+    import_files(file_of(tmp_path / "r.jsonl", run("a", "日")), tmp_path / "s.jsonl")
+    metadata = next(iter(TrajectoryStore(tmp_path / "s.jsonl"))).metadata
+    assert (metadata["digest"], metadata["content"]) == ("230b13f9101229c9", "e29ae2221d5f58ae")
+    assert str(metadata["source"]).startswith("r.jsonl#230b13f9101229c9@")
+
+
 def test_a_number_of_thousands_of_digits_does_no_harm(tmp_path: Path) -> None:
     runs, store = tmp_path / "runs.jsonl", tmp_path / "s.jsonl"
     runs.write_text(lines_of([run("a")]).replace("{", '{"n": ' + "9" * 4300 + ", ", 1))
@@ -365,10 +410,11 @@ def test_a_store_does_not_feed_on_itself(tmp_path: Path) -> None:
         import_files([store], store, format="messages")
 
 
-def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
-    """Twice the rows, no more memory; the rest is one batch."""
+def test_memory_does_not_grow_with_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twice the rows, no more memory; the rest is one batch, and a bounded number of hashes for the report."""
     import tracemalloc
 
+    monkeypatch.setattr(import_report._Beginnings, "_MOST", 1000)
     peaks = []
     for count in (2000, 4000):
         runs = file_of(tmp_path / f"{count}.jsonl", *(run(f"t{i % 5}", f"{i} " * 100) for i in range(count)))

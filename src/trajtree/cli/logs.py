@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -11,9 +11,10 @@ import typer
 from trajtree.cli.choices import described, option_of
 from trajtree.cli.outputs import check_output
 from trajtree.cli.terminal import console, counting
-from trajtree.errors import DataError
-from trajtree.formats.importing import LeftOut, import_files
+from trajtree.errors import DataError, counted
+from trajtree.formats.importing import ImportReport, LeftOut, import_files
 from trajtree.formats.read.detect import FORMATS
+from trajtree.report.text import visible
 from trajtree.store import trajectory_store, tree_store
 from trajtree.store.lines import format_of
 
@@ -39,6 +40,14 @@ def import_(
         tuple[float, float], typer.Option(help="Values of the score that mean 0 and 1: --score-range 0 100")
     ] = (0.0, 1.0),
     task: Annotated[str | None, typer.Option(help="Field that names the task; its prompt by default.")] = None,
+    context_turns: Annotated[
+        int | None,
+        typer.Option(min=0, help="How many leading replies of each run are an example, not the agent's own."),
+    ] = None,
+    run: Annotated[
+        str | None,
+        typer.Option(help="Field that names the run, where a row is one call of the model or one part of a run."),
+    ] = None,
 ) -> None:
     """Read agent runs of other tools into a store: ATIF, ShareGPT, chat messages, verifiers traces.
 
@@ -52,18 +61,73 @@ def import_(
     terminal = console()
     with counting(terminal, "import", "runs") as progress:
         done = import_files(
-            files, out, format=from_, score=score, score_range=score_range, task=task, progress=progress
+            files,
+            out,
+            format=from_,
+            score=score,
+            score_range=score_range,
+            task=task,
+            context_turns=context_turns,
+            run=run,
+            progress=progress,
         )
-    for sentence in _sentences(done.left_out):
-        terminal.print(f"left out: {sentence}", soft_wrap=True, markup=False, highlight=False)
+    told = list(_sentences(done.left_out))
+    kinds = [f"left out, {counted(number, 'row')}: {kind}" for kind, number in done.kinds.items()]
+    for sentence in (*told, *_summary(done), *(kinds if len(kinds) < len(told) else ()), *_hints(done)):
+        terminal.print(visible(sentence), soft_wrap=True, markup=False, highlight=False)
     more = done.left_out_count - len(done.left_out)
-    terminal.print(
+    totals = (
         f"{done.added} runs added to {out}, {done.skipped} rows were there before, {done.left_out_count} left out"
-        + (f" ({more} of them not listed)" if more else ""),
-        soft_wrap=True,
+        + (f" ({more} of them not listed)" if more else "")
     )
+    terminal.print(visible(totals), soft_wrap=True, markup=False, highlight=False)
     if done.added + done.skipped == 0:
         raise DataError("no run could be imported; the reasons are above")
+
+
+def _summary(done: ImportReport) -> Iterator[str]:
+    """How the runs were understood."""
+    if done.added:
+        yield f"format: {_counts(done.formats)}"
+        others = [
+            f"{name} is there too, in {counted(other.present, 'run')}, and differs in {other.differs:,}"
+            for name, other in done.other_scores.items()
+        ]
+        yield "; ".join([f"score: from {_counts(done.scores)}", *others])
+        yield f"outcome: {_counts(done.outcomes)}"
+    if done.tasks:
+        low, middle, high = done.runs_per_task
+        yield f"tasks: {done.tasks:,} in the store; runs per task: {low:,} to {high:,}, median {middle:g}"
+
+
+def _hints(done: ImportReport) -> Iterator[str]:
+    """What may have been understood wrongly, and what to do about it."""
+    if done.held:
+        yield f"rows that are no runs because a longer row of the same run holds them: {done.held:,}"
+    if done.undecided:
+        yield (
+            f"check: rows whose fields say that they are of one run but that do not begin alike: {done.undecided:,}; "
+            "each was taken as a run, with --run FIELD they are left out"
+        )
+    if done.beginnings:
+        yield (
+            f"check: runs that are the beginning of another run: {done.beginnings:,}; if a row is one call of the "
+            "model with all that came before, import into a new store with --run FIELD, which tells the runs apart"
+        )
+    if done.example_turns:
+        yield (
+            f"check: all runs are the same up to reply {done.example_turns}, whatever the task; if that is an example, "
+            f"import into a new store with --context-turns {done.example_turns}"
+        )
+    if done.repeated:
+        yield (
+            f"check: runs that equal one from a file of the same name in another folder: {done.repeated:,}; if that "
+            "file was only moved, the store has them twice now: import into a new one"
+        )
+
+
+def _counts(numbers: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} ({number:,})" for name, number in numbers.items())
 
 
 def _sentences(records: Sequence[LeftOut]) -> Iterator[str]:
@@ -74,7 +138,7 @@ def _sentences(records: Sequence[LeftOut]) -> Iterator[str]:
         places.setdefault((record.file, record.reason), []).append(place if record.number else "")
     for (file, reason), found in places.items():
         where = ", ".join(filter(None, [str(file), *found[:_PLACES]]))
-        yield f"{where}{f' and {len(found) - _PLACES} more' if len(found) > _PLACES else ''}: {reason}"
+        yield f"left out: {where}{f' and {len(found) - _PLACES} more' if len(found) > _PLACES else ''}: {reason}"
 
 
 def add_to(app: typer.Typer) -> None:

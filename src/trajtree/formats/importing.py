@@ -10,110 +10,46 @@ from __future__ import annotations
 import json
 import math
 import os
-from array import array
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from hashlib import blake2b
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from trajtree.errors import DataError
-from trajtree.formats.read.detect import Reader, detect, format_named
+from trajtree.formats.already_stored import Known, look_into
+from trajtree.formats.import_report import KEPT, ImportReport, LeftOut, OtherScore, Tally
+from trajtree.formats.import_sources import Source, hash_of, sources
+from trajtree.formats.one_run import Plan, check_named, is_later_part, plan
+from trajtree.formats.read.detect import format_named
 from trajtree.formats.read.records import RawRecord, decode, files_in, raw_records
-from trajtree.formats.read.to_trajectory import trajectory_of
+from trajtree.formats.read.to_trajectory import Imported, trajectory_of
 from trajtree.store.lock import claimed
 from trajtree.store.progress import SILENT, Progress
-from trajtree.store.trajectory_store import TrajectoryStore
-from trajtree.trajectory import Trajectory
-
-KEPT = 1000
-"""Records left out that a report names; more are counted."""
+from trajtree.store.trajectory_store import TrajectoryStore, line_of
 
 _canonical = json.JSONEncoder(sort_keys=True).encode
 """What a record says, however it is written; made once, json.dumps would make an encoder at each call."""
+
+_REASONS: dict[type[Exception], str] = {
+    RecursionError: "a tool call's arguments are nested too deeply",
+    UnicodeEncodeError: "holds half a character (a lone surrogate), which cannot be stored",
+}
+"""Why a record is left out, where the error itself does not say it to people."""
 
 _BATCH_ROWS = 500
 _BATCH_BYTES = 1 << 25
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
-    """A record that was not imported: number `number` of its file, beginning at `line`; 0 stands for the whole file."""
-
-    file: Path
-    line: int
-    number: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class ImportReport:
-    """What an import did.
-
-    Attributes:
-        added: trajectories that were appended.
-        skipped: records that the store had already.
-        left_out: the first KEPT records that are no trajectories, and why.
-        left_out_count: how many there were.
-    """
-
-    added: int
-    skipped: int
-    left_out: tuple[LeftOut, ...]
-    left_out_count: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """A file to import: `name` tells it from others wherever it lies, by its own name and its first record."""
-
-    path: Path
-    name: str
-    format: str
-
-
-@dataclass(slots=True)
-class _Import:
-    """An import under way: what the store holds, and what has happened.
-
-    Of the records that came from the files at hand, `stored` has the hashes of their bytes, by number from 1; 0 is a
-    record that is not in the store. `elsewhere` has the hashes of all other records' contents (or bytes, where the
-    content's is not known), each as often as there are such records: equal runs within the files at hand are as many
-    runs, and only files that are not at hand can be the same ones under another name or in another form.
-    """
+class _Asked:
+    """What the caller said of the records; see `import_files`."""
 
     score: str | None
-    task: str | None
     score_range: tuple[float, float]
-    stored: dict[str, array[int]] = field(default_factory=dict)
-    elsewhere: Counter[int] = field(default_factory=Counter)
-    samples: dict[str, int] = field(default_factory=dict)
-    added: int = 0
-    skipped: int = 0
-    left_out: list[LeftOut] = field(default_factory=list)
-    left_out_count: int = 0
-
-    def store(self, source: str, number: int, digest: int) -> None:
-        digests = self.stored.setdefault(source, array("Q"))
-        digests.frombytes(bytes(digests.itemsize * max(0, number + 1 - len(digests))))
-        digests[number] = digest
-
-    def digest_of(self, source: str, number: int) -> int:
-        digests = self.stored.get(source, ())
-        return digests[number] if number < len(digests) else 0
-
-    def take(self, *hashes: int) -> bool:
-        """Whether the record with these hashes is in the store from elsewhere; no other one is then the same."""
-        for found in hashes:
-            if self.elsewhere[found] > 0:
-                self.elsewhere[found] -= 1
-                return True
-        return False
-
-    def leave_out(self, file: Path, line: int, number: int, reason: str) -> None:
-        self.left_out_count += 1
-        if len(self.left_out) < KEPT:
-            self.left_out.append(LeftOut(file, line, number, reason))
+    task: str | None
+    context_turns: int | None
+    run: str | None
 
 
 def import_files(
@@ -124,6 +60,8 @@ def import_files(
     score: str | None = None,
     score_range: tuple[float, float] = (0.0, 1.0),
     task: str | None = None,
+    context_turns: int | None = None,
+    run: str | None = None,
     progress: Progress = SILENT,
 ) -> ImportReport:
     """Append the runs in `files` to a store, but for those that it has already.
@@ -135,6 +73,8 @@ def import_files(
         score: dotted path of the field that holds the score, when it is not where the format has it.
         score_range: the values of the score that mean 0 and 1.
         task: dotted path of the field that names the task, likewise.
+        context_turns: how many leading replies of each run are an example, and not the agent's own.
+        run: dotted path of the field that names the run; records of one run are its calls or its parts.
         progress: told of the records as they are dealt with.
 
     Raises:
@@ -146,125 +86,183 @@ def import_files(
     low, high = score_range
     if not 0 < high - low < math.inf:
         raise DataError(f"--score-range {low:g} {high:g}: LOW must be less than HIGH")
-    state = _Import(score, task, (low, high))
-    store = TrajectoryStore(store_path)
+    asked = _Asked(score, (low, high), task, context_turns, run)
+    store, tally = TrajectoryStore(store_path), Tally()
     several = [files] if isinstance(files, str | os.PathLike) else files
-    sources = list(_sources(files_in(map(Path, several)), store.path, format, state))
+    to_read = sources(files_in(map(Path, several)), store.path, tally, format=format, run=run)
     with claimed(store.path):
-        _take(sources, store, state, progress)
-    return ImportReport(state.added, state.skipped, tuple(state.left_out), state.left_out_count)
+        known = look_into(store, [source.name for source in to_read], tally)
+        _take(to_read, store, _Import(asked, known, tally), progress)
+    return tally.report()
 
 
-def _take(sources: list[_Source], store: TrajectoryStore, state: _Import, progress: Progress) -> None:
-    _look_into(store, {source.name for source in sources}, state)
-    batch: list[Trajectory] = []
+def _take(to_read: list[Source], store: TrajectoryStore, state: _Import, progress: Progress) -> None:
+    batch: list[bytes] = []
     size = seen = 0
-    for source in sources:
-        for raw, found in _read(source, format_named(source.format).read, state):
+    for source in to_read:
+        for raw, line in state.lines(source):
             seen += 1
             size += len(raw.data)
-            if found is not None:
-                batch.append(found)
+            if line is not None:
+                batch.append(line)
             if seen >= _BATCH_ROWS or size >= _BATCH_BYTES:
-                _write(store, batch, state)
+                _write(store, batch)
                 progress.advance(seen)
                 size = seen = 0
-    _write(store, batch, state)
+    _write(store, batch)
     progress.advance(seen)
 
 
-def _sources(found: list[tuple[Path, bool]], store: Path, format: str | None, state: _Import) -> Iterator[_Source]:
-    """Every file that can be read; the store may lie in the folder, and is none of them."""
-    for path, named in found:
-        if path.resolve() == store.resolve():
-            if named:
-                raise DataError(f"{path}: a store cannot be imported into itself")
-            continue
-        try:
-            known = format or detect(path)
-        except DataError as error:
-            if named:
-                raise
-            state.leave_out(path, 1, 0, str(error).removeprefix(str(path)).lstrip(",: "))
-            continue
-        first = next((raw.data for raw in raw_records(path)), b"")
-        name = path.name.encode("utf-8", "replace").decode()
-        yield _Source(path, f"{name}#{_hash(first):016x}", known)
-    if format is not None:
-        format_named(format)
-
-
-def _look_into(store: TrajectoryStore, at_hand: set[str], state: _Import) -> None:
-    for head in store.heads():
-        state.samples[head.task] = max(state.samples.get(head.task, 0), head.sample + 1)
-        if head.place is None:
-            continue
-        source, number, _, digest, content = head.place
-        if source in at_hand:
-            state.store(source, number, int(digest, 16))
-        else:
-            state.elsewhere[int(content, 16)] += 1
-
-
-def _write(store: TrajectoryStore, batch: list[Trajectory], state: _Import) -> None:
+def _write(store: TrajectoryStore, batch: list[bytes]) -> None:
     if batch:
-        store.append(batch)
-        state.added += len(batch)
+        store.append_lines(batch)
         batch.clear()
 
 
-def _read(source: _Source, read: Reader, state: _Import) -> Iterator[tuple[RawRecord, Trajectory | None]]:
-    """Every record of a file, with its trajectory where it has a new one.
+@dataclass(slots=True)
+class _Runs:
+    """Records of one file that are one run, while the file is read.
 
-    Raises:
-        DataError: a record is another one than the store has of this file.
+    `held` has the records that another one holds, by that one; `stored` those of them that are in the store as runs of
+    their own; `parts` the parts of runs until the last one comes.
     """
-    for raw in raw_records(source.path):
-        digest = _hash(raw.data)
-        stored = state.digest_of(source.name, raw.number)
-        if not stored:
-            yield raw, _imported(raw, digest, source, read, state)
-        elif stored == digest:
-            state.skipped += 1
-            yield raw, None
-        else:
-            raise DataError(
-                f"{source.path}, line {raw.line}: row {raw.number} is not the one that was imported from a file of "
-                "this name and first row; if the file was changed since, import it into a new store; if it is another "
-                "file, or its new rows belong beside the old ones, give it another name"
-            )
+
+    plan: Plan
+    held: dict[int, list[int]] = field(default_factory=dict)
+    stored: set[int] = field(default_factory=set)
+    parts: dict[int, Imported] = field(default_factory=dict)
+
+    def forget(self, number: int) -> None:
+        """The last part of a run is not needed, so its other parts are not either."""
+        for part in self.plan.parts.get(number, ()):
+            self.parts.pop(part, None)
 
 
-def _imported(raw: RawRecord, digest: int, source: _Source, read: Reader, state: _Import) -> Trajectory | None:
-    try:
-        record = decode(raw)
-        content = _hash(_canonical(record).encode())
-        if state.take(content, digest):
-            state.skipped += 1
+@dataclass(slots=True)
+class _Import:
+    """An import under way."""
+
+    asked: _Asked
+    known: Known
+    tally: Tally
+
+    def lines(self, source: Source) -> Iterator[tuple[RawRecord, bytes | None]]:
+        """Every record of a file, with the line of its trajectory where it has a new one.
+
+        Raises:
+            DataError: a record is another one than the store has of this file.
+        """
+        runs = self._runs(source)
+        for raw in raw_records(source.path):
+            digest = hash_of(raw.data)
+            stored = self.known.digest_of(source.name, raw.number)
+            if stored not in (0, digest):
+                raise DataError(
+                    f"{source.path}, line {raw.line}: row {raw.number} is not the one that was imported from this "
+                    "file; if it was changed since, import it into a new store; if its new rows belong beside the old "
+                    "ones, give it another name"
+                )
+            if stored:
+                self.tally.skipped += 1
+                runs.forget(raw.number)
+                yield raw, None
+            else:
+                yield raw, self._line(raw, digest, source, runs)
+
+    def _line(self, raw: RawRecord, digest: int, source: Source, runs: _Runs) -> bytes | None:
+        """The line of a record that the store has not of this file; None where it gets none."""
+        try:
+            record = decode(raw)
+            content = hash_of(_canonical(record).encode())
+            equal = self.known.take(source.name, content, digest)
+            if equal:
+                self.tally.skipped += 1
+                runs.forget(raw.number)
+                if raw.number in runs.plan.holder:
+                    runs.stored.add(raw.number)
+                return None
+            found = self._found(record, raw.number, source, runs)
+            if found is None:
+                self.tally.held += 1
+                return None
+            made = trajectory_of(found, source.format, self.asked.score_range)
+            sample = self.known.samples.get(made.task, 0)
+            place: dict[str, str | int] = {
+                "source": source.name,
+                "row": raw.number,
+                "line": raw.line,
+                "digest": f"{digest:016x}",
+                "content": f"{content:016x}",
+            }
+            made = replace(made, sample=sample, metadata={**made.metadata, **place})
+            line = line_of(made)
+        except (DataError, RecursionError, UnicodeEncodeError) as error:
+            self.tally.leave_out(LeftOut(source.path, raw.line, raw.number, _REASONS.get(type(error), str(error))))
             return None
-        found = read(record, score=state.score, task=state.task)
-        made = trajectory_of(found, source.format, state.score_range)
-    except DataError as error:
-        state.leave_out(source.path, raw.line, raw.number, str(error))
-        return None
-    except RecursionError:
-        state.leave_out(source.path, raw.line, raw.number, "a tool call's arguments are nested too deeply")
-        return None
-    state.store(source.name, raw.number, digest)
-    sample = state.samples.get(made.task, 0)
-    state.samples[made.task] = sample + 1
-    place: dict[str, str | int] = {
-        "source": source.name,
-        "row": raw.number,
-        "line": raw.line,
-        "digest": f"{digest:016x}",
-        "content": f"{content:016x}",
+        self.known.store(source.name, raw.number, digest)
+        self.known.samples[made.task] = sample + 1
+        self.tally.repeated += equal is None
+        self.tally.add(found, made, self.asked.score_range)
+        return line
+
+    def _runs(self, source: Source) -> _Runs:
+        if not source.calls:
+            return _Runs(Plan())
+        asked = self.asked
+        made = plan(source.path, format_named(source.format).read, asked.run, score=asked.score, task=asked.task)
+        self.tally.undecided += made.undecided
+        runs = _Runs(made)
+        for number, holder in made.holder.items():
+            runs.held.setdefault(holder, []).append(number)
+            if self.known.digest_of(source.name, number):
+                runs.stored.add(number)
+        return runs
+
+    def _found(self, record: dict[str, Any], number: int, source: Source, runs: _Runs) -> Imported | None:
+        """The run that a record holds; None where another record of its run holds it.
+
+        Raises:
+            DataError: the record is no run, or the store has a part of it as a run of its own already.
+        """
+        asked, plan = self.asked, runs.plan
+        if asked.run is not None:
+            check_named(record, asked.run)
+        if number in plan.reasons:
+            raise DataError(plan.reasons[number])
+        holder = plan.holder.get(number)
+        if holder is not None and holder not in plan.parts:
+            return None
+        found = format_named(source.format).read(record, score=asked.score, task=asked.task)
+        if holder is not None:
+            runs.parts[number] = found
+            return None
+        earlier = runs.stored.intersection(runs.held.get(number, ()))
+        if earlier:
+            raise DataError(
+                f"its run goes on from row {min(earlier)}, which is in the store as a run of its own; "
+                "import the file into a new store"
+            )
+        if number in plan.parts:
+            found = _joined({part: runs.parts.pop(part) for part in plan.parts[number]}, found)
+        elif is_later_part(record) and number not in runs.held:
+            raise DataError("part: this is a later part of a run, and the parts before it are not in the file")
+        context_turns = plan.context_turns.get(number, found.context_turns)
+        if asked.context_turns is not None:
+            context_turns = asked.context_turns
+        if context_turns != found.context_turns:
+            found = replace(found, context_turns=context_turns)
+        if found.task is None and found.named_by_file and source.alone:
+            found = replace(found, task=source.path.stem.encode("utf-8", "replace").decode())
+        return found
+
+
+def _joined(parts: dict[int, Imported], last: Imported) -> Imported:
+    """A run in parts, by their numbers: the last one with the messages of all, and the metadata of each."""
+    messages = chain.from_iterable(part.messages for part in (*parts.values(), last))
+    metadata = {
+        f"{name}_row_{number}": value for number, part in parts.items() for name, value in part.metadata.items()
     }
-    return replace(made, sample=sample, metadata={**made.metadata, **place})
+    return replace(last, messages=tuple(messages), metadata={**metadata, **last.metadata})
 
 
-def _hash(data: bytes) -> int:
-    return int.from_bytes(blake2b(data, digest_size=8).digest())
-
-
-__all__ = ["KEPT", "ImportReport", "LeftOut", "import_files"]
+__all__ = ["KEPT", "ImportReport", "LeftOut", "OtherScore", "import_files"]

@@ -124,7 +124,11 @@ class TrajectoryStore:
             DataError: the existing file is something else, or a store of an earlier version.
             OSError: the disk is full or not writable; nothing that was stored before is touched.
         """
-        data = b"".join(map(line_of, trajectories))
+        self.append_lines(map(line_of, trajectories))
+
+    def append_lines(self, lines: Iterable[bytes]) -> None:
+        """Write trajectories as `line_of` made them, like `append`."""
+        data = b"".join(lines)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with in_turn(self.path), self.path.open("a+b") as file:
             end = self._end_of_data(file.seek(0, os.SEEK_END))

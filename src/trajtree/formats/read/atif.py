@@ -2,13 +2,37 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+
 from trajtree.chat import arguments_text, text_of
 from trajtree.errors import DataError
-from trajtree.formats.read.fields import Record, at, leading, objects, outcome_at, score_at, task_at, text_at, tools_at
+from trajtree.formats.read.fields import (
+    Record,
+    at,
+    fields_aside,
+    leading,
+    objects,
+    other_scores,
+    outcome_at,
+    score_at,
+    task_at,
+    text_at,
+    tools_at,
+)
 from trajtree.formats.read.to_trajectory import Imported
 from trajtree.trajectory import Message, ToolCall
 
 _SCORES = ("extra.score", "extra.reward", "final_metrics.extra.score", "final_metrics.extra.reward")
+_FIELDS = frozenset(
+    (
+        *("step_id", "timestamp", "source", "model_name", "reasoning_effort", "message", "reasoning_content"),
+        *("tool_calls", "observation", "metrics", "is_copied_context", "llm_call_count"),
+    )
+)
+_CONTINUATION = re.compile(r"-cont-\d+$")
+"""How Harbor ends the session_id of a document that goes on from another one."""
+
 _TASKS = ("extra.task", "extra.task_id", "extra.instance_id")
 
 
@@ -17,11 +41,17 @@ def recognises(record: Record) -> bool:
     return str(record.get("schema_version")).startswith("ATIF")
 
 
+def goes_on_in(record: Record) -> str | None:
+    """The file in which the run of a document goes on, as the document names it."""
+    return text_at(record, "continued_trajectory_ref")
+
+
 def read(record: Record, *, score: str | None, task: str | None) -> Imported:
     """Read one document.
 
-    The agent's steps are its replies, with their observations as messages behind them. Leading steps that were copied
-    from another run, or made without a model, are context.
+    The agent's steps are its replies, with their observations as messages behind them; a step that holds nothing but
+    an observation is no reply. A result that names no call answers the first open one of the last reply. Leading steps
+    that were copied from another run, or made without a model, are context.
 
     Args:
         record: the document.
@@ -30,7 +60,7 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
 
     Raises:
         DataError: naming the field that is wrong, or what cannot be kept: images and sound, subagents, a run that
-            goes on in another document.
+            goes on in another document, or comes from one.
     """
     version = record.get("schema_version")
     if not isinstance(version, str) or not version.startswith("ATIF-v1."):
@@ -38,30 +68,39 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
     for name in ("subagent_trajectories", "continued_trajectory_ref"):
         if record.get(name):
             raise DataError(f"{name}: a run that is spread over several trajectories cannot be imported")
+    if _CONTINUATION.search(text_at(record, "session_id") or ""):
+        raise DataError("session_id: this is the later part of a run that began in another document")
     messages: list[Message] = []
     context: list[bool] = []
     known: set[str] = set()
+    unanswered: list[str] = []
     steps = objects(record.get("steps"), "steps")
+    aside = fields_aside([("steps", steps)], _FIELDS)
     for index, step in enumerate(steps):
         where = f"steps.{index}"
         said = _said(step, where)
-        known.update(call.id for call in said.tool_calls)
-        heard = _heard(step, where, said, known)
-        # A system step may be nothing but an event that is told in its observation.
-        if said.role == "assistant" or said.content or not heard:
+        results = _results(step, where)
+        silent = not (said.content or said.tool_calls or said.reasoning)
+        # A step may be nothing but what was observed, after a call or in an event of the system's.
+        if not silent or not results:
             messages.append(said)
-        messages += heard
-        if said.role == "assistant":
-            context.append(step.get("is_copied_context") is True or step.get("llm_call_count") == 0)
+            if said.role == "assistant":
+                context.append(step.get("is_copied_context") is True or step.get("llm_call_count") == 0)
+                unanswered = [call.id for call in said.tool_calls]
+                known.update(unanswered)
+        messages += _heard(results, where, unanswered if said.role == "assistant" else [], known)
+    taken = score_at(record, score, _SCORES)
     models = (text_at(step, "model_name") for step in steps if step.get("source") == "agent")
     return Imported(
         messages=tuple(messages),
         context_turns=leading(context, "was copied or made without a model"),
-        score=score_at(record, score, _SCORES),
+        score=taken,
         task=task_at(record, task, _TASKS),
         policy=text_at(record, "agent.model_name") or next(models, None) or text_at(record, "agent.name"),
         tools=tools_at(record, "agent.tool_definitions"),
         outcome=outcome_at(record.get("extra")),
+        metadata=aside,
+        other_scores=other_scores(record, taken[0], _SCORES),
     )
 
 
@@ -93,23 +132,37 @@ def _calls(step: Record, where: str) -> tuple[ToolCall, ...]:
     return tuple(made)
 
 
-def _heard(step: Record, where: str, said: Message, known: set[str]) -> list[Message]:
-    """The results in the step's observation: a tool's where they belong to a call, else a user's."""
+def _results(step: Record, where: str) -> Sequence[Record]:
     if step.get("observation") is None:
-        return []
-    results = objects(at(step, "observation.results"), f"{where}.observation.results")
+        return ()
+    return objects(at(step, "observation.results"), f"{where}.observation.results")
+
+
+def _heard(results: Sequence[Record], where: str, unanswered: list[str], known: set[str]) -> list[Message]:
+    """The results of an observation: a tool's where they belong to a call, else a user's.
+
+    Args:
+        results: the results.
+        where: the step, for errors.
+        unanswered: calls of the last reply that nothing has answered, in their order; those that are answered here
+            are taken out.
+        known: all calls so far.
+    """
+    named = {call for result in results if isinstance(call := result.get("source_call_id"), str)}
     heard = []
     for index, result in enumerate(results):
         here = f"{where}.observation.results.{index}"
         if result.get("subagent_trajectory_ref"):
             raise DataError(f"{here}.subagent_trajectory_ref: runs with subagents cannot be imported")
         content, call = text_of(result.get("content"), f"{here}.content"), result.get("source_call_id")
-        if call is None and len(said.tool_calls) == len(results) == 1:
-            call = said.tool_calls[0].id
-        if call is not None and (not isinstance(call, str) or call not in known):
+        if call is None:
+            call = next((id_ for id_ in unanswered if id_ not in named), None)
+        elif not isinstance(call, str) or call not in known:
             raise DataError(f"{here}.source_call_id: {str(call)[:80]!r} is no call of the agent's")
+        if call in unanswered:
+            unanswered.remove(call)
         heard.append(Message("user", content) if call is None else Message("tool", content, tool_call_id=call))
     return heard
 
 
-__all__ = ["read", "recognises"]
+__all__ = ["goes_on_in", "read", "recognises"]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from trajtree.errors import DataError
 from trajtree.formats.read import atif, messages, sharegpt, verifiers
@@ -32,16 +32,22 @@ class Format:
         read: reads one record.
         recognises: whether a record is of this format, unless it is of one that comes earlier in FORMATS.
         about: the fields by which people tell the format.
+        whole: whether a record is a whole run by its definition, never one call of a model.
+        goes_on_in: the file, named from the record's folder, in which the run of a record goes on.
     """
 
     read: Reader
     recognises: Callable[[Record], bool]
     about: str
+    whole: bool = False
+    goes_on_in: Callable[[Record], str | None] = lambda record: None
 
 
 FORMATS = {
-    "atif": Format(atif.read, atif.recognises, "schema_version, steps"),
-    "verifiers": Format(verifiers.read, verifiers.recognises, "nodes, or prompt, completion and example_id"),
+    "atif": Format(atif.read, atif.recognises, "schema_version, steps", whole=True, goes_on_in=atif.goes_on_in),
+    "verifiers": Format(
+        verifiers.read, verifiers.recognises, "nodes, or prompt, completion and example_id", whole=True
+    ),
     "sharegpt": Format(sharegpt.read, sharegpt.recognises, "conversations of from and value"),
     "messages": Format(messages.read, messages.recognises, "messages, or prompt and completion"),
 }
@@ -55,29 +61,49 @@ def format_named(name: str) -> Format:
     return FORMATS[name]
 
 
-def detect(path: Path) -> str:
-    """Name of the format of a file, told by its first record that is JSON.
+class Beginning(NamedTuple):
+    """What the beginning of a file says: its format; its first record as it is written; the first that can be read."""
+
+    format: str
+    first: bytes
+    record: Record
+    alone: bool
+    """Whether there is no record but the first."""
+
+
+def beginning_of(path: Path, format: str | None = None) -> Beginning:
+    """The beginning of a file; its format is `format`, or told by its first record that is JSON.
 
     Raises:
-        DataError: no format fits, or no record is JSON.
+        DataError: no format fits, or no record is JSON, and none was named.
     """
+    records = raw_records(path)
+    head = list(islice(records, 2))
+    first, alone = head[0].data if head else b"", len(head) < 2
     problem = "the file is empty"
-    for raw in islice(raw_records(path), _LOOK_AT):
+    for raw in islice(chain(head, records), _LOOK_AT):
         try:
             record = decode(raw)
         except DataError as error:
             problem = str(error)
             continue
-        name = next((name for name, format in FORMATS.items() if format.recognises(record)), None)
+        name = format or next((name for name, known in FORMATS.items() if known.recognises(record)), None)
         if name is None:
             keys = ", ".join(list(record)[:12])[:200] or "none"
             raise DataError(f"{path}, line {raw.line}: in no known format (its fields: {keys}); {_known()}")
-        return name
+        return Beginning(name, first, record, alone)
+    if format is not None:
+        return Beginning(format, first, {}, alone)
     raise DataError(f"{path}: no run to be found: {problem}")
+
+
+def detect(path: Path) -> str:
+    """Name of the format of a file. Raises DataError, as `beginning_of`."""
+    return beginning_of(path).format
 
 
 def _known() -> str:
     return "known are " + ", ".join(f"{name} ({format.about})" for name, format in FORMATS.items())
 
 
-__all__ = ["FORMATS", "Format", "Reader", "detect", "format_named"]
+__all__ = ["FORMATS", "Beginning", "Format", "Reader", "beginning_of", "detect", "format_named"]

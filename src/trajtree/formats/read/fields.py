@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from functools import lru_cache
 from hashlib import blake2b
+from itertools import islice
 from typing import Any
 
 from pydantic_core import from_json
 
+from trajtree.chat import MEDIA, unread
 from trajtree.errors import DataError
-from trajtree.trajectory import Message, Outcome
+from trajtree.trajectory import SCORE_TOLERANCE, Message, Outcome
 
 Record = Mapping[str, Any]
 
-SCORES = ("score", "reward", "final_reward", "success")
+SCORES = ("score", "reward", "final_reward", "success", "meta.reward")
 TASKS = ("task", "task_id", "instance_id", "question_id", "example_id", "item_id")
 
+_STOPPED = ("finish_reason", "stop_reason", "stop_condition", "meta.terminate_reason")
 _CUT_SHORT = ("length", "max_tokens", "max_turns", "max_steps", "max_turns_reached")
-_MEDIA = ("images", "image", "videos", "audios")
+_NAMED = 24
+"""Fields that an error names at most."""
+
+_LOOKED_AT = 200
+"""Fields of a record among which a misspelt one is looked for."""
+
 _WORD = re.compile(r"\w+")
 
 
@@ -63,15 +73,23 @@ def score_at(record: Record, field: str | None, usual: Sequence[str]) -> tuple[s
     """(field, value) of the score: at `field`, or at the first of the usual places.
 
     Raises:
-        DataError: there is none.
+        DataError: there is none; it names the fields that there are.
     """
     for name in usual if field is None else (field,):
         value = at(record, name)
         if value is not None:
             return name, value
     if field is not None:
-        raise DataError(f"{field}: no such field; --score must name the one that holds the score")
-    raise DataError(f"no score: none of {', '.join(usual)} is there; say where it is with --score FIELD")
+        raise no_such_field(record, field, "--score", "must name the one that holds the score")
+    raise DataError(
+        f"no score: none of {', '.join(usual)} is there; say where it is with --score FIELD; {_fields_of(record)}"
+    )
+
+
+def other_scores(record: Record, taken: str, usual: Sequence[str]) -> tuple[tuple[str, object], ...]:
+    """(field, value) of the usual places that hold something, but for the one that was taken."""
+    found = ((name, at(record, name)) for name in usual if name != taken)
+    return tuple([(name, value) for name, value in found if value is not None])
 
 
 def task_at(record: Record, field: str | None, usual: Sequence[str]) -> str | None:
@@ -83,12 +101,39 @@ def task_at(record: Record, field: str | None, usual: Sequence[str]) -> str | No
     for name in usual if field is None else (field,):
         value = at(record, name)
         if field is not None and value is None:
-            raise DataError(f"{field}: no such field; --task must name the one that names the task")
+            raise no_such_field(record, field, "--task", "must name the one that names the task")
         if (isinstance(value, str) and value) or (isinstance(value, int) and not isinstance(value, bool)):
             return str(value)
     if field is not None:
         raise DataError(f"{field}: {_short(at(record, field))} names no task; --task must name a field with text")
     return None
+
+
+def no_such_field(record: Record, field: str, option: str, what: str) -> DataError:
+    """The error of an option that names a field which a record has not; it names those that it has."""
+    near = _nearest(field, tuple(islice(_paths(record), _LOOKED_AT)))
+    hint = f"; did you mean {near!r}?" if near else ""
+    return DataError(f"{field}: no such field; {option} {what}{hint}; {_fields_of(record)}")
+
+
+@lru_cache(maxsize=64)
+def _nearest(field: str, names: tuple[str, ...]) -> str | None:
+    return next(iter(get_close_matches(field, names, n=1)), None)
+
+
+def _fields_of(record: Record) -> str:
+    names = list(islice(_paths(record), _LOOKED_AT))
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"the fields are {', '.join(names[:_NAMED])[:600]}{more}"
+
+
+def _paths(value: object, before: str = "", depth: int = 3) -> Iterator[str]:
+    """Dotted paths of the fields that hold no object; a list is not looked into."""
+    if isinstance(value, dict) and value and depth:
+        for name, inner in value.items():
+            yield from _paths(inner, f"{before}.{name}" if before else name, depth - 1)
+    elif before:
+        yield before
 
 
 def prompt_task(prompt: Sequence[Message]) -> str:
@@ -104,19 +149,39 @@ def prompt_task(prompt: Sequence[Message]) -> str:
 def scaled(field: str, value: object, low: float, high: float) -> float:
     """A score in [0, 1], where `low` is 0 and `high` is 1; true and false are 1 and 0 whatever the range.
 
+    What is outside by less than SCORE_TOLERANCE is taken to be the edge: scores are sums of floats.
+
     Raises:
         DataError: it is no number, or outside the range.
     """
-    if isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, int | float):
+    if not isinstance(value, bool | int | float):
         raise DataError(f"{field}: {_short(value)} is no score; name the field that holds a number with --score FIELD")
-    if not low <= value <= high:
+    share = _share(value, low, high)
+    if share is None:
         raise DataError(
             f"{field}: {_short(value)} is outside [{low:g}, {high:g}]; "
             "name another field with --score FIELD, or its range with --score-range LOW HIGH"
         )
-    return float((value - low) / (high - low))
+    return share
+
+
+def differs(value: object, score: float, low: float, high: float) -> bool:
+    """Whether a field beside the one that was taken says another score, or something that is none within the range."""
+    share = _share(value, low, high) if isinstance(value, bool | int | float) else None
+    return share is None or abs(share - score) > SCORE_TOLERANCE
+
+
+def _share(value: float, low: float, high: float) -> float | None:
+    """Where in the range a number stands; None where it is outside."""
+    if isinstance(value, bool):
+        return float(value)
+    if low <= value <= high:
+        return float((value - low) / (high - low))
+    # Infinity and whole numbers of any length are compared, never converted.
+    if not abs(value) <= 2 * (abs(low) + abs(high)):
+        return None
+    share = float((value - low) / (high - low))
+    return min(1.0, max(0.0, share)) if -SCORE_TOLERANCE <= share <= 1 + SCORE_TOLERANCE else None
 
 
 def tools_at(record: Record, path: str) -> tuple[str, ...]:
@@ -139,17 +204,36 @@ def tools_at(record: Record, path: str) -> tuple[str, ...]:
     )
 
 
-def refuse_media(record: Record) -> None:
-    """Raise DataError when images, videos or sound come with the run."""
-    for name in _MEDIA:
+def refuse_media(record: Record, where: str = "") -> None:
+    """Raise DataError when images, videos or sound come with the run, or with a message of it."""
+    for name in MEDIA:
         if record.get(name):
-            raise DataError(f"{name}: only text can be kept; runs with images or sound cannot be imported")
+            raise DataError(f"{where}{name}: only text can be kept; runs with images or sound cannot be imported")
+
+
+def fields_aside(parts: Iterable[tuple[str, Sequence[Record]]], read: frozenset[str]) -> dict[str, str]:
+    """Metadata `message_fields`: as JSON text, what the messages hold beside the fields in `read`, by their place.
+
+    Args:
+        parts: (field that holds messages, those messages).
+        read: the fields that are read, or are known to say nothing of the conversation.
+
+    Raises:
+        DataError: a message comes with images, videos or sound.
+    """
+    found: dict[str, object] = {}
+    for name, turns in parts:
+        for index, turn in enumerate(turns):
+            if not turn.keys() <= read and (left := unread(turn, read)):
+                refuse_media(left, f"{name}.{index}.")
+                found[f"{name}.{index}"] = left
+    return {"message_fields": json.dumps(found)} if found else {}
 
 
 def outcome_at(record: object) -> Outcome:
     """`truncated` when the record says so, by a flag or by why it stopped; else `completed`."""
     flagged = any(at(record, name) is True for name in ("truncated", "is_truncated"))
-    stopped = any(at(record, name) in _CUT_SHORT for name in ("finish_reason", "stop_reason", "stop_condition"))
+    stopped = any(at(record, name) in _CUT_SHORT for name in _STOPPED)
     return Outcome.TRUNCATED if flagged or stopped else Outcome.COMPLETED
 
 
@@ -186,9 +270,13 @@ __all__ = [
     "TASKS",
     "Record",
     "at",
+    "differs",
+    "fields_aside",
     "first_turn",
     "leading",
+    "no_such_field",
     "objects",
+    "other_scores",
     "outcome_at",
     "prompt_task",
     "refuse_media",

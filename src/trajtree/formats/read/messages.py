@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
-from trajtree.chat import message_from_dict
-from trajtree.errors import DataError
-from trajtree.formats.read.fields import Record, first_turn, leading, objects, refuse_media
+from trajtree.chat import FIELDS, message_from_dict
+from trajtree.formats.read.fields import Record, fields_aside, first_turn, leading, objects, refuse_media
 from trajtree.formats.read.to_trajectory import Imported, with_usual_fields
-from trajtree.trajectory import Message
 
 
 def recognises(record: Record) -> bool:
@@ -32,30 +30,27 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
         DataError: naming the field that is wrong.
     """
     refuse_media(record)
-    messages, context_turns = conversation(record)
-    return with_usual_fields(record, messages, context_turns, score=score, task=task)
-
-
-def conversation(record: Record) -> tuple[tuple[Message, ...], int]:
-    """The messages of a run, and how many of its first replies are context. Raises DataError naming a wrong field."""
-    if "prompt" not in record:
-        name = "messages" if "messages" in record else "conversations"
-        turns = objects(record.get(name), name)
-        messages = [_message(turn, name, index) for index, turn in enumerate(turns)]
-        context = (_unlearned(turn) for turn in turns if turn.get("role") == "assistant")
+    if "prompt" in record:
+        turns = [
+            ("prompt", _turns(record, "prompt", "user")),
+            ("completion", _turns(record, "completion", "assistant")),
+        ]
     else:
-        prompt, said = _turns(record, "prompt", "user"), _turns(record, "completion", "assistant")
-        messages = [_message(turn, "prompt", index) for index, turn in enumerate(prompt)]
-        messages += [_message(turn, "completion", index) for index, turn in enumerate(said)]
-        before = (True for turn in prompt if turn.get("role") == "assistant")
-        context = (c for part in (before, (_unlearned(t) for t in said if t.get("role") == "assistant")) for c in part)
-    return tuple(messages), leading(context, "is not to be learned (weight is 0 or loss is false)")
+        name = "messages" if "messages" in record else "conversations"
+        turns = [(name, objects(record.get(name), name))]
+    messages = [message_from_dict(turn, f"{name}.{i}") for name, part in turns for i, turn in enumerate(part)]
+    context = [
+        name == "prompt" or _unlearned(turn) for name, part in turns for turn in part if turn.get("role") == "assistant"
+    ]
+    context_turns = leading(context, "is not to be learned (weight is 0 or loss is false)")
+    aside = fields_aside(turns, FIELDS)
+    return with_usual_fields(record, messages, context_turns, score=score, task=task, metadata=aside)
 
 
-def _turns(record: Record, name: str, role: str) -> list[Record]:
+def _turns(record: Record, name: str, role: str) -> Sequence[Record]:
     """One side of a prompt and its completion, each a list of messages or plain text."""
     value = record.get(name)
-    return [{"role": role, "content": value}] if isinstance(value, str) else list(objects(value, name))
+    return [{"role": role, "content": value}] if isinstance(value, str) else objects(value, name)
 
 
 def _unlearned(turn: Record) -> bool:
@@ -63,15 +58,4 @@ def _unlearned(turn: Record) -> bool:
     return (weight is not None and weight == 0) or turn.get("loss") is False
 
 
-def _message(turn: Record, name: str, index: int) -> Message:
-    where = f"{name}.{index}"
-    if turn.get("audio"):
-        raise DataError(f"{where}.audio: only text can be kept")
-    if turn.get("function_call"):
-        # OpenAI's older form of a single call, which has no id.
-        made: dict[str, Any] = {**turn, "tool_calls": [{"function": turn["function_call"]}]}
-        return message_from_dict(made, where)
-    return message_from_dict(turn, where)
-
-
-__all__ = ["conversation", "read", "recognises"]
+__all__ = ["read", "recognises"]

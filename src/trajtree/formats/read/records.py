@@ -22,7 +22,7 @@ LONGEST = 1 << 28
 _CHUNK = 1 << 16
 _SUFFIXES = (".json", ".jsonl")
 _BOM = b"\xef\xbb\xbf"
-_TOO_LONG = f"longer than {LONGEST >> 20} MiB"
+_TOO_LONG = f"the row is longer than {LONGEST >> 20} MiB, the most that one run may take"
 _STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _WITHIN = re.compile(rb'(?:[^"\[\]{}]++|' + _STRING + rb")*+", re.DOTALL)
 """Everything up to the next bracket, or up to a string that is not closed."""

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from pydantic_core import from_json
 
-from trajtree.chat import arguments_text
+from trajtree.chat import ASIDE, arguments_text, unread
 from trajtree.errors import DataError
-from trajtree.formats.read.fields import Record, first_turn, leading, objects, refuse_media
+from trajtree.formats.read.fields import Record, at, fields_aside, first_turn, leading, objects, refuse_media
 from trajtree.formats.read.to_trajectory import Imported, action_part, with_usual_fields
 from trajtree.trajectory import Message, ToolCall
 
 _USER = ("human", "user")
 _AGENT = ("gpt", "assistant")
 _CALL = ("function_call", "tool_call")
+_FIELDS = ASIDE | {"from", "value"}
 _RESULT = ("observation", "tool", "function_response", "tool_response")
 
 
@@ -25,7 +26,8 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
     """Read one run.
 
     Leading replies are context when the record says that they are not to be learned (`loss` is false), and those before
-    the first `Action:` when there is one: the acknowledgement of an instruction is no decision.
+    the first `Action:` when there is one: the acknowledgement of an instruction is no decision. ETO's own run files,
+    told by `meta.terminate_reason`, are named for their tasks.
 
     Args:
         record: `conversations`, and optionally `system` and `tools`.
@@ -48,7 +50,15 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
         if message.role == "assistant":
             unlearned.append(turn.get("loss") is False)
     context = leading(unlearned, "is not to be learned (loss is false)")
-    return with_usual_fields(record, messages, max(context, _before_first_action(messages)), score=score, task=task)
+    return with_usual_fields(
+        record,
+        messages,
+        max(context, _before_first_action(messages)),
+        score=score,
+        task=task,
+        metadata=fields_aside([("conversations", turns)], _FIELDS),
+        named_by_file=at(record, "meta.terminate_reason") is not None,
+    )
 
 
 def _before_first_action(messages: list[Message]) -> int:
@@ -61,6 +71,8 @@ def _message(turn: Record, where: str, before: list[Message]) -> Message:
     who, value = turn.get("from"), turn.get("value")
     if not isinstance(value, str):
         raise DataError(f"{where}.value: must be text, got {type(value).__name__}")
+    if not value and any(isinstance(beside, str | list | dict) for beside in unread(turn, _FIELDS).values()):
+        raise DataError(f"{where}.value: is empty, and another field may hold what was said; put the text into value")
     if who in _USER:
         return Message("user", value)
     if who in _AGENT:

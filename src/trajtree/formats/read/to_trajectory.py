@@ -7,7 +7,7 @@ the last reply is the observation; the reply's tool calls, its `Action:` part or
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from trajtree.chat import Parsed, action_of
@@ -16,6 +16,7 @@ from trajtree.formats.read.fields import (
     SCORES,
     TASKS,
     Record,
+    other_scores,
     outcome_at,
     prompt_task,
     scaled,
@@ -43,6 +44,8 @@ class Imported:
         tools: definitions of the agent's tools, each as JSON text.
         outcome: how the run ended.
         metadata: what else is worth keeping.
+        other_scores: fields in which the format may have a score too, and what they hold.
+        named_by_file: whether such runs are written one to a file, which is named for the task.
     """
 
     messages: tuple[Message, ...]
@@ -52,25 +55,38 @@ class Imported:
     policy: str | None
     tools: tuple[str, ...] = ()
     outcome: Outcome = Outcome.COMPLETED
-    metadata: dict[str, str | int | float | bool] = field(default_factory=dict)
+    metadata: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    other_scores: tuple[tuple[str, object], ...] = ()
+    named_by_file: bool = False
 
 
 def with_usual_fields(
-    record: Record, messages: Sequence[Message], context_turns: int, *, score: str | None, task: str | None
+    record: Record,
+    messages: Sequence[Message],
+    context_turns: int,
+    *,
+    score: str | None,
+    task: str | None,
+    metadata: Mapping[str, str],
+    named_by_file: bool = False,
 ) -> Imported:
     """A run whose score, task, model and tools stand beside its conversation under their usual names.
 
     Raises:
         DataError: there is no score, or a field that was asked for is wrong.
     """
+    taken = score_at(record, score, SCORES)
     return Imported(
         messages=tuple(messages),
         context_turns=context_turns,
-        score=score_at(record, score, SCORES),
+        score=taken,
         task=task_at(record, task, TASKS),
         policy=text_at(record, "model", "model_name", "policy"),
         tools=tools_at(record, "tools"),
         outcome=outcome_at(record),
+        metadata=metadata,
+        other_scores=other_scores(record, taken[0], SCORES),
+        named_by_file=named_by_file,
     )
 
 
@@ -80,8 +96,13 @@ def trajectory_of(found: Imported, env: str, score_range: tuple[float, float]) -
     Nobody knows the rewards of its steps, so the last one has the whole score.
 
     Raises:
-        DataError: the agent never replies, or the score is no number within the range.
+        DataError: the agent never replies, the run begins in its midst, or the score is no number within the range.
     """
+    if next((m.role for m in found.messages if m.role != "system"), None) == "tool":
+        raise DataError(
+            "messages: the first one is a tool's result, so this is the later part of a run; "
+            "parts of one run are joined with --run FIELD"
+        )
     score = scaled(*found.score, *score_range)
     steps, first = _steps(found.messages, found.context_turns, score)
     if not steps:
@@ -100,7 +121,7 @@ def trajectory_of(found: Imported, env: str, score_range: tuple[float, float]) -
         outcome=found.outcome,
         context_turns=found.context_turns,
         tools=found.tools,
-        metadata=found.metadata,
+        metadata=dict(found.metadata),
     )
 
 

@@ -6,14 +6,16 @@ from typing import TypeGuard
 
 from pydantic_core import from_json
 
-from trajtree.chat import message_from_dict
+from trajtree.chat import FIELDS, message_from_dict
 from trajtree.errors import DataError
 from trajtree.formats.read.fields import (
     Record,
     at,
+    fields_aside,
     first_turn,
     leading,
     objects,
+    other_scores,
     outcome_at,
     score_at,
     task_at,
@@ -23,6 +25,7 @@ from trajtree.formats.read.fields import (
 from trajtree.formats.read.to_trajectory import Imported
 from trajtree.trajectory import Message, Outcome
 
+_SCORES = ("reward", "score")
 _TASKS = ("task.key", "task.hash", "example_id")
 _CUT_SHORT = ("max_input_tokens", "max_output_tokens", "max_total_tokens", "compaction_failed", "prompt_too_long")
 
@@ -49,18 +52,21 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
     traced = "nodes" in record
     path, branches = _final_branch(record) if traced else (_v0_path(record), 1)
     messages = tuple(_message(message, where) for message, _, where in path)
+    aside = fields_aside([("messages", [message for message, _, _ in path])], FIELDS)
     fabricated = (not sampled for message, sampled, _ in path if message.get("role") == "assistant")
     name = None if traced or task is not None else text_at(record, "task")
     found = task_at(record, task, _TASKS)
+    taken = _score(record, score, traced)
     return Imported(
         messages=messages,
         context_turns=leading(fabricated, "was not written by the model"),
-        score=_score(record, score, traced),
+        score=taken,
         task=f"{name}/{found}" if name and found else found,
         policy=text_at(record, "agent.config.model", "agent.model", "calls.0.model", "model"),
         tools=tools_at(record, "tools") or tools_at(record, "tool_defs") or tools_at(record, "nodes.0.tools"),
         outcome=_outcome(record, traced),
-        metadata={"branches": branches} if branches > 1 else {},
+        metadata={**aside, "branches": branches} if branches > 1 else aside,
+        other_scores=other_scores(record, taken[0], _SCORES),
     )
 
 
@@ -124,7 +130,7 @@ def _score(record: Record, field: str | None, traced: bool) -> tuple[str, object
         # Older records have a reward of 0 where an error kept them from being scored.
         if broken and (found is None or not traced):
             raise DataError(f"{'errors' if traced else 'error'}: {_what(record)}; the run broke and was not scored")
-    return found or score_at(record, field, ("reward", "score"))
+    return found or score_at(record, field, _SCORES)
 
 
 def _weighted(record: Record) -> tuple[str, object] | None:

@@ -41,6 +41,30 @@ def check_roles(messages: Sequence[Message], name: str, target: str) -> None:
             raise refusal(name, target, f"message {index} of role {m.role} answers a tool call", "fix the data")
 
 
+def check_answered(messages: Sequence[Message], name: str, target: str) -> None:
+    """Refuse calls that no tool's message answers before the conversation goes on: trainers and services reject them.
+
+    Calls of the last message may be open.
+
+    Raises:
+        DataError: naming the message and the tool.
+    """
+    open_calls: list[ToolCall] = []
+    caller = -1
+    for index, m in enumerate(messages):
+        if m.role == "tool":
+            answered = next((call for call in open_calls if m.tool_call_id in (None, call.id)), None)
+            if answered is not None:
+                open_calls.remove(answered)
+            continue
+        if open_calls:
+            break
+        open_calls, caller = list(m.tool_calls), index
+    if open_calls and caller < len(messages) - 1:
+        reason = f"no tool's message answers the call of {open_calls[0].name} in message {caller}"
+        raise refusal(name, target, reason, "add the results to the data, or leave the run out")
+
+
 def trained(trajectory: Trajectory, target: str) -> list[bool]:
     """[messages] which of them are trained: the agent's replies after the context turns.
 
@@ -196,6 +220,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> JsonObject:
 __all__ = [
     "HOLDS_MORE",
     "arguments_of",
+    "check_answered",
     "check_order",
     "check_roles",
     "check_turns",

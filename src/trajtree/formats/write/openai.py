@@ -12,6 +12,7 @@ from trajtree.chat import message_to_dict
 from trajtree.formats.pairs import PairMessages
 from trajtree.formats.write.checks import (
     arguments_of,
+    check_answered,
     check_roles,
     ends_with_reply,
     no_thoughts,
@@ -31,7 +32,8 @@ def openai_pair(pair: PairMessages) -> JsonObject:
     """`input` with messages, tools and `parallel_tool_calls`; `preferred_output` and `non_preferred_output`.
 
     Raises:
-        DataError: a side has several messages; there are thoughts; a call or its result has no id.
+        DataError: a side has several messages; there are thoughts; a call or its result has no id; a call is not
+            answered.
     """
     chosen, rejected = one_reply(pair, TARGET)
     for side in (chosen, rejected):
@@ -49,7 +51,8 @@ def openai_trajectory(trajectory: Trajectory) -> JsonObject:
     """`messages` with `weight` 1 on the agent's own replies and 0 on context turns, and `tools`.
 
     Raises:
-        DataError: there are thoughts; a call or its result has no id; the last message is no reply.
+        DataError: there are thoughts; a call or its result has no id; a call is not answered; the last message is no
+            reply.
     """
     name, flags = trajectory_name(trajectory), trained(trajectory, TARGET)
     _check(trajectory.messages, name)
@@ -75,6 +78,7 @@ def _check(messages: Sequence[Message], name: str) -> None:
         elif message.role == "tool" and message.tool_call_id not in known:
             reason = f"message {index} must name the call before it that it answers"
             raise refusal(name, TARGET, reason, "fix the data, or export to trl")
+    check_answered(messages, name, TARGET)
 
 
 __all__ = ["openai_pair", "openai_trajectory"]

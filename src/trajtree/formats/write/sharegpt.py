@@ -14,6 +14,7 @@ from trajtree.formats.pairs import PairMessages
 from trajtree.formats.write.checks import (
     HOLDS_MORE,
     arguments_of,
+    check_answered,
     check_order,
     check_roles,
     check_turns,
@@ -35,7 +36,7 @@ def sharegpt_trajectory(trajectory: Trajectory) -> JsonObject:
 
     Raises:
         DataError: there are context turns, which nothing could mark; turns that do not alternate; a reply with
-            both text and calls; several results in a row, or results out of order.
+            both text and calls; several results in a row, or results out of order; calls that are not answered.
     """
     no_context(trajectory, "sharegpt", "export to ms-swift, axolotl, trl-completion or openai")
     name = trajectory_name(trajectory)
@@ -59,6 +60,7 @@ def _conversation(messages: Sequence[Message], name: str, target: str) -> list[J
     check_roles(messages, name, target)
     check_turns(messages, name, target)
     check_order(messages, name, target)
+    check_answered(messages, name, target)
     turns = []
     for index, message in enumerate(messages):
         if message.role == "tool" and messages[index - 1].role == "tool":

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from trajtree.formats.pairs import PairMessages
 from trajtree.formats.write.checks import (
     arguments_of,
+    check_answered,
     check_order,
     check_roles,
     check_turns,
@@ -35,7 +36,7 @@ def swift_pair(pair: PairMessages) -> JsonObject:
 
     Raises:
         DataError: the turns do not alternate, a side does not end with a reply, results do not answer their calls
-            in order, or a reply with thoughts holds <think> tags already.
+            in order, a call is not answered, or a reply with thoughts holds <think> tags already.
     """
     tools = _tools(pair.tools, pair.name)
     row: JsonObject = {}
@@ -59,6 +60,7 @@ def _messages(messages: Sequence[Message], flags: Sequence[bool], name: str) -> 
     check_roles(messages, name, TARGET)
     check_turns(messages, name, TARGET)
     check_order(messages, name, TARGET)
+    check_answered(messages, name, TARGET)
     written: list[JsonObject] = []
     for message, flag in zip(messages, flags, strict=True):
         if message.role == "assistant":

@@ -13,6 +13,7 @@ from trajtree.formats.pairs import PairMessages
 from trajtree.formats.write.checks import (
     HOLDS_MORE,
     arguments_of,
+    check_answered,
     check_roles,
     no_context,
     no_thoughts,
@@ -27,7 +28,13 @@ from trajtree.trajectory import Message, Trajectory
 
 
 def trl_pair(pair: PairMessages) -> JsonObject:
-    """`prompt`, `chosen`, `rejected` and `tools`. Raises DataError when arguments or tools are not JSON objects."""
+    """`prompt`, `chosen`, `rejected` and `tools`.
+
+    Raises:
+        DataError: a call is not answered; arguments or tools that are not JSON objects.
+    """
+    for side in (pair.chosen, pair.rejected):
+        check_answered([*pair.prompt, *side], pair.name, "trl")
     row: JsonObject = {
         "prompt": _messages(pair.prompt, pair.name, "trl"),
         "chosen": _messages(pair.chosen, pair.name, "trl"),
@@ -40,10 +47,12 @@ def trl_trajectory(trajectory: Trajectory) -> JsonObject:
     """`messages` and `tools`, for `assistant_only_loss`.
 
     Raises:
-        DataError: there are context turns, which TRL would train; arguments or tools that are not JSON objects.
+        DataError: there are context turns, which TRL would train; a call is not answered; arguments or tools that are
+            not JSON objects.
     """
     no_context(trajectory, "trl", "export to trl-completion, which puts them into the prompt")
     name = trajectory_name(trajectory)
+    check_answered(trajectory.messages, name, "trl")
     return {"messages": _messages(trajectory.messages, name, "trl")} | _tools(trajectory.tools, name, "trl")
 
 
@@ -51,11 +60,13 @@ def trl_completion(trajectory: Trajectory) -> JsonObject:
     """`prompt` up to the agent's first own reply, `completion` from there, and `tools`; for `assistant_only_loss`.
 
     Raises:
-        DataError: nothing comes before the first own reply; arguments or tools that are not JSON objects.
+        DataError: nothing comes before the first own reply; a call is not answered; arguments or tools that are not
+            JSON objects.
     """
     name, first = trajectory_name(trajectory), trained(trajectory, "trl-completion").index(True)
     if first == 0:
         raise refusal(name, "trl-completion", "nothing comes before its first reply", "export to trl")
+    check_answered(trajectory.messages, name, "trl-completion")
     row: JsonObject = {
         "prompt": _messages(trajectory.messages[:first], name, "trl-completion"),
         "completion": _messages(trajectory.messages[first:], name, "trl-completion"),
@@ -91,9 +102,10 @@ def axolotl_trajectory(trajectory: Trajectory) -> JsonObject:
     """`messages`, each with the flag `train`, and `tools`; arguments stay JSON text, which axolotl parses.
 
     Raises:
-        DataError: no reply is the agent's; arguments or tools that are not JSON objects.
+        DataError: no reply is the agent's; a call is not answered; arguments or tools that are not JSON objects.
     """
     name, flags = trajectory_name(trajectory), trained(trajectory, "axolotl")
+    check_answered(trajectory.messages, name, "axolotl")
     _messages(trajectory.messages, name, "axolotl")
     messages = [message_to_dict(m) | {"train": flag} for m, flag in zip(trajectory.messages, flags, strict=True)]
     return {"messages": messages} | _tools(trajectory.tools, name, "axolotl")

@@ -1,0 +1,213 @@
+"""What an import did: what was taken and how it was understood, what was left out and why."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+
+from trajtree.formats.read.fields import differs
+from trajtree.formats.read.to_trajectory import Imported
+from trajtree.trajectory import Message, Trajectory
+
+KEPT = 1000
+"""Records left out that a report names; more are counted."""
+
+_KINDS = 100
+_OTHER = "other reasons"
+_NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[-+]?\d+)?")
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A record that was not imported: number `number` of its file, beginning at `line`; 0 stands for the whole file."""
+
+    file: Path
+    line: int
+    number: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class OtherScore:
+    """A field that holds a score and was not taken: in how many runs it is there, and says something else."""
+
+    present: int
+    differs: int
+
+
+@dataclass(frozen=True, slots=True)
+class ImportReport:
+    """What an import did.
+
+    Attributes:
+        added: trajectories that were appended.
+        skipped: records that the store had already.
+        left_out: the first KEPT records that are no trajectories, and why.
+        left_out_count: how many there were.
+        kinds: how many were left out for each kind of reason: the reason without its numbers and values.
+        formats: how many trajectories were appended from each format.
+        scores: how many have their score from each field.
+        other_scores: the usual fields for scores that were there too.
+        outcomes: how many ended in each way.
+        tasks: tasks of the whole store.
+        runs_per_task: fewest, median and most trajectories of a task in the whole store.
+        held: records that another record of the same run holds: they are its beginning, or were joined to it.
+        undecided: records whose fields say that they belong to one run, and whose messages do not; each is a run.
+        beginnings: trajectories that are the beginning of another one, as records of single calls of a model are;
+            of those that stand not too far apart.
+        repeated: trajectories that equal one of a file of the same name in another folder.
+        example_turns: leading replies up to which all trajectories are the same though their tasks differ, where that
+            is more than their context.
+    """
+
+    added: int
+    skipped: int
+    left_out: tuple[LeftOut, ...]
+    left_out_count: int
+    kinds: Mapping[str, int] = field(default_factory=dict)
+    formats: Mapping[str, int] = field(default_factory=dict)
+    scores: Mapping[str, int] = field(default_factory=dict)
+    other_scores: Mapping[str, OtherScore] = field(default_factory=dict)
+    outcomes: Mapping[str, int] = field(default_factory=dict)
+    tasks: int = 0
+    runs_per_task: tuple[int, float, int] = (0, 0, 0)
+    held: int = 0
+    undecided: int = 0
+    beginnings: int = 0
+    repeated: int = 0
+    example_turns: int = 0
+
+
+class Tally:
+    """What is counted during an import."""
+
+    def __init__(self) -> None:
+        self.skipped = self.held = self.undecided = self.repeated = 0
+        self.tasks: Counter[str] = Counter()
+        """Trajectories of each task of the store."""
+        self._left_out: list[LeftOut] = []
+        self._kinds: Counter[str] = Counter()
+        self._formats: Counter[str] = Counter()
+        self._scores: Counter[str] = Counter()
+        self._present: Counter[str] = Counter()
+        self._differs: Counter[str] = Counter()
+        self._outcomes: Counter[str] = Counter()
+        self._beginnings = _Beginnings()
+        self._example = _Example()
+
+    def leave_out(self, record: LeftOut) -> None:
+        """Count a record that is no trajectory."""
+        kind = _NUMBER.sub("N", _QUOTED.sub("'...'", record.reason.partition(";")[0]))[:120]
+        self._kinds[kind if kind in self._kinds or len(self._kinds) < _KINDS else _OTHER] += 1
+        if len(self._left_out) < KEPT:
+            self._left_out.append(record)
+
+    def add(self, found: Imported, made: Trajectory, score_range: tuple[float, float]) -> None:
+        """Count a trajectory that was made of what a reader found."""
+        self.tasks[made.task] += 1
+        self._formats[made.env] += 1
+        self._scores[found.score[0]] += 1
+        self._outcomes[made.outcome] += 1
+        for name, value in found.other_scores:
+            self._present[name] += 1
+            self._differs[name] += differs(value, made.score, *score_range)
+        self._beginnings.add(made.messages)
+        self._example.add(made)
+
+    def report(self) -> ImportReport:
+        """What was counted."""
+        runs = self.tasks.values()
+        return ImportReport(
+            added=self._formats.total(),
+            skipped=self.skipped,
+            left_out=tuple(self._left_out),
+            left_out_count=self._kinds.total(),
+            kinds=dict(self._kinds.most_common()),
+            formats=dict(self._formats),
+            scores=dict(self._scores),
+            other_scores={name: OtherScore(n, self._differs[name]) for name, n in self._present.items()},
+            outcomes=dict(self._outcomes),
+            tasks=len(runs),
+            runs_per_task=(min(runs), median(runs), max(runs)) if runs else (0, 0, 0),
+            held=self.held,
+            undecided=self.undecided,
+            beginnings=self._beginnings.count,
+            repeated=self.repeated,
+            example_turns=self._example.turns,
+        )
+
+
+class _Beginnings:
+    """Counts trajectories that are the beginning of another one.
+
+    Only hashes are kept, and only up to a number of them, so that memory does not grow with the runs: the calls of one
+    run stand near each other.
+    """
+
+    _MOST = 50_000
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._ends: Counter[int] = Counter()
+        self._passed: set[int] = set()
+
+    def add(self, messages: Sequence[Message]) -> None:
+        """Count this one if it is a beginning, and those that are a beginning of it."""
+        *inner, end = _after_replies(messages)
+        if not self._ends.keys().isdisjoint(inner):
+            self.count += sum(self._ends.pop(passed, 0) for passed in inner)
+        if end in self._passed:
+            self.count += 1
+        else:
+            self._ends[end] += 1
+        self._passed.update(inner)
+        for kept in (self._ends, self._passed):
+            if len(kept) > self._MOST:
+                kept.clear()
+
+
+def _after_replies(messages: Sequence[Message]) -> list[int]:
+    """[replies] hash of all that was said up to each reply. The hashes are of one process."""
+    hashes, here = [], 0
+    for message in messages:
+        calls = message.tool_calls
+        here = hash((here, message.content, calls)) if calls else hash((here, message.content))
+        if message.role == "assistant":
+            hashes.append(here)
+    return hashes
+
+
+class _Example:
+    """What all trajectories have in common before they have anything to do with their tasks."""
+
+    def __init__(self) -> None:
+        self._common: tuple[Message, ...] | None = None
+        self._replies = 0
+        self._tasks: set[str] = set()
+
+    @property
+    def turns(self) -> int:
+        """Replies in it; 0 where all of them are context already, or there are no two tasks."""
+        return self._replies if len(self._tasks) > 1 else 0
+
+    def add(self, trajectory: Trajectory) -> None:
+        if self._common == ():
+            return
+        # The last reply is a decision of the agent's in any case.
+        own = trajectory.messages[: trajectory.replies[-1]]
+        common = own if self._common is None else self._common[: len(own)]
+        same = next((i for i, (a, b) in enumerate(zip(common, own, strict=False)) if a != b), len(common))
+        self._replies = sum(m.role == "assistant" for m in common[:same])
+        if self._replies <= trajectory.context_turns:
+            same = self._replies = 0
+        self._common = common[:same]
+        if len(self._tasks) < 2:
+            self._tasks.add(trajectory.task)
+
+
+__all__ = ["KEPT", "ImportReport", "LeftOut", "OtherScore", "Tally"]

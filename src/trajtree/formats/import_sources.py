@@ -1,0 +1,89 @@
+"""The files of an import, and the names under which a store remembers them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+
+from trajtree.errors import DataError
+from trajtree.formats.import_report import LeftOut, Tally
+from trajtree.formats.one_run import may_be_calls
+from trajtree.formats.read.detect import FORMATS, beginning_of, format_named
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file to import.
+
+    Attributes:
+        path: where it is.
+        name: what tells it from all other files: its own name, its first record, its folder.
+        format: the format of its records.
+        alone: whether it holds one record and no more.
+        calls: whether several of its records may be one run.
+    """
+
+    path: Path
+    name: str
+    format: str
+    alone: bool
+    calls: bool
+
+
+def sources(
+    found: list[tuple[Path, bool]], store: Path, tally: Tally, *, format: str | None, run: str | None
+) -> list[Source]:
+    """Every file that can be read; the store may lie in the folder, and is none of them."""
+    if format is not None:
+        format_named(format)
+    known_files: list[Source] = []
+    continuations: set[str] = set()
+    for path, named in found:
+        if path.resolve() == store.resolve():
+            if named:
+                raise DataError(f"{path}: a store cannot be imported into itself")
+            continue
+        try:
+            beginning = beginning_of(path, format)
+        except DataError as error:
+            if named:
+                raise
+            tally.leave_out(LeftOut(path, 1, 0, str(error).removeprefix(str(path)).lstrip(",: ")))
+            continue
+        known = FORMATS[beginning.format]
+        if (following := known.goes_on_in(beginning.record)) is not None:
+            continuations.add(os.path.normpath(path.resolve().parent / following))
+        calls = run is not None or (not known.whole and not beginning.alone and may_be_calls(beginning.record))
+        name = _source_name(path, beginning.first)
+        known_files.append(Source(path, name, beginning.format, beginning.alone, calls))
+    later = {source.path for source in known_files if str(source.path.resolve()) in continuations}
+    for path in sorted(later):
+        tally.leave_out(LeftOut(path, 1, 0, "the later part of a run that began in another file"))
+    return [source for source in known_files if source.path not in later]
+
+
+def _source_name(path: Path, first: bytes) -> str:
+    name = path.name.encode("utf-8", "replace").decode()
+    folder = os.fsencode(path.resolve().parent)
+    return f"{name}#{hash_of(first):016x}@{hash_of(folder) >> 32:08x}"
+
+
+def without_folder(source: str) -> str:
+    """How early stores name a source."""
+    return source.rpartition("@")[0]
+
+
+def another_folder(source: str, other: str) -> bool:
+    """Whether two sources are files of one name in different folders."""
+    (name, _, at), (other_name, _, other_at) = source.rpartition("#"), other.rpartition("#")
+    return name == other_name and "@" in other_at and at.rpartition("@")[2] != other_at.rpartition("@")[2]
+
+
+def hash_of(data: bytes) -> int:
+    """A hash of 64 bits by which stores know records; it must never change."""
+    return int.from_bytes(blake2b(data, digest_size=8).digest())
+
+
+__all__ = ["Source", "another_folder", "hash_of", "sources", "without_folder"]

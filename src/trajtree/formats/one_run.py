@@ -1,0 +1,241 @@
+"""Records of one file that are one run: a record per call of the model, each with all that came before, or parts.
+
+A file with such records is read once more beforehand. Of a record only hashes and numbers are kept.
+"""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import NamedTuple
+
+from trajtree.errors import DataError
+from trajtree.formats.read.detect import Reader
+from trajtree.formats.read.fields import TASKS, Record, at, no_such_field, task_at
+from trajtree.formats.read.records import decode, raw_records
+from trajtree.trajectory import Message
+
+RUNS = ("rollout_id", "trajectory_id", "episode_id", "trial_name", "trial_id")
+"""Fields whose value is that of one run and no other."""
+
+NAMES = (*RUNS, "run", "run_id", "session_id")
+"""Fields that name a run, or a group of runs; those of one run have a number of a step beside them."""
+
+PART = "part"
+STEPS = ("step", "step_index", "turn", "turn_index", "call", "call_index", "episode", PART)
+"""Fields that number the calls of a run, or its parts."""
+
+_NUMBER = re.compile(r"\d+$")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What becomes of the records of a file, by their numbers.
+
+    Attributes:
+        holder: of a record that another one of its run holds, that one.
+        parts: of the last part of a run, the parts before it, in order.
+        context_turns: of a record that holds others, how many of its first replies are no agent's: as many as in the
+            shortest of them, for to a later call all earlier replies are given.
+        reasons: why a record is left out.
+        undecided: records whose fields say that they are one run, but whose messages do not.
+    """
+
+    holder: dict[int, int] = field(default_factory=dict)
+    parts: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    context_turns: dict[int, int] = field(default_factory=dict)
+    reasons: dict[int, str] = field(default_factory=dict)
+    undecided: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A record of a run: its number in the file and in the run, how many messages and context turns, a hash of all.
+
+    `first` is a hash of the first message, and None where that is an instruction.
+    """
+
+    number: int
+    step: int | None
+    length: int
+    context_turns: int
+    end: int
+    first: int | None
+
+
+@dataclass(slots=True)
+class _Run:
+    """The records of one run. `value` is what the field that was asked for holds; `joins` says if they may be parts."""
+
+    value: object
+    joins: bool
+    rows: list[_Row] = field(default_factory=list)
+    longest: array[int] = field(default_factory=lambda: array("q"))
+    """[messages] of the longest record, the hash of all messages up to each."""
+
+    def add(self, number: int, step: int | None, messages: Sequence[Message], context_turns: int) -> None:
+        hashes = array("q")
+        here = 0
+        for message in messages:
+            here = hash((here, message))
+            hashes.append(here)
+        first = None if messages[0].role == "system" else hash(messages[0])
+        self.rows.append(_Row(number, step, len(messages), context_turns, here, first))
+        if len(hashes) > len(self.longest):
+            self.longest = hashes
+
+    def holder(self) -> int | None:
+        """The number of the longest record; None unless each is a beginning of it."""
+        if any(self.longest[row.length - 1] != row.end for row in self.rows):
+            return None
+        return max(self.rows, key=lambda row: row.length).number
+
+    def numbered(self) -> bool:
+        """Whether the records have numbers that follow one another."""
+        steps = sorted(-1 if row.step is None else row.step for row in self.rows)
+        return steps[0] >= 0 and steps == list(range(steps[0], steps[0] + len(steps)))
+
+    def in_parts(self) -> bool:
+        """Whether each record goes on where the one before it ended: none repeats how another one begins."""
+        steps = [row.step for row in self.rows]
+        firsts = {row.first for row in self.rows[1:]}
+        begins_anew = None in firsts or self.rows[0].first in firsts or len(firsts) < len(self.rows) - 1
+        in_order = self.numbered() and steps == sorted(steps, key=lambda step: step or 0)
+        return in_order and not begins_anew and not any(row.context_turns for row in self.rows[1:])
+
+
+def may_be_calls(record: Record) -> bool:
+    """Whether a record has a field that names its run or numbers it in the run."""
+    return any(record.get(name) is not None for name in (*NAMES, *STEPS))
+
+
+def check_named(record: Record, run: str) -> None:
+    """Raise DataError where field `run` of a record names no run."""
+    value = at(record, run)
+    if value is None:
+        raise no_such_field(record, run, "--run", "must name the one that names the run")
+    if _scalar(value) is None:
+        raise DataError(f"{run}: names no run, which is a text or a number; --run must name another field")
+
+
+def is_later_part(record: Record) -> bool:
+    """Whether a record says that it is a part of a run, and not the first one."""
+    number = record.get(PART)
+    return type(number) is int and number > 1 and any(record.get(name) is not None for name in NAMES)
+
+
+def plan(path: Path, read: Reader, run: str | None, *, score: str | None, task: str | None) -> Plan:
+    """Which records of a file are one run: those with one value in field `run`, or, without it, in the usual fields.
+
+    Records of one run are beginnings of the longest one, or parts whose numbers follow one another. Where the field was
+    named, others are left out; where it was guessed, they are runs of their own.
+    """
+    sizes: Counter[int] = Counter()
+    for _, _, key in _keyed(path, run, task):
+        if key is not None:
+            sizes[key.hash] += 1
+    shared = {key for key, size in sizes.items() if size > 1}
+    runs: dict[int, _Run] = {}
+    for number, record, key in _keyed(path, run, task) if shared else ():
+        if key is not None and key.hash in shared:
+            try:
+                found = read(record, score=score, task=task)
+            except (DataError, RecursionError):
+                continue  # it is left out for that reason when its turn comes
+            if found.messages:
+                run_ = runs.setdefault(key.hash, _Run(key.value, key.joins))
+                run_.add(number, key.step, found.messages, found.context_turns)
+    made = Plan()
+    undecided = sum(_decide(made, rows, run) for rows in runs.values())
+    return replace(made, undecided=undecided)
+
+
+def _decide(made: Plan, run: _Run, field: str | None) -> int:
+    """Put a run's records into the plan; how many are undecided."""
+    numbers = [row.number for row in run.rows]
+    if len(numbers) < 2 or (field is None and not run.numbered() and run.rows[0].step is not None):
+        return 0
+    holder = run.holder()
+    if holder is not None:
+        made.holder.update((number, holder) for number in numbers if number != holder)
+        made.context_turns[holder] = min(row.context_turns for row in run.rows)
+    elif run.joins and run.in_parts():
+        *before, last = numbers
+        made.holder.update((number, last) for number in before)
+        made.parts[last] = tuple(before)
+        made.context_turns[last] = run.rows[0].context_turns
+    elif field is None:
+        return len(numbers)
+    else:
+        named = ", ".join(map(str, numbers[:5])) + (f" and {len(numbers) - 5} more" if len(numbers) > 5 else "")
+        reason = (
+            f"{field}: rows {named} are all of run {str(run.value)[:80]!r}, but neither beginnings of the longest one "
+            "nor parts whose steps follow one another"
+        )
+        made.reasons.update((number, reason) for number in numbers)
+    return 0
+
+
+class _Key(NamedTuple):
+    """Which run a record is of, its number in it, and whether the run may be in parts."""
+
+    hash: int
+    value: object
+    step: int | None
+    joins: bool
+
+
+def _keyed(path: Path, run: str | None, task: str | None) -> Iterator[tuple[int, Record, _Key | None]]:
+    """(number, record, run) of each record that can be read; None where it names no run."""
+    began, before = 0, (0, 0)
+    for raw in raw_records(path):
+        try:
+            record = decode(raw)
+        except DataError:
+            continue
+        asked, (name, step) = hash(_task(record, task)), _step(record)
+        key = None
+        if run is not None:
+            value = _scalar(at(record, run))
+            if value is not None:
+                key = _Key(hash((asked, repr(value))), value, step, True)
+        elif names := tuple((name, value) for name in NAMES if (value := _scalar(record.get(name))) is not None):
+            one = any(name in RUNS for name, _ in names)
+            if one or step is not None:
+                key = _Key(hash((asked, repr(names))), None, step, one or name == PART)
+        elif step is not None:
+            # Nothing but numbers: those that follow one another in the file are one run's.
+            if before != (asked, step - 1):
+                began = raw.number
+            key = _Key(hash((asked, began)), None, step, False)
+            before = asked, step
+        yield raw.number, record, key
+
+
+def _task(record: Record, task: str | None) -> str | None:
+    try:
+        return task_at(record, task, TASKS)
+    except DataError:
+        return None
+
+
+def _step(record: Record) -> tuple[str, int | None]:
+    """The field that numbers a record in its run, and the number: a whole one, or that at the end of a text."""
+    for name in STEPS:
+        value = record.get(name)
+        if isinstance(value, int) and not isinstance(value, bool):
+            return name, value
+        if isinstance(value, str) and (found := _NUMBER.search(value)):
+            return name, int(found.group()[-18:])
+    return "", None
+
+
+def _scalar(value: object) -> object:
+    return value if isinstance(value, str | int | float) else None
+
+
+__all__ = ["NAMES", "RUNS", "STEPS", "Plan", "check_named", "is_later_part", "may_be_calls", "plan"]
