@@ -249,7 +249,14 @@ def test_a_cached_reference_changes_nothing(trees: Path, tiny_words: Path, tmp_p
     train_file(trees, cached, tmp_path / "cached", progress=two)
     losses, others = ([figures["loss"] for figures in told.figures] for told in (one, two))
     assert losses[0] != losses[-1] and others == pytest.approx(losses, abs=1e-5)
-    assert len(list((tmp_path / "cached" / "reference").iterdir())) == 1
+    (held,) = (tmp_path / "cached" / "reference").iterdir()
+    for number, torn in enumerate((b"", bytes(held.stat().st_size), held.read_bytes()[:-100])):
+        folder = tmp_path / str(number)
+        (folder / "reference").mkdir(parents=True)
+        (folder / "reference" / held.name).write_bytes(torn)
+        again = train_file(trees, cached, folder)
+        assert weights(again) == weights(tmp_path / "cached" / "model"), "it is computed again"
+        assert (folder / "reference" / held.name).read_bytes() == held.read_bytes()
     with pytest.raises(RecipeError, match="whole distribution"):
         train_file(trees, quick(tiny_words, settings=how(cache_reference=True)), tmp_path / "kl")
 

@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -52,13 +53,12 @@ def with_reference(
     """
     kind = pick_dtype(dtype)
     file = cache / f"{_digest(examples, f'{fingerprint} {kind}')}.npz"
-    if not file.exists():
+    flat = _cached(file)
+    if flat is None:
         flat = np.concatenate(_compute(examples, model, pack_tokens, getattr(torch, kind), packed, progress))
         cache.mkdir(parents=True, exist_ok=True)
         with atomically(file) as out:
             np.savez(out, logprobs=flat)
-    with np.load(file) as saved:
-        flat = saved["logprobs"]
     # flat: the trained tokens of all examples, of all their sides, one after another.
     found, begin = [], 0
     for example in examples:
@@ -70,6 +70,16 @@ def with_reference(
             begin = end
         found.append(replace(example, reference=tuple(sides)))
     return found
+
+
+def _cached(file: Path) -> NDArray[np.float32] | None:
+    """What was computed before; None where nothing was, or where the file is torn and must be computed again."""
+    try:
+        with file.open("rb") as opened, np.load(opened) as saved:
+            logprobs: NDArray[np.float32] = saved["logprobs"]
+            return logprobs
+    except (OSError, EOFError, ValueError, KeyError, BadZipFile):
+        return None
 
 
 def _compute(

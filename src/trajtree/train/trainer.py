@@ -308,7 +308,7 @@ def _last_whole(checkpoints: Path, *, clean_up: bool) -> tuple[str | None, dict[
             verified(path, from_json(note["files"]), without=[_NOTE], trust_times=False)
             metrics = {str(name): float(value) for name, value in note["metrics"].items()}
         except FileNotFoundError:
-            torn.append(f"{path}: was not written to its end")
+            torn.append(f"{path}: was not written to its end, or by an earlier trajtree")
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             torn.append(str(error))
         else:
