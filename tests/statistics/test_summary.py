@@ -45,12 +45,12 @@ def test_known_by_hand() -> None:
     assert ours.steps_mean == 2
     success = results.compared("ours", "weak", "success")
     assert success is not None
-    # Two tasks won, none lost: McNemar's exact p is 2 * (1/2)^2.
-    assert (success.difference.value, success.p_value, success.n) == (0.5, 0.5, 4)
+    # Two tasks won, none lost: two of four flips are as extreme, which count by half. McNemar's exact p is 2 * (1/2)^2.
+    assert (success.difference.value, success.p_value, success.n) == (0.5, 0.25, 4)
+    assert (success.practice.p_value, success.practice.test) == (0.5, "McNemar over tasks, exact")
     score = results.compared("ours", "weak", "score")
     assert score is not None
-    # Only two of the four sign patterns of the differing tasks are as extreme.
-    assert (score.difference.value, score.p_value) == (0.5, 0.5)
+    assert (score.difference.value, score.p_value) == (0.5, 0.25)
     recovered = results.recovered("ours", "score")
     assert recovered is not None
     assert recovered.value == pytest.approx(0.5 / 0.375)
@@ -100,7 +100,7 @@ def test_mixed_samples_average_within_the_task() -> None:
     compared = two(ours, row(0, 0, 0)).compared("ours", "weak", "success")
     assert compared is not None
     assert compared.difference.value == pytest.approx(2.5 / 3)
-    assert compared.test == "paired sign flips"
+    assert compared.practice.test == "sign flips by task, mid-p"
 
 
 def test_types_come_from_metadata_or_the_task() -> None:

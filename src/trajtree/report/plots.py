@@ -97,6 +97,36 @@ def task_plot(data: ReportData) -> str:
         return _svg(figure, "task")
 
 
+def difference_plot(data: ReportData) -> str | None:
+    """Return a plot of each row's success minus the weak row's, with its interval by situation and over tasks, as SVG.
+
+    None if there is no other row than the weak one, or if the situations are not known.
+
+    Raises:
+        TrajtreeError: matplotlib is not installed.
+    """
+    results = data.results
+    compared = [c for c in results.comparisons if (c.against, c.metric) == (results.weak, "success")]
+    if not compared or not results.by_situation:
+        return None
+    with _style("difference"):
+        figure, axes = _canvas(0.9 + 0.56 * len(compared))
+        for index, comparison in enumerate(compared):
+            height = len(compared) - 1 - index  # the first row is at the top
+            ours, papers = comparison.difference, comparison.practice.difference
+            colour = _SERIES[(index + 1) % len(_SERIES)]
+            for place, found, width in ((0.14, ours, 2.4), (-0.14, papers, 1.1)):
+                axes.plot([100 * found.low, 100 * found.high], [height + place] * 2, color=colour, linewidth=width)
+            dot = _dot(index + 1, emphasised=comparison.row == results.primary)
+            axes.plot([100 * ours.value], [height + 0.14], **dot)
+            axes.plot([100 * papers.value], [height - 0.14], marker="|", color=colour, markersize=7)
+        axes.axvline(0, color=_MUTED, linewidth=1)
+        _lines(axes, [_short(data.label(comparison.row)) for comparison in reversed(compared)])
+        axes.autoscale(axis="x")
+        axes.set_xlabel(f"success minus {_short(data.label(results.weak))}, points")
+        return _svg(figure, "difference")
+
+
 @contextmanager
 def _style(name: str) -> Iterator[None]:
     try:
@@ -167,9 +197,9 @@ def _svg(figure: Figure, name: str) -> str:
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     svg = buffer.getvalue()
-    # Both plots are on one page, so the ids that matplotlib gives to their elements must differ.
+    # All plots are on one page, so the ids that matplotlib gives to their elements must differ.
     svg = re.sub(r'(<[^>]*? id="|url\(#|xlink:href="#)', rf"\g<1>{name}-", svg[svg.index("<svg") :])
     return re.sub("|".join(_VARIABLES), lambda colour: _VARIABLES[colour.group()], svg)
 
 
-__all__ = ["task_plot", "type_plot"]
+__all__ = ["difference_plot", "task_plot", "type_plot"]
