@@ -8,9 +8,6 @@ from numpy.typing import NDArray
 from trajtree.statistics.layout import Layout
 from trajtree.trajectory import SCORE_TOLERANCE
 
-_CELLS = 4_000_000
-"""Flipped values held in memory at once."""
-
 
 def sign_flips(differences: NDArray[np.float64], layout: Layout, *, resamples: int, seed: int) -> tuple[float, str]:
     """Two-sided mid-p-value of the paired permutation test, and what the test is called.
@@ -35,31 +32,24 @@ def sign_flips(differences: NDArray[np.float64], layout: Layout, *, resamples: i
     name = f"sign flips by situation, mid-p, {'exact' if every else f'{resamples:,} draws'}"
     if not len(moved):
         return 1.0, name
-    if len(moved) == 1:
-        # Both flips are equally extreme. scipy wants two observations.
-        return 0.5, name
-    from scipy.stats import permutation_test
-
-    test = permutation_test(
-        (moved,),
-        _rounded_sum,
-        permutation_type="samples",
-        vectorized=True,
-        n_resamples=resamples,
-        batch=max(1, _CELLS // len(moved)),
-        rng=np.random.default_rng(seed),
-    )
-    observed, flipped = abs(test.statistic), np.abs(test.null_distribution)
+    flips = _all_signs(len(moved)) if every else _drawn_signs(len(moved), resamples, seed)
+    # Sums of equal flips are equal, which rounding in floating point would undo.
+    flipped, observed = np.abs(np.round(flips @ moved, 9)), round(abs(float(moved.sum())), 9)
     # What was observed is one of all flips, but none of those that are drawn.
     drawn = 0 if every else 1
     ties = int((flipped == observed).sum()) + drawn
     return float(((flipped > observed).sum() + ties / 2) / (len(flipped) + drawn)), name
 
 
-def _rounded_sum(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
-    """Sums of equal flips are equal, which rounding in floating point would undo."""
-    sums: NDArray[np.float64] = np.round(values.sum(axis), 9)
-    return sums
+def _all_signs(situations: int) -> NDArray[np.float64]:
+    """[2^situations / 2, situations] all signs, but for those that are the mirror image of others."""
+    bits = np.arange(2 ** (situations - 1))[:, None] >> np.arange(situations) & 1
+    return np.where(bits, -1.0, 1.0)
+
+
+def _drawn_signs(situations: int, resamples: int, seed: int) -> NDArray[np.float64]:
+    """[resamples, situations] random signs."""
+    return np.where(np.random.default_rng(seed).integers(0, 2, size=(resamples, situations), dtype=np.int8), -1.0, 1.0)
 
 
 __all__ = ["sign_flips"]

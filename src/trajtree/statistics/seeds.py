@@ -68,7 +68,7 @@ def over_seeds(results: Sequence[Results], row: str, against: str, metric: Metri
     differences = np.array(values[::2]) - np.array(values[1::2])
     by_seed, averaged = differences.mean(1), differences.mean(0)
     found = estimate(averaged, layout)
-    both = _with_seeds(found, by_seed) if len(by_seed) > 1 else found
+    both = with_seeds(found, by_seed) if len(by_seed) > 1 else found
     flipped, _ = sign_flips(averaged, layout, resamples=results[0].resamples, seed=results[0].seed)
     test, test_p = t_test(by_seed)
     return OverSeeds(
@@ -88,7 +88,7 @@ def over_seeds(results: Sequence[Results], row: str, against: str, metric: Metri
     )
 
 
-def _with_seeds(found: Estimate, by_seed: NDArray[np.float64]) -> Estimate:
+def with_seeds(found: Estimate, by_seed: NDArray[np.float64]) -> Estimate:
     """The estimate with the variance of the mean of the seeds' differences, `by_seed` [seeds], added."""
     df, variance = len(by_seed) - 1, float(by_seed.var(ddof=1)) / len(by_seed)
     total = found.variance + variance
@@ -103,4 +103,4 @@ def _with_seeds(found: Estimate, by_seed: NDArray[np.float64]) -> Estimate:
     )
 
 
-__all__ = ["OverSeeds", "over_seeds"]
+__all__ = ["OverSeeds", "over_seeds", "with_seeds"]
