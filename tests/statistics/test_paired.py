@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from itertools import product
+from operator import mul
 
 import numpy as np
 import pytest
@@ -25,9 +27,11 @@ def test_against_all_flips_of_situations(drawn: list[tuple[float, int]]) -> None
     """Of all flips, the share whose sum is farther from zero, and half of those as far; 9 situations have 512."""
     differences = np.array([value for value, _ in drawn])
     layout = Layout.of([str(situation) for _, situation in drawn], ["t"] * len(drawn))
-    sums = [round(sum(v for v, one in drawn if one == situation), 9) for situation in {one for _, one in drawn}]
-    flipped = [round(abs(float(np.dot(signs, sums))), 9) for signs in product((-1, 1), repeat=len(sums))]
-    observed = round(abs(sum(sums)), 9)
+    # As fractions, in which equal sums are equal.
+    exact = [(Fraction(value).limit_denominator(30), situation) for value, situation in drawn]
+    sums = [sum(value for value, one in exact if one == situation) for situation in {one for _, one in drawn}]
+    flipped = [abs(sum(map(mul, signs, sums))) for signs in product((-1, 1), repeat=len(sums))]
+    observed = abs(sum(sums))
     expected = np.mean([(one > observed) + (one == observed) / 2 for one in flipped]) if any(sums) else 1.0
     found, name = sign_flips(differences, layout, resamples=512, seed=0)
     assert found == pytest.approx(expected)

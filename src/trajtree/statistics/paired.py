@@ -33,12 +33,12 @@ def sign_flips(differences: NDArray[np.float64], layout: Layout, *, resamples: i
     if not len(moved):
         return 1.0, name
     flips = _all_signs(len(moved)) if every else _drawn_signs(len(moved), resamples, seed)
-    # Sums of equal flips are equal, which rounding in floating point would undo.
-    flipped, observed = np.abs(np.round(flips @ moved, 9)), round(abs(float(moved.sum())), 9)
+    beyond = np.abs(flips @ moved) - abs(moved.sum())
     # What was observed is one of all flips, but none of those that are drawn.
     drawn = 0 if every else 1
-    ties = int((flipped == observed).sum()) + drawn
-    return float(((flipped > observed).sum() + ties / 2) / (len(flipped) + drawn)), name
+    # Sums that differ by rounding are equal.
+    ties = (np.abs(beyond) <= SCORE_TOLERANCE).sum() + drawn
+    return float(((beyond > SCORE_TOLERANCE).sum() + ties / 2) / (len(beyond) + drawn)), name
 
 
 def _all_signs(situations: int) -> NDArray[np.float64]:
