@@ -31,7 +31,7 @@ SIZES = {"equal": [5], "unequal": [2, 3, 4, 5, 6, 10], "lopsided": [1, 4, 10]}
 """Tasks of the situations, which are repeated until there are situations enough."""
 RATES = {"success": 0.4, "rare success": 0.1}
 SCORES, CHANCES = np.array([0, 1 / 6, 1 / 3, 1 / 2, 2 / 3, 1]), np.array([0.1, 0.25, 0.15, 0.1, 0.1, 0.3])
-RESAMPLES = 999
+FLIPS, BOOTSTRAPS = 999, 299
 
 Floats = NDArray[np.float64]
 
@@ -90,18 +90,18 @@ def measure(scenario: Scenario, runs: int, seed: int) -> dict[str, float]:
         gained = one - other
         counts["mean"] += _holds(interval(estimate(one, layout), (0, 1)), scenario.truth())
         counts["difference"] += _holds(interval(estimate(gained, layout), (-1, 1)), 0)
-        counts["test"] += sign_flips(gained, layout, resamples=RESAMPLES, seed=0)[0] <= 0.05
+        counts["test"] += sign_flips(gained, layout, resamples=FLIPS, seed=0)[0] <= 0.05
         counts["field mean"] += _holds(_over_tasks(one, (0, 1)), scenario.truth())
         counts["field difference"] += _holds(_over_tasks(gained, (-1, 1)), 0)
         if scenario.outcome in RATES:
             counts["field test"] += practice.mcnemar(gained) <= 0.05
         else:
-            counts["field test"] += sign_flips(gained, apart, resamples=RESAMPLES, seed=0)[0] <= 0.05
+            counts["field test"] += sign_flips(gained, apart, resamples=FLIPS, seed=0)[0] <= 0.05
     return {name: count / runs for name, count in counts.items()}
 
 
 def _over_tasks(values: Floats, bounds: tuple[float, float]) -> Interval:
-    return practice.mean_interval(values, bounds, resamples=RESAMPLES, seed=0)
+    return practice.mean_interval(values, bounds, resamples=BOOTSTRAPS, seed=0)
 
 
 def _holds(found: Interval, truth: float) -> bool:
@@ -133,7 +133,7 @@ def measure_pgr(scenario: Scenario, runs: int, seed: int) -> dict[str, float]:
         left = estimate(gained - ratio * gap, layout)
         moved = estimate((gained - ratio * gap) / gap.mean() + ratio - truth, layout)
         counts["delta"] += left.variance > 0 and p_value(moved) > 0.05
-        drawn = rng.integers(0, tasks, (RESAMPLES, tasks))
+        drawn = rng.integers(0, tasks, (BOOTSTRAPS, tasks))
         with np.errstate(divide="ignore", invalid="ignore"):
             ratios = gained[drawn].mean(1) / gap[drawn].mean(1)
         low, high = np.nanpercentile(ratios, [2.5, 97.5])
