@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from trajtree.envs.domain import load_domain
 from trajtree.experiment.lessons import TREES
 from trajtree.experiment.provenance import as_made, provenance_of
 from trajtree.experiment.recipe import Exploration, Recipe
@@ -29,12 +30,17 @@ _EXPLORED = {
 
 
 def results_of(recipe: Recipe, done: Mapping[str, Done]) -> Results:
-    """Statistics of every row."""
+    """Statistics of every row, with the situations that the environment tells of its tasks."""
     rows: dict[str, list[Trajectory]] = {
         row: list(TrajectoryStore(done[f"evaluate-{row}"].folder / STORE)) for row in recipe.evaluate.rows
     }
     return summarise(
-        rows, weak="weak", ceiling=recipe.evaluate.ceiling, primary=recipe.evaluate.primary, seed=recipe.seed
+        rows,
+        weak="weak",
+        ceiling=recipe.evaluate.ceiling,
+        primary=recipe.evaluate.primary,
+        situation=load_domain(recipe.env.name).situation,
+        seed=recipe.seed,
     )
 
 
