@@ -109,20 +109,27 @@ def difference_plot(data: ReportData) -> str | None:
     compared = [c for c in results.comparisons if (c.against, c.metric) == (results.weak, "success")]
     if not compared or not results.by_situation:
         return None
+    # Each interval's place above its line, and its width.
+    kinds = {"by situation": (0.14, 2.4), "over tasks, as papers print it": (-0.14, 1.1)}
     with _style("difference"):
-        figure, axes = _canvas(0.9 + 0.56 * len(compared))
+        figure, axes = _canvas(1.1 + 0.56 * len(compared))
+        for name, (_, width) in kinds.items():
+            axes.plot([], [], color=_MUTED, linewidth=width, label=name)
         for index, comparison in enumerate(compared):
-            height = len(compared) - 1 - index  # the first row is at the top
-            ours, papers = comparison.difference, comparison.practice.difference
-            colour = _SERIES[(index + 1) % len(_SERIES)]
-            for place, found, width in ((0.14, ours, 2.4), (-0.14, papers, 1.1)):
-                axes.plot([100 * found.low, 100 * found.high], [height + place] * 2, color=colour, linewidth=width)
+            height, colour = (
+                len(compared) - 1 - index,
+                _SERIES[(index + 1) % len(_SERIES)],
+            )  # the first row is at the top
+            found = (comparison.difference, comparison.practice.difference)
+            for one, (place, width) in zip(found, kinds.values(), strict=True):
+                axes.plot([100 * one.low, 100 * one.high], [height + place] * 2, color=colour, linewidth=width)
             dot = _dot(index + 1, emphasised=comparison.row == results.primary)
-            axes.plot([100 * ours.value], [height + 0.14], **dot)
-            axes.plot([100 * papers.value], [height - 0.14], marker="|", color=colour, markersize=7)
+            axes.plot([100 * found[0].value], [height + 0.14], **dot)
+            axes.plot([100 * found[1].value], [height - 0.14], marker="|", color=colour, markersize=7)
         axes.axvline(0, color=_MUTED, linewidth=1)
         _lines(axes, [_short(data.label(comparison.row)) for comparison in reversed(compared)])
         axes.autoscale(axis="x")
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, frameon=False, borderaxespad=0.2)
         axes.set_xlabel(f"success minus {_short(data.label(results.weak))}, points")
         return _svg(figure, "difference")
 
