@@ -160,13 +160,14 @@ def measure_seeds(situations: int, seeds: int, spread: dict[str, float], runs: i
 
 SCENARIOS = [
     Scenario(situations, sizes, icc, outcome)
-    for sizes, outcomes in (
-        ("unequal", ("success", "score", "rare success")),
-        ("equal", ("success", "score")),
-        ("lopsided", ("success", "score")),
+    for sizes, outcome, counts in (
+        ("unequal", "success", (6, 8, 12, 20, 60)),
+        ("unequal", "score", (6, 8, 12, 20, 60)),
+        ("unequal", "rare success", (12, 20, 60)),
+        ("equal", "success", (8, 12, 20)),
+        ("lopsided", "success", (8, 12, 20)),
     )
-    for outcome in outcomes
-    for situations in (6, 8, 12, 20, 60)
+    for situations in counts
     for icc in (0.0, 0.3, 1.0)
 ]
 PGR = [Scenario(situations, "unequal", icc, "success") for situations in (12, 20, 60) for icc in (0.0, 0.3, 1.0)]

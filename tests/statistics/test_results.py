@@ -62,6 +62,6 @@ def test_baselines(ceiling: str | None, baselines: tuple[str, ...]) -> None:
     assert results(ceiling).baselines == baselines
 
 
-@pytest.mark.parametrize(("effective", "few"), [(9.9, True), (9.9999999, False), (10.0, False), (12.0, False)])
-def test_too_few_situations(effective: float, few: bool) -> None:
-    assert Situations(12, effective).few is few
+@pytest.mark.parametrize(("count", "few"), [(9, True), (10, False), (60, False)])
+def test_too_few_situations(count: int, few: bool) -> None:
+    assert Situations(count, 3.0).few is few

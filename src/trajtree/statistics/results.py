@@ -38,7 +38,7 @@ class Situations:
     @property
     def few(self) -> bool:
         """Whether they are too few for any interval to be trusted."""
-        return round(self.effective, 6) < FEW
+        return self.count < FEW
 
 
 @dataclass(frozen=True, slots=True)
