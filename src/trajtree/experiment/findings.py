@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from trajtree.envs.domain import load_domain
 from trajtree.experiment.lessons import TREES
 from trajtree.experiment.provenance import as_made, provenance_of
 from trajtree.experiment.recipe import Exploration, Recipe
@@ -30,7 +29,7 @@ _EXPLORED = {
 
 
 def results_of(recipe: Recipe, done: Mapping[str, Done]) -> Results:
-    """Statistics of every row, with the situations that the environment tells of its tasks."""
+    """Statistics of every row, with the situations that the tasks were drawn by."""
     rows: dict[str, list[Trajectory]] = {
         row: list(TrajectoryStore(done[f"evaluate-{row}"].folder / STORE)) for row in recipe.evaluate.rows
     }
@@ -39,7 +38,7 @@ def results_of(recipe: Recipe, done: Mapping[str, Done]) -> Results:
         weak="weak",
         ceiling=recipe.evaluate.ceiling,
         primary=recipe.evaluate.primary,
-        situation=load_domain(recipe.env.name).situation,
+        situation=read_tasks(done["tasks"].folder)["situations"].__getitem__,
         seed=recipe.seed,
     )
 
