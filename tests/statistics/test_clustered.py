@@ -162,14 +162,14 @@ def test_a_single_situation_says_next_to_nothing() -> None:
     assert alone.low < 0.01
     assert alone.high > 0.99
     assert p_value(found) == 1.0
-    assert smallest_shown(found) is None
+    assert smallest_shown(found, alone) is None
 
 
 def test_smallest_difference() -> None:
     """The difference that a t-test finds in 80% of samples: checked by its own power, with the noncentral t."""
     values = np.random.default_rng(0).normal(0.1, 0.3, size=48)
     found = estimate(values, EQUAL)
-    smallest = smallest_shown(found)
+    smallest = smallest_shown(found, interval(found, DIFFERENCE))
     assert smallest is not None
     from scipy.stats import nct
 
@@ -177,9 +177,43 @@ def test_smallest_difference() -> None:
     limit = t.ppf(0.975, found.df)
     power = nct.sf(limit, found.df, noncentral) + nct.cdf(-limit, found.df, noncentral)
     assert power == pytest.approx(0.8, abs=0.02)
-    assert smallest_shown(estimate(np.zeros(48), EQUAL)) is None
-    five = Layout.of(list("abcde") * 2, ["t"] * 10)
-    assert smallest_shown(estimate(values[:10], five)) is None
+    five = estimate(values[:10], Layout.of(list("abcde") * 2, ["t"] * 10))
+    assert smallest_shown(five, interval(five, DIFFERENCE)) is None
+
+
+def test_smallest_difference_where_nothing_differs() -> None:
+    """As large as the interval says that it may be, and more for the power."""
+    none = estimate(np.zeros(48), EQUAL)
+    shown = interval(none, DIFFERENCE)
+    expected = shown.high * (1 + t.ppf(0.8, 11) / t.ppf(0.975, 11))
+    assert smallest_shown(none, shown) == pytest.approx(expected)
+
+
+def test_strata_add_up_in_squares() -> None:
+    """Two types of six situations; each reaches out from its mean as it would alone, with the quantile of both."""
+    rng = np.random.default_rng(0)
+    values = np.concatenate([rng.uniform(0, 0.4, 24), rng.uniform(0.5, 1, 24)])
+    layout = Layout.of([f"s{index // 4}" for index in range(48)], ["a"] * 24 + ["b"] * 24)
+    found = estimate(values, layout)
+    assert found.df == pytest.approx(10)
+    squared, below = t.ppf(0.975, 10) ** 2, 0.0
+    for half in (values[:24], values[24:]):
+        variance = half.reshape(6, 4).mean(1).var(ddof=1) / 6
+        # (p - x)^2 = t^2 V x (1 - x) / p (1 - p), solved for the lower end.
+        p = half.mean()
+        k = squared * variance / (p * (1 - p))
+        low = min(np.roots([1 + k, -(2 * p + k), p**2]))
+        below += (p - low) ** 2 / 4
+    assert interval(found, RATE).low == pytest.approx(values.mean() - np.sqrt(below))
+
+
+def test_strata_that_agree_with_themselves_are_no_certainty() -> None:
+    """One type always succeeds and one never, in six situations each: the mean is not known to be a half exactly."""
+    values = np.repeat([1.0, 0.0], 24)
+    layout = Layout.of([f"s{index // 4}" for index in range(48)], ["a"] * 24 + ["b"] * 24)
+    found = interval(estimate(values, layout), RATE)
+    unseen = t.ppf(0.975, 10) ** 2 / (6 + t.ppf(0.975, 10) ** 2)
+    assert (found.low, found.high) == pytest.approx((0.5 - unseen / 2, 0.5 + unseen / 2))
 
 
 def test_interval_of_a_ratio_holds_where_the_mean_may_be_zero() -> None:

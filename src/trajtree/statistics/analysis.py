@@ -129,6 +129,7 @@ def _compare(row: RowMetrics, against: RowMetrics, metric: Metric, resamples: in
     (ours, theirs), layout = _shared(metric, row, against)
     differences = ours - theirs
     found = clustered.estimate(differences, layout)
+    shown = clustered.interval(found, (-1.0, 1.0))
     p_value, test = sign_flips(differences, layout, resamples=resamples, seed=seed)
     return Comparison(
         row=row.name,
@@ -136,11 +137,11 @@ def _compare(row: RowMetrics, against: RowMetrics, metric: Metric, resamples: in
         metric=metric,
         n=len(differences),
         situations=found.situations,
-        difference=clustered.interval(found, (-1.0, 1.0)),
+        difference=shown,
         p_value=p_value,
         test=test,
         dependence=found.dependence,
-        smallest=clustered.smallest_shown(found),
+        smallest=clustered.smallest_shown(found, shown),
         practice=_practice(ours, theirs, resamples, seed),
     )
 

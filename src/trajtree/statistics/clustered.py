@@ -7,8 +7,8 @@ is the cluster here, and the mean over tasks is a regression on strata alone, fo
   samples", Survey Methodology 28 (2002).
 * Their degrees of freedom by Satterthwaite, with the correlation found in the data as the working model: Imbens &
   Kolesár, "Robust standard errors in small samples", Review of Economics and Statistics 98 (2016).
-* Intervals within bounds: Wilson's, for the number of independent tasks that would give the same standard error: Korn &
-  Graubard, Survey Methodology 24 (1998).
+* Intervals within bounds, in each stratum: Wilson's, for the number of independent tasks that would give the same
+  standard error: Korn & Graubard, Survey Methodology 24 (1998).
 
 docs/statistics.md has the reasons, and what a simulation says of the coverage.
 """
@@ -31,10 +31,22 @@ _Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
+class Stratum:
+    """A `share` of the tasks: their mean, its CR2 variance, and how many equal situations they are worth."""
+
+    share: float
+    mean: float
+    variance: float
+    situations: float
+
+
+@dataclass(frozen=True, slots=True)
 class Estimate:
     """A mean over tasks, with its variance by CR2 and the degrees of freedom of that variance.
 
-    A variance of 0 says that the situations do not differ in their means, not that the mean is certain.
+    `variance` is the sum over `strata` of their variances by squared shares, and of `seeds`, the variance that is added
+    where there are several. A variance of 0 says that the situations do not differ in their means, not that the mean is
+    certain.
     """
 
     mean: float
@@ -42,27 +54,48 @@ class Estimate:
     df: float
     situations: Situations
     dependence: Dependence
+    strata: tuple[Stratum, ...]
+    seeds: float = 0.0
 
 
 def estimate(values: _Floats, layout: Layout) -> Estimate:
     """The mean of `values` [tasks] and how well it is known."""
-    variance, icc = covariance(values, values, layout), correlation(values, layout)
+    icc = correlation(values, layout)
+    strata = _by_stratum(values, layout)
+    variance = sum(stratum.share**2 * stratum.variance for stratum in strata)
     alone = float(values.var(ddof=1)) / len(values) if len(values) > 1 else 0.0
     effect = variance / alone if alone > SCORE_TOLERANCE**2 else None
     return Estimate(
         mean=float(values.mean()),
-        variance=variance if variance > SCORE_TOLERANCE**2 else 0.0,
+        variance=variance,
         df=degrees_of_freedom(layout, min(1.0, max(0.0, icc or 0.0))),
         situations=layout.situations,
         dependence=Dependence(icc, effect),
+        strata=strata,
     )
+
+
+def _by_stratum(values: _Floats, layout: Layout) -> tuple[Stratum, ...]:
+    found, task_stratum = [], layout.stratum[layout.situation]
+    squares = layout.residuals(values) ** 2 / layout.freedom
+    for stratum in range(layout.stratum.max() + 1):
+        inside, sizes = values[task_stratum == stratum], layout.sizes[layout.stratum == stratum]
+        variance = float(squares[layout.stratum == stratum].sum()) / len(inside) ** 2
+        found.append(
+            Stratum(
+                share=len(inside) / len(values),
+                mean=float(inside.mean()),
+                # What rounding leaves of equal means is 0.
+                variance=variance if variance > SCORE_TOLERANCE**2 else 0.0,
+                situations=float(sizes.sum() ** 2 / (sizes**2).sum()),
+            )
+        )
+    return tuple(found)
 
 
 def covariance(ours: _Floats, theirs: _Floats, layout: Layout) -> float:
     """CR2 covariance of the means of two values [tasks] of the same tasks; the variance, where they are the same."""
-    # A stratum of one situation has residuals of 0: it says nothing of how situations differ.
-    freedom = np.where(layout.shares < 1, 1 - layout.shares, 1)
-    return float((layout.residuals(ours) * layout.residuals(theirs) / freedom).sum() / len(ours) ** 2)
+    return float((layout.residuals(ours) * layout.residuals(theirs) / layout.freedom).sum() / len(ours) ** 2)
 
 
 def degrees_of_freedom(layout: Layout, icc: float) -> float:
@@ -106,25 +139,38 @@ def correlation(values: _Floats, layout: Layout) -> float | None:
 def interval(found: Estimate, bounds: tuple[float, float]) -> Interval:
     """95% interval of a mean of values that lie within `bounds`.
 
-    Wilson's interval, for as many independent zeros and ones (the bounds) as would have the same variance, with
-    Student's quantile. Where the situations do not differ, it allows for the share of situations that so few could have
-    missed, which is Wilson's upper limit for 0 of the effective number of situations, and for those to differ as much
-    as `bounds` allow.
+    Every stratum has an interval of its own, all with Student's quantile for the mean's degrees of freedom. What they
+    reach below and above their means is added up in squares, by shares: Zou & Donner, "Construction of confidence
+    limits about effect measures", Statistics in Medicine 27 (2008).
+    """
+    quantile = _quantile(0.975, found.df)
+    below = above = quantile**2 * found.seeds
+    for stratum in found.strata:
+        low, high = _within(stratum, quantile, bounds)
+        below += (stratum.share * (stratum.mean - low)) ** 2
+        above += (stratum.share * (high - stratum.mean)) ** 2
+    ends = found.mean - float(np.sqrt(below)), found.mean + float(np.sqrt(above))
+    return Interval(found.mean, max(bounds[0], ends[0]), min(bounds[1], ends[1]))
+
+
+def _within(found: Stratum, quantile: float, bounds: tuple[float, float]) -> tuple[float, float]:
+    """Wilson's interval, for as many independent zeros and ones (the bounds) as would have the same variance.
+
+    Where the situations do not differ, it allows for the share of situations that so few could have missed, which is
+    Wilson's upper limit for 0 of their number, and for those to differ as much as `bounds` allow.
     """
     low, high = bounds
-    quantile = _quantile(0.975, found.df)
-    share = (found.mean - low) / (high - low)
     if found.variance == 0:
-        unseen = quantile**2 / (found.situations.effective + quantile**2)
-        return Interval(found.mean, found.mean - unseen * (found.mean - low), found.mean + unseen * (high - found.mean))
+        unseen = quantile**2 / (found.situations + quantile**2)
+        return found.mean - unseen * (found.mean - low), found.mean + unseen * (high - found.mean)
+    share = (found.mean - low) / (high - low)
     # The inverse of the number of independent tasks.
     inverse = found.variance / (high - low) ** 2 / (share * (1 - share))
     shrink = 1 + quantile**2 * inverse
     centre = (share + quantile**2 * inverse / 2) / shrink
-    half = quantile * np.sqrt(inverse * share * (1 - share) + (quantile * inverse / 2) ** 2) / shrink
-    ends = (low + (high - low) * float(centre - half), low + (high - low) * float(centre + half))
-    # Rounding can leave the ends just outside.
-    return Interval(found.mean, max(low, min(found.mean, ends[0])), min(high, max(found.mean, ends[1])))
+    half = quantile * float(np.sqrt(inverse * share * (1 - share) + (quantile * inverse / 2) ** 2)) / shrink
+    # Rounding can leave the mean just outside.
+    return min(found.mean, low + (high - low) * (centre - half)), max(found.mean, low + (high - low) * (centre + half))
 
 
 def p_value(found: Estimate) -> float:
@@ -136,27 +182,30 @@ def p_value(found: Estimate) -> float:
     return float(2 * stdtr(found.df, -abs(found.mean) / np.sqrt(found.variance)))
 
 
-def smallest_shown(found: Estimate) -> float | None:
-    """The smallest difference that a two-sided test at 5% would have shown with a power of 80%, at this standard error.
+def smallest_shown(found: Estimate, shown: Interval) -> float | None:
+    """The smallest difference that a two-sided test at 5% would have shown with a power of 80%.
 
-    None where the standard error is not known or the situations are fewer than FEWEST, so that nothing could be shown.
-    Source: Bloom, "Minimum detectable effects", Evaluation Review 19 (1995).
+    From the standard error that the interval, `shown`, stands for. None where the situations are fewer than FEWEST, so
+    that nothing could be shown. Source: Bloom, "Minimum detectable effects", Evaluation Review 19 (1995).
     """
-    if found.variance == 0 or found.situations.count < FEWEST:
+    if found.situations.count < FEWEST:
         return None
-    return (_quantile(0.975, found.df) + _quantile(0.8, found.df)) * float(np.sqrt(found.variance))
+    limit = _quantile(0.975, found.df)
+    return (limit + _quantile(0.8, found.df)) * (shown.high - shown.low) / 2 / limit
 
 
 def ratio_interval(ours: _Floats, gap: _Floats, layout: Layout) -> tuple[float, float] | None:
     """95% interval of mean(ours) / mean(gap) over the same tasks [tasks], by Fieller's method.
 
-    The values R for which the mean of `ours - R * gap` may be 0, by its CR2 standard error. None where these have no
-    end, because the mean of `gap` may be 0 itself; or where no task tells `ours` from a fixed share of `gap`.
+    The values R for which the mean of `ours - R * gap` may be 0, by its CR2 standard error. There are no strata, so a
+    type of task whose situations happen to agree does not make it narrower. None where the values have no end, because
+    the mean of `gap` may be 0 itself; or where no task tells `ours` from a fixed share of `gap`.
     Source: Fieller, "Some problems in interval estimation", Journal of the Royal Statistical Society B 16 (1954).
     """
     ours_mean, gap_mean = float(ours.mean()), float(gap.mean())
     if abs(gap_mean) <= SCORE_TOLERANCE:
         return None
+    layout = layout.pooled()
     apart = estimate(ours - ours_mean / gap_mean * gap, layout)
     if apart.variance == 0:
         return None

@@ -65,6 +65,17 @@ class Layout:
         shares: _Floats = self.sizes / _sums(self.stratum, self.sizes)[self.stratum]
         return shares
 
+    @property
+    def freedom(self) -> _Floats:
+        """[situations] what CR2 divides squared residuals by, since the mean that they differ from holds themselves."""
+        # A stratum of one situation has residuals of 0: it says nothing of how situations differ.
+        freedom: _Floats = np.where(self.shares < 1, 1 - self.shares, 1)
+        return freedom
+
+    def pooled(self) -> Layout:
+        """The layout without strata."""
+        return Layout(self.situation, np.zeros_like(self.stratum), self.sizes)
+
     def sums(self, values: _Floats) -> _Floats:
         """[situations] sums of `values` [tasks]."""
         return _sums(self.situation, values)

@@ -15,7 +15,7 @@ The field's practice is a t-test over the seeds' means, which takes the few situ
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ from trajtree.statistics.clustered import Estimate, estimate, interval, p_value,
 from trajtree.statistics.paired import sign_flips
 from trajtree.statistics.practice import t_test
 from trajtree.statistics.results import Dependence, Interval, Metric, Practice, Results, Situations
+from trajtree.trajectory import SCORE_TOLERANCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,8 @@ def over_seeds(results: Sequence[Results], row: str, against: str, metric: Metri
     differences = np.array(values[::2]) - np.array(values[1::2])
     by_seed, averaged = differences.mean(1), differences.mean(0)
     found = estimate(averaged, layout)
-    both = with_seeds(found, by_seed) if len(by_seed) > 1 else found
+    both, pooled = (with_seeds(one, by_seed) for one in (found, estimate(averaged, layout.pooled())))
+    shown = interval(both, (-1.0, 1.0))
     flipped, _ = sign_flips(averaged, layout, resamples=results[0].resamples, seed=results[0].seed)
     test, test_p = t_test(by_seed)
     return OverSeeds(
@@ -77,30 +79,28 @@ def over_seeds(results: Sequence[Results], row: str, against: str, metric: Metri
         metric=metric,
         n=differences.shape[1],
         situations=layout.situations,
-        difference=interval(both, (-1.0, 1.0)),
-        p_value=p_value(both) if len(by_seed) > 1 else flipped,
+        difference=shown,
+        p_value=p_value(pooled) if len(by_seed) > 1 else flipped,
         these_models=interval(found, (-1.0, 1.0)),
         these_models_p=flipped,
         by_seed=tuple(map(float, by_seed)),
         dependence=found.dependence,
-        smallest=smallest_shown(both),
+        smallest=smallest_shown(both, shown),
         practice=Practice(test, test_p, "t-test over seeds"),
     )
 
 
 def with_seeds(found: Estimate, by_seed: NDArray[np.float64]) -> Estimate:
-    """The estimate with the variance of the mean of the seeds' differences, `by_seed` [seeds], added."""
-    df, variance = len(by_seed) - 1, float(by_seed.var(ddof=1)) / len(by_seed)
-    total = found.variance + variance
-    if total == 0:
+    """The estimate with the variance of the mean of the seeds' differences, `by_seed` [seeds], added.
+
+    Nothing is added of a single seed, or of seeds that agree.
+    """
+    seeds = float(by_seed.var(ddof=1)) / len(by_seed) if len(by_seed) > 1 else 0.0
+    if seeds <= SCORE_TOLERANCE**2:
         return found
-    return Estimate(
-        mean=found.mean,
-        variance=total,
-        df=max(1.0, total**2 / (found.variance**2 / found.df + variance**2 / df)),
-        situations=found.situations,
-        dependence=found.dependence,
-    )
+    total = found.variance + seeds
+    df = total**2 / (found.variance**2 / found.df + seeds**2 / (len(by_seed) - 1))
+    return replace(found, variance=total, df=max(1.0, df), seeds=seeds)
 
 
 __all__ = ["OverSeeds", "over_seeds", "with_seeds"]
