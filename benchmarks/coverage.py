@@ -158,6 +158,22 @@ def measure_seeds(situations: int, seeds: int, spread: dict[str, float], runs: i
     return {name: count / runs for name, count in counts.items()}
 
 
+def measure_types(situations: int, icc: float, runs: int, seed: int) -> dict[str, float]:
+    """Intervals of a mean over four types of task, whose rates are .05, .3, .7 and .95: with strata, and without."""
+    rng, one = np.random.default_rng([seed, situations, int(10 * icc)]), Scenario(situations, "unequal", icc, "success")
+    part, rates = one.layout(), (0.05, 0.3, 0.7, 0.95)
+    names = [f"{kind}-{index}" for kind in range(4) for index in part.situation]
+    layout = Layout.of(names, [name[0] for name in names])
+    counts = dict.fromkeys(("mean", "without strata", "field mean"), 0)
+    for _ in range(runs):
+        chances = np.concatenate([_rates(rate, icc, part, rng) for rate in rates])
+        values = (rng.random(len(chances)) < chances) * 1.0
+        for name, chosen in (("mean", layout), ("without strata", layout.pooled())):
+            counts[name] += _holds(interval(estimate(values, chosen), (0, 1)), 0.5)
+        counts["field mean"] += _holds(_over_tasks(values, (0, 1)), 0.5)
+    return {name: count / runs for name, count in counts.items()}
+
+
 SCENARIOS = [
     Scenario(situations, sizes, icc, outcome)
     for sizes, outcome, counts in (
@@ -184,12 +200,17 @@ def run(out: Path, runs: int, seed: int) -> None:
     done = (
         json.loads(out.read_text())
         if out.exists()
-        else {"runs": runs, "seed": seed, "means": [], "pgr": [], "seeds": []}
+        else {"runs": runs, "seed": seed, "means": [], "types": [], "pgr": [], "seeds": []}
     )
     if (done["runs"], done["seed"]) != (runs, seed):
         raise SystemExit(f"{out} holds {done['runs']} runs of seed {done['seed']}; name another file")
     work: list[tuple[str, dict, Callable[..., dict[str, float]], tuple]] = [
         *(("means", asdict(one), measure, (one,)) for one in SCENARIOS),
+        *(
+            ("types", {"situations": count, "icc": icc}, measure_types, (count, icc))
+            for count in (5, 15)
+            for icc in (0.0, 0.3, 1.0)
+        ),
         *(("pgr", asdict(one), measure_pgr, (one,)) for one in PGR),
         *(
             ("seeds", {"situations": count, "seeds": seeds, **spread}, measure_seeds, (count, seeds, spread))
@@ -208,49 +229,49 @@ def run(out: Path, runs: int, seed: int) -> None:
 
 
 def table(done: dict) -> str:
-    """Markdown tables, percentages: with the situation as the unit / as papers do it."""
-
-    def both(line: dict, name: str) -> str:
-        return f"{100 * line[name]:.1f} / {100 * line[f'field {name}']:.1f}"
-
+    """Markdown tables of percentages."""
     lines = []
     for sizes in SIZES:
         found = [line for line in done["means"] if line["sizes"] == sizes]
         outcomes = list(dict.fromkeys(line["outcome"] for line in found))
         heads = [f"{outcome}: {what}" for outcome in outcomes for what in ("mean", "difference", "test")]
-        lines += ["", f"### {sizes.capitalize()} sizes", "", f"| situations | ICC | {' | '.join(heads)} |"]
-        lines += ["|---" * (2 + len(heads)) + "|"]
+        rows = []
         for situations, icc in dict.fromkeys((line["situations"], line["icc"]) for line in found):
-            cells = [
-                both(line, what)
-                for outcome in outcomes
-                for line in found
-                if (line["situations"], line["icc"], line["outcome"]) == (situations, icc, outcome)
-                for what in ("mean", "difference", "test")
-            ]
-            lines += [f"| {situations} | {icc:.1f} | {' | '.join(cells)} |"]
-    lines += [
-        "",
-        "### Gap recovered",
-        "",
-        "| situations | ICC | Fieller | no end | delta | bootstrap over tasks |",
-    ]
-    lines += ["|---" * 6 + "|"]
-    for line in done["pgr"]:
-        cells = [f"{100 * line[name]:.1f}" for name in ("fieller", "no end", "delta", "field bootstrap")]
-        lines += [f"| {line['situations']} | {line['icc']:.1f} | {' | '.join(cells)} |"]
-    lines += [
-        "",
-        "### Seeds",
-        "",
-        "| spread | situations | seeds | situations and seeds | situations | t-test over seeds |",
-    ]
-    lines += ["|---" * 6 + "|"]
-    for line in done["seeds"]:
-        cells = [f"{100 * line[name]:.1f}" for name in ("situations and seeds", "situations alone", "field seeds")]
-        spread = ", ".join(f"{line[name]:g}" for name in ("situation", "seed", "both"))
-        lines += [f"| {spread} | {line['situations']} | {line['seeds']} | {' | '.join(cells)} |"]
+            of = {line["outcome"]: line for line in found if (line["situations"], line["icc"]) == (situations, icc)}
+            cells = [_both(of.get(outcome), what) for outcome in outcomes for what in ("mean", "difference", "test")]
+            rows.append([str(situations), f"{icc:.1f}", *cells])
+        lines += _markdown(f"{sizes.capitalize()} sizes ({_listed(SIZES[sizes])})", ["situations", "ICC", *heads], rows)
+    parts = {
+        "types": ("Four types of task", ["situations", "icc"], ["mean", "without strata", "field mean"]),
+        "pgr": ("Gap recovered", ["situations", "icc"], ["fieller", "no end", "delta", "field bootstrap"]),
+        "seeds": (
+            "Over seeds",
+            ["situation", "seed", "both", "situations", "seeds"],
+            ["situations and seeds", "situations alone", "field seeds"],
+        ),
+    }
+    for part, (title, keys, shares) in parts.items():
+        rows = [[*(f"{line[key]:g}" for key in keys), *(f"{100 * line[s]:.1f}" for s in shares)] for line in done[part]]
+        lines += _markdown(title, [*keys, *shares], rows)
     return "\n".join(lines)
+
+
+def _both(line: dict | None, name: str) -> str:
+    """With the situation as the unit / as papers do it."""
+    return "" if line is None else f"{100 * line[name]:.1f} / {100 * line[f'field {name}']:.1f}"
+
+
+def _listed(sizes: list[int]) -> str:
+    return ", ".join(map(str, sizes))
+
+
+def _markdown(title: str, heads: list[str], rows: list[list[str]]) -> list[str]:
+    return [
+        f"\n**{title}**\n",
+        f"| {' | '.join(heads)} |",
+        "|---" * len(heads) + "|",
+        *(f"| {' | '.join(row)} |" for row in rows),
+    ]
 
 
 def main() -> None:
