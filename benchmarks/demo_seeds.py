@@ -10,12 +10,18 @@ and of the other recipes' results that lie there.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import subprocess
 import sys
+from dataclasses import astuple
 from pathlib import Path
+
+from trajtree.experiment.situations import in_situations
+from trajtree.report import ReportData, read_results_json
+from trajtree.report.text import unit
+from trajtree.statistics.results import Interval, Results
+from trajtree.statistics.seeds import over_seeds
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
@@ -27,45 +33,92 @@ def run(seed: int, explore: str, folder: Path, recipe: Path, overrides: list[str
     sets = [part for setting in settings for part in ("--set", setting)]
     command = [sys.executable, "-m", "trajtree", "run", os.path.relpath(recipe), "--run", str(folder), *sets]
     subprocess.run(command, check=True)
-    shutil.copy(folder / "results.json", RESULTS / f"demo-{explore}-seed{seed}.json")
+    newest = max(folder.glob("reports/*/results.json"), key=lambda path: path.stat().st_mtime_ns)
+    shutil.copy(newest, RESULTS / f"demo-{explore}-seed{seed}.json")
 
 
-def table(pattern: str) -> str:
-    """Markdown table of the results whose file names match: a line a row and seed."""
+def read(pattern: str) -> list[ReportData]:
+    """The stored reports whose file names match, with the situations of their tasks where the environment is there."""
+    return [in_situations(read_results_json(path)) for path in sorted(RESULTS.glob(pattern))]
+
+
+def table(runs: list[ReportData]) -> str:
+    """Markdown table, a line per row and seed; the last two columns are the field's practice."""
+    if not runs:
+        return "no results"
     lines = [
-        "| row | seed | success | 95 % | score | best so far | completed | over weak | 95 % | p | PGR |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "| row | seed | success | 95 % | score | best so far | completed | over weak | 95 % | p | least | PGR | 95 % "
+        "| tasks: 95 % | p |",
+        "|---" * 15 + "|",
     ]
-    runs = [json.loads(p.read_text()) for p in sorted(RESULTS.glob(pattern))]
-    for name in [row["name"] for row in runs[0]["rows"]] if runs else []:
-        for results in runs:
-            if any(row["name"] == name for row in results["rows"]):
-                lines.append(line(results, name, results["seed"]))
+    for name in dict.fromkeys(row.name for run in runs for row in run.results.rows):
+        lines += [line(run.results, name) for run in runs if any(row.name == name for row in run.results.rows)]
+    units = [sentence for run in runs for sentence in unit(run)]
+    return "\n".join([*lines, "", *dict.fromkeys(units)])
+
+
+def line(results: Results, name: str) -> str:
+    """One row of one run."""
+    row, over = results.row(name), results.compared(name, results.weak, "success")
+    pgr = results.recovered(name, "success")
+    cells = [
+        name,
+        str(results.seed),
+        f"{row.success_rate.value:.3f}",
+        span(row.success_rate),
+        f"{row.score.value:.3f}",
+        f"{row.best_score.value:.3f}",
+        f"{row.completion_rate:.3f}",
+    ]
+    if over is None:
+        cells += [""] * 4
+    else:
+        least = "" if over.smallest is None else f"{over.smallest:.2f}"
+        cells += [f"{over.difference.value:+.3f}", span(over.difference), chance(over.p_value), least]
+    if pgr is None or pgr.value is None:
+        cells += ["", ""]
+    else:
+        cells += [f"{pgr.value:.2f}", "no end" if pgr.low is None else f"[{pgr.low:.2f}, {pgr.high:.2f}]"]
+    cells += ["", ""] if over is None else [span(over.practice.difference), chance(over.practice.p_value)]
+    return f"| {' | '.join(cells)} |"
+
+
+def seeds_table(runs: list[ReportData]) -> str:
+    """Markdown table of the rows that every seed has, against the weak row in success."""
+    results = [run.results for run in runs]
+    lines = [
+        "| row | over weak | 95 %, situations and seeds | p | least | 95 %, these models | p | ICC | design effect "
+        "| t-test over seeds: 95 % | p |",
+        "|---" * 11 + "|",
+    ]
+    for row in results[0].rows:
+        if row.name == results[0].weak or any(all(row.name != one.name for one in other.rows) for other in results):
+            continue
+        found = over_seeds(results, row.name, results[0].weak, "success")
+        cells = [
+            row.name,
+            f"{found.difference.value:+.3f}",
+            span(found.difference),
+            chance(found.p_value),
+            "" if found.smallest is None else f"{found.smallest:.2f}",
+            span(found.these_models),
+            chance(found.these_models_p),
+            *(("" if value is None else f"{value:.2f}") for value in astuple(found.dependence)),
+            span(found.practice.difference),
+            chance(found.practice.p_value),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def line(results: dict, name: str, seed: int) -> str:
-    """One row of one run."""
-    row = next(r for r in results["rows"] if r["name"] == name)
-    over = next(
-        (c for c in results["comparisons"] if (c["row"], c["against"], c["metric"]) == (name, "weak", "success")), None
-    )
-    pgr = next((p for p in results["pgr"] if (p["row"], p["metric"]) == (name, "success")), None)
-    rate, score, best = row["success_rate"], row["score"], row["best_score"]
-    gain = "| |"
-    if over is not None:
-        p = "<0.0001" if over["p_value"] < 0.0001 else f"{over['p_value']:.4f}"
-        gain = f"{over['difference']['value']:+.3f} | {span(over['difference'])} | {p}"
-    recovered = "" if pgr is None or pgr["value"] is None else f"{pgr['value']:.2f}"
-    return (
-        f"| {name} | {seed} | {rate['value']:.3f} | {span(rate)} | {score['value']:.3f} | {best['value']:.3f} | "
-        f"{row['completion_rate']:.3f} | {gain} | {recovered} |"
-    )
-
-
-def span(interval: dict) -> str:
+def span(interval: Interval) -> str:
     """[low, high]."""
-    return f"[{interval['low']:.3f}, {interval['high']:.3f}]"
+    return f"[{interval.low:.3f}, {interval.high:.3f}]"
+
+
+def chance(p_value: float | None) -> str:
+    """A p-value, or nothing without one."""
+    return "" if p_value is None else "<0.0001" if p_value < 0.0001 else f"{p_value:.4f}"
 
 
 def main() -> None:
@@ -84,9 +137,12 @@ def main() -> None:
             for seed in args.seeds:
                 run(seed, explore, args.run, args.recipe, args.set)
     for explore in args.explore:
-        print(f"\n### Exploring {explore} tasks\n\n{table(f'demo-{explore}-seed*.json')}")
+        runs = read(f"demo-{explore}-seed*.json")
+        print(f"\n### Exploring {explore} tasks\n\n{table(runs)}")
+        if len(runs) > 1:
+            print(f"\n#### Over {len(runs)} seeds\n\n{seeds_table(runs)}")
     for path in sorted(RESULTS.glob("recipe-*.json")):
-        print(f"\n### {path.stem.removeprefix('recipe-')}\n\n{table(path.name)}")
+        print(f"\n### {path.stem.removeprefix('recipe-')}\n\n{table(read(path.name))}")
 
 
 if __name__ == "__main__":

@@ -14,17 +14,18 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from trajtree.errors import RunError, TrajtreeError
+from trajtree.errors import DataError, RunError, TrajtreeError
 from trajtree.report import (
     ForkView,
     ReportData,
     print_table,
+    read_results_json,
     verdict,
     write_html,
     write_results_json,
 )
-from trajtree.report.text import against_ceiling, visible
-from trajtree.statistics.summary import summarise
+from trajtree.report.text import against_ceiling, ratio, shown, smallest, visible
+from trajtree.statistics.summary import summarise, with_situations
 from trajtree.trajectory import Outcome, Sampling, Step, Trajectory
 from trajtree.trees.quality import TreeQuality
 
@@ -105,6 +106,12 @@ def report(text: str = "text", *, ours: float = 1.0, kinds: tuple[str, ...] = ("
     )
 
 
+def in_situations(data: ReportData, count: int) -> ReportData:
+    """The report with its tasks in `count` situations."""
+    results = with_situations(data.results, lambda task: f"s{int(task.rpartition('/')[2]) % count}")
+    return dataclasses.replace(data, results=results)
+
+
 def render(data: ReportData, folder: Path) -> str:
     write_html(data, folder / "report.html")
     return (folder / "report.html").read_text(encoding="utf-8")
@@ -169,7 +176,9 @@ def test_a_bare_report_is_a_page_too(tmp_path: Path) -> None:
         resamples=50,
     )
     text = "".join(Page(render(ReportData("Bare", results, ""), tmp_path)).text)
-    assert "No difference shown between b and its teacher, a" in text
+    assert "b against its teacher, a: +100.0" in text
+    assert "Fewer than 10 situations: no interval can be trusted." in text
+    assert "The situations of the tasks are not known" in text
     assert "Performance gap recovered" not in text.replace("PGR, performance gap recovered", "")
 
 
@@ -193,6 +202,11 @@ def test_verdict_says_no_more_than_the_data() -> None:
         resamples=50,
     )
     assert verdict(ReportData("t", reversed_roles, "")).startswith("ours does worse than its teacher, strong: -100.0")
+    few = summarise(
+        {"strong": episodes([1.0] * 9), "ours": episodes([0.0] * 9)}, weak="strong", ceiling=None, primary="ours"
+    )
+    assert verdict(ReportData("t", few, "")).startswith("ours against its teacher, strong: -100.0")
+    assert verdict(ReportData("t", few, "")).endswith("no interval can be trusted.")
     itself = dataclasses.replace(data, results=dataclasses.replace(data.results, primary="weak"))
     assert "nothing to compare" in verdict(itself)
 
@@ -212,13 +226,91 @@ def test_results_json_round_trip(tmp_path: Path) -> None:
     data = report(HOSTILE + "\ud800")
     write_results_json(data, tmp_path / "results.json")
     read = json.loads((tmp_path / "results.json").read_text(encoding="ascii"))
-    assert (read["format"], read["version"]) == ("trajtree.results", 2)
+    assert (read["format"], read["version"]) == ("trajtree.results", 3)
     plain = json.loads(json.dumps(dataclasses.asdict(data.results)))
     assert {key: read[key] for key in plain} == plain
     assert read["recipe"] == data.recipe_yaml
     assert read["provenance"] == data.provenance
     assert [len(row["tasks"]) for row in read["rows"]] == [12, 12, 12, 12]
     assert read["labels"]["expert"] == "expert"
+
+
+def test_results_json_is_read_again(tmp_path: Path) -> None:
+    data = in_situations(report(), 11)
+    write_results_json(data, tmp_path / "results.json")
+    read = read_results_json(tmp_path / "results.json")
+    assert read == dataclasses.replace(data, labels={"expert": "expert", **data.labels})
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_results_made_before_situations_are_read(tmp_path: Path, version: int) -> None:
+    """Their figures are computed anew from their tasks, each of which counts as a situation; and that is said."""
+    data, path = report(), tmp_path / "results.json"
+    write_results_json(data, path)
+    document = json.loads(path.read_text()) | {"version": version}
+    for row in document["rows"]:
+        for task in row["tasks"]:
+            del task["situation"]
+        for name in ("situations", "dependence", "practice"):
+            del row[name]
+        if version == 1:
+            row["env_errors"] = row.pop("faults")
+    document |= {"comparisons": [], "pgr": []}
+    if version == 1:
+        del document["forks"], document["by_situation"]
+    path.write_text(json.dumps(document))
+    read = read_results_json(path)
+    assert read.results == data.results
+    assert not read.results.by_situation
+    out = io.StringIO()
+    print_table(read, Console(file=out, width=100))
+    assert "The situations of the tasks are not known" in " ".join(out.getvalue().split())
+    assert "unknown" in out.getvalue()
+
+
+def test_a_field_that_is_not_there_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    write_results_json(report(), path)
+    document = json.loads(path.read_text())
+    path.write_text(json.dumps({name: value for name, value in document.items() if name != "by_situation"}))
+    with pytest.raises(DataError, match=r"results\.json: no field by_situation"):
+        read_results_json(path)
+    path.write_text(json.dumps(document | {"version": 4}))
+    with pytest.raises(DataError, match="version 4; this trajtree reads versions 1 to 3"):
+        read_results_json(path)
+    document["rows"][0]["tasks"][0].pop("situation")
+    path.write_text(json.dumps(document))
+    with pytest.raises(DataError, match=r"field rows\.0\.tasks\.0\.situation"):
+        read_results_json(path)
+
+
+def test_table_and_page_say_situations_and_what_they_make_of_the_figures(tmp_path: Path) -> None:
+    data = in_situations(report(), 11)
+    out = io.StringIO()
+    print_table(data, Console(file=out, width=100, no_color=True))
+    assert max(map(len, out.getvalue().splitlines())) <= 100
+    found, compared = data.results.row("ours"), data.results.compared("ours", "weak", "success")
+    assert compared is not None
+    (line,) = [line for line in out.getvalue().splitlines() if line.startswith("ours text  ")]
+    assert line.split()[2:5] == ["11", "(10.3)", ratio(found.dependence["success"].icc)]
+    assert smallest(compared) in line
+    assert "12 tasks are 11 (10.3) situations" in " ".join(out.getvalue().split())
+    page = " ".join("".join(Page(render(data, tmp_path)).text).split())
+    for expected in ("12 tasks are 11 (10.3) situations", "How far tasks of one situation agree", "As papers print it"):
+        assert expected in page
+    assert "Fewer than 10 situations" not in page
+    assert "difference-" in render(data, tmp_path)
+
+
+def test_few_situations_show_nothing(tmp_path: Path) -> None:
+    """The same figures that show a difference over tasks."""
+    data = in_situations(report(), 4)
+    assert shown(report().results.comparisons[2])
+    assert not any(shown(comparison) for comparison in data.results.comparisons)
+    assert "Fewer than 10 situations: no interval can be trusted." in verdict(data)
+    out = io.StringIO()
+    print_table(data, Console(file=out, width=100))
+    assert "no interval can be trusted" in " ".join(out.getvalue().split())
 
 
 def test_table_fits_and_needs_no_colour() -> None:

@@ -4,19 +4,36 @@ from __future__ import annotations
 
 import pytest
 
-from trajtree.statistics.results import METRICS, Comparison, Interval, Pgr, Results, RowMetrics
+from trajtree.statistics.results import (
+    METRICS,
+    Comparison,
+    Dependence,
+    Interval,
+    Pgr,
+    Practice,
+    Results,
+    RowMetrics,
+    Situations,
+)
 
 HALF = Interval(0.5, 0.4, 0.6)
+ONE = Situations(1, 1.0)
+NOTHING = Dependence(None, None)
 
 
 def row(name: str) -> RowMetrics:
-    return RowMetrics(name, 1, HALF, HALF, HALF, 1.0, {}, 0, 2.0, {}, (), ())
+    return RowMetrics(name, 1, ONE, HALF, HALF, HALF, {}, {}, 1.0, {}, 0, 2.0, {}, (), ())
 
 
 def results(ceiling: str | None) -> Results:
-    compared = tuple(Comparison("ours", "weak", metric, 1, HALF, 0.5, "a test") for metric in METRICS)
-    gaps = tuple(Pgr("ours", metric, 0.1, 0.9, ceiling, 0.5, None, HALF, 1) for metric in METRICS if ceiling)
-    return Results((row("weak"), row("ours")), compared, gaps, "weak", ceiling, "ours", 10, 0)
+    practice = Practice(HALF, 0.5, "a test")
+    compared = tuple(
+        Comparison("ours", "weak", metric, 1, ONE, HALF, 0.5, "a test", NOTHING, None, practice) for metric in METRICS
+    )
+    gaps = tuple(
+        Pgr("ours", metric, 0.1, 0.9, ceiling, 0.5, 0.4, 0.6, None, HALF, 1, ONE) for metric in METRICS if ceiling
+    )
+    return Results((row("weak"), row("ours")), compared, gaps, "weak", ceiling, "ours", 10, 0, True)
 
 
 def test_rows_are_found_by_name() -> None:
@@ -43,3 +60,8 @@ def test_the_gap_recovered_is_found_or_none() -> None:
 @pytest.mark.parametrize(("ceiling", "baselines"), [(None, ("weak",)), ("best", ("weak", "best")), ("weak", ("weak",))])
 def test_baselines(ceiling: str | None, baselines: tuple[str, ...]) -> None:
     assert results(ceiling).baselines == baselines
+
+
+@pytest.mark.parametrize(("count", "few"), [(9, True), (10, False), (60, False)])
+def test_too_few_situations(count: int, few: bool) -> None:
+    assert Situations(count, 3.0).few is few

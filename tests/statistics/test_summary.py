@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trajtree.errors import TrajtreeError
+from trajtree.errors import DataError, TrajtreeError
 from trajtree.statistics.results import METRICS, Results
-from trajtree.statistics.summary import summarise, task_type
+from trajtree.statistics.summary import summarise, task_type, with_situations
 from trajtree.trajectory import Outcome, Sampling, Step, Trajectory
 
 
@@ -45,12 +46,12 @@ def test_known_by_hand() -> None:
     assert ours.steps_mean == 2
     success = results.compared("ours", "weak", "success")
     assert success is not None
-    # Two tasks won, none lost: McNemar's exact p is 2 * (1/2)^2.
-    assert (success.difference.value, success.p_value, success.n) == (0.5, 0.5, 4)
+    # Two tasks won, none lost: two of four flips are as extreme, which count by half. McNemar's exact p is 2 * (1/2)^2.
+    assert (success.difference.value, success.p_value, success.n) == (0.5, 0.25, 4)
+    assert (success.practice.p_value, success.practice.test) == (0.5, "McNemar over tasks, exact")
     score = results.compared("ours", "weak", "score")
     assert score is not None
-    # Only two of the four sign patterns of the differing tasks are as extreme.
-    assert (score.difference.value, score.p_value) == (0.5, 0.5)
+    assert (score.difference.value, score.p_value) == (0.5, 0.25)
     recovered = results.recovered("ours", "score")
     assert recovered is not None
     assert recovered.value == pytest.approx(0.5 / 0.375)
@@ -100,7 +101,7 @@ def test_mixed_samples_average_within_the_task() -> None:
     compared = two(ours, row(0, 0, 0)).compared("ours", "weak", "success")
     assert compared is not None
     assert compared.difference.value == pytest.approx(2.5 / 3)
-    assert compared.test == "paired sign flips"
+    assert compared.practice.test == "sign flips by task, mid-p"
 
 
 def test_types_come_from_metadata_or_the_task() -> None:
@@ -149,6 +150,87 @@ def test_missing_row_is_named() -> None:
         summarise({"a": row(1)}, weak="a", ceiling="expert", primary="a")
 
 
+def block(task: str) -> str:
+    """Situations of five tasks."""
+    return f"block {int(task.rpartition('/')[2]) // 5}"
+
+
+def test_tasks_of_a_situation_are_one_piece_of_evidence() -> None:
+    """Twelve situations of five tasks, of which each is won or lost as a whole: as with one task of each."""
+    ours, weak = [1.0] * 7 + [0.0] * 5, [0.0] * 10 + [1.0] * 2
+    many = summarise(
+        {"ours": row(*np.repeat(ours, 5)), "weak": row(*np.repeat(weak, 5))},
+        weak="weak",
+        ceiling="ours",
+        primary="ours",
+        situation=block,
+    )
+    few = summarise({"ours": row(*ours), "weak": row(*weak)}, weak="weak", ceiling="ours", primary="ours")
+    assert (many.by_situation, few.by_situation) == (True, False)
+    assert (many.row("ours").n, many.row("ours").situations.count) == (60, 12)
+    for metric in METRICS:
+        found, alone = many.compared("ours", "weak", metric), few.compared("ours", "weak", metric)
+        assert found is not None
+        assert alone is not None
+        assert found.p_value == alone.p_value
+        assert found.dependence.icc == pytest.approx(1)
+        for one, other in ((found.difference, alone.difference), (many.row("ours").score, few.row("ours").score)):
+            assert (one.low, one.value, one.high) == pytest.approx((other.low, other.value, other.high))
+        assert found.practice.difference.low > found.difference.low
+        assert found.practice.p_value is not None
+        assert found.practice.p_value < found.p_value
+        # 60 tasks, 12 situations: 5, but for the degrees of freedom.
+        assert found.dependence.design_effect == pytest.approx(5 * (59 / 60) * (12 / 11))
+
+
+def test_situations_can_be_told_later() -> None:
+    rows = {"ours": row(*[0.0, 1.0, 0.5] * 10), "weak": row(*[0.0, 0.2] * 15), "expert": row(*[1.0, 0.9] * 15)}
+    told = summarise(rows, weak="weak", ceiling="expert", primary="ours", situation=block, resamples=200)
+    later = summarise(rows, weak="weak", ceiling="expert", primary="ours", resamples=200)
+    assert with_situations(later, block) == told
+    assert later.row("ours").by_task_type["t"].situations == 30
+    assert told.row("ours").by_task_type["t"].situations == 6
+    assert {task.situation for task in later.row("ours").tasks} == {f"t/{index}" for index in range(30)}
+
+
+def test_a_situation_that_is_the_task_is_known() -> None:
+    own = summarise({"ours": row(1, 0), "weak": row(0, 0)}, weak="weak", ceiling=None, primary="ours", situation=str)
+    assert own.by_situation
+    assert own.comparisons == two(row(1, 0), row(0, 0)).comparisons
+
+
+def test_gap_recovered_has_an_interval_or_none() -> None:
+    rows = [row(*values) for values in ([0.6, 0.4, 0.8] * 5, [0.1, 0.0, 0.3] * 5, [1.0, 0.9, 0.7] * 5)]
+    found = three(*rows).recovered("ours", "score")
+    assert found is not None
+    assert found.value is not None
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low < found.value < found.high
+    # Two tasks cannot tell whether there is a gap at all.
+    open_ended = three(row(0.5, 0.6), row(0, 0.4), row(1, 0.5)).recovered("ours", "score")
+    assert open_ended is not None
+    assert (open_ended.low, open_ended.high) == (None, None)
+    assert open_ended.value is not None
+
+
+@pytest.mark.parametrize(
+    ("situation", "says"),
+    [
+        (lambda task: 1 / 0 if task == "t/1" else "s", "the situation of task 't/1' is not known: ZeroDivisionError"),
+        (lambda task: {"t/0": "s"}[task], "the situation of task 't/1' is not known: KeyError: 't/1'"),
+        (lambda task: ["s"], "the situation of task 't/0' is a list; a situation is text"),
+        (lambda task: None, "the situation of task 't/0' is a NoneType; a situation is text"),
+    ],
+)
+def test_situations_that_fail_name_the_task(situation: Callable[[str], str], says: str) -> None:
+    rows = {"ours": row(1, 0), "weak": row(0, 0)}
+    with pytest.raises(DataError, match=says):
+        summarise(rows, weak="weak", ceiling=None, primary="ours", situation=situation)
+    with pytest.raises(DataError, match=says):
+        with_situations(two(*rows.values()), situation)
+
+
 @st.composite
 def three_rows(draw: st.DrawFn) -> tuple[list[float], list[float], list[float]]:
     size = draw(st.integers(1, 10))
@@ -184,4 +266,11 @@ def test_invariants(drawn: tuple[list[float], list[float], list[float]]) -> None
         assert expert is not None
         assert (weak.value is None) == (expert.value is None) == (weak.gap.value <= 1e-9)
         if weak.value is not None:
-            assert (weak.value, expert.value) == (0.0, 1.0)
+            assert (weak.value, weak.low, weak.high) == (0.0, 0.0, 0.0)
+            assert (expert.value, expert.low, expert.high) == (1.0, 1.0, 1.0)
+        ours = results.recovered("ours", metric)
+        assert ours is not None
+        if ours.low is not None:
+            assert ours.value is not None
+            assert ours.high is not None
+            assert ours.low <= ours.value <= ours.high

@@ -29,12 +29,17 @@ _EXPLORED = {
 
 
 def results_of(recipe: Recipe, done: Mapping[str, Done]) -> Results:
-    """Statistics of every row."""
+    """Statistics of every row, with the situations that the tasks were drawn by."""
     rows: dict[str, list[Trajectory]] = {
         row: list(TrajectoryStore(done[f"evaluate-{row}"].folder / STORE)) for row in recipe.evaluate.rows
     }
     return summarise(
-        rows, weak="weak", ceiling=recipe.evaluate.ceiling, primary=recipe.evaluate.primary, seed=recipe.seed
+        rows,
+        weak="weak",
+        ceiling=recipe.evaluate.ceiling,
+        primary=recipe.evaluate.primary,
+        situation=read_tasks(done["tasks"].folder)["situations"].__getitem__,
+        seed=recipe.seed,
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from trajtree.errors import DataError, RunError
 from trajtree.experiment.findings import report_of
 from trajtree.experiment.recipe import Recipe
+from trajtree.experiment.situations import in_situations
 from trajtree.experiment.stage import MARKER, Done
 from trajtree.report import ReportData, read_results_json, write_html, write_results_json
 from trajtree.store.files import write_atomically
@@ -59,6 +60,8 @@ class Written:
 def read_reports(run: Path) -> list[Written]:
     """The reports in a run directory, the newest last; those of earlier versions stand in the directory itself.
 
+    Results that were stored without situations get them where their environment is there.
+
     Raises:
         RunError: there is none.
         DataError: one is damaged.
@@ -66,7 +69,7 @@ def read_reports(run: Path) -> list[Written]:
     found = sorted([*run.glob(f"reports/*/{RESULTS}"), *run.glob(RESULTS)], key=lambda path: path.stat().st_mtime)
     if not found:
         raise RunError(f"{run}: holds no report; make one with: trajtree run RECIPE --run {run}")
-    return [Written(path.parent, read_results_json(path)) for path in found]
+    return [Written(path.parent, in_situations(read_results_json(path))) for path in found]
 
 
 def caveats_of(written: Written, run: Path) -> list[str]:

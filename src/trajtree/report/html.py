@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from trajtree.errors import TrajtreeError
 from trajtree.report import text
 from trajtree.report.contents import ReportData
-from trajtree.report.plots import task_plot, type_plot
+from trajtree.report.plots import difference_plot, task_plot, type_plot
 from trajtree.store.files import write_whole
 from trajtree.trees.quality import TreeQuality
 
@@ -36,6 +36,7 @@ def write_html(data: ReportData, path: str | os.PathLike[str]) -> None:
         text=text,
         task_plot=task_plot(data),
         type_plot=type_plot(data),
+        difference_plot=difference_plot(data),
         totals=_totals(data.trees),
     )
     write_whole(path, page)

@@ -1,14 +1,14 @@
 """results.json: every figure of a report, for programs, and for showing the report again.
 
-The file holds one object. `format` and `version` say what it is; `rows` lists the metrics of each row and of its tasks;
-`comparisons` and `pgr` are lists. Scores and rates are in [0, 1], `timings` in seconds.
+The file holds one object. `format` and `version` say what it is; `rows` lists the metrics of each row and of its tasks,
+each with its situation; `comparisons` and `pgr` are lists. Scores and rates are in [0, 1], `timings` in seconds.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,17 @@ from pydantic import TypeAdapter, ValidationError
 from trajtree.errors import DataError
 from trajtree.report.contents import ForkView, ReportData
 from trajtree.report.text import verdict
-from trajtree.statistics.results import Results
+from trajtree.statistics.analysis import analyse
+from trajtree.statistics.results import Played, Results
 from trajtree.store.files import write_whole
 from trajtree.trees.quality import TreeQuality
 
 FORMAT = "trajtree.results"
-VERSION = 2
-"""Version 1 had `env_errors` for `faults`, and no `forks`."""
+VERSION = 3
+"""Version 1 had `env_errors` for `faults`, and no `forks`; versions 1 and 2 knew no situations, only tasks."""
 
-_RESULTS = ("rows", "comparisons", "pgr", "weak", "ceiling", "primary", "resamples", "seed")
 _results = TypeAdapter(Results)
+_played = TypeAdapter(tuple[Played, ...])
 _trees = TypeAdapter(tuple[TreeQuality, ...])
 _forks = TypeAdapter(tuple[ForkView, ...])
 
@@ -56,7 +57,7 @@ def write_results_json(data: ReportData, path: str | os.PathLike[str]) -> None:
 
 
 def read_results_json(path: str | os.PathLike[str]) -> ReportData:
-    """What was written, by this version or an earlier one.
+    """What was written, by this version or an earlier one; an earlier one's results are without situations.
 
     Raises:
         DataError: the file is no results.json, naming the field that is wrong.
@@ -69,12 +70,12 @@ def read_results_json(path: str | os.PathLike[str]) -> ReportData:
         raise DataError(f"{path}: not JSON ({error})") from None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise DataError(f"{path}: no results that trajtree wrote (no {FORMAT!r} in its field format)")
-    if document.get("version") not in (1, VERSION):
-        raise DataError(f"{path}: version {document.get('version')!r}; this trajtree reads versions 1 and {VERSION}")
+    if document.get("version") not in range(1, VERSION + 1):
+        raise DataError(f"{path}: version {document.get('version')!r}; this trajtree reads versions 1 to {VERSION}")
     try:
         return ReportData(
             title=str(document["title"]),
-            results=_results.validate_python({name: document[name] for name in _RESULTS} | _rows(document)),
+            results=_of_tasks(document) if document["version"] < VERSION else _as_written(document),
             recipe_yaml=str(document["recipe"]),
             labels=dict(document["labels"]),
             trees=_trees.validate_python(document["trees"]),
@@ -90,10 +91,24 @@ def read_results_json(path: str | os.PathLike[str]) -> ReportData:
         raise DataError(f"{path}, field {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
-def _rows(document: dict[str, Any]) -> dict[str, Any]:
-    """The rows, as version 2 has them."""
+def _as_written(document: dict[str, Any]) -> Results:
+    return _results.validate_python({field.name: document[field.name] for field in fields(Results)})
+
+
+def _of_tasks(document: dict[str, Any]) -> Results:
+    """The results of a version that knew no situations, computed anew from what its tasks came to."""
     renamed = {"env_errors": "faults"}
-    return {"rows": [{renamed.get(name, name): value for name, value in row.items()} for row in document["rows"]]}
+    rows = [{renamed.get(name, name): value for name, value in row.items()} for row in document["rows"]]
+    placed = [row | {"tasks": [task | {"situation": task["task"]} for task in row["tasks"]]} for row in rows]
+    return analyse(
+        _played.validate_python(placed),
+        weak=document["weak"],
+        ceiling=document["ceiling"],
+        primary=document["primary"],
+        resamples=document["resamples"],
+        seed=document["seed"],
+        by_situation=False,
+    )
 
 
 __all__ = ["FORMAT", "VERSION", "read_results_json", "write_results_json"]

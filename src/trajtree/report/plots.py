@@ -97,6 +97,43 @@ def task_plot(data: ReportData) -> str:
         return _svg(figure, "task")
 
 
+def difference_plot(data: ReportData) -> str | None:
+    """Return a plot of each row's success minus the weak row's, with its interval by situation and over tasks, as SVG.
+
+    None if there is no other row than the weak one, or if the situations are not known.
+
+    Raises:
+        TrajtreeError: matplotlib is not installed.
+    """
+    results = data.results
+    compared = [c for c in results.comparisons if (c.against, c.metric) == (results.weak, "success")]
+    if not compared or not results.by_situation:
+        return None
+    # Each interval's place above its line, and its width.
+    kinds = {"by situation": (0.14, 2.4), "over tasks, as papers print it": (-0.14, 1.1)}
+    with _style("difference"):
+        figure, axes = _canvas(1.1 + 0.56 * len(compared))
+        for name, (_, width) in kinds.items():
+            axes.plot([], [], color=_MUTED, linewidth=width, label=name)
+        for index, comparison in enumerate(compared):
+            height, colour = (
+                len(compared) - 1 - index,
+                _SERIES[(index + 1) % len(_SERIES)],
+            )  # the first row is at the top
+            found = (comparison.difference, comparison.practice.difference)
+            for one, (place, width) in zip(found, kinds.values(), strict=True):
+                axes.plot([100 * one.low, 100 * one.high], [height + place] * 2, color=colour, linewidth=width)
+            dot = _dot(index + 1, emphasised=comparison.row == results.primary)
+            axes.plot([100 * found[0].value], [height + 0.14], **dot)
+            axes.plot([100 * found[1].value], [height - 0.14], marker="|", color=colour, markersize=7)
+        axes.axvline(0, color=_MUTED, linewidth=1)
+        _lines(axes, [_short(data.label(comparison.row)) for comparison in reversed(compared)])
+        axes.autoscale(axis="x")
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, frameon=False, borderaxespad=0.2)
+        axes.set_xlabel(f"success minus {_short(data.label(results.weak))}, points")
+        return _svg(figure, "difference")
+
+
 @contextmanager
 def _style(name: str) -> Iterator[None]:
     try:
@@ -167,9 +204,9 @@ def _svg(figure: Figure, name: str) -> str:
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     svg = buffer.getvalue()
-    # Both plots are on one page, so the ids that matplotlib gives to their elements must differ.
+    # All plots are on one page, so the ids that matplotlib gives to their elements must differ.
     svg = re.sub(r'(<[^>]*? id="|url\(#|xlink:href="#)', rf"\g<1>{name}-", svg[svg.index("<svg") :])
     return re.sub("|".join(_VARIABLES), lambda colour: _VARIABLES[colour.group()], svg)
 
 
-__all__ = ["task_plot", "type_plot"]
+__all__ = ["difference_plot", "task_plot", "type_plot"]

@@ -12,14 +12,16 @@ from trajtree.report.contents import ReportData
 from trajtree.statistics.results import RowMetrics
 
 LEGEND = (
-    "> primary row, w weak row, c ceiling row. Figures are on a scale from 0 to 100, with 95% intervals over tasks; "
-    "success is not completion; PGR = (row - weak) / (ceiling - weak) in success; p is not corrected for the number of "
-    "comparisons."
+    "> primary row, w weak row, c ceiling row. Figures are on a scale from 0 to 100, with 95% intervals; success is "
+    "not completion; PGR = (row - weak) / (ceiling - weak) in success; p is not corrected for multiple comparisons.",
+    "ICC: how far tasks of one situation agree (1: they are equal); deff, the design effect: the variance that this "
+    "gives the mean, as a multiple of that of independent tasks; least: the smallest difference that could have shown "
+    "(power 80%). The last two columns are the field's practice, which takes tasks for independent.",
 )
 
 
 def print_table(data: ReportData, console: Console) -> None:
-    """Print the verdict, a line for each row, and the caveats."""
+    """Print the verdict, the rows' figures and how far their tasks agree within situations, and the caveats."""
     results = data.results
     for sentence in (text.verdict(data), text.against_ceiling(data)):
         if sentence is not None:
@@ -32,8 +34,38 @@ def print_table(data: ReportData, console: Console) -> None:
         style = "bold" if row.name == results.primary else ""
         table.add_row(*_cells(data, row), style=style)
     console.print(table)
-    for sentence in (LEGEND, *text.lost_episodes(data), *data.notes):
+    console.print(_agreement(data))
+    for sentence in (*LEGEND, *text.unit(data), *text.lost_episodes(data), *data.notes):
         console.print(_plain(sentence), style="dim")
+
+
+def _agreement(data: ReportData) -> Table:
+    """A line for each row: its tasks and situations, how far these agree, and the field's practice."""
+    results = data.results
+    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("", overflow="fold", min_width=12)
+    for header in ("situations", "ICC", "deff", "- weak: ICC", "deff", "least", "over tasks", "p"):
+        table.add_column(header, justify="right", no_wrap=True)
+    for row in results.rows:
+        found, comparison = row.dependence["success"], results.compared(row.name, results.weak, "success")
+        known = results.by_situation
+        cells = [
+            data.label(row.name),
+            text.situations(row.situations) if known else "unknown",
+            text.ratio(found.icc),
+            text.ratio(found.design_effect) if known else "n/a",
+        ]
+        if comparison is not None:
+            practice = comparison.practice
+            cells += [
+                text.ratio(comparison.dependence.icc),
+                text.ratio(comparison.dependence.design_effect) if known else "n/a",
+                text.smallest(comparison),
+                text.points(practice.difference),
+                "" if practice.p_value is None else text.probability(practice.p_value),
+            ]
+        table.add_row(*map(_plain, cells), style="bold" if row.name == results.primary else "")
+    return table
 
 
 def _cells(data: ReportData, row: RowMetrics) -> list[Text]:

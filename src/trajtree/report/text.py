@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 
 from trajtree.report.contents import ReportData
-from trajtree.statistics.results import Comparison, Interval, Metric, Pgr
+from trajtree.statistics.results import FEW, Comparison, Interval, Metric, Pgr, Situations
 
 ALPHA = 0.05
-"""A difference counts as shown if its p-value is below this and its interval leaves out 0."""
+"""A difference counts as shown if its p-value is below this, its interval leaves out 0, and situations suffice."""
 WIDTH = 120
 """Columns in which every table of ours fits; what is written to a pipe or a log file is that wide."""
+
+_TOO_FEW = f"Fewer than {FEW} situations: no interval can be trusted."
 
 # Control characters, bidirectional marks, lone surrogates: invisible, and some reorder or hide the text around them.
 _UNSEEN = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
@@ -46,10 +48,50 @@ def recovered(pgr: Pgr | None) -> str:
     return "n/a" if pgr is None or pgr.value is None else f"{100 * pgr.value:.0f}%"
 
 
+def recovered_spread(pgr: Pgr) -> str:
+    """Return the interval of the gap recovered as `[80%, 190%]`, or `[no end]` where the gap itself may be 0."""
+    return "[no end]" if pgr.low is None or pgr.high is None else f"[{100 * pgr.low:.0f}%, {100 * pgr.high:.0f}%]"
+
+
+def situations(found: Situations) -> str:
+    """Return how many there are, as `12`, or as `12 (7.7)` where they are worth no more than 7.7 of equal size."""
+    worth = f"{found.effective:.1f}"
+    return str(found.count) if float(worth) == found.count else f"{found.count} ({worth})"
+
+
+def ratio(value: float | None) -> str:
+    """Return a correlation or a design effect as `0.42`, or `n/a` without one."""
+    return "n/a" if value is None else f"{value:.2f}"
+
+
+def smallest(comparison: Comparison) -> str:
+    """Return the smallest difference that could have shown, in points, as `24.1`; `n/a` where none could."""
+    found = comparison.smallest
+    # No difference is larger than 1.
+    return "n/a" if found is None or found > 1 else percent(found)
+
+
 def shown(comparison: Comparison) -> bool:
-    """Return whether the interval and the test agree that there is a difference."""
+    """Return whether there is a difference by the interval and by the test, from situations enough to trust them."""
     interval = comparison.difference
-    return comparison.p_value < ALPHA and (interval.low > 0 or interval.high < 0)
+    apart = interval.low > 0 or interval.high < 0
+    return comparison.p_value < ALPHA and apart and not comparison.situations.few
+
+
+def unit(data: ReportData) -> list[str]:
+    """Return what the intervals are over, and whether they can be trusted, as sentences."""
+    results = data.results
+    if not results.by_situation:
+        sentence = (
+            "The situations of the tasks are not known: every task counts as one of its own, and intervals are too "
+            "narrow if tasks share situations."
+        )
+    else:
+        row = results.row(results.primary)
+        held = "one situation" if row.situations.count == 1 else f"{situations(row.situations)} situations"
+        sentence = f"Intervals and tests take the situation as the unit: {row.n} tasks are {held}."
+    few = any(row.situations.few for row in results.rows) or any(c.situations.few for c in results.comparisons)
+    return [sentence, _TOO_FEW] if few else [sentence]
 
 
 def verdict(data: ReportData, metric: Metric = "success") -> str:
@@ -60,7 +102,10 @@ def verdict(data: ReportData, metric: Metric = "success") -> str:
     if comparison is None:
         return f"{name} is the weak row itself: there is nothing to compare it with."
     difference = comparison.difference
-    figures = f"{points(difference)} points of {metric} on {comparison.n} tasks ({_p(comparison)})"
+    held = f" in {situations(comparison.situations)} situations" if results.by_situation else ""
+    figures = f"{points(difference)} points of {metric} on {comparison.n} tasks{held} ({_p(comparison)})"
+    if comparison.situations.few:
+        return f"{name} against its teacher, {teacher}: {figures}. {_TOO_FEW}"
     if not shown(comparison):
         return f"No difference shown between {name} and its teacher, {teacher}: {figures}."
     verb = "beats" if difference.value > 0 else "does worse than"
@@ -90,7 +135,7 @@ def gap(data: ReportData, pgr: Pgr) -> str:
             f"{weak} ({percent(pgr.weak)}) in {pgr.metric}."
         )
     return (
-        f"Gap recovered: {recovered(pgr)} of the {points(pgr.gap)} points of {pgr.metric} "
+        f"Gap recovered: {recovered(pgr)} {recovered_spread(pgr)} of the {points(pgr.gap)} points of {pgr.metric} "
         f"from {weak} ({percent(pgr.weak)}) to {ceiling} ({percent(pgr.ceiling)})."
     )
 
@@ -119,9 +164,14 @@ __all__ = [
     "percent",
     "points",
     "probability",
+    "ratio",
     "recovered",
+    "recovered_spread",
     "shown",
+    "situations",
+    "smallest",
     "spread",
+    "unit",
     "verdict",
     "visible",
 ]

@@ -11,6 +11,9 @@ from typing import Literal
 Metric = Literal["success", "score"]
 METRICS: tuple[Metric, ...] = ("success", "score")
 
+FEW = 10
+"""With fewer situations than this, no interval can be trusted."""
+
 
 @dataclass(frozen=True, slots=True)
 class Interval:
@@ -22,8 +25,43 @@ class Interval:
 
 
 @dataclass(frozen=True, slots=True)
+class Situations:
+    """How many situations some tasks are.
+
+    `effective` is how many of equal size would weigh the same, (sum of sizes)^2 / (sum of squared sizes): `count` where
+    all have as many tasks, and less where a few hold most of them.
+    """
+
+    count: int
+    effective: float
+
+    @property
+    def few(self) -> bool:
+        """Whether they are too few for any interval to be trusted."""
+        return self.count < FEW
+
+
+@dataclass(frozen=True, slots=True)
+class Dependence:
+    """How far tasks of one situation agree, as found in the data.
+
+    Attributes:
+        icc: intra-class correlation: about 0 when tasks of a situation agree no more than others, 1 when they are
+            equal. None where every task has a situation of its own, or no two values differ.
+        design_effect: variance of the mean by situations, as a multiple of what it would be if all tasks were
+            independent. None where no two values differ.
+    """
+
+    icc: float | None
+    design_effect: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class TaskMetrics:
-    """One task of a row: means over its `episodes`, without those lost to faults."""
+    """One task of a row: means over its `episodes`, without those lost to faults.
+
+    Tasks of one `situation` are decided by the same things; by default a task is a situation of its own.
+    """
 
     task: str
     task_type: str
@@ -33,32 +71,55 @@ class TaskMetrics:
     success: float
     completed: float
     steps: float
+    situation: str
+
+    def value(self, metric: Metric) -> float:
+        """Return the task's success or score."""
+        return self.success if metric == "success" else self.score
 
 
 @dataclass(frozen=True, slots=True)
 class TypeMetrics:
-    """Means over the `n` tasks of one type."""
+    """Means over the `n` tasks of one type, which are so many `situations`."""
 
     n: int
     score: float
     success: float
+    situations: int
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """What a row's episodes came to, before any statistics.
+
+    `outcomes` counts all episodes; `faults` those that say nothing about the policy (env_error, engine_error); `lost`
+    names the tasks that have no other episodes.
+    """
+
+    name: str
+    tasks: tuple[TaskMetrics, ...]
+    outcomes: dict[str, int]
+    faults: int
+    lost: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class RowMetrics:
-    """Metrics of one row.
+    """Metrics of one row, as in Played, and intervals that take the situation as the unit.
 
     `n` counts the tasks with at least one usable episode. Success and completion are different things: `success_rate`
     counts episodes completed with the full score, `completion_rate` those that the environment ended, whatever their
-    score. `outcomes` counts all episodes; `faults` those that say nothing about the policy (env_error, engine_error);
-    `lost` names the tasks that have no other episodes.
+    score. `practice` are the intervals over tasks that papers print.
     """
 
     name: str
     n: int
+    situations: Situations
     score: Interval
     best_score: Interval
     success_rate: Interval
+    dependence: dict[Metric, Dependence]
+    practice: dict[Metric, Interval]
     completion_rate: float
     outcomes: dict[str, int]
     faults: int
@@ -69,19 +130,33 @@ class RowMetrics:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
-    """`row` minus `against`, paired over the `n` tasks that both have.
+class Practice:
+    """A difference as the field prints it: interval and test over tasks, or over seeds. No `p_value` from one seed."""
 
-    `p_value` is two-sided and not corrected for the number of comparisons; `test` names the test.
+    difference: Interval
+    p_value: float | None
+    test: str
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """`row` minus `against`, paired over the `n` tasks that both have, with the situation as the unit.
+
+    `p_value` is two-sided and not corrected for the number of comparisons; `test` names the test. `smallest` is the
+    difference that would have shown with a power of 80%; None where nothing could have.
     """
 
     row: str
     against: str
     metric: Metric
     n: int
+    situations: Situations
     difference: Interval
     p_value: float
     test: str
+    dependence: Dependence
+    smallest: float | None
+    practice: Practice
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +164,9 @@ class Pgr:
     """Performance gap recovered, (row - weak) / (ceiling - weak), over the `n` tasks that all three have.
 
     `weak` and `ceiling` are the means of those two rows over these tasks, `gap` is the denominator. `value` may be
-    below 0 or above 1; it is None when there is no gap to recover, and `reason` then says why.
+    below 0 or above 1; it is None when there is no gap to recover, and `reason` then says why. `low` and `high` are its
+    95% interval, which has no end, and is None, where the gap itself may be 0; it is the value alone for the weak and
+    the ceiling row, which are 0 and 1 by definition.
     """
 
     row: str
@@ -98,14 +175,21 @@ class Pgr:
     ceiling: float
     ceiling_row: str
     value: float | None
+    low: float | None
+    high: float | None
     reason: str | None
     gap: Interval
     n: int
+    situations: Situations
 
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """Everything measured. `weak`, `ceiling` and `primary` name rows; the verdict is about the primary one."""
+    """Everything measured. `weak`, `ceiling` and `primary` name rows; the verdict is about the primary one.
+
+    `by_situation` is False where the situations of the tasks are not known. Every task then counts as a situation, as
+    it does in the field's practice, and intervals are too narrow if tasks share situations.
+    """
 
     rows: tuple[RowMetrics, ...]
     comparisons: tuple[Comparison, ...]
@@ -115,6 +199,7 @@ class Results:
     primary: str
     resamples: int
     seed: int
+    by_situation: bool
 
     @property
     def baselines(self) -> tuple[str, ...]:
@@ -139,13 +224,18 @@ class Results:
 
 
 __all__ = [
+    "FEW",
     "METRICS",
     "Comparison",
+    "Dependence",
     "Interval",
     "Metric",
     "Pgr",
+    "Played",
+    "Practice",
     "Results",
     "RowMetrics",
+    "Situations",
     "TaskMetrics",
     "TypeMetrics",
 ]

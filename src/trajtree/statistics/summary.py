@@ -1,33 +1,26 @@
 """From trajectories to results: metrics of every row, paired comparisons and the performance gap recovered.
 
-A row is one policy's trajectories on the evaluation tasks. The task is the unit of every figure: the episodes of one
-task are averaged first, and intervals and tests resample tasks, so more samples of the same task never make a result
-look more certain. An episode lost to a fault of the environment or the engine says nothing about the policy: it is
-counted, reported and left out of every metric.
+A row is one policy's trajectories on the evaluation tasks. The episodes of one task are averaged first, so more samples
+of the same task never make a result look more certain; and the tasks of one situation are one piece of evidence, so
+more tasks of the same situation hardly do. An episode lost to a fault of the environment or the engine says nothing
+about the policy: it is counted, reported and left out of every metric.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from trajtree.errors import TrajtreeError
-from trajtree.statistics.intervals import is_binary, mcnemar, mean_interval, sign_flips
-from trajtree.statistics.results import (
-    METRICS,
-    Comparison,
-    Interval,
-    Metric,
-    Pgr,
-    Results,
-    RowMetrics,
-    TaskMetrics,
-    TypeMetrics,
-)
-from trajtree.trajectory import SCORE_TOLERANCE, Outcome, Trajectory
+from trajtree.errors import DataError, TrajtreeError
+from trajtree.statistics.analysis import analyse
+from trajtree.statistics.results import Played, Results, TaskMetrics
+from trajtree.trajectory import Outcome, Trajectory
+
+Situation = Callable[[str], str]
+"""From a task to the situation that it shares with other tasks."""
 
 
 def summarise(
@@ -36,6 +29,7 @@ def summarise(
     weak: str,
     ceiling: str | None,
     primary: str,
+    situation: Situation | None = None,
     resamples: int = 10_000,
     seed: int = 0,
 ) -> Results:
@@ -46,38 +40,46 @@ def summarise(
         weak: the row of the weak teacher, at which the PGR is 0.
         ceiling: the row at which the PGR is 1, trained on expert data; None when there is none.
         primary: the row that the experiment is about.
-        resamples: resamples per bootstrap and per permutation test.
+        situation: tells which tasks share a situation; None when that is not known, and results then say so.
+        resamples: resamples per permutation test, and per bootstrap of the field's practice.
         seed: of the resampling. The same seed gives the same figures in any order of rows and tasks.
 
     Raises:
         TrajtreeError: a named row is missing, a row has no usable trajectory, or rows to compare share no task.
+        DataError: `situation` fails for a task, or returns something else than text.
     """
     for name in (weak, primary, *([] if ceiling is None else [ceiling])):
         if name not in rows:
             raise TrajtreeError(f"there is no row {name!r}; the rows are: {', '.join(rows) or 'none'}")
-    measured = {name: _measure(name, trajectories, resamples, seed) for name, trajectories in rows.items()}
-    baselines = dict.fromkeys([weak] if ceiling is None else [weak, ceiling])
-    return Results(
-        rows=tuple(measured.values()),
-        comparisons=tuple(
-            _compare(row, measured[against], metric, resamples, seed)
-            for against in baselines
-            for row in measured.values()
-            if row.name != against
-            for metric in METRICS
-        ),
-        pgr=()
-        if ceiling is None
-        else tuple(
-            _recovered(row, measured[weak], measured[ceiling], metric, resamples, seed)
-            for row in measured.values()
-            for metric in METRICS
-        ),
+    played = [_played(name, trajectories) for name, trajectories in rows.items()]
+    if situation is not None:
+        played = _placed(played, situation)
+    return analyse(
+        played,
         weak=weak,
         ceiling=ceiling,
         primary=primary,
         resamples=resamples,
         seed=seed,
+        by_situation=situation is not None,
+    )
+
+
+def with_situations(results: Results, situation: Situation) -> Results:
+    """The results of the same episodes, with these situations.
+
+    Raises:
+        DataError: `situation` fails for a task, or returns something else than text.
+    """
+    played = [Played(row.name, row.tasks, row.outcomes, row.faults, row.lost) for row in results.rows]
+    return analyse(
+        _placed(played, situation),
+        weak=results.weak,
+        ceiling=results.ceiling,
+        primary=results.primary,
+        resamples=results.resamples,
+        seed=results.seed,
+        by_situation=True,
     )
 
 
@@ -90,7 +92,7 @@ def task_type(trajectory: Trajectory) -> str:
     return kind if slash else "all tasks"
 
 
-def _measure(name: str, trajectories: Sequence[Trajectory], resamples: int, seed: int) -> RowMetrics:
+def _played(name: str, trajectories: Sequence[Trajectory]) -> Played:
     usable: defaultdict[str, list[Trajectory]] = defaultdict(list)
     for trajectory in trajectories:
         if not trajectory.outcome.is_fault:
@@ -99,24 +101,12 @@ def _measure(name: str, trajectories: Sequence[Trajectory], resamples: int, seed
         lost = f"all trajectories ({len(trajectories)}) were lost to faults of the environment or the engine"
         why = lost if trajectories else "it has no trajectories"
         raise TrajtreeError(f"row {name!r} has nothing to measure: {why}")
-    tasks = tuple(_measure_task(usable[task]) for task in sorted(usable))
     outcomes = Counter(trajectory.outcome.value for trajectory in trajectories)
-
-    def interval(values: Iterable[float]) -> Interval:
-        return mean_interval(np.array(list(values)), (0.0, 1.0), resamples=resamples, seed=seed)
-
-    return RowMetrics(
+    return Played(
         name=name,
-        n=len(tasks),
-        score=interval(task.score for task in tasks),
-        best_score=interval(task.best_score for task in tasks),
-        success_rate=interval(task.success for task in tasks),
-        completion_rate=_mean(task.completed for task in tasks),
+        tasks=tuple(_measure_task(usable[task]) for task in sorted(usable)),
         outcomes={outcome.value: outcomes[outcome.value] for outcome in Outcome},
         faults=sum(trajectory.outcome.is_fault for trajectory in trajectories),
-        steps_mean=_mean(task.steps for task in tasks),
-        by_task_type=_by_type(tasks),
-        tasks=tasks,
         lost=tuple(sorted({trajectory.task for trajectory in trajectories} - usable.keys())),
     )
 
@@ -131,73 +121,28 @@ def _measure_task(episodes: Sequence[Trajectory]) -> TaskMetrics:
         success=_mean(episode.success for episode in episodes),
         completed=_mean(episode.outcome is Outcome.COMPLETED for episode in episodes),
         steps=_mean(len(episode.steps) for episode in episodes),
+        situation=episodes[0].task,
     )
 
 
-def _by_type(tasks: Sequence[TaskMetrics]) -> dict[str, TypeMetrics]:
-    groups: defaultdict[str, list[TaskMetrics]] = defaultdict(list)
-    for task in tasks:
-        groups[task.task_type].append(task)
-    return {
-        kind: TypeMetrics(len(group), _mean(t.score for t in group), _mean(t.success for t in group))
-        for kind, group in sorted(groups.items())
-    }
+def _placed(rows: Sequence[Played], situation: Situation) -> list[Played]:
+    """The rows with their tasks in these situations."""
+    known = {task: _situation_of(task, situation) for task in sorted({task.task for row in rows for task in row.tasks})}
+    return [replace(row, tasks=tuple(replace(task, situation=known[task.task]) for task in row.tasks)) for row in rows]
 
 
-def _compare(row: RowMetrics, against: RowMetrics, metric: Metric, resamples: int, seed: int) -> Comparison:
-    """Compare two rows on the tasks that both have.
-
-    Successes of one sample per task are tested with McNemar's exact test, everything else with sign flips.
-    """
-    ours, theirs = _paired(metric, row, against)
-    differences = ours - theirs
-    if metric == "success" and is_binary(ours) and is_binary(theirs):
-        p_value, test = mcnemar(differences), "McNemar, exact"
-    else:
-        p_value, test = sign_flips(differences, resamples=resamples, seed=seed), "paired sign flips"
-    interval = mean_interval(differences, (-1.0, 1.0), resamples=resamples, seed=seed)
-    return Comparison(row.name, against.name, metric, len(differences), interval, p_value, test)
-
-
-def _recovered(
-    row: RowMetrics, weak: RowMetrics, ceiling: RowMetrics, metric: Metric, resamples: int, seed: int
-) -> Pgr:
-    ours, low, high = _paired(metric, row, weak, ceiling)
-    gap = mean_interval(high - low, (-1.0, 1.0), resamples=resamples, seed=seed)
-    value, reason = None, None
-    if gap.value > SCORE_TOLERANCE:
-        value = float((ours - low).mean() / (high - low).mean())
-    else:
-        reason = (
-            f"no gap to recover: the ceiling row {ceiling.name!r} ({100 * high.mean():.1f}) is not above "
-            f"the weak row {weak.name!r} ({100 * low.mean():.1f}) in {metric}"
-        )
-    return Pgr(
-        row=row.name,
-        metric=metric,
-        weak=float(low.mean()),
-        ceiling=float(high.mean()),
-        ceiling_row=ceiling.name,
-        value=value,
-        reason=reason,
-        gap=gap,
-        n=len(ours),
-    )
-
-
-def _paired(metric: Metric, *rows: RowMetrics) -> list[NDArray[np.float64]]:
-    """For each row, [tasks] its values on the tasks that all rows have, in the same order."""
-    get: Callable[[TaskMetrics], float] = (lambda t: t.success) if metric == "success" else (lambda t: t.score)
-    values = [{task.task: get(task) for task in row.tasks} for row in rows]
-    common = sorted(set(values[0]).intersection(*values[1:]))
-    if not common:
-        names = ", ".join(repr(row.name) for row in rows)
-        raise TrajtreeError(f"rows {names} share no task that has usable episodes in all of them: nothing to compare")
-    return [np.array([value[task] for task in common]) for value in values]
+def _situation_of(task: str, situation: Situation) -> str:
+    try:
+        found: object = situation(task)
+    except Exception as error:
+        raise DataError(f"the situation of task {task!r} is not known: {type(error).__name__}: {error}") from error
+    if not isinstance(found, str):
+        raise DataError(f"the situation of task {task!r} is a {type(found).__name__}; a situation is text")
+    return found
 
 
 def _mean(values: Iterable[float]) -> float:
     return float(np.mean(list(values)))
 
 
-__all__ = ["summarise", "task_type"]
+__all__ = ["Situation", "summarise", "task_type", "with_situations"]

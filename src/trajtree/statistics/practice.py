@@ -1,7 +1,7 @@
-"""Confidence intervals and paired tests over arrays that hold one value per task.
+"""The field's practice, for comparison with papers: intervals and tests that take every task for a piece of evidence.
 
-Nothing here knows what the values are, only that they lie within bounds and are compared with SCORE_TOLERANCE. scipy is
-imported inside the functions, because that takes longer than importing all of trajtree.
+They are too narrow where tasks share situations; conclusions are drawn from trajtree.statistics.clustered and .paired.
+scipy is imported inside the functions, because that takes longer than importing all of trajtree.
 """
 
 from __future__ import annotations
@@ -68,37 +68,22 @@ def mcnemar(differences: NDArray[np.float64]) -> float:
     return float(binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
 
 
-def sign_flips(differences: NDArray[np.float64], *, resamples: int, seed: int) -> float:
-    """Two-sided p-value of the paired permutation test, which flips the signs of the tasks' differences.
+def t_test(differences: NDArray[np.float64]) -> tuple[Interval, float | None]:
+    """Mean of `differences` [seeds] with its 95% interval and its p-value by Student's t-test.
 
-    Args:
-        differences: [tasks] one row's value minus the other's.
-        resamples: random flips; all 2^tasks of them are tried instead when there are no more than that.
-        seed: of the random flips.
+    One seed has no interval, which is then all that there can be, [-1, 1], and no p-value. Seeds that agree have an
+    interval without width.
     """
-    from scipy.stats import permutation_test
+    value, n = float(differences.mean()), len(differences)
+    if n < 2:
+        return Interval(value, -1.0, 1.0), None
+    if np.ptp(differences) < SCORE_TOLERANCE:
+        return Interval(value, value, value), 1.0 if abs(value) < SCORE_TOLERANCE else 0.0
+    from scipy.stats import ttest_1samp
 
-    # A difference of zero is the same either way round, so those tasks would only fill up the resamples.
-    moved = differences[np.abs(differences) > SCORE_TOLERANCE]
-    # With a single task both flips are equally extreme, so p is 1 without a test.
-    if len(moved) < 2:
-        return 1.0
-    test = permutation_test(
-        (moved,),
-        _rounded_sum,
-        permutation_type="samples",
-        vectorized=True,
-        n_resamples=resamples,
-        batch=max(1, _CELLS // len(moved)),
-        rng=np.random.default_rng(seed),
-    )
-    return float(test.pvalue)
-
-
-def _rounded_sum(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
-    """Sums of equal flips are equal, which rounding in floating point would undo."""
-    sums: NDArray[np.float64] = np.round(values.sum(axis), 9)
-    return sums
+    test = ttest_1samp(differences, 0)
+    low, high = test.confidence_interval(0.95)
+    return Interval(value, float(low), float(high)), float(test.pvalue)
 
 
 def is_binary(values: NDArray[np.float64]) -> bool:
@@ -106,4 +91,4 @@ def is_binary(values: NDArray[np.float64]) -> bool:
     return bool(np.isin(values, (0.0, 1.0)).all())
 
 
-__all__ = ["is_binary", "mcnemar", "mean_interval", "sign_flips", "wilson"]
+__all__ = ["is_binary", "mcnemar", "mean_interval", "t_test", "wilson"]

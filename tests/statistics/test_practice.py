@@ -1,16 +1,14 @@
-"""Intervals and tests: values known from elsewhere, and what must hold of any values."""
+"""The field's intervals and tests: values known from elsewhere, and what must hold of any values."""
 
 from __future__ import annotations
-
-from itertools import product
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import ttest_1samp
 
-from trajtree.statistics.intervals import is_binary, mcnemar, mean_interval, sign_flips, wilson
+from trajtree.statistics.practice import is_binary, mcnemar, mean_interval, t_test, wilson
+from trajtree.statistics.results import Interval
 
 RATE, DIFFERENCE = (0.0, 1.0), (-1.0, 1.0)
 
@@ -75,30 +73,18 @@ def test_mcnemar_by_hand(wins: int, losses: int, expected: float) -> None:
     assert mcnemar(differences) == pytest.approx(expected)
 
 
-@settings(max_examples=60, deadline=None)
-@given(differences_)
-def test_sign_flips_against_all_flips(values: list[float]) -> None:
-    """Of all flips, the share whose mean is at least as far from zero; nine tasks have 512."""
-    differences = np.array(values)
-    sums = [float(np.dot(signs, differences)) for signs in product((-1, 1), repeat=len(values))]
-    expected = np.mean([abs(one) >= abs(differences.sum()) - 1e-9 for one in sums])
-    assert sign_flips(differences, resamples=512, seed=0) == pytest.approx(expected)
-    assert sign_flips(-differences, resamples=512, seed=0) == pytest.approx(expected)
+def test_t_test_over_seeds_by_hand() -> None:
+    """Mean .2, standard deviation .1, three seeds; with 2 degrees of freedom the quantile is 4.3027."""
+    found, p_value = t_test(np.array([0.1, 0.2, 0.3]))
+    half = 4.3027 * 0.1 / np.sqrt(3)
+    assert (found.low, found.value, found.high) == pytest.approx((0.2 - half, 0.2, 0.2 + half), abs=1e-4)
+    assert p_value == pytest.approx(0.0742, abs=1e-4)
 
 
-def test_sums_that_differ_by_rounding_are_equal() -> None:
-    assert sign_flips(np.array([0.1, 1.0, -0.5, -0.5, -0.1]), resamples=512, seed=0) == 1.0
-
-
-def test_a_single_difference_shows_nothing() -> None:
-    assert sign_flips(np.array([0.0, 1.0, 0.0]), resamples=100, seed=0) == 1.0
-
-
-def test_many_tasks_are_sampled() -> None:
-    differences = np.random.default_rng(0).normal(0.3, 1, size=40)
-    found = sign_flips(differences, resamples=2000, seed=0)
-    assert found == pytest.approx(ttest_1samp(differences, 0).pvalue, abs=0.02)
-    assert found == sign_flips(differences, resamples=2000, seed=0)
+def test_seeds_that_agree_and_a_single_seed() -> None:
+    assert t_test(np.array([0.3, 0.3])) == (Interval(0.3, 0.3, 0.3), 0.0)
+    assert t_test(np.zeros(3)) == (Interval(0.0, 0.0, 0.0), 1.0)
+    assert t_test(np.array([0.3])) == (Interval(0.3, -1.0, 1.0), None)
 
 
 def test_is_binary() -> None:

@@ -1,0 +1,291 @@
+"""How often 95% intervals hold the truth, and tests reject a true null, when tasks of one situation agree.
+
+    python benchmarks/coverage.py --out benchmarks/results/coverage.json
+    python benchmarks/coverage.py --out benchmarks/results/coverage.json --table
+
+Outcomes are drawn, so the truth is known: of each situation's tasks a share agrees, which is the intra-class
+correlation. The intervals and tests of trajtree (the situation is the unit) and the field's (the task is) are computed
+by the functions that reports are made with. What is finished is kept in the file; with --table it is only printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trajtree.statistics import practice
+from trajtree.statistics.clustered import estimate, interval, p_value, ratio_interval
+from trajtree.statistics.layout import Layout
+from trajtree.statistics.paired import sign_flips
+from trajtree.statistics.results import Interval
+from trajtree.statistics.seeds import with_seeds
+
+SIZES = {"equal": [5], "unequal": [2, 3, 4, 5, 6, 10], "lopsided": [1, 4, 10]}
+"""Tasks of the situations, which are repeated until there are situations enough."""
+RATES = {"success": 0.4, "rare success": 0.1}
+SCORES, CHANCES = np.array([0, 1 / 6, 1 / 3, 1 / 2, 2 / 3, 1]), np.array([0.1, 0.25, 0.15, 0.1, 0.1, 0.3])
+FLIPS, BOOTSTRAPS = 999, 299
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """`situations` of `sizes` tasks, whose outcomes correlate by `icc` within a situation."""
+
+    situations: int
+    sizes: str
+    icc: float
+    outcome: str
+
+    def layout(self) -> Layout:
+        """All tasks are of one type."""
+        sizes = np.resize(SIZES[self.sizes], self.situations)
+        return Layout(np.repeat(np.arange(self.situations), sizes), np.zeros(self.situations, int), sizes * 1.0)
+
+    def truth(self) -> float:
+        """The mean of all tasks that there could be."""
+        return RATES[self.outcome] if self.outcome in RATES else float(SCORES @ CHANCES)
+
+    def draw(self, rng: np.random.Generator) -> Floats:
+        """[tasks] outcomes of one row."""
+        layout = self.layout()
+        if self.outcome in RATES:
+            return (rng.random(len(layout.situation)) < _rates(self.truth(), self.icc, layout, rng)) * 1.0
+        # A task takes its situation's score with chance sqrt(icc), so two of one situation both do with chance icc.
+        common = rng.choice(SCORES, size=self.situations, p=CHANCES)[layout.situation]
+        own = rng.choice(SCORES, size=len(common), p=CHANCES)
+        return np.where(rng.random(len(common)) < np.sqrt(self.icc), common, own)
+
+
+def _rates(rate: float, icc: float, layout: Layout, rng: np.random.Generator) -> Floats:
+    """[tasks] the chance of success, the same within a situation: beta-binomial outcomes."""
+    count = len(layout.sizes)
+    if icc == 0:
+        return np.full(len(layout.situation), rate)
+    if icc == 1:
+        return (rng.random(count) < rate)[layout.situation] * 1.0
+    scale = (1 - icc) / icc
+    return rng.beta(rate * scale, (1 - rate) * scale, count)[layout.situation]
+
+
+def measure(scenario: Scenario, runs: int, seed: int) -> dict[str, float]:
+    """Shares of the runs: intervals that hold the truth, and true nulls that are rejected at 5%.
+
+    `mean`: of one row's mean. `difference`, `test`: of two rows that do equally well. `field` stands before the same of
+    the field's practice.
+    """
+    rng, layout = np.random.default_rng([seed, *map(ord, repr(scenario))]), scenario.layout()
+    apart = Layout.apart(len(layout.situation))
+    counts = dict.fromkeys(("mean", "difference", "test", "field mean", "field difference", "field test"), 0)
+    for _ in range(runs):
+        one, other = scenario.draw(rng), scenario.draw(rng)
+        gained = one - other
+        counts["mean"] += _holds(interval(estimate(one, layout), (0, 1)), scenario.truth())
+        counts["difference"] += _holds(interval(estimate(gained, layout), (-1, 1)), 0)
+        counts["test"] += sign_flips(gained, layout, resamples=FLIPS, seed=0)[0] <= 0.05
+        counts["field mean"] += _holds(_over_tasks(one, (0, 1)), scenario.truth())
+        counts["field difference"] += _holds(_over_tasks(gained, (-1, 1)), 0)
+        if scenario.outcome in RATES:
+            counts["field test"] += practice.mcnemar(gained) <= 0.05
+        else:
+            counts["field test"] += sign_flips(gained, apart, resamples=FLIPS, seed=0)[0] <= 0.05
+    return {name: count / runs for name, count in counts.items()}
+
+
+def _over_tasks(values: Floats, bounds: tuple[float, float]) -> Interval:
+    return practice.mean_interval(values, bounds, resamples=BOOTSTRAPS, seed=0)
+
+
+def _holds(found: Interval, truth: float) -> bool:
+    return found.low - 1e-9 <= truth <= found.high + 1e-9
+
+
+def measure_pgr(scenario: Scenario, runs: int, seed: int) -> dict[str, float]:
+    """Intervals of the gap recovered that hold it: by Fieller's method, by the delta method, by bootstrap over tasks.
+
+    The weak row's rate is .1, the row's .4, the ceiling's .6. `no end` is the share of Fieller's intervals without one.
+    """
+    rng, layout = np.random.default_rng([seed, *map(ord, repr(scenario))]), scenario.layout()
+    truth, tasks = (0.4 - 0.1) / (0.6 - 0.1), len(layout.situation)
+    counts = dict.fromkeys(("fieller", "no end", "delta", "field bootstrap"), 0)
+    for _ in range(runs):
+        weak, ours, ceiling = (
+            (rng.random(tasks) < _rates(rate, scenario.icc, layout, rng)) * 1.0 for rate in (0.1, 0.4, 0.6)
+        )
+        gained, gap = ours - weak, ceiling - weak
+        if gap.mean() <= 0:
+            counts["no end"] += 1
+            for name in ("fieller", "delta", "field bootstrap"):
+                counts[name] += 1
+            continue
+        ends, ratio = ratio_interval(gained, gap, layout), gained.mean() / gap.mean()
+        counts["fieller"] += ends is None or ends[0] <= truth <= ends[1]
+        counts["no end"] += ends is None
+        # The delta method: the ratio's variance is that of the mean of what is left, over the squared gap.
+        left = estimate(gained - ratio * gap, layout)
+        moved = estimate((gained - ratio * gap) / gap.mean() + ratio - truth, layout)
+        counts["delta"] += left.variance > 0 and p_value(moved) > 0.05
+        drawn = rng.integers(0, tasks, (BOOTSTRAPS, tasks))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratios = gained[drawn].mean(1) / gap[drawn].mean(1)
+        low, high = np.nanpercentile(ratios, [2.5, 97.5])
+        counts["field bootstrap"] += low <= truth <= high
+    return {name: count / runs for name, count in counts.items()}
+
+
+def measure_seeds(situations: int, seeds: int, spread: dict[str, float], runs: int, seed: int) -> dict[str, float]:
+    """Shares of true nulls that are rejected, of differences that vary by situation, by seed, and by both together."""
+    rng, layout = np.random.default_rng([seed, situations, seeds]), Layout.apart(situations)
+    counts = dict.fromkeys(("situations and seeds", "situations alone", "field seeds"), 0)
+    for _ in range(runs):
+        differences = 0.1 * (
+            spread["situation"] * rng.normal(size=(1, situations))
+            + spread["seed"] * rng.normal(size=(seeds, 1))
+            + spread["both"] * rng.normal(size=(seeds, situations))
+        )
+        found = estimate(differences.mean(0), layout)
+        counts["situations and seeds"] += p_value(with_seeds(found, differences.mean(1))) <= 0.05
+        counts["situations alone"] += p_value(found) <= 0.05
+        counts["field seeds"] += (practice.t_test(differences.mean(1))[1] or 0) <= 0.05
+    return {name: count / runs for name, count in counts.items()}
+
+
+def measure_types(situations: int, icc: float, runs: int, seed: int) -> dict[str, float]:
+    """Intervals of a mean over four types of task, whose rates are .05, .3, .7 and .95: with strata, and without."""
+    rng, one = np.random.default_rng([seed, situations, int(10 * icc)]), Scenario(situations, "unequal", icc, "success")
+    part, rates = one.layout(), (0.05, 0.3, 0.7, 0.95)
+    names = [f"{kind}-{index}" for kind in range(4) for index in part.situation]
+    layout = Layout.of(names, [name[0] for name in names])
+    counts = dict.fromkeys(("mean", "without strata", "field mean"), 0)
+    for _ in range(runs):
+        chances = np.concatenate([_rates(rate, icc, part, rng) for rate in rates])
+        values = (rng.random(len(chances)) < chances) * 1.0
+        for name, chosen in (("mean", layout), ("without strata", layout.pooled())):
+            counts[name] += _holds(interval(estimate(values, chosen), (0, 1)), 0.5)
+        counts["field mean"] += _holds(_over_tasks(values, (0, 1)), 0.5)
+    return {name: count / runs for name, count in counts.items()}
+
+
+SCENARIOS = [
+    Scenario(situations, sizes, icc, outcome)
+    for sizes, outcome, counts in (
+        ("unequal", "success", (6, 8, 12, 20, 60)),
+        ("unequal", "score", (6, 8, 12, 20, 60)),
+        ("unequal", "rare success", (12, 20, 60)),
+        ("equal", "success", (8, 12, 20)),
+        ("lopsided", "success", (8, 12, 20)),
+    )
+    for situations in counts
+    for icc in (0.0, 0.3, 1.0)
+]
+PGR = [Scenario(situations, "unequal", icc, "success") for situations in (12, 20, 60) for icc in (0.0, 0.3, 1.0)]
+SPREADS = [
+    {"situation": 1.0, "seed": 0.0, "both": 1.0},
+    {"situation": 1.0, "seed": 0.3, "both": 1.0},
+    {"situation": 1.0, "seed": 1.0, "both": 1.0},
+    {"situation": 0.0, "seed": 1.0, "both": 1.0},
+]
+
+
+def run(out: Path, runs: int, seed: int) -> None:
+    """Measure what is not in the file yet."""
+    done = (
+        json.loads(out.read_text())
+        if out.exists()
+        else {"runs": runs, "seed": seed, "means": [], "types": [], "pgr": [], "seeds": []}
+    )
+    if (done["runs"], done["seed"]) != (runs, seed):
+        raise SystemExit(f"{out} holds {done['runs']} runs of seed {done['seed']}; name another file")
+    work: list[tuple[str, dict, Callable[..., dict[str, float]], tuple]] = [
+        *(("means", asdict(one), measure, (one,)) for one in SCENARIOS),
+        *(
+            ("types", {"situations": count, "icc": icc}, measure_types, (count, icc))
+            for count in (5, 15)
+            for icc in (0.0, 0.3, 1.0)
+        ),
+        *(("pgr", asdict(one), measure_pgr, (one,)) for one in PGR),
+        *(
+            ("seeds", {"situations": count, "seeds": seeds, **spread}, measure_seeds, (count, seeds, spread))
+            for spread in SPREADS
+            for count in (12, 30)
+            for seeds in (2, 3, 5)
+        ),
+    ]
+    for part, key, of, what in work:
+        if any(key.items() <= line.items() for line in done[part]):
+            continue
+        start = time.perf_counter()
+        done[part].append(key | of(*what, runs, seed))
+        out.write_text(json.dumps(done, indent=1) + "\n")
+        print(f"{part} {key}: {time.perf_counter() - start:.0f} s", flush=True)
+
+
+def table(done: dict) -> str:
+    """Markdown tables of percentages."""
+    lines = []
+    for sizes in SIZES:
+        found = [line for line in done["means"] if line["sizes"] == sizes]
+        outcomes = list(dict.fromkeys(line["outcome"] for line in found))
+        heads = [f"{outcome}: {what}" for outcome in outcomes for what in ("mean", "difference", "test")]
+        rows = []
+        for situations, icc in dict.fromkeys((line["situations"], line["icc"]) for line in found):
+            of = {line["outcome"]: line for line in found if (line["situations"], line["icc"]) == (situations, icc)}
+            cells = [_both(of.get(outcome), what) for outcome in outcomes for what in ("mean", "difference", "test")]
+            rows.append([str(situations), f"{icc:.1f}", *cells])
+        lines += _markdown(f"{sizes.capitalize()} sizes ({_listed(SIZES[sizes])})", ["situations", "ICC", *heads], rows)
+    parts = {
+        "types": ("Four types of task", ["situations", "icc"], ["mean", "without strata", "field mean"]),
+        "pgr": ("Gap recovered", ["situations", "icc"], ["fieller", "no end", "delta", "field bootstrap"]),
+        "seeds": (
+            "Over seeds",
+            ["situation", "seed", "both", "situations", "seeds"],
+            ["situations and seeds", "situations alone", "field seeds"],
+        ),
+    }
+    for part, (title, keys, shares) in parts.items():
+        rows = [[*(f"{line[key]:g}" for key in keys), *(f"{100 * line[s]:.1f}" for s in shares)] for line in done[part]]
+        lines += _markdown(title, [*keys, *shares], rows)
+    return "\n".join(lines)
+
+
+def _both(line: dict | None, name: str) -> str:
+    """With the situation as the unit / as papers do it."""
+    return "" if line is None else f"{100 * line[name]:.1f} / {100 * line[f'field {name}']:.1f}"
+
+
+def _listed(sizes: list[int]) -> str:
+    return ", ".join(map(str, sizes))
+
+
+def _markdown(title: str, heads: list[str], rows: list[list[str]]) -> list[str]:
+    return [
+        f"\n**{title}**\n",
+        f"| {' | '.join(heads)} |",
+        "|---" * len(heads) + "|",
+        *(f"| {' | '.join(row)} |" for row in rows),
+    ]
+
+
+def main() -> None:
+    """Measure, then print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "coverage.json")
+    parser.add_argument("--runs", type=int, default=2000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--table", action="store_true", help="only print the tables of what is measured")
+    args = parser.parse_args()
+    if not args.table:
+        run(args.out, args.runs, args.seed)
+    print(table(json.loads(args.out.read_text())))
+
+
+if __name__ == "__main__":
+    main()

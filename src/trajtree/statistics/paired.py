@@ -1,0 +1,55 @@
+"""The paired test: the signs of whole situations are flipped."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trajtree.statistics.layout import Layout
+from trajtree.trajectory import SCORE_TOLERANCE
+
+
+def sign_flips(differences: NDArray[np.float64], layout: Layout, *, resamples: int, seed: int) -> tuple[float, str]:
+    """Two-sided mid-p-value of the paired permutation test, and what the test is called.
+
+    If two rows do equally well, their results in a situation could as well be the other way round: in the situation as
+    a whole, because its tasks are decided by the same things. So the differences of a situation are flipped together.
+
+    The mid-p-value counts results as extreme as the observed one by half. The plain p-value counts them in full, and so
+    rejects too seldom where only a few situations differ and many flips are equally extreme: Lancaster, "Significance
+    tests in discrete distributions", Journal of the American Statistical Association 56 (1961).
+
+    Args:
+        differences: [tasks] one row's value minus the other's.
+        layout: the tasks' situations.
+        resamples: random flips; all 2^situations of them are tried instead when there are no more than that.
+        seed: of the random flips.
+    """
+    sums = layout.sums(differences)
+    # A difference of zero is the same either way round, so those situations would only fill up the resamples.
+    moved = sums[np.abs(sums) > SCORE_TOLERANCE]
+    every = 2 ** len(moved) <= resamples
+    name = f"sign flips by situation, mid-p, {'exact' if every else f'{resamples:,} draws'}"
+    if not len(moved):
+        return 1.0, name
+    flips = _all_signs(len(moved)) if every else _drawn_signs(len(moved), resamples, seed)
+    beyond = np.abs(flips @ moved) - abs(moved.sum())
+    # What was observed is one of all flips, but none of those that are drawn.
+    drawn = 0 if every else 1
+    # Sums that differ by rounding are equal.
+    ties = (np.abs(beyond) <= SCORE_TOLERANCE).sum() + drawn
+    return float(((beyond > SCORE_TOLERANCE).sum() + ties / 2) / (len(beyond) + drawn)), name
+
+
+def _all_signs(situations: int) -> NDArray[np.float64]:
+    """[2^situations / 2, situations] all signs, but for those that are the mirror image of others."""
+    bits = np.arange(2 ** (situations - 1))[:, None] >> np.arange(situations) & 1
+    return np.where(bits, -1.0, 1.0)
+
+
+def _drawn_signs(situations: int, resamples: int, seed: int) -> NDArray[np.float64]:
+    """[resamples, situations] random signs."""
+    return np.where(np.random.default_rng(seed).integers(0, 2, size=(resamples, situations), dtype=np.int8), -1.0, 1.0)
+
+
+__all__ = ["sign_flips"]

@@ -1,0 +1,106 @@
+"""Comparisons over several seeds: the same tasks, played by models that were trained anew with each seed.
+
+Situations and seeds are crossed: every model meets every situation. What the difference would be with other situations
+and with other seeds are two questions, and a claim about a method needs both:
+
+* Averaged over the seeds, a task has one difference, and the situation is the cluster as for a single seed. That is the
+  interval for these models, on further situations.
+* The seeds' means vary too. Their variance is added: the sum counts what varies by situation and seed together twice,
+  so on average it is not too small, which is the side to err on with the few seeds that there are. The degrees of
+  freedom are Satterthwaite's; docs/statistics.md has a simulation.
+
+The field's practice is a t-test over the seeds' means, which takes the few situations for all that there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trajtree.errors import TrajtreeError
+from trajtree.statistics.analysis import paired
+from trajtree.statistics.clustered import Estimate, estimate, interval, p_value, smallest_shown
+from trajtree.statistics.paired import sign_flips
+from trajtree.statistics.practice import t_test
+from trajtree.statistics.results import Dependence, Interval, Metric, Practice, Results, Situations
+from trajtree.trajectory import SCORE_TOLERANCE
+
+
+@dataclass(frozen=True, slots=True)
+class OverSeeds:
+    """`row` minus `against` over the `n` tasks that both rows have with every seed.
+
+    `difference` and `p_value` hold for other situations and other seeds; with one seed nothing is known of others, and
+    they hold for its models. `these_models` and `these_models_p` hold for the models that were trained, on other
+    situations. `by_seed` are the seeds' differences, in the order of the results.
+    """
+
+    row: str
+    against: str
+    metric: Metric
+    n: int
+    situations: Situations
+    difference: Interval
+    p_value: float
+    these_models: Interval
+    these_models_p: float
+    by_seed: tuple[float, ...]
+    dependence: Dependence
+    smallest: float | None
+    practice: Practice
+
+
+def over_seeds(results: Sequence[Results], row: str, against: str, metric: Metric) -> OverSeeds:
+    """Compare two rows over results that differ in their seed.
+
+    Raises:
+        TrajtreeError: a row is missing, or there is no task that both rows have with every seed.
+    """
+    for name in (row, against):
+        if not results or any(all(one.name != name for one in result.rows) for result in results):
+            raise TrajtreeError(f"row {name!r} is not in the results of every seed: nothing to compare")
+    values, layout = paired(metric, *(one.row(name).tasks for one in results for name in (row, against)))
+    if not len(values[0]):
+        raise TrajtreeError(f"rows {row!r}, {against!r} share no task that has usable episodes with every seed")
+    # [seeds, tasks]
+    differences = np.array(values[::2]) - np.array(values[1::2])
+    by_seed, averaged = differences.mean(1), differences.mean(0)
+    found = estimate(averaged, layout)
+    both, pooled = (with_seeds(one, by_seed) for one in (found, estimate(averaged, layout.pooled())))
+    shown = interval(both, (-1.0, 1.0))
+    flipped, _ = sign_flips(averaged, layout, resamples=results[0].resamples, seed=results[0].seed)
+    test, test_p = t_test(by_seed)
+    return OverSeeds(
+        row=row,
+        against=against,
+        metric=metric,
+        n=differences.shape[1],
+        situations=layout.situations,
+        difference=shown,
+        p_value=p_value(pooled) if len(by_seed) > 1 else flipped,
+        these_models=interval(found, (-1.0, 1.0)),
+        these_models_p=flipped,
+        by_seed=tuple(map(float, by_seed)),
+        dependence=found.dependence,
+        smallest=smallest_shown(both, shown),
+        practice=Practice(test, test_p, "t-test over seeds"),
+    )
+
+
+def with_seeds(found: Estimate, by_seed: NDArray[np.float64]) -> Estimate:
+    """The estimate with the variance of the mean of the seeds' differences, `by_seed` [seeds], added.
+
+    Nothing is added of a single seed, or of seeds that agree.
+    """
+    seeds = float(by_seed.var(ddof=1)) / len(by_seed) if len(by_seed) > 1 else 0.0
+    if seeds <= SCORE_TOLERANCE**2:
+        return found
+    total = found.variance + seeds
+    df = total**2 / (found.variance**2 / found.df + seeds**2 / (len(by_seed) - 1))
+    return replace(found, variance=total, df=max(1.0, df), seeds=seeds)
+
+
+__all__ = ["OverSeeds", "over_seeds", "with_seeds"]

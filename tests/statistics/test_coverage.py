@@ -1,0 +1,59 @@
+"""A simulation whose truth is known: intervals hold it as often as they say, and the field's do not.
+
+benchmarks/coverage.py is the same with many more runs; its tables are in docs/statistics.md. Of so few runs as here the
+shares below lie within three standard errors of what is asked for: coverage of 93 to 97%, rejections of 4 to 6%.
+"""
+
+from __future__ import annotations
+
+from statistics import mean
+
+import numpy as np
+import pytest
+from benchmarks.coverage import Scenario, measure, measure_pgr
+
+from trajtree.statistics.clustered import correlation
+
+RUNS = 100
+SITUATIONS = (12, 30)
+OUTCOMES = ("success", "score")
+
+
+def within(share: float, low: float, high: float, runs: int) -> bool:
+    """Whether a share of that many runs is between these, but for three standard errors."""
+    error = 3 * (0.05 * 0.95 / runs) ** 0.5
+    return low - error <= share <= high + error
+
+
+@pytest.mark.parametrize("icc", [0.0, 0.3, 1.0])
+def test_intervals_hold_the_truth_and_tests_keep_their_level(icc: float) -> None:
+    scenarios = [Scenario(count, "unequal", icc, outcome) for count in SITUATIONS for outcome in OUTCOMES]
+    found = [measure(scenario, RUNS, seed=1) for scenario in scenarios]
+    shares = {name: mean(one[name] for one in found) for name in found[0]}
+    runs = RUNS * len(scenarios)
+    assert within(shares["mean"], 0.93, 0.97, runs)
+    assert within(shares["difference"], 0.93, 0.97, runs)
+    assert within(shares["test"], 0.04, 0.06, runs)
+    if icc == 0:
+        # Tasks that share nothing may be counted singly.
+        assert within(shares["field difference"], 0.93, 0.97, runs)
+    else:
+        # Far out of reach of chance.
+        assert shares["field mean"] < 0.85
+        assert shares["field difference"] < 0.85
+        assert shares["field test"] > 0.12
+
+
+def test_intervals_of_the_gap_recovered_hold_it() -> None:
+    found = [measure_pgr(Scenario(30, "unequal", icc, "success"), 150, seed=1) for icc in (0.3, 1.0)]
+    assert within(mean(one["fieller"] for one in found), 0.93, 0.97, 300)
+    assert mean(one["field bootstrap"] for one in found) < 0.85
+
+
+@pytest.mark.parametrize("outcome", ["success", "score"])
+@pytest.mark.parametrize("icc", [0.0, 0.3, 1.0])
+def test_the_simulation_has_the_correlation_and_the_mean_that_it_says(outcome: str, icc: float) -> None:
+    scenario = Scenario(600, "unequal", icc, outcome)
+    values = scenario.draw(np.random.default_rng(0))
+    assert correlation(values, scenario.layout()) == pytest.approx(icc, abs=0.06)
+    assert values.mean() == pytest.approx(scenario.truth(), abs=0.06)

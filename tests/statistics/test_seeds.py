@@ -1,0 +1,88 @@
+"""Comparisons over seeds: situations and seeds are crossed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.stats import t, ttest_1samp
+from tests.statistics.test_summary import block, row
+
+from trajtree.errors import TrajtreeError
+from trajtree.statistics.results import Results
+from trajtree.statistics.seeds import over_seeds
+from trajtree.statistics.summary import summarise
+
+
+def results(ours: NDArray[np.float64], weak: NDArray[np.float64], seed: int = 0) -> Results:
+    rows = {"ours": row(*ours), "weak": row(*weak)}
+    return summarise(rows, weak="weak", ceiling=None, primary="ours", situation=block, resamples=4096, seed=seed)
+
+
+def drawn(seeds: int) -> list[Results]:
+    rng = np.random.default_rng(1)
+    common = np.repeat(rng.uniform(0, 0.3, 12), 5)
+    return [
+        results(0.4 + common + rng.uniform(0, 0.3) * np.ones(60), 0.3 * rng.uniform(size=60), s) for s in range(seeds)
+    ]
+
+
+def test_one_seed_is_the_comparison_of_that_seed() -> None:
+    (one,) = drawn(1)
+    alone, found = one.compared("ours", "weak", "score"), over_seeds([one], "ours", "weak", "score")
+    assert alone is not None
+    assert (found.difference, found.these_models) == (alone.difference, alone.difference)
+    assert (found.p_value, found.these_models_p) == (alone.p_value, alone.p_value)
+    assert (found.smallest, found.dependence) == (alone.smallest, alone.dependence)
+    assert found.practice.p_value is None
+    assert found.by_seed == pytest.approx([alone.difference.value])
+
+
+def test_variances_of_situations_and_seeds_add_up() -> None:
+    """Equal sizes: of the means of situations with 11 degrees of freedom, and of seeds with 2."""
+    three = drawn(3)
+    found = over_seeds(three, "ours", "weak", "score")
+    differences = np.array(
+        [
+            [ours.score - weak.score for ours, weak in zip(one.row("ours").tasks, one.row("weak").tasks, strict=True)]
+            for one in three
+        ]
+    )
+    order = np.argsort([block(task.task) for task in three[0].row("ours").tasks], kind="stable")
+    by_situation = differences.mean(0)[order].reshape(12, 5).mean(1)
+    a, b = by_situation.var(ddof=1) / 12, differences.mean(1).var(ddof=1) / 3
+    df = (a + b) ** 2 / (a**2 / 11 + b**2 / 2)
+    assert found.p_value == pytest.approx(2 * t.sf(differences.mean() / np.sqrt(a + b), df))
+    assert found.by_seed == pytest.approx(differences.mean(1))
+    assert found.practice.p_value == pytest.approx(ttest_1samp(differences.mean(1), 0).pvalue)
+    assert found.these_models.low > found.difference.low
+    assert (found.n, found.situations.count) == (60, 12)
+
+
+def test_seeds_that_agree_leave_what_situations_say() -> None:
+    one = drawn(1)[0]
+    found = over_seeds([one, one], "ours", "weak", "score")
+    assert found.difference == found.these_models
+    assert found.practice.difference.low == found.practice.difference.high
+
+
+def test_only_tasks_that_every_seed_has() -> None:
+    one, two = drawn(2)
+    fewer = results(np.ones(10), np.zeros(10))
+    found = over_seeds([one, two, fewer], "ours", "weak", "score")
+    assert (found.n, found.situations.count) == (10, 2)
+
+
+def test_nothing_to_compare() -> None:
+    one = drawn(1)[0]
+    with pytest.raises(TrajtreeError, match="row 'theirs' is not in the results of every seed"):
+        over_seeds([one], "ours", "theirs", "score")
+    with pytest.raises(TrajtreeError, match="row 'ours' is not in the results of every seed"):
+        over_seeds([], "ours", "weak", "score")
+    rows = {"ours": row(1, 0), "weak": row(0, 0)}
+    renamed = {name: [replace(one, task=f"x/{one.task}") for one in played] for name, played in rows.items()}
+    other = summarise(renamed, weak="weak", ceiling=None, primary="ours")
+    with pytest.raises(TrajtreeError, match="share no task that has usable episodes with every seed"):
+        over_seeds([one, other], "ours", "weak", "score")
