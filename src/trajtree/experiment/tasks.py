@@ -44,9 +44,12 @@ def choose(recipe: Recipe, work: Work) -> None:
         if size is not None:
             _check_enough(f"tasks.{split}", size, split, every[split], situations)
         drawn[split], taken = {}, Counter[str]()
+        elsewhere = {situations[t] for name in sizes if name != split for tasks in every[name].values() for t in tasks}
         for kind, tasks in every[split].items():
             # Candidates for training are told apart later, so which of them count as taken is not known here.
-            order = in_turns(tasks, situations, f"{kind} {split}", avoid=held_out, taken=taken if size else {})
+            before = {} if size is None else taken
+            draw = f"{kind} {split}"
+            order = in_turns(tasks, situations, draw, avoid=held_out, spare=elsewhere, taken=before)
             drawn[split][kind] = order[:size]
             taken += spread(order[:size], situations)
         held_out |= taken.keys()
