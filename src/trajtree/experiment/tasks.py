@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from trajtree.envs.base import Environment
-from trajtree.envs.domain import Domain, NoDemonstration, load_domain
+from trajtree.envs.domain import SPLITS, Domain, NoDemonstration, load_domain
 from trajtree.errors import DataError, RecipeError, counted
 from trajtree.experiment.recipe import Recipe
 from trajtree.experiment.stage import Work
@@ -34,7 +34,7 @@ def choose(recipe: Recipe, work: Work) -> None:
     """
     domain = load_domain(recipe.env.name)
     sizes = {"test": recipe.tasks.test, "dev": recipe.tasks.dev, "train": None}
-    every = {split: {kind: _tasks_of(domain, kind, split) for kind in recipe.tasks.types} for split in sizes}
+    every = {split: {kind: _tasks_of(domain, kind, split) for kind in recipe.tasks.types} for split in SPLITS}
     for split, by_type in every.items():
         _check_apart(split, by_type)
     situations = _situations(domain, every, work)
