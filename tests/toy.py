@@ -111,6 +111,16 @@ def _tasks(task_type: str, split: str) -> tuple[str, ...]:
 
 DOMAIN = Domain(environment=Toy, make=lambda max_steps: Toy(), tasks=_tasks, demonstrate=demonstrate)
 
+COLOURED = Domain(
+    environment=Toy,
+    make=lambda max_steps: Toy(),
+    tasks=_tasks,
+    demonstrate=demonstrate,
+    types=("toy",),
+    situation=lambda task: COLOURS[int(task.removeprefix("toy/")) % 3],
+)
+"""The same, with tasks of one colour in one situation."""
+
 PARTLY = Domain(
     environment=Toy, make=lambda max_steps: Toy(), tasks=_tasks, demonstrate=demonstrate, types=("nothing", "toy")
 )

@@ -52,6 +52,32 @@ def test_task_types_are_listed() -> None:
     assert isinstance(invoke("env", "list", "tests.toy:DOMAIN").exception, RunError)
 
 
+def test_tasks_are_listed_by_split() -> None:
+    listed = invoke("env", "tasks", "tests.toy:COLOURED")
+    assert listed.exit_code == 0, listed.output
+    lines = listed.output.splitlines()
+    assert len(lines) == len(TASKS) and lines[0] == "train\ttoy\ttoy/0" and lines[-1] == "test\ttoy\ttoy/199"
+
+
+def test_situations_are_counted_and_listed() -> None:
+    counted = invoke("env", "tasks", "tests.toy:COLOURED", "--situations", "--type", "toy")
+    assert counted.exit_code == 0, counted.output
+    assert "120 / 3" in counted.output and "30 / 3" in counted.output and "50 / 3" in counted.output
+    assert "dev\tred\ttoy/120 toy/123" in counted.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("tests.toy:DOMAIN",), "does not list its task types; name some with --type"),
+        (("tests.toy:DOMAIN", "--type", "tow"), "tests.toy:DOMAIN: no task type 'tow': there is toy"),
+    ],
+)
+def test_tasks_that_cannot_be_listed(arguments: tuple[str, ...], said: str) -> None:
+    error = invoke("env", "tasks", *arguments).exception
+    assert isinstance(error, RunError) and said in str(error)
+
+
 def test_a_class_and_a_domain_are_checked() -> None:
     said = [part for action in solution(TASKS[0]) for part in ("--action", action)]
     checked = invoke("env", "check", "tests.toy:Toy", "--task", TASKS[0], *said)

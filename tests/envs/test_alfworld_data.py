@@ -199,3 +199,20 @@ def test_unknown_tasks_are_key_errors() -> None:
         with pytest.raises(KeyError):
             ALFWorld().reset(name)
     assert "import_data" in alfworld.__all__
+
+
+def test_a_situation_is_object_and_room_whatever_the_trial(home: Path) -> None:
+    game = next(iter(packed("valid_seen").values()))
+    ids = (
+        "a/x-Mug-None-Desk-308/trial_1",
+        "a/x-Mug-None-Shelf-308/trial_2",
+        "a/x-Mug-None-Desk-309/trial_3",
+        "trial_4",
+    )
+    games = [{**game, "id": name} for name in ids]
+    home.mkdir(parents=True)
+    (home / "valid_seen.jsonl.xz").write_bytes(lzma.compress("\n".join(map(json.dumps, games)).encode()))
+    kind, unnamed = game["task_type"], f"{game['task_type']}/trial_4"
+    situations = alfworld.DOMAIN.situations([f"{kind}/{name.rsplit('/', 1)[-1]}" for name in ids])
+    room = f"{kind}: Mug in room 308"
+    assert list(situations.values()) == [room, room, f"{kind}: Mug in room 309", unnamed]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from functools import cache
 
 import pytest
@@ -12,6 +13,7 @@ from trajtree.envs.check import check_env
 from trajtree.envs.domain import load_domain
 from trajtree.envs.jvm import TEXTWORLD_EXPRESS
 from trajtree.envs.textworldexpress import DOMAIN, GAMES, TextWorldExpress, demonstrate, gold_actions, parse_task
+from trajtree.envs.textworldexpress.env import World
 from trajtree.errors import EnvError
 from trajtree.trajectory import Trajectory
 
@@ -81,3 +83,21 @@ def test_unknown_tasks() -> None:
         with pytest.raises(KeyError, match=what):
             parse_task(task)
     assert load_domain("textworldexpress") is DOMAIN
+
+
+def test_a_situation_is_the_map_or_the_task() -> None:
+    tasks = DOMAIN.tasks("twc", "train")[:60]
+    maps = set(DOMAIN.situations(tasks).values())
+    assert 1 < len(maps) < len(tasks), "three rooms have few maps"
+    assert DOMAIN.situations(["sorting/3"]) == {"sorting/3": "sorting/3"}
+
+
+@pytest.mark.parametrize("task", ["twc/0", "twc/1", "mapreader/1"])
+def test_the_map_is_what_the_player_sees(task: str) -> None:
+    world = World(jvm.shared_jvm(TEXTWORLD_EXPRESS), task)
+    room = re.search(r"You are in the ([\w ]+)\.", world.opening)
+    assert room is not None
+    exits = re.findall(r"To the (\w+) you see the ([\w ]+)\.", world.opening)
+    seen = sorted(f"{room[1]} {direction.lower()} {beyond}" for direction, beyond in exits)
+    assert seen and seen == [door for door in world.doors() if re.match(rf"{room[1]} (north|south|east|west) ", door)]
+    world.close()

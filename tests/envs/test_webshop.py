@@ -17,7 +17,7 @@ from trajtree.envs.check import HOSTILE_ACTIONS, check_env
 from trajtree.envs.domain import NoDemonstration, load_domain
 from trajtree.envs.replay import replay
 from trajtree.envs.webshop import DOMAIN, Shop, WebShop, open_shop
-from trajtree.envs.webshop.domain import split_range, tasks_of
+from trajtree.envs.webshop.domain import situation_of, split_range, tasks_of
 from trajtree.envs.webshop.env import parse_action
 from trajtree.envs.webshop.expert import demonstrate, plans
 from trajtree.errors import DataError
@@ -313,3 +313,14 @@ def test_without_products_the_way_to_bring_them_is_told(tmp_path: Path, monkeypa
     monkeypatch.setenv("TRAJTREE_DATA", str(tmp_path / "none"))
     with pytest.raises(DataError, match="trajtree data webshop --from PATH"):
         WebShop().reset("synthetic/0")
+
+
+def test_goals_of_one_product_are_one_situation(shop: Shop) -> None:
+    for task in tasks_of(shop, "all", "train"):
+        product = shop.product(shop.goal(task).product)
+        assert situation_of(shop, task) == f"product {product.asin}"
+    assert len({situation_of(shop, task) for task in tasks_of(shop, "all", "train")}) < len(
+        tasks_of(shop, "all", "train")
+    )
+    with pytest.raises(KeyError, match="no task of this shop"):
+        situation_of(shop, "synthetic/99999")

@@ -63,6 +63,14 @@ def test_where_a_domain_has_too_few_situations_it_is_said(monkeypatch: pytest.Mo
     assert all(found.count(colour) == 2 for found in counts.values() for colour in toy.COLOURS)
 
 
+def test_a_split_begins_with_what_only_it_has(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    # One block of situation "both" is halved between dev and test.
+    drawn = chosen(
+        monkeypatch, tmp_path, lambda t: "both" if 140 <= number(t) < 160 else f"s{number(t)}", dev=20, test=9
+    )
+    assert "both" not in {drawn["situations"][t] for split in ("dev", "test") for t in drawn[split]["toy"]}
+
+
 def test_every_task_is_a_situation_by_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     drawn = chosen(monkeypatch, tmp_path, None, dev=3, test=3)
     assert all(task == situation for task, situation in drawn["situations"].items())

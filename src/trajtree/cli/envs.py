@@ -15,11 +15,12 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Column, Table
 
+from trajtree.cli import tasks
 from trajtree.cli.choices import argument_of
 from trajtree.cli.terminal import console, counting
 from trajtree.envs.base import Environment
 from trajtree.envs.check import EnvCheckError, check_env
-from trajtree.envs.domain import BRING_IN, BUILT_IN, Domain, NoDemonstration, bring_in_data, load_domain
+from trajtree.envs.domain import BRING_IN, BUILT_IN, SPLITS, Domain, NoDemonstration, bring_in_data, load_domain
 from trajtree.envs.guard import Guarded
 from trajtree.errors import DataError, EnvError, RunError
 
@@ -49,12 +50,12 @@ def _table(*headers: str | Column) -> Table:
 
 
 def _list_types(name: str) -> None:
-    domain, splits = load_domain(name), ("train", "dev", "test")
+    domain = load_domain(name)
     if not domain.types:
         raise RunError(f"{name}: does not list its task types")
-    table = _table("task type", *splits, "for example")
+    table = _table("task type", *SPLITS, "for example")
     for kind in domain.types:
-        tasks = [_tasks(domain, kind, split) for split in splits]
+        tasks = [_tasks(domain, kind, split) for split in SPLITS]
         first = next((found[0] for found in tasks if found), "")
         table.add_row(kind, *(str(len(found)) for found in tasks), first)
     console().print(table)
@@ -204,6 +205,7 @@ def data(
 
 def add_to(app: typer.Typer) -> None:
     """Put the commands into the application."""
+    env.command("tasks")(tasks.tasks)
     app.add_typer(env, name="env")
     app.command()(play)
     app.command()(data)

@@ -22,6 +22,10 @@ class NoDemonstration:
     reason: str
 
 
+SPLITS = ("train", "dev", "test")
+"""Splits of a domain's tasks."""
+
+
 def itself(task: str) -> str:
     """The situation of a task that shares none with another."""
     return task
@@ -179,6 +183,7 @@ def _found_at(where: str) -> Any:
 __all__ = [
     "BRING_IN",
     "BUILT_IN",
+    "SPLITS",
     "Brought",
     "BuiltIn",
     "Domain",

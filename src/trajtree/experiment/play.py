@@ -64,7 +64,7 @@ def _play(recipe: Recipe, work: Work, row: Row, passes: Passes, split: str) -> N
     play_passes(
         passes,
         policy,
-        _makes(recipe, domain, split),
+        environments(recipe, domain, split),
         store,
         seed=recipe.seed,
         batch=recipe.play.batch,
@@ -81,8 +81,8 @@ def _play(recipe: Recipe, work: Work, row: Row, passes: Passes, split: str) -> N
         )
 
 
-def _makes(recipe: Recipe, domain: Domain, split: str) -> Callable[[], Environment]:
-    """What makes an environment in which the split's tasks have the recipe's step limits."""
+def environments(recipe: Recipe, domain: Domain, split: str) -> Callable[[], Environment]:
+    """A maker of environments in which the split's tasks have the recipe's step limits."""
     limits = recipe.env.max_steps
     if not isinstance(limits, dict):
         return partial(domain.make, limits)
@@ -90,4 +90,4 @@ def _makes(recipe: Recipe, domain: Domain, split: str) -> Callable[[], Environme
     return lambda: limited(domain, of_task.__getitem__)
 
 
-__all__ = ["OVERFLOW_SHARE", "evaluate", "explore"]
+__all__ = ["OVERFLOW_SHARE", "environments", "evaluate", "explore"]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from trajtree.envs.base import Environment
-from trajtree.envs.domain import Domain, NoDemonstration, load_domain
+from trajtree.envs.domain import SPLITS, Domain, NoDemonstration, load_domain
 from trajtree.errors import DataError, RecipeError, counted
 from trajtree.experiment.recipe import Recipe
 from trajtree.experiment.stage import Work
@@ -34,7 +34,7 @@ def choose(recipe: Recipe, work: Work) -> None:
     """
     domain = load_domain(recipe.env.name)
     sizes = {"test": recipe.tasks.test, "dev": recipe.tasks.dev, "train": None}
-    every = {split: {kind: _tasks_of(domain, kind, split) for kind in recipe.tasks.types} for split in sizes}
+    every = {split: {kind: _tasks_of(domain, kind, split) for kind in recipe.tasks.types} for split in SPLITS}
     for split, by_type in every.items():
         _check_apart(split, by_type)
     situations = _situations(domain, every, work)
@@ -44,9 +44,12 @@ def choose(recipe: Recipe, work: Work) -> None:
         if size is not None:
             _check_enough(f"tasks.{split}", size, split, every[split], situations)
         drawn[split], taken = {}, Counter[str]()
+        elsewhere = {situations[t] for name in sizes if name != split for tasks in every[name].values() for t in tasks}
         for kind, tasks in every[split].items():
             # Candidates for training are told apart later, so which of them count as taken is not known here.
-            order = in_turns(tasks, situations, f"{kind} {split}", avoid=held_out, taken=taken if size else {})
+            before = {} if size is None else taken
+            draw = f"{kind} {split}"
+            order = in_turns(tasks, situations, draw, avoid=held_out, spare=elsewhere, taken=before)
             drawn[split][kind] = order[:size]
             taken += spread(order[:size], situations)
         held_out |= taken.keys()

@@ -15,6 +15,7 @@ def in_turns(
     draw: str,
     *,
     avoid: Collection[str] = (),
+    spare: Collection[str] = (),
     taken: Mapping[str, int] | None = None,
 ) -> list[str]:
     """All tasks in drawing order: in every round one of each situation, so that any beginning has many situations.
@@ -24,6 +25,7 @@ def in_turns(
         situations: each one's situation.
         draw: names the draw; another name is another order.
         avoid: situations whose tasks all come last.
+        spare: situations that come last in every round, since other splits have them too.
         taken: how often a situation was drawn before; in a round the one that was drawn least comes first.
     """
     chance = random.Random(zlib.crc32(draw.encode()))
@@ -35,7 +37,7 @@ def in_turns(
     for name in names:
         chance.shuffle(groups[name])
     before = taken or {}
-    names.sort(key=lambda name: before.get(name, 0))
+    names.sort(key=lambda name: (name in spare, before.get(name, 0)))
     fresh = [groups[name] for name in names if name not in avoid]
     rest = [groups[name] for name in names if name in avoid]
     return [*_rounds(fresh), *_rounds(rest)]
