@@ -22,6 +22,10 @@ from world to world, and by -.40 to .19 for every other pair of find types (`ben
 """
 
 
+_LIST = re.compile(r"\(([^()]+(?:, [^()]+)+)\)")
+"""The two planes of the inclined-plane types; in which order they are named is drawn by lot."""
+
+
 def situation(task: str) -> str:
     """The task in words without its rooms and boxes, and the kinds of things that the simulator adds to the world.
 
@@ -71,6 +75,7 @@ def _read(jvm: Jvm, kind: str, variation: int) -> str:
                     things.add(str(thing.getClass().getSimpleName()))
     for place in sorted(places - {""}, key=len, reverse=True):
         words = re.sub(rf"\b{re.escape(place)}\b", "...", words)
+    words = _LIST.sub(lambda found: f"({', '.join(sorted(found[1].split(', ')))})", words)
     words = " ".join(words.removeprefix("Your task is to ").split())
     return f"{kind}: {words} [{', '.join(sorted(things))}]"
 
