@@ -1,14 +1,17 @@
-"""How alike two task types that share a world turn out in it, from the committed results of the demo.
+"""How alike ScienceWorld's task types turn out where they share a world, from stored results.
 
-    python benchmarks/situations_between_types.py
+    python benchmarks/situations_between_types.py [RESULTS.json ...]
 
-A cell is a row of a run, a task type and a world (what stands outside). A cell's value is its success less the mean of
-its row and type. Printed is the correlation of two types' values over all cells that they share, and the share of the
-variance of single tasks that lies between the worlds of one type (an intra-class correlation without any correction).
+Without arguments the committed results of the demo are read. A cell is a row of a run, a task type and a world: the
+things that the simulator adds to it, such as the animals that stand outside. A cell's value is its success less the
+mean of its row and type. Printed is the correlation of two types' values over all cells that they share, and the share
+of the variance of single tasks that lies between the worlds of one type (an intra-class correlation without any
+correction). Pairs of types that share fewer than MIN_CELLS cells are left out.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import statistics
 from collections import defaultdict
@@ -17,13 +20,14 @@ from pathlib import Path
 
 from trajtree.envs.scienceworld.situations import situation
 
+MIN_CELLS = 10
 RESULTS = Path(__file__).parent / "results"
 Cells = dict[tuple[str, str], list[float]]
 
 
 def world(task: str) -> str:
-    """What stands outside: it is the same in all find tasks of one number."""
-    return situation(f"find-animal/{task.partition('/')[2]}")
+    """The things that the simulator adds, which a situation names in brackets."""
+    return situation(task).rpartition("[")[2]
 
 
 def cells_of(results: dict) -> list[Cells]:
@@ -46,24 +50,28 @@ def deviations(cells: Cells) -> dict[str, dict[str, float]]:
     return {kind: {w: m - statistics.fmean(by.values()) for w, m in by.items()} for kind, by in found.items()}
 
 
-def between_types(rows: list[Cells], one: str, other: str) -> tuple[float, int]:
-    """Correlation over rows and worlds, and of how many cells."""
+def shared_cells(rows: list[Cells], one: str, other: str) -> list[tuple[float, float]]:
+    """The two types' values in each row and world that has both."""
     pairs = []
     for cells in rows:
         by = deviations(cells)
-        pairs += [(by[one][w], by[other][w]) for w in by[one] if w in by[other]]
-    return statistics.correlation(*zip(*pairs, strict=True)), len(pairs)
+        pairs += [(by[one][w], by[other][w]) for w in by.get(one, {}) if w in by.get(other, {})]
+    return pairs
 
 
 def main() -> None:
     """Print both tables."""
-    paths = sorted(RESULTS.glob("demo-*seed*.json"))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", type=Path, nargs="*", default=sorted(RESULTS.glob("demo-*seed*.json")))
+    paths = parser.parse_args().results
     rows = [cells for path in paths for cells in cells_of(json.loads(path.read_text()))]
     kinds = sorted({kind for cells in rows for kind, _ in cells})
     print(f"{len(rows)} rows of {len(paths)} runs: {', '.join(path.name for path in paths)}")
     for one, other in combinations(kinds, 2):
-        correlation, count = between_types(rows, one, other)
-        print(f"{one} with {other}: {correlation:+.2f} ({count} cells)")
+        pairs = shared_cells(rows, one, other)
+        if len(pairs) >= MIN_CELLS and all(len(set(side)) > 1 for side in zip(*pairs, strict=True)):
+            correlation = statistics.correlation(*zip(*pairs, strict=True))
+            print(f"{one} with {other}: {correlation:+.2f} ({len(pairs)} cells)")
     for kind in kinds:
         shares = []
         for cells in rows:
@@ -73,7 +81,10 @@ def main() -> None:
                 mean = statistics.fmean(single)
                 between = sum(len(s) * (statistics.fmean(s) - mean) ** 2 for s in own.values()) / len(single)
                 shares.append(between / whole)
-        print(f"{kind}: {statistics.fmean(shares):.2f} of the variance lies between its worlds ({len(shares)} rows)")
+        if shares:
+            print(
+                f"{kind}: {statistics.fmean(shares):.2f} of the variance lies between its worlds ({len(shares)} rows)"
+            )
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ from trajtree.envs.scienceworld.env import parse_task
 DECIDED_ALIKE = {"find-living-thing": "find-animal"}
 """Types whose variations of one number are decided by the same things, so that they are one situation.
 
-Both of these are solved with an animal from outside. Over 20 rows of the demo, success in the two correlates by .89
-from world to world, and by -.40 to .19 for every other pair of find types (`benchmarks/situations_between_types.py`).
+Both of these are solved with an animal from outside. Over 20 rows of the demo in three worlds, success in the two
+correlates by .89, and by -.40 to .19 for every other pair of find types (`benchmarks/situations_between_types.py`).
 """
 
 
