@@ -37,12 +37,6 @@ def some_workload(base: Path, random: Random) -> Workload:
     return unbroken(random.choice(LIGHT if random.random() < 0.6 else HEAVY), base)
 
 
-def furnish(place: Path, base: Path) -> None:
-    """Put the model and the recipe where the workloads look for them: beside their folder."""
-    for name in ("model", "toy.yaml"):
-        (place / name).symlink_to(base / name)
-
-
 def same(workload: Workload, folder: Path, what: str) -> None:
     """The results are those of an unbroken run.
 
@@ -58,7 +52,6 @@ def same(workload: Workload, folder: Path, what: str) -> None:
 def kills(base: Path, folder: Path, random: Random, count: Counter[str]) -> None:
     """SIGKILL, Control-C or SIGTERM at random moments, several times; then to the end."""
     workload = some_workload(base, random)
-    furnish(folder, base)
     words = workload.fresh(folder / "inputs")
     for _ in range(random.randint(1, 4)):
         process = start(words)
@@ -86,7 +79,6 @@ def full_disk(base: Path, folder: Path, random: Random, count: Counter[str]) -> 
     largest = max(path.stat().st_size for path in workload.results(workload.whole))
     with small_disk(folder / "disk", random, workload) as mounted:
         place = folder / "disk" if mounted else folder
-        furnish(place, base)
         words = workload.fresh(place / "inputs")
         refused = run(words, largest_file=None if mounted else int(random.uniform(0.02, 1.2) * largest)).check(0, 1)
         if refused.status and not any(word in str(refused.sentence) for word in ("space", "large", "write", "written")):
@@ -122,7 +114,6 @@ def torn(base: Path, folder: Path, random: Random, count: Counter[str]) -> None:
     """A file of a finished run or training is cut, zeroed, changed or lost: that is noticed and named."""
     workload = unbroken(random.choice(HEAVY), base)
     assert workload.whole is not None
-    furnish(folder, base)
     shutil.copytree(workload.whole, folder / "inputs")
     words = workload.words(folder / "inputs")
     file = random.choice(
@@ -148,7 +139,6 @@ def torn(base: Path, folder: Path, random: Random, count: Counter[str]) -> None:
 def two_writers(base: Path, folder: Path, random: Random, count: Counter[str]) -> None:
     """Twice the same command at once: one may be refused, and what it writes is as from one."""
     workload = some_workload(base, random)
-    furnish(folder, base)
     words = workload.fresh(folder / "inputs")
     first = start(words)
     time.sleep(random.uniform(0, workload.seconds))

@@ -22,7 +22,7 @@ class Workload:
     """A command.
 
     Attributes:
-        command: its arguments; {here} is the folder of its inputs, {beside} the one around it.
+        command: its arguments; {here} is the folder of its inputs, {base} that of model and recipe.
         patterns: of the files that count, of which nothing may differ from an unbroken run's.
         needs: the workload whose folder it starts from.
     """
@@ -30,6 +30,7 @@ class Workload:
     command: str
     patterns: tuple[str, ...]
     needs: str | None = None
+    base: Path | None = None
     start: Path | None = None
     whole: Path | None = None
     seconds: float = 0.0
@@ -37,7 +38,7 @@ class Workload:
 
     def words(self, folder: Path) -> list[str]:
         """The command's arguments for a folder that holds the inputs."""
-        return [word.format(here=folder, beside=folder.parent) for word in self.command.split()]
+        return [word.format(here=folder, base=self.base) for word in self.command.split()]
 
     def results(self, folder: Path) -> list[Path]:
         """The files that count in a folder; what a kill left half-written, and stages' markers with times, do not."""
@@ -55,21 +56,21 @@ class Workload:
         return contents(self.results(folder), folder)
 
 
-_TRAIN = "--pack-tokens 3000 --accumulate 1 --epochs 40 --dtype float32 --merge"
+_TRAIN = "--pack-tokens 3000 --accumulate 1 --epochs 24 --dtype float32 --merge"
 
 WORKLOADS: dict[str, Workload] = {
     "import": Workload("import {here}/shop.jsonl {here}/tickets --out {here}/runs.jsonl", ("runs.jsonl",)),
     "build": Workload("build {here}/runs.jsonl --out {here}/trees.jsonl", ("trees.jsonl",), "import"),
     "pairs": Workload("pairs {here}/trees.jsonl --out {here}/pairs.jsonl", ("pairs.jsonl",), "build"),
     "paths": Workload("paths {here}/trees.jsonl --search mcts --out {here}/paths.jsonl", ("paths.jsonl",), "build"),
-    "few-runs": Workload("import {here}/tickets --out {here}/few-runs.jsonl", ("few-runs.jsonl",)),
+    "few-runs": Workload("import {here}/few-shop.jsonl --out {here}/few-runs.jsonl", ("few-runs.jsonl",)),
     "few": Workload("build {here}/few-runs.jsonl --out {here}/few.jsonl", ("few.jsonl",), "few-runs"),
     "train": Workload(
-        f"train {{here}}/few.jsonl --model {{beside}}/model --out {{here}}/tuned {_TRAIN}",
+        f"train {{here}}/few.jsonl --model {{base}}/model --out {{here}}/tuned {_TRAIN}",
         ("tuned/model/*.safetensors", "tuned/merged/*.safetensors"),
         "few",
     ),
-    "run": Workload("run {beside}/toy.yaml --run {here}/run", ("run/[!r]*/*/**/*", "run/reports/*/recipe.yaml")),
+    "run": Workload("run {base}/toy.yaml --run {here}/run", ("run/[!r]*/*/**/*", "run/reports/*/recipe.yaml")),
 }
 """By name."""
 
@@ -79,8 +80,9 @@ def prepare(base: Path) -> None:
     save_model(base / "model", toy_words(), hidden_size=64)
     inputs = base / "inputs"
     (inputs / "tickets").mkdir(parents=True)
-    rows = (shop_run([f"lamp {n % 11}", f"lamp {n}"], f"lamp {n % 7}", n % 5 / 4) for n in range(6000))
-    (inputs / "shop.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for name, count in (("shop.jsonl", 6000), ("few-shop.jsonl", 16)):
+        rows = (shop_run([f"lamp {n % 11}", f"lamp {n}"], f"lamp {n % 7}", n % 5 / 4) for n in range(count))
+        (inputs / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
     for number in range(8):
         ticket = ticket_run(f"t{number}", ("restart", "replace", "look", "wait")[number % 4], number % 3 / 2)
         (inputs / "tickets" / f"{number}.json").write_text(json.dumps(ticket))
@@ -101,6 +103,7 @@ def unbroken(name: str, base: Path) -> Workload:
     workload = WORKLOADS[name]
     if workload.whole is None:
         before = unbroken(workload.needs, base) if workload.needs else None
+        workload.base = base
         workload.start = before.whole if before else base / "inputs"
         folder = base / f"whole-{name}"
         words, began = workload.fresh(folder), time.monotonic()
