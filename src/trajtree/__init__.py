@@ -4,6 +4,17 @@ A weak agent's runs, failures included, become trees; the trees' forks become pr
 become demonstrations; both teach a stronger model.
 """
 
+import sys
+
+# `python -m trajtree` begins Python's path with the current folder, and so would run whatever modules lie there under
+# the name of one that we import. Only names such as module:Class may bring code of that folder in. (While Python looks
+# for the module that it is to run, `sys.argv` begins with "-m".)
+if sys.argv[:1] == ["-m"] and not sys.flags.safe_path:
+    for option, module in zip(sys.orig_argv, [*sys.orig_argv[1:], ""], strict=True):
+        if f"{option}{module}".startswith("-mtrajtree"):
+            del sys.path[0]
+            break
+
 from typing import TYPE_CHECKING, Any
 
 from trajtree.envs import Environment, StepResult

@@ -337,3 +337,51 @@ def test_the_python_in_the_docs_runs(trees: Path, tiny_words: Path, tmp_path: Pa
     code = code_of("docs/training.md").replace("trees.jsonl", str(trees))
     exec(code.replace("Qwen/Qwen2.5-0.5B-Instruct", str(tiny_words)), {})
     assert (tmp_path / "tuned" / "model" / "adapter_model.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--epochs", "inf"), ("--epochs", "nan"), ("--epochs", "0"), ("--lr", "inf"), ("--lr", "-1"), ("--beta", "inf")],
+)
+def test_numbers_that_are_none_are_refused(
+    trees: Path, tiny_words: Path, tmp_path: Path, option: str, value: str
+) -> None:
+    done = invoke("train", trees, "--model", tiny_words, "--out", tmp_path / "out", option, value)
+    assert isinstance(done.exception, DataError) and option.removeprefix("--") in str(done.exception)
+    assert not (tmp_path / "out" / "model").exists()
+
+
+@pytest.mark.parametrize("seed", ["-1", "4294967296", "99999999999999999999999"])
+def test_a_seed_is_one_that_every_generator_takes(trees: Path, tiny_words: Path, tmp_path: Path, seed: str) -> None:
+    done = invoke("train", trees, "--model", tiny_words, "--out", tmp_path / "out", "--seed", seed)
+    assert done.exit_code == 2 and "--seed" in done.output
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "\0", '{"done": true}', '{"a": ' * 100_000])
+def test_a_damaged_record_is_named(trees: Path, tiny_words: Path, tmp_path: Path, text: str) -> None:
+    (tmp_path / "train.json").write_text(text)
+    with pytest.raises(RunError, match=r"train\.json: damaged \(.*; remove .* or name another folder"):
+        train_file(trees, quick(tiny_words), tmp_path)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.5, 1.5], ids=["the record", "the adapter", "its optimiser"])
+def test_a_full_disk_is_one_sentence_and_nothing_is_lost(
+    trees: Path, tiny_words: Path, tmp_path: Path, share: float
+) -> None:
+    whole = train_file(trees, quick(tiny_words), tmp_path / "whole")
+    limit = int(len(weights(whole)) * share)
+    code = (
+        "import resource, sys\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))\n"
+        "from trajtree.cli.main import main\nmain()\n"
+    )
+    arguments = ["train", str(trees), "--model", str(tiny_words), "--out", str(tmp_path / "out")]
+    options = ["--epochs", "2", "--lr", "0.01", "--pack-tokens", "600", "--accumulate", "2", "--dtype", "float32"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", code, *arguments, *options]
+    ran = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert ran.returncode == 1 and "Traceback" not in ran.stderr, ran.stderr
+    last = ran.stderr.strip().splitlines()[-1]
+    assert last.startswith("trajtree: ") and str(tmp_path / "out") in last and "make room" in last
+    done = invoke(*arguments, *options)
+    assert done.exit_code == 0 and (tmp_path / "out" / "model" / "adapter_model.safetensors").exists()

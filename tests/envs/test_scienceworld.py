@@ -148,6 +148,43 @@ def test_an_episode_survives_the_death_of_java(path: list[str]) -> None:
 
 
 @real
+@pytest.mark.parametrize("token", [None, "guessed"])
+def test_java_obeys_nobody_who_lacks_the_token(token: str | None) -> None:
+    from py4j.java_gateway import GatewayParameters, JavaGateway
+    from py4j.protocol import Py4JError
+
+    for simulator in (jvm.SCIENCEWORLD, jvm.TEXTWORLD_EXPRESS):
+        try:
+            jvm.package_folder(simulator)
+        except EnvError:
+            continue
+        port = jvm.shared_jvm(simulator).port
+        stranger = JavaGateway(gateway_parameters=GatewayParameters(port=port, auth_token=token))
+        with pytest.raises(Py4JError):
+            stranger.jvm.java.lang.System.getProperty("user.name")
+        stranger.close()
+        with jvm.shared_jvm(simulator).lock:
+            assert jvm.shared_jvm(simulator).interface() is not None
+
+
+@real
+def test_a_java_that_dies_while_it_is_asked_leaves_nothing_on_the_terminal() -> None:
+    script = (
+        "import os, signal, threading\nfrom trajtree.envs import jvm\n"
+        "from trajtree.envs.scienceworld import ScienceWorld\n"
+        f"env = ScienceWorld()\nenv.reset({TASK!r})\n"
+        "jvm.shared_jvm().interface()\n"
+        "dying = jvm.shared_jvm()\n"
+        "os.kill(dying.pid, signal.SIGSTOP)\n"
+        "threading.Timer(0.3, os.kill, (dying.pid, signal.SIGKILL)).start()\n"
+        "print(env.step('look around').observation)\n"
+        "import logging\nassert not logging.getLogger().handlers\n"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert run.stderr == "" and run.stdout.startswith("This")
+
+
+@real
 def test_it_gives_up_when_java_dies_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
     from py4j.protocol import Py4JError
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -89,7 +91,7 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=re.escape(f"{tmp_path / 'none.yaml'}: cannot be read (No such file")):
         load_recipe(tmp_path / "none.yaml")
-    with pytest.raises(RecipeError, match=re.escape(f"{tmp_path}: cannot be read (Is a directory")):
+    with pytest.raises(RecipeError, match=re.escape(f"{tmp_path}: is a folder")):
         load_recipe(tmp_path)
 
 
@@ -274,3 +276,52 @@ def test_explorations_that_cannot_be(tmp_path: Path, explorations: str, said: st
     rows = "rows: {mine: {like: w2sg_exact, explored_by: a}}\nevaluate: {rows: [weak, strong_sft, w2sg_exact, mine]}\n"
     with pytest.raises(RecipeError, match=re.escape(said)):
         plan_of(tmp_path, f"explorations:\n  {explorations}\n{rows}")
+
+
+@pytest.mark.parametrize(
+    "name", ["..", ".", "", " ", "a/b", "../b", "/a", "a\\b", "a\0b", "a\x1b[31m", "\ud800", "x" * 101]
+)
+def test_no_name_leaves_the_runs_folder(tmp_path: Path, name: str) -> None:
+    quoted = json.dumps(name)
+    for text in (
+        f"name: {quoted}\ntasks: {{types: [find-plant]}}\n",
+        MINIMAL + f"rows: {{{quoted}: {{like: strong}}}}\n",
+        MINIMAL + f"explorations: {{{quoted}: {{}}}}\n",
+    ):
+        with pytest.raises(RecipeError, match="folder"):
+            load(tmp_path, text)
+    with pytest.raises(RecipeError, match="folder"):
+        load(tmp_path, MINIMAL, f"name={quoted}")
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: " + "[" * 100_000, "nested more than 20 deep"),
+        ("a: " * 30 + "1", "mapping values are not allowed here, line 1"),
+        (MINIMAL + "a: &x [*x]\n", "nested more than 20 deep"),
+        ("".join(f"{n}: &x{n} [{', '.join([f'*x{n - 1}' if n else 'y'] * 9)}]\n" for n in range(9)), "100,000 things"),
+        (MINIMAL + "seed: 2001-99-99\n", "month must be in 1..12"),
+        (MINIMAL + "seed: 0x_\n", "invalid literal"),
+        ("\0", "unacceptable character"),
+    ],
+)
+def test_yaml_that_nobody_writes_is_one_sentence(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=r"recipe\.yaml: not YAML: ") as caught:
+        load(tmp_path, text)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_seed_is_one_that_every_generator_takes(tmp_path: Path) -> None:
+    assert load(tmp_path, MINIMAL + "seed: 4294967295").seed == 2**32 - 1
+    with pytest.raises(RecipeError, match="seed"):
+        load(tmp_path, MINIMAL + "seed: 4294967296")
+
+
+@pytest.mark.timeout(20)
+def test_a_recipe_is_a_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.yaml")
+    for path in (tmp_path / "pipe.yaml", tmp_path, Path("/dev/zero")):
+        with pytest.raises(RecipeError, match=r"is a (pipe|folder|device)"):
+            load_recipe(path)

@@ -13,7 +13,7 @@ from tests.builders import quick, trajectory
 
 from trajtree.errors import DataError
 from trajtree.store.pooling import pool_stores, pooled
-from trajtree.store.trajectory_store import TrajectoryStore
+from trajtree.store.trajectory_store import TrajectoryStore, write_store
 from trajtree.trajectory import Origin, Trajectory
 from trajtree.trees.merge import build_tree
 
@@ -87,3 +87,14 @@ def test_nothing_is_lost_and_no_number_is_used_twice(stores: list[list[tuple[str
     assert len({t.key for t in out}) == len(out)
     if rows and len({t.key for t in rows[0]}) == len(rows[0]):
         assert out[: len(rows[0])] == rows[0]
+
+
+@pytest.mark.parametrize("sample", [2**63, 10**400, -(2**63) - 1])
+def test_a_sample_that_no_index_can_hold_is_named(tmp_path: Path, sample: int) -> None:
+    path = tmp_path / "runs.jsonl"
+    write_store([trajectory(["go"])], path)
+    text = path.read_text()
+    assert '"sample":0' in text
+    path.write_text(text.replace('"sample":0', f'"sample":{sample}'))
+    with pytest.raises(DataError, match=r"runs\.jsonl, line 2, field sample: "):
+        pool_stores([path], tmp_path / "out.jsonl")

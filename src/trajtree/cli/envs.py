@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import cache, partial
@@ -12,7 +11,6 @@ from typing import Annotated
 
 import typer
 from rich.box import SIMPLE_HEAD
-from rich.markup import escape
 from rich.table import Column, Table
 
 from trajtree.cli import tasks
@@ -20,12 +18,23 @@ from trajtree.cli.choices import argument_of
 from trajtree.cli.terminal import console, counting
 from trajtree.envs.base import Environment
 from trajtree.envs.check import EnvCheckError, check_env
-from trajtree.envs.domain import BRING_IN, BUILT_IN, SPLITS, Domain, NoDemonstration, bring_in_data, load_domain
+from trajtree.envs.domain import (
+    BRING_IN,
+    BUILT_IN,
+    SPLITS,
+    Domain,
+    NoDemonstration,
+    bring_in_data,
+    found_at,
+    load_domain,
+)
 from trajtree.envs.guard import Guarded
 from trajtree.errors import DataError, EnvError, RunError
 
 _CHECKED_TYPES = 3
 """Task types of which a check plays one task each."""
+
+_NAME_HELP = "A listed name; or module:DOMAIN or module:Class of your own, also in the current folder."
 
 env = typer.Typer(help="Environments: what there is, and proof that one keeps the contract.", no_args_is_help=True)
 
@@ -41,7 +50,7 @@ def list_(
     table = _table("name", "install", Column("data", no_wrap=True), "licence", "task types")
     for name, entry in BUILT_IN.items():
         types = str(len(load_domain(name).types))
-        table.add_row(name, escape(entry.install), entry.data, entry.licence, types)
+        table.add_row(name, entry.install, entry.data, entry.licence, types)
     console().print(table)
 
 
@@ -63,7 +72,7 @@ def _list_types(name: str) -> None:
 
 @env.command()
 def check(
-    name: Annotated[str, typer.Argument(help="A listed name, module:DOMAIN, or module:Class.")],
+    name: Annotated[str, typer.Argument(help=_NAME_HELP)],
     task: Annotated[list[str] | None, typer.Option(help="Task to play; repeatable. Some of each by default.")] = None,
     action: Annotated[
         list[str] | None, typer.Option(help="Sensible action, in order; the expert's by default. Repeatable.")
@@ -77,9 +86,10 @@ def check(
         raise EnvError(f"{name} breaks the contract: {error}") from None
     except KeyError as error:
         raise RunError(f"{name}: {error.args[0]}") from None
-    print(
+    console().print(
         f"{report.name} {report.version}: keeps the contract on {report.tasks} tasks: {report.episodes} episodes, "
-        f"{report.steps} steps, {report.terminated} ended by themselves, {report.truncated} at the step limit"
+        f"{report.steps} steps, {report.terminated} ended by themselves, {report.truncated} at the step limit",
+        soft_wrap=True,
     )
 
 
@@ -122,11 +132,10 @@ def _tasks(domain: Domain, kind: str, split: str) -> Sequence[str]:
 
 def _environment(name: str) -> Callable[[], Environment] | None:
     """The class at module:Class; None when the name is a domain's, or nothing's."""
-    module, _, attribute = name.partition(":")
-    if name in BUILT_IN or not attribute:
+    if name in BUILT_IN or not name.partition(":")[2]:
         return None
     try:
-        found = getattr(importlib.import_module(module), attribute)
+        found = found_at(name)
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise RunError(
             f"{name}: {error}; write module:Class, the module without .py and importable from here"
@@ -153,7 +162,7 @@ def _made(name: str, environment: type[Environment]) -> Environment:
 
 
 def play(
-    name: Annotated[str, typer.Argument(help="A listed name, module:DOMAIN, or module:Class.")],
+    name: Annotated[str, typer.Argument(help=_NAME_HELP)],
     task: Annotated[str | None, typer.Argument(help="Task id; the first of the train split by default.")] = None,
     max_steps: Annotated[int | None, typer.Option(help="Step limit; the environment's own by default.", min=1)] = None,
 ) -> None:
@@ -169,11 +178,11 @@ def play(
         raise RunError(f"{name}: does not list its tasks; name one")
     terminal = console()
     with closing(make()) as environment:
-        terminal.print(environment.instruction, style="dim", markup=False)
+        terminal.print(environment.instruction, style="dim")
         game = Guarded(environment)
         observation, over = game.reset(chosen), False
         while not over:
-            terminal.print(observation, markup=False, highlight=False)
+            terminal.print(observation, highlight=False)
             try:
                 said = input("> ")
             except EOFError:
@@ -184,7 +193,7 @@ def play(
             if reward:
                 terminal.print(f"reward {reward:+.3f}, score {game.score:.3f}", style="green" if reward > 0 else "red")
         if over:
-            terminal.print(observation, markup=False, highlight=False)
+            terminal.print(observation, highlight=False)
         terminal.print(f"{chosen}: score {game.score:.3f}")
 
 
@@ -199,7 +208,7 @@ def data(
     with counting(terminal, which, "rows") as progress:
         brought = bring_in_data(which, source, progress)
     for line in brought.lines:
-        terminal.print(line, soft_wrap=True, highlight=False, markup=False)
+        terminal.print(line, soft_wrap=True, highlight=False)
     terminal.print(f"see what there is: trajtree env list {which}; play: trajtree play {which}", soft_wrap=True)
 
 

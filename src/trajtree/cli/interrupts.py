@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from trajtree.report.text import visible
+from trajtree.cli.terminal import complain
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -38,8 +38,8 @@ def ended_in_order() -> Iterator[None]:
     except BaseException as error:
         if not caught or (isinstance(error, SystemExit) and not error.code):
             raise
-        again = visible(shlex.join(["trajtree", *sys.argv[1:]]))
-        print(f"trajtree: stopped; nothing finished is lost: go on with: {again}", file=sys.stderr)
+        again = shlex.join(["trajtree", *sys.argv[1:]])
+        complain(f"stopped; nothing finished is lost: go on with: {again}")
         raise SystemExit(128 + caught[0]) from None
     finally:
         for each, handler in before.items():

@@ -14,7 +14,6 @@ from trajtree.cli.terminal import console, counting
 from trajtree.errors import DataError, counted
 from trajtree.formats.importing import ImportReport, LeftOut, import_files
 from trajtree.formats.read.detect import FORMATS
-from trajtree.report.text import visible
 from trajtree.store import trajectory_store, tree_store
 from trajtree.store.lines import format_of
 
@@ -54,7 +53,7 @@ def import_(
     Runs of one task share a task field, or begin with the same prompt. Rows that cannot be used are listed, the rest
     goes in. The same command again adds only what is new, also after a kill.
     """
-    check_output(out, over=trajectory_store.FORMAT)
+    check_output(out, over=trajectory_store.FORMAT, adds=True)
     for file in files:
         if file.is_file() and (held := format_of(file)) in NEXT:
             raise DataError(f"{file}: holds {held} already; {NEXT[held]}")
@@ -74,13 +73,13 @@ def import_(
     told = list(_sentences(done.left_out))
     kinds = [f"left out, {counted(number, 'row')}: {kind}" for kind, number in done.kinds.items()]
     for sentence in (*told, *_summary(done), *(kinds if len(kinds) < len(told) else ()), *_hints(done)):
-        terminal.print(visible(sentence), soft_wrap=True, markup=False, highlight=False)
+        terminal.print(sentence, soft_wrap=True, highlight=False)
     more = done.left_out_count - len(done.left_out)
     totals = (
         f"{done.added} runs added to {out}, {done.skipped} rows were there before, {done.left_out_count} left out"
         + (f" ({more} of them not listed)" if more else "")
     )
-    terminal.print(visible(totals), soft_wrap=True, markup=False, highlight=False)
+    terminal.print(totals, soft_wrap=True, highlight=False)
     if done.added + done.skipped == 0:
         raise DataError("no run could be imported; the reasons are above")
 

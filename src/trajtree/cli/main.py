@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import sys
 import warnings
 from importlib.metadata import version as installed_version
@@ -12,10 +11,13 @@ from typing import Annotated
 
 import typer
 
-from trajtree.cli import envs, logs, recipes, stores, train, trees
+from trajtree.cli import doctor, envs, logs, recipes, stores, train, trees
 from trajtree.cli.interrupts import ended_in_order
+from trajtree.cli.terminal import complain
 from trajtree.errors import TrajtreeError
 from trajtree.models.allocator import tame_memory
+from trajtree.report.text import visible
+from trajtree.store.full_disk import is_full
 
 app = typer.Typer(
     help="Teach a strong model from a weak agent's runs, failures included.",
@@ -52,7 +54,7 @@ def _options(
     pass
 
 
-for _commands in (recipes, logs, stores, trees, train, envs):
+for _commands in (recipes, logs, stores, trees, train, envs, doctor):
     _commands.add_to(app)
 
 
@@ -67,32 +69,30 @@ def _run() -> None:
     warnings.formatwarning = _as_sentence
     # peft asks transformers by the older of two names; nobody who runs a recipe can do anything about it.
     warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
-    # Environments of the user's own are named module:Class and lie where the command is given.
-    sys.path.append(os.getcwd())
     try:
         app()
     except TrajtreeError as error:
-        print(f"trajtree: {error}", file=sys.stderr)
-        sys.exit(1)
+        complain(error)
     except ModuleNotFoundError as error:
         extra = EXTRAS.get((error.name or "").partition(".")[0])
         if extra is None:
             raise
-        print(f"trajtree: this needs the package {error.name}: pip install 'trajtree[{extra}]'", file=sys.stderr)
-        sys.exit(1)
+        complain(f"this needs the package {error.name}: pip install 'trajtree[{extra}]'")
     except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR) and error.filename:
-            print(f"trajtree: {error.filename}: {error.strerror}", file=sys.stderr)
-            sys.exit(1)
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES):
+        if error.errno is None:
             raise
-        where = f" ({error.filename})" if error.filename else ""
-        remedy = "make room" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else "make it writable"
-        print(
-            f"trajtree: {error.strerror}{where}; nothing finished is lost: {remedy} and run the same command again",
-            file=sys.stderr,
-        )
-        sys.exit(1)
+        complain(_about(error))
+    sys.exit(1)
+
+
+def _about(error: OSError) -> str:
+    """What the system said, of which file, and what to do where there is something."""
+    where = f"{error.filename}: " if error.filename else ""
+    if is_full(error):
+        return f"{where}{error.strerror}; nothing finished is lost: make room and run the same command again"
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return f"{where}{error.strerror}; nothing finished is lost: allow it and run the same command again"
+    return f"{where}{error.strerror}"
 
 
 def _as_sentence(
@@ -100,7 +100,7 @@ def _as_sentence(
 ) -> str:
     """A warning of ours is for people; others are shown as Python shows them."""
     if category is UserWarning and Path(filename).is_relative_to(Path(__file__).parents[1]):
-        return f"trajtree: {message}\n"
+        return visible(f"trajtree: {message}\n")
     return _as_python_shows(message, category, filename, lineno, line)
 
 

@@ -8,17 +8,20 @@ from pathlib import Path
 from typing import TypeVar
 
 from trajtree.errors import DataError, RunError
-from trajtree.store.files import cannot_write
+from trajtree.store.files import cannot_write, is_stream
 from trajtree.store.lines import format_of, made_by
 
 T = TypeVar("T")
 
 
-def check_output(out: Path | None, *inputs: Path, over: str | None = None, by: str | None = None) -> None:
+def check_output(
+    out: Path | None, *inputs: Path, over: str | None = None, by: str | None = None, adds: bool = False
+) -> None:
     """Refuse an output that cannot be written, is an input, or holds what would be lost; its folder is made.
 
     A file of ours would be lost unless it is of the format `over` or was written by the command `by`. Where the command
-    writes a format of ours (`over`), anything else would be lost too.
+    writes a format of ours (`over`), anything else would be lost too. A pipe, or a device such as /dev/stdout, has
+    nothing to lose, but nothing can be added (`adds`) to what it holds either.
 
     Raises:
         DataError: it is one of the inputs.
@@ -26,15 +29,21 @@ def check_output(out: Path | None, *inputs: Path, over: str | None = None, by: s
     """
     if out is None:
         return
+    if is_stream(out):
+        if adds:
+            raise RunError(f"cannot write {out}: it is no file, and runs are added to what is there; name a file")
+        return
     if any(out.resolve() == one.resolve() for one in inputs):
         raise DataError(f"{out}: is read by this command and would be overwritten; name another file to write")
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
+        Path(os.path.realpath(out)).parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise cannot_write(out, error) from None
     if out.is_dir():
         raise RunError(f"cannot write {out}: it is a folder; name a file")
-    if not os.access(out.parent, os.W_OK):
+    if out.exists() and not out.is_file():
+        raise RunError(f"cannot write {out}: it is a device or a socket; name a file")
+    if not os.access(os.path.realpath(out.parent), os.W_OK):
         raise RunError(f"cannot write {out}: its folder is not writable")
     if not out.is_file() or not out.stat().st_size:
         return

@@ -68,11 +68,11 @@ def report(
     caveats = caveats_of(newest, run_dir)
     print_table(newest.data, out)
     for sentence in caveats:
-        out.print(f"caveat: {sentence}", soft_wrap=True, markup=False)
+        out.print(f"caveat: {sentence}", soft_wrap=True)
     write_html(newest.data, newest.folder / PAGE)
     out.print(f"report: {newest.folder / PAGE}", soft_wrap=True)
     for other in others:
-        out.print(f"also: {other.folder / PAGE} ({other.data.title})", soft_wrap=True, markup=False)
+        out.print(f"also: {other.folder / PAGE} ({other.data.title})", soft_wrap=True)
 
 
 def _add_stage(kind: str) -> None:

@@ -30,7 +30,7 @@ def pool(
     check_output(out, *stores, by="pool")
     done = pool_stores(stores, out)
     repeated = f"; {done.repeated} were in an earlier store too and are kept once" if done.repeated else ""
-    console().print(f"{done.kept} runs in {out}, {done.renumbered} under a new number{repeated}", soft_wrap=True)
+    console(out).print(f"{done.kept} runs in {out}, {done.renumbered} under a new number{repeated}", soft_wrap=True)
 
 
 def upgrade(

@@ -10,7 +10,7 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
 
-from trajtree.cli.terminal import console, counting
+from trajtree.cli.terminal import console, counting, say
 from trajtree.envs.domain import SPLITS, Domain, load_domain
 from trajtree.errors import RunError, counted
 from trajtree.store.progress import Progress
@@ -73,12 +73,12 @@ def _print_counts(groups: Mapping[str, Groups]) -> None:
     console().print(table)
     if len(groups) > 1:
         whole = {split: {s for by_split in groups.values() for s in by_split[split]} for split in SPLITS}
-        print("all types: " + ", ".join(f"{counted(len(whole[split]), 'situation')} in {split}" for split in SPLITS))
+        say("all types: " + ", ".join(f"{counted(len(whole[split]), 'situation')} in {split}" for split in SPLITS))
 
 
 def _print_lines(rows: Iterable[tuple[str, ...]]) -> None:
     for row in rows:
-        print("\t".join(row))
+        say("\t".join(row))
 
 
 __all__ = ["tasks"]

@@ -1,26 +1,56 @@
-"""The terminal: how wide it is, and the progress displays, or plain lines where there is no terminal."""
+"""The terminal: everything is printed through here, so that nothing in it can command the terminal.
+
+Also how wide it is, and the progress displays, or plain lines where there is no terminal.
+"""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
+from rich.segment import Segment
 
-from trajtree.report.text import WIDTH
+from trajtree.report.text import WIDTH, visible
+from trajtree.store.files import is_stream
 from trajtree.store.progress import Progress
 
 _QUIET_SECONDS = 10.0
 
 
-def console() -> Console:
-    """The terminal; a pipe or a log file gets lines wide enough for our tables."""
-    return Console(width=None if sys.stdout.isatty() else WIDTH)
+class _Careful(Console):
+    """Spells out the control characters of all text; colours are rich's own, and no text is taken for markup."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """See Console.render."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(visible(segment.text), segment.style)
+
+
+def console(out: Path | None = None) -> Console:
+    """The terminal; a pipe or a log file gets lines wide enough for our tables.
+
+    It is stderr where the command's output `out` goes on to somebody and must be alone there.
+    """
+    apart = out is not None and is_stream(out)
+    there = sys.stderr if apart else sys.stdout
+    return _Careful(width=None if there.isatty() else WIDTH, stderr=apart, markup=False, emoji=False)
+
+
+def say(line: str) -> None:
+    """Print a line as it is, for programs: tabs stay tabs, and nothing is wrapped."""
+    print(visible(line))
+
+
+def complain(sentence: object) -> None:
+    """Say on stderr why a command ends."""
+    print(visible(f"trajtree: {sentence}"), file=sys.stderr)
 
 
 class StageProgress:
@@ -29,11 +59,11 @@ class StageProgress:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._bars = Bars(
-            TextColumn("{task.description:<24}"),
+            TextColumn("{task.description:<24}", markup=False),
             BarColumn(bar_width=28),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             console=console,
             disable=not console.is_terminal,
         )
@@ -110,4 +140,4 @@ class _Counter:
         self._bars.advance(self._task, amount)
 
 
-__all__ = ["StageProgress", "console", "counting", "progress_of"]
+__all__ = ["StageProgress", "complain", "console", "counting", "progress_of", "say"]

@@ -64,7 +64,7 @@ def train(
         str,
         option_of(DTYPES, help="Of the arithmetic; auto is what the machine does quickly."),
     ] = "auto",
-    seed: int = 0,
+    seed: Annotated[int, typer.Option(help="Of fresh weights and of the order.", min=0, max=2**32 - 1)] = 0,
     preview: Annotated[bool, typer.Option("--preview", help="Show one example in colour, and train nothing.")] = False,
 ) -> None:
     """Tune a model on trees: no shared token is computed twice, and only the agent's own tokens are trained.

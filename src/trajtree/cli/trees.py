@@ -23,7 +23,7 @@ from trajtree.formats.pairs import pair_messages
 from trajtree.formats.write import PAIR_TARGETS, TRAJECTORY_TARGETS
 from trajtree.report.tree_table import print_quality, totals
 from trajtree.store import trajectory_store, tree_store
-from trajtree.store.files import write_whole
+from trajtree.store.files import is_stream, write_whole
 from trajtree.store.lines import JsonObject, format_of, write_jsonl
 from trajtree.store.progress import Progress
 from trajtree.store.trajectory_store import TrajectoryStore, write_store
@@ -94,7 +94,7 @@ def build(
             "embed": SentenceEmbeddings(model or MODEL),
             "similarity": _SIMILARITY if similarity is None else similarity,
         }
-    terminal, trajectories = console(), 0
+    terminal, trajectories = console(out), 0
 
     def trees() -> Iterator[TrajectoryTree]:
         nonlocal trajectories
@@ -160,7 +160,7 @@ def pairs(
     def none() -> str:
         return f"{trees}: no pair: {why_no_pair(read_trees(trees), settings)}; see: trajtree show {trees}"
 
-    terminal = console()
+    terminal = console(out)
     with counting(terminal, "pairs", "trees") as progress:
         count = write_jsonl(at_least_one(rows(), none), out)
     alike = ", ".join(f"{pasts[name]} with {name} pasts" for name in PASTS if pasts[name])
@@ -198,7 +198,7 @@ def paths(
     if search != _STITCH and (env is not None or max_steps is not None):
         raise DataError("--env and --max-steps: only --search stitch plays anything; leave them out")
     check_output(out, trees, by="paths")
-    terminal = console()
+    terminal = console(out)
     if search == _STITCH and env is None:
         if to != _STORE:
             raise DataError(f"--to {to}: without --env stitching writes proposals, which nobody has played yet")
@@ -260,7 +260,7 @@ def show(
     figures = [quality(tree) for tree in read_trees(trees)]
     if not figures:
         raise DataError(f"{trees}: holds no tree")
-    terminal = console()
+    terminal = console(next((out for out in (html, json_) if out is not None and is_stream(out)), None))
     print_quality(figures, terminal)
     if json_ is not None:
         record = {"total": totals(figures), "trees": [asdict(q) for q in figures]}

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import os
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,7 +153,7 @@ def bring_in_data(name: str, source: Path, progress: Progress = SILENT) -> Broug
         DataError: the data is not there, or damaged.
         KeyError: the environment's data is not the user's to bring.
     """
-    brought: Brought = _found_at(BRING_IN[name])(source, progress)
+    brought: Brought = found_at(BRING_IN[name])(source, progress)
     return brought
 
 
@@ -162,7 +165,7 @@ def load_domain(name: str) -> Domain:
     """
     where = BUILT_IN[name].domain if name in BUILT_IN else name
     try:
-        domain = _found_at(where)
+        domain = found_at(where)
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         if isinstance(error, ModuleNotFoundError) and name in BUILT_IN:
             raise
@@ -174,9 +177,20 @@ def load_domain(name: str) -> Domain:
     return domain
 
 
-def _found_at(where: str) -> Any:
-    """What `module:ATTRIBUTE` names; the attribute is DOMAIN unless it is given."""
+def found_at(where: str) -> Any:
+    """What `module:ATTRIBUTE` names; the attribute is DOMAIN unless it is given.
+
+    A module that Python does not find is looked for in the current folder: naming one is what allows code of that
+    folder to run. Nothing else does, and nothing there comes before what is installed.
+
+    Raises:
+        ImportError, AttributeError, TypeError, ValueError: there is no such thing.
+    """
     module, _, attribute = where.partition(":")
+    here = os.getcwd()
+    if here not in sys.path and importlib.util.find_spec(module.partition(".")[0]) is None:
+        sys.path.append(here)
+        importlib.invalidate_caches()
     return getattr(importlib.import_module(module), attribute or "DOMAIN")
 
 
@@ -189,6 +203,7 @@ __all__ = [
     "Domain",
     "NoDemonstration",
     "bring_in_data",
+    "found_at",
     "itself",
     "load_domain",
 ]

@@ -103,7 +103,11 @@ def package_folder(simulator: Simulator = SCIENCEWORLD) -> Path:
 
 
 class Jvm:
-    """A running virtual machine. Get it with `shared_jvm`; hold `lock` for every call into it."""
+    """A running virtual machine. Get it with `shared_jvm`; hold `lock` for every call into it.
+
+    It listens on a port of this machine, and obeys only who knows a token that it makes up at the start and tells this
+    process alone: whoever commands it can do all that its user can.
+    """
 
     def __init__(self, simulator: Simulator) -> None:
         """Start the virtual machine (about a second).
@@ -112,25 +116,31 @@ class Jvm:
             EnvError: Java or the simulator is missing, or Java did not start.
         """
         folder, java = package_folder(simulator), find_java()
+        from py4j import java_gateway
         from py4j.java_gateway import GatewayParameters, JavaGateway, launch_gateway
 
         # What py4j logs, we catch. It also logs from the finalisers of objects whose Java has died, and formatting a
         # traceback while Python compiles something breaks the compiler (SystemError: AST constructor recursion ...).
+        # Its client logs broken connections as `logging.exception`, that is to the root logger and so to stderr.
         logging.getLogger("py4j").setLevel(logging.CRITICAL)
+        java_gateway.logging = java_gateway.logger
         self.lock = threading.RLock()
         self._simulator = simulator
         try:
-            port, self._process = launch_gateway(
+            # py4j's own jar comes first on the class path, so its server knows tokens, whatever the simulator brings.
+            self.port, token, self._process = launch_gateway(
                 classpath=str(folder / simulator.jar),
                 javaopts=list(_OPTIONS),
                 java_path=java,
                 die_on_exit=True,
+                enable_auth=True,
                 cwd=str(folder),
                 return_proc=True,
             )
         except (OSError, ValueError) as error:
             raise EnvError(f"Java did not start ({java}): {error}") from error
-        self._gateway = JavaGateway(gateway_parameters=GatewayParameters(port=port, read_timeout=ANSWER_SECONDS))
+        parameters = GatewayParameters(port=self.port, read_timeout=ANSWER_SECONDS, auth_token=token)
+        self._gateway = JavaGateway(gateway_parameters=parameters)
         try:
             self._random = getattr(getattr(self._gateway.jvm.scala.util, "Random$"), "MODULE$")
         except BaseException:

@@ -8,7 +8,6 @@ again.
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -22,6 +21,7 @@ from trajtree.experiment.recipe import Recipe
 from trajtree.experiment.stage import KINDS, MARKER, Done, Stage, Work, key_of, needed_for, with_dependents
 from trajtree.models.allocator import release_memory
 from trajtree.store.files import UNFINISHED, write_atomically
+from trajtree.store.full_disk import saving_into
 from trajtree.store.lock import locked
 from trajtree.store.manifest import FileState, as_json, digest_of, from_json, manifest_of, verified
 from trajtree.store.progress import Progress
@@ -30,10 +30,6 @@ ALL = "all"
 """Stands for the names of all stages where some are to be redone."""
 _SHORT = 12
 """Characters of a key that name the folder of its results."""
-_UNWRITABLE = re.compile(
-    r"I/O error: .*\(os error \d+\)|inline_container.*unexpected pos|iostream error|PytorchStreamWriter failed"
-)
-"""What safetensors and torch say when the disk is full; theirs are no OSErrors."""
 
 
 def run_recipe(
@@ -131,15 +127,8 @@ def _bring_up_to_date(
     folder.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     inputs = {role: done[name].folder for role, name in stage.inputs.items()}
-    try:
+    with saving_into(folder, "nothing finished is lost: make room and run the same command again"):
         stage.work(Work(folder, inputs, progress_of(stage.name)))
-    except Exception as error:
-        if not _UNWRITABLE.search(str(error)):
-            raise
-        raise RunError(
-            f"{folder}: could not be written, is the disk full? ({str(error).splitlines()[0]}); "
-            "nothing finished is lost: make room and run the same command again"
-        ) from error
     release_memory()
     files, seconds = manifest_of(folder, without=[MARKER]), round(time.monotonic() - began, 1)
     digest = digest_of(files)

@@ -5,6 +5,7 @@ Unknown keys are refused with the nearest known one, so that a typing error neve
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from difflib import get_close_matches
@@ -25,10 +26,11 @@ from pydantic import (
     with_config,
 )
 
-from trajtree.errors import RecipeError, one_of
+from trajtree.errors import DataError, RecipeError, one_of
 from trajtree.experiment.rows import DEFAULT_ROWS, ROWS, SOURCES, Row, chain, later_round
 from trajtree.explore.strategies import STRATEGIES
 from trajtree.models.weights import DTYPES
+from trajtree.store.files import open_input
 from trajtree.train.settings import METHODS, Lora, Scratch, TrainSettings
 from trajtree.trajectory import Sampling
 from trajtree.trees.forks import PairSettings
@@ -38,6 +40,12 @@ Items = TypeVar("Items", bound=tuple[object, ...])
 D = TypeVar("D")
 
 _STRICT = ConfigDict(extra="forbid")
+
+_LONGEST_NAME = 100
+"""Bytes; folders' names have up to 255, and ours add to them."""
+
+_DEEPEST, _MOST = 20, 100_000
+"""Sections within sections of a recipe, and all that it says: far more than anybody writes."""
 
 RENAMED = {
     "treedpo": "preference",
@@ -52,6 +60,18 @@ def _not_empty(items: Items) -> Items:
     if not items:
         raise ValueError("must not be empty")
     return items
+
+
+def _folder_name(name: str) -> str:
+    """The name of a recipe, row or exploration names folders in the run's, which it may not leave."""
+    if not name.strip() or name in (".", "..") or re.search(r"[/\\\0-\x1f\x7f-\x9f\ud800-\udfff]", name):
+        raise ValueError(f"{name!r} cannot name a folder: a name that is not empty, without / and \\, was expected")
+    if len(name.encode(errors="replace")) > _LONGEST_NAME:
+        raise ValueError(f"is longer than {_LONGEST_NAME} bytes, and names a folder; shorten it")
+    return name
+
+
+FolderName = Annotated[str, AfterValidator(_folder_name)]
 
 
 def _several(value: object) -> object:
@@ -217,8 +237,8 @@ class Play(_Section):
 class Recipe(_Section):
     """A whole run."""
 
-    name: str
-    seed: int = Field(0, ge=0)
+    name: FolderName
+    seed: int = Field(0, ge=0, lt=2**32)
     """Of sampling and training; the choice of tasks does not depend on it."""
     env: Env = Env()
     tasks: Tasks
@@ -226,13 +246,13 @@ class Recipe(_Section):
     strong: Strong = Strong()
     explore: Exploration = Exploration()
     """The exploration called `weak`; `own` is the same by strong_sft."""
-    explorations: dict[str, Exploration] = {}
+    explorations: dict[FolderName, Exploration] = {}
     """Further explorations, or others under these two names."""
     pairs: PairSettings = PairSettings()
     paths: PathSettings = PathSettings()
     sft: TrainSettings = TrainSettings()
     preference: TrainSettings = TrainSettings()
-    rows: dict[str, RowSpec] = {}
+    rows: dict[FolderName, RowSpec] = {}
     evaluate: Evaluate = Evaluate()
     play: Play = Play()
 
@@ -381,11 +401,12 @@ def load_recipe(path: Path, overrides: Iterable[str] = ()) -> Recipe:
         RecipeError: naming the file and the key that is wrong, with the nearest known key.
     """
     try:
-        data = yaml.safe_load(path.read_bytes())
-    except OSError as error:
-        raise RecipeError(f"{path}: cannot be read ({error.strerror})") from None
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{path}: not YAML: {_on_one_line(error)}") from None
+        with open_input(path) as file:
+            data = _from_yaml(file.read())
+    except DataError as error:
+        raise RecipeError(str(error)) from None
+    except ValueError as error:
+        raise RecipeError(f"{path}: not YAML: {error}") from None
     if not isinstance(data, dict):
         raise RecipeError(f"{path}: a recipe is a mapping of sections")
     for override in overrides:
@@ -394,6 +415,35 @@ def load_recipe(path: Path, overrides: Iterable[str] = ()) -> Recipe:
         return Recipe.model_validate(data)
     except ValidationError as error:
         raise RecipeError(f"{path}: {_explain(error)}") from None
+
+
+def _from_yaml(text: str | bytes) -> Any:
+    """What YAML says. Raises ValueError where it says nothing, or is nested or grows (by its aliases) without end."""
+    try:
+        found = yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        where = "" if error.problem_mark is None else f", line {error.problem_mark.line + 1}"
+        raise ValueError(f"{error.problem}{where}") from None
+    except yaml.YAMLError as error:
+        raise ValueError(" ".join(str(error).split())) from None
+    except RecursionError:
+        raise ValueError(f"nested more than {_DEEPEST} deep") from None
+    _measure(found, _DEEPEST, [_MOST])
+    return found
+
+
+def _measure(value: Any, depth: int, left: list[int]) -> None:
+    left[0] -= 1
+    if depth < 0:
+        raise ValueError(f"nested more than {_DEEPEST} deep")
+    if left[0] < 0:
+        raise ValueError(f"says more than {_MOST:,} things")
+    for inner in (*value.keys(), *value.values()) if isinstance(value, dict) else value if _is_list(value) else ():
+        _measure(inner, depth - 1, left)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list | tuple | set)
 
 
 def _apply(data: dict[str, Any], override: str) -> None:
@@ -407,13 +457,9 @@ def _apply(data: dict[str, Any], override: str) -> None:
         if not isinstance(here, dict):
             raise RecipeError(f"--set {override}: {section} is not a section")
     try:
-        here[last] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"--set {override}: {value!r} is not YAML: {_on_one_line(error)}") from None
-
-
-def _on_one_line(error: yaml.YAMLError) -> str:
-    return " ".join(str(error).split())
+        here[last] = _from_yaml(value)
+    except ValueError as error:
+        raise RecipeError(f"--set {override}: {value!r:.60} is not YAML: {error}") from None
 
 
 def _explain(error: ValidationError, *, root: Any = Recipe, where: str = "") -> str:

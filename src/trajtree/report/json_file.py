@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict, fields
-from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -19,7 +18,8 @@ from trajtree.report.contents import ForkView, ReportData
 from trajtree.report.text import verdict
 from trajtree.statistics.analysis import analyse
 from trajtree.statistics.results import Played, Results
-from trajtree.store.files import write_whole
+from trajtree.store.files import open_input, write_whole
+from trajtree.store.lines import parsed
 from trajtree.trees.quality import TreeQuality
 
 FORMAT = "trajtree.results"
@@ -62,10 +62,10 @@ def read_results_json(path: str | os.PathLike[str]) -> ReportData:
     Raises:
         DataError: the file is no results.json, naming the field that is wrong.
     """
+    with open_input(path) as file:
+        text = file.read()
     try:
-        document = json.loads(Path(path).read_bytes())
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+        document = parsed(text)
     except ValueError as error:
         raise DataError(f"{path}: not JSON ({error})") from None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
@@ -89,6 +89,8 @@ def read_results_json(path: str | os.PathLike[str]) -> ReportData:
     except ValidationError as error:
         first = error.errors()[0]
         raise DataError(f"{path}, field {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    except (TypeError, AttributeError, ValueError) as error:
+        raise DataError(f"{path}: a field is of another type than trajtree writes ({error})") from None
 
 
 def _as_written(document: dict[str, Any]) -> Results:

@@ -64,11 +64,15 @@ class _Tokens(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     """start, end, start, end, ... of the agent's ranges."""
 
 
+Sample = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+"""A sample's number: indexes keep 64 bits of it."""
+
+
 class Head(msgspec.Struct):
     """What an import and an index need of a line; the rest is skipped at the parser's speed."""
 
     task: str
-    sample: int = 0
+    sample: Sample = 0
     place: Place | None = None
 
 
@@ -76,7 +80,7 @@ class Row(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """A line as it is read."""
 
     task: str
-    sample: int
+    sample: Sample
     policy: str
     env: str
     env_version: str = ""

@@ -1,33 +1,123 @@
-"""Writing a file so that a reader finds the old one or all of the new one, whatever happens."""
+"""Opening files: what is read is a file, and what is written is there as it was, or whole, whatever happens."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import re
+import stat
+import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
-from trajtree.errors import RunError
+from trajtree.errors import DataError, RunError
 from trajtree.store.lock import claimed
+from trajtree.store.unfinished import SUFFIX as UNFINISHED
+from trajtree.store.unfinished import unfinished_file
 
-UNFINISHED = ".tmp"
-"""Suffix of a file still being written."""
+_STREAMS = {"/dev/stdout": 1, "/dev/stderr": 2}
+_NUMBERED = re.compile(r"/(?:dev|proc/self)/fd/(\d+)")
+_NEW = 0o666
+"""Rights of a new file, of which the user's umask takes some away."""
 
 
 @contextmanager
 def atomically(path: Path) -> Iterator[BinaryIO]:
-    """A file to write to, which takes the place of `path` when the block ends without an error."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{UNFINISHED}")
-    try:
-        with temporary.open("wb") as file:
+    """A file to write to, which takes the place of `path` when the block ends without an error.
+
+    It keeps the rights and, where this user may give it away, the owner of the file whose place it takes. Where `path`
+    is a link, the file that it names is replaced and the link stays. A pipe or a device that takes characters, such as
+    /dev/stdout, is written straight into.
+
+    Raises:
+        OSError: it cannot be written, or is something else than a file; what was there is untouched.
+    """
+    if is_stream(path):
+        with _stream(path) as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        return
+    target = Path(os.path.realpath(path))
+    before = _status(target)
+    if before is not None and not stat.S_ISREG(before.st_mode):
+        raise OSError(errno.EINVAL, _NOT_A_FILE[stat.S_IFMT(before.st_mode)], str(path))
+    with unfinished_file(target, _NEW if before is None else stat.S_IMODE(before.st_mode) & 0o600) as (there, file):
+        if before is not None and sys.platform != "win32":
+            with suppress(PermissionError):
+                os.fchown(file.fileno(), before.st_uid, before.st_gid)
+            os.fchmod(file.fileno(), stat.S_IMODE(before.st_mode))
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+        if sys.platform == "win32":
+            file.close()
+        there.replace(target)
+
+
+def is_stream(path: str | os.PathLike[str]) -> bool:
+    """Whether what is written to a path goes on to somebody, instead of staying there."""
+    if _descriptor(path) is not None:
+        return True
+    with suppress(OSError):  # whoever opens it hears why
+        found = _status(path)
+        return found is not None and _flows(found.st_mode)
+    return False
+
+
+def _flows(mode: int) -> bool:
+    return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)
+
+
+def _stream(path: Path) -> BinaryIO:
+    """Opened by its number where it has one: opened by name, a file behind /dev/stdout would be cut to nothing."""
+    number = _descriptor(path)
+    return path.open("wb") if number is None else os.fdopen(os.dup(number), "wb")
+
+
+def _descriptor(path: str | os.PathLike[str]) -> int | None:
+    name = os.path.abspath(path)
+    if numbered := _NUMBERED.fullmatch(name):
+        return int(numbered[1])
+    return _STREAMS.get(name)
+
+
+def _status(path: str | os.PathLike[str]) -> os.stat_result | None:
+    try:
+        return os.stat(path)
+    except FileNotFoundError:
+        return None
+
+
+_NOT_A_FILE = {
+    stat.S_IFDIR: "Is a folder, not a file",
+    stat.S_IFIFO: "Is a pipe, not a file",
+    stat.S_IFCHR: "Is a device, not a file",
+    stat.S_IFBLK: "Is a device, not a file",
+    stat.S_IFSOCK: "Is a socket, not a file",
+}
+
+
+def open_input(path: str | os.PathLike[str], remedy: str = "") -> BufferedReader:
+    """A file of the user's, open for reading; `remedy` says what to do where there is none.
+
+    Raises:
+        DataError: it cannot be read, or is a folder, a pipe or a device. Files are read more than once, so a pipe would
+            not do, and one that nobody writes to would be waited for without end.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except ValueError as error:
+        raise DataError(f"{os.fspath(path)!r}: is no name of a file ({error})") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}){remedy and '; '}{remedy}") from None
+    kind = stat.S_IFMT(os.fstat(descriptor).st_mode)
+    if kind != stat.S_IFREG:
+        os.close(descriptor)
+        raise DataError(f"{path}: {_NOT_A_FILE[kind].lower()}; name a file on disk")
+    return os.fdopen(descriptor, "rb")
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -63,4 +153,13 @@ def digest_of_files(paths: Iterable[Path]) -> str:
     return digest.hexdigest()
 
 
-__all__ = ["UNFINISHED", "atomically", "cannot_write", "digest_of_files", "write_atomically", "write_whole"]
+__all__ = [
+    "UNFINISHED",
+    "atomically",
+    "cannot_write",
+    "digest_of_files",
+    "is_stream",
+    "open_input",
+    "write_atomically",
+    "write_whole",
+]

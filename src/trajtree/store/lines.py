@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from trajtree.errors import DataError
-from trajtree.store.files import atomically, cannot_write
+from trajtree.store.files import atomically, cannot_write, open_input
 from trajtree.store.lock import claimed
 
 JsonObject = dict[str, Any]
@@ -55,18 +55,25 @@ def read_jsonl(path: str | os.PathLike[str]) -> Iterator[JsonObject]:
     """Read one row per line, as `write_jsonl` writes them.
 
     Raises:
-        DataError: naming file and line of the first that is not a JSON object in UTF-8.
-        OSError: the file cannot be read.
+        DataError: the file cannot be read; or naming file and line of the first that is not a JSON object in UTF-8.
     """
-    with open(path, "rb") as file:
+    with open_input(path) as file:
         for number, line in enumerate(file, start=1):
             try:
-                row = json.loads(line)
+                row = parsed(line)
             except ValueError as error:
                 raise DataError(f"{path}, line {number}: not JSON ({error})") from None
             if not isinstance(row, dict):
                 raise DataError(f"{path}, line {number}: must be a JSON object, got {type(row).__name__}")
             yield row
+
+
+def parsed(text: str | bytes) -> Any:
+    """What JSON text says; also what is nested too deeply to be read is a ValueError."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def header(format: str, version: int, made_by: str | None = None) -> bytes:
@@ -82,7 +89,7 @@ def version_of(path: str | os.PathLike[str], line: bytes, format: str, versions:
         DataError: saying that this is not `what`, or which versions are read.
     """
     try:
-        found = json.loads(line)
+        found = parsed(line)
     except ValueError:
         found = None
     if not isinstance(found, dict) or found.get("format") != format:
@@ -105,10 +112,10 @@ def made_by(path: str | os.PathLike[str]) -> str | None:
 
 
 def _named(path: str | os.PathLike[str], field: str) -> str | None:
-    with open(path, "rb") as file:
+    with open_input(path) as file:
         line = file.readline(_LONGEST_HEADER)
     try:
-        found = json.loads(line)
+        found = parsed(line)
     except ValueError:
         return None
     named = found.get(field) if isinstance(found, dict) else None
@@ -117,7 +124,7 @@ def _named(path: str | os.PathLike[str], field: str) -> str | None:
 
 def invalid(path: str | os.PathLike[str], number: int, error: Exception) -> DataError:
     """The error of a line that is not what it should be, by its first wrong field."""
-    said = str(error)
+    said = "nested too deeply" if isinstance(error, RecursionError) else str(error)
     if isinstance(error, msgspec.MsgspecError):
         what, _, where = said.partition(" - at ")
         place = where.strip("`").removeprefix("$").replace("[", ".").replace("]", "").removeprefix(".")
@@ -135,6 +142,7 @@ __all__ = [
     "header",
     "invalid",
     "made_by",
+    "parsed",
     "read_jsonl",
     "version_of",
     "write_jsonl",

@@ -19,7 +19,7 @@ import msgspec
 from trajtree.errors import DataError
 from trajtree.store import version1
 from trajtree.store.encoding import Head, Row, from_row, to_row
-from trajtree.store.files import atomically
+from trajtree.store.files import atomically, open_input
 from trajtree.store.lines import header, invalid, version_of
 from trajtree.store.lock import claimed, in_turn
 from trajtree.trajectory import Trajectory
@@ -81,7 +81,7 @@ class TrajectoryStore:
             places.setdefault(head.task, array("q")).extend((number, offset))
         if not places:
             return
-        with self.path.open("rb") as file:
+        with open_input(self.path) as file:
             for task in sorted(places):
                 found = places[task]
                 yield [self._row_at(file, codec, found[i], found[i + 1]) for i in range(0, len(found), 2)]
@@ -105,7 +105,7 @@ class TrajectoryStore:
             return
         offset = 0
         codec = _CODECS[VERSION]
-        with self.path.open("rb") as file:
+        with open_input(self.path) as file:
             for number, line in enumerate(file, start=1):
                 if not line.endswith(b"\n"):
                     if number == 1:
@@ -121,7 +121,7 @@ class TrajectoryStore:
         """Write all of them and return when they are on disk. Writers of one file wait for one another.
 
         Raises:
-            DataError: the existing file is something else, or a store of an earlier version.
+            DataError: what is there is something else, or a store of an earlier version.
             OSError: the disk is full or not writable; nothing that was stored before is touched.
         """
         self.append_lines(map(line_of, trajectories))
@@ -129,6 +129,8 @@ class TrajectoryStore:
     def append_lines(self, lines: Iterable[bytes]) -> None:
         """Write trajectories as `line_of` made them, like `append`."""
         data = b"".join(lines)
+        if self.path.exists() and not self.path.is_file():
+            raise DataError(f"{self.path}: is no file, and a store must be one that can be added to; name another")
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with in_turn(self.path), self.path.open("a+b") as file:
             end = self._end_of_data(file.seek(0, os.SEEK_END))
@@ -165,7 +167,7 @@ class TrajectoryStore:
     def _parse(self, read: Callable[[bytes], T], line: bytes, number: int) -> T:
         try:
             return read(line)
-        except (ValueError, msgspec.MsgspecError) as error:
+        except (ValueError, RecursionError, msgspec.MsgspecError) as error:
             raise invalid(self.path, number, error) from None
 
 

@@ -17,10 +17,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from trajtree.errors import DataError
 from trajtree.store import version1
 from trajtree.store.encoding import Row, from_row, to_row
-from trajtree.store.files import atomically
+from trajtree.store.files import atomically, open_input
 from trajtree.store.lines import header, invalid, version_of
 from trajtree.store.lock import claimed
 from trajtree.store.trajectory_store import encoded
@@ -69,18 +68,14 @@ def read_trees(path: str | os.PathLike[str]) -> Iterator[TrajectoryTree]:
     Raises:
         DataError: the file is missing or no file of trees, or a line is not a tree; naming file, line and field.
     """
-    try:
-        file = Path(path).open("rb")  # noqa: SIM115 - closed below, an error of opening is another error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); make it with: trajtree build") from None
     what = "a file of trees, as trajtree build makes it"
     readers = {1: version1.read_tree, VERSION: _read}
-    with file:
+    with open_input(path, "make it with: trajtree build") as file:
         read = readers[version_of(path, file.readline(), FORMAT, tuple(readers), what)]
         for number, line in enumerate(file, start=2):
             try:
                 yield read(line)
-            except (ValueError, msgspec.MsgspecError) as error:
+            except (ValueError, RecursionError, msgspec.MsgspecError) as error:
                 raise invalid(path, number, error) from None
 
 

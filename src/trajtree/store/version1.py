@@ -34,7 +34,7 @@ class _Place(BaseModel):
 class _Head(BaseModel):
     model_config = ConfigDict(extra="ignore")
     task: str
-    sample: int
+    sample: Annotated[int, Field(ge=-(2**63), lt=2**63)]
     metadata: Annotated[_Place | Any, Field(union_mode="left_to_right")] = None
 
 

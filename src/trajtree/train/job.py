@@ -23,16 +23,20 @@ from typing import Any
 from trajtree.errors import RunError
 from trajtree.models.transcript import ChatFormat
 from trajtree.models.weights import ModelRef, adapter_fingerprint, fingerprint, load_model, pick_dtype, versions
-from trajtree.store.files import UNFINISHED, write_atomically
+from trajtree.store.files import open_input, write_atomically
+from trajtree.store.full_disk import saving_into
+from trajtree.store.lines import parsed
 from trajtree.store.lock import locked
 from trajtree.store.manifest import as_json, from_json, manifest_of, verified
 from trajtree.store.progress import SILENT, Progress
+from trajtree.store.unfinished import unfinished_folder
 from trajtree.train.material import material_of
 from trajtree.train.model_card import write_card
 from trajtree.train.settings import METHODS, resolved
 from trajtree.train.tuning import Training, tune
 
 _RECORD, _MODEL, _MERGED = "train.json", "model", "merged"
+_MAKE_ROOM = "make room and run the same command again"
 _CARD = "README.md"
 """The model's card, which is the user's to edit."""
 
@@ -68,8 +72,9 @@ def _train(
 ) -> None:
     if held := _claim(out, record):
         if merge and _first_process() and _MERGED not in held["files"] and not training.is_whole:
-            _merge(out, training, {**record, "examples": held["examples"]}, held["metrics"])
-            _finish(out, held, [_MODEL, _MERGED])
+            with saving_into(out, _MAKE_ROOM):
+                _merge(out, training, {**record, "examples": held["examples"]}, held["metrics"])
+                _finish(out, held, [_MODEL, _MERGED])
         return
 
     def save(model: Any, chat: ChatFormat, metrics: dict[str, float], examples: int) -> None:
@@ -84,7 +89,8 @@ def _train(
 
     weights = str(record["reference_weights"] or record["weights"])
     material = material_of(source, training.paths)
-    tune(training, material, out, save=save, fingerprint=weights, progress=progress)
+    with saving_into(out, _MAKE_ROOM):
+        tune(training, material, out, save=save, fingerprint=weights, progress=progress)
 
 
 def _finish(out: Path, record: dict[str, Any], parts: Sequence[str]) -> None:
@@ -107,21 +113,17 @@ def _verify(out: Path, held: dict[str, Any]) -> None:
 @contextmanager
 def _whole_folder(folder: Path) -> Iterator[Path]:
     """A folder to write to, which takes the place of `folder` when the block ends without an error."""
-    unfinished = folder.with_name(f".{folder.name}{UNFINISHED}")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    yield unfinished
-    if folder.exists():
-        shutil.rmtree(folder)
-    unfinished.rename(folder)
+    with unfinished_folder(folder) as unfinished:
+        yield unfinished
+        if folder.exists():
+            shutil.rmtree(folder)
+        unfinished.rename(folder)
 
 
 def _record(source: Path, training: Training) -> dict[str, Any]:
     """Everything that decides the result."""
-    try:
-        with source.open("rb") as file:
-            data = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise RunError(f"{source}: cannot be read ({error.strerror})") from None
+    with open_input(source) as file:
+        data = hashlib.file_digest(file, "sha256").hexdigest()
     described = asdict(training) | {
         "settings": asdict(resolved(training.settings, METHODS[training.method])),
         "source": source.name,
@@ -148,7 +150,7 @@ def _claim(out: Path, record: dict[str, Any]) -> dict[str, Any] | None:
     """
     file = out / _RECORD
     if file.exists():
-        held: dict[str, Any] = json.loads(file.read_text())
+        held = _held(file)
         changed = sorted(_changed(held, record))
         if changed and any((out / part).exists() for part in ("model", "checkpoints")):
             raise RunError(f"{out}: holds a training with another {', '.join(changed)}; name another folder")
@@ -159,7 +161,7 @@ def _claim(out: Path, record: dict[str, Any]) -> dict[str, Any] | None:
                 # Trainings of earlier versions do not say what they left: it is taken as it is, and noted.
                 if "files" not in held:
                     _finish(out, held, [part for part in (_MODEL, _MERGED) if (out / part).is_dir()])
-                    held = json.loads(file.read_text())
+                    held = _held(file)
                 _verify(out, held)
                 shutil.rmtree(out / "checkpoints", ignore_errors=True)
             return held
@@ -167,6 +169,19 @@ def _claim(out: Path, record: dict[str, Any]) -> dict[str, Any] | None:
         out.mkdir(parents=True, exist_ok=True)
         write_atomically(file, json.dumps(record, indent=1) + "\n")
     return None
+
+
+def _held(file: Path) -> dict[str, Any]:
+    """What a folder says that it is for."""
+    with open_input(file) as opened:
+        text = opened.read()
+    try:
+        held = parsed(text)
+        if not isinstance(held, dict) or (held.get("done") and not isinstance(held.get("metrics"), dict)):
+            raise ValueError("it must hold an object, with metrics once it is done")
+    except ValueError as error:
+        raise RunError(f"{file}: damaged ({error}); remove {file.parent} or name another folder") from None
+    return held
 
 
 def _changed(held: dict[str, Any], record: dict[str, Any]) -> list[str]:

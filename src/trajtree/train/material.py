@@ -5,7 +5,6 @@ Material is trajectories, trees, pairs of trajectories, or pairs of messages tha
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
@@ -15,6 +14,8 @@ from trajtree.errors import DataError, counted
 from trajtree.formats.pairs import read_pairs
 from trajtree.models.transcript import ChatFormat
 from trajtree.store import trajectory_store, tree_store
+from trajtree.store.files import open_input
+from trajtree.store.lines import parsed
 from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.store.tree_store import read_trees
 from trajtree.train.examples import Example, PairExample, SftExample, message_pairs, pair_examples, sft_examples
@@ -90,13 +91,10 @@ def material_of(source: Path, paths: PathSettings) -> Material:
     Raises:
         DataError: it holds none of these, or no trajectory scores enough.
     """
+    with open_input(source) as file:
+        line = file.readline()
     try:
-        with source.open("rb") as file:
-            line = file.readline()
-    except OSError as error:
-        raise DataError(f"{source}: cannot be read ({error.strerror})") from None
-    try:
-        first = json.loads(line)
+        first = parsed(line)
     except ValueError:
         raise DataError(
             f"{source}, line 1: not JSON by itself; give trees, runs or pairs that trajtree wrote (other tools' runs: "

@@ -6,12 +6,12 @@ Nothing here needs torch, so that recipes and the command line are read and chec
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, TypeVar
 
-from pydantic import AfterValidator, ConfigDict, Field, with_config
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, with_config
 
-from trajtree.errors import one_of
+from trajtree.errors import DataError, one_of
 from trajtree.trees.forks import Pair
 
 S = TypeVar("S", bound="Optimisation")
@@ -180,7 +180,16 @@ class TrainSettings(Optimisation, LossSettings):
 
 
 def resolved(settings: S, method: Method) -> S:
-    """The settings with the method's defaults for what they leave open."""
+    """The settings with the method's defaults for what they leave open.
+
+    Raises:
+        DataError: one is out of its range; recipes check theirs, other callers may say anything.
+    """
+    try:
+        TypeAdapter(type(settings)).validate_python(asdict(settings))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise DataError(f"{'.'.join(map(str, first['loc']))} {first['input']!r}: {first['msg']}") from None
     epochs = method.epochs if settings.epochs is None else settings.epochs
     return replace(settings, epochs=epochs, lr=method.lr if settings.lr is None else settings.lr)
 

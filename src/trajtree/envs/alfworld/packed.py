@@ -8,6 +8,7 @@ through once, and kept compressed in memory.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import lzma
 import zlib
@@ -17,6 +18,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from trajtree.errors import DataError
+from trajtree.store import unpacking
+from trajtree.store.files import open_input
+from trajtree.store.lines import parsed
 
 INDEX_FORMAT, INDEX_VERSION = "trajtree-alfworld-index", 1
 TASK_TYPES = (
@@ -67,7 +71,7 @@ def parse_game(line: bytes, where: str) -> PackedGame:
         DataError: the line is not JSON, or a field is missing or wrong.
     """
     try:
-        fields = json.loads(line)
+        fields = parsed(line)
     except ValueError as error:
         raise DataError(f"{where}: not JSON ({error}); is the file cut off?") from error
     if not isinstance(fields, dict):
@@ -137,10 +141,12 @@ class PackedFile:
         try:
             with self.path.open("rb") as file:
                 file.seek(start)
-                block = lzma.decompress(file.read(size))
+                packed = io.BytesIO(file.read(size))
+            with lzma.open(packed) as stream:
+                block = unpacking.document(stream, where)
         except OSError as error:
             raise DataError(f"{self.path}: cannot be read: {error.strerror}") from error
-        except lzma.LZMAError as error:
+        except (EOFError, lzma.LZMAError) as error:
             raise DataError(f"{where}: damaged ({error}); {_AGAIN}") from error
         return parse_game(block.split(b"\n")[line], where)
 
@@ -158,8 +164,8 @@ def lines(path: Path) -> Iterator[bytes]:
     """
     number = 0
     try:
-        with lzma.open(path, "rb") as file:
-            for line in file:
+        with open_input(path) as packed, lzma.open(packed) as file:
+            for line in unpacking.lines(file, str(path)):
                 number += 1
                 if line.strip():
                     yield line.rstrip(b"\n")

@@ -11,6 +11,8 @@ from typing import Any
 from trajtree.envs.alfworld.game_files import FILES
 from trajtree.envs.alfworld.packed import lines
 from trajtree.errors import DataError
+from trajtree.store.files import open_input
+from trajtree.store.lines import parsed
 
 GAME_FILE, STORY_FILE = "game.tw-pddl", "traj_data.json"
 
@@ -100,10 +102,10 @@ def _check_domain(domain: str, where: Path) -> None:
 
 
 def _object(path: Path) -> dict[str, Any]:
+    with open_input(path) as file:
+        text = file.read()
     try:
-        found = json.loads(path.read_bytes())
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+        found = parsed(text)
     except ValueError as error:
         raise DataError(f"{path}: not JSON ({error}); is the download complete?") from error
     if not isinstance(found, dict):

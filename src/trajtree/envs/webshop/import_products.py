@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -20,10 +18,11 @@ from trajtree.envs.webshop.ranking import terms
 from trajtree.envs.webshop.shop import FORMAT, KINDS, data_folder
 from trajtree.envs.webshop.sources import Files, find_files, stock
 from trajtree.errors import DataError
-from trajtree.store.files import write_atomically
+from trajtree.store.files import open_input, write_atomically
 from trajtree.store.lines import JsonObject
 from trajtree.store.lock import locked
 from trajtree.store.progress import SILENT, Progress
+from trajtree.store.unfinished import unfinished_folder
 
 MOST_FOR_SYNTHETIC = 50_000
 """Products; larger sets get human goals only (the full set would have tens of millions of synthetic ones)."""
@@ -77,30 +76,26 @@ def import_data(
     files, target = find_files(source), folder or data_folder()
     taken = f"{target}: another process ({{holder}}) is bringing in products; wait for it"
     try:
-        with locked(target.with_name(f".{target.name}.lock"), taken):
-            return _import(files, target, progress, sha256)
+        with locked(target.with_name(f".{target.name}.lock"), taken), unfinished_folder(target) as scratch:
+            return _import(files, target, scratch, progress, sha256)
     except OSError as error:
         raise DataError(f"{target}: cannot be written: {error.strerror or error}") from error
 
 
-def _import(files: Files, target: Path, progress: Progress, sha256: str | None) -> DataReport:
-    scratch = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        (scratch / "new").mkdir(parents=True)
-        sources = tuple(_hashed(file) for file in files.all)
-        if sha256 is not None and sources[0].sha256 != sha256.lower():
-            raise DataError(f"{files.products}: has sha256 {sources[0].sha256}, not {sha256}: it is another file")
-        counts = _write(files, scratch, progress)
-        manifest = counts | {"format": FORMAT, "sources": [asdict(one) for one in sources]}
-        write_atomically(scratch / "new" / "manifest.json", json.dumps(manifest))
-        _replace(scratch / "new", target, scratch / "old")
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+def _import(files: Files, target: Path, scratch: Path, progress: Progress, sha256: str | None) -> DataReport:
+    (scratch / "new").mkdir()
+    sources = tuple(_hashed(file) for file in files.all)
+    if sha256 is not None and sources[0].sha256 != sha256.lower():
+        raise DataError(f"{files.products}: has sha256 {sources[0].sha256}, not {sha256}: it is another file")
+    counts = _write(files, scratch, progress)
+    manifest = counts | {"format": FORMAT, "sources": [asdict(one) for one in sources]}
+    write_atomically(scratch / "new" / "manifest.json", json.dumps(manifest))
+    _replace(scratch / "new", target, scratch / "old")
     return DataReport(target, sources, counts["products"], counts["synthetic"], counts["human"])
 
 
 def _hashed(path: Path) -> SourceFile:
-    with path.open("rb") as file:
+    with open_input(path) as file:
         return SourceFile(path.name, path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest())
 
 

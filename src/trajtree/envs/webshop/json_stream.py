@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from trajtree.errors import DataError
+from trajtree.store.files import open_input
 
 CHUNK = 1 << 20
 """Bytes read at a time."""
@@ -26,7 +27,7 @@ def array_items(path: Path) -> Iterator[Any]:
     Raises:
         DataError: the file cannot be read, or is not one JSON array; the message names the item's number, from 0.
     """
-    with _opened(path) as file:
+    with open_input(path) as file:
         text = _Text(path, file)
         text.expect("[", "a JSON array")
         number = 0
@@ -43,7 +44,7 @@ def object_items(path: Path) -> Iterator[tuple[str, Any]]:
     Raises:
         DataError: the file cannot be read, or is not one JSON object; the message names the entry.
     """
-    with _opened(path) as file:
+    with open_input(path) as file:
         text = _Text(path, file)
         text.expect("{", "a JSON object")
         number = 0
@@ -56,13 +57,6 @@ def object_items(path: Path) -> Iterator[tuple[str, Any]]:
             text.expect(":", f"':' after {key!r:.60}")
             yield key, text.value(f"entry {key!r:.60}")
             number += 1
-
-
-def _opened(path: Path) -> BinaryIO:
-    try:
-        return path.open("rb")
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 class _Text:
@@ -114,6 +108,8 @@ class _Text:
         while True:
             try:
                 value, end = _DECODE(self._text, self._at)
+            except RecursionError:
+                raise DataError(f"{self._path}: {what} is nested too deeply") from None
             except json.JSONDecodeError as error:
                 if len(self._text) - self._at < LONGEST and self._more():
                     continue

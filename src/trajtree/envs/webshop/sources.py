@@ -16,6 +16,9 @@ from trajtree.envs.webshop.goals import Draft, human_drafts, synthetic_draft
 from trajtree.envs.webshop.json_stream import array_items, object_items
 from trajtree.envs.webshop.products import Product, is_product, product_of
 from trajtree.errors import DataError
+from trajtree.store import unpacking
+from trajtree.store.files import open_input
+from trajtree.store.lines import parsed
 
 SMALL = 64 << 20
 """Bytes; larger files are streamed, and need a place on disk for what they hold."""
@@ -131,11 +134,11 @@ def _opened(files: Files, scratch: Path | None, stack: ExitStack) -> _Contents:
 def _unpacked(path: Path) -> dict[str, Any]:
     """The packed layout: {"products": [record, ...], "attrs": {asin: entry}, "human": {asin: [entry, ...]}}."""
     try:
-        raw = path.read_bytes()
-        content = json.loads(lzma.decompress(raw) if path.suffix == ".xz" else raw)
+        with open_input(path) as file, lzma.open(file) if path.suffix == ".xz" else file as unpacked:
+            content = parsed(unpacking.document(unpacked, str(path)))
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-    except lzma.LZMAError as error:
+    except (EOFError, lzma.LZMAError) as error:
         raise DataError(f"{path}: is damaged or cut off: {error}") from error
     except ValueError as error:
         raise DataError(f"{path}: is not JSON: {error}") from error

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, NamedTuple
 from pydantic_core import from_json
 
 from trajtree.errors import DataError
+from trajtree.store.files import open_input
 
 LONGEST = 1 << 28
 """Bytes of the longest record that is read; a quote or a bracket that is never closed must not fill the memory."""
@@ -68,7 +69,7 @@ def files_in(paths: Iterable[Path]) -> list[tuple[Path, bool]]:
 
 def raw_records(path: Path) -> Iterator[RawRecord]:
     """The records of a file: the lines of JSON Lines, the elements of an array, or its one object."""
-    with path.open("rb") as file:
+    with open_input(path) as file:
         start = 3 if file.read(3) == _BOM else 0
         file.seek(start)
         line = 1

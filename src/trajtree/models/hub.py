@@ -1,0 +1,58 @@
+"""Models of the Hugging Face hub: whether one can be had is found out in seconds, not after minutes of retries."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from trajtree.errors import PolicyError
+
+_PATIENCE = 10.0
+"""Seconds for the hub to answer a question."""
+
+
+@cache
+def where_to_load(name: str, file: str = "config.json") -> str:
+    """What `from_pretrained` should load: the hub's copy on this disk where the hub cannot be reached, else `name`.
+
+    Args:
+        name: a folder or a hub id.
+        file: what every model, or adapter, on the hub has.
+
+    Raises:
+        PolicyError: it is not on this disk, and the hub does not have it or does not answer.
+    """
+    if Path(name).expanduser().exists():
+        return name
+    from huggingface_hub import HfApi, constants, try_to_load_from_cache
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError, RepositoryNotFoundError
+
+    try:
+        cached = try_to_load_from_cache(name, file)
+        here = str(Path(cached).parent) if isinstance(cached, str) else None
+        if constants.HF_HUB_OFFLINE:
+            if here is not None:
+                return here
+            raise PolicyError(f"{name}: neither a folder nor on this disk, and HF_HUB_OFFLINE forbids to ask the hub")
+        HfApi().model_info(name, timeout=_PATIENCE)
+    except HFValidationError:
+        raise PolicyError(f"{name!r}: neither a folder that is there nor the name of a model on the hub") from None
+    except GatedRepoError:
+        raise PolicyError(f"{name}: the hub gives it only to those it knows; get access, then: hf auth login") from None
+    except RepositoryNotFoundError:
+        raise PolicyError(f"{name}: neither a folder that is there nor a model on the hub; check the name") from None
+    except HfHubHTTPError:
+        return name  # the hub is there, and may answer what is really asked
+    except PolicyError:
+        raise
+    except Exception as error:
+        if here is not None:
+            return here
+        why = str(error) or type(error).__name__
+        raise PolicyError(
+            f"{name}: neither a folder nor on this disk, and the hub does not answer ({why}); check name and network"
+        ) from error
+    return name
+
+
+__all__ = ["where_to_load"]
