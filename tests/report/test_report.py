@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -242,12 +243,10 @@ def test_results_json_is_read_again(tmp_path: Path) -> None:
     assert read == dataclasses.replace(data, labels={"expert": "expert", **data.labels})
 
 
-@pytest.mark.parametrize("version", [1, 2])
-def test_results_made_before_situations_are_read(tmp_path: Path, version: int) -> None:
-    """Their figures are computed anew from their tasks, each of which counts as a situation; and that is said."""
-    data, path = report(), tmp_path / "results.json"
-    write_results_json(data, path)
-    document = json.loads(path.read_text()) | {"version": version}
+def before_situations(path: Path, version: int) -> dict[str, Any]:
+    """What that version wrote."""
+    write_results_json(report(), path)
+    document: dict[str, Any] = json.loads(path.read_text()) | {"version": version, "comparisons": [], "pgr": []}
     for row in document["rows"]:
         for task in row["tasks"]:
             del task["situation"]
@@ -255,9 +254,16 @@ def test_results_made_before_situations_are_read(tmp_path: Path, version: int) -
             del row[name]
         if version == 1:
             row["env_errors"] = row.pop("faults")
-    document |= {"comparisons": [], "pgr": []}
     if version == 1:
         del document["forks"], document["by_situation"]
+    return document
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_results_made_before_situations_are_read(tmp_path: Path, version: int) -> None:
+    """Their figures are computed anew from their tasks, each of which counts as a situation; and that is said."""
+    data, path = report(), tmp_path / "results.json"
+    document = before_situations(path, version)
     path.write_text(json.dumps(document))
     read = read_results_json(path)
     assert read.results == data.results
@@ -266,6 +272,22 @@ def test_results_made_before_situations_are_read(tmp_path: Path, version: int) -
     print_table(read, Console(file=out, width=100))
     assert "The situations of the tasks are not known" in " ".join(out.getvalue().split())
     assert "unknown" in out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("weak", "nobody", "there is no row 'nobody'; the rows are: weak, expert, ours, _other"),
+        ("rows", 3, "field rows: Input should be a valid tuple"),
+        ("rows", [{"name": "weak"}], "field rows.0.tasks: Field required"),
+        ("resamples", "many", "field resamples: Input should be a valid integer"),
+    ],
+)
+def test_damaged_results_made_before_situations(tmp_path: Path, field: str, value: object, says: str) -> None:
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps(before_situations(path, 2) | {field: value}))
+    with pytest.raises(DataError, match=re.escape(says)):
+        read_results_json(path)
 
 
 def test_a_field_that_is_not_there_is_named(tmp_path: Path) -> None:

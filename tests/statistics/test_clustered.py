@@ -207,6 +207,12 @@ def test_strata_add_up_in_squares() -> None:
     assert interval(found, RATE).low == pytest.approx(values.mean() - np.sqrt(below))
 
 
+def test_strata_that_agree_with_one_another_are_one() -> None:
+    """Where nothing differs, twelve situations of two types say as much as twelve of one."""
+    layout = Layout.of([f"s{index // 4}" for index in range(48)], ["a"] * 24 + ["b"] * 24)
+    assert interval(estimate(np.ones(48), layout), RATE) == interval(estimate(np.ones(48), EQUAL), RATE)
+
+
 def test_strata_that_agree_with_themselves_are_no_certainty() -> None:
     """One type always succeeds and one never, in six situations each: the mean is not known to be a half exactly."""
     values = np.repeat([1.0, 0.0], 24)

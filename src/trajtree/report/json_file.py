@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, fields
-from typing import Any
+from dataclasses import asdict, dataclass, fields
+from typing import Annotated, Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import AliasChoices, Field, TypeAdapter, ValidationError
 
-from trajtree.errors import DataError
+from trajtree.errors import DataError, TrajtreeError
 from trajtree.report.contents import ForkView, ReportData
 from trajtree.report.text import verdict
 from trajtree.statistics.analysis import analyse
@@ -89,6 +89,10 @@ def read_results_json(path: str | os.PathLike[str]) -> ReportData:
     except ValidationError as error:
         first = error.errors()[0]
         raise DataError(f"{path}, field {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    except DataError:
+        raise
+    except TrajtreeError as error:
+        raise DataError(f"{path}: {error}") from None
     except (TypeError, AttributeError, ValueError) as error:
         raise DataError(f"{path}: a field is of another type than trajtree writes ({error})") from None
 
@@ -97,18 +101,45 @@ def _as_written(document: dict[str, Any]) -> Results:
     return _results.validate_python({field.name: document[field.name] for field in fields(Results)})
 
 
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A row of versions 1 and 2, as far as it is still needed: its tasks had no situations."""
+
+    name: str
+    tasks: tuple[dict[str, Any], ...]
+    outcomes: dict[str, int]
+    faults: Annotated[int, Field(validation_alias=AliasChoices("faults", "env_errors"))]
+    lost: tuple[str, ...]
+
+    def played(self) -> dict[str, Any]:
+        return asdict(self) | {"tasks": [task | {"situation": task.get("task")} for task in self.tasks]}
+
+
+@dataclass(frozen=True, slots=True)
+class _Document:
+    """What versions 1 and 2 say of an experiment."""
+
+    rows: tuple[_Row, ...]
+    weak: str
+    ceiling: str | None
+    primary: str
+    resamples: int
+    seed: int
+
+
+_old = TypeAdapter(_Document)
+
+
 def _of_tasks(document: dict[str, Any]) -> Results:
     """The results of a version that knew no situations, computed anew from what its tasks came to."""
-    renamed = {"env_errors": "faults"}
-    rows = [{renamed.get(name, name): value for name, value in row.items()} for row in document["rows"]]
-    placed = [row | {"tasks": [task | {"situation": task["task"]} for task in row["tasks"]]} for row in rows]
+    old = _old.validate_python(document)
     return analyse(
-        _played.validate_python(placed),
-        weak=document["weak"],
-        ceiling=document["ceiling"],
-        primary=document["primary"],
-        resamples=document["resamples"],
-        seed=document["seed"],
+        _played.validate_python([row.played() for row in old.rows]),
+        weak=old.weak,
+        ceiling=old.ceiling,
+        primary=old.primary,
+        resamples=old.resamples,
+        seed=old.seed,
         by_situation=False,
     )
 

@@ -40,8 +40,15 @@ def analyse(
     """All statistics of the rows; the arguments are as in `summarise` and `Results`.
 
     Raises:
-        TrajtreeError: rows to compare share no task.
+        TrajtreeError: a named row is missing, a row has no tasks, or rows to compare share no task.
     """
+    names = [row.name for row in rows]
+    for name in (weak, primary, *([] if ceiling is None else [ceiling])):
+        if name not in names:
+            raise TrajtreeError(f"there is no row {name!r}; the rows are: {', '.join(names) or 'none'}")
+    for row in rows:
+        if not row.tasks:
+            raise TrajtreeError(f"row {row.name!r} has nothing to measure: it has no tasks")
     measured = {row.name: _row(row, resamples, seed) for row in rows}
     baselines = dict.fromkeys([weak] if ceiling is None else [weak, ceiling])
     return Results(

@@ -60,6 +60,9 @@ class Estimate:
 
 def estimate(values: _Floats, layout: Layout) -> Estimate:
     """The mean of `values` [tasks] and how well it is known."""
+    if np.ptp(values) < SCORE_TOLERANCE:
+        # Neither do the types of task differ.
+        layout = layout.pooled()
     icc = correlation(values, layout)
     strata = _by_stratum(values, layout)
     variance = sum(stratum.share**2 * stratum.variance for stratum in strata)

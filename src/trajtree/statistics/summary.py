@@ -48,9 +48,6 @@ def summarise(
         TrajtreeError: a named row is missing, a row has no usable trajectory, or rows to compare share no task.
         DataError: `situation` fails for a task, or returns something else than text.
     """
-    for name in (weak, primary, *([] if ceiling is None else [ceiling])):
-        if name not in rows:
-            raise TrajtreeError(f"there is no row {name!r}; the rows are: {', '.join(rows) or 'none'}")
     played = [_played(name, trajectories) for name, trajectories in rows.items()]
     if situation is not None:
         played = _placed(played, situation)
