@@ -90,10 +90,10 @@ def broken(task: str) -> str:
 @pytest.mark.parametrize(
     ("situation", "error", "said"),
     [
-        (broken, EnvError, "toy/150: its situation cannot be told: IndexError: tuple index out of range"),
-        (lambda task: {"toy/0": "a"}[task], DataError, "toy/150: toy/150"),
-        (lambda task: ["red"], EnvError, "toy/150: its situation must be a text that is not empty, is ['red']"),
-        (lambda task: "", EnvError, "toy/150: its situation must be a text that is not empty, is ''"),
+        (broken, EnvError, "toy/3: its situation cannot be told: IndexError: tuple index out of range"),
+        (lambda task: {"toy/0": "a"}[task], DataError, "toy/1: toy/1"),
+        (lambda task: ["red"], EnvError, "toy/0: its situation must be a text that is not empty, is ['red']"),
+        (lambda task: "", EnvError, "toy/0: its situation must be a text that is not empty, is ''"),
     ],
 )
 def test_a_situation_that_cannot_be_had_names_the_task(
