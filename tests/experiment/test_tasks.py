@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,9 +14,10 @@ from tests import toy
 
 from trajtree.envs.domain import Domain
 from trajtree.errors import DataError, EnvError, RecipeError
+from trajtree.experiment.findings import shared_notes
 from trajtree.experiment.recipe import Recipe
-from trajtree.experiment.stage import Work
-from trajtree.experiment.tasks import choose, read_tasks, shared_situations
+from trajtree.experiment.stage import Done, Work
+from trajtree.experiment.tasks import TASKS, choose, read_tasks, shared_situations
 from trajtree.store.progress import SILENT
 
 
@@ -61,6 +63,18 @@ def test_where_a_domain_has_too_few_situations_it_is_said(monkeypatch: pytest.Mo
     ]
     counts = {split: [drawn["situations"][t] for t in drawn[split]["toy"]] for split in ("dev", "test")}
     assert all(found.count(colour) == 2 for found in counts.values() for colour in toy.COLOURS)
+
+
+def test_the_report_says_what_is_shared(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    folders = {name: tmp_path / name for name in ("tasks", "unseen")}
+    for folder in folders.values():
+        folder.mkdir()
+    drawn = chosen(monkeypatch, folders["tasks"], lambda task: toy.COLOURS[number(task) % 3], dev=1, test=1)
+    (folders["unseen"] / TASKS).write_text(json.dumps(drawn["train"]["toy"]))
+    done = {name: Done(folder, "", 0.0, False) for name, folder in folders.items()}
+    assert shared_notes(recipe("GROUPED"), done) == [
+        "Test tasks share situations with the training tasks: 1 of 1 in toy."
+    ]
 
 
 def test_a_split_begins_with_what_only_it_has(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

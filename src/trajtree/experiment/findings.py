@@ -55,7 +55,7 @@ def report_of(recipe: Recipe, done: Mapping[str, Done]) -> ReportData:
         labels={name: recipe.all_rows[name].label for name in recipe.evaluate.rows},
         trees=tuple(map(quality, trees)),
         forks=tuple(_fork_views(recipe, trees)),
-        notes=(*_notes(recipe, explored if shown is not None else None), *_shared(recipe, done)),
+        notes=(*_notes(recipe, explored if shown is not None else None), *shared_notes(recipe, done)),
         provenance={
             **provenance_of(recipe),
             **as_made(done),
@@ -106,8 +106,8 @@ def _notes(recipe: Recipe, explored: Exploration | None) -> tuple[str, ...]:
     )
 
 
-def _shared(recipe: Recipe, done: Mapping[str, Done]) -> list[str]:
-    """Where the measured tasks share situations with others."""
+def shared_notes(recipe: Recipe, done: Mapping[str, Done]) -> list[str]:
+    """Sentences that say where the measured tasks share situations with others."""
     trained: list[str] = []
     if "demonstrations" in done:
         trained += [t.task for t in TrajectoryStore(done["demonstrations"].folder / STORE)]
@@ -116,4 +116,4 @@ def _shared(recipe: Recipe, done: Mapping[str, Done]) -> list[str]:
     return shared_situations(read_tasks(done["tasks"].folder), recipe.evaluate.split, trained)
 
 
-__all__ = ["report_of", "results_of"]
+__all__ = ["report_of", "results_of", "shared_notes"]
