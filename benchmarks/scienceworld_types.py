@@ -21,7 +21,7 @@ from pathlib import Path
 from trajtree.experiment.execute import run_recipe
 from trajtree.experiment.recipe import Recipe, load_recipe
 from trajtree.experiment.stage import Done
-from trajtree.experiment.tasks import STORE
+from trajtree.experiment.tasks import STORE, read_tasks
 from trajtree.models.weights import versions
 from trajtree.statistics.summary import task_type
 from trajtree.store.progress import SILENT, Progress
@@ -35,6 +35,7 @@ ROWS = ("weak", "strong_sft")
 def measured(done: Mapping[str, Done], recipe: Recipe) -> dict[str, object]:
     """By type: the expert's path, and what each row that was measured reaches."""
     expert = by_type(done["demonstrations"])
+    situations = read_tasks(done["tasks"].folder)["situations"]
     types: dict[str, dict[str, object]] = {}
     for kind in recipe.tasks.types:
         steps = [len(t.steps) for t in expert[kind]]
@@ -48,6 +49,7 @@ def measured(done: Mapping[str, Done], recipe: Recipe) -> dict[str, object]:
             for kind, played in by_type(done[f"evaluate-{row}"]).items():
                 types[kind][row] = {
                     "tasks": len(played),
+                    "situations": len({situations[t.task] for t in played}),
                     "successes": sum(t.success for t in played),
                     "mean score": statistics.fmean(t.score for t in played),
                     "mean steps": statistics.fmean(len(t.steps) for t in played),
