@@ -123,6 +123,18 @@ def test_code_that_comes_with_a_model_does_not_run(tmp_path: Path, tiny: Path) -
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "{}", '{"model_type": 1}', '{"a": ' * 100_000, "\0\xff"])
+@pytest.mark.parametrize("file", ["config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json"])
+def test_a_damaged_file_of_a_model_is_one_sentence(tmp_path: Path, tiny: Path, file: str, text: str) -> None:
+    folder = Path(shutil.copytree(tiny, tmp_path / "damaged"))
+    (folder / file).write_text(text)
+    for load in (loaded, load_tokenizer):
+        try:
+            load(str(folder))
+        except PolicyError as error:
+            assert str(error).startswith(f"{folder}: the model cannot be loaded (") and "\n" not in str(error)
+
+
 def test_a_full_disk_of_models_says_so() -> None:
     for error in (
         OSError(28, "No space left on device"),
