@@ -111,7 +111,7 @@ def degrees_of_freedom(layout: Layout, icc: float) -> float:
         share, variance = shares[inside], variances[inside]
         if len(share) < 2:
             continue
-        # CR2 adds up squared residuals. Their covariance [situations, situations] is diag(d) - s v' - v s' + total s s',
+        # CR2 adds up squared residuals, of covariance [situations, situations] diag(d) - s v' - v s' + total s s',
         # with CR2's factors in s, v and d. It is never made whole, since there may be thousands of situations.
         factor = 1 / np.sqrt(1 - share)
         s, v, d, total = factor * share, factor * variance, factor**2 * variance, variance.sum()
