@@ -6,11 +6,13 @@ shares below lie within three standard errors of what is asked for: coverage of 
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from statistics import mean
 
 import numpy as np
 import pytest
-from benchmarks.coverage import Scenario, measure, measure_pgr
+from benchmarks.coverage import Scenario, measure, measure_pgr, table
 
 from trajtree.statistics.clustered import correlation
 
@@ -57,3 +59,29 @@ def test_the_simulation_has_the_correlation_and_the_mean_that_it_says(outcome: s
     values = scenario.draw(np.random.default_rng(0))
     assert correlation(values, scenario.layout()) == pytest.approx(icc, abs=0.06)
     assert values.mean() == pytest.approx(scenario.truth(), abs=0.06)
+
+
+def test_the_docs_hold_the_measured_tables() -> None:
+    """docs/statistics.md is what `python benchmarks/coverage.py --table` prints."""
+    root = Path(__file__).parents[2]
+    measured = json.loads((root / "benchmarks" / "results" / "coverage.json").read_text())
+    docs = (root / "docs" / "statistics.md").read_text()
+    begin, end = "<!-- coverage:begin -->\n", "<!-- coverage:end -->"
+    assert docs[docs.index(begin) + len(begin) : docs.index(end)].strip() == table(measured).strip()
+
+
+def test_from_twelve_situations_on_the_measured_shares_are_what_is_asked_for() -> None:
+    """Of 2,000 runs each. The cases that miss are the wide side's: twelve situations that each agree in everything."""
+    root = Path(__file__).parents[2]
+    measured = json.loads((root / "benchmarks" / "results" / "coverage.json").read_text())["means"]
+    for line in measured:
+        if line["situations"] < 12 or line["outcome"] == "rare success":
+            continue
+        discrete = line["icc"] == 1 and line["situations"] == 12
+        highest = 1.0 if discrete else 0.973
+        assert 0.93 <= line["mean"] <= highest
+        assert 0.93 <= line["difference"] <= highest
+        assert (0.03 if discrete else 0.037) <= line["test"] <= 0.063
+        if line["icc"] > 0:
+            assert max(line["field mean"], line["field difference"]) < 0.85
+            assert line["field test"] > 0.12

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import permutation_test, ttest_1samp
 
+from trajtree.statistics import paired
 from trajtree.statistics.layout import Layout
 from trajtree.statistics.paired import sign_flips
 from trajtree.statistics.practice import mcnemar
@@ -82,3 +83,11 @@ def test_many_situations_are_drawn() -> None:
     assert found == pytest.approx(ttest_1samp(differences, 0).pvalue, abs=0.02)
     assert found == sign_flips(differences, Layout.apart(40), resamples=2000, seed=0)[0]
     assert sign_flips(np.full(40, 0.5), Layout.apart(40), resamples=2000, seed=0)[0] == pytest.approx(0.5 / 2001)
+
+
+def test_thousands_of_situations_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Signs are drawn in parts, which say the same as drawn at once."""
+    differences = np.random.default_rng(0).normal(0.2, 1, size=60)
+    at_once, _ = sign_flips(differences, Layout.apart(60), resamples=1000, seed=0)
+    monkeypatch.setattr(paired, "_CELLS", 60 * 64)
+    assert sign_flips(differences, Layout.apart(60), resamples=1000, seed=0)[0] == pytest.approx(at_once, abs=0.03)

@@ -111,12 +111,14 @@ def degrees_of_freedom(layout: Layout, icc: float) -> float:
         share, variance = shares[inside], variances[inside]
         if len(share) < 2:
             continue
-        # [situations, situations] covariance of the adjusted residuals, whose squares CR2 adds up.
-        crossed = np.outer(share, variance)
-        residuals = np.diag(variance) - crossed - crossed.T + np.outer(share, share) * variance.sum()
-        residuals /= np.sqrt(np.outer(1 - share, 1 - share))
-        traces += residuals.trace()
-        squares += (residuals**2).sum()
+        # CR2 adds up squared residuals, of covariance [situations, situations] diag(d) - s v' - v s' + total s s',
+        # with CR2's factors in s, v and d. It is never made whole, since there may be thousands of situations.
+        factor = 1 / np.sqrt(1 - share)
+        s, v, d, total = factor * share, factor * variance, factor**2 * variance, variance.sum()
+        diagonal = total * s**2 - 2 * s * v
+        ss, sv, vv = s @ s, s @ v, v @ v
+        traces += (d + diagonal).sum()
+        squares += (d * (d + 2 * diagonal)).sum() + 2 * (ss * vv + sv**2) - 4 * total * ss * sv + (total * ss) ** 2
     return max(1.0, float(traces**2 / squares)) if squares else 1.0
 
 

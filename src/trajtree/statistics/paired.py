@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 from trajtree.statistics.layout import Layout
 from trajtree.trajectory import SCORE_TOLERANCE
 
+_CELLS = 4_000_000
+"""Signs held in memory at once."""
+
 
 def sign_flips(differences: NDArray[np.float64], layout: Layout, *, resamples: int, seed: int) -> tuple[float, str]:
     """Two-sided mid-p-value of the paired permutation test, and what the test is called.
@@ -32,8 +35,7 @@ def sign_flips(differences: NDArray[np.float64], layout: Layout, *, resamples: i
     name = f"sign flips by situation, mid-p, {'exact' if every else f'{resamples:,} draws'}"
     if not len(moved):
         return 1.0, name
-    flips = _all_signs(len(moved)) if every else _drawn_signs(len(moved), resamples, seed)
-    beyond = np.abs(flips @ moved) - abs(moved.sum())
+    beyond = np.abs(_all_flips(moved) if every else _drawn_flips(moved, resamples, seed)) - abs(moved.sum())
     # What was observed is one of all flips, but none of those that are drawn.
     drawn = 0 if every else 1
     # Sums that differ by rounding are equal.
@@ -41,15 +43,18 @@ def sign_flips(differences: NDArray[np.float64], layout: Layout, *, resamples: i
     return float(((beyond > SCORE_TOLERANCE).sum() + ties / 2) / (len(beyond) + drawn)), name
 
 
-def _all_signs(situations: int) -> NDArray[np.float64]:
-    """[2^situations / 2, situations] all signs, but for those that are the mirror image of others."""
-    bits = np.arange(2 ** (situations - 1))[:, None] >> np.arange(situations) & 1
-    return np.where(bits, -1.0, 1.0)
+def _all_flips(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """[2^situations / 2] what `sums` [situations] add up to with all signs, but for those that mirror others."""
+    bits = np.arange(2 ** (len(sums) - 1))[:, None] >> np.arange(len(sums)) & 1
+    return np.where(bits, -1.0, 1.0) @ sums
 
 
-def _drawn_signs(situations: int, resamples: int, seed: int) -> NDArray[np.float64]:
-    """[resamples, situations] random signs."""
-    return np.where(np.random.default_rng(seed).integers(0, 2, size=(resamples, situations), dtype=np.int8), -1.0, 1.0)
+def _drawn_flips(sums: NDArray[np.float64], resamples: int, seed: int) -> NDArray[np.float64]:
+    """[resamples] what `sums` [situations] add up to with random signs."""
+    rng, rows = np.random.default_rng(seed), max(1, _CELLS // len(sums))
+    sizes = [min(rows, resamples - start) for start in range(0, resamples, rows)]
+    drawn = (rng.integers(0, 2, size=(size, len(sums)), dtype=np.int8) for size in sizes)
+    return np.concatenate([np.where(bits, -1.0, 1.0) @ sums for bits in drawn])
 
 
 __all__ = ["sign_flips"]
