@@ -47,7 +47,7 @@ _SIMILARITY = 0.9
 _EXACT, _SEMANTIC = "exact", "semantic"
 """Ways to merge."""
 _STITCH = "stitch"
-"""A way to find paths that needs an environment and more than a tree, and so is none of SEARCHES."""
+"""A way to find paths that needs an environment and more than a tree, and so is not one of SEARCHES."""
 _STORE = "trajtree"
 """Our own format for paths, beside those of other tools."""
 

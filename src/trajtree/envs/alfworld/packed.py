@@ -82,7 +82,7 @@ def parse_game(line: bytes, where: str) -> PackedGame:
             raise DataError(f"{where}, field {name}: must be a text, is {fields.get(name)!r}")
         texts.append(fields[name])
     if texts[0] not in TASK_TYPES:
-        raise DataError(f"{where}, field task_type: {texts[0]!r} is none of {', '.join(TASK_TYPES)}")
+        raise DataError(f"{where}, field task_type: {texts[0]!r} is not one of {', '.join(TASK_TYPES)}")
     actions = fields.get("gt_actions") or []
     if not isinstance(actions, list) or not all(isinstance(action, str) for action in actions):
         raise DataError(f"{where}, field gt_actions: must be a list of commands")

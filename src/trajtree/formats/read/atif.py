@@ -118,7 +118,7 @@ def _said(step: Record, where: str) -> Message:
         return Message("user", content)
     if source == "system":
         return Message("system", content)
-    raise DataError(f"{where}.source: {str(source)[:80]!r} is none of system, user, agent")
+    raise DataError(f"{where}.source: {str(source)[:80]!r} is not one of system, user, agent")
 
 
 def _calls(step: Record, where: str) -> tuple[ToolCall, ...]:

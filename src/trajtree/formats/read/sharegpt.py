@@ -84,7 +84,7 @@ def _message(turn: Record, where: str, before: list[Message]) -> Message:
     if who in _RESULT:
         return Message("tool" if _answers_call(before) else "user", value)
     known = ", ".join((*_USER, *_AGENT, "system", *_CALL, *_RESULT))
-    raise DataError(f"{where}.from: {str(who)[:80]!r} is none of {known}")
+    raise DataError(f"{where}.from: {str(who)[:80]!r} is not one of {known}")
 
 
 def _answers_call(before: list[Message]) -> bool:
