@@ -64,8 +64,9 @@ CLOCK = [trajectory("ab", n / 2, seen=["door", f"10:3{n}"]) for n in range(3)]
             [tree_of(*CLOCK)],
             {},
             "there is no fork, where the agent saw the same thing and acted differently: in 1 of 1 task the runs "
-            "diverge in the observation, for example in task toy/0, observation of step 2: '10:30' against '10:31'; if "
-            "these mean the same, merge by meaning (trajtree build --merge semantic), or compare whole runs (--mode whole)",
+            "diverge in the observation, for example in task toy/0, observation of step 2: '10:30' against '10:31'; "
+            "if these mean the same, merge by meaning (trajtree build --merge semantic), or compare whole runs "
+            "(--mode whole)",
         ),
         (
             [tree_of(trajectory("a"), trajectory("a", 1.0))],
