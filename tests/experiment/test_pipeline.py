@@ -436,7 +436,7 @@ def test_a_stage_that_is_none(copy: Path, recipe: Path) -> None:
 def test_a_wrong_model_path(tmp_path: Path, recipe: Path, knob: str) -> None:
     nowhere = tmp_path / "nowhere"
     said = sentence(call(command(recipe, tmp_path / "run", "--set", f"{knob}={nowhere}")))
-    assert said.startswith(f"{nowhere}: no model there")
+    assert said.startswith(f"{nowhere}: not a model folder")
     assert not (tmp_path / "run").exists(), "found out before anything is done"
 
 
