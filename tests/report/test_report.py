@@ -159,8 +159,8 @@ def test_page_shows_the_figures(tmp_path: Path) -> None:
     for expected in (
         "ours text beats its teacher, weak text: +83.3",
         "PGR = (row − weak text) / (expert − weak text)",
-        "the paths part here",
-        "Forks that taught",
+        "the paths diverge here",
+        "Forks that teach",
         "Earlier steps: 1",
         "1.5",
         "name: text",

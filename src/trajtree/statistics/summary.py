@@ -81,7 +81,7 @@ def with_situations(results: Results, situation: Situation) -> Results:
 
 
 def task_type(trajectory: Trajectory) -> str:
-    """Return the type of the trajectory's task: metadata `task_type`, or else the part of the task before a slash."""
+    """Return the type of the trajectory's task: metadata `task_type`, else the part of the task before a slash."""
     named = trajectory.metadata.get("task_type")
     if named is not None:
         return str(named)
