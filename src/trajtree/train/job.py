@@ -1,4 +1,4 @@
-"""A training that stands alone: a file of trees, runs or pairs in, a folder with an adapter out.
+"""Standalone training: from a file of trees, runs or pairs to a folder with an adapter.
 
     from trajtree.train.job import train_file
     from trajtree.train.tuning import Training
@@ -44,14 +44,14 @@ _CARD = "README.md"
 def train_file(
     source: str | Path, training: Training, out: str | Path, *, merge: bool = False, progress: Progress = SILENT
 ) -> Path:
-    """Train on a file, and return the folder of the adapter (or of the whole model).
+    """Train on a file and return the folder of the adapter (or of the whole model).
 
     Args:
         source: trees, runs or pairs (see `material.material_of`).
         training: what to do.
         out: folder to fill: `model/` with its card, and `merged/` on request.
         merge: also save the model with its adapter merged in.
-        progress: told of each optimiser step.
+        progress: counts the optimiser steps.
 
     Raises:
         RunError: the folder holds another training, another process works in it, or what a finished training left in
@@ -137,23 +137,23 @@ def _record(source: Path, training: Training) -> dict[str, Any]:
         "weights": " ".join([fingerprint(training.source), *map(adapter_fingerprint, training.adapters)]),
         "reference_weights": reference,
     }
-    # As JSON gives it back, so that it can be compared with what was written.
+    # Passed through JSON, so that it can be compared with what was written.
     found: dict[str, Any] = json.loads(json.dumps(record))
     return found
 
 
 def _claim(out: Path, record: dict[str, Any]) -> dict[str, Any] | None:
-    """Write down what the folder is for; what it holds, when that is done already.
+    """Record what the folder is for; returns the record of its training if that is already finished.
 
     Raises:
-        RunError: it holds, or work in it was begun for, something else.
+        RunError: it contains, or was started for, something else.
     """
     file = out / _RECORD
     if file.exists():
         held = _held(file)
         changed = sorted(_changed(held, record))
         if changed and any((out / part).exists() for part in ("model", "checkpoints")):
-            raise RunError(f"{out}: holds a training with another {', '.join(changed)}; name another folder")
+            raise RunError(f"{out}: contains a training with another {', '.join(changed)}; name another folder")
         if not changed:
             if not held.get("done"):
                 return None
@@ -185,7 +185,7 @@ def _held(file: Path) -> dict[str, Any]:
 
 
 def _changed(held: dict[str, Any], record: dict[str, Any]) -> list[str]:
-    """Names of what differs; of settings each by its own name."""
+    """Names of what differs; settings are named individually."""
     found = []
     for name, value in record.items():
         before = held.get(name)
@@ -208,7 +208,7 @@ def _describe(
     *,
     beneath: tuple[str, ...] = (),
 ) -> None:
-    """Tokenizer and card, beside weights."""
+    """Write tokenizer and card beside the weights."""
     flat = {
         **{name: value for name, value in record.items() if not isinstance(value, dict)},
         **{
