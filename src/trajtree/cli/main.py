@@ -1,4 +1,4 @@
-"""The command line as a whole: its commands, and what becomes of errors."""
+"""The command line as a whole: its commands, and how errors are reported."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ EXTRAS = {
     "sentence_transformers": "semantic",
     "gguf": "demo",
 }
-"""The extra that brings each package which the core does without."""
+"""The extra that installs each package not needed by the core."""
 
 
 def _print_version(asked: bool) -> None:

@@ -80,7 +80,7 @@ class StageProgress:
         self._bars.stop()
 
     def named(self, name: str) -> Progress:
-        """The display of something that begins now."""
+        """The display of a stage that begins now."""
         return _Bar(name, self._console, self._bars)
 
 
@@ -108,14 +108,14 @@ class _Bar:
 
 @contextmanager
 def progress_of(console: Console, name: str) -> Iterator[Progress]:
-    """A display of one piece of work that says how much there is of it."""
+    """A progress display for one piece of work of known size."""
     with StageProgress(console) as bars:
         yield bars.named(name)
 
 
 @contextmanager
 def counting(console: Console, name: str, unit: str) -> Iterator[Progress]:
-    """A display of work whose amount nobody knows beforehand."""
+    """A progress display for work of unknown size."""
     bars = Bars(
         TextColumn("{task.description:<8}"),
         SpinnerColumn(),
