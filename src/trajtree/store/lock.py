@@ -1,4 +1,4 @@
-"""One process at a time: locks on files and folders that are written.
+"""Locks on files and folders, so that only one process writes at a time.
 
 A lock is a file of its own beside what it guards, `.NAME.lock`, or inside a folder, `.lock`, and is removed after use.
 One that a killed process left behind does no harm: what counts is the lock that the system keeps on it, which goes with
@@ -28,8 +28,8 @@ def locked(lock: Path, when_taken: str = "", *, wait: bool = False) -> Iterator[
     """Hold a lock.
 
     Args:
-        lock: the lock file; its folder is made.
-        when_taken: the sentence to say when another process holds it; `{holder}` in it stands for that process.
+        lock: the lock file; its folder is created.
+        when_taken: the error message if another process holds it; `{holder}` in it stands for that process.
         wait: wait for the other process instead.
 
     Raises:
@@ -37,7 +37,7 @@ def locked(lock: Path, when_taken: str = "", *, wait: bool = False) -> Iterator[
         OSError: the file cannot be written.
     """
     lock.parent.mkdir(parents=True, exist_ok=True)
-    # Within a process every use is a lock of its own: two threads, or two calls, exclude one another as processes do.
+    # Within a process every use is a separate lock: two threads, or two calls, exclude each other as processes do.
     held = FileLock(lock, timeout=-1 if wait else 0, thread_local=False)
     try:
         held.acquire()
@@ -92,7 +92,7 @@ def _beside(path: Path, suffix: str) -> Path:
 
 
 def _holder(lock: Path) -> str:
-    """Who wrote itself into the lock file; Windows lets nobody read a file that is locked."""
+    """The process that wrote itself into the lock file; Windows does not allow reading a locked file."""
     with suppress(OSError):
         return lock.read_text().strip() or "unknown"
     return "unknown"
