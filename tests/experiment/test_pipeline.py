@@ -549,7 +549,7 @@ def test_a_run_of_an_earlier_version_is_redone_beside_what_is_there(tmp_path: Pa
 
 def test_a_report_of_nothing(tmp_path: Path, recipe: Path) -> None:
     assert sentence(call([sys.executable, "-m", "trajtree", "report", str(tmp_path)])).startswith(
-        f"{tmp_path}: holds no report; make one with: trajtree run"
+        f"{tmp_path}: contains no report; make one with: trajtree run"
     )
     said = sentence(call([sys.executable, "-m", "trajtree", "report", str(recipe)]))
     assert said == f"{recipe}: report takes a run directory; to run a recipe: trajtree run {recipe}"

@@ -41,18 +41,18 @@ def run_recipe(
     redo: Collection[str] = (),
     say: Callable[[str], None] = lambda sentence: None,
 ) -> dict[str, Done]:
-    """Bring a run up to date, as a whole or only up to the stages of one kind.
+    """Bring a run up to date, completely or only up to the stages of one kind.
 
     Args:
         recipe: what to run.
         run: the run directory.
-        progress_of: from a stage's name to its display, called when the stage begins.
+        progress_of: gives a stage's display by its name, called when the stage begins.
         until: a name in KINDS.
         redo: names of stages that are to be done again, with all that reads from them; ALL stands for every one.
         say: told in one sentence what in the directory cannot be used.
 
     Raises:
-        TrajtreeError: whatever the user can fix, in one sentence.
+        TrajtreeError: anything that the user can fix, in one sentence.
     """
     stages = stages_of(recipe)
     if until is not None:
@@ -208,7 +208,7 @@ def _of_older_versions(run: Path) -> int:
         try:
             record = json.loads(marker.read_text())
         except ValueError:
-            continue  # named as damaged when a stage needs it
+            continue  # reported as damaged if a stage needs it
         kind = KINDS.get(str(record.get("kind")))
         count += kind is None or record.get("version") != kind.version
     return count

@@ -1,4 +1,4 @@
-"""Where a run keeps its reports: a folder per recipe, so that no recipe's tables are ever written over by another's."""
+"""A run's report folders: one per recipe, so that no recipe's tables are ever overwritten by another's."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ DIGESTS = "digests.json"
 
 
 def folder_of(recipe: Recipe, run: Path) -> Path:
-    """The recipe's own folder in a run: named after it and after the hash of all that it says."""
+    """The recipe's own folder in a run, named after the recipe and the hash of its contents."""
     digest = hashlib.sha256(recipe.to_yaml().encode()).hexdigest()
     return run / "reports" / f"{recipe.name}-{digest[:8]}"
 
 
 def write_report(recipe: Recipe, run: Path, done: Mapping[str, Done]) -> tuple[ReportData, Path]:
-    """Write results, page, resolved recipe, and which stage's folder is whose; what they show, and their folder."""
+    """Write results, page, resolved recipe and the stages' folders; returns the report's data and folder."""
     folder = folder_of(recipe, run)
     data = report_of(recipe, done)
     with locked(folder / ".lock", wait=True):
@@ -51,20 +51,20 @@ def _write(recipe: Recipe, data: ReportData, run: Path, folder: Path, done: Mapp
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A report that a run holds."""
+    """A report in a run directory."""
 
     folder: Path
     data: ReportData
 
 
 def read_reports(run: Path) -> list[Written]:
-    """The reports in a run directory, the newest last; those of earlier versions stand in the directory itself.
+    """The reports in a run directory, newest last; those of earlier versions are in the directory itself.
 
     Results that were stored without situations get them where their environment is there.
 
     Raises:
         RunError: there is none.
-        DataError: one is damaged.
+        DataError: one of them is damaged.
     """
     found = sorted([*run.glob(f"reports/*/{RESULTS}"), *run.glob(RESULTS)], key=lambda path: path.stat().st_mtime)
     if not found:
