@@ -90,10 +90,10 @@ def broken(task: str) -> str:
 @pytest.mark.parametrize(
     ("situation", "error", "said"),
     [
-        (broken, EnvError, "toy/150: its situation cannot be told: IndexError: tuple index out of range"),
+        (broken, EnvError, "toy/150: its situation cannot be determined: IndexError: tuple index out of range"),
         (lambda task: {"toy/0": "a"}[task], DataError, "toy/150: toy/150"),
-        (lambda task: ["red"], EnvError, "toy/150: its situation must be a text that is not empty, is ['red']"),
-        (lambda task: "", EnvError, "toy/150: its situation must be a text that is not empty, is ''"),
+        (lambda task: ["red"], EnvError, "toy/150: its situation must be non-empty text, got ['red']"),
+        (lambda task: "", EnvError, "toy/150: its situation must be non-empty text, got ''"),
     ],
 )
 def test_a_situation_that_cannot_be_had_names_the_task(

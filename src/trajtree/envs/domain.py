@@ -30,7 +30,7 @@ SPLITS = ("train", "dev", "test")
 
 
 def itself(task: str) -> str:
-    """The situation of a task that shares none with another."""
+    """The situation of a task that shares its situation with no other."""
     return task
 
 
@@ -46,6 +46,10 @@ class Domain:
         types: names of its task types.
         data: identifies the state of the tasks' data, for example by its hash, if the environment's version does not
             cover it; results are redone when it changes.
+        situation: maps a task to a text that says what determines its outcome. Tasks of the same situation differ only
+            in what hardly matters, such as the name of a room; they count as one piece of evidence, and tasks are drawn
+            to cover many situations. By default every task is its own situation, which is wrong if a habit of a model
+            wins or loses several tasks at once. It must give the same text in every process.
     """
 
     environment: type[Environment]
@@ -61,7 +65,7 @@ class Domain:
 
         Raises:
             DataError: the domain does not know a task.
-            EnvError: the domain's `situation` breaks, or does not give a text; the message names the task.
+            EnvError: the domain's `situation` fails or does not return text; the message names the task.
         """
         return {task: self._situation(task) for task in tasks}
 
@@ -73,9 +77,9 @@ class Domain:
         except KeyError as error:
             raise DataError(f"{task}: {error.args[0] if error.args else 'no such task'}") from error
         except Exception as error:
-            raise EnvError(f"{task}: its situation cannot be told: {type(error).__name__}: {error}") from error
+            raise EnvError(f"{task}: its situation cannot be determined: {type(error).__name__}: {error}") from error
         if not isinstance(found, str) or not found:
-            raise EnvError(f"{task}: its situation must be a text that is not empty, is {found!r:.60}")
+            raise EnvError(f"{task}: its situation must be non-empty text, got {found!r:.60}")
         return found
 
 

@@ -107,7 +107,7 @@ def _notes(recipe: Recipe, explored: Exploration | None) -> tuple[str, ...]:
 
 
 def _shared(recipe: Recipe, done: Mapping[str, Done]) -> list[str]:
-    """Where the measured tasks share situations with others."""
+    """Sentences on where the measured tasks share situations with others."""
     trained: list[str] = []
     if "demonstrations" in done:
         trained += [t.task for t in TrajectoryStore(done["demonstrations"].folder / STORE)]

@@ -109,7 +109,7 @@ class Row:
 
 
 def _from_exact(name: str, label: str, method: str, **pairs: Any) -> Row:
-    """A row that goes on from the model tuned on the exact search's paths, with as many steps as TreeDPO."""
+    """A row that starts from the model tuned on the exact search's paths and takes as many steps as TreeDPO."""
     return Row(
         name=name,
         label=label,

@@ -176,7 +176,7 @@ def _chosen_runs(material: Material, method: str, how: Taking) -> list[SftExampl
 
 
 def _chosen_solved(material: Material, method: str, how: Taking) -> list[SftExample]:
-    """Of the chosen runs those that succeed, over and over until they are as many as there are pairs."""
+    """Those of the chosen runs that succeed, repeated until there are as many as pairs."""
     chosen = _chosen_trajectories(material, method, how)
     solved = [t for t in chosen if t.success]
     if not solved:

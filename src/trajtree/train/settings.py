@@ -64,9 +64,7 @@ _DPO = ("beta", "label_smoothing")
 METHODS: dict[str, Method] = {
     "tree-dpo": _preference("pairs", "dpo", (*_DPO, "kl"), "DPO on pairs at forks, and a KL to the reference"),
     "dpo": _preference("pairs", "dpo", _DPO, "DPO on pairs"),
-    "anchored-dpo": _preference(
-        "pairs", "dpo", (*_DPO, "anchor"), "DPO on pairs, and the chosen side's likelihood held up"
-    ),
+    "anchored-dpo": _preference("pairs", "dpo", (*_DPO, "anchor"), "DPO on pairs, keeping the chosen side likely"),
     "step-dpo": _preference("steps", "dpo", _DPO, "DPO on the one reply at the fork"),
     "multi-turn-dpo": _preference(
         "pairs", "multi_turn_dpo", ("beta", "gamma"), "DPO over turns, early ones weigh more"
@@ -77,7 +75,7 @@ METHODS: dict[str, Method] = {
     "branch-sft": _imitation("branches", "imitate every run, weighted by its score"),
     "chosen-sft": _imitation("chosen", "imitate the chosen sides of pairs and ignore the rejected ones"),
     "chosen-runs-sft": _imitation("chosen-runs", "imitate the whole runs that the chosen sides of pairs belong to"),
-    "chosen-solved-sft": _imitation("chosen-solved", "imitate those of the chosen runs that succeed, as many steps"),
+    "chosen-solved-sft": _imitation("chosen-solved", "imitate the chosen runs that succeed, for as many steps"),
 }
 """Methods by the name that recipes and the command line use."""
 

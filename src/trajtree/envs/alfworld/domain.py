@@ -27,11 +27,11 @@ def tasks(task_type: str, split: str) -> Sequence[str]:
 
 
 def situation(task: str) -> str:
-    """Type, object and room: games of several trials and receptacles share one. The task where its game names no room.
+    """Type, object and room, shared by games that differ in trial or receptacle; the task itself if no room is known.
 
     Raises:
         KeyError: there is no such task.
-        DataError: the games are not there, or damaged.
+        DataError: the games are missing or damaged.
     """
     game = games_in(data_folder()).game(task)
     match game.folder.split("-"):

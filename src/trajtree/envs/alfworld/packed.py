@@ -47,6 +47,8 @@ class PackedGame:
         goal: the task description.
         pddl_problem: the problem in PDDL.
         gt_actions: the expert's commands, in the `put` dialect; empty if the game has none.
+        folder: ALFWorld's folder of the trials of one kind, such as `look_at_obj_in_light-Mug-None-DeskLamp-308`
+            (object, movable receptacle, receptacle, room); empty if unknown.
     """
 
     task_type: str

@@ -31,11 +31,11 @@ def gold_actions(task: str) -> list[str]:
 
 @cache
 def situation(task: str) -> str:
-    """The map, in games of several rooms: game and digest of which room lies where. Else the task. About 20 ms.
+    """In games with several rooms, the map: the game and a digest of which room lies where. Else the task. About 20 ms.
 
     Raises:
         KeyError: there is no such task.
-        EnvError: the virtual machine died again and again.
+        EnvError: the virtual machine died repeatedly.
     """
     game, _, _ = parse_task(task)
     if game not in MAPPED:

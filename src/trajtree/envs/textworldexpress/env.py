@@ -20,7 +20,7 @@ T = TypeVar("T")
 GAMES = ("cookingworld", "twc", "coin", "mapreader", "arithmetic", "sorting", "simonsays", "peckingorder")
 
 MAPPED = ("cookingworld", "twc", "coin", "mapreader")
-"""Games of several rooms."""
+"""Games with several rooms."""
 
 SEEDS = {"train": range(0, 1000), "dev": range(10_000, 11_000), "test": range(20_000, 21_000)}
 """Seeds of each split, as in the package's own folds."""
@@ -62,7 +62,7 @@ class World:
             return [str(action) for action in self._interface.getGoldActionSequence()]
 
     def doors(self) -> list[str]:
-        """Which room lies in which direction of which, in alphabetical order."""
+        """Which room lies in which direction of which other, in alphabetical order."""
         with self.jvm.lock:
             found = []
             for room in self._interface.game().locations():

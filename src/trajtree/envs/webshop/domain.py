@@ -45,7 +45,7 @@ def tasks_of(shop: Shop, task_type: str, split: str) -> list[str]:
 
 
 def situation_of(shop: Shop, task: str) -> str:
-    """The product that the task is about: goals that differ only in its options share it.
+    """The product that the task is about, shared by goals that differ only in its options.
 
     Raises:
         KeyError: there is no such task.
