@@ -1,4 +1,4 @@
-"""Preference pairs as messages, made from a tree's pairs or read from TRL's format."""
+"""Preference pairs as messages: prompt, chosen and rejected, made from a tree's pairs or read from TRL's format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The formats that can be imported, and telling which one a file is in."""
+"""The table of log formats that can be imported, and detection of a file's format."""
 
 from __future__ import annotations
 
