@@ -53,7 +53,7 @@ def report(
 ) -> None:
     """Print a finished run's table again and rewrite its page; nothing is played or trained.
 
-    Where a stage's results were changed since the figures were computed from them, a caveat below the table says so.
+    If a stage's results were changed after the figures were computed from them, a caveat below the table says so.
     Where a run directory holds the reports of several recipes, the newest is printed and the others are named.
     """
     from trajtree.experiment.report_folders import PAGE, caveats_of, read_reports

@@ -21,7 +21,7 @@ from trajtree.store.manifest import from_json, verified
 
 RESULTS, PAGE, RECIPE, STAGES = "results.json", "report.html", "recipe.yaml", "stages.json"
 DIGESTS = "digests.json"
-"""Hashes of RESULTS, and of what each stage held when they were written."""
+"""Hashes of RESULTS, and of each stage's contents when they were written."""
 
 
 def folder_of(recipe: Recipe, run: Path) -> Path:
@@ -73,13 +73,13 @@ def read_reports(run: Path) -> list[Written]:
 
 
 def caveats_of(written: Written, run: Path) -> list[str]:
-    """What became of the stages' results since a report's figures were computed from them, a sentence per stage.
+    """One sentence for each stage whose results changed after a report's figures were computed from them.
 
-    The figures themselves are those of that time. Reports of earlier versions say nothing of what they came from.
+    The figures themselves stay those of that time. Reports of earlier versions do not record what they came from.
 
     Raises:
         RunError: the figures were changed after they were written.
-        DataError: what the report says of its stages is damaged.
+        DataError: the report's record of its stages is damaged.
     """
     folder = written.folder
     if not (folder / DIGESTS).exists():
@@ -96,7 +96,7 @@ def caveats_of(written: Written, run: Path) -> list[str]:
 
 
 def _changed(folder: Path, digest: str) -> str | None:
-    """Why a stage's folder no longer holds what it held; None where it does."""
+    """Why a stage's folder no longer has its recorded contents; None if it does."""
     try:
         record = json.loads((folder / MARKER).read_text())
         if record["digest"] != digest:

@@ -98,7 +98,7 @@ def needed_for(stages: Sequence[Stage], kind: str) -> list[Stage]:
 
 
 def with_dependents(stages: Sequence[Stage], names: Collection[str]) -> set[str]:
-    """The names, and those of all stages that read from them, directly or not."""
+    """The names, together with those of all stages that read from them, directly or indirectly."""
     found: set[str] = set()
     for stage in stages:
         if stage.name in names or not found.isdisjoint(stage.inputs.values()):

@@ -121,7 +121,7 @@ def _check_sound(played: Sequence[Trajectory]) -> None:
         what, kind = ("engine", EngineError) if broken[0].outcome is Outcome.ENGINE_ERROR else ("environment", EnvError)
         tries = f", {ATTEMPTS} times each" if _worth_another_try(broken[0]) else ""
         raise kind(
-            f"the {what} broke in {len(broken)} of {len(played)} episodes{tries}; in "
+            f"the {what} failed in {len(broken)} of {len(played)} episodes{tries}; in "
             f"{broken[0].task}: {broken[0].error}; they are not stored: fix the cause and run the same command again"
         )
 

@@ -217,8 +217,8 @@ class LocalPolicy:
             for row in no_distribution(logits):
                 rows[row].broken |= not done[row]
                 done[row], logits[row] = True, 0.0
-            # A conversation that is done takes nothing from its random stream, or its next reply would depend on how
-            # long the others went on.
+            # A finished conversation takes nothing from its random stream, or its next reply would depend on how long
+            # the others continue.
             uniforms = [0.0 if over else c.random.random() for c, over in zip(rows, done, strict=True)]
             ids = draw(logits, [c.sampling for c in rows], uniforms)
             for row, (conversation, token) in enumerate(zip(rows, ids, strict=True)):

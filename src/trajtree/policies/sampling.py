@@ -29,7 +29,7 @@ def draw(logits: Tensor, settings: Sequence[Sampling], uniforms: Sequence[float]
         uniforms: [batch] numbers in [0, 1).
 
     Raises:
-        EngineError: a row is no distribution (see `no_distribution`).
+        EngineError: a row is not a distribution (see `no_distribution`).
     """
     if broken := no_distribution(logits):
         raise EngineError(f"the logits of {counted(len(broken), 'row')} of {len(logits)} are NaN or infinite")
@@ -43,8 +43,8 @@ def draw(logits: Tensor, settings: Sequence[Sampling], uniforms: Sequence[float]
 
 
 def no_distribution(logits: Tensor) -> list[int]:
-    """The rows of `logits` [batch, vocabulary] that hold NaN, +inf, or only -inf; some -inf merely rules tokens out."""
-    # The maximum is NaN where anything is.
+    """The rows of `logits` [batch, vocabulary] with NaN, +inf, or only -inf; some -inf merely excludes tokens."""
+    # The maximum is NaN if any value is.
     return [row for row, finite in enumerate(logits.amax(dim=-1).isfinite().tolist()) if not finite]
 
 

@@ -130,7 +130,7 @@ def write_whole(path: str | os.PathLike[str], text: str) -> None:
     """Write a text file completely or not at all, for a user who asked for that file.
 
     Raises:
-        RunError: it cannot be written, or another process is writing it; what was there before is untouched.
+        RunError: it cannot be written, or another process is writing it; an existing file is left unchanged.
     """
     try:
         with claimed(path):

@@ -28,7 +28,7 @@ def write_jsonl(rows: Iterable[Mapping[str, Any]], path: str | os.PathLike[str])
     """Write one row per line and return how many there are; rows are taken one at a time.
 
     Raises:
-        DataError: JSON in UTF-8 cannot hold a row (NaN, half a surrogate pair).
+        DataError: a row cannot be represented as JSON in UTF-8 (NaN, half a surrogate pair).
         RunError: the file cannot be written, or another process is writing it.
 
     After any error, including one raised by `rows`, an existing file is left unchanged.

@@ -178,10 +178,10 @@ def write_store(trajectories: Iterable[Trajectory], path: str | os.PathLike[str]
 
     Raises:
         RunError: another process is writing the file.
-        OSError: the disk is full or not writable; what was there before is untouched.
+        OSError: the disk is full or not writable; an existing file is left unchanged.
     """
     path, count = Path(path), 0
-    # What another process appends meanwhile would be lost with the file that it was appended to.
+    # Anything that another process appends meanwhile would be lost together with the old file.
     with claimed(path), in_turn(path), atomically(path) as file:
         file.write(header(FORMAT, VERSION, made_by))
         for count, trajectory in enumerate(trajectories, start=1):  # noqa: B007 - the last one is returned

@@ -51,7 +51,7 @@ def write_trees(trees: Iterable[TrajectoryTree], path: str | os.PathLike[str]) -
 
     Raises:
         RunError: another process is writing the file.
-        OSError: the disk is full or not writable; what was there before is untouched.
+        OSError: the disk is full or not writable; an existing file is left unchanged.
     """
     path, count = Path(path), 0
     with claimed(path), atomically(path) as file:

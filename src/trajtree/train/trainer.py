@@ -37,7 +37,7 @@ from trajtree.train.settings import Optimisation
 from trajtree.train.tree_attention import tree_attention_where_possible
 
 _NOTE = "whole.json"
-"""In a checkpoint, written last: what it holds, and the metrics of its step."""
+"""The file of a checkpoint that is written last: the checkpoint's contents, and the metrics of its step."""
 
 Save = Callable[[dict[str, float]], None]
 """Called with the last metrics."""
@@ -207,7 +207,7 @@ class _Reporting(TrainerCallback):  # type: ignore[misc]
         self.told = state.global_step
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Note what the checkpoint holds, once every process has written its part; without a note it does not count."""
+        """Record the checkpoint's contents once every process has written its part; without a record it is ignored."""
         assert self.trainer is not None
         self.trainer.accelerator.wait_for_everyone()
         if state.is_world_process_zero:
@@ -295,10 +295,10 @@ def _uncast_inputs(model: Any, dtype: torch.dtype) -> Any:
 
 
 def _last_whole(checkpoints: Path, *, clean_up: bool) -> tuple[str | None, dict[str, float]]:
-    """The newest checkpoint that holds all that it held when it was written, and the metrics of its step.
+    """The newest checkpoint with complete, unchanged contents, and the metrics of its step.
 
-    Every part counts: without the optimiser's state, or with a part of it, a training would go on as another. What is
-    not whole is named in a warning, and removed where `clean_up`.
+    Every part counts: without the optimiser's state, or with only part of it, the training would continue differently.
+    Incomplete checkpoints are named in a warning, and removed if `clean_up`.
     """
     found = sorted(checkpoints.glob("checkpoint-*"), key=lambda p: int(p.name.split("-")[1]), reverse=True)
     torn: list[str] = []

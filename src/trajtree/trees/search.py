@@ -105,7 +105,7 @@ def mcts(tree: TrajectoryTree, *, iterations: int = 1000, gamma: float = math.sq
         tree: the tree.
         iterations: walks from the root, at least 1. 1,000 comes from the paper's code.
         gamma: weight of exploration, in units of score. sqrt(2) makes it UCB1.
-        seed: of the order in which options without visits are tried.
+        seed: for the order in which options without visits are tried.
 
     Raises:
         ValueError: there is no iteration.

@@ -69,9 +69,9 @@ def import_data(
     SHA-256 of the product file, if known.
 
     Raises:
-        DataError: a file is missing or broken (file, row and field are named), or the folder cannot be written.
+        DataError: a file is missing or invalid (file, row and field are named), or the folder cannot be written.
         RunError: another process is importing into the folder.
-        EnvError: a package of the extra `webshop` is missing.
+        EnvError: a package from the extra `webshop` is missing.
     """
     files, target = find_files(source), folder or data_folder()
     taken = f"{target}: another process ({{holder}}) is bringing in products; wait for it"
