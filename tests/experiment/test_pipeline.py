@@ -429,7 +429,7 @@ def test_edited_figures_are_not_shown(copy: Path, recipe: Path) -> None:
 
 def test_a_stage_that_is_none(copy: Path, recipe: Path) -> None:
     said = sentence(call(command(recipe, copy, "--redo", "evaluate-week")))
-    assert said.startswith("--redo: 'evaluate-week' is none of ") and "did you mean 'evaluate-weak'?" in said
+    assert said.startswith("--redo: 'evaluate-week' is not one of ") and "did you mean 'evaluate-weak'?" in said
 
 
 @pytest.mark.parametrize("knob", ["weak.tokenizer", "weak.model", "strong.model"])

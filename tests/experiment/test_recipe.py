@@ -57,7 +57,7 @@ def test_defaults_are_filled_in(tmp_path: Path) -> None:
         (MINIMAL + "env: {max_steps: 0}", "env.max_steps: must be a number from 1 on, or a mapping from task types"),
         (MINIMAL + "env: {max_steps: many}", "env.max_steps: must be a number from 1 on, or a mapping from task types"),
         (MINIMAL + "env: {max_steps: {find-plant: 0}}", "env.max_steps: must be a number from 1 on"),
-        (MINIMAL + "env: {max_steps: {find-plan: 9}}", "env.max_steps: 'find-plan' is none of find-plant"),
+        (MINIMAL + "env: {max_steps: {find-plan: 9}}", "env.max_steps: 'find-plan' is not one of find-plant"),
         (MINIMAL + "explore:", "explore: Input should be a valid dictionary"),
         (MINIMAL + "explore: {tasks: seen}", "explore.tasks: Input should be 'demonstrated', 'unseen' or 'all'"),
         (MINIMAL + "explore: {grid: []}", "explore.grid: must not be empty"),
