@@ -77,7 +77,7 @@ class Head(msgspec.Struct):
 
 
 class Row(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """A line as it is read."""
+    """A line as read."""
 
     task: str
     sample: Sample

@@ -37,7 +37,7 @@ def pool_stores(paths: Sequence[str | os.PathLike[str]], out: str | os.PathLike[
     A record that was imported into more than one of them is kept only once.
 
     Raises:
-        DataError: naming file, line and field of what is no trajectory, or an episode whose origin is not to be told.
+        DataError: a line is not a trajectory (file, line and field are named), or an episode's origin is ambiguous.
         RunError: another process is writing `out`.
         OSError: the disk is full or not writable; what was there before is untouched.
     """

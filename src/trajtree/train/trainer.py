@@ -196,15 +196,15 @@ class _ObjectiveTrainer(Trainer):  # type: ignore[misc]
 
 class _Reporting(TrainerCallback):  # type: ignore[misc]
     def __init__(self, progress: Progress) -> None:
-        self.progress, self.told = progress, 0
+        self.progress, self.reported = progress, 0
         self.trainer: _ObjectiveTrainer | None = None
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         assert self.trainer is not None
         self.trainer.end_step()
         self.progress.total(state.max_steps)
-        self.progress.advance(state.global_step - self.told, self.trainer.last)
-        self.told = state.global_step
+        self.progress.advance(state.global_step - self.reported, self.trainer.last)
+        self.reported = state.global_step
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Record the checkpoint's contents once every process has written its part; without a record it is ignored."""

@@ -70,7 +70,7 @@ def _packed(story: Path, split: Path) -> bytes | None:
     name = folder.relative_to(split).as_posix()
     if "movable" in name or "Sliced" in name or not (folder / GAME_FILE).exists():
         return None
-    game, told = _object(folder / GAME_FILE), _object(story)
+    game, annotation = _object(folder / GAME_FILE), _object(story)
     if not game.get("solvable"):
         return None
     where = folder / GAME_FILE
@@ -84,7 +84,7 @@ def _packed(story: Path, split: Path) -> bytes | None:
         {
             "id": f"{split.name}/{name}",
             "split": split.name,
-            "task_type": _text(told, "task_type", story),
+            "task_type": _text(annotation, "task_type", story),
             "goal": f"{goal[1]}.",
             "pddl_problem": problem,
             "gt_actions": [_MOVE.sub(r"put \1 in/on \2", str(action)) for action in walkthrough],

@@ -103,9 +103,9 @@ def stock(files: Files, prices: Random, scratch: Path | None) -> Iterator[Stocke
             index = len(seen)
             seen.add(product.asin)
             synthetic = synthetic_draft(index, product.price, entry, f"{contents.attributes_name}: {product.asin}")
-            told = contents.human(product.asin)
+            entries = contents.human(product.asin)
             here = f"{contents.human_name}: {product.asin}"
-            human = () if told is None else tuple(human_drafts(index, product.price, told, here))
+            human = () if entries is None else tuple(human_drafts(index, product.price, entries, here))
             yield Stocked(product, synthetic, human)
         if not seen:
             raise DataError(f"{files.products}: contains no products")
