@@ -1,4 +1,4 @@
-"""An environment with a step limit that depends on the task."""
+"""An environment with a largest number of steps that depends on the task."""
 
 from __future__ import annotations
 
