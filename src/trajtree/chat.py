@@ -75,7 +75,7 @@ def message_from_dict(data: object, where: str) -> Message:
     Args:
         data: role, content (text, text parts or nothing) | refusal, reasoning_content | reasoning | thinking |
             reasoning_details | thinking_blocks, tool_calls | function_call, tool_call_id, name.
-        where: the field it stands in, for errors.
+        where: the field that holds it, for errors.
 
     Raises:
         DataError: naming the field that is wrong; images and sound are not text and cannot be kept; or there is no
@@ -85,7 +85,7 @@ def message_from_dict(data: object, where: str) -> Message:
         raise DataError(f"{where}: a message is an object, got {type(data).__name__}")
     role = _ROLES.get(str(data.get("role")))
     if role is None:
-        raise DataError(f"{where}.role: {str(data.get('role'))[:80]!r} is none of {', '.join(_ROLES)}")
+        raise DataError(f"{where}.role: {str(data.get('role'))[:80]!r} is not one of {', '.join(_ROLES)}")
     if len(data) == 2 and isinstance(data.get("content"), str):
         return Message(role, data["content"])  # the most common message by far
     calls = data.get("tool_calls") or []
@@ -95,7 +95,7 @@ def message_from_dict(data: object, where: str) -> Message:
         # OpenAI's older form of a single call, which has no id.
         calls = [{"function": data["function_call"]}]
     if calls and role != "assistant":
-        raise DataError(f"{where}.tool_calls: only an assistant calls tools")
+        raise DataError(f"{where}.tool_calls: only an assistant's message can have tool calls")
     return Message(
         role=role,
         content=_said(data, where, bool(calls)),

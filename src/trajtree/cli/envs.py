@@ -213,7 +213,7 @@ def data(
 
 
 def add_to(app: typer.Typer) -> None:
-    """Put the commands into the application."""
+    """Add the commands to the application."""
     env.command("tasks")(tasks.tasks)
     app.add_typer(env, name="env")
     app.command()(play)

@@ -38,7 +38,7 @@ def import_(
     score_range: Annotated[
         tuple[float, float], typer.Option(help="The score values that stand for 0 and 1: --score-range 0 100")
     ] = (0.0, 1.0),
-    task: Annotated[str | None, typer.Option(help="Field that names the task; its prompt by default.")] = None,
+    task: Annotated[str | None, typer.Option(help="Field that names the task; by default its prompt.")] = None,
     context_turns: Annotated[
         int | None,
         typer.Option(min=0, help="How many leading replies of each run are an example, not the agent's own."),
@@ -76,7 +76,7 @@ def import_(
         terminal.print(sentence, soft_wrap=True, highlight=False)
     more = done.left_out_count - len(done.left_out)
     totals = (
-        f"{done.added} runs added to {out}, {done.skipped} rows were there before, {done.left_out_count} left out"
+        f"{done.added} runs added to {out}, {done.skipped} skipped as duplicates, {done.left_out_count} left out"
         + (f" ({more} of them not listed)" if more else "")
     )
     terminal.print(totals, soft_wrap=True, highlight=False)

@@ -68,7 +68,7 @@ def read_reports(run: Path) -> list[Written]:
     """
     found = sorted([*run.glob(f"reports/*/{RESULTS}"), *run.glob(RESULTS)], key=lambda path: path.stat().st_mtime)
     if not found:
-        raise RunError(f"{run}: holds no report; make one with: trajtree run RECIPE --run {run}")
+        raise RunError(f"{run}: contains no report; make one with: trajtree run RECIPE --run {run}")
     return [Written(path.parent, in_situations(read_results_json(path))) for path in found]
 
 

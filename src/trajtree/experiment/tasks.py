@@ -46,7 +46,7 @@ def choose(recipe: Recipe, work: Work) -> None:
         drawn[split], taken = {}, Counter[str]()
         elsewhere = {situations[t] for name in sizes if name != split for tasks in every[name].values() for t in tasks}
         for kind, tasks in every[split].items():
-            # Candidates for training are told apart later, so which of them count as taken is not known here.
+            # Which train candidates are used is decided later, so it is not known here which of them count as taken.
             before = {} if size is None else taken
             draw = f"{kind} {split}"
             order = in_turns(tasks, situations, draw, avoid=held_out, spare=elsewhere, taken=before)

@@ -22,11 +22,11 @@ def in_turns(
 
     Args:
         tasks: the tasks.
-        situations: each one's situation.
-        draw: names the draw; another name is another order.
-        avoid: situations whose tasks all come last.
+        situations: each task's situation.
+        draw: name of the draw; another name gives another order.
+        avoid: situations whose tasks come last.
         spare: situations that come last in every round, since other splits have them too.
-        taken: how often a situation was drawn before; in a round the one that was drawn least comes first.
+        taken: how often each situation was drawn before; in a round, those drawn least come first.
     """
     chance = random.Random(zlib.crc32(draw.encode()))
     groups: defaultdict[str, list[str]] = defaultdict(list)

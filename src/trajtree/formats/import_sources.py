@@ -35,7 +35,7 @@ class Source:
 def sources(
     found: list[tuple[Path, bool]], store: Path, tally: Tally, *, format: str | None, run: str | None
 ) -> list[Source]:
-    """Every file that can be read; the store may lie in the folder, and is none of them."""
+    """Every file that can be read; the store may be in the folder, but is not one of them."""
     if format is not None:
         format_named(format)
     known_files: list[Source] = []

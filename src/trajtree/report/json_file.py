@@ -69,7 +69,7 @@ def read_results_json(path: str | os.PathLike[str]) -> ReportData:
     except ValueError as error:
         raise DataError(f"{path}: not JSON ({error})") from None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise DataError(f"{path}: no results that trajtree wrote (no {FORMAT!r} in its field format)")
+        raise DataError(f"{path}: not written by trajtree as results (field format is not {FORMAT!r})")
     if document.get("version") not in range(1, VERSION + 1):
         raise DataError(f"{path}: version {document.get('version')!r}; this trajtree reads versions 1 to {VERSION}")
     try:

@@ -164,7 +164,7 @@ class Pgr:
     """Performance gap recovered, (row - weak) / (ceiling - weak), over the `n` tasks that all three have.
 
     `weak` and `ceiling` are the means of those two rows over these tasks, `gap` is the denominator. `value` may be
-    below 0 or above 1; it is None when there is no gap to recover, and `reason` then says why. `low` and `high` are its
+    below 0 or above 1; it is None if there is no gap to recover, and `reason` then says why. `low` and `high` are its
     95% interval, which has no end, and is None, where the gap itself may be 0; it is the value alone for the weak and
     the ceiling row, which are 0 and 1 by definition.
     """

@@ -59,7 +59,7 @@ def with_reference(
         cache.mkdir(parents=True, exist_ok=True)
         with atomically(file) as out:
             np.savez(out, logprobs=flat)
-    # flat: the trained tokens of all examples, of all their sides, one after another.
+    # flat: the trained tokens of all sides of all examples, one after another.
     found, begin = [], 0
     for example in examples:
         sides = []
