@@ -265,7 +265,7 @@ def test_in_later_rounds_the_tuned_model_explores_and_learns_from_all(tmp_path: 
 @pytest.mark.parametrize(
     ("explorations", "said"),
     [
-        ("a: {adds_to: nobody}", "explorations.a.adds_to: 'nobody' is none of"),
+        ("a: {adds_to: nobody}", "explorations.a.adds_to: 'nobody' is not one of"),
         ("a: {adds_to: b}\n  b: {adds_to: a}", "adds to itself: a adds to b adds to a"),
         ("a: {rounds: 2}", "only `explore` has rounds"),
         ("a: {by: mine}", "needs itself"),
