@@ -29,7 +29,7 @@ def pool(
             raise DataError(f"{store}: there is no such store")
     check_output(out, *stores, by="pool")
     done = pool_stores(stores, out)
-    repeated = f"; {done.repeated} were in an earlier store too and are kept once" if done.repeated else ""
+    repeated = f"; {done.repeated} were also in an earlier store and are kept only once" if done.repeated else ""
     console(out).print(f"{done.kept} runs in {out}, {done.renumbered} under a new number{repeated}", soft_wrap=True)
 
 

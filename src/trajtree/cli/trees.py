@@ -260,7 +260,7 @@ def show(
     check_output(json_, trees, *([html] if html else []))
     figures = [quality(tree) for tree in read_trees(trees)]
     if not figures:
-        raise DataError(f"{trees}: holds no tree")
+        raise DataError(f"{trees}: contains no tree")
     terminal = console(next((out for out in (html, json_) if out is not None and is_stream(out)), None))
     print_quality(figures, terminal)
     if json_ is not None:

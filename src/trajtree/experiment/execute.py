@@ -29,7 +29,7 @@ from trajtree.store.progress import Progress
 ALL = "all"
 """Stands for all stages in a list of stages to redo."""
 _SHORT = 12
-"""Characters of a key that name the folder of its results."""
+"""Number of a key's characters in the name of its results' folder."""
 
 
 def run_recipe(

@@ -239,15 +239,15 @@ class Recipe(_Section):
 
     name: FolderName
     seed: int = Field(0, ge=0, lt=2**32)
-    """Of sampling and training; the choice of tasks does not depend on it."""
+    """Seed for sampling and training; the choice of tasks does not depend on it."""
     env: Env = Env()
     tasks: Tasks
     weak: Weak = Weak()
     strong: Strong = Strong()
     explore: Exploration = Exploration()
-    """The exploration called `weak`; `own` is the same by strong_sft."""
+    """The exploration called `weak`; `own` is the same, but by strong_sft."""
     explorations: dict[FolderName, Exploration] = {}
-    """Further explorations, or others under these two names."""
+    """Further explorations, or replacements for these two."""
     pairs: PairSettings = PairSettings()
     paths: PathSettings = PathSettings()
     sft: TrainSettings = TrainSettings()

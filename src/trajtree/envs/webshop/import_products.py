@@ -86,7 +86,7 @@ def _import(files: Files, target: Path, scratch: Path, progress: Progress, sha25
     (scratch / "new").mkdir()
     sources = tuple(_hashed(file) for file in files.all)
     if sha256 is not None and sources[0].sha256 != sha256.lower():
-        raise DataError(f"{files.products}: has sha256 {sources[0].sha256}, not {sha256}: it is another file")
+        raise DataError(f"{files.products}: has sha256 {sources[0].sha256}, not {sha256}: it is a different file")
     counts = _write(files, scratch, progress)
     manifest = counts | {"format": FORMAT, "sources": [asdict(one) for one in sources]}
     write_atomically(scratch / "new" / "manifest.json", json.dumps(manifest))

@@ -68,7 +68,7 @@ def files_in(paths: Iterable[Path]) -> list[tuple[Path, bool]]:
 
 
 def raw_records(path: Path) -> Iterator[RawRecord]:
-    """The records of a file: the lines of JSON Lines, the elements of an array, or its one object."""
+    """The records of a file: the lines of JSON Lines, the elements of an array, or a single object."""
     with open_input(path) as file:
         start = 3 if file.read(3) == _BOM else 0
         file.seek(start)
