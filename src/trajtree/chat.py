@@ -32,20 +32,20 @@ ASIDE = frozenset(
         *("cache_control", "weight", "loss"),
     )
 )
-"""Fields of a message that hold nothing of what was said. Other ones that nobody knows are kept, see `unread`."""
+"""Fields of a message that are irrelevant to what was said. Other unknown ones are kept, see `unread`."""
 
 FIELDS = ASIDE | {
     *("role", "content", "refusal", "reasoning_content", "reasoning", "thinking", "tool_calls", "function_call"),
     *("tool_call_id", "name"),
 }
-"""Fields of a message that `message_from_dict` reads, or that hold nothing of what was said."""
+"""Fields of a message that `message_from_dict` reads, or that are irrelevant to what was said."""
 
 MEDIA = ("images", "image", "videos", "video", "audios", "audio")
-"""Fields with what is no text, and can never be kept."""
+"""Fields with content that is not text and can never be kept."""
 
 _THOUGHTS = ("reasoning_content", "reasoning", "thinking")
 _THOUGHT_PARTS = ("reasoning_details", "thinking_blocks")
-"""Thoughts in parts: OpenRouter's, and Anthropic's as LiteLLM hands them on. Often the same as in a field of text."""
+"""Thoughts in parts: OpenRouter's, and Anthropic's as passed on by LiteLLM. Often the same as in a text field."""
 
 _NOTHING: tuple[object, ...] = (None, "", [], {})
 
@@ -107,7 +107,7 @@ def message_from_dict(data: object, where: str) -> Message:
 
 
 def unread(data: Mapping[str, Any], read: frozenset[str] = FIELDS) -> dict[str, Any]:
-    """What a message holds beside the fields in `read`; of thoughts in parts, those that are no text (encrypted)."""
+    """A message's fields other than those in `read`; of thoughts in parts, those that are not text (encrypted)."""
     if data.keys() <= read:
         return {}
     return {

@@ -85,7 +85,7 @@ def import_(
 
 
 def _summary(done: ImportReport) -> Iterator[str]:
-    """How the runs were understood."""
+    """How the runs were interpreted."""
     if done.added:
         yield f"format: {_counts(done.formats)}"
         others = [
@@ -100,7 +100,7 @@ def _summary(done: ImportReport) -> Iterator[str]:
 
 
 def _hints(done: ImportReport) -> Iterator[str]:
-    """What may have been understood wrongly, and what to do about it."""
+    """What may have been misinterpreted, and what to do about it."""
     if done.held:
         yield f"rows that are no runs because a longer row of the same run holds them: {done.held:,}"
     if done.undecided:

@@ -86,7 +86,7 @@ def _run() -> None:
 
 
 def _about(error: OSError) -> str:
-    """What the system said, of which file, and what to do where there is something."""
+    """The operating system's message, the file, and what to do if anything can be done."""
     where = f"{error.filename}: " if error.filename else ""
     if is_full(error):
         return f"{where}{error.strerror}; nothing finished is lost: make room and run the same command again"

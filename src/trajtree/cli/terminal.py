@@ -25,7 +25,7 @@ _QUIET_SECONDS = 10.0
 
 
 class _Careful(Console):
-    """Spells out the control characters of all text; colours are rich's own, and no text is taken for markup."""
+    """Makes control characters in all text visible; colours are rich's own, and no text is treated as markup."""
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """See Console.render."""
@@ -44,12 +44,12 @@ def console(out: Path | None = None) -> Console:
 
 
 def say(line: str) -> None:
-    """Print a line as it is, for programs: tabs stay tabs, and nothing is wrapped."""
+    """Print a line unchanged, for programs: tabs stay tabs, and nothing is wrapped."""
     print(visible(line))
 
 
 def complain(sentence: object) -> None:
-    """Say on stderr why a command ends."""
+    """Print on stderr why a command ends."""
     print(visible(f"trajtree: {sentence}"), file=sys.stderr)
 
 

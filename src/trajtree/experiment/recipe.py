@@ -42,10 +42,10 @@ D = TypeVar("D")
 _STRICT = ConfigDict(extra="forbid")
 
 _LONGEST_NAME = 100
-"""Bytes; folders' names have up to 255, and ours add to them."""
+"""In bytes; folder names have up to 255, and ours add to them."""
 
 _DEEPEST, _MOST = 20, 100_000
-"""Sections within sections of a recipe, and all that it says: far more than anybody writes."""
+"""Largest depth of nested sections and largest number of values in a recipe: far more than anybody writes."""
 
 RENAMED = {
     "treedpo": "preference",
@@ -63,7 +63,7 @@ def _not_empty(items: Items) -> Items:
 
 
 def _folder_name(name: str) -> str:
-    """The name of a recipe, row or exploration names folders in the run's, which it may not leave."""
+    """The name of a recipe, row or exploration; it names folders inside the run directory and must not leave it."""
     if not name.strip() or name in (".", "..") or re.search(r"[/\\\0-\x1f\x7f-\x9f\ud800-\udfff]", name):
         raise ValueError(f"{name!r} cannot name a folder: a name that is not empty, without / and \\, was expected")
     if len(name.encode(errors="replace")) > _LONGEST_NAME:
@@ -174,7 +174,7 @@ class Exploration(_Section):
     branches: int = Field(4, ge=1)
     """Episodes from one point in one pass of branching."""
     adds_to: str | None = None
-    """Another exploration, whose runs are in the same trees as these."""
+    """Another exploration whose runs are merged into the same trees."""
     rounds: int = Field(1, ge=1)
     """In `explore` only: in round k, from the second on, the model tuned on the paths of the round before explores, and
     its runs join those of the rounds before. Row `roundK` learns from all of them."""
@@ -354,7 +354,7 @@ def _check_row(recipe: Recipe, row: Row) -> None:
 
 
 def _check_exploration(recipe: Recipe, name: str) -> None:
-    """Refuse an exploration by a row that is not there, or that adds to one that is not there or to itself."""
+    """Refuse an exploration by an unknown row, or one that adds to an unknown exploration or to itself."""
     known = recipe.all_explorations
     seen = [name]
     while True:
@@ -418,7 +418,7 @@ def load_recipe(path: Path, overrides: Iterable[str] = ()) -> Recipe:
 
 
 def _from_yaml(text: str | bytes) -> Any:
-    """What YAML says. Raises ValueError where it says nothing, or is nested or grows (by its aliases) without end."""
+    """Parse YAML. Raises ValueError if it is invalid, nested too deeply, or grows too large through its aliases."""
     try:
         found = yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:

@@ -168,7 +168,7 @@ ROWS: dict[str, Row] = {row.name: row for row in _ENTRIES}
 
 
 def later_round(number: int) -> Row:
-    """The model tuned on the paths of all rounds of exploration up to one, from the second on."""
+    """The row of the model tuned on the paths of all rounds of exploration up to `number`, from the second on."""
     label = f"W2SG + search (exact), round {number}"
     return Row(name=f"round{number}", label=label, learns_from=("paths",), explored_by=f"round{number}")
 

@@ -23,7 +23,7 @@ correlates by .89, and by -.40 to .19 for every other pair of find types (`bench
 
 
 _LIST = re.compile(r"\(([^()]+(?:, [^()]+)+)\)")
-"""The two planes of the inclined-plane types; in which order they are named is drawn by lot."""
+"""The two planes of the inclined-plane types, which are named in random order."""
 
 
 def situation(task: str) -> str:
