@@ -325,7 +325,7 @@ def test_an_empty_message_that_may_have_its_text_elsewhere_is_refused(role: str)
     with pytest.raises(DataError, match=r"messages\.0: has no content, but 'output', which may be what was said"):
         read({"messages": said, "score": 1}, "messages")
     turns = [{"from": "gpt", "value": "", "text": "north"}]
-    with pytest.raises(DataError, match=r"conversations\.0\.value: is empty, and another field may hold"):
+    with pytest.raises(DataError, match=r"conversations\.0\.value: is empty, and another field may contain"):
         read({"conversations": turns, "score": 1}, "sharegpt")
     assert reply(content="", n=3) == Message("assistant", "")
 
@@ -455,12 +455,12 @@ SUBAGENT = [{"trajectory_path": "b.json"}]
         (atif(USER, AGENT, subagent_trajectories=[atif(AGENT)]), "subagent_trajectories: "),
         (atif(USER, AGENT, continued_trajectory_ref="next.json"), "continued_trajectory_ref: "),
         (atif(USER, AGENT, session_id="s-cont-2"), "session_id: this is the later part of a run"),
-        (atif(USER, {**AGENT, "tool_calls": [{"function_name": "get"}]}), "steps.1.tool_calls.0: a call has"),
+        (atif(USER, {**AGENT, "tool_calls": [{"function_name": "get"}]}), "steps.1.tool_calls.0: a call needs"),
         (atif({**USER, "tool_calls": [CALL]}, AGENT), "steps.0: only an agent's step"),
         (atif(USER, {**AGENT, "source": "robot"}), "steps.1.source: 'robot'"),
         (
             atif(USER, {**AGENT, "observation": {"results": [{"source_call_id": "z"}]}}),
-            "source_call_id: 'z' is no call",
+            "source_call_id: 'z' is not a call",
         ),
         (atif(USER), "the agent never replies"),
         (atif(USER, AGENT, extra={}), "no score: none of extra.score, extra.reward"),
