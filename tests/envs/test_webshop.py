@@ -322,5 +322,5 @@ def test_goals_of_one_product_are_one_situation(shop: Shop) -> None:
     assert len({situation_of(shop, task) for task in tasks_of(shop, "all", "train")}) < len(
         tasks_of(shop, "all", "train")
     )
-    with pytest.raises(KeyError, match="no task of this shop"):
+    with pytest.raises(KeyError, match="not a task of this shop"):
         situation_of(shop, "synthetic/99999")
