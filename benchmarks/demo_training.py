@@ -1,4 +1,4 @@
-"""Tuning the demo's strong model, packed and padded, in turns: seconds a step, and what that makes of the whole demo.
+"""Tuning the demo's strong model, packed and padded, in turns: seconds per step, and what the whole demo gains.
 
     python benchmarks/demo_training.py runs/demo --out benchmarks/results/demo-training.json
 

@@ -1,7 +1,7 @@
-"""Episodes a minute on ScienceWorld: trajtree's rollout against a loop that plays one episode at a time.
+"""Episodes per minute on ScienceWorld: trajtree's rollout against a loop that plays one episode at a time.
 
-The loop is what one writes first: one environment, one `model.generate` call a step over the whole conversation,
-rendered and read anew each time. Both play the same model, tasks, sampling, step limit and longest reply, in
+The loop is what one writes first: one environment, one `model.generate` call per step over the whole conversation,
+rendered and read again each time. Both play the same model, tasks, sampling, step limit and longest reply, in
 alternating blocks of one process. Replies of an untuned model are babble, so every episode runs to its step limit;
 `--adapter` takes a tuned one.
 
@@ -50,7 +50,7 @@ class Block:
 
     @property
     def per_minute(self) -> float:
-        """Episodes a minute."""
+        """Episodes per minute."""
         return 60 * self.episodes / self.seconds
 
 
@@ -68,7 +68,7 @@ def together(policy: LocalPolicy, tasks: list[str], sampling: Sampling, seed: in
 
 @torch.inference_mode()
 def one_by_one(policy: LocalPolicy, tasks: list[str], sampling: Sampling, seed: int, args: argparse.Namespace) -> Block:
-    """One environment, one `generate` call a step, nothing kept between steps."""
+    """One environment, one `generate` call per step, nothing kept between steps."""
     model: Any = policy.model
     tokenizer: Any = policy.chat.tokenizer
     ends = [*policy.chat.stop_ids, *policy._breaks]

@@ -3,7 +3,7 @@
     python benchmarks/stitching.py runs/demo/explore/*/trajectories.jsonl --out benchmarks/results/stitching.json
 
 For every task of every store: the best of its samples, MCTS on the tree of all of them, and the best that stitching
-made and played. Also with only the first few samples a task, where there is more to gain.
+made and played. Also with only the first few samples per task, where there is more to gain.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from trajtree.trees.stitching import stitch
 
 
 def measure(store: Path, samples: int, env: ScienceWorld) -> dict[str, float]:
-    """Figures over the tasks of one store, with the first `samples` trajectories a task."""
+    """Figures over the tasks of one store, with the first `samples` trajectories per task."""
     forms = {"canonical_action": env.canonical_action, "canonical_observation": env.canonical_observation}
 
     def state(trajectory: trajtree.Trajectory, step: int) -> str | None:

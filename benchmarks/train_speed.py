@@ -174,7 +174,7 @@ def main() -> None:
     parser.add_argument("--name", help="what the model is called in the results")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--most-pairs", type=int, default=4, help="pairs a tree")
+    parser.add_argument("--most-pairs", type=int, default=4, help="pairs per tree")
     parser.add_argument("--shapes", nargs="+", default=["pair", "tree", "private", "sft"])
     args = parser.parse_args()
     torch.set_num_threads(1)

@@ -2,9 +2,9 @@
 
     python benchmarks/tree_speed.py --out benchmarks/results/tree-speed.json
 
-The baseline is the usual way to write it: a node object a step, whose children are a list that is scanned for an equal
+The baseline is the usual way to write it: a node object per step, with a list of children that is scanned for an equal
 action and observation, and UCB computed child by child in Python. Both sides get the same trajectories, already in
-memory. Wide: 200 actions a step to choose from. Narrow: 2. Ratios are medians over repetitions that alternate.
+memory. Wide: 200 actions per step to choose from. Narrow: 2. Ratios are medians over repetitions that alternate.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ def main() -> None:
         "numpy": np.__version__,
         "machine": f"{platform.system()} {platform.machine()}",
     }
-    # Hundreds of children show where many runs are of one task; with 100 runs a task there cannot be more than 100.
+    # Hundreds of children only occur if many runs belong to one task; with 100 runs per task 100 is the most.
     cases = {
         "wide": (args.tasks, runs, 200),
         "wide, few tasks": (max(1, args.tasks // 20), runs * 20, 800),

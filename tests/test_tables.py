@@ -75,7 +75,7 @@ def said(*arguments: str) -> str:
     ids=lambda value: value[-1] if isinstance(value, tuple) else "",
 )
 def test_a_command_offers_the_entries_of_its_table(choices: Collection[str], arguments: tuple[str, ...]) -> None:
-    told = re.search(r"'nonsense' is none of ([\w, -]+)", said(*arguments, "nonsense"))
+    told = re.search(r"'nonsense' is not one of ([\w, -]+)", said(*arguments, "nonsense"))
     assert told is not None and re.findall(r"[\w-]+", told[1]) == [*choices]
 
 
@@ -99,9 +99,9 @@ def test_a_recipe_offers_the_entries_of_its_table(key: str, choices: Collection[
     path = tmp_path / "recipe.yaml"
     path.write_text("name: x\ntasks: {types: [toy]}\nrows: {mine: {like: strong_sft}}\n")
     value = "[weak, strong_sft, w2sg_exact, nonsense]" if key == "evaluate.rows" else "nonsense"
-    with pytest.raises(RecipeError, match=r"'nonsense' is none of ([\w, -]+)") as refused:
+    with pytest.raises(RecipeError, match=r"'nonsense' is not one of ([\w, -]+)") as refused:
         load_recipe(path, [f"{key}={value}"])
-    told = re.search(r"is none of ([\w, -]+)", str(refused.value))
+    told = re.search(r"is not one of ([\w, -]+)", str(refused.value))
     assert told is not None and set(re.findall(r"[\w-]+", told[1])) >= set(choices)
 
 
@@ -157,9 +157,9 @@ def test_settings_reach_the_searches() -> None:
 @pytest.mark.parametrize(
     ("settings", "wrong", "message"),
     [
-        (PairSettings, {"mode": "extreme"}, f"'extreme' is none of {', '.join(MODES)}; did you mean 'extremes'?"),
-        (PairSettings, {"aggregate": "x"}, f"'x' is none of {', '.join(AGGREGATES)}"),
-        (PathSettings, {"search": "exakt"}, f"'exakt' is none of {', '.join(SEARCHES)}; did you mean 'exact'?"),
+        (PairSettings, {"mode": "extreme"}, f"'extreme' is not one of {', '.join(MODES)}; did you mean 'extremes'?"),
+        (PairSettings, {"aggregate": "x"}, f"'x' is not one of {', '.join(AGGREGATES)}"),
+        (PathSettings, {"search": "exakt"}, f"'exakt' is not one of {', '.join(SEARCHES)}; did you mean 'exact'?"),
         (PairSettings, {"per_tree": 0}, "greater than or equal to 1"),
         (PairSettings, {"gamme": 1}, "gamme"),
     ],
@@ -170,9 +170,9 @@ def test_settings_that_are_read_are_checked(settings: type, wrong: dict[str, Any
 
 
 def test_a_name_that_is_none_is_told_from_python_too() -> None:
-    with pytest.raises(ValueError, match=r"none of every, extremes, .* did you mean 'every'"):
+    with pytest.raises(ValueError, match=r"not one of every, extremes, .* did you mean 'every'"):
         pairs_of(TREE, PairSettings(mode="evry"))
-    with pytest.raises(ValueError, match=r"none of mean, best, discounted$"):
+    with pytest.raises(ValueError, match=r"not one of mean, best, discounted$"):
         pairs_of(TREE, PairSettings(aggregate="x"))
     with pytest.raises(ValueError, match="did you mean 'mcts'"):
         search_of(PathSettings(search="mtcs"))

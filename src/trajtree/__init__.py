@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    """Recipes are imported when they are first asked for: their checks take a fifth of the import's time to build."""
+    """Import recipes when they are first used: building their checks takes a fifth of the whole import time."""
     if name not in ("Recipe", "load_recipe"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from trajtree.experiment import recipe

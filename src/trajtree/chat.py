@@ -1,4 +1,4 @@
-"""Chat: messages as OpenAI's format writes them, and what a reply says: a bare action, or a thought and an action."""
+"""Chat messages in OpenAI's format, and parsing of replies: a bare action, or a thought and an action."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from trajtree.errors import DataError
 from trajtree.trajectory import Message, ToolCall
 
 _sort_keys = json.JSONEncoder(ensure_ascii=False, sort_keys=True).encode
-"""Made once: json.dumps would make an encoder at each call."""
+"""Created once: json.dumps would create an encoder at each call."""
 
 Role = Literal["system", "user", "assistant", "tool"]
 
@@ -32,26 +32,26 @@ ASIDE = frozenset(
         *("cache_control", "weight", "loss"),
     )
 )
-"""Fields of a message that hold nothing of what was said. Other ones that nobody knows are kept, see `unread`."""
+"""Fields of a message that are irrelevant to what was said. Other unknown ones are kept, see `unread`."""
 
 FIELDS = ASIDE | {
     *("role", "content", "refusal", "reasoning_content", "reasoning", "thinking", "tool_calls", "function_call"),
     *("tool_call_id", "name"),
 }
-"""Fields of a message that `message_from_dict` reads, or that hold nothing of what was said."""
+"""Fields of a message that `message_from_dict` reads, or that are irrelevant to what was said."""
 
 MEDIA = ("images", "image", "videos", "video", "audios", "audio")
-"""Fields with what is no text, and can never be kept."""
+"""Fields with content that is not text and can never be kept."""
 
 _THOUGHTS = ("reasoning_content", "reasoning", "thinking")
 _THOUGHT_PARTS = ("reasoning_details", "thinking_blocks")
-"""Thoughts in parts: OpenRouter's, and Anthropic's as LiteLLM hands them on. Often the same as in a field of text."""
+"""Thoughts in parts: OpenRouter's, and Anthropic's as passed on by LiteLLM. Often the same as in a text field."""
 
 _NOTHING: tuple[object, ...] = (None, "", [], {})
 
 
 def message_to_dict(message: Message) -> dict[str, Any]:
-    """One message with OpenAI's keys; keys that say nothing are left out, arguments stay JSON text."""
+    """One message with OpenAI's keys; empty fields are left out, arguments stay JSON text."""
     written: dict[str, Any] = {"role": message.role, "content": message.content}
     if message.reasoning is not None:
         written["reasoning_content"] = message.reasoning
@@ -75,7 +75,7 @@ def message_from_dict(data: object, where: str) -> Message:
     Args:
         data: role, content (text, text parts or nothing) | refusal, reasoning_content | reasoning | thinking |
             reasoning_details | thinking_blocks, tool_calls | function_call, tool_call_id, name.
-        where: the field it stands in, for errors.
+        where: the field that holds it, for errors.
 
     Raises:
         DataError: naming the field that is wrong; images and sound are not text and cannot be kept; or there is no
@@ -85,7 +85,7 @@ def message_from_dict(data: object, where: str) -> Message:
         raise DataError(f"{where}: a message is an object, got {type(data).__name__}")
     role = _ROLES.get(str(data.get("role")))
     if role is None:
-        raise DataError(f"{where}.role: {str(data.get('role'))[:80]!r} is none of {', '.join(_ROLES)}")
+        raise DataError(f"{where}.role: {str(data.get('role'))[:80]!r} is not one of {', '.join(_ROLES)}")
     if len(data) == 2 and isinstance(data.get("content"), str):
         return Message(role, data["content"])  # the most common message by far
     calls = data.get("tool_calls") or []
@@ -95,7 +95,7 @@ def message_from_dict(data: object, where: str) -> Message:
         # OpenAI's older form of a single call, which has no id.
         calls = [{"function": data["function_call"]}]
     if calls and role != "assistant":
-        raise DataError(f"{where}.tool_calls: only an assistant calls tools")
+        raise DataError(f"{where}.tool_calls: only an assistant's message can have tool calls")
     return Message(
         role=role,
         content=_said(data, where, bool(calls)),
@@ -107,7 +107,7 @@ def message_from_dict(data: object, where: str) -> Message:
 
 
 def unread(data: Mapping[str, Any], read: frozenset[str] = FIELDS) -> dict[str, Any]:
-    """What a message holds beside the fields in `read`; of thoughts in parts, those that are no text (encrypted)."""
+    """A message's fields other than those in `read`; of thoughts in parts, those that are not text (encrypted)."""
     if data.keys() <= read:
         return {}
     return {
@@ -157,7 +157,7 @@ def _hidden(parts: object) -> object:
 
 
 def text_of(content: object, where: str) -> str:
-    """Text of a content field: a string, nothing, or parts of type text. Raises DataError on anything else."""
+    """Text of a content field: a string, null, or parts of type text. Raises DataError for anything else."""
     if content is None:
         return ""
     if isinstance(content, str):
@@ -174,7 +174,7 @@ def text_of(content: object, where: str) -> str:
 
 
 def arguments_text(arguments: object, where: str) -> str:
-    """Arguments of a tool call as JSON text: text as it is when it is an object, objects written out."""
+    """Arguments of a tool call as JSON text: JSON text of an object is kept as it is, objects are serialised."""
     if isinstance(arguments, dict):
         return json.dumps(arguments, ensure_ascii=False)
     if isinstance(arguments, str):
@@ -190,8 +190,8 @@ def arguments_text(arguments: object, where: str) -> str:
 def action_of(message: Message) -> str:
     """The action of a reply: its tool calls, one per line, else its text.
 
-    Arguments that are JSON have their keys sorted; other ones are taken as they are. Stores of trajectories leave out
-    an action that is this text, so what this makes of a reply must never change.
+    Arguments that are JSON have their keys sorted; others are kept as they are. Trajectory stores leave out an action
+    that equals this text, so the result for a given reply must never change.
     """
     if not message.tool_calls:
         return message.content
@@ -208,7 +208,7 @@ def _sorted(arguments: str) -> str:
 def _call(data: object, where: str) -> ToolCall:
     function = data.get("function") if isinstance(data, dict) else None
     if not isinstance(data, dict) or not isinstance(function, dict) or not isinstance(function.get("name"), str):
-        raise DataError(f"{where}: a tool call has an id and a function with name and arguments")
+        raise DataError(f"{where}: a tool call needs an id and a function with name and arguments")
     arguments = arguments_text(function.get("arguments", "{}"), f"{where}.function.arguments")
     return ToolCall(str(data.get("id") or ""), function["name"], arguments)
 
@@ -221,7 +221,7 @@ def _optional(data: Mapping[str, Any], key: str, where: str) -> str | None:
 
 
 class Parsed(NamedTuple):
-    """A reply taken apart."""
+    """A parsed reply."""
 
     thought: str | None
     action: str
@@ -230,19 +230,19 @@ class Parsed(NamedTuple):
 Parser = Callable[[str], Parsed | None]
 
 REACT = "First write one line 'Thought:' with your reasoning, then one line 'Action:' with the action."
-"""What the instruction says, beside the environment's own words, when replies carry thoughts."""
+"""Added to the environment's instruction when replies include thoughts."""
 
 _REACT = re.compile(r"(?:Thought:(?P<thought>.*?))?^\s*Action:(?P<action>.*)", re.DOTALL | re.MULTILINE)
 
 
 def parse_act(text: str) -> Parsed | None:
-    """The first line that is not blank is the action; None when there is none."""
+    """The first non-blank line is the action; None if there is none."""
     line = next((line.strip() for line in text.splitlines() if line.strip()), None)
     return None if line is None else Parsed(None, line)
 
 
 def parse_react(text: str) -> Parsed | None:
-    """`Thought: ...` (optional) and `Action: ...`; None when there is no action."""
+    """`Thought: ...` (optional) and `Action: ...`; None if there is no action."""
     match = _REACT.search(text)
     action = parse_act(match["action"]) if match else None
     if match is None or action is None:

@@ -1,7 +1,7 @@
-"""The words for what can go wrong.
+"""The error types, one for each kind of failure.
 
-A `TrajtreeError` is for people: its message names the thing and the way out, and the command line prints it
-without a traceback. Anything else that escapes is a bug in trajtree.
+A `TrajtreeError` is meant for users: its message says what is wrong and how to fix it, and the command line prints it
+without a traceback. Any other exception that escapes is a bug in trajtree.
 """
 
 from collections.abc import Callable, Collection
@@ -13,15 +13,15 @@ class TrajtreeError(Exception):
 
 
 class DataError(TrajtreeError):
-    """A file holds something that it must not; the message names file, line and field."""
+    """A file or value is invalid; for files, the message names file, line and field."""
 
 
 class EnvError(TrajtreeError):
-    """The environment failed, not the agent: the episode is retried, never counted as a failure of the policy."""
+    """The environment failed, not the agent: the episode is retried and never counts against the policy."""
 
 
 class EngineError(TrajtreeError):
-    """The engine that runs the model failed, not the agent: the episode is retried, as it is after an EnvError."""
+    """The engine that runs the model failed, not the agent: the episode is retried, as after an EnvError."""
 
 
 class PolicyError(TrajtreeError):
@@ -29,7 +29,7 @@ class PolicyError(TrajtreeError):
 
 
 class RecipeError(TrajtreeError):
-    """The recipe asks for something that does not exist or cannot be done."""
+    """The recipe asks for something that does not exist or is impossible."""
 
 
 class RunError(TrajtreeError):
@@ -37,18 +37,18 @@ class RunError(TrajtreeError):
 
 
 def one_of(choices: Collection[str]) -> Callable[[str], str]:
-    """A check that a name is one of `choices`; its ValueError says what there is, and what was probably meant."""
+    """A check that a name is one of `choices`; its ValueError lists them and suggests a close match."""
 
     def check(name: str) -> str:
         if name in choices:
             return name
         near = get_close_matches(name, choices, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"{name!r} is none of {', '.join(choices)}{hint}")
+        raise ValueError(f"{name!r} is not one of {', '.join(choices)}{hint}")
 
     return check
 
 
 def counted(number: int, noun: str) -> str:
-    """A number of things: "1 pair", "2 pairs"."""
+    """A number with its noun: "1 pair", "2 pairs"."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

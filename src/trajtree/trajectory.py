@@ -2,7 +2,7 @@
 
 A trajectory keeps two views of the same episode. `steps` is the decision view (observation, thought, action,
 reward) from which trees are built; `messages` and `tokens` are the model's view, from which it is trained:
-nothing is ever re-tokenised when the engine's ids are there.
+nothing is re-tokenised where the engine's ids are present.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, with_config
 
 SCORE_TOLERANCE = 1e-6
-"""Scores closer than this are the same score: they are sums of floats. The one tolerance for scores everywhere."""
+"""Scores closer than this count as equal, because they are sums of floats. Used wherever scores are compared."""
 
 _STRICT = ConfigDict(extra="forbid")
-"""For reading: a field that nobody knows is an error, not silently lost."""
+"""For reading: an unknown field is an error, so that nothing is lost silently."""
 
 
 class Outcome(StrEnum):
@@ -34,9 +34,9 @@ class Outcome(StrEnum):
 
     @property
     def is_fault(self) -> bool:
-        """Whether the environment or the engine broke: such an episode says nothing about the policy.
+        """Whether the environment or the engine failed: such an episode says nothing about the policy.
 
-        It is played again, reported if it stays broken, never trained on and never a point in a metric.
+        It is played again, reported if it keeps failing, never trained on and never part of a metric.
         """
         return self in (Outcome.ENV_ERROR, Outcome.ENGINE_ERROR)
 
@@ -49,17 +49,17 @@ class Cause(StrEnum):
     UNPARSEABLE_REPLY = "unparseable_reply"
     """No action could be read from the agent's reply."""
     ENVIRONMENT_FAULT = "environment_fault"
-    """The environment broke."""
+    """The environment failed."""
     REPLAY_DIVERGED = "replay_diverged"
-    """A branched episode could not begin: the environment answered the steps that lead there differently."""
+    """A branched episode could not begin: the environment answered the replayed steps differently."""
     TRANSIENT_ENGINE_FAULT = "transient_engine_fault"
-    """The engine that runs the model failed in a way that may pass: another try may succeed."""
+    """The engine that runs the model failed temporarily: a retry may succeed."""
     PERMANENT_ENGINE_FAULT = "permanent_engine_fault"
-    """The engine failed in a way that stays: trying again would fail again."""
+    """The engine failed permanently: a retry would fail again."""
 
     @property
     def outcome(self) -> Outcome:
-        """The outcome of an episode that ended for this cause."""
+        """The outcome of an episode that ended with this cause."""
         return _OUTCOMES[self]
 
 
@@ -88,7 +88,8 @@ class ToolCall:
 class Message:
     """One chat message as the model saw it.
 
-    `reasoning` and `tool_calls` are an assistant's; `tool_call_id` and `name` say which call a tool's message answers.
+    Only an assistant's message has `reasoning` and `tool_calls`; `tool_call_id` and `name` say which call a tool's
+    message answers.
     """
 
     role: Literal["system", "user", "assistant", "tool"]
@@ -104,7 +105,7 @@ class Message:
 class Step:
     """One decision: what the agent saw, thought and did, and the reward that followed.
 
-    `reward` is the change of the score, so rewards of an episode add up to its score.
+    `reward` is the change in the score, so the rewards of an episode add up to its score.
     """
 
     observation: str
@@ -113,7 +114,7 @@ class Step:
     reward: float = 0.0
 
     def __post_init__(self) -> None:
-        """Raise ValueError when the reward is no number."""
+        """Raise ValueError if the reward is not a finite number."""
         if not isfinite(self.reward):
             raise ValueError(f"reward is {self.reward}, must be a finite number")
 
@@ -130,13 +131,13 @@ class Sampling:
 @with_config(_STRICT)
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """Engine tokens of an episode: `ids`, and the half-open ranges [start, end) of them that the agent produced."""
+    """Engine tokens of an episode: `ids`, and the half-open ranges [start, end) that the agent produced."""
 
     ids: tuple[int, ...]
     agent: tuple[tuple[int, int], ...]
 
     def __post_init__(self) -> None:
-        """Raise ValueError when a range is empty, out of order or out of bounds."""
+        """Raise ValueError if a range is empty, out of order or out of bounds."""
         last = 0
         for start, end in self.agent:
             if not last <= start < end <= len(self.ids):
@@ -147,7 +148,7 @@ class Tokens:
 @with_config(_STRICT)
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a branched episode begins: with the first `steps` steps of the same task's episode number `sample`."""
+    """Where a branched episode begins: after the first `steps` steps of the episode `sample` of the same task."""
 
     sample: int
     steps: Annotated[int, Field(ge=1)]
@@ -160,19 +161,19 @@ Context = tuple[tuple[Message, ...], tuple[str, ...], tuple[str, ...]]
 @with_config(_STRICT)
 @dataclass(frozen=True, slots=True)
 class Trajectory:
-    """One episode, as a whole: a branched one too holds everything from the beginning of its task.
+    """One whole episode: a branched one also holds everything from the beginning of its task.
 
-    `score` is G(e) in [0, 1]; `tokens` has one entry for each sequence the model was fed: one when the chat
+    `score` is G(e) in [0, 1]; `tokens` has one entry for each sequence the model was fed: one if the chat
     template only ever appends, more where it rewrites history. `sample` counts the rollouts of one task.
-    `error` says in words what went wrong where `outcome` is an error, `cause` says it in type. `seed` and `sampling`
-    are None where they were not recorded.
+    If `outcome` is an error, `error` describes what went wrong and `cause` classifies it. `seed` and `sampling`
+    are None if they were not recorded.
 
-    The assistant's messages are the replies of `steps`, in order, after `context_turns` of them that belong to the
-    prompt (an example, an acknowledgement); a reply from which no action could be read may follow.
+    The assistant's messages are first `context_turns` replies that belong to the prompt (an example, an
+    acknowledgement), then the replies of `steps`, in order; a reply from which no action could be read may follow.
     `tools` are the tools' definitions, each as JSON text.
 
-    `origin` is None for an episode that was played from its task's beginning. A branched episode took its first
-    `origin.steps` steps over from another one, with their messages and tokens, and was sampled from there on.
+    `origin` is None for an episode that was played from the beginning of its task. A branched episode took its first
+    `origin.steps` steps from another episode, with their messages and tokens, and was sampled from there on.
     """
 
     task: str
@@ -195,12 +196,12 @@ class Trajectory:
     cause: Cause | None = None
 
     def __post_init__(self) -> None:
-        """Check what the fields say of one another.
+        """Check that the fields are consistent.
 
         Raises:
-            ValueError: the score is outside [0, 1], a number of the metadata is infinite or none, the cause is of
-                another outcome, an origin takes over more steps than there are, or the agent's token ranges are not
-                those of its replies.
+            ValueError: the score is outside [0, 1], a number in the metadata is infinite or NaN, the cause belongs to
+                another outcome, the origin has more steps than the episode, or the agent's token ranges do not match
+                its replies.
         """
         if not 0.0 <= self.score <= 1.0:
             raise ValueError(f"score is {self.score}, must be in [0, 1]")
@@ -210,9 +211,9 @@ class Trajectory:
         if self.cause is not None and self.cause.outcome is not self.outcome:
             raise ValueError(f"cause {self.cause} belongs to outcome {self.cause.outcome}, not to {self.outcome}")
         if self.origin is not None and self.origin.steps > len(self.steps):
-            raise ValueError(f"origin takes over {self.origin.steps} steps, the episode has {len(self.steps)}")
+            raise ValueError(f"origin has {self.origin.steps} steps, the episode has {len(self.steps)}")
         if self.tokens and self.messages:
-            # A last reply may be empty, and then has no tokens; every reply with a step has some.
+            # The last reply may be empty, and then has no tokens; every reply with a step has some.
             ranges = sum(len(tokens.agent) for tokens in self.tokens)
             replies = sum(message.role == "assistant" for message in self.messages)
             if not self.context_turns + len(self.steps) <= ranges <= replies:
@@ -229,10 +230,10 @@ class Trajectory:
 
     @property
     def context(self) -> Context:
-        """What the agent was given before its first own reply, but for its first observation."""
+        """What the agent was given before its own first reply, except its first observation."""
         said = [index for index, message in enumerate(self.messages) if message.role == "assistant"]
         first = said[self.context_turns] if len(said) > self.context_turns else len(self.messages)
-        # The first observation is what others said since the last reply of the context.
+        # The first observation is everything that others said after the last reply of the context.
         begin = said[: self.context_turns][-1] + 1 if self.context_turns and said else 0
         given, rest = list(self.messages[:begin]), self.messages[begin:first]
         given += [message for message in rest if message.role == "system"]
@@ -240,13 +241,13 @@ class Trajectory:
 
     @property
     def prompt(self) -> tuple[Context, str]:
-        """What the agent was given before its first own reply: its context and its first observation, if any."""
+        """What the agent was given before its own first reply: its context and its first observation, if any."""
         return self.context, self.steps[0].observation.strip() if self.steps else ""
 
     def past(self, step: int) -> Hashable:
-        """All that came before step number `step`, to compare with another's: messages and tools, letter for letter.
+        """Everything before step number `step`, for exact comparison with another trajectory: messages and tools.
 
-        Without messages, what was seen and done.
+        Without messages, the observations and actions.
         """
         replies = self.replies
         if step < len(replies):
@@ -265,7 +266,7 @@ class Trajectory:
         return self.outcome is Outcome.COMPLETED and self.reaches(1.0)
 
     def reaches(self, score: float) -> bool:
-        """Whether the score is at least `score`, but for the rounding of sums."""
+        """Whether the score is at least `score`, within SCORE_TOLERANCE."""
         return self.score >= score - SCORE_TOLERANCE
 
     @property
@@ -274,12 +275,12 @@ class Trajectory:
         return min(1.0, max([self.score, *accumulate(step.reward for step in self.steps)]))
 
     def without_idle_end(self) -> Trajectory:
-        """The episode up to the step that reached its final score; what came after neither won nor lost anything."""
+        """The episode up to the step that reached its final score; later steps neither gained nor lost anything."""
         gained = [index for index, step in enumerate(self.steps) if abs(step.reward) > SCORE_TOLERANCE]
         return self.first(gained[-1] + 1 if gained else len(self.steps))
 
     def first(self, steps: int) -> Trajectory:
-        """The episode up to the reply of its first `steps` steps, with the score that the whole one had."""
+        """The first `steps` steps of the episode, up to the last of their replies, with the score of the whole."""
         replies = self.replies[:steps]
         end = replies[-1] + 1 if replies else len(self.messages)
         origin = self.origin if self.origin is not None and self.origin.steps <= steps else None

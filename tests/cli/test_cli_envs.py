@@ -89,7 +89,7 @@ def test_a_class_and_a_domain_are_checked() -> None:
     for arguments, what in {
         ("tests.toy:Toy",): "does not list its tasks",
         ("tests.toy:Nothing",): "Nothing",
-        ("tests.toy:solution",): "is neither a trajtree.Environment nor a Domain; derive the class",
+        ("tests.toy:solution",): "neither a trajtree.Environment nor a Domain; derive the class",
         ("tests.cli.test_cli_envs:Half", "--task", TASKS[0]): "lacks step",
         ("tests.cli.test_cli_envs:Unnamed", "--task", TASKS[0]): "lacks the class attribute name, version, instruction",
         ("tests.cli.test_cli_envs:Levelled", "--task", TASKS[0]): "cannot be made without arguments",

@@ -36,7 +36,7 @@ def test_upgrade(tmp_path: Path) -> None:
     for file, before in zip(files, sizes, strict=True):
         assert f"{file}: {before:,} bytes before, {file.stat().st_size:,} now\n" in said
         assert file.stat().st_size < before
-    assert done("upgrade", *files) == "".join(f"{file}: is in today's version already\n" for file in files)
+    assert done("upgrade", *files) == "".join(f"{file}: already in the current version\n" for file in files)
     (tmp_path / "notes.txt").write_text("hello")
     with pytest.raises(DataError, match=r"notes.txt, line 1: neither a trajectory store nor a file of trees"):
         invoke("upgrade", tmp_path / "notes.txt")

@@ -277,7 +277,7 @@ def test_pairs_that_the_command_wrote(trees: Path, tiny_words: Path, tmp_path: P
     from_trees = train_file(trees, quick(tiny_words, method="dpo"), tmp_path / "trees")
     from_pairs = train_file(pairs, quick(tiny_words, method="dpo"), tmp_path / "pairs")
     assert weights(from_trees) == weights(from_pairs)
-    with pytest.raises(DataError, match="holds pairs, but kto takes trees"):
+    with pytest.raises(DataError, match="contains pairs, but kto takes trees"):
         train_file(pairs, quick(tiny_words, method="kto"), tmp_path / "kto")
 
 
@@ -297,7 +297,7 @@ def test_the_command(trees: Path, tiny_words: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "what"),
-    [("", "not JSON"), ('{"a": 1}\n', "neither trees, nor runs, nor pairs"), ("{broken\n", "not JSON")],
+    [("", "not JSON"), ('{"a": 1}\n', "not trees, runs, or pairs"), ("{broken\n", "not JSON")],
 )
 def test_files_of_another_kind(tmp_path: Path, tiny_words: Path, text: str, what: str) -> None:
     (tmp_path / "file.jsonl").write_text(text)

@@ -67,7 +67,7 @@ def test_stitching_without_an_environment_writes_proposals(tmp_path: Path) -> No
     done("import", runs, "--out", tmp_path / "store.jsonl")
     done("build", tmp_path / "store.jsonl", "--out", tmp_path / "trees.jsonl")
     output = done("paths", tmp_path / "trees.jsonl", "--search", "stitch", "--out", tmp_path / "proposals.jsonl")
-    assert "nothing is known of them until they are played" in output
+    assert "their scores are unknown until they are played" in output
     (proposal,) = [json.loads(line) for line in (tmp_path / "proposals.jsonl").read_text().splitlines()]
     assert proposal["played"] is False
     assert proposal["actions"] == ["search[red lamp]", "click[lamp A]"]

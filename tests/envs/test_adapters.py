@@ -151,7 +151,7 @@ def test_the_contract_as_a_plain_tuple_is_taken() -> None:
         (lambda: 1 / 0, "step failed: ZeroDivisionError"),
         (lambda: {}["x"], "step failed: KeyError: 'x'"),
         (lambda: ("text", float("nan"), False), "rewards add up to nan"),
-        (lambda: ("text", 1.0), r"step gives \('text', 1.0\), not \(observation, reward, done\)"),
+        (lambda: ("text", 1.0), r"step returns \('text', 1.0\), not \(observation, reward, done\)"),
         (lambda: (7, 0.0, False), "observation is int, not text: give Spec a `show`"),
     ],
 )

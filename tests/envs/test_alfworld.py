@@ -186,12 +186,12 @@ def test_the_instructions_name_every_verb() -> None:
     ("damage", "message"),
     [
         (lambda text: text[: len(text) // 2], "cut off"),
-        (lambda text: text + ")", "not one expression|parenthesis too many"),
+        (lambda text: text + ")", "not a single expression|unmatched closing"),
         (lambda text: text.replace("(:domain alfred)", "(:domain blocks)"), "domain alfred"),
         (lambda text: text.replace("(:goal", "(:aim"), "no :goal section"),
         (lambda text: text.replace("exists", "forall"), "forall"),
         (lambda text: text.replace("(atLocation agent1", "(notHere agent1"), "at 0 locations"),
-        (lambda text: "", "not one expression"),
+        (lambda text: "", "not a single expression"),
     ],
 )
 def test_a_damaged_problem_is_named(damage: Any, message: str) -> None:

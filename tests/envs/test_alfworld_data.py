@@ -121,11 +121,11 @@ def test_no_games_says_how_to_get_them(home: Path, monkeypatch: pytest.MonkeyPat
     ("line", "message"),
     [
         (b'{"id": "a/b"', "line 2: not JSON"),
-        (b"[]", "line 2: must hold an object"),
+        (b"[]", "line 2: must be an object"),
         (b'{"id": "a/b", "task_type": "fly", "goal": "x", "pddl_problem": "x"}', "line 2, field task_type"),
         (b'{"id": "a/b", "task_type": "pick_and_place_simple", "goal": 1}', "line 2, field goal"),
         (b'{"id": "a/b", "task_type": "pick_and_place_simple", "goal": "x", "pddl_problem": "("}', "line 2.*cut off"),
-        (None, "line 2, field id: .* too"),
+        (None, "line 2, field id: .* also occurs at"),
     ],
 )
 def test_a_wrong_line_is_named_and_nothing_is_written(

@@ -131,10 +131,10 @@ class Unstable(Toy):
     ("broken", "message"),
     [
         (Nameless, "'name'"),
-        (Silent, "reset gives ''"),
+        (Silent, "reset returns ''"),
         (Raises, "raises UnicodeEncodeError"),
         (Generous, "score is 1.5"),
-        (BareTuple, "gives tuple"),
+        (BareTuple, "returns tuple"),
         (TwoEnds, "both terminated and truncated"),
         (NumberFlags, "not a bool"),
         (NoReward, "the reward is None"),

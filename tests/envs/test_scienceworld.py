@@ -285,7 +285,7 @@ def test_eto_split_maps_the_old_names(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("[", "is not JSON"),
-        ("{}", "holds dict"),
+        ("{}", "not dict"),
         ('[["task-3-find-animal"]]', "entry 0: must be"),
         ('[["task-3-find-animal", 0], ["task-3-find-anmal", 0]]', "entry 1: .*'find-animal'"),
         ('[["task-3-find-animal", 300]]', "find-animal/299"),

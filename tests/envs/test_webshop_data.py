@@ -51,7 +51,7 @@ def test_another_hash_is_refused(tmp_path: Path) -> None:
     source = write_packed(tmp_path)
     right = hashlib.sha256(source.read_bytes()).hexdigest()
     assert import_data(source, folder=tmp_path / "data", sha256=right.upper()).products == 17
-    with pytest.raises(DataError, match=f"has sha256 {right}, not 00: it is another file"):
+    with pytest.raises(DataError, match=f"has sha256 {right}, not 00: it is a different file"):
         import_data(source, folder=tmp_path / "other", sha256="00")
     assert not (tmp_path / "other").exists()
 
@@ -82,7 +82,7 @@ def test_an_import_replaces_the_last_one_and_nothing_else(tmp_path: Path) -> Non
         import_data(source, folder=tmp_path / "data")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")
-    with pytest.raises(DataError, match="holds something else"):
+    with pytest.raises(DataError, match="contains something else"):
         import_data(source, folder=tmp_path / "mine")
     assert (tmp_path / "mine" / "letter.txt").read_text() == "dear"
 
@@ -159,10 +159,10 @@ def broken(tmp_path: Path, change: Any, part: str = "products") -> DataError:
 @pytest.mark.parametrize(
     ("field", "value", "words"),
     [
-        ("name", None, "row 2: name must be text, is None"),
-        ("category", 3, "row 2: category must be text, is 3"),
-        ("pricing", "free", "row 2: pricing is 'free', which holds no price"),
-        ("pricing", "$", "row 2: pricing is '\\$', which holds no price"),
+        ("name", None, "row 2: name must be text, got None"),
+        ("category", 3, "row 2: category must be text, got 3"),
+        ("pricing", "free", "row 2: pricing is 'free', which contains no price"),
+        ("pricing", "$", "row 2: pricing is '\\$', which contains no price"),
         ("pricing", 5, "row 2: pricing must be text"),
         ("small_description", [1], "row 2: small_description must be a list of texts"),
         ("customization_options", "x", "row 2: customization_options must be an object"),
@@ -189,7 +189,7 @@ def test_broken_instructions_are_named(tmp_path: Path) -> None:
 
 
 def test_a_row_that_is_no_object_is_named(tmp_path: Path) -> None:
-    assert "row 0: must be an object, is int" in str(broken(tmp_path, lambda rows: rows.__setitem__(0, 7)))
+    assert "row 0: must be an object, got int" in str(broken(tmp_path, lambda rows: rows.__setitem__(0, 7)))
 
 
 @pytest.mark.parametrize("kept", [0, 1, 40, 0.5, 0.99])
@@ -213,12 +213,12 @@ def test_a_cut_off_file_of_products(tmp_path: Path, kept: float) -> None:
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     path = write_original(tmp_path)
     (tmp_path / "items_ins_v2_1000.json").unlink()
-    with pytest.raises(DataError, match=r"items_ins_v2_1000.json: is missing; it belongs to items_shuffle_1000.json"):
+    with pytest.raises(DataError, match=r"items_ins_v2_1000.json: is missing; items_shuffle_1000.json needs it"):
         import_data(path, folder=tmp_path / "data")
     with pytest.raises(DataError, match="no such file"):
         import_data(tmp_path / "none.json.xz", folder=tmp_path / "data")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="holds neither"):
+    with pytest.raises(DataError, match="contains neither"):
         import_data(tmp_path / "empty", folder=tmp_path / "data")
 
 
@@ -245,12 +245,12 @@ def test_arrays_are_read_in_pieces_of_any_size(
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "must hold a JSON array, ends there"),
-        ("{}", "must hold a JSON array, has '{' there"),
-        ("[1 2]", "',' or ']' after row 0, has '2' there"),
+        ("", "expected a JSON array, got the end of the file"),
+        ("{}", "expected a JSON array, got '{'"),
+        ("[1 2]", "',' or ']' after row 0, got '2'"),
         ("[1, ]", "row 1 is not JSON"),
         ('[1, {"a"', "row 1 is not JSON: the file ends in the middle"),
-        ("[1", "',' or ']' after row 0, ends there"),
+        ("[1", "',' or ']' after row 0, got the end of the file"),
     ],
 )
 def test_broken_arrays_are_named(tmp_path: Path, text: str, words: str) -> None:
@@ -283,7 +283,7 @@ def test_a_damaged_import_is_not_opened(tmp_path: Path) -> None:
             ("manifest.json", lambda raw: raw.replace(b'"format": 1', b'"format": 0'), "another version"),
             ("manifest.json", lambda raw: raw[:20], "import the products again"),
             ("products.jsonl", lambda raw: raw[:-10], "import the products again"),
-            ("manifest.json", lambda raw: raw.replace(b'"products": 17', b'"products": 18'), "instead of 18"),
+            ("manifest.json", lambda raw: raw.replace(b'"products": 17', b'"products": 18'), "not 18"),
         )
     ):
         folder = tmp_path / str(number)

@@ -429,14 +429,14 @@ def test_edited_figures_are_not_shown(copy: Path, recipe: Path) -> None:
 
 def test_a_stage_that_is_none(copy: Path, recipe: Path) -> None:
     said = sentence(call(command(recipe, copy, "--redo", "evaluate-week")))
-    assert said.startswith("--redo: 'evaluate-week' is none of ") and "did you mean 'evaluate-weak'?" in said
+    assert said.startswith("--redo: 'evaluate-week' is not one of ") and "did you mean 'evaluate-weak'?" in said
 
 
 @pytest.mark.parametrize("knob", ["weak.tokenizer", "weak.model", "strong.model"])
 def test_a_wrong_model_path(tmp_path: Path, recipe: Path, knob: str) -> None:
     nowhere = tmp_path / "nowhere"
     said = sentence(call(command(recipe, tmp_path / "run", "--set", f"{knob}={nowhere}")))
-    assert said.startswith(f"{nowhere}: no model there")
+    assert said.startswith(f"{nowhere}: not a model folder")
     assert not (tmp_path / "run").exists(), "found out before anything is done"
 
 
@@ -549,7 +549,7 @@ def test_a_run_of_an_earlier_version_is_redone_beside_what_is_there(tmp_path: Pa
 
 def test_a_report_of_nothing(tmp_path: Path, recipe: Path) -> None:
     assert sentence(call([sys.executable, "-m", "trajtree", "report", str(tmp_path)])).startswith(
-        f"{tmp_path}: holds no report; make one with: trajtree run"
+        f"{tmp_path}: contains no report; make one with: trajtree run"
     )
     said = sentence(call([sys.executable, "-m", "trajtree", "report", str(recipe)]))
     assert said == f"{recipe}: report takes a run directory; to run a recipe: trajtree run {recipe}"

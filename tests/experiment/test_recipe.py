@@ -57,7 +57,7 @@ def test_defaults_are_filled_in(tmp_path: Path) -> None:
         (MINIMAL + "env: {max_steps: 0}", "env.max_steps: must be a number from 1 on, or a mapping from task types"),
         (MINIMAL + "env: {max_steps: many}", "env.max_steps: must be a number from 1 on, or a mapping from task types"),
         (MINIMAL + "env: {max_steps: {find-plant: 0}}", "env.max_steps: must be a number from 1 on"),
-        (MINIMAL + "env: {max_steps: {find-plan: 9}}", "env.max_steps: 'find-plan' is none of find-plant"),
+        (MINIMAL + "env: {max_steps: {find-plan: 9}}", "env.max_steps: 'find-plan' is not one of find-plant"),
         (MINIMAL + "explore:", "explore: Input should be a valid dictionary"),
         (MINIMAL + "explore: {tasks: seen}", "explore.tasks: Input should be 'demonstrated', 'unseen' or 'all'"),
         (MINIMAL + "explore: {grid: []}", "explore.grid: must not be empty"),
@@ -65,12 +65,12 @@ def test_defaults_are_filled_in(tmp_path: Path) -> None:
         (MINIMAL + "explore: {grid: [{top_p: 0.0}]}", "explore.grid.0.top_p: Input should be greater than 0"),
         (
             MINIMAL + "evaluate: {rows: [weak, w2sg_exact, strong_sft, w2sg_ecact]}",
-            "evaluate.rows: 'w2sg_ecact' is none of weak, strong, strong_sft, w2sg_treedpo, w2sg_exact, w2sg_mcts, ",
+            "evaluate.rows: 'w2sg_ecact' is not one of weak, strong, strong_sft, w2sg_treedpo, w2sg_exact, w2sg_mcts, ",
         ),
         (MINIMAL + "evaluate: {rows: [weak]}", "evaluate: evaluate.rows must contain 'w2sg_exact'"),
         (MINIMAL + "treedpo: {lr: 1.0e-4}", "treedpo: unknown key; it is now called preference"),
         (MINIMAL + "paths: {mcts_gamma: 1}", "paths.mcts_gamma: unknown key; it is now called paths.gamma"),
-        (MINIMAL + "play: {dtype: float16}", "play.dtype: 'float16' is none of auto, bfloat16, float32; did you mean"),
+        (MINIMAL + "play: {dtype: float16}", "play.dtype: 'float16' is not one of auto, bfloat16, float32; did you"),
         (MINIMAL + "preference: {epochs: .inf}", "preference.epochs: Input should be a finite number"),
         ("", "a recipe is a mapping of sections"),
         ("- name", "a recipe is a mapping of sections"),
@@ -207,17 +207,17 @@ preference: {lr: 0.25}
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ("x: {like: w2sg_treedp}", "rows.x.like: 'w2sg_treedp' is none of "),
-        ("x: {learns_from: paths, starts_from: nobody}", "rows.x.starts_from: 'nobody' is none of "),
-        ("x: {learns_from: path}", "rows.x: 'path' is none of demonstrations, paths, trees, pairs, expert-pairs; did"),
+        ("x: {like: w2sg_treedp}", "rows.x.like: 'w2sg_treedp' is not one of "),
+        ("x: {learns_from: paths, starts_from: nobody}", "rows.x.starts_from: 'nobody' is not one of "),
+        ("x: {learns_from: path}", "rows.x: 'path' is not one of demonstrations, paths, trees, pairs, expert-pairs"),
         ("x: {learns_from: paths, method: dpo}", "rows.x.method: dpo cannot learn from paths; it takes trees, pairs"),
         ("x: {learns_from: [paths, pairs]}", "rows.x.learns_from: only sources of trajectories can be pooled, not "),
-        ("x: {learns_from: paths, method: spo}", "rows.x.method: 'spo' is none of tree-dpo, dpo, anchored-dpo, "),
-        ("x: {learns_from: paths, explored_by: me}", "rows.x.explored_by: 'me' is none of weak, own"),
+        ("x: {learns_from: paths, method: spo}", "rows.x.method: 'spo' is not one of tree-dpo, dpo, anchored-dpo, "),
+        ("x: {learns_from: paths, explored_by: me}", "rows.x.explored_by: 'me' is not one of weak, own"),
         ("x: {like: eto, pairs: {min_gab: 1}}", "rows.x.pairs.min_gab: unknown key; did you mean 'min_gap'?"),
         ("x: {like: eto, train: {beta: 0}}", "rows.x.train.beta: Input should be greater than 0"),
         ("x: {lable: y}", "rows.x.lable: unknown key; did you mean 'label'?"),
-        ("x: {like: eto, reference: y}", "rows.x.reference: 'y' is none of start, weak, "),
+        ("x: {like: eto, reference: y}", "rows.x.reference: 'y' is not one of start, weak, "),
     ],
 )
 def test_what_is_wrong_with_a_row_is_named(tmp_path: Path, rows: str, message: str) -> None:
@@ -265,7 +265,7 @@ def test_in_later_rounds_the_tuned_model_explores_and_learns_from_all(tmp_path: 
 @pytest.mark.parametrize(
     ("explorations", "said"),
     [
-        ("a: {adds_to: nobody}", "explorations.a.adds_to: 'nobody' is none of"),
+        ("a: {adds_to: nobody}", "explorations.a.adds_to: 'nobody' is not one of"),
         ("a: {adds_to: b}\n  b: {adds_to: a}", "adds to itself: a adds to b adds to a"),
         ("a: {rounds: 2}", "only `explore` has rounds"),
         ("a: {by: mine}", "needs itself"),

@@ -104,10 +104,10 @@ def broken(task: str) -> str:
 @pytest.mark.parametrize(
     ("situation", "error", "said"),
     [
-        (broken, EnvError, "toy/3: its situation cannot be told: IndexError: tuple index out of range"),
+        (broken, EnvError, "toy/3: its situation cannot be determined: IndexError: tuple index out of range"),
         (lambda task: {"toy/0": "a"}[task], DataError, "toy/1: toy/1"),
-        (lambda task: ["red"], EnvError, "toy/0: its situation must be a text that is not empty, is ['red']"),
-        (lambda task: "", EnvError, "toy/0: its situation must be a text that is not empty, is ''"),
+        (lambda task: ["red"], EnvError, "toy/0: its situation must be non-empty text, got ['red']"),
+        (lambda task: "", EnvError, "toy/0: its situation must be non-empty text, got ''"),
     ],
 )
 def test_a_situation_that_cannot_be_had_names_the_task(

@@ -231,7 +231,7 @@ def test_an_environment_that_is_down_ends_the_rollout_and_is_not_recorded(
     sound = play(Scripted(winning), episodes, tmp_path / "sound")
     breaking.where = {"toy/5": ("step", 99), "toy/6": ("reset", 99), "toy/7": ("reset", 99)}
     with pytest.raises(
-        EnvError, match=r"broke in 3 of 4 episodes, 3 times each; in toy/5: step 2 \(.*\): toy/5 broke in step"
+        EnvError, match=r"failed in 3 of 4 episodes, 3 times each; in toy/5: step 2 \(.*\): toy/5 broke in step"
     ):
         play(Scripted(winning), episodes, tmp_path / "down", breaking)
     assert len(list(TrajectoryStore(tmp_path / "down" / "trajectories.jsonl"))) == 4

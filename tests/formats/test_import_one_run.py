@@ -147,7 +147,7 @@ def test_replies_that_were_given_to_a_later_call_are_the_agents_own(tmp_path: Pa
 
 def test_a_field_that_names_no_run_is_refused(tmp_path: Path) -> None:
     _, report = taken(tmp_path, [row(said("q", "a"), run=[1])], run="run")
-    assert report.left_out[0].reason == "run: names no run, which is a text or a number; --run must name another field"
+    assert report.left_out[0].reason == "run: does not name a run (text or a number); --run must name another field"
 
 
 @pytest.mark.parametrize("values", [(-1, -2), (1, "1"), (0, 2**61 - 1)])

@@ -202,7 +202,7 @@ def test_agentgym_says_what_is_not_learned() -> None:
     found = read(record, "sharegpt")
     assert (found.context_turns, found.task, [s.observation for s in found.steps]) == (1, "todo_3", ["go"])
     record["conversations"] += [{"from": "gpt", "loss": False, "value": "hm"}]  # type: ignore[operator]
-    with pytest.raises(DataError, match="reply 3 is not to be learned"):
+    with pytest.raises(DataError, match="reply 3 is marked as not trained"):
         read(record, "sharegpt")
 
 
@@ -325,7 +325,7 @@ def test_an_empty_message_that_may_have_its_text_elsewhere_is_refused(role: str)
     with pytest.raises(DataError, match=r"messages\.0: has no content, but 'output', which may be what was said"):
         read({"messages": said, "score": 1}, "messages")
     turns = [{"from": "gpt", "value": "", "text": "north"}]
-    with pytest.raises(DataError, match=r"conversations\.0\.value: is empty, and another field may hold"):
+    with pytest.raises(DataError, match=r"conversations\.0\.value: is empty, and another field may contain"):
         read({"conversations": turns, "score": 1}, "sharegpt")
     assert reply(content="", n=3) == Message("assistant", "")
 
@@ -455,12 +455,12 @@ SUBAGENT = [{"trajectory_path": "b.json"}]
         (atif(USER, AGENT, subagent_trajectories=[atif(AGENT)]), "subagent_trajectories: "),
         (atif(USER, AGENT, continued_trajectory_ref="next.json"), "continued_trajectory_ref: "),
         (atif(USER, AGENT, session_id="s-cont-2"), "session_id: this is the later part of a run"),
-        (atif(USER, {**AGENT, "tool_calls": [{"function_name": "get"}]}), "steps.1.tool_calls.0: a call has"),
+        (atif(USER, {**AGENT, "tool_calls": [{"function_name": "get"}]}), "steps.1.tool_calls.0: a call needs"),
         (atif({**USER, "tool_calls": [CALL]}, AGENT), "steps.0: only an agent's step"),
         (atif(USER, {**AGENT, "source": "robot"}), "steps.1.source: 'robot'"),
         (
             atif(USER, {**AGENT, "observation": {"results": [{"source_call_id": "z"}]}}),
-            "source_call_id: 'z' is no call",
+            "source_call_id: 'z' is not a call",
         ),
         (atif(USER), "the agent never replies"),
         (atif(USER, AGENT, extra={}), "no score: none of extra.score, extra.reward"),
@@ -524,14 +524,14 @@ ERRORS = [{"type": "ProviderError", "message": "503"}]
 @pytest.mark.parametrize(
     ("record", "reason"),
     [
-        (trace(*CHAT, rewards={"r": None}, errors=ERRORS), "errors: ProviderError: 503; the run broke"),
+        (trace(*CHAT, rewards={"r": None}, errors=ERRORS), "errors: ProviderError: 503; the run failed"),
         (trace(*CHAT, rewards={}), "no score: none of reward, score"),
         (trace(*CHAT, rewards={"r": "x"}), r"rewards\.r: must be"),
         (trace(*CHAT, rewards={"r": 2}), "rewards: 2.0 is outside"),
         (trace(*CHAT, node(7, "user", "x")), r"nodes\.2\.parent: 7"),
         (trace(*CHAT, node(2, "user", "x")), r"nodes\.2\.parent: 2"),
         (trace(*CHAT, node(True, "user", "x")), r"nodes\.2\.parent: True"),
-        ({"prompt": "Q", "completion": "A", "reward": 0.0, "error": {"error": "boom"}}, "error: boom; the run broke"),
+        ({"prompt": "Q", "completion": "A", "reward": 0.0, "error": {"error": "boom"}}, "error: boom; the run failed"),
     ],
 )
 def test_traces_that_say_nothing_about_the_agent(record: dict[str, Any], reason: str) -> None:
@@ -569,7 +569,7 @@ def test_older_traces() -> None:
 @pytest.mark.parametrize(
     ("record", "reason"),
     [
-        ({"score": "high"}, 'score: "high" is no score; name the field that holds a number with --score FIELD'),
+        ({"score": "high"}, 'score: "high" is not a score; name a field with a number: --score FIELD'),
         ({"score": 7}, r"score: 7 is outside \[0, 1\]; .*--score-range LOW HIGH"),
         ({"score": -0.1}, "score: -0.1 is outside"),
         ({"score": 1.0001}, "score: 1.0001 is outside"),
@@ -577,7 +577,7 @@ def test_older_traces() -> None:
         ({"score": float("nan")}, "score: NaN is outside"),
         ({"score": 10**400}, "score: 1000.* is outside"),
         ({"score": 10**5000}, "score: int is outside"),
-        ({"score": [1]}, r"score: \[1\] is no score"),
+        ({"score": [1]}, r"score: \[1\] is not a score"),
         (
             {},
             "no score: none of score, reward, final_reward, success, meta.reward is there; say where it is",
@@ -661,9 +661,12 @@ def test_the_format_is_recognised(kind: str, data: st.DataObject) -> None:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ("", "no run to be found: the file is empty"),
-        ("hello\n", "no run to be found: not JSON"),
-        ('{"chosen": 1, "rejected": 2}', "line 1: in no known format .its fields: chosen, rejected.; known are atif"),
+        ("", "no run found: the file is empty"),
+        ("hello\n", "no run found: not JSON"),
+        (
+            '{"chosen": 1, "rejected": 2}',
+            "line 1: in no known format .its fields: chosen, rejected.; known formats: atif",
+        ),
     ],
 )
 def test_other_files_are_in_no_format(tmp_path: Path, content: str, reason: str) -> None:

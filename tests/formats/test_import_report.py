@@ -175,4 +175,4 @@ def test_a_row_that_is_too_long_is_left_out_with_the_bound(tmp_path: Path, monke
     monkeypatch.setattr(records, "LONGEST", 2000)
     report = imported(tmp_path, row("a"), row("b", "x" * 3000), row("c"))
     assert (report.added, report.left_out[0].line) == (2, 2)
-    assert report.left_out[0].reason == "the row is longer than 256 MiB, the most that one run may take"
+    assert report.left_out[0].reason == "the row is longer than 256 MiB, the limit for one run"

@@ -386,7 +386,7 @@ def test_the_format_may_be_named(tmp_path: Path) -> None:
     import_files([runs], tmp_path / "m.jsonl", format="messages", score="reward", task="prompt")
     (auto,), (named,) = TrajectoryStore(tmp_path / "v.jsonl"), TrajectoryStore(tmp_path / "m.jsonl")
     assert (auto.env, auto.task, named.env, named.task) == ("verifiers", "4", "messages", "Q")
-    with pytest.raises(DataError, match="'parquet' is no format"):
+    with pytest.raises(DataError, match="'parquet' is not a format"):
         import_files([runs], tmp_path / "x.jsonl", format="parquet")
 
 

@@ -284,14 +284,14 @@ def test_a_quantised_model_without_its_package(tmp_path: Path, tiny: Path) -> No
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(PolicyError, match=r"nothing/here: no model there \(a model folder holds a config\.json\)"):
+    with pytest.raises(PolicyError, match=r"nothing/here: not a model folder \(it has no config\.json\)"):
         policy_of(tmp_path / "nothing" / "here")
 
 
 def test_a_folder_without_config(tmp_path: Path, tiny: Path) -> None:
     shutil.copytree(tiny, tmp_path / "half")
     (tmp_path / "half" / "config.json").unlink()
-    with pytest.raises(PolicyError, match=r"half: no model there"):
+    with pytest.raises(PolicyError, match=r"half: not a model folder"):
         policy_of(tmp_path / "half")
 
 

@@ -159,8 +159,8 @@ def test_page_shows_the_figures(tmp_path: Path) -> None:
     for expected in (
         "ours text beats its teacher, weak text: +83.3",
         "PGR = (row − weak text) / (expert − weak text)",
-        "the paths part here",
-        "Forks that taught",
+        "the paths diverge here",
+        "Forks that teach",
         "Earlier steps: 1",
         "1.5",
         "name: text",
@@ -295,7 +295,7 @@ def test_a_field_that_is_not_there_is_named(tmp_path: Path) -> None:
     write_results_json(report(), path)
     document = json.loads(path.read_text())
     path.write_text(json.dumps({name: value for name, value in document.items() if name != "by_situation"}))
-    with pytest.raises(DataError, match=r"results\.json: no field by_situation"):
+    with pytest.raises(DataError, match=r"results\.json: field by_situation is missing"):
         read_results_json(path)
     path.write_text(json.dumps(document | {"version": 4}))
     with pytest.raises(DataError, match="version 4; this trajtree reads versions 1 to 3"):

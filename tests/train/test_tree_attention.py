@@ -308,7 +308,7 @@ def test_a_plan_that_does_not_arrive_is_caught(monkeypatch: pytest.MonkeyPatch) 
         return whole(*args, **{**kwargs, "attention_mask": None})
 
     monkeypatch.setattr(layer, "forward", deaf)
-    with pytest.raises(PolicyError, match="1 of its 2 layers attend through transformers' AttentionInterface"):
+    with pytest.raises(PolicyError, match="only 1 of its 2 layers use transformers' AttentionInterface"):
         use_tree_attention(model)
     assert model.config._attn_implementation == "sdpa"
 

@@ -106,7 +106,7 @@ def test_a_best_path_stands_by_itself() -> None:
 
 
 def test_an_origin_takes_over_no_more_than_there_is() -> None:
-    with pytest.raises(ValueError, match="origin takes over 3 steps, the episode has 2"):
+    with pytest.raises(ValueError, match="origin has 3 steps, the episode has 2"):
         replace(trajectory(["a", "b"]), origin=Origin(0, 3))
     cut = replace(trajectory(["a", "b", "c"]), origin=Origin(0, 2)).first(1)
     assert cut.origin is None

@@ -58,19 +58,20 @@ CLOCK = [trajectory("ab", n / 2, seen=["door", f"10:3{n}"]) for n in range(3)]
 @pytest.mark.parametrize(
     ("trees", "settings", "said"),
     [
-        ([tree_of(trajectory("a"))] * 2, {}, "there is one run per task (2 tasks), and a pair takes two"),
-        ([tree_of(trajectory("a"), trajectory("b"))], {}, "all runs of a task score the same"),
+        ([tree_of(trajectory("a"))] * 2, {}, "there is one run per task (2 tasks), and a pair needs two"),
+        ([tree_of(trajectory("a"), trajectory("b"))], {}, "all runs of each task score the same"),
         (
             [tree_of(*CLOCK)],
             {},
-            "there is no fork, where the agent saw the same and did different things: in 1 of 1 task the runs part by "
-            "the observation, for example in task toy/0, observation of step 2: '10:30' against '10:31'; if these mean "
-            "the same, merge by meaning (trajtree build --merge semantic), or compare whole runs (--mode whole)",
+            "there is no fork, where the agent saw the same thing and acted differently: in 1 of 1 task the runs "
+            "diverge in the observation, for example in task toy/0, observation of step 2: '10:30' against '10:31'; "
+            "if these mean the same, merge by meaning (trajtree build --merge semantic), or compare whole runs "
+            "(--mode whole)",
         ),
         (
             [tree_of(trajectory("a"), trajectory("a", 1.0))],
             {},
-            "there is no fork, where the agent saw the same and did different things: the runs",
+            "there is no fork, where the agent saw the same thing and acted differently: the runs",
         ),
         (
             [tree_of(trajectory("a", 0.5), trajectory("b", 0.45))],
@@ -85,7 +86,7 @@ CLOCK = [trajectory("ab", n / 2, seen=["door", f"10:3{n}"]) for n in range(3)]
         (
             [tree_of(trajectory("a", 1.0, seen=["x"]), trajectory("b", 0.0, seen=["x "]))],
             {"past": "equal"},
-            "at no fork (1 fork) do a better and a worse run have equal pasts; leave --past equal out",
+            "at no fork (1 fork) do a better and a worse run have equal pasts; omit --past equal",
         ),
         (
             [tree_of(trajectory("a", 1.0, seen=["x"]), trajectory("b", 0.0, seen=["y"]))],
@@ -95,7 +96,7 @@ CLOCK = [trajectory("ab", n / 2, seen=["door", f"10:3{n}"]) for n in range(3)]
         (
             [tree_of(trajectory("a", 0.5), trajectory("b", 0.45))],
             {"mode": "whole"},
-            "no two scores of a task differ by 0.1, the most is 0.05; lower --min-gap",
+            "no two scores of a task differ by 0.1, at most by 0.05; lower --min-gap",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""Options and arguments whose choices are the entries of a table."""
+"""Options and arguments that take their choices from a table."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from trajtree.errors import one_of
 
 
 class Described(Protocol):
-    """An entry of a table that says what it is."""
+    """A table entry with a description."""
 
     @property
     def about(self) -> str:
-        """A few words for people."""
+        """A short description."""
 
 
 def described(table: Mapping[str, Described]) -> str:
-    """The entries of a table and what they are, for the help of a command."""
+    """The entries of a table with their descriptions, for a command's help."""
     return ", ".join(f"**{name}** ({entry.about})" for name, entry in table.items())
 
 
 def option_of(choices: Collection[str], *names: str, help: str) -> Any:
-    """An option that takes one of `choices`; `names` are its own, the parameter's by default."""
+    """An option that takes one of `choices`; `names` are the option's names, by default the parameter's."""
     return typer.Option(*names, help=help, metavar=f"[{'|'.join(choices)}]", parser=_checked(choices))
 
 

@@ -1,4 +1,4 @@
-"""The command `trajtree doctor`: what a report of a fault needs to say of the machine."""
+"""The command `trajtree doctor`: the facts about the machine that a bug report needs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _python() -> Iterator[str]:
 
 
 def _packages() -> Iterator[str]:
-    """What trajtree itself needs, then each extra with what it brings."""
+    """What trajtree itself needs, then each extra with the packages it installs."""
     groups: dict[str, list[str]] = {}
     for requirement in requires("trajtree") or ():
         found = _REQUIREMENT.match(requirement)
@@ -114,11 +114,11 @@ CHECKS: dict[str, Callable[[], Iterator[str]]] = {
     "disk": _disks,
     "variables": _variables,
 }
-"""What is looked at, by the heading under which it is told."""
+"""The checks, by heading."""
 
 
 def _told(check: Callable[[], Iterator[str]], before: str = "") -> str:
-    """What a check says, or why it cannot: a doctor who falls ill is of no use."""
+    """The result of a check, or why it failed: one failing check must not hide the others."""
     try:
         return "\n".join(check()) or "none"
     except Exception as error:  # noqa: BLE001 - whatever is broken is the finding
@@ -126,7 +126,7 @@ def _told(check: Callable[[], Iterator[str]], before: str = "") -> str:
 
 
 def doctor() -> None:
-    """Say what a report of a fault needs: versions, Java, arithmetic, data, caches, disks. Nothing is changed."""
+    """Print the facts that a bug report needs: versions, Java, dtypes, data, caches, disks. Changes nothing."""
     terminal = console()
     for name, check in CHECKS.items():
         for line in _told(check).splitlines():
@@ -135,7 +135,7 @@ def doctor() -> None:
 
 
 def add_to(app: typer.Typer) -> None:
-    """Put the command into the application."""
+    """Add the command to the application."""
     app.command()(doctor)
 
 

@@ -1,4 +1,4 @@
-"""Commands about environments: list, check, play, and bringing in their data."""
+"""Commands for environments: list, check, play, and importing their data."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from trajtree.envs.guard import Guarded
 from trajtree.errors import DataError, EnvError, RunError
 
 _CHECKED_TYPES = 3
-"""Task types of which a check plays one task each."""
+"""Number of task types from which a check plays one task each."""
 
 _NAME_HELP = "A listed name; or module:DOMAIN or module:Class of your own, also in the current folder."
 
@@ -41,9 +41,9 @@ env = typer.Typer(help="Environments: what there is, and proof that one keeps th
 
 @env.command("list")
 def list_(
-    name: Annotated[str | None, typer.Argument(help="One of them, or module:DOMAIN: its task types.")] = None,
+    name: Annotated[str | None, typer.Argument(help="One of them, or module:DOMAIN, to list its task types.")] = None,
 ) -> None:
-    """Every environment that has a name of its own, and what it needs; or the task types of one."""
+    """List the built-in environments and what they need, or the task types of one."""
     if name is not None:
         _list_types(name)
         return
@@ -75,10 +75,10 @@ def check(
     name: Annotated[str, typer.Argument(help=_NAME_HELP)],
     task: Annotated[list[str] | None, typer.Option(help="Task to play; repeatable. Some of each by default.")] = None,
     action: Annotated[
-        list[str] | None, typer.Option(help="Sensible action, in order; the expert's by default. Repeatable.")
+        list[str] | None, typer.Option(help="A sensible action; repeatable, in order. The expert's by default.")
     ] = None,
 ) -> None:
-    """Prove the contract: types, ends of episodes, scores, replay, snapshots, hostile actions, unknown tasks."""
+    """Check the contract: types, ends of episodes, scores, replay, snapshots, hostile actions, unknown tasks."""
     try:
         make, tasks, actions = _subject(name, task or [], action or [])
         report = check_env(make, tasks, actions=actions)
@@ -96,18 +96,18 @@ def check(
 def _subject(
     name: str, tasks: list[str], given: list[str]
 ) -> tuple[Callable[[], Environment], list[str], Callable[[str], Sequence[str]]]:
-    """What to make, the tasks to play, and how to play each."""
+    """How to make the environment, the tasks to play, and how to play each."""
     made = _environment(name)
     if made is not None:
         if not tasks:
-            raise RunError(f"{name}: is a class, which does not list its tasks; name some with --task")
+            raise RunError(f"{name}: a class does not list its tasks; name some with --task")
         return made, tasks, lambda task: given
     domain = load_domain(name)
     if not tasks:
         some = (_first(domain, kind) for kind in domain.types)
         tasks = list(islice((found for found in some if found), _CHECKED_TYPES))
     if not tasks:
-        raise RunError(f"{name}: lists no train task; name tasks with --task")
+        raise RunError(f"{name}: lists no train tasks; name tasks with --task")
 
     @cache
     def expert(task: str) -> Sequence[str]:
@@ -119,7 +119,7 @@ def _subject(
 
 
 def _first(domain: Domain, kind: str) -> str | None:
-    """The first train task of a type; its data may hold none."""
+    """The first train task of a type, or None: its data may contain none."""
     return next(iter(_tasks(domain, kind, "train")), None)
 
 
@@ -138,17 +138,17 @@ def _environment(name: str) -> Callable[[], Environment] | None:
         found = found_at(name)
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise RunError(
-            f"{name}: {error}; write module:Class, the module without .py and importable from here"
+            f"{name}: {error}; write module:Class, with the module without .py and importable from here"
         ) from error
     if isinstance(found, Domain):
         return None
     if not (isinstance(found, type) and issubclass(found, Environment)):
         raise RunError(
-            f"{name}: is neither a trajtree.Environment nor a Domain; derive the class from trajtree.Environment, or "
-            "wrap what it is with a function of trajtree.envs.adapters"
+            f"{name}: neither a trajtree.Environment nor a Domain; derive the class from trajtree.Environment, or "
+            "wrap it with a function from trajtree.envs.adapters"
         )
     if left := sorted(found.__abstractmethods__):
-        raise RunError(f"{name}: lacks {', '.join(left)}; an environment has both reset and step")
+        raise RunError(f"{name}: lacks {', '.join(left)}; an environment needs both reset and step")
     if lacking := [what for what in ("name", "version", "instruction") if not hasattr(found, what)]:
         raise RunError(f"{name}: lacks the class attribute {', '.join(lacking)}")
     return partial(_made, name, found)
@@ -198,10 +198,10 @@ def play(
 
 
 def data(
-    which: Annotated[str, argument_of(BRING_IN, help="Whose data.")],
+    which: Annotated[str, argument_of(BRING_IN, help="The environment.")],
     source: Annotated[Path, typer.Option("--from", help="File or folder that you downloaded.")],
 ) -> None:
-    """Bring in an environment's data: checked, packed, with size and hash written down."""
+    """Import an environment's data: check it, pack it, and record its size and hash."""
     if not source.exists():
         raise DataError(f"{source}: no such file or folder")
     terminal = console()
@@ -213,7 +213,7 @@ def data(
 
 
 def add_to(app: typer.Typer) -> None:
-    """Put the commands into the application."""
+    """Add the commands to the application."""
     env.command("tasks")(tasks.tasks)
     app.add_typer(env, name="env")
     app.command()(play)

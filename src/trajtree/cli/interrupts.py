@@ -1,4 +1,4 @@
-"""Control-C and SIGTERM: the command ends in order, and says how to go on."""
+"""Control-C and SIGTERM: the command ends cleanly and says how to resume."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def ended_in_order() -> Iterator[None]:
-    """Where a signal ends the block, say in one line what to type to go on, and exit with 128 and the signal's number.
+    """If a signal ends the block, print one line with the command to resume, and exit with 128 + the signal's number.
 
-    Either signal is a KeyboardInterrupt inside, so that files are closed, locks given back and environments shut down.
-    A second one ends the process at once. A signal that whoever started the process has it ignore stays ignored.
+    Either signal raises KeyboardInterrupt inside, so that files are closed, locks released and environments shut down.
+    A second one ends the process at once. A signal that the process was started to ignore stays ignored.
     """
     caught: list[int] = []
 

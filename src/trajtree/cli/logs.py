@@ -18,13 +18,13 @@ from trajtree.store import trajectory_store, tree_store
 from trajtree.store.lines import format_of
 
 NEXT = {
-    trajectory_store.FORMAT: "go on with: trajtree build",
-    tree_store.FORMAT: "go on with: trajtree pairs, paths or show",
+    trajectory_store.FORMAT: "continue with: trajtree build",
+    tree_store.FORMAT: "continue with: trajtree pairs, paths or show",
 }
-"""What to do with a file of ours that was given to another command."""
+"""What to do with a trajtree file that was given to the wrong command."""
 
 _PLACES = 10
-"""Records that are named for one reason; more are counted."""
+"""Number of records named per reason; further ones are counted."""
 
 
 def import_(
@@ -32,13 +32,13 @@ def import_(
     out: Annotated[Path, typer.Option("--out", help="Store to append to, for example runs.jsonl.")],
     from_: Annotated[
         str | None,
-        option_of(FORMATS, "--from", help=f"Their format; found out by default. Known are {described(FORMATS)}."),
+        option_of(FORMATS, "--from", help=f"Their format, detected by default: {described(FORMATS)}."),
     ] = None,
-    score: Annotated[str | None, typer.Option(help="Field with the score, dotted: --score info.reward")] = None,
+    score: Annotated[str | None, typer.Option(help="Path of the field with the score: --score info.reward")] = None,
     score_range: Annotated[
-        tuple[float, float], typer.Option(help="Values of the score that mean 0 and 1: --score-range 0 100")
+        tuple[float, float], typer.Option(help="The score values that stand for 0 and 1: --score-range 0 100")
     ] = (0.0, 1.0),
-    task: Annotated[str | None, typer.Option(help="Field that names the task; its prompt by default.")] = None,
+    task: Annotated[str | None, typer.Option(help="Field that names the task; by default its prompt.")] = None,
     context_turns: Annotated[
         int | None,
         typer.Option(min=0, help="How many leading replies of each run are an example, not the agent's own."),
@@ -50,13 +50,13 @@ def import_(
 ) -> None:
     """Read agent runs of other tools into a store: ATIF, ShareGPT, chat messages, verifiers traces.
 
-    Runs of one task share a task field, or begin with the same prompt. Rows that cannot be used are listed, the rest
-    goes in. The same command again adds only what is new, also after a kill.
+    Runs of the same task share a task field, or begin with the same prompt. Rows that cannot be used are listed; the
+    rest are imported. Running the same command again, also after a kill, adds only what is new.
     """
     check_output(out, over=trajectory_store.FORMAT, adds=True)
     for file in files:
         if file.is_file() and (held := format_of(file)) in NEXT:
-            raise DataError(f"{file}: holds {held} already; {NEXT[held]}")
+            raise DataError(f"{file}: already contains {held}; {NEXT[held]}")
     terminal = console()
     with counting(terminal, "import", "runs") as progress:
         done = import_files(
@@ -76,7 +76,7 @@ def import_(
         terminal.print(sentence, soft_wrap=True, highlight=False)
     more = done.left_out_count - len(done.left_out)
     totals = (
-        f"{done.added} runs added to {out}, {done.skipped} rows were there before, {done.left_out_count} left out"
+        f"{done.added} runs added to {out}, {done.skipped} skipped as duplicates, {done.left_out_count} left out"
         + (f" ({more} of them not listed)" if more else "")
     )
     terminal.print(totals, soft_wrap=True, highlight=False)
@@ -85,7 +85,7 @@ def import_(
 
 
 def _summary(done: ImportReport) -> Iterator[str]:
-    """How the runs were understood."""
+    """How the runs were interpreted."""
     if done.added:
         yield f"format: {_counts(done.formats)}"
         others = [
@@ -100,7 +100,7 @@ def _summary(done: ImportReport) -> Iterator[str]:
 
 
 def _hints(done: ImportReport) -> Iterator[str]:
-    """What may have been understood wrongly, and what to do about it."""
+    """What may have been misinterpreted, and what to do about it."""
     if done.held:
         yield f"rows that are no runs because a longer row of the same run holds them: {done.held:,}"
     if done.undecided:
@@ -130,7 +130,7 @@ def _counts(numbers: Mapping[str, int]) -> str:
 
 
 def _sentences(records: Sequence[LeftOut]) -> Iterator[str]:
-    """A sentence for each reason in each file, with the places."""
+    """A sentence for each reason in each file, with the lines."""
     places: dict[tuple[Path, str], list[str]] = {}
     for record in records:
         place = f"line {record.line}" + (f" (row {record.number})" if record.number != record.line else "")
@@ -141,7 +141,7 @@ def _sentences(records: Sequence[LeftOut]) -> Iterator[str]:
 
 
 def add_to(app: typer.Typer) -> None:
-    """Put the command into the application."""
+    """Add the command to the application."""
     app.command("import")(import_)
 
 

@@ -1,4 +1,4 @@
-"""The command line as a whole: its commands, and what becomes of errors."""
+"""The command line as a whole: its commands, and how errors are reported."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ EXTRAS = {
     "sentence_transformers": "semantic",
     "gguf": "demo",
 }
-"""The extra that brings each package which the core does without."""
+"""The extra that installs each package not needed by the core."""
 
 
 def _print_version(asked: bool) -> None:
@@ -59,7 +59,7 @@ for _commands in (recipes, logs, stores, trees, train, envs, doctor):
 
 
 def main() -> None:
-    """Entry point: a signal ends a command in order; errors that a user can fix are one sentence and exit status 1."""
+    """Entry point: a signal ends a command cleanly; errors that a user can fix are one sentence and exit status 1."""
     with ended_in_order():
         _run()
 
@@ -67,7 +67,7 @@ def main() -> None:
 def _run() -> None:
     tame_memory()
     warnings.formatwarning = _as_sentence
-    # peft asks transformers by the older of two names; nobody who runs a recipe can do anything about it.
+    # peft uses a deprecated name in transformers; nobody who runs a recipe can do anything about it.
     warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
     try:
         app()
@@ -86,7 +86,7 @@ def _run() -> None:
 
 
 def _about(error: OSError) -> str:
-    """What the system said, of which file, and what to do where there is something."""
+    """The operating system's message, the file, and what to do if anything can be done."""
     where = f"{error.filename}: " if error.filename else ""
     if is_full(error):
         return f"{where}{error.strerror}; nothing finished is lost: make room and run the same command again"
@@ -98,7 +98,7 @@ def _about(error: OSError) -> str:
 def _as_sentence(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
 ) -> str:
-    """A warning of ours is for people; others are shown as Python shows them."""
+    """Our own warnings are shown as a sentence; others as Python shows them."""
     if category is UserWarning and Path(filename).is_relative_to(Path(__file__).parents[1]):
         return visible(f"trajtree: {message}\n")
     return _as_python_shows(message, category, filename, lineno, line)

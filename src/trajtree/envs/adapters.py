@@ -1,8 +1,8 @@
-"""Environments made elsewhere, as ours: Gymnasium with text, a plain Python class, a client of OpenEnv.
+"""Adapters for existing environments: Gymnasium with text, a plain Python class, an OpenEnv client.
 
-Each function takes something that makes the foreign environment and a `Spec` that says what we need to know of it, and
-gives a class to use like any other environment (in a `Domain`, with `check_env`). Nothing is imported for it: the
-foreign object only has to have the methods.
+Each function takes a callable that makes the original environment and a `Spec` with what else is needed, and returns a
+class that works like any other environment (in a `Domain`, with `check_env`). Nothing is imported for this: the
+original only needs to have the methods.
 
     Maze = from_gymnasium(lambda: gymnasium.make("TextMaze-v0"), Spec(name="maze", version="0", instruction="..."))
     check_env(Maze, ["maze/0", "maze/1"], actions=lambda task: ["go north"])
@@ -21,12 +21,12 @@ from typing import Any, ClassVar, TypeVar
 from trajtree.envs.base import Environment, StepResult
 from trajtree.errors import EnvError
 
-NO_ACTION = "That is no action here."
-"""The answer to what `Spec.read` cannot read; it costs a step."""
+NO_ACTION = "That is not an action here."
+"""The answer to text that `Spec.read` cannot parse; it costs a step."""
 
 
 def clipped(total: float) -> float:
-    """The sum of the rewards as a score: itself, kept within [0, 1]."""
+    """The sum of the rewards as a score, clipped to [0, 1]."""
     return min(1.0, max(0.0, total))
 
 
@@ -38,25 +38,25 @@ def as_text(observation: Any) -> str:
     """
     if not isinstance(observation, str):
         raise TypeError(
-            f"the observation is {type(observation).__name__}, not text: give Spec a `show` that makes text"
+            f"the observation is {type(observation).__name__}, not text: give Spec a `show` that makes text of it"
         )
     return observation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
-    """What a foreign environment does not say of itself.
+    """What the original environment does not say about itself.
 
     Attributes:
-        name: the environment's name; no spaces.
+        name: the environment's name, without spaces.
         version: its version; scores of different versions are not compared.
         instruction: the system message: what the world is, and what a reply must look like.
-        tasks: task id to the keyword arguments of `reset`, KeyError for an unknown one; None: "NAME/7" is seed 7
+        tasks: maps a task id to the keyword arguments of `reset`; KeyError for an unknown id. None: "NAME/7" is seed 7
             (for a plain class: the id itself is the argument).
-        read: the agent's text to the environment's action, ValueError where it is none; None: the text itself.
-        show: the environment's observation to text; must take whatever `reset` and `step` give.
-        score: the sum of an episode's rewards so far to a score in [0, 1].
-        max_steps: actions after which an episode is cut off; None: only the environment's own limit.
+        read: maps the agent's text to the environment's action; ValueError if it is not one. None: the text itself.
+        show: maps the environment's observation to text; must accept whatever `reset` and `step` return.
+        score: maps the sum of an episode's rewards so far to a score in [0, 1].
+        max_steps: actions after which an episode is truncated; None for only the environment's own limit.
     """
 
     name: str
@@ -76,14 +76,14 @@ Answer = tuple[Any, Any, bool, bool]
 
 
 class Adapted(Environment):
-    """An environment around a foreign one; made by the functions of this module."""
+    """An environment that wraps another one; made by the functions of this module."""
 
     spec: ClassVar[Spec]
     foreign: ClassVar[Callable[[], Any]]
     _passing: ClassVar[tuple[type[Exception], ...]] = (EnvError,)
 
     def __init__(self, *, max_steps: int | None = None) -> None:
-        """Make the foreign environment; `max_steps` takes the place of the spec's.
+        """Make the original environment; `max_steps` overrides the spec's.
 
         Raises:
             EnvError: it cannot be made.
@@ -96,28 +96,28 @@ class Adapted(Environment):
         self._env = self._guarded("making it", type(self).foreign)
 
     def reset(self, task: str) -> str:
-        """Start the task; in a new foreign environment when the old one broke, as a lost connection stays lost.
+        """Start the task, in a new original environment if the old one failed, since a lost connection stays lost.
 
         Raises:
             KeyError: the task does not exist.
-            EnvError: the foreign environment broke.
+            EnvError: the original environment failed.
         """
         arguments = self._arguments(task)
         if self._broken:
             with suppress(EnvError):
                 self.close()
-            self._env = self._guarded("making it anew", type(self).foreign)
+            self._env = self._guarded("making it again", type(self).foreign)
             self._broken = False
         self._task, self._steps, self._total, self._score = task, 0, 0.0, 0.0
         self._terminated = self._truncated = False
         return self._guarded("reset", lambda: self.spec.show(self._begin(arguments)), self._passing)
 
     def step(self, action: str) -> StepResult:
-        """Perform the action; one that cannot be read costs a step and changes nothing.
+        """Perform the action; one that cannot be parsed costs a step and changes nothing.
 
         Raises:
             RuntimeError: there was no `reset`.
-            EnvError: the foreign environment broke.
+            EnvError: the original environment failed.
         """
         if not self._task:
             raise RuntimeError("step before reset")
@@ -135,7 +135,7 @@ class Adapted(Environment):
         return StepResult(text, self._score - before, self._terminated, self._truncated)
 
     def close(self) -> None:
-        """Close the foreign environment, if it can be closed."""
+        """Close the original environment, if it can be closed."""
         env, self._env, self._task = self._env, None, ""
         if env is not None and hasattr(env, "close"):
             self._guarded("close", env.close)
@@ -149,7 +149,7 @@ class Adapted(Environment):
         return self.spec.show(observation)
 
     def _guarded(self, what: str, call: Callable[[], T], but: tuple[type[Exception], ...] = (EnvError,)) -> T:
-        """The call's result; whatever it raises is the foreign environment's fault, but for the errors in `but`."""
+        """The call's result; whatever it raises becomes an EnvError, except the errors in `but`."""
         try:
             return call()
         except but as error:
@@ -169,11 +169,11 @@ class Adapted(Environment):
 
     @abstractmethod
     def _begin(self, arguments: Mapping[str, Any]) -> Any:
-        """Reset the foreign environment; its observation."""
+        """Reset the original environment and return its observation."""
 
     @abstractmethod
     def _act(self, action: Any) -> Answer:
-        """Step the foreign environment."""
+        """Step the original environment."""
 
 
 class _Gymnasium(Adapted):
@@ -208,7 +208,7 @@ class _Plain(Adapted):
                 return observation, reward, bool(terminated), bool(truncated)
             case other:
                 raise TypeError(
-                    f"step gives {other!r:.60}, not (observation, reward, done), nor (observation, reward, terminated, "
+                    f"step returns {other!r:.60}, not (observation, reward, done) or (observation, reward, terminated, "
                     "truncated)"
                 )
 
@@ -231,14 +231,14 @@ class _OpenEnv(Adapted):
         if inspect.iscoroutine(result):
             result.close()
         if inspect.isawaitable(result):
-            raise TypeError("the client is asynchronous: give its synchronous side, client.sync()")
+            raise TypeError("the client is asynchronous: pass its synchronous interface, client.sync()")
         return result
 
 
 def from_gymnasium(make: Callable[[], Any], spec: Spec) -> type[Adapted]:
-    """A Gymnasium environment: `reset(seed=, options=)` gives (observation, info), `step` gives five values.
+    """A Gymnasium environment: `reset(seed=, options=)` returns (observation, info), `step` returns five values.
 
-    Where the observation is no text, `spec.show` makes it; where actions are numbers, `spec.read` reads them.
+    If observations are not text, `spec.show` converts them; if actions are not text, `spec.read` parses them.
     Source: gymnasium.Env (gymnasium 1.x).
     """
     return _made(_Gymnasium, make, spec)
@@ -247,9 +247,9 @@ def from_gymnasium(make: Callable[[], Any], spec: Spec) -> type[Adapted]:
 def from_class(make: Callable[[], Any], spec: Spec) -> type[Adapted]:
     """A plain Python object with `reset(task)` and `step(action)`.
 
-    `step` gives (observation, reward, done), with a dict behind it that may hold `truncated`; or (observation, reward,
-    terminated, truncated), with or without a dict behind it.
-    A KeyError of `reset` means that there is no such task.
+    `step` returns (observation, reward, done), optionally followed by a dict that may contain `truncated`; or
+    (observation, reward, terminated, truncated), optionally followed by a dict.
+    A KeyError from `reset` means that there is no such task.
     """
     return _made(_Plain, make, spec)
 
@@ -257,9 +257,9 @@ def from_class(make: Callable[[], Any], spec: Spec) -> type[Adapted]:
 def from_openenv(make: Callable[[], Any], spec: Spec) -> type[Adapted]:
     """A synchronous client of an OpenEnv server (`EnvClient(...).sync()`).
 
-    `reset(**arguments)` and `step(action)` give a result with `observation`, `reward` (or None) and `done`.
-    `spec.read` makes the environment's action of the agent's text, `spec.show` text of its observation. A failure of
-    the connection is an EnvError, so the episode is played again.
+    `reset(**arguments)` and `step(action)` return a result with `observation`, `reward` (or None) and `done`.
+    `spec.read` turns the agent's text into the environment's action, `spec.show` its observation into text. A failed
+    connection is an EnvError, so the episode is played again.
     Source: openenv.core.env_client.EnvClient and openenv.core.client_types.StepResult.
     """
     return _made(_OpenEnv, make, spec)

@@ -1,4 +1,4 @@
-"""What an environment is: reset and step over text, the score being the sum of the rewards."""
+"""The contract of an environment: reset and step over text; the score is the sum of the rewards."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import ClassVar, NamedTuple
 
 
 class StepResult(NamedTuple):
-    """What the environment answers to an action.
+    """The environment's answer to an action.
 
-    `reward` is the change of the score. `terminated`: the task ended by its own rules (won, or failed for good).
+    `reward` is the change in the score. `terminated`: the task ended by its own rules (won, or failed for good).
     `truncated`: the step limit cut it off. Both are False while the episode goes on.
     """
 
@@ -22,8 +22,8 @@ class StepResult(NamedTuple):
 class Environment(ABC):
     """One interactive text environment; one instance plays one episode at a time.
 
-    To make your own, set the three class attributes and write `reset` and `step`; `check_env` proves it.
-    Whatever the agent says must be answered, never raised: raise EnvError only when the environment itself broke.
+    To make your own, set the three class attributes and write `reset` and `step`; `check_env` checks it.
+    Answer whatever the agent says; raise EnvError only if the environment itself failed.
     """
 
     name: ClassVar[str]
@@ -37,7 +37,7 @@ class Environment(ABC):
 
         Raises:
             KeyError: the task does not exist.
-            EnvError: the environment broke.
+            EnvError: the environment failed.
         """
 
     @abstractmethod
@@ -45,18 +45,18 @@ class Environment(ABC):
         """Perform the action.
 
         Raises:
-            EnvError: the environment broke.
+            EnvError: the environment failed.
         """
 
     def close(self) -> None:  # noqa: B027 - most environments hold nothing
-        """Release what the environment holds. Calling it twice is fine."""
+        """Release the environment's resources. Calling it twice is fine."""
 
     @staticmethod
     def canonical_action(action: str) -> str:
-        """Spelling under which two actions are the same decision; used when trajectories are merged."""
+        """Normal form of an action; actions with equal forms are the same decision when trajectories are merged."""
         return " ".join(action.lower().split())
 
     @staticmethod
     def canonical_observation(observation: str) -> str:
-        """Text under which two observations show the same state; used when trajectories are merged."""
+        """Normal form of an observation; equal forms show the same state when trajectories are merged."""
         return observation

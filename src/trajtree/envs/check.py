@@ -1,4 +1,4 @@
-"""Proof that an environment keeps the protocol: `check_env` plays it, also badly, and says what is wrong."""
+"""Checking that an environment keeps the contract: `check_env` plays it, also badly, and reports what is wrong."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ HOSTILE_ACTIONS = (
     "\ud800",
     "{}%s\\",
 )
-"""What a confused agent may say; every one must be answered."""
+"""What a confused agent may say; each must be answered."""
 
 _LONGEST = 1000
-"""Steps in which an episode must end, whatever the agent does."""
+"""Number of steps within which an episode must end, whatever the agent does."""
 
 
 class EnvCheckError(AssertionError):
-    """The environment breaks the protocol; the message says where and how."""
+    """The environment breaks the contract; the message says where and how."""
 
 
 @dataclass(frozen=True, slots=True)
 class EnvReport:
-    """What `check_env` looked at: names, number of tasks, episodes and steps played, and how episodes ended."""
+    """What `check_env` covered: names, number of tasks, episodes and steps played, and how episodes ended."""
 
     name: str
     version: str
@@ -62,14 +62,13 @@ def check_env(
 ) -> EnvReport:
     """Check an environment on `tasks`, with `actions(task)` as a sensible way to play each.
 
-    Checked: class attributes; types of everything returned; score within [0, 1] after every step; an episode
+    Checked: class attributes; types of all returned values; score within [0, 1] after every step; an episode
     ends within 1,000 steps, by termination or truncation, never both; the same actions give the same rewards and, after
-    canonicalisation, the same observations; a snapshot, where there is one, goes on as a replay does; two
-    environments do not disturb one another; hostile actions are answered; an unknown task is a KeyError; `close`
-    twice is fine.
+    canonicalisation, the same observations; a snapshot, if supported, continues as a replay does; two environments do
+    not affect each other; hostile actions are answered; an unknown task raises KeyError; `close` can be called twice.
 
     Raises:
-        EnvCheckError: one of these does not hold.
+        EnvCheckError: one of these checks fails.
         ValueError: `tasks` is empty.
     """
     if not tasks:
@@ -81,7 +80,7 @@ def check_env(
         return _checked(made[0], made[1], tasks, actions, unknown_task)
     except BaseException:
         for env in made:
-            with suppress(Exception):  # what was found first says more
+            with suppress(Exception):  # the first error says more
                 env.close()
         raise
 
@@ -128,14 +127,14 @@ def _require(holds: bool, message: str) -> None:
 def _check_class(env: Environment) -> None:
     for attribute in ("name", "version", "instruction"):
         value = getattr(type(env), attribute, None)
-        _require(isinstance(value, str) and value != "", f"class attribute {attribute!r} is {value!r}, not a text")
+        _require(isinstance(value, str) and value != "", f"class attribute {attribute!r} is {value!r}, not text")
 
 
 def _check_canonical(env: Environment) -> None:
     for function in (env.canonical_action, env.canonical_observation):
         for text in HOSTILE_ACTIONS:
             once = function(text)
-            _require(isinstance(once, str), f"{function.__name__}({text[:20]!r}) is {once!r}, not a text")
+            _require(isinstance(once, str), f"{function.__name__}({text[:20]!r}) is {once!r}, not a string")
             _require(function(once) == once, f"{function.__name__} changes its own result for {text[:20]!r}")
 
 
@@ -154,7 +153,7 @@ def _play(env: Environment, task: str, actions: Sequence[str]) -> _Episode:
 
 
 def _to_the_end(env: Environment, task: str, actions: Sequence[str]) -> _Episode:
-    """An episode in which the agent says the same things over and over."""
+    """An episode in which the agent repeats the same actions over and over."""
     episode = _play(env, task, list(islice(cycle(actions or ["0"]), _LONGEST)))
     _require(
         any(episode.results[-1][2:]),
@@ -165,7 +164,7 @@ def _to_the_end(env: Environment, task: str, actions: Sequence[str]) -> _Episode
 
 def _reset(env: Environment, task: str) -> str:
     observation = env.reset(task)
-    _require(isinstance(observation, str) and observation != "", f"{task}: reset gives {observation!r}, not a text")
+    _require(isinstance(observation, str) and observation != "", f"{task}: reset returns {observation!r}, not text")
     return observation
 
 
@@ -175,7 +174,7 @@ def _step(env: Environment, task: str, action: str) -> StepResult:
         result = env.step(action)
     except Exception as error:
         raise EnvCheckError(f"{where} step raises {type(error).__name__}: {error}") from error
-    _require(isinstance(result, StepResult), f"{where} step gives {type(result).__name__}, not a StepResult")
+    _require(isinstance(result, StepResult), f"{where} step returns {type(result).__name__}, not a StepResult")
     try:
         checked = well_formed(result)
     except ValueError as error:
@@ -192,7 +191,7 @@ def _in_turns(
     other_task: str,
     other_actions: Sequence[str],
 ) -> _Episode:
-    """The episode in `env` while `other` is always one step ahead in its own."""
+    """The episode in `env`, played while `other` is always one step ahead in its own episode."""
     first = _reset(env, task)
     _reset(other, other_task)
     results: list[StepResult] = []
@@ -207,7 +206,7 @@ def _in_turns(
 
 
 def _check_snapshot(env: Environment, task: str, actions: Sequence[str], once: _Episode) -> None:
-    """Where the environment has `snapshot` and `restore`: going on from a snapshot is going on from a replay."""
+    """If the environment has `snapshot` and `restore`: continuing from a snapshot equals continuing from a replay."""
     if not (hasattr(env, "snapshot") and hasattr(env, "restore")):
         return
     half = len(once.results) // 2
@@ -236,7 +235,7 @@ def _check_unknown(env: Environment, task: str) -> None:
         env.reset(task)
     except KeyError:
         return
-    raise EnvCheckError(f"reset({task!r}) does not raise KeyError, though there is no such task")
+    raise EnvCheckError(f"reset({task!r}) does not raise KeyError, although there is no such task")
 
 
 def _check_close(env: Environment) -> None:
@@ -244,4 +243,4 @@ def _check_close(env: Environment) -> None:
     try:
         env.close()
     except Exception as error:
-        raise EnvCheckError(f"close raises {type(error).__name__} the second time: {error}") from error
+        raise EnvCheckError(f"close raises {type(error).__name__} when called twice: {error}") from error

@@ -1,4 +1,4 @@
-"""A domain: an environment, its tasks by split, and an expert; all that a recipe needs to name."""
+"""Domains, which recipes refer to: an environment, its tasks by split, and an expert; the built-in ones by name."""
 
 from __future__ import annotations
 
@@ -30,26 +30,26 @@ SPLITS = ("train", "dev", "test")
 
 
 def itself(task: str) -> str:
-    """The situation of a task that shares none with another."""
+    """The situation of a task that shares its situation with no other."""
     return task
 
 
 @dataclass(frozen=True, slots=True)
 class Domain:
-    """What a run needs to know of an environment.
+    """What a run needs to know about an environment.
 
     Attributes:
         environment: the class, for its name, version and canonical forms.
-        make: one environment with the given step limit (None: its own).
-        tasks: (task type, split) to the task ids of that split, split being train, dev or test.
-        demonstrate: (environment, task) to an expert trajectory with full score, or why there is none.
+        make: makes one environment with the given step limit (None: its own).
+        tasks: maps (task type, split) to the task ids of that split, which is train, dev or test.
+        demonstrate: maps (environment, task) to an expert trajectory with full score, or why there is none.
         types: names of its task types.
-        data: what tells one state of the tasks' data from another, such as its hash, where the data is not in the
-            environment's own version; results are redone when it changes.
-        situation: from a task to what decides how it goes, in words. Tasks of one situation differ in what hardly
-            matters, such as the name of a room; they are one piece of evidence, and tasks are drawn for many
-            situations. By default every task is a situation of its own, which is wrong where a habit of a model wins
-            or loses several tasks at once. It must give the same text in every process.
+        data: identifies the state of the tasks' data, for example by its hash, if the environment's version does not
+            cover it; results are redone when it changes.
+        situation: maps a task to a text that says what determines its outcome. Tasks of the same situation differ only
+            in what hardly matters, such as the name of a room; they count as one piece of evidence, and tasks are drawn
+            to cover many situations. By default every task is its own situation, which is wrong if a habit of a model
+            wins or loses several tasks at once. It must give the same text in every process.
     """
 
     environment: type[Environment]
@@ -65,7 +65,7 @@ class Domain:
 
         Raises:
             DataError: the domain does not know a task.
-            EnvError: the domain's `situation` breaks, or does not give a text; the message names the task.
+            EnvError: the domain's `situation` fails or does not return text; the message names the task.
         """
         return {task: self._situation(task) for task in tasks}
 
@@ -77,18 +77,18 @@ class Domain:
         except KeyError as error:
             raise DataError(f"{task}: {error.args[0] if error.args else 'no such task'}") from error
         except Exception as error:
-            raise EnvError(f"{task}: its situation cannot be told: {type(error).__name__}: {error}") from error
+            raise EnvError(f"{task}: its situation cannot be determined: {type(error).__name__}: {error}") from error
         if not isinstance(found, str) or not found:
-            raise EnvError(f"{task}: its situation must be a text that is not empty, is {found!r:.60}")
+            raise EnvError(f"{task}: its situation must be non-empty text, got {found!r:.60}")
         return found
 
 
 class Brought(Protocol):
-    """What bringing in an environment's data came to."""
+    """The result of importing an environment's data."""
 
     @property
     def lines(self) -> Sequence[str]:
-        """What is there now, for people."""
+        """A readable summary of the data that is there now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +96,11 @@ class BuiltIn:
     """An environment with a short name.
 
     Attributes:
-        domain: its Domain, as `module:ATTRIBUTE`, imported when it is asked for.
-        install: what pip installs it.
+        domain: its Domain, as `module:ATTRIBUTE`, imported at first use.
+        install: the pip requirement that installs it.
         data: where its data comes from.
-        licence: of both.
-        bring_in: where the data is the user's own, what brings it in, as `module:FUNCTION` from (path, Progress) to
+        licence: licence of the environment and its data.
+        bring_in: if users bring the data, the function that imports it, as `module:FUNCTION` from (path, Progress) to
             Brought.
     """
 
@@ -129,7 +129,7 @@ BUILT_IN = {
         domain="trajtree.envs.webshop:DOMAIN",
         install="trajtree[webshop]",
         data="trajtree data webshop --from PATH",
-        licence="MIT; product texts are their shops'",
+        licence="MIT; product texts belong to their shops",
         bring_in="trajtree.envs.webshop:import_data",
     ),
     "textworldexpress": BuiltIn(
@@ -143,15 +143,15 @@ BUILT_IN = {
 
 
 BRING_IN = {name: entry.bring_in for name, entry in BUILT_IN.items() if entry.bring_in is not None}
-"""What brings in the data of the environments whose data is the user's own."""
+"""The functions that import data, for environments with data that users bring."""
 
 
 def bring_in_data(name: str, source: Path, progress: Progress = SILENT) -> Brought:
-    """Bring in the data of the environment called `name`, one of BRING_IN, from a file or folder.
+    """Import the data of the environment called `name`, one of BRING_IN, from a file or folder.
 
     Raises:
-        DataError: the data is not there, or damaged.
-        KeyError: the environment's data is not the user's to bring.
+        DataError: the data is missing or damaged.
+        KeyError: the environment takes no data from users.
     """
     brought: Brought = found_at(BRING_IN[name])(source, progress)
     return brought

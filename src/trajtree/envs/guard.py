@@ -1,4 +1,4 @@
-"""Calling an environment so that whatever goes wrong in it is its own fault, and is said to be."""
+"""Calling an environment so that whatever goes wrong in it becomes an EnvError."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from trajtree.trajectory import SCORE_TOLERANCE
 
 
 class Guarded:
-    """An environment that answers with well-formed results or raises EnvError, and keeps the score.
+    """Wraps an environment so that it returns well-formed results or raises EnvError, and keeps the score.
 
     Args:
         env: the environment.
 
     Attributes:
         score: sum of the rewards since the last `reset`.
-        steps: how many steps that were.
+        steps: number of steps since then.
     """
 
     def __init__(self, env: Environment) -> None:
@@ -29,8 +29,8 @@ class Guarded:
 
         Raises:
             DataError: the environment has no such task.
-            EnvError: it raised something else, or its first observation is no text.
-            TrajtreeError, ImportError: what the environment itself says to its user: data or a package that is missing.
+            EnvError: it raised something else, or its first observation is not text.
+            TrajtreeError, ImportError: from the environment itself, for the user: data or a package is missing.
         """
         self.score, self.steps = 0.0, 0
         try:
@@ -43,15 +43,15 @@ class Guarded:
         except BaseException as error:
             raise EnvError(f"reset raised {_named(error)}") from error
         if not isinstance(observation, str):
-            raise EnvError(f"reset gave {observation!r}, not a text")
+            raise EnvError(f"reset returned {observation!r}, not text")
         return observation
 
     def step(self, action: str) -> StepResult:
-        """What came of an action.
+        """The environment's answer to an action.
 
         Raises:
-            EnvError: the environment raised anything, gave anything but a StepResult with a finite reward, or the score
-                left [0, 1]; naming the step.
+            EnvError: the environment raised an exception or returned anything but a StepResult with a finite reward, or
+                the score left [0, 1]; the message names the step.
         """
         self.steps += 1
         where = f"step {self.steps} ({action[:60]!r})"
@@ -77,13 +77,13 @@ def well_formed(result: object) -> StepResult:
     """A step's result with a float as its reward.
 
     Raises:
-        ValueError: it is no StepResult, or one of its fields is not of its type; saying which.
+        ValueError: it is not a StepResult, or one of its fields has the wrong type; the message says which.
     """
     if not (isinstance(result, tuple) and len(result) == 4):
-        raise ValueError(f"gave {type(result).__name__}, not a StepResult")
+        raise ValueError(f"returned {type(result).__name__}, not a StepResult")
     observation, reward, terminated, truncated = result
     if not isinstance(observation, str):
-        raise ValueError(f"the observation is {observation!r}, not a text")
+        raise ValueError(f"the observation is {observation!r}, not text")
     if not (isinstance(reward, Real) and isfinite(reward)):
         raise ValueError(f"the reward is {reward!r}, not a finite number")
     for name, flag in (("terminated", terminated), ("truncated", truncated)):

@@ -1,11 +1,11 @@
-"""The Java virtual machines in which Scala's simulators live: one each for the whole process, capped, and repeatable.
+"""Java virtual machines for the Scala simulators: limited in memory, repeatable, and with the time limit of a step.
 
-One virtual machine holds the worlds of all environments of a simulator: each further one would cost up to a second of
-start-up and a third of a gigabyte. Two things make its answers repeat
-exactly, which the stock set-up does not do:
+There is one virtual machine per simulator and process, which holds the worlds of all its environments: another one
+would cost up to a second of start-up and a third of a gigabyte. Two things make its answers exactly repeatable, which
+those of the stock set-up are not:
 
-- every object has the same identity hash code (`-XX:hashCode=2`), so that Scala's sets iterate in the order
-  of insertion instead of in an order that changes from run to run;
+- every object has the same identity hash code (`-XX:hashCode=2`), so that Scala's sets iterate in insertion order
+  instead of in an order that changes from run to run;
 - Scala's global random generator is seeded before every call that may draw from it. As the generator is
   global, calls are made one at a time (`Jvm.lock`).
 """
@@ -28,17 +28,17 @@ from trajtree.errors import EnvError
 T = TypeVar("T")
 
 HEAP_MB = 1024
-"""Upper limit of the Java heap, in MiB: room for about 80 worlds. With half of that, 32 worlds
-seemed to keep the collector busy (one look at its threads); without a limit Java was seen to take 2.4 GB."""
+"""Upper limit of the Java heap, in MiB: room for about 80 worlds. With half of that, 32 worlds seemed to keep the
+garbage collector busy (judging by its threads, once); without a limit, Java was seen to take 2.4 GB."""
 
 RESTARTS = 2
-"""How often one step may replace a dead virtual machine before an environment gives up."""
+"""How often a dead virtual machine is replaced during one step before the environment gives up."""
 
 LONGEST_ACTION = 400
-"""Characters; anything longer is no action of these worlds, and is not worth parsing."""
+"""In characters; anything longer is not an action of these worlds and not worth parsing."""
 
 ANSWER_SECONDS = 120.0
-"""A call that takes longer is taken for a hang, and the virtual machine is replaced."""
+"""Time limit of a step: a call that takes longer counts as hanging, and the virtual machine is replaced."""
 
 _OPTIONS = (
     f"-Xmx{HEAP_MB}m",
@@ -54,7 +54,7 @@ class Simulator:
 
     Attributes:
         package: the importable package that holds it.
-        jar: its file there.
+        jar: its file in the package.
         interface: the class that Python talks to.
         extra: trajtree's extra that installs it.
     """
@@ -89,7 +89,7 @@ def find_java() -> str:
 
 
 def package_folder(simulator: Simulator = SCIENCEWORLD) -> Path:
-    """Folder of the simulator's installed package, found without importing it.
+    """Folder of the simulator's installed package, located without importing it.
 
     Raises:
         EnvError: the package is not installed.
@@ -162,7 +162,7 @@ class Jvm:
         return reduce(getattr, self._simulator.interface.split("."), self._gateway.jvm)()
 
     def release(self, interface: Any) -> None:
-        """Let go of a world (11 MB of heap); Python's garbage collector would do it, but much later."""
+        """Release a world (11 MB of heap); Python's garbage collector would do so only much later."""
         self._gateway.detach(interface)
 
     def seed(self, seed: int) -> None:
@@ -182,7 +182,7 @@ _shared: dict[Simulator, Jvm] = {}
 
 
 def shared_jvm(simulator: Simulator = SCIENCEWORLD) -> Jvm:
-    """The process's virtual machine of a simulator, started when there is none or when it has died.
+    """The process's virtual machine for a simulator, started if there is none or it has died.
 
     Raises:
         EnvError: Java or the simulator is missing, or Java did not start.
@@ -197,18 +197,18 @@ def shared_jvm(simulator: Simulator = SCIENCEWORLD) -> Jvm:
 
 
 def through_deaths(simulator: Simulator, task: str, call: Callable[[], T], forget: Callable[[], None]) -> T:
-    """Make a call, again in a new virtual machine when the old one died or hangs.
+    """Make a call, and repeat it in a new virtual machine if the old one died or hangs.
 
     Args:
-        simulator: what runs in it.
-        task: whose call it is, for the error.
-        call: rebuilds its world when that is gone.
+        simulator: the simulator that runs in it.
+        task: the task of the call, for errors.
+        call: the call; it rebuilds its world if that is gone.
         forget: kills the world's virtual machine and drops the world.
 
     Raises:
         EnvError: it died in every attempt, its memory is full, or the simulator is not installed.
     """
-    package_folder(simulator)  # where it is missing, py4j is as well, and the error names the extra
+    package_folder(simulator)  # if it is missing, py4j is too, and this error names the extra
     from py4j.protocol import Py4JError
 
     for attempt in range(RESTARTS + 1):
@@ -217,7 +217,7 @@ def through_deaths(simulator: Simulator, task: str, call: Callable[[], T], forge
         except Py4JError as error:
             if "OutOfMemoryError" in str(error):
                 raise EnvError(
-                    f"{task}: the {HEAP_MB} MiB of Java are full: close some environments (they take 11 each)"
+                    f"{task}: Java's {HEAP_MB} MiB are full: close some environments (each takes 11)"
                 ) from error
             forget()
             if attempt == RESTARTS:
@@ -226,7 +226,7 @@ def through_deaths(simulator: Simulator, task: str, call: Callable[[], T], forge
 
 
 def plain(action: str) -> str:
-    """An action as Scala's parsers can take it: one line of encodable text, empty when far too long."""
+    """An action in a form that the Scala parsers accept: one line of encodable text, empty if far too long."""
     line = " ".join(action.encode("utf-8", "replace").decode().split())
     return line if len(line) <= LONGEST_ACTION else ""
 

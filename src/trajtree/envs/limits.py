@@ -1,4 +1,4 @@
-"""One environment whose step limit depends on the task."""
+"""An environment with a largest number of steps that depends on the task."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from trajtree.envs.domain import Domain
 
 
 def limited(domain: Domain, limit_of: Callable[[str], int | None]) -> Environment:
-    """The domain's environment, made anew whenever the next task has another step limit.
+    """The domain's environment, made again whenever the next task has another step limit.
 
     Args:
-        domain: whose environment.
-        limit_of: a task's step limit; None for the environment's own.
+        domain: makes the environment.
+        limit_of: gives a task's step limit; None for the environment's own.
     """
     kind = domain.environment
 

@@ -11,11 +11,11 @@ from trajtree.trees.stitching import Replay
 
 
 def replay(env: Environment, task: str, actions: Sequence[str], *, policy: str) -> Trajectory:
-    """What happens when `actions` are played in `task`, until they or the episode end.
+    """Play `actions` in `task` until they or the episode end, and return the trajectory.
 
     Raises:
         DataError: the task does not exist.
-        EnvError: the environment broke.
+        EnvError: the environment failed.
     """
     guarded = Guarded(env)
     observation = guarded.reset(task)
@@ -47,7 +47,7 @@ def replay(env: Environment, task: str, actions: Sequence[str], *, policy: str) 
 
 
 def replayer(env: Environment) -> Replay:
-    """Replays in an environment; the policy of what they return is called `stitched`."""
+    """A function that replays actions in an environment; the policy of its trajectories is called `stitched`."""
     return lambda task, actions: replay(env, task, actions, policy="stitched")
 
 

@@ -1,1 +1,1 @@
-"""The whole experiment: recipe, rows, the plan of its stages, and running it."""
+"""The whole experiment: recipe, rows, the plan of its stages, and running them."""

@@ -1,8 +1,8 @@
 """Running a recipe's stages, one after another, in this process.
 
-A stage's folder counts once its marker is in it, which is written last and atomically; a folder without one is
-unfinished work that the stage resumes. The marker says what the folder held, and that is verified before it is used
-again.
+A stage's folder counts once it contains its marker, which is written last and atomically; a folder without one is
+unfinished work that the stage resumes. The marker records the folder's contents, which are verified before they are
+used again.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from trajtree.store.manifest import FileState, as_json, digest_of, from_json, ma
 from trajtree.store.progress import Progress
 
 ALL = "all"
-"""Stands for the names of all stages where some are to be redone."""
+"""Stands for all stages in a list of stages to redo."""
 _SHORT = 12
-"""Characters of a key that name the folder of its results."""
+"""Number of a key's characters in the name of its results' folder."""
 
 
 def run_recipe(
@@ -41,18 +41,18 @@ def run_recipe(
     redo: Collection[str] = (),
     say: Callable[[str], None] = lambda sentence: None,
 ) -> dict[str, Done]:
-    """Bring a run up to date, as a whole or only up to the stages of one kind.
+    """Bring a run up to date, completely or only up to the stages of one kind.
 
     Args:
         recipe: what to run.
         run: the run directory.
-        progress_of: from a stage's name to its display, called when the stage begins.
+        progress_of: gives a stage's display by its name, called when the stage begins.
         until: a name in KINDS.
-        redo: names of stages that are to be done again, with all that reads from them; ALL stands for every one.
-        say: told in one sentence what in the directory cannot be used.
+        redo: names of stages to redo, together with all that read from them; ALL stands for every stage.
+        say: receives a sentence about stages in the directory that cannot be reused.
 
     Raises:
-        TrajtreeError: whatever the user can fix, in one sentence.
+        TrajtreeError: anything that the user can fix, in one sentence.
     """
     stages = stages_of(recipe)
     if until is not None:
@@ -81,10 +81,10 @@ def run_stages(
 ) -> dict[str, Done]:
     """Bring stages up to date, in order; each reads only from earlier ones.
 
-    Stages in `redo` are done again, and so are those that read from them.
+    Stages in `redo` are redone, and so are those that read from them.
 
     Raises:
-        RunError: another process uses the directory, or what a stage left has changed since it was finished.
+        RunError: another process uses the directory, or a stage's results have changed since it was finished.
     """
     done: dict[str, Done] = {}
     again = with_dependents(stages, redo)
@@ -101,7 +101,7 @@ def run_stages(
 
 
 def _remove(run: Path, key: str) -> None:
-    """Remove what is kept under a key, at one stroke: half of it must not be taken for work to go on with."""
+    """Remove the results stored under a key atomically, so that half of them is never taken for work to resume."""
     for folder in run.glob(f"*/{key[:_SHORT]}"):
         removed = folder.with_name(f".{folder.name}{UNFINISHED}")
         shutil.rmtree(removed, ignore_errors=True)
@@ -149,10 +149,10 @@ def _bring_up_to_date(
 
 
 def _finished(run: Path, stage: Stage, key: str) -> Done | None:
-    """The stage's finished folder, else that of any other stage which has done the same.
+    """The stage's finished folder, else that of any other stage that did the same work.
 
     Raises:
-        RunError: its marker is damaged, or it no longer holds what it held.
+        RunError: its marker is damaged, or its contents have changed.
     """
     others = sorted(run.glob(f"*/{key[:_SHORT]}/{MARKER}"))
     own = run / stage.name / key[:_SHORT] / MARKER
@@ -165,7 +165,7 @@ def _finished(run: Path, stage: Stage, key: str) -> Done | None:
 
 
 def _verify(marker: Path, record: Mapping[str, Any], name: str) -> None:
-    """Compare a finished folder with its marker, in which new times of unchanged files are then noted."""
+    """Compare a finished folder with its marker, and record new times of unchanged files in the marker."""
     folder, known = marker.parent, record.get("files")
     try:
         if known is None:
@@ -182,7 +182,7 @@ def _verify(marker: Path, record: Mapping[str, Any], name: str) -> None:
 
 
 def _at_first_sight(folder: Path, record: Mapping[str, Any]) -> dict[str, FileState]:
-    """The files under a marker of earlier versions, which has one hash of all of them; some counted locks too."""
+    """The files of a folder with a marker of earlier versions, which has a single hash; some also covered locks."""
     files = manifest_of(folder, without=[MARKER])
     if record["digest"] not in (digest_of(files), digest_of(manifest_of(folder, without=[MARKER], hidden=True))):
         raise ValueError(f"{folder}: a file in it is missing, new, or holds something else")
@@ -208,7 +208,7 @@ def _of_older_versions(run: Path) -> int:
         try:
             record = json.loads(marker.read_text())
         except ValueError:
-            continue  # named as damaged when a stage needs it
+            continue  # reported as damaged if a stage needs it
         kind = KINDS.get(str(record.get("kind")))
         count += kind is None or record.get("version") != kind.version
     return count

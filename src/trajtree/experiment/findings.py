@@ -1,4 +1,4 @@
-"""What a finished run found: statistics of its rows, and everything that its report shows."""
+"""The findings of a finished run: statistics of its rows, and everything that its report shows."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def report_of(recipe: Recipe, done: Mapping[str, Done]) -> ReportData:
 
 
 def _shown_exploration(recipe: Recipe, done: Mapping[str, Done]) -> str | None:
-    """The exploration whose trees are shown: the primary row's, else the first; None where nobody explored."""
+    """The exploration whose trees are shown: the primary row's, else the first; None if there is none."""
     primary = recipe.all_rows[recipe.evaluate.primary]
     candidates = [primary.explored_by] if primary.explored else []
     candidates += [name.removeprefix("trees-") for name in done if name.startswith("trees-")]
@@ -107,7 +107,7 @@ def _notes(recipe: Recipe, explored: Exploration | None) -> tuple[str, ...]:
 
 
 def shared_notes(recipe: Recipe, done: Mapping[str, Done]) -> list[str]:
-    """Sentences that say where the measured tasks share situations with others."""
+    """Sentences on where the measured tasks share situations with others."""
     trained: list[str] = []
     if "demonstrations" in done:
         trained += [t.task for t in TrajectoryStore(done["demonstrations"].folder / STORE)]

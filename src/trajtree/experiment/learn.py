@@ -1,4 +1,4 @@
-"""Training a row, and finding the model that a row has."""
+"""Training a row, and finding a row's model."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MODEL = "model"
 
 
 def train_row(recipe: Recipe, row: Row, work: Work) -> None:
-    """Tune the model that the row starts from, into MODEL."""
+    """Tune the model that the row starts from and save it in MODEL."""
     scratch = is_scratch(recipe, row)
     below = model_of(recipe, row.starts_from, work.inputs) if row.starts_from is not None else _root(recipe, row.name)
     reference = None
@@ -53,12 +53,12 @@ def train_row(recipe: Recipe, row: Row, work: Work) -> None:
 
 
 def is_scratch(recipe: Recipe, row: Row) -> bool:
-    """Whether the row is a model that does not exist before it is trained."""
+    """Whether the row's model is trained from scratch."""
     return row.name == "weak" and recipe.weak.model is None
 
 
 def model_of(recipe: Recipe, name: str, inputs: Mapping[str, Path]) -> ModelRef:
-    """The model of a row, whose trained parts are in `inputs` as "model 0", "model 1", ... from the lowest."""
+    """The model of a row; its trained parts are in `inputs` as "model 0", "model 1", ..., bottom first."""
     rows = chain_of(recipe, name)
     folders = [str(inputs[f"model {number}"] / MODEL) for number in range(sum(row.trained for row in rows))]
     if is_scratch(recipe, rows[0]):

@@ -24,7 +24,7 @@ from trajtree.trees.search import PathSettings, best_path, search_of
 
 TREES = "trees.jsonl"
 PAIRS = "pairs.jsonl"
-"""Pairs in a stage's folder: they name trajectories by their samples, and hold no messages."""
+"""Pairs in a stage's folder: they refer to trajectories by sample and contain no messages."""
 
 
 def pool_explorations(work: Work) -> None:
@@ -46,12 +46,12 @@ def build_trees(recipe: Recipe, work: Work) -> None:
 
 
 def find_pairs(how: PairSettings, work: Work) -> None:
-    """Preference pairs of the trees."""
+    """Find the preference pairs of the trees."""
     _write_pairs(work.folder, (pair for t in read_trees(work.inputs["trees"] / TREES) for pair in pairs_of(t, how)))
 
 
 def find_paths(how: PathSettings, work: Work) -> None:
-    """The trajectory that is each tree's best path, where it scored enough, up to its last gain."""
+    """Find each tree's best path, as a trajectory up to its last gain, if it scored enough."""
     find = search_of(how)
     paths = (best_path(t, find) for t in read_trees(work.inputs["trees"] / TREES))
     (work.folder / STORE).unlink(missing_ok=True)
@@ -59,9 +59,9 @@ def find_paths(how: PathSettings, work: Work) -> None:
 
 
 def find_expert_pairs(how: PairSettings, work: Work) -> None:
-    """The expert's demonstration over the explorer's worse runs of the same task; and the store that both are in.
+    """Pair the expert's demonstration with the explorer's worse runs of the same task; also write a store of both.
 
-    The explorer's samples keep their numbers, the expert's follow them.
+    The explorer's samples keep their numbers; the expert's follow them.
     """
     explored = [t for t in TrajectoryStore(work.inputs["explored"] / STORE) if not t.outcome.is_fault]
     both = pooled([explored, TrajectoryStore(work.inputs["demonstrations"] / STORE)])
@@ -83,7 +83,7 @@ def read_pairs(folder: Path) -> list[Pair]:
     """The pairs of a stage's folder.
 
     Raises:
-        DataError: naming file and line of what is no pair.
+        DataError: a line is not a pair; file and line are named.
     """
     path, found = folder / PAIRS, []
     for number, line in enumerate(path.read_text().splitlines(), start=1):

@@ -2,7 +2,7 @@
 
 demonstrations -> weak -> explore -> trees -> pairs | paths -> train -> evaluate -> report
 
-The plan starts from the rows that are to be measured and adds what each needs, and nothing else.
+The plan starts from the rows to be measured and adds exactly what each of them needs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from trajtree.models.weights import fingerprint, pick_dtype
 from trajtree.train.settings import METHODS, LossSettings
 
 _SAME_RESULT = {"checkpoint_steps", "report_to", "cache_reference"}
-"""Training settings that change what a training costs or tells, and not what it ends with."""
+"""Training settings that affect a training's cost or output, but not its result."""
 
 
 def stages_of(recipe: Recipe) -> list[Stage]:
@@ -35,7 +35,7 @@ def stages_of(recipe: Recipe) -> list[Stage]:
 
 
 class _Plan:
-    """Stages by name, in the order in which they were found to be needed, each after its inputs."""
+    """Stages by name, in the order in which the need for them was found, each after its inputs."""
 
     def __init__(self, recipe: Recipe) -> None:
         dtype = pick_dtype(recipe.play.dtype)
@@ -53,19 +53,19 @@ class _Plan:
     # --- tasks and demonstrations ---
 
     def tasks(self) -> str:
-        """The task sets."""
+        """Add the stage that chooses the task sets."""
         sets = self.recipe.tasks
         settings = {"env": self._env, "types": sets.types, "dev": sets.dev, "test": sets.test}
         return self._add("tasks", "tasks", {}, settings, partial(tasks.choose, self.recipe))
 
     def demonstrations(self) -> str:
-        """The expert's trajectories."""
+        """Add the stage of the expert's trajectories."""
         settings = {"env": self._env, "demonstrations": self.recipe.tasks.demonstrations}
         inputs = {"tasks": self.tasks()}
         return self._add("demonstrations", "demonstrations", inputs, settings, partial(tasks.demonstrate, self.recipe))
 
     def unseen(self) -> str:
-        """Tasks that were not demonstrated."""
+        """Add the stage of tasks that were not demonstrated."""
         inputs = {"tasks": self.tasks(), "demonstrations": self.demonstrations()}
         settings = {"unseen": self.recipe.tasks.unseen}
         return self._add("unseen", "demonstrations", inputs, settings, partial(tasks.choose_unseen, self.recipe))
@@ -73,7 +73,7 @@ class _Plan:
     # --- models ---
 
     def model(self, name: str) -> dict[str, str]:
-        """Role to stage of every trained part of a row's model, in the order in which they stand on one another."""
+        """The stage of every trained part of a row's model, by role, bottom first."""
         trained = [row for row in chain_of(self.recipe, name) if row.trained]
         return {f"model {number}": self._trained(row) for number, row in enumerate(trained)}
 
@@ -95,13 +95,13 @@ class _Plan:
         return self._add(name, kind, {**data, **below, **reference}, settings, work)
 
     def _how(self, row: Row) -> dict[str, Any]:
-        """Of a row's training settings those that its result depends on."""
+        """Those of a row's training settings that its result depends on."""
         ignored = {f.name for f in fields(LossSettings)} - {"weigh", *METHODS[row.method].knobs}
         said = _changed(self.recipe.train_settings(row))
         return {name: value for name, value in said.items() if name not in ignored | _SAME_RESULT}
 
     def _base(self, name: str) -> dict[str, Any]:
-        """What tells the recipe's own model below a row from another."""
+        """What identifies the recipe's own model below a row."""
         root = chain_of(self.recipe, name)[0].name
         if root == "strong":
             return {"model": self.recipe.strong.model, "weights": fingerprint(self.recipe.strong.model)}
@@ -118,7 +118,7 @@ class _Plan:
     # --- what rows learn from ---
 
     def _data(self, row: Row) -> tuple[dict[str, str], dict[str, Any]]:
-        """The inputs that hold what a row learns from, and the settings of how it is taken out of them."""
+        """The inputs with what a row learns from, and the settings that select from them."""
         inputs: dict[str, str] = {}
         settings: dict[str, Any] = {"learns_from": row.learns_from}
         for source in row.learns_from:
@@ -161,7 +161,7 @@ class _Plan:
         return self._add(f"explore-{name}", "explore", inputs, settings, partial(play.explore, self.recipe, how))
 
     def trees(self, exploration: str) -> str:
-        """An exploration's trees."""
+        """Add the stage of an exploration's trees."""
         inputs = {"explored": self.explored(exploration)}
         work = partial(lessons.build_trees, self.recipe)
         return self._add(f"trees-{exploration}", "trees", inputs, {"env": self._env}, work)
@@ -188,7 +188,7 @@ class _Plan:
     # --- measuring ---
 
     def evaluated(self, name: str) -> str:
-        """A row's episodes on the held-out tasks."""
+        """Add the stage of a row's episodes on the held-out tasks."""
         row = self.recipe.all_rows[name]
         inputs = {"tasks": self.tasks(), **self.model(name)}
         # Greedy, so the seed changes nothing.
@@ -209,7 +209,7 @@ class _Plan:
         work: Callable[[Work], None],
         row: Row | None = None,
     ) -> str:
-        """Add a stage where there is none like it; one that differs from what its name means so far gets its row's."""
+        """Add a stage unless an equal one exists; if its name is taken by a different stage, use the row's name."""
         there = self.stages.get(name)
         if there is not None and (there.inputs, there.settings) != (inputs, settings) and row is not None:
             name = f"{name}-{row.name}"
@@ -218,7 +218,7 @@ class _Plan:
 
 
 def _changed(section: Any) -> dict[str, Any]:
-    """The knobs of a recipe's section that are not at their default."""
+    """The settings of a recipe's section that differ from their defaults."""
     if hasattr(section, "model_dump"):
         dumped: dict[str, Any] = section.model_dump(mode="json", exclude_defaults=True)
         return dumped

@@ -27,7 +27,7 @@ OVERFLOW_SHARE = 0.01
 
 
 def explore(recipe: Recipe, how: Exploration, work: Work) -> None:
-    """An exploration's rollouts."""
+    """Play an exploration's rollouts."""
     tasks: list[str] = []
     if "demonstrations" in work.inputs:
         tasks += [t.task for t in TrajectoryStore(work.inputs["demonstrations"] / STORE)]
@@ -44,7 +44,7 @@ def explore(recipe: Recipe, how: Exploration, work: Work) -> None:
 
 
 def evaluate(recipe: Recipe, row: Row, work: Work) -> None:
-    """One greedy episode per held-out task."""
+    """Play one greedy episode per held-out task."""
     by_type = read_tasks(work.inputs["tasks"])[recipe.evaluate.split]
     tasks = [task for tasks in by_type.values() for task in tasks]
     _play(recipe, work, row, one_pass(independent(tasks, 1, [Sampling()])), recipe.evaluate.split)

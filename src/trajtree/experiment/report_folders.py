@@ -1,4 +1,4 @@
-"""Where a run keeps its reports: a folder per recipe, so that no recipe's tables are ever written over by another's."""
+"""A run's report folders: one per recipe, so that no recipe's tables are ever overwritten by another's."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from trajtree.store.manifest import from_json, verified
 
 RESULTS, PAGE, RECIPE, STAGES = "results.json", "report.html", "recipe.yaml", "stages.json"
 DIGESTS = "digests.json"
-"""Hashes of RESULTS, and of what each stage held when they were written."""
+"""Hashes of RESULTS, and of each stage's contents when they were written."""
 
 
 def folder_of(recipe: Recipe, run: Path) -> Path:
-    """The recipe's own folder in a run: named after it and after the hash of all that it says."""
+    """The recipe's own folder in a run, named after the recipe and the hash of its contents."""
     digest = hashlib.sha256(recipe.to_yaml().encode()).hexdigest()
     return run / "reports" / f"{recipe.name}-{digest[:8]}"
 
 
 def write_report(recipe: Recipe, run: Path, done: Mapping[str, Done]) -> tuple[ReportData, Path]:
-    """Write results, page, resolved recipe, and which stage's folder is whose; what they show, and their folder."""
+    """Write results, page, resolved recipe and the stages' folders; returns the report's data and folder."""
     folder = folder_of(recipe, run)
     data = report_of(recipe, done)
     with locked(folder / ".lock", wait=True):
@@ -51,35 +51,35 @@ def _write(recipe: Recipe, data: ReportData, run: Path, folder: Path, done: Mapp
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A report that a run holds."""
+    """A report in a run directory."""
 
     folder: Path
     data: ReportData
 
 
 def read_reports(run: Path) -> list[Written]:
-    """The reports in a run directory, the newest last; those of earlier versions stand in the directory itself.
+    """The reports in a run directory, newest last; those of earlier versions are in the directory itself.
 
     Results that were stored without situations get them where their environment is there.
 
     Raises:
         RunError: there is none.
-        DataError: one is damaged.
+        DataError: one of them is damaged.
     """
     found = sorted([*run.glob(f"reports/*/{RESULTS}"), *run.glob(RESULTS)], key=lambda path: path.stat().st_mtime)
     if not found:
-        raise RunError(f"{run}: holds no report; make one with: trajtree run RECIPE --run {run}")
+        raise RunError(f"{run}: contains no report; make one with: trajtree run RECIPE --run {run}")
     return [Written(path.parent, in_situations(read_results_json(path))) for path in found]
 
 
 def caveats_of(written: Written, run: Path) -> list[str]:
-    """What became of the stages' results since a report's figures were computed from them, a sentence per stage.
+    """One sentence for each stage whose results changed after a report's figures were computed from them.
 
-    The figures themselves are those of that time. Reports of earlier versions say nothing of what they came from.
+    The figures themselves stay those of that time. Reports of earlier versions do not record what they came from.
 
     Raises:
         RunError: the figures were changed after they were written.
-        DataError: what the report says of its stages is damaged.
+        DataError: the report's record of its stages is damaged.
     """
     folder = written.folder
     if not (folder / DIGESTS).exists():
@@ -96,7 +96,7 @@ def caveats_of(written: Written, run: Path) -> list[str]:
 
 
 def _changed(folder: Path, digest: str) -> str | None:
-    """Why a stage's folder no longer holds what it held; None where it does."""
+    """Why a stage's folder no longer has its recorded contents; None if it does."""
     try:
         record = json.loads((folder / MARKER).read_text())
         if record["digest"] != digest:

@@ -1,8 +1,8 @@
-"""The rows of an experiment: which models are measured, and how each came to be.
+"""The rows of an experiment, baselines included: which models are measured, and how each is made.
 
-A row is one model. It starts from another row's model, learns from some data by some method, and is held to a
-reference. Stages, labels, the checks of a recipe and the report are all derived from these entries, so that a new row
-is one entry here, or one under `rows:` in a recipe.
+A row is one model. It starts from another row's model and learns from some data by some method, possibly with a
+reference. Stages, labels, the checks of a recipe and the report are all derived from these entries, so a new row is one
+entry here, or one under `rows:` in a recipe.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ class Source:
     """Something that a row can learn from.
 
     Attributes:
-        holds: trajectories, pairs or trees.
-        explored: whether it is made of an exploration's trajectories.
-        about: one line for people.
+        holds: what it consists of: trajectories, pairs or trees.
+        explored: whether it is made from an exploration's trajectories.
+        about: a one-line description.
     """
 
     holds: str
@@ -48,7 +48,7 @@ _TAKES_FROM = {
     "chosen-runs": ("pairs", "trees"),
     "chosen-solved": ("pairs", "trees"),
 }
-"""What a method's `takes` can be taken from."""
+"""The kinds of source that provide what a method `takes`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,15 +56,15 @@ class Row:
     """One model of the experiment.
 
     Attributes:
-        name: what recipes and files call it.
-        label: what tables call it.
-        learns_from: names in SOURCES; none for a model that is measured as it is.
+        name: its name in recipes and files.
+        label: its name in tables.
+        learns_from: names in SOURCES; empty for a model that is measured untuned.
         explored_by: the exploration whose trajectories it learns from.
         method: a name in METHODS.
-        section: the recipe's section with its training settings; that of the method by default.
-        pairs, paths, train: what is different for this row from the recipe's own `pairs`, `paths` and section.
-        starts_from: the row whose model is tuned; None for the two models of the recipe, `weak` and `strong`.
-        reference: what a preference loss is held to: `start`, or a row.
+        section: the recipe's section with its training settings; by default the method's.
+        pairs, paths, train: settings that differ for this row from the recipe's own `pairs`, `paths` and section.
+        starts_from: the row whose model is tuned further; None for the two models of the recipe, `weak` and `strong`.
+        reference: the reference of a preference loss: `start`, or a row.
     """
 
     name: str
@@ -95,7 +95,7 @@ class Row:
         return self.section or METHODS[self.method].section
 
     def problem(self) -> str | None:
-        """What is wrong with it, by itself."""
+        """What is wrong with the row, considered on its own; None if nothing."""
         if not self.learns_from:
             return None
         holds = {SOURCES[source].holds for source in self.learns_from}
@@ -109,7 +109,7 @@ class Row:
 
 
 def _from_exact(name: str, label: str, method: str, **pairs: Any) -> Row:
-    """A row that goes on from the model tuned on the exact search's paths, with as many steps as TreeDPO."""
+    """A row that starts from the model tuned on the exact search's paths and takes as many steps as TreeDPO."""
     return Row(
         name=name,
         label=label,
@@ -164,17 +164,17 @@ _ENTRIES = (
 )
 
 ROWS: dict[str, Row] = {row.name: row for row in _ENTRIES}
-"""Rows by name. `weak` and `strong` are the models of the recipe's sections of these names."""
+"""Rows by name. `weak` and `strong` are the models of the recipe's sections with these names."""
 
 
 def later_round(number: int) -> Row:
-    """The model tuned on the paths of all rounds of exploration up to one, from the second on."""
+    """The row of the model tuned on the paths of all rounds of exploration up to `number`, from the second on."""
     label = f"W2SG + search (exact), round {number}"
     return Row(name=f"round{number}", label=label, learns_from=("paths",), explored_by=f"round{number}")
 
 
 DEFAULT_ROWS = ("weak", "strong", "strong_sft", "w2sg_treedpo", "w2sg_exact", "w2sg_mcts")
-"""What a recipe measures that does not say."""
+"""The rows that a recipe measures by default."""
 
 
 def chain(rows: Mapping[str, Row], name: str) -> list[Row]:

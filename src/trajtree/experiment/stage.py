@@ -1,9 +1,9 @@
-"""Stages, and the keys under which their results are kept.
+"""Stages, and the keys under which their results are stored.
 
-A stage's key is the hash of what it is (its kind, and the version of that kind), of its settings that are not the
-default, and of what its inputs hold. So a new knob at its default changes no key, a changed setting changes the keys of
-that stage and of those that read from it, and a stage whose code was corrected is redone everywhere by raising its
-kind's version. Names are in no key: two stages that would do the same thing share one result.
+A stage's key is the hash of its kind and the kind's version, of its settings that differ from the defaults, and of the
+contents of its inputs. So a new setting at its default changes no key, a changed setting changes the keys of that stage
+and of those that read from it, and a stage whose code was corrected is redone everywhere by raising its kind's version.
+Keys contain no names: two stages that would do the same thing share one result.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 from trajtree.store.progress import Progress
 
 MARKER = "stage.json"
-"""The file that says that a stage is finished, written last."""
+"""The file that marks a stage as finished; it is written last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +26,8 @@ class Kind:
     """A kind of stage, and a command.
 
     Attributes:
-        version: raised when the same settings and inputs come to mean another result.
-        about: one line for people.
+        version: raised when the same settings and inputs lead to a different result.
+        about: a one-line description.
     """
 
     version: int
@@ -51,7 +51,7 @@ KINDS: dict[str, Kind] = {
 
 @dataclass(frozen=True)
 class Work:
-    """What a stage's function gets: where to write, where its inputs are by role, whom to tell."""
+    """Arguments of a stage's function: where to write, where its inputs are by role, and the progress to report to."""
 
     folder: Path
     inputs: Mapping[str, Path]
@@ -65,9 +65,9 @@ class Stage:
     Attributes:
         name: unique in a run; the folder under which its results are kept.
         kind: a name in KINDS.
-        inputs: role to the name of the stage that is read in it.
-        settings: everything else that its result depends on, defaults left out, as JSON.
-        work: does it; resumable, and writes only below `Work.folder`.
+        inputs: the name of the stage that is read, by role.
+        settings: everything else that its result depends on, without defaults, as JSON.
+        work: does the work; resumable, and writes only below `Work.folder`.
     """
 
     name: str
@@ -79,7 +79,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Done:
-    """A finished stage: its folder, the digest of what it holds, and what it took."""
+    """A finished stage: its folder, the digest of its contents, and what it took."""
 
     folder: Path
     digest: str
@@ -89,7 +89,7 @@ class Done:
 
 
 def needed_for(stages: Sequence[Stage], kind: str) -> list[Stage]:
-    """The stages of one kind and everything that they read from, in order."""
+    """The stages of one kind and all stages that they read from, in order."""
     wanted = {s.name for s in stages if s.kind == kind}
     for stage in reversed(stages):
         if stage.name in wanted:
@@ -98,7 +98,7 @@ def needed_for(stages: Sequence[Stage], kind: str) -> list[Stage]:
 
 
 def with_dependents(stages: Sequence[Stage], names: Collection[str]) -> set[str]:
-    """The names, and those of all stages that read from them, directly or not."""
+    """The names, together with those of all stages that read from them, directly or indirectly."""
     found: set[str] = set()
     for stage in stages:
         if stage.name in names or not found.isdisjoint(stage.inputs.values()):

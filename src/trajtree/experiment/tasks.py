@@ -28,7 +28,7 @@ _REJECTED = "rejected.json"
 
 
 def choose(recipe: Recipe, work: Work) -> None:
-    """Draw the task sets; TASKS holds tasks by split and type in drawing order, and every task's situation.
+    """Draw the task sets; TASKS contains tasks by split and type in drawing order, and every task's situation.
 
     Test is drawn first; dev avoids its situations, and train those of both.
     """
@@ -46,7 +46,7 @@ def choose(recipe: Recipe, work: Work) -> None:
         drawn[split], taken = {}, Counter[str]()
         elsewhere = {situations[t] for name in sizes if name != split for tasks in every[name].values() for t in tasks}
         for kind, tasks in every[split].items():
-            # Candidates for training are told apart later, so which of them count as taken is not known here.
+            # Which train candidates are used is decided later, so it is not known here which of them count as taken.
             before = {} if size is None else taken
             draw = f"{kind} {split}"
             order = in_turns(tasks, situations, draw, avoid=held_out, spare=elsewhere, taken=before)
@@ -57,7 +57,7 @@ def choose(recipe: Recipe, work: Work) -> None:
 
 
 def demonstrate(recipe: Recipe, work: Work) -> None:
-    """Expert demonstrations, and beside them the tasks before them that have none."""
+    """Collect expert demonstrations, and record tried tasks that have none."""
     domain = load_domain(recipe.env.name)
     chosen = read_tasks(work.inputs["tasks"])
     train = chosen["train"]
@@ -76,7 +76,7 @@ def demonstrate(recipe: Recipe, work: Work) -> None:
 
 
 def choose_unseen(recipe: Recipe, work: Work) -> None:
-    """In TASKS, the next train tasks of each type of which no demonstration was tried."""
+    """Write to TASKS the next train tasks of each type for which no demonstration was tried."""
     shown = work.inputs["demonstrations"]
     without = json.loads((shown / _REJECTED).read_text())
     tried = {t.task for t in TrajectoryStore(shown / STORE)} | {r["task"] for r in without}
@@ -92,16 +92,16 @@ def choose_unseen(recipe: Recipe, work: Work) -> None:
 
 
 def read_tasks(folder: Path) -> Any:
-    """What a stage's TASKS holds."""
+    """The contents of a stage's TASKS."""
     return json.loads((folder / TASKS).read_text())
 
 
 def shared_situations(chosen: Mapping[str, Any], split: str, trained: Iterable[str]) -> list[str]:
-    """Sentences that say where a split's tasks share situations with the training tasks or the other held-out split.
+    """Sentences on where a split's tasks share situations with the training tasks or the other held-out split.
 
     Args:
-        chosen: what `read_tasks` gives.
-        split: the split that is measured, dev or test.
+        chosen: the result of `read_tasks`.
+        split: the measured split, dev or test.
         trained: the tasks that models learn from.
     """
     other = "dev" if split == "test" else "test"
@@ -131,7 +131,7 @@ def _situations(domain: Domain, every: Mapping[str, Mapping[str, list[str]]], wo
 def _check_enough(
     key: str, size: int, split: str, by_type: Mapping[str, list[str]], situations: Mapping[str, str]
 ) -> None:
-    """Refuse to draw more tasks than there are, and say what there is."""
+    """Refuse to draw more tasks than exist, and say how many do."""
     short = {kind: tasks for kind, tasks in by_type.items() if size > len(tasks)}
     if short:
         there = ", ".join(

@@ -18,15 +18,15 @@ def in_turns(
     spare: Collection[str] = (),
     taken: Mapping[str, int] | None = None,
 ) -> list[str]:
-    """All tasks in drawing order: in every round one of each situation, so that any beginning has many situations.
+    """All tasks in drawing order: every round has one of each situation, so that any prefix covers many situations.
 
     Args:
         tasks: the tasks.
-        situations: each one's situation.
-        draw: names the draw; another name is another order.
-        avoid: situations whose tasks all come last.
+        situations: each task's situation.
+        draw: name of the draw; another name gives another order.
+        avoid: situations whose tasks come last.
         spare: situations that come last in every round, since other splits have them too.
-        taken: how often a situation was drawn before; in a round the one that was drawn least comes first.
+        taken: how often each situation was drawn before; in a round, those drawn least come first.
     """
     chance = random.Random(zlib.crc32(draw.encode()))
     groups: defaultdict[str, list[str]] = defaultdict(list)
@@ -50,7 +50,7 @@ def _rounds(groups: Sequence[Sequence[str]]) -> list[str]:
 def shared(
     first: Mapping[str, Sequence[str]], second: Iterable[str], situations: Mapping[str, str]
 ) -> dict[str, tuple[int, int]]:
-    """Per type: how many of the first tasks have a situation that is also among the second, and how many there are.
+    """Per type: how many of the first tasks share a situation with the second, and how many first tasks there are.
 
     Types that share nothing are left out.
     """
@@ -60,7 +60,7 @@ def shared(
 
 
 def spread(tasks: Iterable[str], situations: Mapping[str, str]) -> Counter[str]:
-    """How many of the tasks each situation has."""
+    """The number of tasks per situation."""
     return Counter(situations[task] for task in tasks)
 
 

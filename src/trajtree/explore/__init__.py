@@ -1,1 +1,1 @@
-"""Exploration: episodes, and how many are played, where they start and what survives a fault."""
+"""Exploration: playing one episode, which episodes are played and where they branch, and retries after a fault."""

@@ -1,21 +1,21 @@
-"""Where new episodes of a task should branch off: the rule, and why.
+"""The rule for where new episodes of a task branch off, and its reasons.
 
-A further sample at a situation tells most where its value is least certain, and costs what is left to play from there.
-So a situation is worth the drop in the standard error of its mean score that `n` more episodes bring, per agent token
-that they are expected to take:
+Another sample at a situation is most informative where the situation's value is least certain, and costs the tokens
+left to play from there. So a situation is worth the drop in the standard error of its mean score that `n` more episodes
+bring, per agent token that they are expected to take:
 
     worth = (sd / sqrt(v) - sd / sqrt(v + n)) / (n * tokens left)
 
-with v the episodes that count at the situation. Its standard deviation is estimated from their scores and one
-pseudo-observation, because two equal scores do not mean that nothing can change:
+where v is the number of episodes that count at the situation. Its standard deviation is estimated from their scores and
+one pseudo-observation, because two equal scores do not mean that nothing can change:
 
     sd^2 = (sum of (score - mean)^2 + prior^2) / v
     prior = sd of the task's scores * share of the episode that is left
 
-where a task whose runs all scored the same has the sd of the scores of all tasks instead. The share makes the prior as
-cheap as the tokens are: among situations of which nothing is known, none is preferred for being deep. What is
-preferred are situations behind which successes and failures both lie, the latest first, since it costs least: failures
-whose prefix once succeeded. A task in which every run succeeded is left alone.
+A task whose runs all scored the same uses the sd of the scores of all tasks instead. The share scales the prior with
+the tokens that are left, so among situations about which nothing is known, deep ones are not preferred. Preferred are
+situations that led to both successes and failures, the latest first because they cost least: failures with a prefix
+that once succeeded. A task in which every run succeeded is skipped.
 
 The rule is ours; the paper samples independent runs only.
 """
@@ -41,10 +41,10 @@ class BranchPoint:
     """A situation from which new episodes should start.
 
     Attributes:
-        parent: a trajectory that came through it.
-        steps: how many of its steps lead there; 0 is the task's beginning.
+        parent: a trajectory through it.
+        steps: number of the parent's steps that lead there; 0 is the task's beginning.
         worth: drop in the standard error of the situation's value per agent token.
-        tokens: agent tokens that the new episodes are expected to take, all together.
+        tokens: agent tokens that the new episodes are expected to take in total.
     """
 
     parent: Trajectory
@@ -54,7 +54,7 @@ class BranchPoint:
 
 
 def branch_points(trees: Sequence[TrajectoryTree], episodes: int) -> list[BranchPoint]:
-    """The best point of each task's tree, the most worthy first; tasks in which nothing can be learnt are left out.
+    """The best point of each task's tree, highest worth first; tasks in which nothing can be learned are left out.
 
     Args:
         trees: one per task.
@@ -90,7 +90,7 @@ def _points(tree: TrajectoryTree, episodes: int, everything: float) -> list[Bran
         visits = len(scores)
         sd = sqrt((float(np.sum((scores - scores.mean()) ** 2)) + (spread * share) ** 2) / visits)
         worth = (sd / sqrt(visits) - sd / sqrt(visits + episodes)) / max(tokens, 1.0)
-        # The shortest way there is the cheapest to read again; all of them saw the same.
+        # The shortest way there is the cheapest to read again; all ways saw the same.
         points.append(BranchPoint(tree.trajectories[through[0]], steps, worth, tokens))
     return points
 

@@ -1,4 +1,4 @@
-"""One episode: which one to play, where it begins, and how far it has come.
+"""One episode: which one to play, where it begins, and its state while it is played.
 
 An episode holds its own environment and its own conversation with the policy. Whatever goes wrong ends it with an
 outcome and a typed cause; nothing is raised.
@@ -25,18 +25,18 @@ class Start:
     steps: int
 
     def __post_init__(self) -> None:
-        """Raise ValueError when the parent has no step, and so no reply, after them."""
+        """Raise ValueError if the parent has no step, and so no reply, after them."""
         if not 1 <= self.steps < len(self.parent.steps):
             raise ValueError(f"an episode of {len(self.parent.steps)} steps cannot be branched off after {self.steps}")
 
     @property
     def messages(self) -> tuple[Message, ...]:
-        """What had been said when the next reply was due."""
+        """The messages up to where the next reply was due."""
         return self.parent.messages[: self.parent.replies[self.steps]]
 
     @property
     def next_observation(self) -> str:
-        """What the agent saw then."""
+        """What the agent saw at that point."""
         return self.parent.steps[self.steps].observation
 
 
@@ -57,7 +57,7 @@ class EpisodeSpec:
 
 @dataclass
 class Episode(Generic[C]):
-    """An episode under way."""
+    """An episode in progress."""
 
     spec: EpisodeSpec
     env: Guarded
@@ -70,7 +70,7 @@ class Episode(Generic[C]):
 
     @classmethod
     def open(cls, spec: EpisodeSpec, env: Environment, conversation: C) -> Episode[C]:
-        """An episode that has not begun; the conversation of a branched one goes on from its parent's."""
+        """An episode that has not begun; the conversation of a branched one continues its parent's."""
         start = spec.start
         if start is not None:
             if isinstance(conversation, TakesOver) and start.parent.tokens:
@@ -80,20 +80,20 @@ class Episode(Generic[C]):
         return cls(spec, Guarded(env), conversation)
 
     def begin(self) -> None:
-        """Reset the environment, lead it to where the episode begins, and tell the policy what it shows."""
+        """Reset the environment, replay the steps to where the episode begins, and show the policy the observation."""
         start = self.spec.start
         try:
             observation = self.env.reset(self.spec.task)
             if start is None:
                 self._see(observation)
             elif self._arrives(observation, start):
-                # The policy's conversation holds these messages already.
+                # The policy's conversation already has these messages.
                 self.observation, self.steps = start.next_observation, list(start.parent.steps[: start.steps])
         except EnvError as error:
             self._end(Cause.ENVIRONMENT_FAULT, str(error))
 
     def _arrives(self, observation: str, start: Start) -> bool:
-        """Play the steps that lead to `start`; False, and the episode is over, where the environment has changed."""
+        """Replay the steps that lead to `start`; if the environment answers differently, end the episode: False."""
         canonical = self.env.env.canonical_observation
         over = False
         for number in range(start.steps + 1):
@@ -113,7 +113,7 @@ class Episode(Generic[C]):
         return True
 
     def read(self, reply: Reply, parse: Parser) -> Step | None:
-        """The step that a reply means to take; None when there is none, which ends the episode."""
+        """The step that a reply takes; None if there is none, which ends the episode."""
         if reply.error is not None:
             self._end(reply.cause, reply.error)
             return None
@@ -124,7 +124,7 @@ class Episode(Generic[C]):
         return Step(self.observation, parsed.action, parsed.thought)
 
     def act(self, step: Step) -> None:
-        """Take the step in the environment and tell the policy what came of it."""
+        """Take the step in the environment and show the policy the result."""
         try:
             result = self.env.step(step.action)
         except EnvError as error:
@@ -138,7 +138,7 @@ class Episode(Generic[C]):
             self.outcome = Outcome.TRUNCATED
 
     def trajectory(self, policy: Policy[C], seed: int) -> Trajectory:
-        """What happened, once the episode has ended."""
+        """The finished episode as a trajectory."""
         assert self.outcome is not None
         return Trajectory(
             task=self.spec.task,
@@ -159,14 +159,14 @@ class Episode(Generic[C]):
         )
 
     def _tokens(self) -> tuple[Tokens, ...]:
-        """The conversation's tokens; none where those that a branched episode took over are unknown."""
+        """The conversation's tokens; none if those that a branched episode took over are unknown."""
         start = self.spec.start
         if start is not None and not (isinstance(self.conversation, TakesOver) and start.parent.tokens):
             return ()
         return self.conversation.tokens()
 
     def _origin(self) -> Origin | None:
-        """Where the episode branched off; None for one from the beginning, or that never came to where it begins."""
+        """Where the episode branched off; None if it began at the beginning, or never reached its start."""
         start = self.spec.start
         return None if start is None or len(self.steps) < start.steps else Origin(start.parent.sample, start.steps)
 
@@ -175,15 +175,15 @@ class Episode(Generic[C]):
         self.conversation.messages.append(Message("user", observation))
 
     def _end(self, cause: Cause | None, error: str) -> None:
-        """End in an error; a policy that names no cause means that the agent could not go on."""
+        """End with an error; if a policy gives no cause, the agent could not continue."""
         self.outcome = Outcome.AGENT_ERROR if cause is None else cause.outcome
         self.cause, self.error = cause, error
 
 
 def sampled_tokens(trajectory: Trajectory) -> int:
-    """Agent tokens that were sampled for a trajectory; those that it took over from its parent are not.
+    """Agent tokens that were sampled for a trajectory, without those taken over from its parent.
 
-    Where the engine told no tokens, a token is taken to be four characters of the replies.
+    If the engine reported no tokens, four characters of the replies count as a token.
     """
     taken_over = 0 if trajectory.origin is None else trajectory.context_turns + trajectory.origin.steps
     if trajectory.tokens:
@@ -194,7 +194,7 @@ def sampled_tokens(trajectory: Trajectory) -> int:
 
 
 def tokens_per_step(trajectory: Trajectory) -> float:
-    """Agent tokens per step that was sampled; 1 where nothing was."""
+    """Agent tokens per sampled step; 1 if nothing was sampled."""
     taken_over = 0 if trajectory.origin is None else trajectory.origin.steps
     steps = len(trajectory.steps) - taken_over
     return sampled_tokens(trajectory) / steps if steps else 1.0

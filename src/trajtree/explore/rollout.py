@@ -1,8 +1,8 @@
-"""Making trajectories: many episodes at once, stored wave by wave.
+"""Playing many episodes at once, stored wave by wave, and retrying after a fault of the environment or the engine.
 
-Episodes are cut into waves in their given order. A wave's episodes play together, one policy call per turn for all that
-wait, and are appended to the store together. A killed run repeats the waves that are not complete; since a wave's
-batches depend on the wave alone, it ends with the same trajectories as a run that was never broken.
+Episodes are divided into waves in their given order. A wave's episodes play together, with one policy call per turn for
+all that are waiting, and are appended to the store together. A killed run repeats the incomplete waves; since a wave's
+batches depend only on the wave, it ends with the same trajectories as an uninterrupted run.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.trajectory import Cause, Outcome, Trajectory
 
 ATTEMPTS = 3
-"""How often an episode is played when the environment or the engine breaks, before that is recorded."""
+"""How often an episode is played, if the environment or the engine fails, before the fault is recorded."""
 BROKEN_SHARE = 0.5
-"""Largest share of a wave's tasks that may be lost to faults; when more are, it is not these tasks that break."""
+"""Largest share of a wave's tasks that may be lost to faults; beyond it, the cause is not in the tasks."""
 _THREADS = 2
 
 
@@ -41,7 +41,7 @@ def rollout(
     suffix: str = "",
     progress: Progress = SILENT,
 ) -> None:
-    """Play every episode that the store does not hold yet; see `explore`, of which this is one pass."""
+    """Play every episode that is not in the store yet; this is one pass of `explore`."""
     once = one_pass(episodes)
     explore(once, policy, make_env, store, seed=seed, batch=batch, parse=parse, suffix=suffix, progress=progress)
 
@@ -58,22 +58,22 @@ def explore(
     suffix: str = "",
     progress: Progress = SILENT,
 ) -> None:
-    """Play one pass after another, each episode that the store does not hold yet.
+    """Play one pass after another: every episode that is not in the store yet.
 
     Args:
         passes: what to play; (task, sample) must be unique.
-        policy: who plays.
-        make_env: makes one environment; up to `batch` of them live at once.
-        store: where trajectories go, a wave at a time.
-        seed: every episode's random stream comes from (seed, task, sample).
-        batch: episodes in a wave.
-        parse: takes a reply apart; an unparseable one ends the episode as agent_error.
+        policy: plays the episodes.
+        make_env: makes one environment; up to `batch` of them exist at once.
+        store: receives the trajectories, one wave at a time.
+        seed: every episode's random stream is derived from (seed, task, sample).
+        batch: episodes per wave.
+        parse: parses a reply; an unparseable one ends the episode as agent_error.
         suffix: added to the environment's instruction.
-        progress: told of the episodes, a wave at a time.
+        progress: counts the episodes, one wave at a time.
 
     Raises:
         EnvError, EngineError: more than BROKEN_SHARE of a wave's tasks, and at least two, are lost to faults; the
-            wave is not stored, so that it is played once the cause is fixed.
+            wave is not stored, so that it can be played again once the cause is fixed.
     """
     present = {t.key for t in store}
     total = 0
@@ -102,7 +102,7 @@ def _stored(store: TrajectoryStore, keys: set[tuple[str, int]]) -> Iterator[Traj
 
 
 def _next(passes: Passes, played: Iterator[Trajectory] | None) -> list[EpisodeSpec] | None:
-    """The next pass, after one that was played, if any; None after the last."""
+    """The next pass, given the trajectories of the previous one, if any; None after the last."""
     try:
         return next(passes) if played is None else passes.send(played)
     except StopIteration:
@@ -121,7 +121,7 @@ def _check_sound(played: Sequence[Trajectory]) -> None:
         what, kind = ("engine", EngineError) if broken[0].outcome is Outcome.ENGINE_ERROR else ("environment", EnvError)
         tries = f", {ATTEMPTS} times each" if _worth_another_try(broken[0]) else ""
         raise kind(
-            f"the {what} broke in {len(broken)} of {len(played)} episodes{tries}; in "
+            f"the {what} failed in {len(broken)} of {len(played)} episodes{tries}; in "
             f"{broken[0].task}: {broken[0].error}; they are not stored: fix the cause and run the same command again"
         )
 
@@ -135,7 +135,7 @@ def _play_until_sound(
     parse: Parser,
     suffix: str,
 ) -> list[Trajectory]:
-    """Play a wave; play what a fault that may pass has broken again by itself, up to ATTEMPTS times."""
+    """Play a wave; replay on their own the episodes lost to faults that may be temporary, up to ATTEMPTS times."""
     done: dict[tuple[str, int], Trajectory] = {}
     todo = list(wave)
     for _ in range(ATTEMPTS):

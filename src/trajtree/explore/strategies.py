@@ -1,7 +1,7 @@
 """Which episodes an exploration plays: how many, where each begins, and where new ones branch off.
 
-A strategy goes in passes. It yields the episodes of a pass and is sent what came of them, so where the next pass begins
-depends on finished passes alone: a killed exploration that is started again ends with the same trajectories.
+A strategy works in passes. It yields the episodes of a pass and is sent their trajectories, so the next pass depends
+only on finished passes: a killed exploration that is started again ends with the same trajectories.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from trajtree.explore.episode import EpisodeSpec, Start, sampled_tokens
 from trajtree.trajectory import Sampling, Trajectory
 
 Passes = Generator[list[EpisodeSpec], Iterable[Trajectory], None]
-"""Yields the episodes of one pass after another, and is sent the trajectories that came of them, in any order."""
+"""Yields the episodes of one pass after another, and is sent their trajectories, in any order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +22,11 @@ class ExploreSettings:
     """How much is explored.
 
     Attributes:
-        rollouts: episodes per task from its beginning. With a budget of independent rollouts, at most so many.
-        grid: sampling settings, taken in turn by the episodes of a task.
-        budget: agent tokens to sample in all; the last pass may go over it by less than its own length. None: as the
-            strategy says.
-        branches: episodes that begin at one branching point in one pass.
+        rollouts: episodes per task from its beginning; an upper limit for independent rollouts with a budget.
+        grid: sampling settings, used in turn by the episodes of a task.
+        budget: total number of agent tokens to sample; the last pass may exceed it by less than its own length. None
+            leaves it to the strategy.
+        branches: episodes that start from one branching point in one pass.
     """
 
     rollouts: int
@@ -36,17 +36,17 @@ class ExploreSettings:
 
 
 def independent(tasks: Sequence[str], rollouts: int, grid: Sequence[Sampling]) -> list[EpisodeSpec]:
-    """`rollouts` episodes per task, each from the beginning, going round the sampling grid."""
+    """`rollouts` episodes per task, each from the beginning, cycling through the sampling grid."""
     return [EpisodeSpec(task, sample, grid[sample % len(grid)]) for task in tasks for sample in range(rollouts)]
 
 
 def one_pass(episodes: Sequence[EpisodeSpec]) -> Passes:
-    """All episodes at once, whatever comes of them."""
+    """All episodes in a single pass."""
     yield list(episodes)
 
 
 def independent_passes(tasks: Sequence[str], settings: ExploreSettings, tree_of: TreeOf) -> Passes:
-    """Episodes from the beginning: all in one pass, or with a budget one per task in each pass, until it is spent."""
+    """Episodes from the beginning: all in one pass or, with a budget, one per task and pass until it is spent."""
     if settings.budget is None:
         yield independent(tasks, settings.rollouts, settings.grid)
         return
@@ -62,9 +62,9 @@ def independent_passes(tasks: Sequence[str], settings: ExploreSettings, tree_of:
 def branching(tasks: Sequence[str], settings: ExploreSettings, tree_of: TreeOf) -> Passes:
     """First `rollouts` episodes per task from the beginning, then episodes that branch off them.
 
-    In each pass, every task may get `branches` episodes from one point of its tree, the points that are worth most
+    In each pass, every task may get `branches` episodes from one point of its tree, the points with the highest worth
     per token first (see `trajtree.explore.branching`), until the budget is spent; by default twice what the first
-    pass took. It ends early where no point is worth anything: everything that was tried ended alike.
+    pass took. It ends early if no point is worth anything, which means that everything tried so far ended alike.
     """
     warm = [sampling for sampling in settings.grid if sampling.temperature > 0] or list(settings.grid)
     runs: dict[str, list[Trajectory]] = {task: [] for task in tasks}
@@ -95,7 +95,7 @@ def branching(tasks: Sequence[str], settings: ExploreSettings, tree_of: TreeOf) 
 
 @dataclass(frozen=True, slots=True)
 class Strategy:
-    """A way to explore: `passes` plans it, `about` says in a few words what it does."""
+    """A way to explore: `passes` plans it, `about` is a short description."""
 
     passes: Callable[[Sequence[str], ExploreSettings, TreeOf], Passes]
     about: str

@@ -1,1 +1,1 @@
-"""Other people's formats: reading runs in, writing runs, pairs and paths out."""
+"""Other tools' formats: reading runs from their logs, writing runs, pairs and paths for their trainers."""

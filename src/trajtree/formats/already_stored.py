@@ -1,4 +1,4 @@
-"""What a store holds already of the records that are imported."""
+"""Which of the records to import are already in the store."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from trajtree.store.trajectory_store import TrajectoryStore
 
 @dataclass(slots=True)
 class Known:
-    """What the store holds.
+    """The records in the store.
 
-    Of the records that came from the files at hand, `stored` has the hashes of their bytes, by number from 1; 0 is a
-    record that is not in the store. `elsewhere` has the sources of all other records by the hashes of their contents
-    (or bytes, where the content's is not known): equal runs within the files at hand are as many runs, and only files
-    that are not at hand can be the same ones under another name or in another form. A file of the same name in another
-    folder is another file.
+    For records from the files being imported, `stored` has the hashes of their bytes, by number from 1; 0 means that a
+    record is not in the store. `elsewhere` has the sources of all other records by the hashes of their contents (or
+    bytes, if the content's hash is unknown). Equal runs within the files being imported count separately; only records
+    from other files can be the same ones under another name or in another form. A file with the same name in another
+    folder is a different file.
     """
 
     stored: dict[str, array[int]] = field(default_factory=dict)
@@ -35,9 +35,9 @@ class Known:
         return digests[number] if number < len(digests) else 0
 
     def take(self, source: str, *hashes: int) -> bool | None:
-        """Whether the record with these hashes is in the store from elsewhere; no other one is then the same.
+        """Whether a record with these hashes is in the store from elsewhere; if so, it is used up.
 
-        None where an equal one is there, but from a file of the same name in another folder.
+        None if there is an equal one, but from a file with the same name in another folder.
         """
         answer: bool | None = False
         for found in hashes:
@@ -51,7 +51,7 @@ class Known:
 
 
 def look_into(store: TrajectoryStore, at_hand: list[str], tally: Tally) -> Known:
-    """What a store holds, given the names of the sources at hand; its tasks are counted.
+    """The records in a store, given the names of the sources being imported; also counts its tasks.
 
     Raises:
         DataError: naming file, line and field of the first line that is not a trajectory.

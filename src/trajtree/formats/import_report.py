@@ -1,4 +1,4 @@
-"""What an import did: what was taken and how it was understood, what was left out and why."""
+"""The report of an import: what was imported and how it was interpreted, what was left out and why."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from trajtree.formats.read.to_trajectory import Imported
 from trajtree.trajectory import Message, Trajectory
 
 KEPT = 1000
-"""Records left out that a report names; more are counted."""
+"""Number of left-out records that a report names; further ones are only counted."""
 
 _KINDS = 100
 _OTHER = "other reasons"
@@ -24,7 +24,7 @@ _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A record that was not imported: number `number` of its file, beginning at `line`; 0 stands for the whole file."""
+    """A record that was not imported: number `number` of its file, starting at `line`; 0 stands for the whole file."""
 
     file: Path
     line: int
@@ -34,7 +34,7 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class OtherScore:
-    """A field that holds a score and was not taken: in how many runs it is there, and says something else."""
+    """A field with a score that was not used: in how many runs it occurs, and in how many it differs."""
 
     present: int
     differs: int
@@ -46,23 +46,23 @@ class ImportReport:
 
     Attributes:
         added: trajectories that were appended.
-        skipped: records that the store had already.
-        left_out: the first KEPT records that are no trajectories, and why.
-        left_out_count: how many there were.
-        kinds: how many were left out for each kind of reason: the reason without its numbers and values.
-        formats: how many trajectories were appended from each format.
-        scores: how many have their score from each field.
-        other_scores: the usual fields for scores that were there too.
-        outcomes: how many ended in each way.
-        tasks: tasks of the whole store.
-        runs_per_task: fewest, median and most trajectories of a task in the whole store.
-        held: records that another record of the same run holds: they are its beginning, or were joined to it.
-        undecided: records whose fields say that they belong to one run, and whose messages do not; each is a run.
-        beginnings: trajectories that are the beginning of another one, as records of single calls of a model are;
-            of those that stand not too far apart.
-        repeated: trajectories that equal one of a file of the same name in another folder.
-        example_turns: leading replies up to which all trajectories are the same though their tasks differ, where that
-            is more than their context.
+        skipped: records that were already in the store.
+        left_out: the first KEPT records that are not trajectories, and why.
+        left_out_count: total number of left-out records.
+        kinds: how many were left out per kind of reason: the reason without its numbers and values.
+        formats: number of trajectories appended, by format.
+        scores: number of trajectories by the field that their score comes from.
+        other_scores: other usual fields for scores that also occurred.
+        outcomes: number of trajectories by outcome.
+        tasks: number of tasks in the whole store.
+        runs_per_task: fewest, median and most trajectories per task in the whole store.
+        held: records contained in another record of the same run, as its beginning or because they were joined to it.
+        undecided: records whose fields say that they belong to one run, but whose messages do not fit; each is a run.
+        beginnings: trajectories that are the beginning of another one, as records of single model calls are, among
+            those not too far apart.
+        repeated: trajectories that equal one from a file with the same name in another folder.
+        example_turns: number of leading replies up to which all trajectories are the same although their tasks differ,
+            if that is more than their context.
     """
 
     added: int
@@ -84,12 +84,12 @@ class ImportReport:
 
 
 class Tally:
-    """What is counted during an import."""
+    """The counts kept during an import."""
 
     def __init__(self) -> None:
         self.skipped = self.held = self.undecided = self.repeated = 0
         self.tasks: Counter[str] = Counter()
-        """Trajectories of each task of the store."""
+        """Number of trajectories per task of the store."""
         self._left_out: list[LeftOut] = []
         self._kinds: Counter[str] = Counter()
         self._formats: Counter[str] = Counter()
@@ -101,14 +101,14 @@ class Tally:
         self._example = _Example()
 
     def leave_out(self, record: LeftOut) -> None:
-        """Count a record that is no trajectory."""
+        """Count a record that is not a trajectory."""
         kind = _NUMBER.sub("N", _QUOTED.sub("'...'", record.reason.partition(";")[0]))[:120]
         self._kinds[kind if kind in self._kinds or len(self._kinds) < _KINDS else _OTHER] += 1
         if len(self._left_out) < KEPT:
             self._left_out.append(record)
 
     def add(self, found: Imported, made: Trajectory, score_range: tuple[float, float]) -> None:
-        """Count a trajectory that was made of what a reader found."""
+        """Count a trajectory made from what a reader found."""
         self.tasks[made.task] += 1
         self._formats[made.env] += 1
         self._scores[found.score[0]] += 1
@@ -120,7 +120,7 @@ class Tally:
         self._example.add(made)
 
     def report(self) -> ImportReport:
-        """What was counted."""
+        """The report of all counts."""
         runs = self.tasks.values()
         return ImportReport(
             added=self._formats.total(),
@@ -145,8 +145,8 @@ class Tally:
 class _Beginnings:
     """Counts trajectories that are the beginning of another one.
 
-    Only hashes are kept, and only up to a number of them, so that memory does not grow with the runs: the calls of one
-    run stand near each other.
+    Only hashes are kept, and only a limited number, so that memory does not grow with the runs: the calls of a run are
+    close to each other.
     """
 
     _MOST = 50_000
@@ -157,7 +157,7 @@ class _Beginnings:
         self._passed: set[int] = set()
 
     def add(self, messages: Sequence[Message]) -> None:
-        """Count this one if it is a beginning, and those that are a beginning of it."""
+        """Count this trajectory if it is a beginning, and those that are beginnings of it."""
         *inner, end = _after_replies(messages)
         if not self._ends.keys().isdisjoint(inner):
             self.count += sum(self._ends.pop(passed, 0) for passed in inner)
@@ -172,7 +172,7 @@ class _Beginnings:
 
 
 def _after_replies(messages: Sequence[Message]) -> list[int]:
-    """[replies] hash of all that was said up to each reply. The hashes are of one process."""
+    """[replies] hash of everything said up to each reply. The hashes are valid within one process only."""
     hashes, here = [], 0
     for message in messages:
         calls = message.tool_calls
@@ -183,7 +183,7 @@ def _after_replies(messages: Sequence[Message]) -> list[int]:
 
 
 class _Example:
-    """What all trajectories have in common before they have anything to do with their tasks."""
+    """The common beginning of all trajectories, before they depend on their tasks."""
 
     def __init__(self) -> None:
         self._common: tuple[Message, ...] | None = None
@@ -192,13 +192,13 @@ class _Example:
 
     @property
     def turns(self) -> int:
-        """Replies in it; 0 where all of them are context already, or there are no two tasks."""
+        """Number of replies in it; 0 if all of them already are context, or there are fewer than two tasks."""
         return self._replies if len(self._tasks) > 1 else 0
 
     def add(self, trajectory: Trajectory) -> None:
         if self._common == ():
             return
-        # The last reply is a decision of the agent's in any case.
+        # The last reply is the agent's decision in any case.
         own = trajectory.messages[: trajectory.replies[-1]]
         common = own if self._common is None else self._common[: len(own)]
         same = next((i for i, (a, b) in enumerate(zip(common, own, strict=False)) if a != b), len(common))

@@ -1,4 +1,4 @@
-"""The files of an import, and the names under which a store remembers them."""
+"""The files of an import, and the names by which a store identifies them."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Source:
 
     Attributes:
         path: where it is.
-        name: what tells it from all other files: its own name, its first record, its folder.
+        name: identifies the file: its own name, its first record, its folder.
         format: the format of its records.
-        alone: whether it holds one record and no more.
-        calls: whether several of its records may be one run.
+        alone: whether it contains only one record.
+        calls: whether several of its records may belong to one run.
     """
 
     path: Path
@@ -35,7 +35,7 @@ class Source:
 def sources(
     found: list[tuple[Path, bool]], store: Path, tally: Tally, *, format: str | None, run: str | None
 ) -> list[Source]:
-    """Every file that can be read; the store may lie in the folder, and is none of them."""
+    """Every file that can be read; the store may be in the folder, but is not one of them."""
     if format is not None:
         format_named(format)
     known_files: list[Source] = []
@@ -71,18 +71,18 @@ def _source_name(path: Path, first: bytes) -> str:
 
 
 def without_folder(source: str) -> str:
-    """How early stores name a source."""
+    """The name of a source in early stores."""
     return source.rpartition("@")[0]
 
 
 def another_folder(source: str, other: str) -> bool:
-    """Whether two sources are files of one name in different folders."""
+    """Whether two sources are files with the same name in different folders."""
     (name, _, at), (other_name, _, other_at) = source.rpartition("#"), other.rpartition("#")
     return name == other_name and "@" in other_at and at.rpartition("@")[2] != other_at.rpartition("@")[2]
 
 
 def hash_of(data: bytes) -> int:
-    """A hash of 64 bits by which stores know records; it must never change."""
+    """The 64-bit hash by which stores identify records; it must never change."""
     return int.from_bytes(blake2b(data, digest_size=8).digest())
 
 

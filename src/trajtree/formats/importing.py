@@ -1,8 +1,8 @@
-"""Bringing other people's runs into a store.
+"""Importing other tools' runs into a store.
 
-Records are taken in the order of their files and every trajectory says which record it was, so the store itself knows
-what it holds: after a kill, or when a file has grown, the same command adds what is missing and ends with the very
-bytes of an import that was never broken. A record that was left out is not in the store, and is tried again.
+Records are processed in file order, and every trajectory records its source, so the store itself shows what has been
+imported: after a kill, or when a file has grown, the same command adds what is missing and ends with exactly the bytes
+of an uninterrupted import. A record that was left out is not in the store and is tried again.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from trajtree.store.progress import SILENT, Progress
 from trajtree.store.trajectory_store import TrajectoryStore, line_of
 
 _canonical = json.JSONEncoder(sort_keys=True).encode
-"""What a record says, however it is written; made once, json.dumps would make an encoder at each call."""
+"""Encodes a record's content independently of its spelling; created once, as json.dumps would at each call."""
 
 _REASONS: dict[type[Exception], str] = {
     RecursionError: "a tool call's arguments are nested too deeply",
     UnicodeEncodeError: "holds half a character (a lone surrogate), which cannot be stored",
 }
-"""Why a record is left out, where the error itself does not say it to people."""
+"""Reasons why a record is left out, for errors whose own message is not meant for users."""
 
 _BATCH_ROWS = 500
 _BATCH_BYTES = 1 << 25
@@ -43,7 +43,7 @@ _BATCH_BYTES = 1 << 25
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """What the caller said of the records; see `import_files`."""
+    """The caller's options for the records; see `import_files`."""
 
     score: str | None
     score_range: tuple[float, float]
@@ -64,23 +64,23 @@ def import_files(
     run: str | None = None,
     progress: Progress = SILENT,
 ) -> ImportReport:
-    """Append the runs in `files` to a store, but for those that it has already.
+    """Append the runs in `files` to a store, except those that it already has.
 
     Args:
         files: a file or folder, or several; a folder stands for all .json and .jsonl files below it.
-        store_path: the store; it is created when there is none.
-        format: the files' format; without one, each file's first record tells.
-        score: dotted path of the field that holds the score, when it is not where the format has it.
-        score_range: the values of the score that mean 0 and 1.
+        store_path: the store; it is created if it does not exist.
+        format: the files' format; by default detected from each file's first record.
+        score: dotted path of the field with the score, if it is not where the format has it.
+        score_range: the score values that stand for 0 and 1.
         task: dotted path of the field that names the task, likewise.
-        context_turns: how many leading replies of each run are an example, and not the agent's own.
-        run: dotted path of the field that names the run; records of one run are its calls or its parts.
-        progress: told of the records as they are dealt with.
+        context_turns: number of leading replies of each run that are an example, not the agent's own.
+        run: dotted path of the field that names the run; records of the same run are its calls or its parts.
+        progress: counts the processed records.
 
     Raises:
-        DataError: a file is not there or is in no known format, the range is none, or a record was changed since it
-            was imported. A file within a folder that is in no known format is left out, and so is a record that is no
-            run; the rest goes on.
+        DataError: a file is missing or in no known format, the range is invalid, or a record was changed after it was
+            imported. A file within a folder that is in no known format is left out, and so is a record that is not a
+            run; the rest are imported.
         RunError: another process is writing the store.
     """
     low, high = score_range
@@ -121,10 +121,10 @@ def _write(store: TrajectoryStore, batch: list[bytes]) -> None:
 
 @dataclass(slots=True)
 class _Runs:
-    """Records of one file that are one run, while the file is read.
+    """Records of a file that belong to the same run, while the file is read.
 
-    `held` has the records that another one holds, by that one; `stored` those of them that are in the store as runs of
-    their own; `parts` the parts of runs until the last one comes.
+    `held` has the records contained in another one, by that one; `stored` those of them that are in the store as
+    separate runs; `parts` the parts of runs until the last one is read.
     """
 
     plan: Plan
@@ -133,24 +133,24 @@ class _Runs:
     parts: dict[int, Imported] = field(default_factory=dict)
 
     def forget(self, number: int) -> None:
-        """The last part of a run is not needed, so its other parts are not either."""
+        """Drop the parts of a run whose last part is not needed."""
         for part in self.plan.parts.get(number, ()):
             self.parts.pop(part, None)
 
 
 @dataclass(slots=True)
 class _Import:
-    """An import under way."""
+    """An import in progress."""
 
     asked: _Asked
     known: Known
     tally: Tally
 
     def lines(self, source: Source) -> Iterator[tuple[RawRecord, bytes | None]]:
-        """Every record of a file, with the line of its trajectory where it has a new one.
+        """Every record of a file, with the line of its trajectory if it has a new one.
 
         Raises:
-            DataError: a record is another one than the store has of this file.
+            DataError: a record differs from the one that the store has from this file.
         """
         runs = self._runs(source)
         for raw in raw_records(source.path):
@@ -170,7 +170,7 @@ class _Import:
                 yield raw, self._line(raw, digest, source, runs)
 
     def _line(self, raw: RawRecord, digest: int, source: Source, runs: _Runs) -> bytes | None:
-        """The line of a record that the store has not of this file; None where it gets none."""
+        """The line for a record that the store does not have from this file; None if it gets none."""
         try:
             record = decode(raw)
             content = hash_of(_canonical(record).encode())
@@ -219,10 +219,10 @@ class _Import:
         return runs
 
     def _found(self, record: dict[str, Any], number: int, source: Source, runs: _Runs) -> Imported | None:
-        """The run that a record holds; None where another record of its run holds it.
+        """The run in a record; None if another record of its run contains it.
 
         Raises:
-            DataError: the record is no run, or the store has a part of it as a run of its own already.
+            DataError: the record is not a run, or the store already has a part of it as a separate run.
         """
         asked, plan = self.asked, runs.plan
         if asked.run is not None:
@@ -257,7 +257,7 @@ class _Import:
 
 
 def _joined(parts: dict[int, Imported], last: Imported) -> Imported:
-    """A run in parts, by their numbers: the last one with the messages of all, and the metadata of each."""
+    """A run made from its parts, by number: the last part with the messages and metadata of all of them."""
     messages = chain.from_iterable(part.messages for part in (*parts.values(), last))
     metadata = {
         f"{name}_row_{number}": value for number, part in parts.items() for name, value in part.metadata.items()

@@ -1,6 +1,6 @@
-"""Records of one file that are one run: a record per call of the model, each with all that came before, or parts.
+"""Records of a file that belong to one run: one per model call, each with everything before it, or parts of the run.
 
-A file with such records is read once more beforehand. Of a record only hashes and numbers are kept.
+A file with such records is read an additional time beforehand. Only hashes and numbers are kept of each record.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from trajtree.formats.read.records import decode, raw_records
 from trajtree.trajectory import Message
 
 RUNS = ("rollout_id", "trajectory_id", "episode_id", "trial_name", "trial_id")
-"""Fields whose value is that of one run and no other."""
+"""Fields with a value that identifies a single run."""
 
 NAMES = (*RUNS, "run", "run_id", "session_id")
-"""Fields that name a run, or a group of runs; those of one run have a number of a step beside them."""
+"""Fields that name a run or a group of runs; records of a single run also have a step number."""
 
 PART = "part"
 STEPS = ("step", "step_index", "turn", "turn_index", "call", "call_index", "episode", PART)
@@ -34,15 +34,15 @@ _NUMBER = re.compile(r"\d+$")
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What becomes of the records of a file, by their numbers.
+    """What is done with the records of a file, by their numbers.
 
     Attributes:
-        holder: of a record that another one of its run holds, that one.
-        parts: of the last part of a run, the parts before it, in order.
-        context_turns: of a record that holds others, how many of its first replies are no agent's: as many as in the
-            shortest of them, for to a later call all earlier replies are given.
+        holder: for a record contained in another one of its run, that other record.
+        parts: for the last part of a run, the parts before it, in order.
+        context_turns: for a record that contains others, how many of its first replies are not the agent's: as many as
+            in the shortest of them, because a later call is given all earlier replies.
         reasons: why a record is left out.
-        undecided: records whose fields say that they are one run, but whose messages do not.
+        undecided: records whose fields say that they belong to one run, but whose messages do not fit.
     """
 
     holder: dict[int, int] = field(default_factory=dict)
@@ -54,9 +54,9 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A record of a run: its number in the file and in the run, how many messages and context turns, a hash of all.
+    """A record of a run: its numbers in the file and in the run, its counts of messages and context turns, and a hash.
 
-    `first` is a hash of the first message, and None where that is an instruction.
+    `first` is a hash of the first message, or None if that is an instruction.
     """
 
     number: int
@@ -69,13 +69,13 @@ class _Row:
 
 @dataclass(slots=True)
 class _Run:
-    """The records of one run. `value` is what the field that was asked for holds; `joins` says if they may be parts."""
+    """The records of one run. `value` is the value of the requested field; `joins` says whether they may be parts."""
 
     value: object
     joins: bool
     rows: list[_Row] = field(default_factory=list)
     longest: array[int] = field(default_factory=lambda: array("q"))
-    """[messages] of the longest record, the hash of all messages up to each."""
+    """[messages] for the longest record, the hash of all messages up to each."""
 
     def add(self, number: int, step: int | None, messages: Sequence[Message], context_turns: int) -> None:
         hashes = array("q")
@@ -89,18 +89,18 @@ class _Run:
             self.longest = hashes
 
     def holder(self) -> int | None:
-        """The number of the longest record; None unless each is a beginning of it."""
+        """The number of the longest record; None unless all others are beginnings of it."""
         if any(self.longest[row.length - 1] != row.end for row in self.rows):
             return None
         return max(self.rows, key=lambda row: row.length).number
 
     def numbered(self) -> bool:
-        """Whether the records have numbers that follow one another."""
+        """Whether the records have consecutive numbers."""
         steps = sorted(-1 if row.step is None else row.step for row in self.rows)
         return steps[0] >= 0 and steps == list(range(steps[0], steps[0] + len(steps)))
 
     def in_parts(self) -> bool:
-        """Whether each record goes on where the one before it ended: none repeats how another one begins."""
+        """Whether each record continues where the one before it ended: none repeats another one's beginning."""
         steps = [row.step for row in self.rows]
         firsts = {row.first for row in self.rows[1:]}
         begins_anew = None in firsts or self.rows[0].first in firsts or len(firsts) < len(self.rows) - 1
@@ -109,21 +109,21 @@ class _Run:
 
 
 def may_be_calls(record: Record) -> bool:
-    """Whether a record has a field that names its run or numbers it in the run."""
+    """Whether a record has a field that names its run or numbers it within the run."""
     return any(record.get(name) is not None for name in (*NAMES, *STEPS))
 
 
 def check_named(record: Record, run: str) -> None:
-    """Raise DataError where field `run` of a record names no run."""
+    """Raise DataError if field `run` of a record does not name a run."""
     value = at(record, run)
     if value is None:
         raise no_such_field(record, run, "--run", "must name the one that names the run")
     if _scalar(value) is None:
-        raise DataError(f"{run}: names no run, which is a text or a number; --run must name another field")
+        raise DataError(f"{run}: does not name a run (text or a number); --run must name another field")
 
 
 def is_later_part(record: Record) -> bool:
-    """Whether a record says that it is a part of a run, and not the first one."""
+    """Whether a record says that it is a part of a run other than the first."""
     number = record.get(PART)
     return type(number) is int and number > 1 and any(record.get(name) is not None for name in NAMES)
 
@@ -131,8 +131,8 @@ def is_later_part(record: Record) -> bool:
 def plan(path: Path, read: Reader, run: str | None, *, score: str | None, task: str | None) -> Plan:
     """Which records of a file are one run: those with one value in field `run`, or, without it, in the usual fields.
 
-    Records of one run are beginnings of the longest one, or parts whose numbers follow one another. Where the field was
-    named, others are left out; where it was guessed, they are runs of their own.
+    Records of one run are beginnings of the longest one, or parts with consecutive numbers. If the field was named by
+    the user, all others are left out; if it was guessed, they are separate runs.
     """
     sizes: Counter[int] = Counter()
     for _, _, key in _keyed(path, run, task):
@@ -145,7 +145,7 @@ def plan(path: Path, read: Reader, run: str | None, *, score: str | None, task: 
             try:
                 found = read(record, score=score, task=task)
             except (DataError, RecursionError):
-                continue  # it is left out for that reason when its turn comes
+                continue  # it is left out for that reason later, when it is read
             if found.messages:
                 run_ = runs.setdefault(key.hash, _Run(key.value, key.joins))
                 run_.add(number, key.step, found.messages, found.context_turns)
@@ -155,7 +155,7 @@ def plan(path: Path, read: Reader, run: str | None, *, score: str | None, task: 
 
 
 def _decide(made: Plan, run: _Run, field: str | None) -> int:
-    """Put a run's records into the plan; how many are undecided."""
+    """Add a run's records to the plan; returns how many are undecided."""
     numbers = [row.number for row in run.rows]
     if len(numbers) < 2 or (field is None and not run.numbered() and run.rows[0].step is not None):
         return 0
@@ -181,7 +181,7 @@ def _decide(made: Plan, run: _Run, field: str | None) -> int:
 
 
 class _Key(NamedTuple):
-    """Which run a record is of, its number in it, and whether the run may be in parts."""
+    """The run of a record, its number in the run, and whether the run may be in parts."""
 
     hash: int
     value: object
@@ -190,7 +190,7 @@ class _Key(NamedTuple):
 
 
 def _keyed(path: Path, run: str | None, task: str | None) -> Iterator[tuple[int, Record, _Key | None]]:
-    """(number, record, run) of each record that can be read; None where it names no run."""
+    """(number, record, run) of each readable record; None if it names no run."""
     began, before = 0, (0, 0)
     for raw in raw_records(path):
         try:
@@ -208,7 +208,7 @@ def _keyed(path: Path, run: str | None, task: str | None) -> Iterator[tuple[int,
             if one or step is not None:
                 key = _Key(hash((asked, repr(names))), None, step, one or name == PART)
         elif step is not None:
-            # Nothing but numbers: those that follow one another in the file are one run's.
+            # Only numbers: records with consecutive numbers in the file belong to one run.
             if before != (asked, step - 1):
                 began = raw.number
             key = _Key(hash((asked, began)), None, step, False)
@@ -224,7 +224,7 @@ def _task(record: Record, task: str | None) -> str | None:
 
 
 def _step(record: Record) -> tuple[str, int | None]:
-    """The field that numbers a record in its run, and the number: a whole one, or that at the end of a text."""
+    """The field that numbers a record in its run, and the number: an integer, or the number at the end of a text."""
     for name in STEPS:
         value = record.get(name)
         if isinstance(value, int) and not isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""Preference pairs as messages, made from a tree's pairs or read from TRL's format."""
+"""Preference pairs as messages: prompt, chosen and rejected, made from a tree's pairs or read from TRL's format."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class PairMessages:
     """Two continuations of one conversation.
 
     Attributes:
-        prompt: what both sides share: everything up to the fork.
-        chosen, rejected: the continuations; each begins with a reply of the agent and may hold many turns. The agent's
-            replies in them, and no other messages, are what the pair compares.
+        prompt: the part that both sides share: everything up to the fork.
+        chosen, rejected: the continuations; each begins with a reply of the agent and may have many turns. The agent's
+            replies in them, and no other messages, are compared.
         tools: the tools' definitions, each as JSON text.
-        provenance: where the pair comes from (task, depth, samples, values, ...); errors name the pair by it.
+        provenance: where the pair comes from (task, depth, samples, values, ...); used to name the pair in errors.
     """
 
     prompt: tuple[Message, ...]
@@ -34,7 +34,7 @@ class PairMessages:
     provenance: dict[str, str | int | float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Raise ValueError when there is no prompt or a side does not begin with a reply."""
+        """Raise ValueError if there is no prompt or a side does not begin with a reply."""
         if not self.prompt:
             raise ValueError("a pair needs a prompt")
         for side in (self.chosen, self.rejected):
@@ -43,15 +43,15 @@ class PairMessages:
 
     @property
     def name(self) -> str:
-        """What errors call the pair."""
+        """The pair's name in errors."""
         return "pair " + (", ".join(f"{key} {value}" for key, value in self.provenance.items()) or "of unknown origin")
 
 
 def pair_messages(tree: TrajectoryTree, pairs: Iterable[Pair], *, step_only: bool = False) -> Iterator[PairMessages]:
-    """The pairs of one tree as messages; with `step_only` each side is the reply at which they part, and no more.
+    """The pairs of a tree as messages; with `step_only`, each side is only the reply at which they diverge.
 
     Raises:
-        DataError: the trajectories hold no messages.
+        DataError: the trajectories have no messages.
     """
     for pair in pairs:
         yield _messages(pair, *pair.sides(tree), step_only)
@@ -87,10 +87,10 @@ def _messages(pair: Pair, better: Trajectory, worse: Trajectory, step_only: bool
 
 
 def read_pairs(path: Path) -> Iterator[PairMessages]:
-    """The pairs of a file, as `trajtree pairs --to trl` writes it.
+    """The pairs in a file as written by `trajtree pairs --to trl`.
 
     Raises:
-        DataError: naming file, line and field of the first record that is no pair.
+        DataError: a record is not a pair; file, line and field of the first one are named.
     """
     for raw in raw_records(path):
         try:

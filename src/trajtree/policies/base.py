@@ -1,4 +1,4 @@
-"""What a policy is: it answers many conversations at once."""
+"""The contract of a policy: it answers many conversations at once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from trajtree.trajectory import Cause, Message, Sampling, Tokens
 
 
 class Reply(NamedTuple):
-    """The agent's text, or in words why there is none (`error`), and in type (`cause`)."""
+    """The agent's text, or why there is none, as a message (`error`) and a type (`cause`)."""
 
     text: str
     error: str | None = None
@@ -22,16 +22,16 @@ class Conversation(Protocol):
     messages: list[Message]
 
     def tokens(self) -> tuple[Tokens, ...]:
-        """Engine tokens so far, one entry for each sequence the model was fed; () when the engine tells none."""
+        """Engine tokens so far, one entry for each sequence the model was fed; () if the engine reports none."""
         ...
 
 
 @runtime_checkable
 class TakesOver(Protocol):
-    """A conversation that can go on where another one was, with its tokens; conversations need not be able to."""
+    """Optional for conversations: can continue where another conversation was, with its tokens."""
 
     def take_over(self, messages: Sequence[Message], tokens: Sequence[Tokens]) -> None:
-        """Replace what was said by `messages`, the beginning of another conversation, of which `tokens` are all."""
+        """Replace the conversation by `messages`, the beginning of another one, whose complete tokens are `tokens`."""
         ...
 
 
@@ -39,14 +39,14 @@ C = TypeVar("C", bound=Conversation)
 
 
 class Policy(Protocol[C]):
-    """Plays many conversations at once."""
+    """Answers many conversations at once."""
 
     name: str
 
     def start(self, system: str, sampling: Sampling, seed: tuple[int, ...]) -> C:
-        """Open a conversation with its system message; its random stream depends on `seed` alone."""
+        """Open a conversation with its system message; its random stream depends only on `seed`."""
         ...
 
     def reply(self, conversations: Sequence[C]) -> list[Reply]:
-        """Answer each conversation, whose last message is the user's, and append the answer to its messages."""
+        """Answer each conversation (its last message is the user's) and append the answer to its messages."""
         ...

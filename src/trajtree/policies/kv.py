@@ -1,10 +1,9 @@
-"""Key-value memory of conversations that come and go between batches.
+"""Key-value cache of conversations that move between batches.
 
-Each conversation keeps its own memory as blocks [layers, 2, heads, length, head_dim], one after another. A turn adds a
-block and moves none: growing one tensor instead would allocate ever larger pieces and fragment the memory. For a
-forward pass the blocks of a batch are copied side by side into one buffer, padded on the left, with room for the tokens
-to come. New keys and values are then written in place, where transformers' dynamic cache would copy everything at each
-token.
+Each conversation keeps its own memory as consecutive blocks [layers, 2, heads, length, head_dim]. A turn adds a block
+and moves none: growing one tensor instead would allocate ever larger pieces and fragment the memory. For a forward
+pass, the blocks of a batch are copied side by side into one buffer, padded on the left, with room for the new tokens.
+New keys and values are then written in place, whereas transformers' dynamic cache would copy everything at each token.
 """
 
 from __future__ import annotations
@@ -20,11 +19,11 @@ Memory = tuple[Tensor, ...]
 """Blocks of one conversation, in order; dimension 1 is key, value."""
 
 _GRAIN = 64
-"""Buffers are a multiple of this many columns wide, so that a new one fits into the memory an old one left."""
+"""Buffer widths are multiples of this many columns, so that a new buffer fits into memory freed by an old one."""
 
 
 class _BufferLayer(DynamicLayer):  # type: ignore[misc]
-    """One layer's view of the buffer: keys and values [batch, heads, columns, head_dim], of which `filled` are used."""
+    """One layer's view of the buffer: keys and values [batch, heads, columns, head_dim], with `filled` columns used."""
 
     def __init__(self, keys: Tensor, values: Tensor, filled: int) -> None:
         super().__init__()
@@ -32,7 +31,7 @@ class _BufferLayer(DynamicLayer):  # type: ignore[misc]
         self.is_initialized = True
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        # States are [batch, heads, new, head_dim]. The slices are views, so this writes into the buffer of the batch.
+        # States are [batch, heads, new, head_dim]. The slices are views, so this writes into the batch's buffer.
         end = self.filled + key_states.shape[-2]
         self.keys[:, :, self.filled : end] = key_states
         self.values[:, :, self.filled : end] = value_states
@@ -52,7 +51,7 @@ class BatchCache:
         row 1   m m m m m m m | n n      m: remembered, n: new, .: pads[0] = 4
 
     Args:
-        memories: one per row, () where nothing is remembered yet.
+        memories: one per row, () if nothing is remembered yet.
         shape: (layers, heads, head_dim).
         room: columns to reserve after the longest memory.
         like: a tensor of the model, for dtype and device.
@@ -61,7 +60,7 @@ class BatchCache:
         start: first column of the new tokens, which is the length of the longest memory.
         pads: [batch] number of unused columns on the left of each row.
         buffer: [layers, 2, batch, heads, columns, head_dim].
-        cache: the buffer as transformers takes it.
+        cache: the buffer in transformers' form.
     """
 
     def __init__(self, memories: Sequence[Memory], shape: tuple[int, int, int], room: int, like: Tensor) -> None:
@@ -79,7 +78,7 @@ class BatchCache:
         self.cache = self._view(self.start)
 
     def block(self, row: int, begin: int, end: int) -> Tensor:
-        """[layers, 2, heads, end - begin, head_dim] a copy of columns [begin, end) of one row."""
+        """[layers, 2, heads, end - begin, head_dim] copy of columns [begin, end) of one row."""
         return self.buffer[:, :, row, :, begin:end].clone()
 
     def keep(self, rows: Sequence[int]) -> None:

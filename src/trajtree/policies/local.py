@@ -1,8 +1,8 @@
 """A transformers model that plays many conversations at once.
 
-One call of `reply` answers all conversations that are waiting. Each conversation keeps the keys and values of what it
-has read and said, so a turn costs only its new tokens. Conversations whose tokens are equal so far are computed once,
-and so is the text with which all opening prompts begin.
+One call of `reply` answers all waiting conversations. Each conversation keeps the keys and values of what it has read
+and said, so a turn costs only its new tokens. Conversations with equal tokens so far are computed once, and so is the
+common beginning of all opening prompts.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from trajtree.trajectory import Cause, Message, Sampling, Tokens
 _PADDING = 1.3
 """A conversation joins a prefill group only while the padded batch stays below this times the group's tokens."""
 _GROUP_TOKENS = 16384
-"""Largest number of tokens in one prefill, padding included; it bounds the memory of the attention mask."""
+"""Largest number of tokens in one prefill, including padding; it bounds the memory of the attention mask."""
 
 
 @dataclass(eq=False)
@@ -67,9 +67,9 @@ class LocalPolicy:
     Args:
         ref: base model and adapters.
         max_new_tokens: longest reply, in tokens.
-        one_line: whether a reply ends at its first line break, which is enough for a bare action.
+        one_line: whether a reply ends at its first line break, which suffices for a bare action.
         dtype: name of a torch dtype, or auto (see `pick_dtype`).
-        name: what trajectories call this policy; by default the model's own name.
+        name: the policy's name in trajectories; by default the model's own name.
 
     Raises:
         PolicyError: the model cannot be loaded or has no chat template.
@@ -107,10 +107,10 @@ class LocalPolicy:
         """See `Policy.reply`.
 
         Raises:
-            PolicyError: not even the first prompt fits the model's context.
+            PolicyError: even the first prompt does not fit the model's context.
         """
         for conversation in conversations:
-            # Where the chat template rewrote history, what is remembered is no longer how the tokens begin.
+            # If the chat template rewrote history, what is remembered is no longer a prefix of the tokens.
             if not conversation.transcript.feed(conversation.messages) or not self.remembers:
                 conversation.memory = ()
         fits = [c for c in conversations if len(c.transcript.ids) + self.max_new_tokens <= self.context]
@@ -135,9 +135,9 @@ class LocalPolicy:
         return Reply("", problem, Cause.CONTEXT_OVERFLOW)
 
     def _prefill(self, conversations: Sequence[LocalConversation]) -> Tensor:
-        """Read what is new in each conversation; [batch, vocabulary] logits of the token that comes next."""
-        # The first conversation with given tokens is read for all that have the same, for example for all samples of a
-        # task at their opening prompt. Blocks are never written to again, so they can share the memory itself.
+        """Read what is new in each conversation; [batch, vocabulary] logits of the next token."""
+        # The first conversation with given tokens is read for all that have the same tokens, for example for all
+        # samples of a task at their opening prompt. Blocks are never written to again, so they can share the memory.
         first_with: dict[tuple[int, ...], LocalConversation] = {}
         for conversation in conversations:
             first_with.setdefault(tuple(conversation.transcript.ids), conversation)
@@ -154,17 +154,17 @@ class LocalPolicy:
         return torch.stack([logits[tuple(c.transcript.ids)] for c in conversations])
 
     def _share_opening(self, conversations: Sequence[LocalConversation]) -> None:
-        """Give conversations without memory the one of the tokens with which all of them begin."""
+        """Give conversations without memory the memory of the tokens with which all of them begin."""
         fresh = [c for c in conversations if not c.memory]
         if len(fresh) < 2 or not self.remembers:
             return
-        # What the lowest and the highest have in common, all between them have in common too. At least one token of
-        # each conversation is left to read, because the logits come from its last one.
+        # What the first and the last in sorted order have in common, all between them share too. At least one token of
+        # each conversation is left to read, because the logits come from its last token.
         low, high = min(c.transcript.ids for c in fresh), max(c.transcript.ids for c in fresh)
         length = next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
         length = min(length, *(len(c.transcript.ids) - 1 for c in fresh))
         if length > 0:
-            # The opening is kept for the next call: every task of an environment usually begins with the same text.
+            # The opening is kept for the next call, since all tasks of an environment usually begin with the same text.
             key = tuple(low[:length])
             if self._opening is None or self._opening[0] != key:
                 memory = BatchCache([()], self._shape, length, self._like())
@@ -179,8 +179,8 @@ class LocalPolicy:
         width = max(map(len, chunks))
         memory = BatchCache([c.memory for c in group], self._shape, width, self._like())
         # ids [batch, width], mask [batch, start + width]. Chunks are padded on the left, so that the last column holds
-        # the last token of each. A row of the mask is padding, memory, padding, chunk; the padding in the middle does
-        # no harm, because positions are counted along the mask.
+        # the last token of each. A row of the mask is padding, memory, padding, chunk; the padding in the middle is
+        # harmless, because positions are counted along the mask.
         ids = torch.zeros(len(group), width, dtype=torch.long)
         mask = torch.zeros(len(group), memory.start + width, dtype=torch.long)
         for row, chunk in enumerate(chunks):
@@ -196,8 +196,8 @@ class LocalPolicy:
     def _decode(self, conversations: Sequence[LocalConversation], logits: Tensor) -> None:
         """Draw each conversation's reply into `drawn`, and remember what the model has read of it.
 
-        That is all but the last token, which ends the decoding before it is fed back. A line break that ends a reply
-        is such a last token too, but is no part of the reply.
+        The model has read all but the last token, which ends the decoding before it is fed back. A line break that ends
+        a reply is such a last token too, but is not part of the reply.
 
         Args:
             conversations: what to reply to.
@@ -207,7 +207,7 @@ class LocalPolicy:
             conversation.drawn, conversation.broken = [], False
         memory = BatchCache([c.memory for c in conversations], self._shape, self.max_new_tokens, self._like())
         # mask [batch, columns so far], which grows by one column per step. rows: the conversation in each row of the
-        # batch; done: whether its reply has ended. Rows that are done stay for a while and draw what nobody looks at.
+        # batch; done: whether its reply has ended. Rows that are done stay for a while; what they draw is ignored.
         mask = torch.zeros(len(conversations), memory.start, dtype=torch.long)
         for row, pad in enumerate(memory.pads):
             mask[row, pad:] = 1
@@ -217,8 +217,8 @@ class LocalPolicy:
             for row in no_distribution(logits):
                 rows[row].broken |= not done[row]
                 done[row], logits[row] = True, 0.0
-            # A conversation that is done takes nothing from its random stream, or its next reply would depend on how
-            # long the others went on.
+            # A finished conversation takes nothing from its random stream, or its next reply would depend on how long
+            # the others continue.
             uniforms = [0.0 if over else c.random.random() for c, over in zip(rows, done, strict=True)]
             ids = draw(logits, [c.sampling for c in rows], uniforms)
             for row, (conversation, token) in enumerate(zip(rows, ids, strict=True)):
@@ -243,7 +243,7 @@ class LocalPolicy:
 
     def _forward(self, ids: Tensor, mask: Tensor, memory: BatchCache) -> Tensor:
         """[batch, vocabulary] logits after the last of `ids` [batch, new], attending where `mask` [batch, all] is 1."""
-        # [batch, new] a token's position is the number of real tokens before it; padding gets some position >= 0.
+        # [batch, new]: a token's position is the number of real tokens before it; padding gets some position >= 0.
         positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
         device = self.model.device
         output = self.model(
@@ -264,13 +264,13 @@ class LocalPolicy:
 
     @torch.inference_mode()
     def _check_memory(self) -> bool:
-        """Whether reading in two parts gives the same as reading at once; if not, nothing is kept between turns."""
+        """Whether reading in two parts gives the same result as at once; if not, nothing is kept between turns."""
         if windowed := _windows(self.model.config.get_text_config()):
-            # A window is counted in columns, so padding between two turns would push what was read out of it.
+            # A window is counted in columns, so padding between two turns would push earlier tokens out of it.
             return self._forgets(f"it has {windowed} layers")
         length = 12
-        # Ids from the middle of the vocabulary: the lowest are often special tokens, on which 16-bit logits were off by
-        # 15 %, against 3 % on words.
+        # Ids from the middle of the vocabulary: the lowest are often special tokens, for which 16-bit logits were off
+        # by 15 %, against 3 % for words.
         ids = (self.model.config.vocab_size // 2 + torch.arange(length)[None]) % self.model.config.vocab_size
         mask = torch.ones(1, length, dtype=torch.long)
         whole = (
@@ -291,7 +291,7 @@ class LocalPolicy:
         return close or self._forgets(reason)
 
     def _forgets(self, reason: str) -> bool:
-        """Warn that nothing is kept between turns, and why; always False."""
+        """Warn that nothing is kept between turns, and why; always returns False."""
         warnings.warn(
             f"{self.name}: memory cannot be kept between turns ({reason}); every turn reads the whole conversation",
             stacklevel=4,
@@ -300,7 +300,7 @@ class LocalPolicy:
 
 
 def _windows(config: Any) -> str:
-    """Names of the kinds of attention that do not see everything before them; "" when all layers do."""
+    """Names of the attention types that do not see everything before them; "" if all layers do."""
     kinds = getattr(config, "layer_types", None)
     if kinds is not None:
         return ", ".join(sorted(set(kinds) - {"full_attention"}))
@@ -313,7 +313,7 @@ def _groups(conversations: Sequence[LocalConversation]) -> list[list[LocalConver
     groups: list[list[LocalConversation]] = []
     tokens = 0  # new tokens of the last group, without padding
     for conversation in sorted(conversations, key=lambda c: len(c.transcript.ids) - c.cached):
-        # Sorted, so this conversation would be the longest of the group, to whose length the others are padded.
+        # Sorted, so this conversation would be the longest of the group, and the others are padded to its length.
         new = len(conversation.transcript.ids) - conversation.cached
         padded = new * (len(groups[-1]) + 1) if groups else 0
         if not groups or padded > _PADDING * (tokens + new) or padded > _GROUP_TOKENS:
@@ -325,7 +325,7 @@ def _groups(conversations: Sequence[LocalConversation]) -> list[list[LocalConver
 
 
 def _line_breaks(tokenizer: Any) -> frozenset[int]:
-    """Tokens that are white space with a line break in it."""
+    """Tokens that are white space containing a line break."""
     texts = ((i, tokenizer.decode([i])) for i in range(len(tokenizer)))
     return frozenset(i for i, text in texts if "\n" in text and not text.strip())
 

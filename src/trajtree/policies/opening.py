@@ -1,4 +1,4 @@
-"""Which policy a model's name means."""
+"""Opening the policy that a model's name stands for."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trajtree.policies.base import Policy
 
 @dataclass(frozen=True, slots=True)
 class Scheme:
-    """A way in which models are played; `open` takes what `open_policy` takes."""
+    """A way to play models; `open` takes the arguments of `open_policy`."""
 
     open: Callable[..., Policy[Any]]
     about: str
@@ -33,14 +33,14 @@ SCHEMES: dict[str, Scheme] = {
 
 
 def open_policy(ref: ModelRef, *, max_new_tokens: int, one_line: bool, dtype: str, name: str) -> Policy[Any]:
-    """The policy that a model's name means.
+    """The policy that a model's name stands for.
 
     Args:
-        ref: the model; its base may begin with one of SCHEMES.
+        ref: the model; its base may have a prefix from SCHEMES.
         max_new_tokens: longest reply, in tokens.
         one_line: whether a reply ends at its first line break.
-        dtype: of the arithmetic.
-        name: what trajectories call the policy.
+        dtype: dtype of the arithmetic.
+        name: the policy's name in trajectories.
 
     Raises:
         PolicyError: the model cannot be loaded or cannot play.

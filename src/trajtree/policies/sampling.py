@@ -1,4 +1,4 @@
-"""Drawing the next token, in such a way that a conversation's draws do not depend on the rest of the batch."""
+"""Drawing the next token so that a conversation's draws do not depend on the rest of the batch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trajtree.errors import EngineError, counted
 from trajtree.trajectory import Sampling
 
 _HEAD = 64
-"""Number of most likely tokens in which a nucleus is looked for before the whole vocabulary is sorted."""
+"""Number of most likely tokens searched for the nucleus before the whole vocabulary is sorted."""
 
 
 def stream(seed: tuple[int, ...]) -> np.random.Generator:
@@ -21,7 +21,7 @@ def stream(seed: tuple[int, ...]) -> np.random.Generator:
 
 
 def draw(logits: Tensor, settings: Sequence[Sampling], uniforms: Sequence[float]) -> list[int]:
-    """[batch] next token of each row, by inverse transform of the row's own uniform number.
+    """[batch] next token of each row, by inverse transform sampling with the row's own uniform number.
 
     Args:
         logits: [batch, vocabulary].
@@ -29,7 +29,7 @@ def draw(logits: Tensor, settings: Sequence[Sampling], uniforms: Sequence[float]
         uniforms: [batch] numbers in [0, 1).
 
     Raises:
-        EngineError: a row is no distribution (see `no_distribution`).
+        EngineError: a row is not a distribution (see `no_distribution`).
     """
     if broken := no_distribution(logits):
         raise EngineError(f"the logits of {counted(len(broken), 'row')} of {len(logits)} are NaN or infinite")
@@ -43,8 +43,8 @@ def draw(logits: Tensor, settings: Sequence[Sampling], uniforms: Sequence[float]
 
 
 def no_distribution(logits: Tensor) -> list[int]:
-    """The rows of `logits` [batch, vocabulary] that hold NaN, +inf, or only -inf; some -inf merely rules tokens out."""
-    # The maximum is NaN where anything is.
+    """The rows of `logits` [batch, vocabulary] with NaN, +inf, or only -inf; some -inf merely excludes tokens."""
+    # The maximum is NaN if any value is.
     return [row for row, finite in enumerate(logits.amax(dim=-1).isfinite().tolist()) if not finite]
 
 
@@ -52,13 +52,13 @@ def _invert(probabilities: Tensor, top_p: float, uniform: float) -> int:
     """The token at `uniform` of the distribution `probabilities` [vocabulary], cut to its nucleus of mass `top_p`."""
     if top_p >= 1:
         return _pick(probabilities, torch.arange(len(probabilities)), uniform)
-    # values, ids: tokens by falling probability. A trained agent's nucleus is a handful of tokens, so the first few are
-    # nearly always enough and the vocabulary is rarely sorted.
+    # values, ids: tokens by descending probability. A trained agent's nucleus is a handful of tokens, so the first few
+    # nearly always suffice and the vocabulary is rarely sorted.
     values, ids = probabilities.topk(min(_HEAD, len(probabilities)))
     if values.sum() < top_p:
         values, ids = probabilities.sort(descending=True, stable=True)
-    # A token is inside when those before it do not reach top_p yet. So the one that crosses top_p is still inside, and
-    # the most likely token always is.
+    # A token is inside if those before it do not reach top_p. So the one that crosses top_p is still inside, and the
+    # most likely token always is.
     before = values.cumsum(0) - values
     inside = before < top_p
     return _pick(values[inside], ids[inside], uniform)
@@ -69,7 +69,7 @@ def _pick(weights: Tensor, ids: Tensor, uniform: float) -> int:
     mass = weights.double().cumsum(0)
     # Token i holds the interval [mass[i - 1], mass[i]); with right=True a token of weight 0 is never found.
     index = int(torch.searchsorted(mass, uniform * mass[-1], right=True))
-    # Below 1, a uniform never leads past the end; 1 itself is taken for the last token.
+    # Below 1, a uniform number never leads past the end; 1 itself gives the last token.
     return int(ids[min(index, len(ids) - 1)])
 
 

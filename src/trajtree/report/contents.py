@@ -1,4 +1,4 @@
-"""What a report is made of: plain data, which needs no model and no files of an experiment."""
+"""The contents of a report: plain data, independent of models and of an experiment's files."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class ForkView:
 
 @dataclass(frozen=True, slots=True)
 class ReportData:
-    """Everything a report shows.
+    """Everything that a report shows.
 
-    `labels` maps names of rows to what people read. `notes` are caveats shown with the figures, for example which data
+    `labels` maps names of rows to display names. `notes` are caveats shown with the figures, for example which data
     splits were used and which tasks were explored. `timings` are seconds per stage.
     """
 
@@ -44,7 +44,7 @@ class ReportData:
     timings: dict[str, float] = field(default_factory=dict)
 
     def label(self, row: str) -> str:
-        """Return the label of the row, which is its name if it has no other."""
+        """Return the label of the row, which defaults to its name."""
         return self.labels.get(row, row)
 
 

@@ -1,7 +1,7 @@
-"""The report as one HTML page that needs nothing else: no script, no network, no font.
+"""The report as a self-contained HTML page: no scripts, no network, no fonts.
 
-Tasks, observations, actions and labels come from models and from the web. The template escapes all of them and spells
-out characters that cannot be seen; only the plots drawn by matplotlib are inserted as markup.
+Tasks, observations, actions and labels come from models and from the web. The template escapes all of them and makes
+invisible characters visible; only the plots drawn by matplotlib are inserted as markup.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def write_html(data: ReportData, path: str | os.PathLike[str]) -> None:
 
     Raises:
         TrajtreeError: jinja2 or matplotlib is not installed.
-        RunError: the file cannot be written; an older file is left as it was.
+        RunError: the file cannot be written; an existing file is left unchanged.
     """
     page = _template().render(
         data=data,
@@ -49,7 +49,7 @@ def _template() -> Template:
         raise TrajtreeError("the HTML report needs jinja2: pip install 'trajtree[report]'") from error
 
     def show(value: object) -> object:
-        # A value with `__html__` is a plot, or text that went through here before.
+        # A value with `__html__` is a plot, or text that has already been through here.
         return text.visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
     environment = Environment(

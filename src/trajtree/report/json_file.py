@@ -1,4 +1,4 @@
-"""results.json: every figure of a report, for programs, and for showing the report again.
+"""results.json: every figure of a report, for programs and for showing the report again.
 
 The file holds one object. `format` and `version` say what it is; `rows` lists the metrics of each row and of its tasks,
 each with its situation; `comparisons` and `pgr` are lists. Scores and rates are in [0, 1], `timings` in seconds.
@@ -33,10 +33,10 @@ _forks = TypeAdapter(tuple[ForkView, ...])
 
 
 def write_results_json(data: ReportData, path: str | os.PathLike[str]) -> None:
-    """Write all metrics, the outcomes of every task, and where they come from.
+    """Write all metrics, the outcomes of every task, and their provenance.
 
     Raises:
-        RunError: the file cannot be written; an older file is left as it was.
+        RunError: the file cannot be written; an existing file is left unchanged.
     """
     document = {
         "format": FORMAT,
@@ -60,7 +60,7 @@ def read_results_json(path: str | os.PathLike[str]) -> ReportData:
     """What was written, by this version or an earlier one; an earlier one's results are without situations.
 
     Raises:
-        DataError: the file is no results.json, naming the field that is wrong.
+        DataError: the file is not a valid results.json; the message names the field that is wrong.
     """
     with open_input(path) as file:
         text = file.read()
@@ -69,7 +69,7 @@ def read_results_json(path: str | os.PathLike[str]) -> ReportData:
     except ValueError as error:
         raise DataError(f"{path}: not JSON ({error})") from None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise DataError(f"{path}: no results that trajtree wrote (no {FORMAT!r} in its field format)")
+        raise DataError(f"{path}: not written by trajtree as results (field format is not {FORMAT!r})")
     if document.get("version") not in range(1, VERSION + 1):
         raise DataError(f"{path}: version {document.get('version')!r}; this trajtree reads versions 1 to {VERSION}")
     try:
@@ -85,7 +85,7 @@ def read_results_json(path: str | os.PathLike[str]) -> ReportData:
             timings=dict(document["timings"]),
         )
     except KeyError as error:
-        raise DataError(f"{path}: no field {error.args[0]}") from None
+        raise DataError(f"{path}: field {error.args[0]} is missing") from None
     except ValidationError as error:
         first = error.errors()[0]
         raise DataError(f"{path}, field {'.'.join(map(str, first['loc']))}: {first['msg']}") from None

@@ -1,6 +1,6 @@
-"""Plots of a report as SVG text that is inserted into a page and takes on its colours and its font.
+"""A report's plots as SVG text that is inserted into a page and adopts its colours and font.
 
-matplotlib draws with placeholder colours, which are then replaced by CSS variables, so that the same plot fits light
+matplotlib draws with placeholder colours, which are then replaced by CSS variables, so that the same plot suits light
 and dark pages. Text remains text.
 """
 
@@ -36,11 +36,11 @@ _VARIABLES = {
 }
 _WIDTH = 7.6  # inches
 _DOT = 9  # square points, area of the dot for one task
-_LONGEST = 34  # characters of a label, after which it is cut
+_LONGEST = 34  # characters; longer labels are cut
 
 
 def type_plot(data: ReportData) -> str | None:
-    """Return a plot of the rows' mean scores by type of task, as SVG; None if there are fewer than two types.
+    """Return a plot of the rows' mean scores by task type, as SVG; None if there are fewer than two types.
 
     Raises:
         TrajtreeError: matplotlib is not installed.
@@ -53,10 +53,10 @@ def type_plot(data: ReportData) -> str | None:
         figure, axes = _canvas(0.8 + 0.34 * len(kinds) + 0.22 * ((len(rows) + 1) // 2))
         offsets = np.linspace(0.24, -0.24, len(rows)) if len(rows) > 1 else np.zeros(1)
         for index, row in enumerate(rows):
-            # heights: the lines of the types that this row has tasks of.
+            # heights: the lines of the task types that this row has.
             heights = [height for height, kind in enumerate(kinds) if kind in row.by_task_type]
             scores = [100 * row.by_task_type[kinds[height]].score for height in heights]
-            # The space, because matplotlib leaves labels that begin with an underscore out of the legend.
+            # The space is needed because matplotlib omits labels beginning with an underscore from the legend.
             label = " " + _short(data.label(row.name))
             dot = _dot(index, emphasised=row.name == data.results.primary)
             axes.plot(scores, np.array(heights) + offsets[index], linestyle="none", label=label, **dot)
@@ -77,7 +77,7 @@ def task_plot(data: ReportData) -> str:
         figure, axes = _canvas(0.7 + 0.68 * len(rows))
         for index, row in enumerate(rows):
             height = len(rows) - 1 - index  # the first row is at the top
-            # Tasks with about the same score are one dot, whose area stands for their number.
+            # Tasks with about the same score share a dot; its area shows their number.
             counts = Counter(round(100 * task.score) for task in row.tasks)
             areas = [_DOT * count for count in counts.values()]
             mean, colour = row.score, _SERIES[index % len(_SERIES)]
@@ -151,7 +151,7 @@ def _style(name: str) -> Iterator[None]:
         "ytick.color": _INK,
     }
     with rc_context(settings), warnings.catch_warnings():
-        # The page's font draws the text, so it does not matter if matplotlib's font lacks a glyph.
+        # The page's font renders the text, so it does not matter if matplotlib's font lacks a glyph.
         warnings.filterwarnings("ignore", message="Glyph")
         yield
 

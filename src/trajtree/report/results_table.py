@@ -1,4 +1,4 @@
-"""The results as a table for the terminal, 100 columns wide. Nothing is shown by colour alone."""
+"""The results as a table for the terminal, 100 columns wide. Nothing is conveyed by colour alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sentences and figures that all kinds of report share. Rates and scores are shown on a scale from 0 to 100."""
+"""Sentences and number formats shared by all kinds of report. Rates and scores are shown on a scale from 0 to 100."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from trajtree.statistics.results import FEW, Comparison, Interval, Metric, Pgr, 
 ALPHA = 0.05
 """A difference counts as shown if its p-value is below this, its interval leaves out 0, and situations suffice."""
 WIDTH = 120
-"""Columns in which every table of ours fits; what is written to a pipe or a log file is that wide."""
+"""Width in columns that fits all our tables; also the width of output to a pipe or log file."""
 
 _TOO_FEW = f"Fewer than {FEW} situations: no interval can be trusted."
 
@@ -19,7 +19,7 @@ _UNSEEN = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\
 
 
 def visible(text: str) -> str:
-    """Return the text with all invisible characters spelled out, as in `<U+202E>`."""
+    """Return the text with all invisible characters made visible, as in `<U+202E>`."""
     return _UNSEEN.sub(lambda match: f"<U+{ord(match.group()):04X}>", text.replace("\r\n", "\n"))
 
 
@@ -95,7 +95,7 @@ def unit(data: ReportData) -> list[str]:
 
 
 def verdict(data: ReportData, metric: Metric = "success") -> str:
-    """Return in one sentence what the data show about the primary row and its teacher, and no more."""
+    """Return one sentence that says exactly what the data show about the primary row and its teacher."""
     results = data.results
     name, teacher = data.label(results.primary), data.label(results.weak)
     comparison = results.compared(results.primary, results.weak, metric)
@@ -113,7 +113,7 @@ def verdict(data: ReportData, metric: Metric = "success") -> str:
 
 
 def against_ceiling(data: ReportData, metric: Metric = "success") -> str | None:
-    """Return how the primary row compares with the ceiling row, and the gap it recovers; None without a ceiling."""
+    """Return how the primary row compares with the ceiling row, and its gap recovered; None without a ceiling."""
     results = data.results
     comparison = results.compared(results.primary, results.ceiling, metric)
     pgr = results.recovered(results.primary, metric)
@@ -127,7 +127,7 @@ def against_ceiling(data: ReportData, metric: Metric = "success") -> str | None:
 
 
 def gap(data: ReportData, pgr: Pgr) -> str:
-    """Return the gap recovered and its denominator, or why there is none, as a sentence."""
+    """Return a sentence with the gap recovered and its denominator, or with the reason why there is none."""
     ceiling, weak = data.label(pgr.ceiling_row), data.label(data.results.weak)
     if pgr.value is None:
         return (

@@ -1,4 +1,4 @@
-"""What trees have to teach, as a table for the terminal."""
+"""How much trees have to teach, as a table for the terminal."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from trajtree.trees.quality import TreeQuality
 _Cell = Callable[[Mapping[str, Any]], str]
 
 _SHOWN = 30
-"""Trees with a line of their own; the figures of all are in the total, and in JSON."""
+"""Largest number of trees with a line of their own; the total and the JSON cover all of them."""
 
 
 def totals(figures: Sequence[TreeQuality]) -> dict[str, float]:
-    """Sums over all trees, and means over trees of what is a mean in each."""
+    """Sums over all trees, and means over trees for figures that are means in each."""
     sums = ("trajectories", "nodes", "leaves", "forks", "informative_forks", "pairs", "lost")
     means = ("spread", "branching", "merged", "best", "mean", "token_ratio")
     return {
@@ -34,7 +34,7 @@ def totals(figures: Sequence[TreeQuality]) -> dict[str, float]:
 
 
 def print_quality(figures: Sequence[TreeQuality], console: Console) -> None:
-    """Print a line a tree, the ones with most informative forks first, and a line for all.
+    """Print a line per tree, those with the most informative forks first, and a total.
 
     A terminal narrower than WIDTH leaves some columns to JSON.
     """
@@ -52,9 +52,9 @@ def print_quality(figures: Sequence[TreeQuality], console: Console) -> None:
     table.add_row(name, *(cell(total) for cell in columns.values()), style="bold")
     console.print(table)
     console.print(
-        "inform.: forks behind which the mean scores differ; spread: by how much; merged: share of steps that another "
-        "run has as well; pairs: options that differ; tokens: of all runs, over those of the tree that shares "
-        "beginnings.",
+        "inform.: forks whose options have different mean scores; spread: how much they differ; merged: share of steps "
+        "that merging saved; pairs: pairs of options that differ; tokens: those of all runs divided by those of the "
+        "tree with shared beginnings.",
         style="dim",
     )
 

@@ -1,1 +1,1 @@
-"""Statistics of evaluated rows: takes numbers and trajectories, knows no model and no file."""
+"""Statistics of evaluated rows: works on numbers and trajectories, independent of models and files."""

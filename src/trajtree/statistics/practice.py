@@ -13,7 +13,7 @@ from trajtree.statistics.results import Interval
 from trajtree.trajectory import SCORE_TOLERANCE
 
 _CELLS = 4_000_000
-"""Resampled values held in memory at once."""
+"""Number of resampled values held in memory at once."""
 
 
 def mean_interval(values: NDArray[np.float64], bounds: tuple[float, float], *, resamples: int, seed: int) -> Interval:
@@ -23,8 +23,8 @@ def mean_interval(values: NDArray[np.float64], bounds: tuple[float, float], *, r
 
     * Zeros and ones are a binomial rate: Wilson's interval.
     * Equal values leave a bootstrap nothing to resample, but n equal tasks do not make the mean certain. Wilson's upper
-      limit for 0 of n bounds the share of unseen tasks that differ, and those are assumed to differ as much as `bounds`
-      allow.
+      limit for 0 of n bounds the share of unseen tasks that differ; these are assumed to differ as much as `bounds`
+      allows.
     * Anything else: percentile bootstrap.
     """
     value, n = float(values.mean()), len(values)

@@ -1,4 +1,4 @@
-"""What was measured, as plain data: metrics per row, comparisons between rows, and the performance gap recovered.
+"""The results as plain data: metrics per row, comparisons between rows, and the performance gap recovered.
 
 Scores and rates are in [0, 1].
 """
@@ -164,7 +164,7 @@ class Pgr:
     """Performance gap recovered, (row - weak) / (ceiling - weak), over the `n` tasks that all three have.
 
     `weak` and `ceiling` are the means of those two rows over these tasks, `gap` is the denominator. `value` may be
-    below 0 or above 1; it is None when there is no gap to recover, and `reason` then says why. `low` and `high` are its
+    below 0 or above 1; it is None if there is no gap to recover, and `reason` then says why. `low` and `high` are its
     95% interval, which has no end, and is None, where the gap itself may be 0; it is the value alone for the weak and
     the ceiling row, which are 0 and 1 by definition.
     """
@@ -207,19 +207,19 @@ class Results:
         return tuple(dict.fromkeys(name for name in (self.weak, self.ceiling) if name is not None))
 
     def row(self, name: str) -> RowMetrics:
-        """Return the row of that name; KeyError when there is none."""
+        """Return the row with that name; KeyError if there is none."""
         found = next((row for row in self.rows if row.name == name), None)
         if found is None:
             raise KeyError(name)
         return found
 
     def compared(self, row: str, against: str | None, metric: Metric) -> Comparison | None:
-        """Return that comparison; None when there is none, for example of a row with itself."""
+        """Return that comparison; None if there is none, for example for a row with itself."""
         wanted = (row, against, metric)
         return next((c for c in self.comparisons if (c.row, c.against, c.metric) == wanted), None)
 
     def recovered(self, row: str, metric: Metric) -> Pgr | None:
-        """Return the gap recovered by the row, or None when there is no ceiling row."""
+        """Return the gap recovered by the row, or None if there is no ceiling row."""
         return next((p for p in self.pgr if (p.row, p.metric) == (row, metric)), None)
 
 

@@ -38,11 +38,11 @@ def summarise(
     Args:
         rows: each row's name and its trajectories, any number of samples per task.
         weak: the row of the weak teacher, at which the PGR is 0.
-        ceiling: the row at which the PGR is 1, trained on expert data; None when there is none.
-        primary: the row that the experiment is about.
+        ceiling: the row at which the PGR is 1, trained on expert data; None if there is none.
+        primary: the row that the verdict is about.
         situation: tells which tasks share a situation; None when that is not known, and results then say so.
         resamples: resamples per permutation test, and per bootstrap of the field's practice.
-        seed: of the resampling. The same seed gives the same figures in any order of rows and tasks.
+        seed: seed of the resampling. The same seed gives the same figures for any order of rows and tasks.
 
     Raises:
         TrajtreeError: a named row is missing, a row has no usable trajectory, or rows to compare share no task.
@@ -81,7 +81,7 @@ def with_situations(results: Results, situation: Situation) -> Results:
 
 
 def task_type(trajectory: Trajectory) -> str:
-    """Return the type of the trajectory's task: metadata `task_type`, or else the part of the task before a slash."""
+    """Return the type of the trajectory's task: metadata `task_type`, else the part of the task before a slash."""
     named = trajectory.metadata.get("task_type")
     if named is not None:
         return str(named)

@@ -1,1 +1,1 @@
-"""Everything on disk: trajectories, trees, JSON lines, atomic files, locks."""
+"""Everything on disk: stores of trajectories and trees, JSON lines, atomic files, locks."""

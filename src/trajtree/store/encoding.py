@@ -1,16 +1,16 @@
-"""How a trajectory is written: one JSON object per line, version 2 of the store.
+"""How a trajectory is encoded: one JSON object per line, version 2 of the store.
 
-Every text stands once. What the agent saw, did and thought is in the messages already, so a step says only how to find
-it there: by default its action is its whole reply (or the reply's tool calls), its observation is what was said since
-the reply before, and it has no thought. Whatever is at its default is left out, so fields that are added later
-change no byte of trajectories that do not use them.
+Every text is stored once. What the agent saw, did and thought is already in the messages, so a step only says how to
+find it there: by default its action is its whole reply (or the reply's tool calls), its observation is everything said
+since the previous reply, and it has no thought. Fields with their default value are left out, so fields that are added
+later change no byte of trajectories that do not use them.
 
     {"task": "find-plant/3", "sample": 0, "policy": "weak", "env": "scienceworld", "score": 0.5,
      "messages": [["s", "You act ..."], ["u", "Find a plant."], ["a", "look"], ["u", "You see ..."]], "steps": [0.5]}
 
 A message is [role, text] or [role, text, more]; roles are s(ystem), u(ser), a(ssistant), t(ool). A step is its reward,
-or [reward, action, thought, observation]: an action or a thought may be [start, end] of the reply's text, or a text of
-its own; a thought of `true` is the reply's reasoning.
+or [reward, action, thought, observation]: an action or a thought may be [start, end] in the reply's text, or its own
+text; a thought of `true` is the reply's reasoning.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from trajtree.trajectory import Cause, Message, Origin, Outcome, Sampling, Step,
 _ROLES: dict[str, Literal["s", "u", "a", "t"]] = {"system": "s", "user": "u", "assistant": "a", "tool": "t"}
 _NAMES: dict[str, Any] = {letter: name for name, letter in _ROLES.items()}
 _PLACE = ("source", "row", "line", "digest", "content")
-"""What an import writes into the metadata of a trajectory, kept apart because every imported one has it."""
+"""What an import adds to a trajectory's metadata, stored separately because every imported one has it."""
 
 
 _Hash = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
 Place = tuple[str, Annotated[int, Meta(ge=1)], Annotated[int, Meta(ge=0)], _Hash, _Hash]
-"""Which record an imported trajectory was: its file, number, line, and the hashes of its bytes and of its content."""
+"""The source of an imported trajectory: its file, record number, line, and hashes of its bytes and its content."""
 
 
 class _More(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
-    """What few messages have."""
+    """Fields that few messages have."""
 
     reasoning: str | None = None
     calls: list[tuple[str, str, str]] = []
@@ -69,7 +69,7 @@ Sample = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 
 
 class Head(msgspec.Struct):
-    """What an import and an index need of a line; the rest is skipped at the parser's speed."""
+    """The part of a line that an import and an index need; the parser skips the rest."""
 
     task: str
     sample: Sample = 0
@@ -77,7 +77,7 @@ class Head(msgspec.Struct):
 
 
 class Row(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """A line as it is read."""
+    """A line as read."""
 
     task: str
     sample: Sample
@@ -101,7 +101,7 @@ class Row(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 def to_row(trajectory: Trajectory) -> dict[str, Any]:
-    """What a line says of a trajectory, ready to be encoded."""
+    """A trajectory as a row, ready to be encoded."""
     row: dict[str, Any] = {
         "task": trajectory.task,
         "sample": trajectory.sample,
@@ -182,7 +182,7 @@ def _tokens(number: int, tokens: _Tokens) -> Tokens:
 
 
 def _number(value: float) -> float | int:
-    """Whole numbers without their fraction, which is most of what a reward has to say."""
+    """Whole numbers without a fraction, because most rewards are whole."""
     return int(value) if value == 0 or value == 1 else value
 
 
@@ -207,7 +207,7 @@ def _steps_written(trajectory: Trajectory) -> list[Any]:
     written: list[Any] = []
     fields: list[Any]
     for number, step in enumerate(trajectory.steps):
-        if number >= len(replies):  # a trajectory that came without messages
+        if number >= len(replies):  # a trajectory without messages
             fields = [_number(step.reward), step.action, step.thought, step.observation]
         else:
             reply = trajectory.messages[replies[number]]
@@ -248,9 +248,9 @@ def _steps_read(steps: Sequence[float | _Step], messages: Sequence[Message], con
 
 
 def seen_before(messages: Sequence[Message], replies: Sequence[int], number: int) -> str:
-    """What the agent saw before its reply number `number`: all that was said since the reply before, by anyone else.
+    """What the agent saw before its reply number `number`: everything that others said since the previous reply.
 
-    Instructions at the very beginning are no observation.
+    Instructions at the very beginning are not an observation.
     """
     end = begin = replies[number]
     while begin > 0 and messages[begin - 1].role != "assistant":
@@ -265,7 +265,7 @@ def _whole(reply: Message) -> str:
 
 
 def _place_in(text: str, part: str) -> list[int] | str:
-    """Where a part stands in a text; the part itself where it does not."""
+    """The position of a part in a text; the part itself if the text does not contain it."""
     start = text.rfind(part)
     return part if start < 0 else [start, start + len(part)]
 
@@ -295,14 +295,14 @@ def _thought_read(thought: tuple[int, int] | str | bool | None, reply: Message) 
 
 
 def place_of(trajectory: Trajectory) -> Place | None:
-    """Which record of which file a trajectory was imported from; None where it was not, or nobody wrote it down."""
+    """The record and file that a trajectory was imported from; None if it was not imported, or that is unknown."""
     metadata = trajectory.metadata
     if not all(name in metadata for name in _PLACE):
         return None
     try:
         place: Place = msgspec.convert(tuple(metadata[name] for name in _PLACE), Place)
         return place
-    except msgspec.ValidationError:  # somebody else's fields of these names
+    except msgspec.ValidationError:  # fields with these names from another source
         return None
 
 

@@ -121,16 +121,16 @@ def open_input(path: str | os.PathLike[str], remedy: str = "") -> BufferedReader
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a whole text file or nothing."""
+    """Write a text file completely or not at all."""
     with atomically(path) as file:
         file.write(text.encode())
 
 
 def write_whole(path: str | os.PathLike[str], text: str) -> None:
-    """Write a whole text file or nothing, for a user who asked for that file.
+    """Write a text file completely or not at all, for a user who asked for that file.
 
     Raises:
-        RunError: it cannot be written, or another process is writing it; what was there before is untouched.
+        RunError: it cannot be written, or another process is writing it; an existing file is left unchanged.
     """
     try:
         with claimed(path):
@@ -140,12 +140,12 @@ def write_whole(path: str | os.PathLike[str], text: str) -> None:
 
 
 def cannot_write(path: str | os.PathLike[str], error: OSError) -> RunError:
-    """The error of a file that a user asked for and that could not be written."""
+    """The error for a file that a user asked for and that could not be written."""
     return RunError(f"cannot write {path}: {error.strerror or error}")
 
 
 def digest_of_files(paths: Iterable[Path]) -> str:
-    """Hash of the files' names and contents, in the order of their names; sha256 in hex."""
+    """Hash of the files' names and contents, in order of their names; SHA-256 in hex."""
     digest = hashlib.sha256()
     for path in sorted(paths):
         with path.open("rb") as file:

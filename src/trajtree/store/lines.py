@@ -1,6 +1,6 @@
-"""JSON Lines: writing and reading plain ones, and what ours share.
+"""JSON Lines: reading and writing plain files, and what trajtree's own formats share.
 
-The first line of a file of ours says what the file is; errors name file, line and field.
+The first line of a trajtree file says what the file is; errors name file, line and field.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from trajtree.store.files import atomically, cannot_write, open_input
 from trajtree.store.lock import claimed
 
 JsonObject = dict[str, Any]
-"""A JSON object, as it is read or is to be written."""
+"""A JSON object, as read or to be written."""
 
 _LONGEST_HEADER = 1000
 
@@ -28,10 +28,10 @@ def write_jsonl(rows: Iterable[Mapping[str, Any]], path: str | os.PathLike[str])
     """Write one row per line and return how many there are; rows are taken one at a time.
 
     Raises:
-        DataError: JSON in UTF-8 cannot hold a row (NaN, half a surrogate pair).
+        DataError: a row cannot be represented as JSON in UTF-8 (NaN, half a surrogate pair).
         RunError: the file cannot be written, or another process is writing it.
 
-    After any error, also one that `rows` raises, what was there before is untouched.
+    After any error, including one raised by `rows`, an existing file is left unchanged.
     """
     path, count = Path(path), 0
     try:
@@ -77,16 +77,16 @@ def parsed(text: str | bytes) -> Any:
 
 
 def header(format: str, version: int, made_by: str | None = None) -> bytes:
-    """The first line of a file; `made_by` names the command that makes it anew each time."""
+    """The first line of a file; `made_by` names the command that rewrites it each time."""
     maker = {} if made_by is None else {"made_by": made_by}
     return json.dumps({"format": format, "version": version, **maker}).encode() + b"\n"
 
 
 def version_of(path: str | os.PathLike[str], line: bytes, format: str, versions: tuple[int, ...], what: str) -> int:
-    """The version that a first line names, one of `versions`.
+    """The version given in a first line, one of `versions`.
 
     Raises:
-        DataError: saying that this is not `what`, or which versions are read.
+        DataError: the file is not `what`, or has another version.
     """
     try:
         found = parsed(line)
@@ -102,12 +102,12 @@ def version_of(path: str | os.PathLike[str], line: bytes, format: str, versions:
 
 
 def format_of(path: str | os.PathLike[str]) -> str | None:
-    """The format that a file's first line names; None where it names none."""
+    """The format given in a file's first line; None if there is none."""
     return _named(path, "format")
 
 
 def made_by(path: str | os.PathLike[str]) -> str | None:
-    """The command that a file's first line names; None where it names none."""
+    """The command given in a file's first line; None if there is none."""
     return _named(path, "made_by")
 
 
@@ -123,7 +123,7 @@ def _named(path: str | os.PathLike[str], field: str) -> str | None:
 
 
 def invalid(path: str | os.PathLike[str], number: int, error: Exception) -> DataError:
-    """The error of a line that is not what it should be, by its first wrong field."""
+    """The error for an invalid line, naming its first wrong field."""
     said = "nested too deeply" if isinstance(error, RecursionError) else str(error)
     if isinstance(error, msgspec.MsgspecError):
         what, _, where = said.partition(" - at ")

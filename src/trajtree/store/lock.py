@@ -1,12 +1,12 @@
-"""One process at a time: locks on files and folders that are written.
+"""Locks on files and folders, so that only one process writes at a time.
 
-A lock is a file of its own beside what it guards, `.NAME.lock`, or inside a folder, `.lock`, and is removed after use.
-One that a killed process left behind does no harm: what counts is the lock that the system keeps on it, which goes with
-the process, however that ends.
+A lock is a separate file beside what it guards, `.NAME.lock`, or inside a folder, `.lock`, and is removed after use.
+One left behind by a killed process does no harm: what counts is the operating system's lock on it, which disappears
+with the process, however that ends.
 
-A file has two locks. Whoever writes it as a whole claims it, and a second writer is refused at once, because what it
-wrote would be lost. Whoever adds to it, or puts another file in its place, holds its turn for that moment, and the
-others wait.
+A file has two locks. A process that writes the whole file claims it, and a second writer is refused at once, because
+its work would be lost. A process that appends to the file, or replaces it, takes its turn for that moment, and others
+wait.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def locked(lock: Path, when_taken: str = "", *, wait: bool = False) -> Iterator[
     """Hold a lock.
 
     Args:
-        lock: the lock file; its folder is made.
-        when_taken: the sentence to say when another process holds it; `{holder}` in it stands for that process.
+        lock: the lock file; its folder is created.
+        when_taken: the error message if another process holds it; `{holder}` in it stands for that process.
         wait: wait for the other process instead.
 
     Raises:
@@ -37,7 +37,7 @@ def locked(lock: Path, when_taken: str = "", *, wait: bool = False) -> Iterator[
         OSError: the file cannot be written.
     """
     lock.parent.mkdir(parents=True, exist_ok=True)
-    # Within a process every use is a lock of its own: two threads, or two calls, exclude one another as processes do.
+    # Within a process every use is a separate lock: two threads, or two calls, exclude each other as processes do.
     held = FileLock(lock, timeout=-1 if wait else 0, thread_local=False)
     try:
         held.acquire()
@@ -48,8 +48,8 @@ def locked(lock: Path, when_taken: str = "", *, wait: bool = False) -> Iterator[
             lock.write_text(f"pid {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
         yield
     finally:
-        # Removed while it is still held. Whoever opened it before gets a lock on a file without a name, which filelock
-        # notices. Windows removes no open file; then it stays.
+        # Removed while it is still held. A process that opened it before gets a lock on a file without a name, which
+        # filelock notices. Windows does not remove open files; there it stays.
         with suppress(OSError):
             lock.unlink()
         held.release()
@@ -57,10 +57,10 @@ def locked(lock: Path, when_taken: str = "", *, wait: bool = False) -> Iterator[
 
 @contextmanager
 def claimed(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Be the only one that writes a file as a whole. A pipe or a device has no lock: nothing in it can be lost.
+    """Be the only process that writes the whole file. Pipes and devices have no lock: nothing in them can be lost.
 
     Raises:
-        RunError: another process is writing it, in one sentence that says which.
+        RunError: another process is writing it; the message says which.
         OSError: the lock cannot be written.
     """
     path = Path(path)
@@ -71,7 +71,7 @@ def claimed(path: str | os.PathLike[str]) -> Iterator[None]:
 
 @contextmanager
 def in_turn(path: Path) -> Iterator[None]:
-    """Wait for the others that add to a file, or are putting another in its place, and hold them off.
+    """Wait for other processes that append to the file or replace it, and then make them wait.
 
     Raises:
         OSError: the lock cannot be written.
@@ -81,18 +81,18 @@ def in_turn(path: Path) -> Iterator[None]:
 
 
 def _lockable(path: Path) -> bool:
-    """Whether a path is a file's, or could become one; where its folder is missing, nothing can be written."""
+    """Whether the path is a file or could become one; if its folder is missing, nothing can be written."""
     return path.is_file() or (not path.exists() and path.resolve().parent.is_dir())
 
 
 def _beside(path: Path, suffix: str) -> Path:
-    """A lock beside the file that a path leads to: two links to one file share its locks."""
+    """A lock beside the file that the path resolves to, so that two links to the same file share its locks."""
     real = path.resolve()
     return real.with_name(f".{real.name}{suffix}")
 
 
 def _holder(lock: Path) -> str:
-    """Who wrote itself into the lock file; Windows lets nobody read a file that is locked."""
+    """The process that wrote itself into the lock file; Windows does not allow reading a locked file."""
     with suppress(OSError):
         return lock.read_text().strip() or "unknown"
     return "unknown"

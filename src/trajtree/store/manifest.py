@@ -1,7 +1,6 @@
-"""What a folder held when it was finished, so that it is verified before it is used again.
+"""The contents of a folder when it was finished, so that they can be verified before the folder is used again.
 
-A file whose size and time are as they were is taken to be the same; where only the time differs, as after copying, its
-content decides.
+A file with the same size and time counts as unchanged; if only the time differs, as after copying, its content decides.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from trajtree.store.files import UNFINISHED
 
 @dataclass(frozen=True, slots=True)
 class FileState:
-    """A file's size in bytes, time of its last change in ns, and sha256 in hex."""
+    """A file's size in bytes, modification time in ns, and SHA-256 in hex."""
 
     size: int
     mtime_ns: int
@@ -28,11 +27,11 @@ class FileState:
 
 
 Manifest = Mapping[str, FileState]
-"""Files by their path below a folder, with "/"."""
+"""Files by their path below a folder, separated by "/"."""
 
 
 def manifest_of(folder: Path, *, without: Iterable[str] = (), hidden: bool = False) -> dict[str, FileState]:
-    """All files below `folder` but those in `without`; unfinished ones, and hidden ones such as locks, hold nothing."""
+    """All files below `folder` except those in `without`, unfinished ones, and hidden ones such as locks."""
     return {
         name: FileState(path.stat().st_size, path.stat().st_mtime_ns, _sha256(path))
         for name, path in _files(folder, without, hidden).items()
@@ -50,12 +49,12 @@ def digest_of(manifest: Manifest) -> str:
 def verified(
     folder: Path, manifest: Manifest, *, without: Iterable[str] = (), trust_times: bool = True
 ) -> dict[str, FileState]:
-    """The manifest of a folder that holds what it held, with the times of today.
+    """The manifest of a folder with unchanged contents, with the files' current times.
 
-    Without `trust_times` every file is read: what a machine that went down has torn may have its old size and time.
+    Without `trust_times` every file is read: a file damaged by a machine crash may still have its old size and time.
 
     Raises:
-        ValueError: it does not; naming the first file that differs, and how.
+        ValueError: the contents have changed; the message names the first file that differs, and how.
     """
     there = _files(folder, without)
     for name in sorted(manifest.keys() - there.keys()):
@@ -66,12 +65,12 @@ def verified(
 
 
 def as_json(manifest: Manifest) -> dict[str, dict[str, Any]]:
-    """A manifest as it is written."""
+    """A manifest in JSON form."""
     return {name: asdict(state) for name, state in manifest.items()}
 
 
 def from_json(written: Any) -> dict[str, FileState]:
-    """A manifest that `as_json` wrote. Raises ValueError where it is none."""
+    """A manifest written by `as_json`. Raises ValueError if it is not one."""
     try:
         return msgspec.convert(written, dict[str, FileState])
     except msgspec.ValidationError as error:

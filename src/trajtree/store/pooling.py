@@ -1,4 +1,4 @@
-"""Pooling trajectories of several origins: every one keeps its task and gets a sample of its own."""
+"""Pooling trajectories from several stores: each keeps its task and gets its own sample number."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from trajtree.store.trajectory_store import TrajectoryStore, write_store
 from trajtree.trajectory import Trajectory
 
 Pool = TrajectoryStore | Sequence[Trajectory]
-"""Trajectories that can be gone through twice."""
+"""Trajectories that can be iterated over twice."""
 
 FROM, SAMPLE = "pooled_from", "pooled_sample"
-"""Metadata of a pooled trajectory: the store that it came from first, and its sample there."""
+"""Metadata of a pooled trajectory: the store that it first came from, and its sample there."""
 
 _LEFT_OUT = -1
 
 
 @dataclass(frozen=True, slots=True)
 class Pooled:
-    """What a pooled store holds: trajectories, of which `renumbered` got another sample; `repeated` were left out."""
+    """Counts of a pooled store: trajectories kept, those with a new sample number, and those left out as repeated."""
 
     kept: int
     renumbered: int
@@ -32,12 +32,12 @@ class Pooled:
 
 
 def pool_stores(paths: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]) -> Pooled:
-    """Write a store with the trajectories of several, each with the name of its store and its sample there.
+    """Write a store with the trajectories of several stores, each with its store's name and its sample there.
 
-    A record that was imported into more than one of them is kept once.
+    A record that was imported into more than one of them is kept only once.
 
     Raises:
-        DataError: naming file, line and field of what is no trajectory, or an episode whose origin is not to be told.
+        DataError: a line is not a trajectory (file, line and field are named), or an episode's origin is ambiguous.
         RunError: another process is writing `out`.
         OSError: the disk is full or not writable; what was there before is untouched.
     """
@@ -58,14 +58,14 @@ def pool_stores(paths: Sequence[str | os.PathLike[str]], out: str | os.PathLike[
 
 
 def pooled(stores: Iterable[Pool]) -> Iterator[Trajectory]:
-    """The trajectories of all stores, one store after another; the first one's keep their samples.
+    """The trajectories of all stores, one store after another; those of the first store keep their samples.
 
-    A task's samples from a later store follow the highest so far, in the order of their numbers, and so does the second
-    of two that have the same one; what branched off another trajectory of its store still names it. Each store is
-    gone through twice, so that one trajectory at a time is in memory.
+    A task's samples from a later store follow the highest so far, in order, and so does the second of two with the same
+    sample. An episode that branched off another one of its store still refers to it. Each store is read twice, so that
+    only one trajectory at a time is in memory.
 
     Raises:
-        DataError: an episode branched off a sample that is not in its store, or is there twice.
+        DataError: an episode branched off a sample that is not in its store, or that occurs there twice.
     """
     several = list(stores)
     for store, samples in zip(several, _plan(several), strict=True):
@@ -100,7 +100,7 @@ def _plan(stores: Iterable[Pool]) -> list[array[int]]:
 
 
 def _renumbered(store: Pool, samples: array[int]) -> Iterator[tuple[Trajectory, Trajectory]]:
-    """Each trajectory that is kept, as it was and with its new sample."""
+    """Each kept trajectory, before and after renumbering."""
     new: dict[tuple[str, int], list[int]] = {}
     for head, sample in zip(_heads(store), samples, strict=True):
         new.setdefault((head.task, head.sample), []).append(sample)

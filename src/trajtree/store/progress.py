@@ -1,4 +1,4 @@
-"""Telling how far a long piece of work has come."""
+"""Reporting the progress of long-running work."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Whoever is told how far a piece of work has come."""
+    """Receives the progress of a piece of work."""
 
     def total(self, amount: int) -> None:
-        """How many units of work there are in all; not called where nobody knows."""
+        """Set the total number of units of work; not called if it is unknown."""
 
     def advance(self, amount: int, figures: Mapping[str, float] | None = None) -> None:
-        """How many units were done since the last call, and figures to show beside them."""
+        """Add units done since the last call, with figures to show beside them."""
 
 
 class _Silent:
@@ -25,6 +25,6 @@ class _Silent:
 
 
 SILENT: Progress = _Silent()
-"""Tells nobody."""
+"""Ignores all progress."""
 
 __all__ = ["SILENT", "Progress"]

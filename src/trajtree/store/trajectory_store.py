@@ -1,9 +1,9 @@
 """An append-only JSONL store of trajectories that survives SIGKILL.
 
 Line 1 says what the file is; every other line is one trajectory (see `trajtree.store.encoding`). A line counts once its
-newline is on disk, so a torn tail left by a kill is not data: readers skip it, and the next append cuts it off.
-Anything else that does not parse is an error that names file, line and field. Writers take turns; a reader beside a
-writer sees whole trajectories only.
+newline is on disk, so an incomplete last line left by a kill is not data: readers skip it, and the next append removes
+it. Anything else that does not parse is an error that names file, line and field. Writers take turns; a reader running
+beside a writer sees only whole trajectories.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 
 class _Codec(NamedTuple):
-    """How lines of one version are read."""
+    """How lines of one version are decoded."""
 
     trajectory: Callable[[bytes], Trajectory]
     head: Callable[[bytes], Head]
@@ -66,10 +66,10 @@ class TrajectoryStore:
             yield self._parse(codec.trajectory, line, number)
 
     def by_task(self) -> Iterator[list[Trajectory]]:
-        """The trajectories of one task after another, tasks sorted, each in the order of the file.
+        """The trajectories task by task, with tasks sorted and each task's trajectories in file order.
 
-        The file is read twice: once for where each row begins (16 bytes a row are kept), then task by task, so memory
-        holds one task's trajectories at a time.
+        The file is read twice: first to find where each row begins (keeping 16 bytes per row), then task by task, so
+        that only one task's trajectories are in memory.
 
         Raises:
             DataError: naming file, line and field of the first line that is not a trajectory.
@@ -87,7 +87,7 @@ class TrajectoryStore:
                 yield [self._row_at(file, codec, found[i], found[i + 1]) for i in range(0, len(found), 2)]
 
     def heads(self) -> Iterator[Head]:
-        """Task, sample and place of each trajectory, in the order of the file; the rest is not looked at.
+        """Task, sample and source of each trajectory, in file order; the rest is not parsed.
 
         Raises:
             DataError: naming file, line and field of the first line that does not have them.
@@ -100,7 +100,7 @@ class TrajectoryStore:
         return self._parse(codec.trajectory, file.readline(), number)
 
     def _rows(self) -> Iterator[tuple[int, int, bytes, _Codec]]:
-        """(line number, byte offset, line, how it is read) of every complete row; the header is checked on the way."""
+        """(line number, byte offset, line, codec) of every complete row; the header is checked in the process."""
         if not self.path.exists():
             return
         offset = 0
@@ -118,11 +118,11 @@ class TrajectoryStore:
                 offset += len(line)
 
     def append(self, trajectories: Iterable[Trajectory]) -> None:
-        """Write all of them and return when they are on disk. Writers of one file wait for one another.
+        """Write all of them and return once they are on disk. Writers of the same file wait for each other.
 
         Raises:
             DataError: what is there is something else, or a store of an earlier version.
-            OSError: the disk is full or not writable; nothing that was stored before is touched.
+            OSError: the disk is full or not writable; what was already stored is left unchanged.
         """
         self.append_lines(map(line_of, trajectories))
 
@@ -142,7 +142,7 @@ class TrajectoryStore:
             os.fsync(file.fileno())
 
     def _end_of_data(self, size: int) -> int:
-        """Offset just after the last complete line, in a file that is a store or the torn beginning of one."""
+        """Offset just after the last complete line, in a file that is a store or the incomplete beginning of one."""
         with self.path.open("rb") as file:
             first = file.readline()
             if not first.endswith(b"\n"):
@@ -172,16 +172,16 @@ class TrajectoryStore:
 
 
 def write_store(trajectories: Iterable[Trajectory], path: str | os.PathLike[str], *, made_by: str | None = None) -> int:
-    """Write a whole new store in place of what is there, and return how many trajectories it holds.
+    """Write a new store, replacing any existing file, and return its number of trajectories.
 
-    `made_by` names the command that may write over it.
+    `made_by` names the command that may overwrite it.
 
     Raises:
         RunError: another process is writing the file.
-        OSError: the disk is full or not writable; what was there before is untouched.
+        OSError: the disk is full or not writable; an existing file is left unchanged.
     """
     path, count = Path(path), 0
-    # What another process appends meanwhile would be lost with the file that it was appended to.
+    # Anything that another process appends meanwhile would be lost together with the old file.
     with claimed(path), in_turn(path), atomically(path) as file:
         file.write(header(FORMAT, VERSION, made_by))
         for count, trajectory in enumerate(trajectories, start=1):  # noqa: B007 - the last one is returned
@@ -193,7 +193,7 @@ def line_of(trajectory: Trajectory) -> bytes:
     """A trajectory as a line of the store.
 
     Raises:
-        DataError: it holds half a character, which UTF-8 cannot spell, or a number of more than 64 bits.
+        DataError: it contains half a character, which UTF-8 cannot encode, or a number of more than 64 bits.
     """
     return encoded(to_row(trajectory), f"task {trajectory.task!a}, sample {trajectory.sample}")
 

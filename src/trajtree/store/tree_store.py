@@ -1,8 +1,8 @@
-"""Trees in a file: JSON Lines, one tree with its trajectories per line, written whole or not at all.
+"""Trees in a file: JSON Lines, one tree with its trajectories per line, written completely or not at all.
 
-A line holds all that pairs, paths and pages need, so that one task at a time is in memory. Of the tree itself only what
-cannot be worked out is written: the order of the trajectories, how many steps each shares with the one before it, and
-the canonical texts that differ from what the first trajectory through their node saw and did.
+A line contains everything that pairs, paths and pages need, so that only one task at a time is in memory. Of the tree
+itself, only what cannot be derived is written: the order of the trajectories, how many steps each shares with the
+previous one, and the canonical texts that differ from what the first trajectory through their node saw and did.
 
     {"task": "find-plant/3", "shared": [0, 2, 1], "trajectories": [...], "texts": [...], "observations": [[4, 0], ...]}
 """
@@ -30,7 +30,7 @@ FORMAT = "trajtree.trees"
 VERSION = 2
 
 _STRIPPED = -1
-"""Number of a text that is what was seen or done without the white space around it."""
+"""Stands for a text that equals what was seen or done without surrounding white space."""
 
 
 class _Tree(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -39,7 +39,7 @@ class _Tree(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     trajectories: list[Row]
     texts: list[str] = []
     observations: list[tuple[int, int]] = []
-    """(node, number in `texts`, or _STRIPPED) where a node's text is not to the letter what was seen there."""
+    """(node, number in `texts`, or _STRIPPED) if a node's text is not exactly what was seen there."""
     actions: list[tuple[int, int]] = []
 
 
@@ -47,11 +47,11 @@ _tree = msgspec.json.Decoder(_Tree)
 
 
 def write_trees(trees: Iterable[TrajectoryTree], path: str | os.PathLike[str]) -> int:
-    """Write trees as they come and return how many; the file appears when the last is on disk.
+    """Write trees one by one and return how many; the file appears once the last one is on disk.
 
     Raises:
         RunError: another process is writing the file.
-        OSError: the disk is full or not writable; what was there before is untouched.
+        OSError: the disk is full or not writable; an existing file is left unchanged.
     """
     path, count = Path(path), 0
     with claimed(path), atomically(path) as file:
@@ -66,7 +66,7 @@ def read_trees(path: str | os.PathLike[str]) -> Iterator[TrajectoryTree]:
     """Read trees lazily, in the order in which they were written.
 
     Raises:
-        DataError: the file is missing or no file of trees, or a line is not a tree; naming file, line and field.
+        DataError: the file is missing or not a file of trees, or a line is not a tree; file, line and field are named.
     """
     what = "a file of trees, as trajtree build makes it"
     readers = {1: version1.read_tree, VERSION: _read}
@@ -100,7 +100,7 @@ def _written(tree: TrajectoryTree) -> dict[str, Any]:
 def _different(
     tree: TrajectoryTree, canonical: Sequence[str], of: Callable[[Step], str], texts: dict[str, int]
 ) -> Iterator[tuple[int, int]]:
-    """(node, number of its text) where the canonical text is not what the first trajectory through the node says."""
+    """(node, number of its text) where the canonical text differs from the first trajectory through the node."""
     for node, step in enumerate(_first_steps(tree.trajectories, tree.first.tolist(), tree.depth.tolist()), start=1):
         said, text = of(step), canonical[node]
         if said != text:
@@ -108,7 +108,7 @@ def _different(
 
 
 def _first_steps(trajectories: Sequence[Any], first: Sequence[int], depth: Sequence[int]) -> Iterator[Step]:
-    """The step by which each node but the root was opened."""
+    """The step that opened each node except the root."""
     for row, deep in zip(first[1:], depth[1:], strict=True):
         yield trajectories[row].steps[deep - 1]
 
@@ -143,7 +143,7 @@ def _read(line: bytes) -> TrajectoryTree:
 
 
 def _texts(name: str, said: list[str], different: Sequence[tuple[int, int]], texts: Sequence[str]) -> list[str]:
-    """[N - 1] canonical text of each node but the root."""
+    """[N - 1] canonical text of each node except the root."""
     for index, (node, number) in enumerate(different):
         if not (1 <= node <= len(said) and _STRIPPED <= number < len(texts)):
             raise ValueError(f"field {name}.{index}: node {node} or text {number} is not there")

@@ -1,4 +1,4 @@
-"""Rewriting files of earlier versions of trajtree in today's."""
+"""Rewriting files of earlier versions of trajtree in the current version."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from trajtree.trees.tree import TrajectoryTree
 
 
 def upgrade(path: str | os.PathLike[str], progress: Progress = SILENT) -> bool:
-    """Rewrite a store or a file of trees in today's version; False where it is in that already.
+    """Rewrite a store or a file of trees in the current version; returns False if it already is.
 
-    The old file stays until the new one is whole.
+    The old file stays until the new one is complete.
 
     Raises:
         DataError: it is neither, or a line of it is wrong; naming file, line and field.

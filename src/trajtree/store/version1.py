@@ -1,6 +1,6 @@
-"""Stores and trees as version 1 wrote them: read, never written. `trajtree upgrade` rewrites them.
+"""Stores and trees of version 1, which are read but never written. `trajtree upgrade` rewrites them.
 
-In version 1 every text of a trajectory stood twice, in its messages and in its steps, and a tree spelt out its arrays.
+In version 1 every text of a trajectory was stored twice, in its messages and its steps, and a tree stored its arrays.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _Hash = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
 
 
 class _Place(BaseModel):
-    """Where an imported trajectory came from; early stores have no `content`."""
+    """The source of an imported trajectory; early stores have no `content`."""
 
     model_config = ConfigDict(extra="ignore")
     source: str
@@ -58,7 +58,7 @@ _tree = TypeAdapter(_Tree)
 
 
 def read_trajectory(line: bytes) -> Trajectory:
-    """A line of a store. Raises ValueError, as "field NAME: what is wrong"."""
+    """Parse a line of a store. Raises ValueError in the form "field NAME: what is wrong"."""
     try:
         return _trajectory.validate_json(line)
     except ValidationError as error:
@@ -66,7 +66,7 @@ def read_trajectory(line: bytes) -> Trajectory:
 
 
 def read_head(line: bytes) -> Head:
-    """Task, sample and place of a line. Raises ValueError."""
+    """Parse task, sample and source of a line. Raises ValueError."""
     try:
         head = _Head.model_validate_json(line)
     except ValidationError as error:
@@ -80,7 +80,7 @@ def read_head(line: bytes) -> Head:
 
 
 def read_tree(line: bytes) -> TrajectoryTree:
-    """A line of a file of trees. Raises ValueError where it is none, or its arrays contradict one another."""
+    """Parse a line of a file of trees. Raises ValueError if it is not one, or its arrays are inconsistent."""
     try:
         record = _tree.validate_json(line)
     except ValidationError as error:
@@ -103,7 +103,7 @@ def read_tree(line: bytes) -> TrajectoryTree:
 
 
 def _check(record: _Tree) -> None:
-    """Refuse what is no tree: parents that come later, ends that are not there, paths of another length."""
+    """Refuse arrays that are not a tree: parents that come later, missing ends, paths of another length."""
     size = len(record.parent)
     for name in ("depth", "decision", "observation", "action", "first", "visits", "score_sum"):
         if len(getattr(record, name)) != size:

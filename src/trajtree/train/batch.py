@@ -1,7 +1,7 @@
-"""Batches: token sequences as a model reads them, and which tokens of which branches are trained.
+"""Batches: token sequences in the form that a model reads, and which tokens of which branches are trained.
 
-A batch is one pack, which is a single row, or padded rows for models that cannot attend along trees. Losses cannot tell
-which: they see trained tokens [K], each once however many branches run through it, and which tokens make up a branch.
+A batch is one pack (a single row), or padded rows for models that cannot attend along trees. Losses work the same on
+both: they see trained tokens [K], each once however many branches run through it, and which tokens make up a branch.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from trajtree.trajectory import Tokens
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """B branches of n examples; the branches of pair i are number i (chosen) and n + i (rejected).
+    """B branches of n examples; pair i has branches i (chosen) and n + i (rejected).
 
-    Three counts: M trained tokens when each branch counts its own, K when those that branches share in a pack count
-    once, and S places whose logits predict them, fewer again where branches part after one and the same token.
+    There are three counts: M trained tokens if each branch counts its own, K if tokens that branches share in a pack
+    count once, and S places with logits that predict them, even fewer where branches diverge after the same token.
 
     Attributes:
         ids: [rows, width] what the model reads; one row when packed.
@@ -35,7 +35,7 @@ class Batch:
         target: [K] the id of each trained token.
         branch, token: [M] branch by branch, the trained tokens of each in order: the branch, and which of the K it is.
         turn: [M] which reply of its branch the token belongs to, from 0.
-        weight: [n] how much each example counts.
+        weight: [n] weight of each example.
         reference: [K] log-probabilities under the reference, if they were computed beforehand.
         branches: B.
         tokens: number of tokens of all branches, shared ones counted once per branch.
@@ -59,7 +59,7 @@ class Batch:
     plan: TreePlan | None = None
 
     def to(self, device: torch.device | str) -> Batch:
-        """The batch with its tensors on `device`."""
+        """The batch with its tensors moved to `device`."""
         moved: dict[str, Any] = {
             f.name: v.to(device) for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)
         }
@@ -67,7 +67,7 @@ class Batch:
         return replace(self, plan=plan, **moved)
 
     def branch_sums(self, values: Tensor, weight: Tensor | None = None) -> Tensor:
-        """[B] sum of `values` [K] over the tokens of each branch, each times its `weight` [M] if given."""
+        """[B] sum of `values` [K] over the tokens of each branch, multiplied by `weight` [M] if given."""
         shares = values[self.token] if weight is None else values[self.token] * weight
         return torch.zeros(self.branches, dtype=values.dtype, device=values.device).index_add(0, self.branch, shares)
 
@@ -88,15 +88,15 @@ def collate(examples: Sequence[Example], *, packed: bool, share: bool = True) ->
 
     Args:
         examples: all of one kind.
-        packed: whether to store shared beginnings once, in one row.
-        share: off to pack without sharing, as a baseline for measurements.
+        packed: whether to store shared beginnings once, in a single row.
+        share: False packs without sharing, as a baseline for measurements.
     """
     sides = _sides(examples)  # [B]
     sequences = [side.ids for side in sides]
     trained = [_positions(side) for side in sides]
     # A cell is an index into the flattened ids [rows * width].
     # at, before: for each branch, the cell of each trained token, and the cell of the token before it in the branch.
-    # The latter predicts it. In a pack, where the path of a branch jumps, it is not the cell to the left.
+    # The latter predicts it. In a pack, where a branch's path jumps, it is not the cell to the left.
     if packed:
         forest = pack(sequences, share=share)
         ids, plan = torch.from_numpy(forest.ids)[None], plan_of(forest)
@@ -111,8 +111,8 @@ def collate(examples: Sequence[Example], *, packed: bool, share: bool = True) ->
         at = [row * width + places for row, (places, _) in enumerate(trained)]
         before = [places - 1 for places in at]
     # cells [K]: the distinct trained cells. first [K]: where each first occurs among the M tokens of all branches;
-    # token [M]: the way back. A cell is always predicted by the same one, whichever branch leads through it, because
-    # its whole beginning is shared, so the first occurrence gives its predictor and its reference.
+    # token [M]: the inverse mapping. A cell always has the same predictor, whichever branch leads through it, because
+    # its whole beginning is shared. So the first occurrence gives its predictor and its reference.
     cells, first, token = np.unique(np.concatenate(at), return_index=True, return_inverse=True)
     # places [S]: the distinct predicting cells. source [K]: which of them predicts each trained cell.
     places, source = np.unique(np.concatenate(before)[first], return_inverse=True)
@@ -141,7 +141,7 @@ def forest_of(examples: Sequence[Example]) -> Forest:
 
 
 def _sides(examples: Sequence[Example]) -> list[Tokens]:
-    """The branches in the order of `Batch`: of pairs, first every chosen side, then every rejected one."""
+    """The branches in the order of `Batch`: for pairs, first all chosen sides, then all rejected ones."""
     pairs = [example for example in examples if isinstance(example, PairExample)]
     if pairs:
         return [pair.chosen for pair in pairs] + [pair.rejected for pair in pairs]
@@ -160,7 +160,7 @@ def _references(examples: Sequence[Example]) -> NDArray[np.float32] | None:
 def _positions(side: Tokens) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Positions of a sequence's trained tokens, and which trained reply each belongs to.
 
-    The very first token of a sequence is never trained, because nothing predicts it.
+    The first token of a sequence is never trained, because nothing predicts it.
     """
     spans = [np.arange(max(start, 1), end) for start, end in side.agent]
     return np.concatenate(spans), np.repeat(np.arange(len(spans)), list(map(len, spans)))

@@ -1,4 +1,4 @@
-"""The arithmetic of a training step, to estimate beforehand what packing can save.
+"""The amount of arithmetic in a training step, to estimate beforehand what packing can save.
 
 It counts the multiplications and additions of one forward pass: the layers' matrices once per token, attention once per
 query and visible key, the head once per place whose logits are needed. Backward passes and references multiply all of
@@ -19,15 +19,15 @@ def forward_flops(model: Any, batch: Batch, *, heads: int | None = None) -> floa
     Args:
         model: a causal model or a peft model around one.
         batch: packed or padded.
-        heads: places that go through the head. By default those that the batch needs, which is too few for a padded
+        heads: places that go through the head. By default those that the batch needs, which is too low for a padded
             batch, where `logits_of` computes whole columns.
     """
     causal = model.get_base_model() if hasattr(model, "get_base_model") else model
     config = causal.config.get_text_config()
     embedding = causal.get_input_embeddings().weight.numel()
     output = causal.get_output_embeddings().weight
-    # The embedding is a lookup and costs nothing. The head costs per place, not per token, so it is counted by itself;
-    # when it is tied to the embedding, `parameters` has the two only once.
+    # The embedding is a lookup and costs nothing. The head costs per place, not per token, so it is counted separately;
+    # if it is tied to the embedding, `parameters` contains the two only once.
     tied = output is causal.get_input_embeddings().weight
     body = sum(p.numel() for p in causal.parameters()) - embedding - (0 if tied else output.numel())
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads

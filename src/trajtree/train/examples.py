@@ -1,7 +1,7 @@
-"""From trajectories and pairs to token sequences of which only the agent's own tokens are trained.
+"""From trajectories and pairs to token sequences in which only the agent's own tokens are trained.
 
-Sequences are made from the messages with the trained model's own chat template, by the code that also makes its
-prompts when it plays: `models.transcript`. Where an engine left token ids that spell the same, those are taken.
+Sequences are made from the messages with the trained model's own chat template, by the same code that makes its
+prompts when it plays: `models.transcript`. If an engine recorded token ids that spell the same text, those are used.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from trajtree.trees.forks import Pair, grafted
 T = TypeVar("T")
 
 TOO_LONG_SHARE = 0.01
-"""Largest share of examples that may be left out because they do not fit; past it, training is refused."""
+"""Largest share of examples that may be left out because they do not fit; beyond it, training is refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +31,8 @@ class SftExample:
 
     Attributes:
         tokens: the sequence.
-        weight: how much it counts; below 0 for what KTO is to avoid.
-        name: where it comes from, for error messages.
+        weight: its weight in the loss; negative for what KTO should avoid.
+        name: its source, for error messages.
         reference: log-probabilities of its trained tokens under the reference, once for each side.
     """
 
@@ -43,7 +43,7 @@ class SftExample:
 
     @property
     def sides(self) -> tuple[Tokens, ...]:
-        """Its one sequence."""
+        """Its only sequence."""
         return (self.tokens,)
 
 
@@ -76,7 +76,7 @@ def sft_examples(
     """Sequences of whole trajectories.
 
     Raises:
-        DataError: nothing to train on, or more than TOO_LONG_SHARE of them exceed `context` tokens.
+        DataError: there is nothing to train on, or more than TOO_LONG_SHARE of them exceed `context` tokens.
     """
     made = [
         SftExample(tokens, weight(t), f"{t.task}, run {t.sample}")
@@ -95,12 +95,12 @@ def pair_examples(
     weight: Callable[[Pair], float] = lambda pair: 1.0,
     step_only: bool = False,
 ) -> list[PairExample]:
-    """Sequences of pairs: the chosen side's prefix, then either continuation, or only its first reply.
+    """Sequences of pairs: the chosen side's prefix, then either side's continuation or only its first reply.
 
     Raises:
-        DataError: nothing to train on, sides that are equal, or more than TOO_LONG_SHARE of the pairs exceed
+        DataError: there is nothing to train on, a pair has equal sides, or more than TOO_LONG_SHARE of the pairs exceed
             `context` tokens.
-        RecipeError: the chat template rewrites history, so a pair is not one sequence a side.
+        RecipeError: the chat template rewrites history, so a pair is not one sequence per side.
     """
     made = [_pair_example(pair, trajectories, chat, weight(pair), step_only) for pair in pairs]
     lengths = [max(len(e.chosen.ids), len(e.rejected.ids)) for e in made]
@@ -108,7 +108,7 @@ def pair_examples(
 
 
 def message_pairs(pairs: Iterable[PairMessages], chat: ChatFormat, *, context: int) -> list[PairExample]:
-    """Sequences of pairs that come as messages; replies in the prompt are not trained. Raises as `pair_examples`."""
+    """Sequences of pairs given as messages; replies in the prompt are not trained. Raises like `pair_examples`."""
     made = []
     for pair in pairs:
         turns = sum(message.role == "assistant" for message in pair.prompt)
@@ -122,14 +122,14 @@ def message_pairs(pairs: Iterable[PairMessages], chat: ChatFormat, *, context: i
 
 
 def sequences_of(trajectory: Trajectory, chat: ChatFormat) -> tuple[Tokens, ...]:
-    """Tokens of a trajectory: those that the engine made where this chat format spells them alike, else its own."""
+    """Tokens of a trajectory: the engine's if this chat format spells the same text with them, else newly made ones."""
     written = tokenise(chat, trajectory.messages, trajectory.tools)
     spelt = [chat.decode(tokens.ids) for tokens in trajectory.tokens]
     return trajectory.tokens if spelt == [chat.decode(tokens.ids) for tokens in written] else written
 
 
 def without_context(sequences: Sequence[Tokens], turns: int) -> list[Tokens]:
-    """The sequences without the agent ranges of the first `turns` turns: the prompt's replies are nobody's to learn."""
+    """The sequences without the agent ranges of the first `turns` turns: replies in the prompt are not trained."""
     kept = []
     for sequence in sequences:
         dropped = min(turns, len(sequence.agent))
@@ -163,7 +163,7 @@ def _pair_example(
 
 
 def _joined(first: Tokens, second: Tokens, turn: int, other_turn: int) -> Tokens:
-    """`first` up to its reply number `turn`, then `second` from its reply number `other_turn` on."""
+    """`first` up to its reply `turn`, then `second` from its reply `other_turn` on."""
     here, there = first.agent[turn][0], second.agent[other_turn][0]
     moved = tuple((start - there + here, end - there + here) for start, end in second.agent[other_turn:])
     return Tokens(first.ids[:here] + second.ids[there:], first.agent[:turn] + moved)
@@ -171,7 +171,7 @@ def _joined(first: Tokens, second: Tokens, turn: int, other_turn: int) -> Tokens
 
 def _one(sequences: Sequence[Tokens], name: str) -> Tokens:
     if not sequences:
-        raise DataError(f"{name}: there is no reply among its messages, so nothing can be trained")
+        raise DataError(f"{name}: its messages contain no reply, so nothing can be trained")
     if len(sequences) != 1:
         raise RecipeError(
             "this chat template rewrites earlier turns, so the two sides of a pair share no prefix; "
@@ -181,12 +181,12 @@ def _one(sequences: Sequence[Tokens], name: str) -> Tokens:
 
 
 def check_pair(chosen: Tokens, rejected: Tokens, name: str) -> None:
-    """Raise DataError, naming the pair, when its sides are equal or differ before their fork."""
+    """Raise DataError, naming the pair, if its sides are equal or differ before their fork."""
     start = chosen.agent[0][0]
     if chosen.ids[:start] != rejected.ids[:start]:
         raise DataError(f"{name}: the sides of the pair differ before their fork")
     if chosen.ids == rejected.ids:
-        raise DataError(f"{name}: the sides of the pair are equal, so nothing can be preferred")
+        raise DataError(f"{name}: the sides of the pair are equal, so there is nothing to prefer")
 
 
 def _fitting(examples: Sequence[T], lengths: Sequence[int], context: int, what: str) -> list[T]:
@@ -197,7 +197,7 @@ def _fitting(examples: Sequence[T], lengths: Sequence[int], context: int, what: 
     if lost > TOO_LONG_SHARE * len(examples):
         raise DataError(
             f"{lost} of {len(examples)} {what} are longer than {context} tokens (the longest has {max(lengths)}); "
-            "training would lose them: use a model with a longer context or shorten the episodes"
+            "training would leave them out: use a model with a longer context or shorten the episodes"
         )
     return kept
 

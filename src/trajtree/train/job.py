@@ -1,11 +1,11 @@
-"""A training that stands alone: a file of trees, runs or pairs in, a folder with an adapter out.
+"""Standalone training: from a file of trees, runs or pairs to a folder with an adapter.
 
     from trajtree.train.job import train_file
     from trajtree.train.tuning import Training
     train_file("trees.jsonl", Training("HuggingFaceTB/SmolLM2-135M-Instruct", method="tree-dpo"), "tuned")
 
-The folder remembers what it was made of (`train.json`). The same training again resumes after a kill, or does nothing
-when it was finished and what it left is still what it was; another training is refused.
+The folder records what it was made from (`train.json`). Running the same training again resumes after a kill, or does
+nothing if it was finished and its results are unchanged; a different training is refused.
 """
 
 from __future__ import annotations
@@ -38,30 +38,30 @@ from trajtree.train.tuning import Training, tune
 _RECORD, _MODEL, _MERGED = "train.json", "model", "merged"
 _MAKE_ROOM = "make room and run the same command again"
 _CARD = "README.md"
-"""The model's card, which is the user's to edit."""
+"""The model's card, which the user may edit."""
 
 
 def train_file(
     source: str | Path, training: Training, out: str | Path, *, merge: bool = False, progress: Progress = SILENT
 ) -> Path:
-    """Train on a file, and return the folder of the adapter (or of the whole model).
+    """Train on a file and return the folder of the adapter (or of the whole model).
 
     Args:
         source: trees, runs or pairs (see `material.material_of`).
         training: what to do.
         out: folder to fill: `model/` with its card, and `merged/` on request.
         merge: also save the model with its adapter merged in.
-        progress: told of each optimiser step.
+        progress: counts the optimiser steps.
 
     Raises:
-        RunError: the folder holds another training, another process works in it, or what a finished training left in
-            it was changed.
-        TrajtreeError: whatever else the user can fix.
+        RunError: the folder contains a different training, another process works in it, or the results of a finished
+            training in it were changed.
+        TrajtreeError: anything else that the user can fix.
     """
     out = Path(out)
     record = _record(Path(source), training)
     taken = f"{out}: another training ({{holder}}) is working in it; wait for it, or name another folder"
-    # The processes of one training share its folder, and its first one holds it.
+    # The processes of a training share its folder; the first one holds the lock.
     with locked(out / ".lock", taken) if _first_process() else nullcontext():
         _train(Path(source), training, out, record, merge, progress)
     return out / _MODEL
@@ -94,13 +94,13 @@ def _train(
 
 
 def _finish(out: Path, record: dict[str, Any], parts: Sequence[str]) -> None:
-    """Write down that the training is done, and what its parts hold."""
+    """Record that the training is finished, and the contents of its parts."""
     files = {part: as_json(manifest_of(out / part, without=[_CARD])) for part in parts}
     write_atomically(out / _RECORD, json.dumps({**record, "files": files, "done": True}, indent=1) + "\n")
 
 
 def _verify(out: Path, held: dict[str, Any]) -> None:
-    """Compare what the folder holds with what a finished training left in it."""
+    """Compare the folder's contents with what the finished training left in it."""
     try:
         for part, files in held["files"].items():
             verified(out / part, from_json(files), without=[_CARD])
@@ -112,7 +112,7 @@ def _verify(out: Path, held: dict[str, Any]) -> None:
 
 @contextmanager
 def _whole_folder(folder: Path) -> Iterator[Path]:
-    """A folder to write to, which takes the place of `folder` when the block ends without an error."""
+    """A folder to write to, which replaces `folder` if the block ends without an error."""
     with unfinished_folder(folder) as unfinished:
         yield unfinished
         if folder.exists():
@@ -121,7 +121,7 @@ def _whole_folder(folder: Path) -> Iterator[Path]:
 
 
 def _record(source: Path, training: Training) -> dict[str, Any]:
-    """Everything that decides the result."""
+    """Everything that determines the result."""
     with open_input(source) as file:
         data = hashlib.file_digest(file, "sha256").hexdigest()
     described = asdict(training) | {
@@ -137,28 +137,28 @@ def _record(source: Path, training: Training) -> dict[str, Any]:
         "weights": " ".join([fingerprint(training.source), *map(adapter_fingerprint, training.adapters)]),
         "reference_weights": reference,
     }
-    # As JSON gives it back, so that it can be compared with what was written.
+    # Passed through JSON, so that it can be compared with what was written.
     found: dict[str, Any] = json.loads(json.dumps(record))
     return found
 
 
 def _claim(out: Path, record: dict[str, Any]) -> dict[str, Any] | None:
-    """Write down what the folder is for; what it holds, when that is done already.
+    """Record what the folder is for; returns the record of its training if that is already finished.
 
     Raises:
-        RunError: it holds, or work in it was begun for, something else.
+        RunError: it contains, or was started for, something else.
     """
     file = out / _RECORD
     if file.exists():
         held = _held(file)
         changed = sorted(_changed(held, record))
         if changed and any((out / part).exists() for part in ("model", "checkpoints")):
-            raise RunError(f"{out}: holds a training with another {', '.join(changed)}; name another folder")
+            raise RunError(f"{out}: contains a training with another {', '.join(changed)}; name another folder")
         if not changed:
             if not held.get("done"):
                 return None
             if _first_process():
-                # Trainings of earlier versions do not say what they left: it is taken as it is, and noted.
+                # Trainings of earlier versions did not record their results: these are accepted and recorded now.
                 if "files" not in held:
                     _finish(out, held, [part for part in (_MODEL, _MERGED) if (out / part).is_dir()])
                     held = _held(file)
@@ -185,7 +185,7 @@ def _held(file: Path) -> dict[str, Any]:
 
 
 def _changed(held: dict[str, Any], record: dict[str, Any]) -> list[str]:
-    """Names of what differs; of settings each by its own name."""
+    """Names of what differs; settings are named individually."""
     found = []
     for name, value in record.items():
         before = held.get(name)
@@ -208,7 +208,7 @@ def _describe(
     *,
     beneath: tuple[str, ...] = (),
 ) -> None:
-    """Tokenizer and card, beside weights."""
+    """Write tokenizer and card beside the weights."""
     flat = {
         **{name: value for name, value in record.items() if not isinstance(value, dict)},
         **{
@@ -225,7 +225,7 @@ def _describe(
 
 
 def _merge(out: Path, training: Training, record: dict[str, Any], metrics: dict[str, float]) -> None:
-    """The tuned adapter merged in, in `merged/`; a model that was tuned as a whole has none."""
+    """Write the model with the tuned adapter merged into `merged/`; a model tuned as a whole has no adapter."""
     ref = ModelRef(training.source, (*training.adapters, str(out / _MODEL)))
     with _whole_folder(out / _MERGED) as folder:
         load_model(ref, dtype=training.dtype, device="cpu").save_pretrained(folder)

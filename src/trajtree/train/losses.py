@@ -1,7 +1,7 @@
 """Losses over the log-probabilities of branches.
 
-Each maker returns an `Objective`: how much every item of a batch counts, and the items' losses. An item is a pair, a
-branch or a token. What is minimised is the weighted mean over all items of an optimiser step, however they are cut
+Each maker returns an `Objective`: the weight of every item of a batch, and the items' losses. An item is a pair, a
+branch or a token. What is minimised is the weighted mean over all items of an optimiser step, however they are divided
 into batches, rows or processes.
 """
 
@@ -22,12 +22,12 @@ Metrics = dict[str, float]
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """What the models say of the trained tokens of a batch.
+    """The models' log-probabilities for the trained tokens of a batch.
 
     Attributes:
         policy: [K] log-probabilities.
-        reference: [K] the same under the reference; None when the objective asks for none.
-        kl: [K] KL(policy || reference) over the whole vocabulary where the token is predicted; None as above.
+        reference: [K] the same under the reference; None if the objective does not need it.
+        kl: [K] KL(policy || reference) over the whole vocabulary where the token is predicted; None likewise.
     """
 
     policy: Tensor
@@ -46,10 +46,10 @@ class Objective:
     """A loss, and what it needs.
 
     Attributes:
-        name: for files and people.
-        items: batch to [items] weights.
-        loss: scores and batch to [items] losses, and figures to show.
-        reference, kl: whether it looks at the reference, and at the whole distribution.
+        name: name in files and messages.
+        items: maps a batch to [items] weights.
+        loss: maps scores and batch to [items] losses, and figures to show.
+        reference, kl: whether it needs the reference, and the whole distribution.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Objective:
 
 
 def objective_of(method: Method, settings: LossSettings) -> Objective:
-    """The objective of a method: what the maker that it names makes of the knobs that it names."""
+    """The objective of a method: its maker, called with the settings that the method names."""
     maker: Callable[..., Objective] = globals()[method.loss]
     return maker(**{knob: getattr(settings, knob) for knob in method.knobs})
 
@@ -75,12 +75,12 @@ def sft() -> Objective:
 
 
 def dpo(beta: float, *, label_smoothing: float = 0.0, kl: float = 0.0, anchor: float = 0.0) -> Objective:
-    """DPO at forks; with `kl` the paper's TreeDPO, with its explicit KL to the reference; with `anchor` held in place.
+    """DPO at forks; with `kl`, the paper's TreeDPO with its explicit KL to the reference; with `anchor`, anchored DPO.
 
     The KL of a pair is the mean over the trained tokens of both its sides. The anchor is the negative log-likelihood of
-    the chosen side, a mean over its tokens (Pang et al. 2024): without it both sides may become unlikely together.
-    Rafailov et al. 2023, equation 7; label smoothing as in conservative DPO (Mitchell 2023); the KL term of arXiv
-    2507.18858.
+    the chosen side, a mean over its tokens (Pang et al. 2024): without it, both sides may become unlikely together.
+    Rafailov et al. 2023, equation 7; label smoothing as in conservative DPO (Mitchell 2023); the KL term from the loss
+    of arXiv 2507.18858.
     """
 
     def loss(scores: Scores, batch: Batch) -> tuple[Tensor, Metrics]:
@@ -101,7 +101,7 @@ def dpo(beta: float, *, label_smoothing: float = 0.0, kl: float = 0.0, anchor: f
 
 
 def multi_turn_dpo(beta: float, gamma: float) -> Objective:
-    """Length-normalised DPO over turns: turn t of T counts (1 - gamma^(T - t)) / (1 - gamma^T), so early turns lead.
+    """Length-normalised DPO over turns: turn t of T has weight (1 - gamma^(T - t)) / (1 - gamma^T), early turns more.
 
     DMPO, Shi et al. 2024, equation 13. `gamma` is in (0, 1).
     """
@@ -116,7 +116,7 @@ def multi_turn_dpo(beta: float, gamma: float) -> Objective:
 
 
 def ipo(beta: float) -> Objective:
-    """IPO on the log-ratio a token: squared distance of the difference from 1 / (2 beta). Azar et al. 2023."""
+    """IPO on the log-ratio per token: squared distance of the difference from 1 / (2 beta). Azar et al. 2023."""
 
     def loss(scores: Scores, batch: Batch) -> tuple[Tensor, Metrics]:
         difference = _difference(batch.branch_sums(scores.gained) / batch.lengths)
@@ -126,10 +126,10 @@ def ipo(beta: float) -> Objective:
 
 
 def kto(beta: float) -> Objective:
-    """KTO on single branches: those of positive weight are wanted, those of negative weight are not.
+    """KTO on single branches: those with positive weight are wanted, those with negative weight are not.
 
-    Ethayarajh et al. 2024, equation 8. The point of reference is the KL over whole sequences of the batch, so of a
-    row, and computed exactly, where the original estimates it from mismatched pairs.
+    Ethayarajh et al. 2024, equation 8. The reference point is the KL over whole sequences of the batch, that is, of a
+    row, and is computed exactly, whereas the original estimates it from mismatched pairs.
     """
 
     def loss(scores: Scores, batch: Batch) -> tuple[Tensor, Metrics]:

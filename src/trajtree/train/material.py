@@ -1,6 +1,6 @@
-"""What a training learns from, and which examples each method takes of it.
+"""What a training learns from, and which examples each method takes from it.
 
-Material is trajectories, trees, pairs of trajectories, or pairs of messages that somebody else wrote.
+Material is trajectories, trees, pairs of trajectories, or pairs of messages from other tools.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from trajtree.trees.tree import TrajectoryTree
 
 @dataclass(frozen=True, slots=True)
 class Trajectories:
-    """Trajectories, all of them to be imitated; `name` says in errors where they come from."""
+    """Trajectories, all of which are imitated; `name` is their source in error messages."""
 
     name: str
     trajectories: Sequence[Trajectory]
@@ -43,13 +43,13 @@ class Trees:
     path: Path
 
     def __iter__(self) -> Iterator[TrajectoryTree]:
-        """One tree at a time."""
+        """Read one tree at a time."""
         return read_trees(self.path)
 
 
 @dataclass(frozen=True, slots=True)
 class TrajectoryPairs:
-    """Pairs, and the trajectories that they name by (task, sample)."""
+    """Pairs, and the trajectories that they refer to by (task, sample)."""
 
     name: str
     pairs: Sequence[Pair]
@@ -72,10 +72,10 @@ class Taking:
     """How examples are taken.
 
     Attributes:
-        chat: the format in which sequences are written.
-        context: tokens of the longest sequence that can be trained.
-        pairs, paths: which pairs and which paths of trees.
-        weigh: how much pairs count, a name in WEIGHTS.
+        chat: the chat format of the sequences.
+        context: length in tokens of the longest sequence that can be trained.
+        pairs, paths: which pairs and which paths of trees are taken.
+        weigh: how pairs are weighted, a name in WEIGHTS.
     """
 
     chat: ChatFormat
@@ -86,10 +86,10 @@ class Taking:
 
 
 def material_of(source: Path, paths: PathSettings) -> Material:
-    """What a file holds: trees, trajectories (of which those that score `paths.min_score`), or pairs in TRL's format.
+    """The contents of a file: trees, trajectories that score at least `paths.min_score`, or pairs in TRL's format.
 
     Raises:
-        DataError: it holds none of these, or no trajectory scores enough.
+        DataError: it contains something else, or no trajectory scores enough.
     """
     with open_input(source) as file:
         line = file.readline()
@@ -97,7 +97,7 @@ def material_of(source: Path, paths: PathSettings) -> Material:
         first = parsed(line)
     except ValueError:
         raise DataError(
-            f"{source}, line 1: not JSON by itself; give trees, runs or pairs that trajtree wrote (other tools' runs: "
+            f"{source}, line 1: not JSON by itself; give trees, runs or pairs by trajtree (for other tools' runs: "
             "trajtree import, then trajtree build)"
         ) from None
     form = first.get("format") if isinstance(first, dict) else None
@@ -112,18 +112,18 @@ def material_of(source: Path, paths: PathSettings) -> Material:
         return MessagePairs(str(source), source)
     if isinstance(first, dict) and {"task", "node", "chosen", "rejected"} <= first.keys():
         raise DataError(
-            f"{source}, line 1: pairs that name runs of another file, as a recipe's run keeps them; write pairs with "
-            "their messages: trajtree pairs TREES --to trl"
+            f"{source}, line 1: these pairs refer to runs in another file, as in a recipe's run directory; write pairs "
+            "with their messages: trajtree pairs TREES --to trl"
         )
-    raise DataError(f"{source}, line 1: neither trees, nor runs, nor pairs with prompt, chosen and rejected")
+    raise DataError(f"{source}, line 1: not trees, runs, or pairs with prompt, chosen and rejected")
 
 
 def examples_of(material: Material, method: str, how: Taking) -> list[Example]:
-    """The examples that a method takes of the material.
+    """The examples that a method takes from the material.
 
     Raises:
-        DataError: the method cannot learn from such material, there is nothing in it to learn from, or too much of it
-            is longer than the context.
+        DataError: the method cannot learn from such material, it contains nothing to learn from, or too much of it is
+            longer than the context.
     """
     return list(TAKES[METHODS[method].takes](material, method, how))
 
@@ -131,13 +131,13 @@ def examples_of(material: Material, method: str, how: Taking) -> list[Example]:
 def _pairs(material: Material, method: str, how: Taking, *, step_only: bool = False) -> list[PairExample]:
     if isinstance(material, MessagePairs):
         if step_only:
-            raise DataError(f"{material.name}: holds pairs, but {method} needs to know the fork; give trees")
+            raise DataError(f"{material.name}: contains pairs, but {method} needs to know the fork; give trees")
         return message_pairs(read_pairs(material.path), how.chat, context=how.context)
     if isinstance(material, Trees):
         material = _at_forks(material, how.pairs)
     if not isinstance(material, TrajectoryPairs):
         raise DataError(
-            f"{material.name}: holds runs, but {method} takes trees; make them with: trajtree build {material.name}"
+            f"{material.name}: contains runs, but {method} takes trees; make them with: trajtree build {material.name}"
         )
     return pair_examples(
         material.pairs,
@@ -166,7 +166,7 @@ def _steps(material: Material, method: str, how: Taking) -> list[PairExample]:
 
 
 def _chosen(material: Material, method: str, how: Taking) -> list[SftExample]:
-    """The chosen sides alone: what a pair teaches without its rejected side."""
+    """Only the chosen sides: what pairs teach without their rejected sides."""
     return [SftExample(pair.chosen, pair.weight, pair.name) for pair in _pairs(material, method, how)]
 
 
@@ -176,7 +176,7 @@ def _chosen_runs(material: Material, method: str, how: Taking) -> list[SftExampl
 
 
 def _chosen_solved(material: Material, method: str, how: Taking) -> list[SftExample]:
-    """Of the chosen runs those that succeed, over and over until they are as many as there are pairs."""
+    """Those of the chosen runs that succeed, repeated until there are as many as pairs."""
     chosen = _chosen_trajectories(material, method, how)
     solved = [t for t in chosen if t.success]
     if not solved:
@@ -200,7 +200,7 @@ def _runs(material: Material, method: str, how: Taking) -> list[SftExample]:
             raise DataError(f"{material.name}: no path scored at least {how.paths.min_score}; lower --min-score")
         material = Trajectories(material.name, good)
     if not isinstance(material, Trajectories):
-        raise DataError(f"{material.name}: holds pairs, but {method} takes trees or runs")
+        raise DataError(f"{material.name}: contains pairs, but {method} takes trees or runs")
     return sft_examples(material.trajectories, how.chat, context=how.context)
 
 
@@ -212,7 +212,7 @@ def _weighted(
 ) -> list[SftExample]:
     if not isinstance(material, Trees):
         kind = "runs" if isinstance(material, Trajectories) else "pairs"
-        raise DataError(f"{material.name}: holds {kind}, but {method} takes trees, as trajtree build writes them")
+        raise DataError(f"{material.name}: contains {kind}, but {method} takes trees, as written by trajtree build")
     weighted = [(t, weight) for tree in material for t, weight in weights(tree) if weight]
     by_key = {t.key: weight for t, weight in weighted}
     return sft_examples((t for t, _ in weighted), how.chat, context=how.context, weight=lambda t: by_key[t.key])
@@ -227,7 +227,7 @@ def _labelled(material: Material, method: str, how: Taking) -> list[SftExample]:
 
 
 def _wanted(tree: TrajectoryTree) -> Iterator[tuple[Trajectory, float]]:
-    """Runs above their tree's mean score are wanted, those below it are not; those at the mean say nothing."""
+    """Runs above their tree's mean score are wanted, those below it are not; those at the mean are left out."""
     middle = float(tree.scores.mean())
     for t in tree.trajectories:
         gap = t.score - middle
@@ -246,8 +246,8 @@ TAKES: dict[str, Take] = {
     "branches": _branches,
     "labelled": _labelled,
 }
-"""What methods take of material: pairs, pairs of single replies, chosen sides, the runs that these belong to or those
-of them that succeed, whole runs, all runs by their score, or runs marked as wanted or not."""
+"""What methods take from material: pairs, pairs of single replies, chosen sides, the runs that these belong to or those
+of them that succeed, whole runs, all runs weighted by score, or runs marked as wanted or not."""
 
 __all__ = [
     "TAKES",

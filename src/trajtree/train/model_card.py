@@ -1,4 +1,4 @@
-"""The model card beside saved weights: from what, by what, on what they were made."""
+"""The model card beside saved weights: how, and from what, they were made."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def write_card(
 
     Args:
         folder: where the weights are.
-        base: what was tuned.
+        base: the model that was tuned.
         settings: method, options, data and its hash, versions.
-        metrics: of the last training step.
-        beneath: adapters that must be merged into the base before the one in this folder fits.
+        metrics: metrics of the last training step.
+        beneath: adapters that must be merged into the base before applying the one in this folder.
     """
     head = yaml.safe_dump({"base_model": base, "tags": ["trajtree", str(settings["method"])]}, sort_keys=False)
     rows = "".join(f"| {name} | {value} |\n" for name, value in settings.items())
@@ -35,7 +35,7 @@ def write_card(
         folder / "README.md",
         f"---\n{head}---\n\n# {base}, tuned on trajectory trees\n\n{first}| setting | value |\n|---|---|\n{rows}\n"
         f"## Last step of training\n\n| figure | value |\n|---|---|\n{figures}\n"
-        "Not evaluated: the figures above are of the training data. Measure it on tasks that it was not trained on.\n",
+        "Not evaluated: the figures above are for the training data. Measure it on tasks that it was not trained on.\n",
     )
 
 

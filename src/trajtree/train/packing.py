@@ -1,9 +1,9 @@
-"""Packing: token sequences laid out as a forest in which every shared beginning is stored once.
+"""Packing: token sequences laid out as a forest that stores every shared beginning once.
 
 Sequences are sorted; each shares its longest common prefix with the one before it, and only its new tokens are
-appended. The result is in depth-first order, so the tokens of a sequence lie in few contiguous ranges. A pack is one
-training batch made this way. Its forest of tokens is not the trajectory tree: steps that were merged in the tree may
-differ in their thoughts, and then share nothing here.
+appended. The result is in depth-first order, so a sequence's tokens lie in few contiguous ranges. A pack is a training
+batch made this way. Its forest of tokens is not the trajectory tree: steps that were merged in the tree may differ in
+their thoughts, and then share nothing here.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Chain:
     """The new tokens of one sequence, and the segments that they attend to.
 
     Attributes:
-        length: number of new tokens; the chains follow one another and cover the pack.
+        length: number of new tokens; consecutive chains cover the pack.
         path: segments from the beginning of the sequence to its end, the chain's own last.
     """
 
@@ -38,11 +38,11 @@ class Forest:
     """Sequences laid out as one pack of N tokens.
 
     Attributes:
-        ids: [N] tokens, each distinct beginning once.
+        ids: [N] tokens, with each distinct beginning once.
         position: [N] depth of each token in its sequence, from 0.
         segments: lengths of the pieces that no chain's path enters or leaves midway; they cover the pack.
-        chains: who attends to what.
-        paths: for each sequence, in the order given, [length] the places of its tokens in the pack.
+        chains: what attends to what.
+        paths: for each sequence, in the given order, [length] the positions of its tokens in the pack.
     """
 
     ids: NDArray[np.int64]
@@ -53,12 +53,12 @@ class Forest:
 
     @property
     def token_ratio(self) -> float:
-        """Tokens of all sequences over tokens of the pack: what sharing saves."""
+        """Tokens of all sequences divided by tokens of the pack: what sharing saves."""
         return sum(map(len, self.paths)) / len(self.ids)
 
 
 def pack(sequences: Sequence[Sequence[int]], *, share: bool = True) -> Forest:
-    """Lay sequences out in one pack, shared beginnings once; without `share`, each sequence by itself.
+    """Lay out sequences in one pack with shared beginnings once; without `share`, each sequence separately.
 
     Raises:
         ValueError: there is no sequence, or one is empty.
@@ -68,14 +68,14 @@ def pack(sequences: Sequence[Sequence[int]], *, share: bool = True) -> Forest:
     texts = [tuple(sequence) for sequence in sequences]
     order = sorted(range(len(texts)), key=texts.__getitem__) if share else list(range(len(texts)))
     # ranges[i]: [start, end) ranges of the pack that spell sequence i, in order.
-    # new: (sequence, number of its tokens that are there already), for every sequence that appends tokens. One entry
-    # is one chain; a sequence that repeats another, or its beginning, appends nothing and needs no chain.
+    # new: (sequence, number of its tokens that are already in the pack), for every sequence that appends tokens. Each
+    # entry is a chain; a sequence that repeats another, or its beginning, appends nothing and needs no chain.
     ranges: list[list[Range]] = [[] for _ in texts]
     new: list[tuple[int, int]] = []
     size = 0
     for before, index in zip([None, *order], order, strict=False):
-        # No earlier sequence of a sorted list shares a longer beginning than the one just before, so what this one
-        # has in common with any of them is spelt by the ranges of that one.
+        # In a sorted list no earlier sequence shares a longer beginning than the one just before, so the ranges of that
+        # one contain everything that this one shares with any of them.
         shared = common_prefix(texts[before], texts[index]) if share and before is not None else 0
         ranges[index] = _beginning(ranges[before], shared) if before is not None else []
         if added := len(texts[index]) - shared:
@@ -117,22 +117,22 @@ def packs(
     seed: int = 0,
     share: bool = True,
 ) -> list[list[T]]:
-    """Divide examples among packs of at most `tokens` tokens, keeping together those that share much.
+    """Divide examples into packs of at most `tokens` tokens, keeping together those that share much.
 
-    Examples are sorted by their first sequence and fill one pack after another. So those of one tree are neighbours and
-    are separated only where a pack is full; what they share is then repeated in the next one. An example longer than
-    `tokens` gets a pack to itself.
+    Examples are sorted by their first sequence and fill one pack after another. So those of the same tree are
+    neighbours and are separated only where a pack is full; what they share is then repeated in the next one. An example
+    longer than `tokens` gets its own pack.
 
     Args:
         examples: what to divide.
-        sequences: token sequences of an example.
+        sequences: gives the token sequences of an example.
         tokens: size of a pack, in tokens after sharing.
-        seed: of the order in which the packs are returned.
-        share: off to count every token of every sequence, as padded batches compute them.
+        seed: seed for the order in which the packs are returned.
+        share: False counts every token of every sequence, as padded batches compute them.
     """
     ordered = sorted(examples, key=lambda example: sequences(example)[0])
     found: list[list[T]] = []
-    # Of the pack being filled: its sequences, sorted, and its tokens.
+    # The pack being filled: its sequences, sorted, and its number of tokens.
     members: list[tuple[int, ...]] = []
     used = 0
     for example in ordered:
@@ -150,10 +150,10 @@ def packs(
 
 
 def _added(members: Sequence[tuple[int, ...]], more: Sequence[tuple[int, ...]], share: bool) -> int:
-    """By how many tokens a pack with the sorted sequences `members` grows when `more` are added."""
+    """By how many tokens a pack with the sorted sequences `members` grows if `more` are added."""
     if not share:
         return sum(map(len, more))
-    # Sequences of `more` share beginnings with one another too, so each joins the list before the next is counted.
+    # Sequences in `more` also share beginnings with each other, so each joins the list before the next is counted.
     together = list(members)
     total = 0
     for sequence in more:

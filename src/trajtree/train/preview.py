@@ -1,4 +1,4 @@
-"""One example as the model will read it, coloured: what is trained, what is only read, where a pair parts."""
+"""An example as the model will read it, in colour: what is trained, what is only read, where a pair's sides part."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ READ = "dim"
 
 
 def preview(example: Example, chat: ChatFormat) -> Text:
-    """Sides below one another, what a pair shares once."""
+    """The sides one below the other; what a pair shares is shown once."""
     text = Text()
     if example.name:
         text.append(f"{example.name}, weight {example.weight:g}\n", style="underline")

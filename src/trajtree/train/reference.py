@@ -1,7 +1,7 @@
 """The reference's log-probabilities, computed once and cached under a hash of model and data.
 
-With them a training step costs one forward pass instead of two, and the reference need not be in memory. An explicit KL
-needs the whole distribution and cannot use them.
+With them, a training step takes one forward pass instead of two, and the reference need not be in memory. An explicit
+KL needs the whole distribution and cannot use them.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ def with_reference(
     """The examples with the log-probabilities of their trained tokens under a reference.
 
     Args:
-        examples: what will be trained on.
-        model: the reference; a peft model is used with its adapter off.
-        fingerprint: of its weights (`trajtree.models.weights.fingerprint`) and of any adapters merged into them.
-        cache: folder of files named by the hash of `fingerprint`, dtype and tokens.
+        examples: the training examples.
+        model: the reference; a peft model is used with its adapter switched off.
+        fingerprint: fingerprint of its weights (`trajtree.models.weights.fingerprint`) and any merged adapters.
+        cache: folder of files named after the hash of `fingerprint`, dtype and tokens.
         pack_tokens: tokens per forward pass, after sharing.
-        dtype: of the arithmetic, the same as in training (see `pick_dtype`).
+        dtype: dtype of the arithmetic, the same as in training (see `pick_dtype`).
         packed: False for padded batches, as in training.
-        progress: called with (packs done, packs in all).
+        progress: called with (finished packs, all packs).
     """
     kind = pick_dtype(dtype)
     file = cache / f"{_digest(examples, f'{fingerprint} {kind}')}.npz"
@@ -59,12 +59,12 @@ def with_reference(
         cache.mkdir(parents=True, exist_ok=True)
         with atomically(file) as out:
             np.savez(out, logprobs=flat)
-    # flat: the trained tokens of all examples, of all their sides, one after another.
+    # flat: the trained tokens of all sides of all examples, one after another.
     found, begin = [], 0
     for example in examples:
         sides = []
         for side in example.sides:
-            # Nothing predicts a sequence's very first token, so it is never trained.
+            # Nothing predicts a sequence's first token, so it is never trained.
             end = begin + sum(stop - max(start, 1) for start, stop in side.agent)
             sides.append(flat[begin:end])
             begin = end
@@ -100,9 +100,9 @@ def _compute(
         for done, members in enumerate(numbers, start=1):
             batch = collate([examples[i] for i in members], packed=packed).to(device)
             with torch.autocast(device.type, dtype, enabled=dtype is torch.bfloat16):
-                # [M] one value for each trained token of each branch, shared tokens repeated.
+                # [M] one value for each trained token of each branch; shared tokens are repeated.
                 logprobs = token_logprobs(logits_of(model, batch), batch)[batch.token].cpu().numpy()
-            # branches [B][trained tokens]. Example i's are number i and, for a pair's rejected side, n + i.
+            # branches [B][trained tokens]. Example i has branch i and, for a pair's rejected side, branch n + i.
             branches = np.split(logprobs, np.cumsum(batch.lengths.cpu().numpy())[:-1])
             for i, index in enumerate(members):
                 found[index] = np.concatenate(branches[i :: len(members)]).astype(np.float32)

@@ -22,13 +22,13 @@ from trajtree.train.tree_attention import packed_inputs
 def logits_of(model: Any, batch: Batch) -> Tensor:
     """[S, vocabulary] logits at the places of a batch, in float32 or better.
 
-    The head computes these places alone in a pack, and in padded rows the columns in which they lie.
+    In a pack, the head computes only these places; in padded rows, the columns that contain them.
     """
     if batch.plan is not None:
         found: Tensor = model(**packed_inputs(batch.ids[0], batch.plan), logits_to_keep=batch.column).logits[0]
     else:
-        # Padding is on the right and attention is causal, so no mask is needed. The head takes whole columns, which
-        # gives [rows, columns, vocabulary]; inverse [S] is the place of each column among the distinct ones.
+        # Padding is on the right and attention is causal, so no mask is needed. The head computes whole columns, which
+        # gives [rows, columns, vocabulary]; inverse [S] is the index of each place's column among the distinct ones.
         columns, inverse = torch.unique(batch.column, return_inverse=True)
         found = model(input_ids=batch.ids, use_cache=False, logits_to_keep=columns).logits[batch.row, inverse]
     return found.to(torch.promote_types(found.dtype, torch.float32))
@@ -36,7 +36,7 @@ def logits_of(model: Any, batch: Batch) -> Tensor:
 
 def token_logprobs(logits: Tensor, batch: Batch) -> Tensor:
     """[K] log-probabilities of the trained tokens, from logits [S, vocabulary]."""
-    # Log-softmax at the tokens alone: each place is normalised once, and nothing as large as the logits is kept.
+    # Log-softmax only at the tokens: each place is normalised once, and nothing as large as the logits is kept.
     return logits[batch.source, batch.target] - logits.logsumexp(-1)[batch.source]
 
 
@@ -46,12 +46,12 @@ def scores_of(model: Any, batch: Batch, objective: Objective, reference: Any | N
     Args:
         model: the policy, bare or wrapped by a trainer.
         batch: on the model's device.
-        objective: says what is needed.
-        reference: a model, or None for the policy with its adapter off. Not used if the batch brings the reference's
-            log-probabilities and the objective needs nothing else.
+        objective: determines what is needed.
+        reference: a model, or None for the policy with its adapter switched off. Not used if the batch contains the
+            reference's log-probabilities and the objective needs nothing else.
 
     Raises:
-        PolicyError: the objective needs a reference, and there is neither a model for it nor an adapter.
+        PolicyError: the objective needs a reference, but there is neither a reference model nor an adapter.
     """
     if not objective.reference:
         return Scores(token_logprobs(logits_of(model, batch), batch))
@@ -67,18 +67,18 @@ def scores_of(model: Any, batch: Batch, objective: Objective, reference: Any | N
         del reference_logits
         return Scores(token_logprobs(logits_of(model, batch), batch), reference_logprobs)
     logits = logits_of(model, batch)
-    # The KL is a sum over the whole vocabulary, not an estimate from the tokens that occurred. It belongs to a place;
-    # tokens that the same place predicts have the same.
+    # The KL is a sum over the whole vocabulary, not an estimate from the tokens that occurred. It belongs to a place,
+    # so tokens predicted by the same place have the same KL.
     log_policy, log_reference = log_softmax(logits, -1), log_softmax(reference_logits, -1)
     kl = (log_policy.exp() * (log_policy - log_reference)).sum(-1)[batch.source]  # [K]
     return Scores(token_logprobs(logits, batch), reference_logprobs, kl)
 
 
 def check_reference(model: Any, reference: Any) -> None:
-    """Refuse a reference whose arithmetic differs from the policy's.
+    """Refuse a reference that computes differently from the policy.
 
     Raises:
-        PolicyError: its vocabulary, attention or dtype is another one.
+        PolicyError: its vocabulary, attention or dtype is different.
     """
     ours, theirs = (m.get_base_model() if hasattr(m, "get_base_model") else m for m in (model, reference))
     for what, a, b in (
@@ -91,10 +91,10 @@ def check_reference(model: Any, reference: Any) -> None:
 
 
 def check_head(model: Any) -> None:
-    """Raise PolicyError for a model that cannot compute logits at chosen places only."""
+    """Raise PolicyError for a model that cannot compute logits only at chosen places."""
     causal = model.get_base_model() if hasattr(model, "get_base_model") else model
     if "logits_to_keep" not in inspect.signature(causal.forward).parameters:
-        raise PolicyError(f"{type(causal).__name__}: its forward has no logits_to_keep; update transformers")
+        raise PolicyError(f"{type(causal).__name__}: its forward method has no logits_to_keep; update transformers")
 
 
 def has_adapter(model: Any) -> bool:
@@ -103,7 +103,7 @@ def has_adapter(model: Any) -> bool:
 
 
 def without_adapter(model: Any) -> AbstractContextManager[Any]:
-    """A context in which a peft model, bare or wrapped, is its base model; without an adapter it changes nothing."""
+    """A context in which a peft model, bare or wrapped, acts as its base model; no effect without an adapter."""
     inner = model.module if hasattr(model, "module") else model
     off: AbstractContextManager[Any] = inner.disable_adapter() if has_adapter(model) else nullcontext()
     return off

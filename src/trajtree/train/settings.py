@@ -1,6 +1,6 @@
-"""What a training is told: the methods there are, their settings, and the defaults, once for everyone who trains.
+"""The settings of a training: the methods, their settings and their defaults, shared by recipes and the command line.
 
-Nothing here needs torch, so that recipes and the command line are read and checked without it.
+Nothing here needs torch, so recipes and command lines can be read and checked without it.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ WEIGHTS: dict[str, Callable[[Pair], float]] = {
     "gap": lambda pair: pair.gap,
     "visits": lambda pair: 2 / (1 / pair.chosen_visits + 1 / pair.rejected_visits),
 }
-"""How much a pair counts: like any other, by its gap, or by the runs behind both sides (their harmonic mean)."""
+"""The weight of a pair: equal for all, its gap, or the number of runs through both sides (harmonic mean)."""
 
 SCHEDULES = ("cosine", "linear", "constant_with_warmup", "constant")
-"""Schedules of the learning rate, by transformers' names; `constant` has no warm-up."""
+"""Learning-rate schedules, by transformers' names; `constant` has no warm-up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +37,9 @@ class Method:
         takes: a name in `trajtree.train.material.TAKES`.
         loss: name of the objective's maker in `trajtree.train.losses`.
         knobs: fields of `LossSettings` that the maker takes.
-        section: the section of a recipe that holds the method's settings.
+        section: the recipe section with the method's settings.
         epochs, lr: its defaults.
-        about: one line for people.
+        about: a one-line description.
     """
 
     takes: str
@@ -64,18 +64,18 @@ _DPO = ("beta", "label_smoothing")
 METHODS: dict[str, Method] = {
     "tree-dpo": _preference("pairs", "dpo", (*_DPO, "kl"), "DPO on pairs at forks, and a KL to the reference"),
     "dpo": _preference("pairs", "dpo", _DPO, "DPO on pairs"),
-    "anchored-dpo": _preference(
-        "pairs", "dpo", (*_DPO, "anchor"), "DPO on pairs, and the chosen side's likelihood held up"
-    ),
+    "anchored-dpo": _preference("pairs", "dpo", (*_DPO, "anchor"), "DPO on pairs, keeping the chosen side likely"),
     "step-dpo": _preference("steps", "dpo", _DPO, "DPO on the one reply at the fork"),
-    "multi-turn-dpo": _preference("pairs", "multi_turn_dpo", ("beta", "gamma"), "DPO over turns, early turns lead"),
+    "multi-turn-dpo": _preference(
+        "pairs", "multi_turn_dpo", ("beta", "gamma"), "DPO over turns, early ones weigh more"
+    ),
     "ipo": _preference("pairs", "ipo", ("beta",), "IPO on the log-ratio per token"),
     "kto": _preference("labelled", "kto", ("beta",), "runs above their tree's mean score against those below it"),
     "sft": _imitation("runs", "imitate the best path of each tree, or every run of a store"),
     "branch-sft": _imitation("branches", "imitate every run, weighted by its score"),
-    "chosen-sft": _imitation("chosen", "imitate the chosen sides of pairs, and ignore the rejected ones"),
+    "chosen-sft": _imitation("chosen", "imitate the chosen sides of pairs and ignore the rejected ones"),
     "chosen-runs-sft": _imitation("chosen-runs", "imitate the whole runs that the chosen sides of pairs belong to"),
-    "chosen-solved-sft": _imitation("chosen-solved", "imitate those of the chosen runs that succeed, as many steps"),
+    "chosen-solved-sft": _imitation("chosen-solved", "imitate the chosen runs that succeed, for as many steps"),
 }
 """Methods by the name that recipes and the command line use."""
 
@@ -86,8 +86,8 @@ class Lora:
     """A low-rank adapter.
 
     Attributes:
-        rank, alpha: its rank, and the scale of its output times that rank.
-        targets: names of the linear layers that get one, or `all-linear`.
+        rank, alpha: its rank; its output is scaled by alpha / rank.
+        targets: names of the linear layers that get an adapter, or `all-linear`.
     """
 
     rank: Annotated[int, Field(ge=1)] = 16
@@ -109,15 +109,15 @@ class Scratch:
 @with_config(_STRICT)
 @dataclass(frozen=True)
 class LossSettings:
-    """What losses ask for; each looks at what its method names.
+    """Settings of the losses; each loss uses those that its method names.
 
     Attributes:
         beta: inverse temperature of preference losses.
         kl: weight of tree-dpo's explicit KL to the reference, a mean over trained tokens.
         anchor: weight of anchored-dpo's negative log-likelihood of the chosen side, a mean over its tokens.
         gamma: discount per turn in multi-turn-dpo.
-        label_smoothing: share of pairs that are believed to be labelled the wrong way round.
-        weigh: how much pairs count, a name in WEIGHTS.
+        label_smoothing: assumed share of pairs with swapped labels.
+        weigh: how pairs are weighted, a name in WEIGHTS.
     """
 
     beta: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.1
@@ -135,19 +135,20 @@ class Optimisation:
 
     Attributes:
         epochs, lr: None for the method's own default.
-        batch: examples in a batch, drawn at random; None fills batches with packs instead:
-        pack_tokens: packed tokens in a batch; whole trees stay together until a pack is full.
-        accumulate: batches in an optimiser step.
-        schedule: of the learning rate, a name in SCHEDULES.
-        warm_up: share of the steps in which the learning rate rises from 0; none where that is a single step.
-        weight_decay: of the optimiser.
-        clip: largest norm of the gradient; 0 clips nothing.
-        optimiser: transformers' name.
-        packed: False for padded batches, which share nothing; they are also used, with a warning, where a model cannot
+        batch: examples per batch, drawn at random; None fills batches with packs instead.
+        pack_tokens: packed tokens per batch; whole trees stay together until a pack is full.
+        accumulate: batches per optimiser step.
+        schedule: schedule of the learning rate, a name in SCHEDULES.
+        warm_up: share of the steps in which the learning rate rises from 0; no warm-up if that is a single step. The
+            default, like the schedule's, comes from the paper's code.
+        weight_decay: weight decay of the optimiser.
+        clip: largest norm of the gradient; 0 turns clipping off.
+        optimiser: transformers' name of the optimiser.
+        packed: False for padded batches, which share nothing; they are also used, with a warning, if a model cannot
             attend along trees.
         recompute: gradient checkpointing: less memory, a third more time.
         checkpoint_steps: optimiser steps between checkpoints, from which a killed training resumes.
-        report_to: transformers' trackers.
+        report_to: transformers' experiment trackers.
     """
 
     epochs: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
@@ -169,7 +170,7 @@ class Optimisation:
 @with_config(_STRICT)
 @dataclass(frozen=True)
 class TrainSettings(Optimisation, LossSettings):
-    """Everything that can be said of a training but the method, the model and the data.
+    """All settings of a training except the method, the model and the data.
 
     Attributes:
         cache_reference: compute the reference's log-probabilities once; not with an explicit KL, which needs the whole

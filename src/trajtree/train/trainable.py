@@ -1,4 +1,4 @@
-"""Models to be trained: a base under a fresh adapter, a base as a whole, or a small one from scratch."""
+"""Models to be trained: a base with a new adapter, a base as a whole, or a small model from scratch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from trajtree.train.settings import Lora, Scratch
 
 
 def with_adapter(ref: ModelRef, lora: Lora, *, dtype: str, seed: int) -> Any:
-    """The model of `ref`, frozen, under a fresh float32 adapter. Raises PolicyError when it cannot be loaded."""
+    """The model of `ref`, frozen, with a new float32 adapter. Raises PolicyError if it cannot be loaded."""
     from peft import LoraConfig, get_peft_model
 
     model = load_model(ref, dtype=dtype, device=pick_device())
@@ -24,20 +24,20 @@ def with_adapter(ref: ModelRef, lora: Lora, *, dtype: str, seed: int) -> Any:
         task_type="CAUSAL_LM",
     )
     adapted = get_peft_model(model, config)
-    # peft keeps a set, which each process would write in another order; equal adapters are to be equal files.
+    # peft keeps a set, which each process would write in a different order; equal adapters should be equal files.
     adapted.peft_config["default"].target_modules = sorted(adapted.peft_config["default"].target_modules)
     return adapted
 
 
 def whole(ref: ModelRef, *, seed: int) -> Any:
-    """The model of `ref` with all its weights to be tuned, in float32. Raises PolicyError when it cannot be loaded."""
+    """The model of `ref` in float32, with all weights trainable. Raises PolicyError if it cannot be loaded."""
     set_seed(seed)
     model = load_model(ref, dtype="float32", device=pick_device())
     return model.train()
 
 
 def from_scratch(scratch: Scratch, *, seed: int) -> Any:
-    """A small randomly initialised Llama over another model's vocabulary, with float32 weights."""
+    """A small randomly initialised Llama with another model's vocabulary and float32 weights."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     tokenizer = load_tokenizer(scratch.tokenizer)

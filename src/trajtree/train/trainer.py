@@ -1,10 +1,10 @@
-"""transformers' Trainer around our objectives, with checkpoints from which a killed training goes on.
+"""transformers' Trainer around our objectives, with checkpoints from which a killed training resumes.
 
-The optimiser, the schedule, accumulation, processes and checkpoints are the Trainer's; ours are the rows and the loss.
-What is minimised is the weighted mean over the items of an optimiser step, so that it is the same whether they come in
-one batch, in several, or in several processes, as long as examples divide evenly among these (accelerate takes some
-twice to fill up) and the loss looks at one item at a time, which KTO's does not. Batches are drawn by the Trainer's
-seeded sampler, so a training that is killed and resumed sees the same batches in the same order.
+The optimiser, the schedule, accumulation, processes and checkpoints are the Trainer's; the rows and the loss are ours.
+What is minimised is the weighted mean over the items of an optimiser step, so it is the same whether they come in one
+batch, in several, or in several processes, provided that examples divide evenly among processes (accelerate uses some
+twice to fill up) and the loss treats items separately, which KTO's does not. Batches are drawn by the Trainer's seeded
+sampler, so a training that is killed and resumed sees the same batches in the same order.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ from trajtree.train.settings import Optimisation
 from trajtree.train.tree_attention import tree_attention_where_possible
 
 _NOTE = "whole.json"
-"""In a checkpoint, written last: what it holds, and the metrics of its step."""
+"""The file of a checkpoint that is written last: the checkpoint's contents, and the metrics of its step."""
 
 Save = Callable[[dict[str, float]], None]
 """Called with the last metrics."""
 
 _SELF_CHECK = {torch.float64: 1e-6, torch.float32: 1e-3, torch.bfloat16: 0.15}
-"""Largest difference of a trained token's log-probability, in nats on average, between packed and alone."""
+"""Largest mean difference in a trained token's log-probability, in nats, between packed and separate computation."""
 
 
 def train(
@@ -63,37 +63,37 @@ def train(
 
     Args:
         model: a peft model, or a whole one.
-        examples: what `objective` is made for.
-        objective: a loss of `trajtree.train.losses`.
+        examples: examples of the kind that `objective` takes.
+        objective: a loss from `trajtree.train.losses`.
         how: the optimisation, with epochs and learning rate (`settings.resolved`).
-        folder: for checkpoints, from which a killed training goes on; they are removed after `save`.
-        seed: of the order of batches.
-        dtype: of the arithmetic (see `pick_dtype`), not float16; weights that are trained, and their optimiser, stay in
-            float32.
-        progress: told of each optimiser step.
-        reference: a model to compare with; the policy with its adapter off by default.
-        save: keeps the tuned model; called by the first process.
+        folder: folder for checkpoints, from which a killed training resumes; they are removed after `save`.
+        seed: seed for the order of batches.
+        dtype: dtype of the arithmetic (see `pick_dtype`), not float16; trained weights, and their optimiser state, stay
+            in float32.
+        progress: counts the optimiser steps.
+        reference: a reference model; by default the policy with its adapter switched off.
+        save: saves the tuned model; called by the first process.
 
     Returns:
-        Metrics of the last step, over all processes, and `self_check`: how far packed log-probabilities were from
-        those computed alone.
+        Metrics of the last step, over all processes, and `self_check`: the difference between log-probabilities
+        computed packed and separately.
 
     Raises:
-        DataError: nothing is trained.
+        DataError: there is nothing to train.
         PolicyError: the model, or the reference, cannot be used.
         RunError: the loss is not a number.
     """
     device, precision = next(model.parameters()).device, getattr(torch, pick_dtype(dtype))
     if precision not in _SELF_CHECK:
-        raise PolicyError(f"{dtype}: small gradients vanish in it; train in bfloat16 or float32")
+        raise PolicyError(f"{dtype}: small gradients vanish in this dtype; train in bfloat16 or float32")
     check_head(model)
     _check_trained(examples)
     if reference is not None:
         check_reference(model, reference)
     elif objective.reference and not has_adapter(model) and _needs_model(examples, objective):
-        raise PolicyError("a model without an adapter has no reference to return to: name a reference model")
+        raise PolicyError("a model without an adapter cannot be its own reference: name a reference model")
     if how.recompute:
-        # transformers renamed it, and warns of the older name.
+        # transformers renamed it and warns about the old name.
         newer = getattr(model, "activation_checkpointing_enable", None)
         (newer or model.gradient_checkpointing_enable)({"use_reentrant": False})
     checkpoints = folder / "checkpoints"
@@ -158,7 +158,7 @@ class _ObjectiveTrainer(Trainer):  # type: ignore[misc]
         batch: Batch = inputs["batch"].to(self.args.device)
         with torch.autocast(self.args.device.type, self.dtype, enabled=self.dtype is torch.bfloat16):
             losses, metrics = self.objective.loss(scores_of(model, batch, self.objective, self.reference), batch)
-        # Every process divides by the items of all, and the gradients of processes are averaged, not added.
+        # Every process divides by the items of all processes, but gradients are averaged over processes, not added.
         value = (losses * self.objective.items(batch)).sum() / num_items_in_batch * self.args.world_size
         if not torch.isfinite(value):
             raise RunError(
@@ -170,7 +170,7 @@ class _ObjectiveTrainer(Trainer):  # type: ignore[misc]
         return (value, {}) if return_outputs else value
 
     def end_step(self) -> None:
-        """Put the figures of an optimiser step together."""
+        """Combine the figures of an optimiser step."""
         parts, self._parts = self._parts, []
         names = list(parts[-1][1])
         means = [sum(metrics[name] for _, metrics in parts) / len(parts) for name in names]
@@ -187,7 +187,7 @@ class _ObjectiveTrainer(Trainer):  # type: ignore[misc]
             self.log(self.last)
 
     def _over_processes(self, figures: list[float]) -> list[float]:
-        """Means of the processes' figures."""
+        """Means of the figures over all processes."""
         if self.args.world_size == 1:
             return figures
         means: list[float] = self.accelerator.reduce(torch.tensor(figures, device=self.args.device), "mean").tolist()
@@ -196,18 +196,18 @@ class _ObjectiveTrainer(Trainer):  # type: ignore[misc]
 
 class _Reporting(TrainerCallback):  # type: ignore[misc]
     def __init__(self, progress: Progress) -> None:
-        self.progress, self.told = progress, 0
+        self.progress, self.reported = progress, 0
         self.trainer: _ObjectiveTrainer | None = None
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         assert self.trainer is not None
         self.trainer.end_step()
         self.progress.total(state.max_steps)
-        self.progress.advance(state.global_step - self.told, self.trainer.last)
-        self.told = state.global_step
+        self.progress.advance(state.global_step - self.reported, self.trainer.last)
+        self.reported = state.global_step
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Note what the checkpoint holds, once every process has written its part; without a note it does not count."""
+        """Record the checkpoint's contents once every process has written its part; without a record it is ignored."""
         assert self.trainer is not None
         self.trainer.accelerator.wait_for_everyone()
         if state.is_world_process_zero:
@@ -239,13 +239,13 @@ def _arguments(how: Optimisation, folder: Path, device: torch.device, seed: int)
         remove_unused_columns=False,
         dataloader_pin_memory=device.type != "cpu",
     )
-    # Of several GPUs a single process uses one: torch's DataParallel would cut packed rows in two.
+    # A single process uses only one of several GPUs: torch's DataParallel would split packed rows.
     arguments._n_gpu = min(1, arguments.n_gpu)
     return arguments
 
 
 def _units(examples: Sequence[Example], how: Optimisation, packed: bool, seed: int) -> list[list[Example]]:
-    """What the sampler draws: packs of whole trees, or examples by themselves."""
+    """What the sampler draws: packs of whole trees, or single examples."""
     if how.batch is not None:
         return [[example] for example in examples]
     return packs(
@@ -262,16 +262,16 @@ def _check_trained(examples: Sequence[Example]) -> None:
         raise DataError("there is nothing to train on")
     for example in examples:
         if not all(any(end > max(start, 1) for start, end in side.agent) for side in example.sides):
-            raise DataError(f"{example.name or 'an example'}: no trained token, so it could teach nothing")
+            raise DataError(f"{example.name or 'an example'}: has no trained token, so it teaches nothing")
         if isinstance(example, PairExample):
             check_pair(example.chosen, example.rejected, example.name or "a pair")
 
 
 def _self_check(model: Any, examples: Sequence[Example], dtype: torch.dtype) -> float:
-    """Mean difference of log-probabilities, in nats, of the first row's first branch packed and alone.
+    """Mean difference in nats between log-probabilities of the first row's first branch, packed and separate.
 
     Raises:
-        PolicyError: it is more than rounding.
+        PolicyError: the difference is larger than rounding.
     """
     device = next(model.parameters()).device
     together = collate(examples, packed=True).to(device)
@@ -281,12 +281,12 @@ def _self_check(model: Any, examples: Sequence[Example], dtype: torch.dtype) -> 
     length = int(alone.lengths[0])
     apart = float((found[0][:length] - found[1][:length]).abs().mean())
     if not apart <= _SELF_CHECK[dtype]:
-        raise PolicyError(f"packed log-probabilities are {apart:.1e} nats from those computed alone: train padded")
+        raise PolicyError(f"packed log-probabilities differ by {apart:.1e} nats from separate ones: train padded")
     return apart
 
 
 def _uncast_inputs(model: Any, dtype: torch.dtype) -> Any:
-    """Under autocast float32 adapters are cast down; peft would first cast every input up, to no effect."""
+    """Under autocast, float32 adapters are cast down; peft would first cast every input up, to no effect."""
     if not hasattr(model, "peft_config"):
         return nullcontext()
     from peft.helpers import disable_input_dtype_casting
@@ -295,10 +295,10 @@ def _uncast_inputs(model: Any, dtype: torch.dtype) -> Any:
 
 
 def _last_whole(checkpoints: Path, *, clean_up: bool) -> tuple[str | None, dict[str, float]]:
-    """The newest checkpoint that holds all that it held when it was written, and the metrics of its step.
+    """The newest checkpoint with complete, unchanged contents, and the metrics of its step.
 
-    Every part counts: without the optimiser's state, or with a part of it, a training would go on as another. What is
-    not whole is named in a warning, and removed where `clean_up`.
+    Every part counts: without the optimiser's state, or with only part of it, the training would continue differently.
+    Incomplete checkpoints are named in a warning, and removed if `clean_up`.
     """
     found = sorted(checkpoints.glob("checkpoint-*"), key=lambda p: int(p.name.split("-")[1]), reverse=True)
     torn: list[str] = []

@@ -1,11 +1,11 @@
-"""Attention over packs, for any decoder that goes through transformers' AttentionInterface.
+"""Attention over packs, for any decoder that uses transformers' AttentionInterface.
 
 A pack holds a forest (see `packing`). The queries of each chain attend to the keys of the chain's path, with one call
 of torch's scaled_dot_product_attention per chain, so no token sees another branch and no [N, N] mask is needed.
 `packed_inputs` makes the arguments of a model's forward pass; without a plan the attention is transformers' own `sdpa`.
 
 The plan is a keyword argument of the forward pass and not a context variable, because gradient checkpointing recomputes
-a layer from its arguments alone, and on CUDA in another thread.
+a layer from its arguments only, and on CUDA in another thread.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ NAME = "trajtree"
 """Name under which the attention is registered with transformers."""
 
 _TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-4, torch.bfloat16: 1e-1, torch.float16: 2e-2}
-"""Largest difference between packed and separate logits that is still rounding, as a share of the largest logit.
+"""Largest difference between packed and separate logits that counts as rounding, as a share of the largest logit.
 
 Even in a float64 model, transformers' norms and its eager attention compute in float32.
 """
@@ -39,14 +39,14 @@ Even in a float64 model, transformers' norms and its eager attention compute in 
 
 @dataclass(frozen=True, eq=False)
 class TreePlan:
-    """A forest in the form in which the attention of every layer uses it.
+    """A forest in the form that every layer's attention uses.
 
     Attributes:
         segments: as in `packing.Forest`.
         chains: (length, path) of each chain, as in `packing.Chain`.
         positions: [N] depth of each token in its sequence.
-        masks: masks by (new tokens, all tokens, window), made when a layer first asks and then shared by all layers and
-            all chains of that shape.
+        masks: masks by (new tokens, all tokens, window), made when first needed and then shared by all layers and all
+            chains of that shape.
     """
 
     segments: tuple[int, ...]
@@ -55,7 +55,7 @@ class TreePlan:
     masks: dict[tuple[int, int, int | None], Tensor | None] = field(default_factory=dict)
 
     def mask(self, length: int, keys: int, window: int | None) -> Tensor | None:
-        """[length, keys] which tokens of a path each of its last `length` sees; None when it is the causal square."""
+        """[length, keys] which tokens of a path each of its last `length` sees; None for the plain causal mask."""
         asked = (length, keys, window)
         if asked not in self.masks:
             self.masks[asked] = _mask(length, keys, window, self.positions.device)
@@ -69,13 +69,13 @@ def plan_of(forest: Forest, device: torch.device | str = "cpu") -> TreePlan:
 
 
 def packed_inputs(ids: Tensor, plan: TreePlan) -> dict[str, Any]:
-    """Keyword arguments of a causal model's forward pass over one pack with `ids` [N]."""
+    """Keyword arguments for a causal model's forward pass over one pack with `ids` [N]."""
     return {
         "input_ids": ids[None],
         "position_ids": plan.positions[None],
-        # transformers passes a mask with four dimensions on as it is, and tree_attention ignores it. With no mask,
-        # transformers takes jumps in the positions for boundaries of documents; with a flat mask, it builds an [N, N]
-        # one for layers with a window.
+        # transformers passes on a four-dimensional mask unchanged, and tree_attention ignores it. Without a mask,
+        # transformers treats jumps in the positions as document boundaries; with a flat mask, it builds an [N, N] mask
+        # for layers with a window.
         "attention_mask": torch.ones(1, 1, 1, 1, dtype=torch.bool, device=ids.device),
         "use_cache": False,
         "tree_plan": plan,
@@ -83,10 +83,10 @@ def packed_inputs(ids: Tensor, plan: TreePlan) -> dict[str, Any]:
 
 
 def use_tree_attention(model: Any) -> None:
-    """Make the model attend along trees when it is given a plan, after testing that it computes the right thing.
+    """Make the model attend along trees when given a plan, after testing that it computes correctly.
 
     Raises:
-        PolicyError: some layer does not go through AttentionInterface, or packed logits differ from separate ones.
+        PolicyError: some layer does not use AttentionInterface, or packed logits differ from separate ones.
     """
     causal = model.get_base_model() if hasattr(model, "get_base_model") else model
     before = causal.config._attn_implementation
@@ -98,7 +98,7 @@ def use_tree_attention(model: Any) -> None:
 
 @contextmanager
 def tree_attention_where_possible(models: Sequence[Any], wanted: bool) -> Iterator[bool]:
-    """A context with tree attention in all of `models` or, with a warning, in none; yields whether it is on."""
+    """A context with tree attention in all of `models` or, with a warning, in none of them; yields whether it is on."""
     inner = [m.get_base_model() if hasattr(m, "get_base_model") else m for m in models]
     before = [m.config._attn_implementation for m in inner]
     try:
@@ -117,15 +117,15 @@ def tree_attention_where_possible(models: Sequence[Any], wanted: bool) -> Iterat
 
 
 def _unsuited(model: Any, causal: Any) -> str | None:
-    """Why the model cannot compute a pack as it computes the branches by themselves; None when it can.
+    """Why the model cannot compute a pack as it computes the branches separately; None if it can.
 
-    Three sequences that share beginnings are computed separately with transformers' eager attention and packed with
+    Three sequences that share beginnings are computed separately with transformers' eager attention, and packed with
     ours; they are longer than the layers' window if that is short. Attention must be called once per layer, which rules
     out linear and convolutional layers.
     """
     config = model.config.get_text_config()
     if any(getattr(config, name, 0.0) for name in ("attention_dropout", "attn_pdrop")):
-        return "its attention has dropout, which would differ from branch to branch: set it to 0"
+        return "its attention has dropout, which would differ between branches: set it to 0"
     window = getattr(config, "sliding_window", None) or 0
     length = 24 if window > 64 or not window else window + 16
     random = np.random.default_rng(0)
@@ -134,7 +134,7 @@ def _unsuited(model: Any, causal: Any) -> str | None:
     third = [*second[: length // 2], *random.integers(0, config.vocab_size, 3).tolist()]
     sequences = [first, second, third]
     was_training = model.training
-    model.eval()  # dropout elsewhere in the model would make the two differ by chance
+    model.eval()  # dropout elsewhere in the model would make the two differ randomly
     try:
         with torch.no_grad():
             return _compare(model, causal, sequences, config.num_hidden_layers)
@@ -148,7 +148,7 @@ def _unsuited(model: Any, causal: Any) -> str | None:
 
 
 def _compare(model: Any, causal: Any, sequences: list[list[int]], layers: int) -> str | None:
-    """How packed logits differ from separate ones by more than rounding; None when they do not."""
+    """How packed logits differ from separate ones beyond rounding; None if they do not."""
     forest = pack(sequences)
     device = next(model.parameters()).device
     causal.set_attn_implementation("eager")
@@ -158,17 +158,17 @@ def _compare(model: Any, causal: Any, sequences: list[list[int]], layers: int) -
     packed = model(**packed_inputs(torch.from_numpy(forest.ids).to(device), plan_of(forest, device))).logits[0]
     called = _Calls.count - calls
     if called != layers:
-        return f"{called} of its {layers} layers attend through transformers' AttentionInterface"
+        return f"only {called} of its {layers} layers use transformers' AttentionInterface"
     for expected, path in zip(alone, forest.paths, strict=True):
         found = packed[torch.from_numpy(path).to(device)].float()
         apart = float((found - expected).abs().max() / expected.abs().max())
         if not apart <= _TOLERANCE[packed.dtype]:
-            return f"its packed logits are off by {apart:.1e} of the largest"
+            return f"its packed logits are off by {apart:.1e} of the largest logit"
     return None
 
 
 class _Calls:
-    """Calls of `tree_attention` with a plan, counted to prove that every layer makes one."""
+    """Counter of `tree_attention` calls with a plan, to check that every layer makes one."""
 
     count = 0
 
@@ -188,25 +188,25 @@ def tree_attention(
     s_aux: Tensor | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """Attention along the chains of a pack; without a plan transformers' own, or the same written out.
+    """Attention along the chains of a pack; without a plan, transformers' own or an explicit equivalent.
 
     Args:
         module: the layer's attention.
         query: [1, heads, N, width].
         key, value: [1, key heads, N, width]; each key head serves heads / key heads query heads.
-        attention_mask: ignored when there is a plan.
+        attention_mask: ignored if there is a plan.
         tree_plan: the pack's forest.
-        scaling: of the scores; 1 / sqrt(width) by default.
-        dropout: of the weights; must be 0 with a plan.
+        scaling: factor for the scores; 1 / sqrt(width) by default.
+        dropout: dropout of the weights; must be 0 with a plan.
         sliding_window: how many tokens of its path each token sees, itself included.
-        softcap: bound of the scores (Gemma).
+        softcap: soft cap on the scores (Gemma).
         s_aux: [heads] attention sinks (GPT-OSS).
 
     Returns:
         [1, N, heads, width], and None in place of the weights.
 
     Raises:
-        ValueError: dropout or a position bias, which a plan does not support.
+        ValueError: there is dropout or a position bias, which a plan does not support.
     """
     served = query.shape[1] // key.shape[1]
     if tree_plan is None:
@@ -218,20 +218,20 @@ def tree_attention(
         plain = _explicit(query, key, value, attention_mask, scaling, softcap, s_aux)
         return plain.transpose(1, 2).contiguous(), None
     if dropout:
-        raise ValueError("dropout of attention weights would differ from branch to branch: set it to 0")
+        raise ValueError("dropout of attention weights would differ between branches: set it to 0")
     if kwargs.get("position_bias") is not None:
         raise ValueError("a position bias is not supported on trees")
     _Calls.count += 1
     if served > 1:
         key, value = key.repeat_interleave(served, dim=1), value.repeat_interleave(served, dim=1)
     # keys, values: one [1, heads, segment, width] per segment. queries: one [1, heads, length, width] per chain; the
-    # chains cover the pack in order. Split and concatenated, not sliced: the gradient of a slice is as large as the
-    # pack, and there would be one per chain.
+    # chains cover the pack in order. They are split and concatenated, not sliced: the gradient of a slice is as large
+    # as the pack, and there would be one per chain.
     keys, values = (torch.split(whole, list(tree_plan.segments), dim=2) for whole in (key, value))
     queries = torch.split(query, [length for length, _ in tree_plan.chains], dim=2)
     attended = []
     for (length, path), q in zip(tree_plan.chains, queries, strict=True):
-        # The keys of the whole path from its beginning, so that column c is the token at depth c. The queries are its
+        # The keys of the whole path from its beginning, so column c is the token at depth c. The queries are the path's
         # last `length` tokens.
         k, v = (torch.cat([parts[segment] for segment in path], dim=2) for parts in (keys, values))
         mask = tree_plan.mask(length, k.shape[2], sliding_window)
@@ -246,7 +246,7 @@ def tree_attention(
 
 def _mask(length: int, keys: int, window: int | None, device: torch.device) -> Tensor | None:
     """See `TreePlan.mask`."""
-    # A chain that shares nothing, and that the window does not cut, is the causal square torch knows by itself.
+    # A chain that shares nothing and is not cut by the window needs only torch's built-in causal mask.
     if length == keys and (window is None or keys <= window):
         return None
     query = torch.arange(keys - length, keys, device=device)[:, None]  # depth of each query
@@ -264,7 +264,7 @@ def _explicit(
     softcap: float | None,
     sinks: Tensor | None,
 ) -> Tensor:
-    """Attention written out, for what torch's function cannot do.
+    """Explicit attention, for what torch's function cannot do.
 
     The softmax is computed in float32 or better, as transformers does.
 
@@ -280,7 +280,7 @@ def _explicit(
     if mask is None:
         mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).tril(k.shape[2] - q.shape[2])
     scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
-    # A sink is one more column in the softmax, and takes weight away from the keys, but has no value to add.
+    # A sink is an extra column in the softmax: it takes weight away from the keys, but adds no value.
     if sinks is not None:
         scores = torch.cat([scores, sinks.to(scores).reshape(1, -1, 1, 1).expand(*scores.shape[:-1], 1)], dim=-1)
     precise = torch.promote_types(scores.dtype, torch.float32)

@@ -1,4 +1,4 @@
-"""One training: a model, what it learns from, by which method. Recipes and `trajtree train` both come through here."""
+"""One training: a model, what it learns from, and the method. Recipes and `trajtree train` both use this module."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from trajtree.trees.search import PathSettings
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """What to tune and how; what it learns from comes beside it.
+    """What to tune and how; the material is passed separately.
 
     Attributes:
-        model: hub id or folder, or a model that does not exist yet.
+        model: hub id or folder, or a model to be trained from scratch.
         method: a name in METHODS.
-        settings: of the loss and of the optimisation.
-        pairs, paths: which pairs and paths are taken, where the material is trees.
-        adapters: merged into the model before it is tuned, in order.
-        lora: the adapter to train; None tunes the whole model, as a model from scratch always is.
-        reference: a model to be held to; by default the model itself as it was, which takes an adapter.
-        dtype: of the arithmetic (see `trajtree.models.weights.pick_dtype`).
-        seed: of fresh weights and of the order of batches.
+        settings: settings of the loss and the optimisation.
+        pairs, paths: which pairs and paths are taken if the material is trees.
+        adapters: adapters merged into the model before it is tuned, in order.
+        lora: the adapter to train; None tunes the whole model, as is always done from scratch.
+        reference: the reference model; by default the model itself before tuning, which requires an adapter.
+        dtype: dtype of the arithmetic (see `trajtree.models.weights.pick_dtype`).
+        seed: seed for new weights and for the order of batches.
     """
 
     model: str | Scratch
@@ -50,20 +50,20 @@ class Training:
 
     @property
     def source(self) -> str:
-        """Whose vocabulary and chat template it has."""
+        """The model that provides vocabulary and chat template."""
         return self.model.tokenizer if isinstance(self.model, Scratch) else self.model
 
     @property
     def is_whole(self) -> bool:
-        """Whether all weights are tuned, and not an adapter."""
+        """Whether all weights are tuned instead of an adapter."""
         return self.lora is None or isinstance(self.model, Scratch)
 
     def chat(self) -> ChatFormat:
-        """The format in which it reads and writes."""
+        """The model's chat format."""
         return ChatFormat(load_tokenizer(self.source), self.source)
 
     def taking(self, chat: ChatFormat, context: int) -> Taking:
-        """How its examples are taken."""
+        """How its examples are taken from the material."""
         return Taking(chat, context, self.pairs, self.paths, self.settings.weigh)
 
 
@@ -85,13 +85,13 @@ def tune(
     Args:
         training: what to do.
         material: what to learn from.
-        folder: where to work.
-        save: keeps the model; called once, by the first process, before checkpoints go.
-        fingerprint: of the reference's weights, for its cache.
-        progress: told of each optimiser step.
+        folder: working folder.
+        save: saves the model; called once, by the first process, before checkpoints are removed.
+        fingerprint: fingerprint of the reference's weights, for its cache.
+        progress: counts the optimiser steps.
 
     Raises:
-        TrajtreeError: whatever the user can fix.
+        TrajtreeError: anything that the user can fix.
     """
     method = METHODS[training.method]
     settings = resolved(training.settings, method)
@@ -101,7 +101,7 @@ def tune(
         raise RecipeError(f"cache_reference: the reference of {training.method} cannot be cached: the method {why}")
     model, chat = trainable(training), training.chat()
     examples = examples_of(material, training.method, training.taking(chat, context_length(model)))
-    # A model that is tuned as a whole is held in float32, and its reference is to compute alike.
+    # A model that is tuned as a whole is kept in float32, and its reference must compute in the same way.
     dtype = "float32" if training.is_whole else training.dtype
     reference = _reference(training, chat, dtype) if objective.reference else None
     if settings.cache_reference:
@@ -130,7 +130,7 @@ def tune(
 
 
 def trainable(training: Training) -> Any:
-    """The model to tune, with fresh weights where it has any."""
+    """The model to tune, including any new weights."""
     if isinstance(training.model, Scratch):
         return from_scratch(training.model, seed=training.seed)
     ref = ModelRef(training.model, training.adapters)
@@ -144,8 +144,8 @@ def _reference(training: Training, chat: ChatFormat, dtype: str) -> Any | None:
         return None
     if load_tokenizer(training.reference.base).get_vocab() != chat.tokenizer.get_vocab():
         raise PolicyError(
-            f"{training.reference.name}: has another vocabulary than {training.source}, so it says nothing of the "
-            "tokens that are trained; use a reference of the same vocabulary, or the start"
+            f"{training.reference.name}: its vocabulary differs from that of {training.source}, so it cannot score the "
+            "trained tokens; use a reference with the same vocabulary, or the start"
         )
     return load_model(training.reference, dtype=dtype, device=pick_device())
 

@@ -1,1 +1,1 @@
-"""Trajectory trees: merging, forks, search and stitching. Nothing here knows a file, a model or an environment."""
+"""Trajectory trees: merging, forks, search and stitching. Independent of files, models and environments."""

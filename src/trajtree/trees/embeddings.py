@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from trajtree.errors import TrajtreeError
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
-"""The model in the code of the paper's authors."""
+"""The model used in the paper's code."""
 
 
 class SentenceEmbeddings:
-    """A sentence-transformers model as a function that remembers what it has embedded.
+    """A sentence-transformers model as a function that caches its results.
 
     Args:
-        model: hub id, or folder of a model.
+        model: hub id or folder of a model.
 
     Raises:
         TrajtreeError: sentence-transformers is not installed, or the model cannot be loaded.

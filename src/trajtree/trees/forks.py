@@ -1,9 +1,9 @@
-"""Preference pairs at the forks of a tree.
+"""Preference pairs at the forks of a tree: what a pair (`Pair`) holds, and which pairs are taken.
 
-At a fork the agent saw one thing and did several. The child with the higher value gives the chosen continuation, the
-one with the lower value the rejected continuation. Both sides of a pair begin with the very same tokens, because the
-rejected continuation is put after the chosen side's prefix: its own past, or one that merging took to be the same (see
-`PASTS`). `unstructured` and `whole` make pairs without forks, for comparison.
+At a fork the agent saw the same thing and acted differently. The child with the higher value gives the chosen
+continuation, the child with the lower value the rejected one. Both sides of a pair begin with exactly the same tokens,
+because the rejected continuation is appended to the chosen side's prefix: its own past, or one that merging treats as
+the same (see `PASTS`). `unstructured` and `whole` make pairs without forks, for comparison.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ Aggregate = Callable[[TrajectoryTree], NDArray[np.float64]]
 """Value [N] of each node of a tree, from the scores of the trajectories through it."""
 
 Select = Callable[[Sequence[int]], list[tuple[int, int]]]
-"""Which options of a fork are compared: takes its options sorted by falling value, returns (better, worse)."""
+"""Which options of a fork are compared: takes its options by descending value, returns (better, worse) pairs."""
 
 
 def mean(tree: TrajectoryTree) -> NDArray[np.float64]:
-    """[N] mean score behind each node: what the policy achieves from there."""
+    """[N] mean score of the trajectories through each node: what the policy achieves from there."""
     return tree.mean
 
 
 def best(tree: TrajectoryTree) -> NDArray[np.float64]:
-    """[N] best score behind each node: what can be achieved from there."""
+    """[N] best score of the trajectories through each node: what can be achieved from there."""
     return tree.best
 
 
 def discounted(gamma: float) -> Aggregate:
-    """Mean of score * gamma ** (steps to come) over the trajectories that count at a node: sooner is better."""
+    """Mean of score * gamma ** (remaining steps) over the trajectories that count at a node: sooner is better."""
 
     def aggregate(tree: TrajectoryTree) -> NDArray[np.float64]:
         lengths = tree.depth[tree.end]  # [T]
@@ -64,23 +64,23 @@ def every(options: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def adjacent(options: Sequence[int]) -> list[tuple[int, int]]:
-    """Each option against the next worse one."""
+    """Each option against the next one below it."""
     return list(pairwise(options))
 
 
 class Past(NamedTuple):
-    """How alike the pasts of a pair's sides are, and a few words for people."""
+    """How similar the pasts of a pair's sides are."""
 
     about: str
 
 
 PASTS = {
-    "equal": Past("both sides had the same past, letter for letter"),
-    "similar": Past("the pasts may differ in what merging does not look at, such as thoughts"),
+    "equal": Past("both sides had exactly the same past"),
+    "similar": Past("the pasts may differ in what merging ignores, such as thoughts"),
 }
-"""How alike the pasts of the two sides are, the strictest first.
+"""How similar the pasts of the two sides are, strictest first.
 
-Where they are only similar, the rejected continuation stands after a past that its own run did not have.
+Where they are only similar, the rejected continuation follows a past that its own run did not have.
 """
 EQUAL, LOOSEST = next(iter(PASTS)), list(PASTS)[-1]
 
@@ -94,10 +94,10 @@ class Pair:
         node: the fork; the root for pairs of whole trajectories.
         depth: number of steps of the shared prefix, the path of `node`.
         chosen_sample, rejected_sample: `Trajectory.sample` of the runs whose steps after the prefix are the
-            continuations. They are no indices into `tree.trajectories`; `sides` gives the runs.
+            continuations. They are not indices into `tree.trajectories`; `sides` gives the runs.
         chosen_value, rejected_value: values of the two children.
         chosen_visits, rejected_visits: number of trajectories that count at them.
-        past: how alike the two runs' pasts are, a name in PASTS.
+        past: how similar the two runs' pasts are, a name in PASTS.
     """
 
     task: str
@@ -117,7 +117,7 @@ class Pair:
         return self.chosen_value - self.rejected_value
 
     def sides(self, tree: TrajectoryTree) -> tuple[Trajectory, Trajectory]:
-        """The trajectories behind the chosen and the rejected side.
+        """The trajectories of the chosen and the rejected side.
 
         Raises:
             KeyError: the tree does not hold them.
@@ -137,26 +137,26 @@ def pairs(
 ) -> list[Pair]:
     """Pairs of options of the same fork whose values differ by at least `min_gap`.
 
-    The number of pairs is limited, so that one rich tree does not drown out the others. The widest pair of every fork
-    comes first, the widest of them first of all; then the second widest pair of every fork, and so on. The chosen
-    continuation is that of the best trajectory behind its child, the rejected one that of the worst behind its own;
-    ties go to the shorter, then to the earlier trajectory.
+    The number of pairs is limited, so that a tree with many forks does not crowd out the others. The pair with the
+    widest gap of every fork comes first, in descending order of gap; then the second widest of every fork, and so on.
+    The chosen continuation is that of the best trajectory through its child, the rejected continuation that of the
+    worst trajectory through its child; ties go to the shorter, then to the earlier trajectory.
 
     Args:
         tree: the tree.
         select: which options of a fork are compared.
         aggregate: value of each node.
-        min_gap: smallest difference of the values of a pair.
+        min_gap: smallest difference between the values of a pair.
         per_fork: largest number of pairs per fork.
         per_tree: largest number of pairs per tree.
-        past: how alike the pasts of the two sides must be at least; a name in PASTS. With "equal" a side is the best
-            or worst of those trajectories whose past another one behind the other child shares.
+        past: how similar the pasts of the two sides must be; a name in PASTS. With "equal", a side is the best or worst
+            of those trajectories that share their past with a trajectory through the other child.
     """
     # value [N]. by_fork: for each fork with a wide enough pair, its widest pairs, widest first.
     value, gap = aggregate(tree), _least(min_gap)
     by_fork = []
     for _, children in tree.decisions():
-        # Forks that teach nothing are dismissed before anything is sorted.
+        # Skip forks that teach nothing before sorting anything.
         if np.ptp(value[children]) < gap:
             continue
         options = sorted(children.tolist(), key=lambda child: (-value[child], child))
@@ -168,7 +168,7 @@ def pairs(
     # Round r holds the pair number r of every fork, None where a fork has fewer.
     rounds = zip_longest(*by_fork)
     ordered = [pair for same in rounds for pair in sorted((p for p in same if p is not None), key=_widest)]
-    # Only now, because pasts are long to compare and most pairs are not taken.
+    # Only now, because comparing pasts is slow and most pairs are not taken.
     return [replace(pair, past=_past(pair.sides(tree), pair.depth)) for pair in ordered[:per_tree]]
 
 
@@ -176,11 +176,11 @@ def whole(tree: TrajectoryTree, *, min_gap: float = 0.1, per_tree: int = 8, past
     """Pairs of whole trajectories as in ETO, better over worse, that share only the prompt.
 
     A baseline for pairs at forks. The best is paired with the worst, the second best with the second worst, and so on;
-    then each with the next one of the other list, until there are `per_tree` pairs. Trajectories without a step said
-    nothing that could be compared, and are in no pair; nor are two that began with different prompts.
+    then each with the next one in the other list, until there are `per_tree` pairs. Trajectories without a step are
+    left out, because they have nothing to compare, and so are pairs that began with different prompts.
     """
-    # In round r, number i of the best is paired with number i + r of the worst, which wraps around. All rounds together
-    # pair any two trajectories in both orders, of which only the one with a gap is kept.
+    # In round r, number i of the best is paired with number i + r of the worst, wrapping around. All rounds together
+    # pair any two trajectories in both orders; only the order with a gap is kept.
     prompt, gap = _prompts(tree), _least(min_gap)
     best_first = sorted(np.flatnonzero(prompt >= 0).tolist(), key=lambda i: (-tree.scores[i], i))
     worst_first = best_first[::-1]
@@ -213,15 +213,15 @@ def matched(tree: TrajectoryTree, settings: PairSettings) -> list[Pair]:
 
 
 def prompts_apart(tree: TrajectoryTree, *, min_gap: float = 0.1) -> int:
-    """How many pairs of whole trajectories `whole` and `unstructured` cannot take, because their prompts differ."""
+    """How many pairs of whole trajectories `whole` and `unstructured` leave out because their prompts differ."""
     _, wide, same = _comparisons(tree, min_gap)
     return int((wide & ~same).sum())
 
 
 def over_each_worse(better: Trajectory, others: Iterable[Trajectory], *, min_gap: float, most: int) -> list[Pair]:
-    """One trajectory over each of its task's others that scores enough less, the worst first; at most `most` pairs.
+    """One trajectory over each other one of its task that scores at least `min_gap` less, worst first, at most `most`.
 
-    Trajectories without a step, and those that began with another prompt, are in no pair.
+    Trajectories without a step, and those that began with another prompt, are left out.
     """
     gap = _least(min_gap)
     worse = sorted(
@@ -237,23 +237,23 @@ def grafted(better: Trajectory, worse: Trajectory, depth: int) -> tuple[Message,
 
 
 def _least(min_gap: float) -> float:
-    """The smallest difference of two values that counts: `min_gap` less the tolerance, and never 0."""
+    """The smallest difference between two values that counts: `min_gap` less the tolerance, and never 0."""
     return max(min_gap, 2 * SCORE_TOLERANCE) - SCORE_TOLERANCE
 
 
 Sides = Callable[[int, int], tuple[Trajectory, Trajectory] | None]
-"""The trajectories that stand for a better and a worse child; None where no two are as alike as asked."""
+"""The trajectories that represent a better and a worse child; None if no two have pasts as similar as required."""
 
 
 def _sides(tree: TrajectoryTree, children: Sequence[int]) -> Sides:
-    """The best trajectory behind the better child, the worst behind the worse one."""
+    """The best trajectory through the better child, the worst through the worse one."""
     best = {child: tree.trajectories[min(_best_first(tree, child))[-1]] for child in children}
     worst = {child: tree.trajectories[min(_worst_first(tree, child))[-1]] for child in children}
     return lambda high, low: (best[high], worst[low])
 
 
 def _equal_sides(tree: TrajectoryTree, children: Sequence[int]) -> Sides:
-    """The best trajectory behind the better child that shares its past with one behind the other, and its worst."""
+    """The best trajectory through the better child that shares its past with one through the other, and its worst."""
     depth = int(tree.depth[children[0]]) - 1
     past = {index: tree.trajectories[index].past(depth) for child in children for index in tree.through(child)}
 
@@ -271,7 +271,7 @@ def _equal_sides(tree: TrajectoryTree, children: Sequence[int]) -> Sides:
 
 
 def _best_first(tree: TrajectoryTree, child: int) -> Iterator[tuple[float, int, int]]:
-    """The trajectories behind a child as (-score, length, index), which sorts the best first.
+    """The trajectories through a child as (-score, length, index), which sorts the best first.
 
     Ties go to the shorter, then to the earlier one.
     """
@@ -281,8 +281,8 @@ def _best_first(tree: TrajectoryTree, child: int) -> Iterator[tuple[float, int, 
 def _worst_first(tree: TrajectoryTree, child: int) -> Iterator[tuple[float, int, int]]:
     """Those that count at a child as (score, length, index), which sorts the worst first.
 
-    A branched one that does not count there may have been started from a bad place on purpose, which says nothing about
-    the child.
+    A branched trajectory that does not count there may have been started from a bad place on purpose, which says
+    nothing about the child.
     """
     return ((tree.scores[i], int(tree.depth[tree.end[i]]), i) for i in tree.counting(child))
 
@@ -307,7 +307,7 @@ def _pair(
 
 
 def _prompts(tree: TrajectoryTree) -> NDArray[np.int64]:
-    """[T] number of the prompt with which each trajectory began; -1 for those without a step."""
+    """[T] number identifying the prompt with which each trajectory began; -1 for those without a step."""
     prompt = np.full(len(tree.trajectories), -1, np.int64)
     for node in np.flatnonzero(tree.depth == 1).tolist():
         prompt[tree.first[node] : tree.stop[node]] = tree.decision[node]
@@ -361,10 +361,10 @@ class PairSettings:
         mode: what is compared with what; a name in MODES.
         aggregate: the value of an option at a fork; a name in AGGREGATES.
         gamma: discount per step, where the aggregate discounts.
-        min_gap: least difference between the values of the two sides.
-        per_fork: most pairs per fork, where the mode pairs at forks.
-        per_tree: most pairs per tree.
-        past: how alike the pasts of the two sides must be at least; a name in PASTS.
+        min_gap: smallest difference between the values of the two sides.
+        per_fork: largest number of pairs per fork, for modes that pair at forks.
+        per_tree: largest number of pairs per tree.
+        past: how similar the pasts of the two sides must be; a name in PASTS.
     """
 
     mode: Annotated[str, AfterValidator(one_of(MODES))] = "every"
@@ -377,7 +377,7 @@ class PairSettings:
 
 
 def pairs_of(tree: TrajectoryTree, settings: PairSettings) -> list[Pair]:
-    """The pairs of a tree that the settings ask for.
+    """The pairs of a tree that the settings select.
 
     Raises:
         ValueError: there is no such mode or aggregate.
@@ -387,12 +387,12 @@ def pairs_of(tree: TrajectoryTree, settings: PairSettings) -> list[Pair]:
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """A way to pair what a tree holds.
+    """A way to form pairs from a tree.
 
     Attributes:
         pairs: the pairs of a tree.
         at_forks: whether the two sides share a past; otherwise they are whole trajectories, which may begin alike.
-        about: a few words for people.
+        about: a short description.
     """
 
     pairs: Callable[[TrajectoryTree, PairSettings], list[Pair]]
@@ -405,9 +405,9 @@ class Valuation:
     """A way to value the options at a fork.
 
     Attributes:
-        aggregate: what the settings make of it.
-        discounts: whether it looks at `PairSettings.gamma`.
-        about: a few words for people.
+        aggregate: makes the aggregate from the settings.
+        discounts: whether it uses `PairSettings.gamma`.
+        about: a short description.
     """
 
     aggregate: Callable[[PairSettings], Aggregate]
@@ -433,11 +433,11 @@ def _at_forks(select: Select, about: str) -> Mode:
 MODES = {
     "every": _at_forks(every, "every two options of a fork"),
     "extremes": _at_forks(extremes, "the best option against the worst"),
-    "adjacent": _at_forks(adjacent, "each option against the next worse one"),
+    "adjacent": _at_forks(adjacent, "each option against the next one below it"),
     "whole": Mode(
         lambda tree, settings: whole(tree, min_gap=settings.min_gap, per_tree=settings.per_tree, past=settings.past),
         False,
-        "whole runs, the best against the worst first, as ETO pairs them",
+        "whole runs as in ETO, starting with the best against the worst",
     ),
     "unstructured": Mode(
         lambda tree, settings: unstructured(
@@ -451,10 +451,10 @@ MODES = {
 """What is compared with what, by name."""
 
 AGGREGATES = {
-    "mean": Valuation(lambda settings: mean, False, "mean score behind it"),
-    "best": Valuation(lambda settings: best, False, "best score behind it"),
+    "mean": Valuation(lambda settings: mean, False, "mean score of the runs through it"),
+    "best": Valuation(lambda settings: best, False, "best score of the runs through it"),
     "discounted": Valuation(
-        lambda settings: discounted(settings.gamma), True, "mean score, discounted by the steps to come"
+        lambda settings: discounted(settings.gamma), True, "mean score, discounted by the remaining steps"
     ),
 }
 """The value of an option at a fork, by name."""

@@ -1,4 +1,4 @@
-"""Where the runs of a task first part, and why there is no pair where there is none."""
+"""Where the runs of a task first diverge, and why trees yield no pairs."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from trajtree.trees.forks import AGGREGATES, EQUAL, MODES, PairSettings
 from trajtree.trees.tree import TrajectoryTree
 
 _SHOWN = 60
-"""Characters of a text that a sentence quotes."""
+"""Length of quoted texts, in characters."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parting:
-    """The first place at which not all runs of a task agree.
+    """The first place at which the runs of a task differ.
 
     Attributes:
         task: the task.
         step: how many steps they have in common.
-        what: what differs there: "system prompt", "tools", "prompt", "observation" or "action". At an action the agent
-            decided, so only there is a fork.
-        texts: two of the different texts, from where they begin to differ.
+        what: what differs there: "system prompt", "tools", "prompt", "observation" or "action". Only a difference in
+            actions is the agent's decision, and so a fork.
+        texts: two of the different texts, from shortly before where they begin to differ.
     """
 
     task: str
@@ -35,13 +35,13 @@ class Parting:
     texts: tuple[str, str]
 
     def __str__(self) -> str:
-        """In words, for example: task kitchen/1, observation of step 2: 'It is 10:31' against 'It is 10:32'."""
+        """As text, for example: task kitchen/1, observation of step 2: 'It is 10:31' against 'It is 10:32'."""
         where = f" of step {self.step + 1}" if self.what in ("observation", "action") else ""
         return f"task {self.task}, {self.what}{where}: {self.texts[0]!r} against {self.texts[1]!r}"
 
 
 def first_parting(tree: TrajectoryTree) -> Parting | None:
-    """Where the runs of a tree first part; None where all of them do the same, as far as each goes."""
+    """Where the runs of a tree first diverge; None if all of them do the same, as far as each goes."""
     contexts = list(dict.fromkeys(t.context for t in tree.trajectories))
     if len(contexts) > 1:
         what, one, other = _apart(*contexts[:2])
@@ -60,7 +60,7 @@ def first_parting(tree: TrajectoryTree) -> Parting | None:
 
 
 def why_no_pair(trees: Iterable[TrajectoryTree], settings: PairSettings) -> str:
-    """One sentence on why these trees give no pair, with the first place where runs part and what may help."""
+    """One sentence on why these trees yield no pairs, with the first place where runs diverge and what may help."""
     aggregate = AGGREGATES[settings.aggregate].aggregate(settings)
     tasks = alone = forks = 0
     widest = 0.0
@@ -78,29 +78,29 @@ def why_no_pair(trees: Iterable[TrajectoryTree], settings: PairSettings) -> str:
         if parting is not None and parting.what != "action":
             partings.append(parting)
     if alone == tasks:
-        return f"there is one run per task ({counted(tasks, 'task')}), and a pair takes two runs of one task"
+        return f"there is one run per task ({counted(tasks, 'task')}), and a pair needs two runs of the same task"
     if different <= SCORE_TOLERANCE:
-        return "all runs of a task score the same, so none is better than another"
+        return "all runs of each task score the same, so none is better than another"
     if not MODES[settings.mode].at_forks:
         begun = [p for p in partings if p.step == 0]
         if begun and different >= settings.min_gap:
             return f"runs whose scores differ by {settings.min_gap:g} began with different prompts: {begun[0]}"
-        return f"no two scores of a task differ by {settings.min_gap:g}, the most is {different:.3g}; lower --min-gap"
+        return f"no two scores of a task differ by {settings.min_gap:g}, at most by {different:.3g}; lower --min-gap"
     many = counted(forks, "fork")
     if not forks:
-        return f"there is no fork, where the agent saw the same and did different things: {_why(partings, tasks)}"
+        return f"there is no fork, where the agent saw the same thing and acted differently: {_why(partings, tasks)}"
     if widest <= SCORE_TOLERANCE:
         return f"on both sides of each fork ({many}) the runs score the same on average, so no side is better"
     if widest < settings.min_gap - SCORE_TOLERANCE:
         return f"the widest gap of {many} is {widest:.3g}, less than {settings.min_gap:g}; lower --min-gap"
     if settings.past == EQUAL:
-        return f"at no fork ({many}) do a better and a worse run have equal pasts; leave --past {EQUAL} out"
+        return f"at no fork ({many}) do a better and a worse run have equal pasts; omit --past {EQUAL}"
     return f"no fork ({many}) has two options that --mode {settings.mode} compares"
 
 
 def _why(partings: list[Parting], tasks: int) -> str:
     if not partings:
-        return "the runs of a task do the same as far as each goes; sample more of them, or at a higher temperature"
+        return "the runs of each task do the same as far as each goes; sample more of them, or at a higher temperature"
     what, count = Counter(p.what for p in partings).most_common(1)[0]
     example = next(p for p in partings if p.what == what)
     if what != "observation":
@@ -108,7 +108,7 @@ def _why(partings: list[Parting], tasks: int) -> str:
     else:
         help = "if these mean the same, merge by meaning (trajtree build --merge semantic)"
         help += ", or compare whole runs (--mode whole)" if example.step else ""
-    return f"in {count} of {counted(tasks, 'task')} the runs part by the {what}, for example in {example}; {help}"
+    return f"in {count} of {counted(tasks, 'task')} the runs diverge in the {what}, for example in {example}; {help}"
 
 
 def _apart(one: Context, other: Context) -> tuple[str, str, str]:

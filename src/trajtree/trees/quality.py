@@ -1,4 +1,4 @@
-"""What a tree has to teach, in figures: the paper's breadth and depth, and the different scores behind its forks."""
+"""How much a tree has to teach, as figures: the paper's breadth and depth, and how scores differ at its forks."""
 
 from __future__ import annotations
 
@@ -22,17 +22,18 @@ class TreeQuality:
         trajectories: how many were merged.
         nodes: number of nodes without the root.
         leaves: number of nodes without children.
-        forks: number of places where the agent saw one thing and did several.
-        informative_forks: number of forks behind which the mean scores differ.
-        spread: range of the mean scores behind a fork, averaged over the forks; 0 without forks.
+        forks: number of places where the agent saw the same thing and acted differently.
+        informative_forks: number of forks whose options have different mean scores.
+        spread: range of the options' mean scores at a fork, averaged over the forks; 0 without forks.
         depth: length of the longest trajectory, in steps.
         branching: mean number of options per fork; 0 without forks.
-        merged: share of the trajectories' steps that need no node of their own.
+        merged: share of the trajectories' steps that merging saved: 1 - nodes / steps.
         best, mean: best and mean score of the trajectories.
         pairs: number of pairs of options of a fork whose mean scores differ.
-        lost: number of trajectories whose path has not as many nodes as they have steps; anything but 0 is a defect.
-        token_ratio: tokens of all trajectories over their tokens when common beginnings are stored once, which is what
-            training on packs can save. The engine's tokens if all trajectories have them, else bytes of text.
+        lost: number of trajectories whose path and steps differ in length; anything but 0 is a defect.
+        token_ratio: tokens of all trajectories divided by their tokens when common beginnings are stored once, which is
+            what training on packs can save. Counts the engine's tokens if all trajectories have them, else bytes of
+            text.
     """
 
     task: str
@@ -53,7 +54,7 @@ class TreeQuality:
 
 
 def spreads(tree: TrajectoryTree) -> NDArray[np.float64]:
-    """[forks] range of the mean scores behind each fork; a fork is informative if it is above SCORE_TOLERANCE."""
+    """[forks] range of the options' mean scores at each fork; above SCORE_TOLERANCE, the fork is informative."""
     mean = tree.mean
     return np.array([np.ptp(mean[children]) for _, children in tree.decisions()], np.float64)
 
@@ -85,14 +86,14 @@ def quality(tree: TrajectoryTree) -> TreeQuality:
 
 def _different_pairs(values: NDArray[np.float64]) -> int:
     """Number of pairs of values that differ by more than SCORE_TOLERANCE."""
-    # For each value, how many values are above it, which counts every pair once.
+    # For each value, count the values above it; this counts every pair once.
     ordered = np.sort(values)
     above = len(ordered) - np.searchsorted(ordered, ordered + SCORE_TOLERANCE, side="right")
     return int(above.sum())
 
 
 def token_ratio(trajectories: Sequence[Trajectory]) -> float:
-    """Tokens of all trajectories over tokens of their trie, in which common beginnings are stored once; at least 1."""
+    """Tokens of all trajectories divided by those of their trie, which stores common beginnings once; at least 1."""
     if all(t.tokens for t in trajectories):
         sequences = sorted(tokens.ids for t in trajectories for tokens in t.tokens)
         flat = [np.array(ids, np.int64) for ids in sequences]
@@ -100,13 +101,13 @@ def token_ratio(trajectories: Sequence[Trajectory]) -> float:
         texts = sorted("\x00".join(_texts(t)).encode(errors="replace") for t in trajectories)
         flat = [np.frombuffer(text, np.uint8) for text in texts]
     total = sum(map(len, flat))
-    # In a sorted list each sequence shares its longest beginning with the one before it; the trie has only the rest.
+    # In a sorted list each sequence shares its longest beginning with the one before it; only the rest is new.
     shared = sum(_common(a, b) for a, b in pairwise(flat))
     return total / (total - shared) if total > shared else 1.0
 
 
 def _texts(trajectory: Trajectory) -> list[str]:
-    """A trajectory's messages, or steps if it has none, as texts that are equal when these are."""
+    """A trajectory's messages, or its steps if it has none, as texts that are equal if and only if these are."""
     if trajectory.messages:
         return [f"{m.role}\x00{m.reasoning or ''}{m.content}{m.tool_calls or ''}" for m in trajectory.messages]
     return [f"{s.observation}\x00{s.thought or ''}\x00{s.action}" for s in trajectory.steps]

@@ -1,9 +1,9 @@
 """Finding a path in a tree: exactly, with the paper's MCTS, or by taking the best sample.
 
 Every path of a tree from the root to an end is a trajectory that was sampled, so no search beats the best trajectory.
-The exact search finds it in one pass. MCTS approaches it; it is the paper's, except that it may stop where a trajectory
-stopped although others went on. Otherwise a task's best trajectory would be lost whenever another one continues it.
-`trajtree.trees.stitching` makes paths that no search can find.
+The exact search finds it in one pass. MCTS approximates it. It is the paper's, except that it may stop where a
+trajectory stopped although others went on. Otherwise a task's best trajectory would be lost whenever another one
+continues it. `trajtree.trees.stitching` makes paths that no search can find.
 """
 
 from __future__ import annotations
@@ -28,16 +28,15 @@ _WIDE = 30
 
 @dataclass(frozen=True)
 class SearchResult:
-    """The path that a search found, and what it knows about each node.
+    """The path that a search found, and the search's statistics of each node.
 
     Attributes:
         task: the task of the tree.
         end: node at which the path ends.
-        trajectory: one with this path; of several the one with the best score, then the earliest.
+        trajectory: a trajectory with this path; of several, the one with the best score, then the earliest.
         value: the score that the search expects of the path, in [0, 1].
-        visits: [N] how often the search came to each node, which has nothing to do with the tree's own visits; all 0
-            unless the search is MCTS.
-        compute_values: computes `values` when they are first asked for.
+        visits: [N] how often the search visited each node, unrelated to the tree's own visits; all 0 except for MCTS.
+        compute_values: computes `values` at first access.
     """
 
     task: str
@@ -52,7 +51,7 @@ class SearchResult:
         """[N] value of each node.
 
         The best value of ending at it or below it (exact), the best score of any sample through it (best of n), or the
-        mean score of the search's visits, nan at nodes without any (MCTS).
+        mean score of the search's visits, NaN where there are none (MCTS).
         """
         return self.compute_values()
 
@@ -66,21 +65,21 @@ def exact(tree: TrajectoryTree) -> SearchResult:
     The value of ending at a node is the mean score of the trajectories that end there; the value of a node is the
     best of ending there and of its children's values. Ties go to the shorter path, then to the earlier node.
     """
-    # ends [N]: value of ending at each node. Nothing but the end of a path is valued, so the path to the best end is
-    # the best path. argmin takes the first of the shortest.
+    # ends [N]: value of ending at each node. Only the end of a path has a value, so the path to the best end is the
+    # best path. argmin takes the first of the shortest.
     ends = _end_values(tree)
     highest = np.flatnonzero(ends >= ends.max() - SCORE_TOLERANCE)
     end = int(highest[np.argmin(tree.depth[highest])])
 
     def values() -> NDArray[np.float64]:
-        # A node and all below it are a range of numbers, so induction is the maximum of a range.
+        # A node and its descendants have consecutive numbers, so induction is the maximum over a range.
         return range_max(ends, np.arange(len(tree), dtype=np.int32), tree.subtree_end)
 
     return _result(tree, end, float(ends[end]), values, np.zeros(len(tree), np.int64))
 
 
 def best_of_n(tree: TrajectoryTree, *, n: int | None = None) -> SearchResult:
-    """The best of the first `n` samples, by default of all: what can be had without a tree. Ties as in `exact`."""
+    """The best of the first `n` samples, by default of all: what you get without a tree. Ties as in `exact`."""
     taken = sorted(range(len(tree.trajectories)), key=lambda i: tree.trajectories[i].sample)[:n]
     index = min(taken, key=lambda i: (-tree.scores[i], tree.depth[tree.end[i]], tree.trajectories[i].sample))
     return SearchResult(
@@ -98,15 +97,15 @@ def mcts(tree: TrajectoryTree, *, iterations: int = 1000, gamma: float = math.sq
 
     Each iteration walks down from the root by UCB = r/c + gamma sqrt(log C / c), where r and c are the summed scores
     and the visits of an option, and C the visits of the node. Options without visits come first, in an order drawn once
-    per node. The walk ends at a leaf, or by the option to stop at a node where some trajectory stopped. Its score, the
+    per node. The walk ends at a leaf, or by choosing to stop at a node where some trajectory stopped. Its score, the
     mean of the trajectories that end there, is then added to every option on the way. The path returned is the greedy
     one by r/c.
 
     Args:
         tree: the tree.
-        iterations: walks from the root, at least 1. 1,000 is what the paper's authors use in their code.
+        iterations: walks from the root, at least 1. 1,000 comes from the paper's code.
         gamma: weight of exploration, in units of score. sqrt(2) makes it UCB1.
-        seed: of the order in which options without visits are tried.
+        seed: for the order in which options without visits are tried.
 
     Raises:
         ValueError: there is no iteration.
@@ -131,7 +130,7 @@ def mcts(tree: TrajectoryTree, *, iterations: int = 1000, gamma: float = math.sq
     reward, visits = options.totals()  # [2N]
     here = TrajectoryTree.ROOT
     while here < size:
-        # Every node on this path was visited, or its option would not have been tried. So its choice is known.
+        # Every node on this path was visited, or its option would not have been tried. So its choice exists.
         choice = options[here]
         tried = [o for o in range(len(choice.leads_to)) if choice.visits[o]]
         here = choice.leads_to[max(tried, key=lambda o: choice.reward[o] / choice.visits[o])]
@@ -143,14 +142,14 @@ def mcts(tree: TrajectoryTree, *, iterations: int = 1000, gamma: float = math.sq
 
 
 class _Choice:
-    """Statistics of the options at one node: its children and, where a trajectory stopped, to stop there too.
+    """Statistics of the options at one node: its children and, if a trajectory stopped there, stopping.
 
     Attributes:
         options: [options] the children, then size + n for stopping at node n.
         leads_to: [options] the node of the next choice, or size + n if the walk then ends at node n. Nodes with a
             single option are skipped, because there is nothing to choose.
         reward, visits, mean: [options] summed scores, number and mean score of the walks through each option; arrays
-            when `wide`, else lists, which are faster while there are few options.
+            if `wide`, else lists, which are faster for few options.
         count: number of walks through the node, the sum of `visits`.
         fresh: options without visits; the last one is tried next.
     """
@@ -192,9 +191,9 @@ class _Choice:
 
 
 class _Options(dict[int, _Choice]):
-    """The choice at each node that the search comes to, made when it first does.
+    """The choice at each node that the search reaches, created when it first gets there.
 
-    The root always has one, other nodes only where there are several options. To stop at node n is the option size + n:
+    The root always has one, other nodes only if they have several options. Stopping at node n is the option size + n:
     a leaf of its own, with its own statistics.
     """
 
@@ -210,8 +209,8 @@ class _Options(dict[int, _Choice]):
         # such number from here on: a running minimum from the right.
         numbers = np.where(passes, size, np.arange(size))
         after = np.minimum.accumulate(numbers[::-1])[::-1]
-        # _stops [N]: whether some trajectory ends at the node. _after [N]: where a walk that comes to the node gets to
-        # without choosing; at a leaf, that is to stop there.
+        # _stops [N]: whether some trajectory ends at the node. _after [N]: where a walk from the node gets without a
+        # choice; at a leaf, that is stopping there.
         self._stops: list[bool] = ends_here.tolist()
         self._after: list[int] = np.where(children[after] == 0, size + after, after).tolist()
 
@@ -227,7 +226,7 @@ class _Options(dict[int, _Choice]):
         return choice
 
     def totals(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """([2N] summed scores, [2N] visits) of each node, and after them of stopping at each node."""
+        """([2N] summed scores, [2N] visits) of each node, followed by those of stopping at each node."""
         size = len(self._tree)
         reward, visits = np.zeros(2 * size), np.zeros(2 * size, np.int64)
         root = self[TrajectoryTree.ROOT]
@@ -244,7 +243,7 @@ class _Options(dict[int, _Choice]):
 
 
 def _end_values(tree: TrajectoryTree) -> NDArray[np.float64]:
-    """[N] mean score of the trajectories that end at each node, -inf where none does."""
+    """[N] mean score of the trajectories that end at each node, -inf where there are none."""
     count = np.bincount(tree.end, minlength=len(tree))
     total = np.bincount(tree.end, weights=tree.scores, minlength=len(tree))
     return np.where(count > 0, total / np.maximum(count, 1), -np.inf)
@@ -266,7 +265,7 @@ def _result(
 def best_path(tree: TrajectoryTree, find: Search) -> Trajectory:
     """The trajectory that a search finds, up to its last gain and without its origin.
 
-    It is used without the other trajectories, so that it must not refer to the one that it branched off.
+    It is used without the other trajectories, so it must not refer to the one that it branched off.
     """
     found = find(tree).trajectory.without_idle_end()
     return found if found.origin is None else replace(found, origin=None)
@@ -275,13 +274,13 @@ def best_path(tree: TrajectoryTree, find: Search) -> Trajectory:
 @with_config(ConfigDict(extra="forbid"))
 @dataclass(frozen=True, slots=True)
 class PathSettings:
-    """How a tree's path is found, and when it is good enough to be imitated.
+    """How a tree's path is found, and when it is good enough to imitate.
 
     Attributes:
         search: a name in SEARCHES.
-        iterations, gamma, seed: of `mcts`.
-        n: samples that `best-of-n` takes; None: all of them.
-        min_score: least score of a path that is kept; the search does not look at it.
+        iterations, gamma, seed: arguments of `mcts`.
+        n: samples that `best-of-n` considers; None for all.
+        min_score: lowest score of a path that is kept; the search itself does not use it.
     """
 
     search: Annotated[str, AfterValidator(one_of(SEARCHES))] = "exact"
@@ -293,7 +292,7 @@ class PathSettings:
 
 
 def search_of(settings: PathSettings) -> Search:
-    """The search that the settings ask for.
+    """The search that the settings select.
 
     Raises:
         ValueError: there is no such search.
@@ -303,11 +302,11 @@ def search_of(settings: PathSettings) -> Search:
 
 @dataclass(frozen=True, slots=True)
 class NamedSearch:
-    """A search that settings can ask for.
+    """A search that settings can select.
 
     Attributes:
-        search: what the settings make of it.
-        about: a few words for people.
+        search: makes the search from the settings.
+        about: a short description.
     """
 
     search: Callable[[PathSettings], Search]

@@ -1,9 +1,9 @@
-"""Paths that nobody sampled: joined where trajectories came to the same state, shortened where steps gained nothing.
+"""Paths that were never sampled: joined where trajectories reach the same state, shortened where steps gained nothing.
 
 A tree holds only what was sampled. Joining nodes of different branches that are the same state of the environment
-gives a graph, whose best path may begin with one trajectory and end with another; and a trajectory may do as well
-without some of its steps. Both are guesses, because the agent does not see the whole state. So they are proposals until
-they have been played, and count with the score that they really got.
+gives a graph. Its best path may begin with one trajectory and end with another, and a trajectory may do as well
+without some of its steps. Both are guesses, because the agent does not see the whole state. So they are only proposals
+until they have been played, and then count with the score they really received.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from trajtree.trajectory import SCORE_TOLERANCE, Trajectory
 from trajtree.trees.tree import TrajectoryTree
 
 State = Callable[[Trajectory, int], Hashable]
-"""The state of a trajectory after its first n steps; equal states are joined. None for a state equal to no other."""
+"""The state of a trajectory after its first n steps; equal states are joined. None for a state unlike any other."""
 
 Replay = Callable[[str, Sequence[str]], Trajectory]
 """Plays actions in a task from its beginning and returns what really happened."""
 
 _EXPANSIONS = 20_000
-"""Number of paths that are extended per start state before the search of a tree's graph gives up."""
+"""Number of paths extended per start state before the search of a tree's graph gives up."""
 
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """Actions that are expected to score `expected`, which nobody knows before they are played."""
+    """Actions that are expected to score `expected`; their real score is unknown until they are played."""
 
     task: str
     actions: tuple[str, ...]
@@ -47,7 +47,7 @@ class Stitched:
 
     Attributes:
         task: the task.
-        best: the best trajectory known, sampled or played here.
+        best: the best trajectory known, either sampled or played here.
         sampled_score, sampled_steps: score and number of steps of the best sample.
         played: how many proposals were played.
     """
@@ -70,7 +70,7 @@ class Stitched:
 
 
 def seen(trajectory: Trajectory, step: int) -> Hashable:
-    """What the agent sees, as the state; the state after a trajectory's last step is joined with no other."""
+    """What the agent sees, as the state; the state after a trajectory's last step is never joined with another."""
     if step == len(trajectory.steps):
         return None
     return " ".join(trajectory.steps[step].observation.split())
@@ -79,23 +79,23 @@ def seen(trajectory: Trajectory, step: int) -> Hashable:
 def propose(
     tree: TrajectoryTree, *, state: State = seen, limit: int = 8, max_steps: int | None = None
 ) -> list[Proposal]:
-    """The best paths in the graph of states, without idle loops and without those that were sampled; best first.
+    """The best paths in the graph of states, best first, without idle loops and without sampled paths.
 
     The expected score of a path is the sum of the rewards along it, at most 1. If a trajectory's rewards do not add up
-    to its score, the rest counts as a reward of its last step. Ties go to the shorter path.
+    to its score, the difference is added to its last step's reward. Ties go to the shorter path.
 
     Args:
         tree: the tree.
         state: decides which states are the same.
         limit: largest number of proposals.
-        max_steps: length of the longest path; by default that of the longest trajectory.
+        max_steps: largest length of a path; by default that of the longest trajectory.
     """
     longest = max((len(t.steps) for t in tree.trajectories), default=0) if max_steps is None else max_steps
     edges = _edges(tree, state)
     sampled = {tuple(s.action for s in t.steps) for t in tree.trajectories}
     # found: expected score by actions. Where the same action leads from one state to several, the same actions are
-    # several paths, of which the best counts. The search is asked for len(sampled) paths more than `limit`, because it
-    # finds those that were sampled too.
+    # several paths, and the best of them counts. The search is asked for len(sampled) more paths than `limit`, because
+    # it also finds those that were sampled.
     found: dict[tuple[str, ...], float] = {}
     for start in dict.fromkeys(_node(t, 0, state) for t in tree.trajectories):
         for expected, actions in _best_first(edges, start, longest, limit + len(sampled)):
@@ -112,10 +112,10 @@ def stitch(
 
     Args:
         tree: the tree.
-        play: plays actions; only what it returns is believed.
+        play: plays actions; only the scores that it returns count.
         state: decides which states are the same.
         attempts: largest number of proposals before shortening.
-        max_steps: length of the longest path; by default that of the longest trajectory.
+        max_steps: largest length of a path; by default that of the longest trajectory.
     """
     sampled = best_sample(tree)
     best, played = sampled, 0
@@ -136,20 +136,20 @@ def best_sample(tree: TrajectoryTree) -> Trajectory:
 
 
 def shorten(trajectory: Trajectory, play: Replay) -> tuple[Trajectory, int]:
-    """Leave out steps that gained nothing, longest stretches first, as long as the score does not fall.
+    """Remove steps that gained nothing, longest stretches first, as long as the score does not fall.
 
     A step that only reads something gains nothing by itself, but without it a later action that names what was read
     could only be a lucky guess. So such steps stay: if the words of an action had been seen before it in the
-    trajectory, they must have been seen before it in the shortened one.
+    trajectory, they must also have been seen before it in the shortened one.
 
     Returns:
-        The shortest trajectory found, which is `trajectory` if no shorter one was, and how many were played.
+        The shortest trajectory found, which may be `trajectory` itself, and how many were played.
     """
     best, played, position = trajectory, 0, 0
     tried: set[tuple[str, ...]] = set()
     while position < len(best.steps):
         actions = tuple(step.action for step in best.steps)
-        # After a stretch is left out, the same position is tried again in the trajectory that was played.
+        # After a stretch is removed, the same position is tried again in the trajectory that was played.
         for end in range(_idle_until(best, position), position, -1):
             without = actions[:position] + actions[end:]
             if not without or without in tried:
@@ -175,16 +175,16 @@ def _better(best: Trajectory, other: Trajectory) -> Trajectory:
 
 
 def _still_seen(before: Trajectory, after: Trajectory, position: int, end: int) -> bool:
-    """Whether no action names something unseen in `after` that it had seen in `before`.
+    """Whether no action in `after` names something unseen that had been seen before it in `before`.
 
-    `after` is `before` without the steps [position, end), so only later actions can.
+    `after` is `before` without the steps [position, end), so only later actions are affected.
     """
     moved = zip(range(position, len(after.steps)), range(end, len(before.steps)), strict=False)
     return all(_unseen(after, new) <= _unseen(before, old) for new, old in moved)
 
 
 def _unseen(trajectory: Trajectory, step: int) -> set[str]:
-    """Words of a step's action that are in no observation up to that step."""
+    """Words of a step's action that occur in no observation up to that step."""
     shown = {word for s in trajectory.steps[: step + 1] for word in _words(s.observation)}
     return set(_words(trajectory.steps[step].action)) - shown
 
@@ -194,7 +194,7 @@ def _words(text: str) -> list[str]:
 
 
 def _idle_until(trajectory: Trajectory, position: int) -> int:
-    """Exclusive end of the stretch of steps from `position` on that left the score as it was."""
+    """Exclusive end of the stretch of steps from `position` on that left the score unchanged."""
     end = position
     while end < len(trajectory.steps) and abs(trajectory.steps[end].reward) <= SCORE_TOLERANCE:
         end += 1
@@ -202,7 +202,7 @@ def _idle_until(trajectory: Trajectory, position: int) -> int:
 
 
 def _node(trajectory: Trajectory, step: int, state: State) -> Hashable:
-    """The node of the graph for a state: one of the trajectory's own if the state is joined with no other."""
+    """The node of the graph for a state: a node of the trajectory's own if the state is not joined with others."""
     # Tuples of length 1 and 2, so that the two kinds never collide.
     shared = state(trajectory, step)
     return (trajectory.sample, step) if shared is None else (shared,)
@@ -213,7 +213,7 @@ Edge = tuple[str, float, Hashable, bool]
 
 
 def _edges(tree: TrajectoryTree, state: State) -> dict[Hashable, list[Edge]]:
-    """The different edges out of each node, in the order in which they were met."""
+    """The distinct edges out of each node, in order of first occurrence."""
     edges: dict[Hashable, dict[Edge, None]] = {}
     for trajectory in tree.trajectories:
         rest = trajectory.score - sum(step.reward for step in trajectory.steps)
@@ -230,12 +230,12 @@ def _best_first(
 ) -> Iterator[tuple[float, tuple[str, ...]]]:
     """(expected score, actions) of up to `wanted` paths from `start`, best first, until _EXPANSIONS are used up.
 
-    A path ends where a trajectory ended, or with a gain. It takes no step with a reward twice, and a step without
-    reward never leads it back to a state with a total that it had there before.
+    A path ends where a trajectory ended, or with a gain. It takes no rewarded step twice, and a step without
+    reward never leads it back to a state with the same total as before.
     """
     # A* search. Every entry of the heap is a path and the most it can score: its total if it ends there, else its total
-    # plus a bound on what can follow. The bound is never too low. So when a path that ends comes to the top, no other
-    # path, finished or not, can score more.
+    # plus an upper bound on what can follow. So when a finished path comes to the top, no other path, finished or not,
+    # can score more.
     bound = _bounds(edges, longest)
     count = 0
     # (minus the most it can score, length, tie breaker, whether it ends here, total so far, path). Among equals, paths
@@ -268,8 +268,8 @@ class _Path:
 
     Attributes:
         actions: its actions.
-        state: the node at which it is.
-        marks: what it must not do again: (node, total) where it has been, (node, edge) of steps with a reward.
+        state: the node at its end.
+        marks: what it must not repeat: (node, total) where it has been, (node, edge) of rewarded steps.
     """
 
     actions: tuple[str, ...]

@@ -1,8 +1,8 @@
-"""The trajectory tree of one task: every trajectory of the task, merged where decisions agree.
+"""The trajectory tree of one task: all trajectories of the task, merged where their decisions agree.
 
 A node is a step: the agent saw an observation and chose an action. The tree is a frozen struct of arrays; node 0 is
-the root, before any step. Trajectories are sorted, and nodes are numbered in their order, depth first; so the nodes
-below a node are the numbers that follow it, and the trajectories through a node are neighbours. `trajtree.trees.merge`
+the root, before any step. Trajectories are sorted, and nodes are numbered in that order, depth first. So a node's
+descendants have the numbers right after it, and the trajectories through a node are neighbours. `trajtree.trees.merge`
 builds trees.
 """
 
@@ -26,17 +26,17 @@ class TrajectoryTree:
 
     Attributes:
         task: the task.
-        trajectories: [T] what was merged, sorted.
+        trajectories: [T] the merged trajectories, sorted.
         parent: [N] parent of each node, NO_PARENT for the root.
         depth: [N] steps from the root.
         decision: [N] first of the siblings that answer the same situation, NO_PARENT for the root. A situation is what
-            the agent saw before the step; before its first step that includes all it was given: instructions,
-            examples, tools. So runs of different contexts share no decision.
+            the agent saw before the step; before its first step, that includes everything it was given: instructions,
+            examples, tools. So runs with different contexts share no decision.
         observation: [N] canonical observation before the step; "" at the root.
         action: [N] canonical action; "" at the root.
         first, stop: [N] trajectories first[n] to stop[n] - 1 pass through or end at node n.
-        visits: [N] how many of them count: a branched trajectory counts from its first own step on, because the policy
-            did not come to the nodes before it by itself. At least 1.
+        visits: [N] how many of them count: a branched trajectory counts from its own first step on, because the policy
+            did not choose the nodes before it. At least 1.
         score_sum: [N] sum of the scores of those that count.
         end: [T] node at which each trajectory ends.
     """
@@ -67,7 +67,7 @@ class TrajectoryTree:
         return np.array([t.score for t in self.trajectories])
 
     def trajectory(self, sample: int) -> Trajectory:
-        """The trajectory with this `Trajectory.sample`, which is no index into `trajectories`.
+        """The trajectory with this `Trajectory.sample`, which is not an index into `trajectories`.
 
         Raises:
             KeyError: there is none.
@@ -86,18 +86,18 @@ class TrajectoryTree:
     @cached_property
     def shared(self) -> NDArray[np.int64]:
         """[T] steps that each trajectory has in common with the one before it; 0 for the first."""
-        # A trajectory opens the nodes of its path that it is the first to pass; what comes before them is shared.
+        # A trajectory opens the nodes of its path that it is the first to pass through; those before them are shared.
         opened = np.bincount(self.first[1:], minlength=len(self.trajectories))
         return self.depth[self.end] - opened
 
     @cached_property
     def counts_from(self) -> NDArray[np.int32]:
-        """[T] depth from which on each trajectory counts: 0 for a whole one, that of its first own step else."""
+        """[T] depth from which each trajectory counts: 0 for a whole one, else that of its own first step."""
         return counts_from(self.trajectories)
 
     @cached_property
     def best(self) -> NDArray[np.float64]:
-        """[N] best score of all trajectories through each node, those that do not count there included."""
+        """[N] best score of all trajectories through each node, including those that do not count there."""
         return range_max(self.scores, self.first, self.stop)
 
     @cached_property
@@ -116,7 +116,7 @@ class TrajectoryTree:
         return order, np.searchsorted(self.parent[order], np.arange(len(self) + 1))
 
     def children_of(self, node: int) -> list[int]:
-        """Children of one node, ascending; quicker than `children` where few nodes are looked at."""
+        """Children of one node, ascending; faster than `children` when few nodes are needed."""
         order, begin = self._by_parent
         found: list[int] = order[begin[node] : begin[node + 1]].tolist()
         return found
@@ -136,7 +136,7 @@ class TrajectoryTree:
         return tuple(map(tuple, lists))
 
     def path(self, node: int) -> list[int]:
-        """Nodes from the root, which is left out, to `node`."""
+        """Nodes from the root (excluded) to `node` (included)."""
         nodes = []
         while node != self.ROOT:
             nodes.append(node)
@@ -155,16 +155,16 @@ class TrajectoryTree:
         return found
 
     def forks(self) -> Iterator[tuple[int, tuple[int, ...]]]:
-        """Nodes after which the agent, seeing one and the same observation, did different things.
+        """Nodes after which the agent saw the same observation and acted differently.
 
-        Yields (node, children that share an observation), two or more children each. Children that part because
-        the environment answered differently are no decision of the agent's and make no fork.
+        Yields (node, children that share an observation), two or more children each. Children that differ because
+        the environment answered differently are not the agent's decision and make no fork.
         """
         for node, members in self.decisions():
             yield node, tuple(members.tolist())
 
     def decisions(self) -> Iterator[tuple[int, NDArray[np.intp]]]:
-        """Forks as (node, [options] children), in order of the node and of its first child."""
+        """Forks as (node, [options] children), ordered by node and first child."""
         order = np.argsort(self.decision[1:], kind="stable") + 1
         group = self.decision[order]
         starts = np.flatnonzero(np.diff(group, prepend=-2))
@@ -179,14 +179,14 @@ class TrajectoryTree:
 def range_max(values: NDArray[np.float64], begin: NDArray[np.int32], end: NDArray[np.int32]) -> NDArray[np.float64]:
     """[K] largest of values[begin[k]:end[k]] for each k; no range may be empty."""
     # reduceat reduces from each bound to the next: begin[0]:end[0], end[0]:begin[1], begin[1]:end[1], ...; every other
-    # result is what is wanted. An `end` may be len(values), hence the sentinel behind them.
+    # result is the one needed. An `end` may be len(values), hence the sentinel after the values.
     bounds = np.empty(2 * len(begin), np.intp)
     bounds[::2], bounds[1::2] = begin, end
     return np.maximum.reduceat(np.append(values, -np.inf), bounds)[::2]
 
 
 def counts_from(trajectories: Sequence[Trajectory]) -> NDArray[np.int32]:
-    """[T] depth from which on each trajectory counts in the values of nodes."""
+    """[T] depth from which each trajectory counts in the values of nodes."""
     return np.array([0 if t.origin is None else t.origin.steps + 1 for t in trajectories], np.int32)
 
 
@@ -204,14 +204,13 @@ def from_labels(
         task: the task.
         trajectories: [T] the trajectories, in any order.
         labels: [S] a number for what was seen and done in each of all S steps, trajectory by trajectory; siblings are
-            ordered by it. Steps that saw the same are answers to the same situation: their labels are equal when
-            divided by `options`.
-        options: as many as there are actions.
+            ordered by it. Steps that saw the same thing answer the same situation: their labels are equal after
+            integer division by `options`.
+        options: number of distinct actions.
         observations, actions: [S] canonical texts of each step.
     """
-    # A label as eight bytes, the highest first, sorts like the number. So the bytes of a whole trajectory sort it by
-    # its labels: those that share a beginning are neighbours, and one that ends where another goes on comes right
-    # before it.
+    # A label as eight bytes, highest first, sorts like the number. So sorting trajectories by the bytes of their labels
+    # puts those that share a beginning next to each other, and one that ends where another goes on right before it.
     lengths = np.array([len(t.steps) for t in trajectories], np.int64)
     ends = np.cumsum(lengths)
     bytes_of, bounds = labels.astype(">u8").tobytes(), [0, *(8 * ends).tolist()]
@@ -219,7 +218,7 @@ def from_labels(
         range(len(trajectories)),
         key=lambda i: (bytes_of[bounds[i] : bounds[i + 1]], trajectories[i].sample, trajectories[i].score),
     )
-    # steps [S]: where each step of the sorted trajectories stands in `labels`.
+    # steps [S]: position in `labels` of each step of the sorted trajectories.
     steps = _ranges((ends - lengths)[order], lengths[order])
     ordered = [trajectories[i] for i in order]
     shared = _shared(labels[steps], lengths[order])
@@ -242,11 +241,11 @@ def from_paths(
     action: Sequence[str],
     situation: NDArray[np.int64],
 ) -> TrajectoryTree:
-    """The tree of trajectories that are sorted already.
+    """The tree of trajectories that are already sorted.
 
     Args:
         task: the task.
-        trajectories: [T] sorted, so that no trajectory shares more steps with an earlier one than with the one before.
+        trajectories: [T] sorted, so that each shares no more steps with any earlier one than with the one before it.
         shared: [T] steps that each has in common with the one before it; 0 for the first.
         observation, action: [N] texts of the nodes, "" for the root.
         situation: [N - 1] number of the situation before each node but the root; siblings with the same number are
@@ -265,7 +264,7 @@ def from_paths(
     row = np.repeat(np.arange(count), lengths)  # [S] the trajectory of each step
     came_from = np.where(depth == 1, TrajectoryTree.ROOT, np.concatenate([[0], node[:-1]]))  # [S] the node before
 
-    # Every (trajectory, node) passage, the root's first; `counted` are those at or below where a trajectory begins to
+    # Every (trajectory, node) passage, those of the root first; `counted` are those from where a trajectory begins to
     # count.
     begins = counts_from(trajectories)
     passages = np.concatenate([np.zeros(count, np.int64), node])
@@ -332,7 +331,7 @@ def _ranges(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np
 
 
 def _opens(shared: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """[S] whether each step opens a node: those beyond what its trajectory shares with the one before."""
+    """[S] whether each step opens a node, which is any step that its trajectory does not share with the one before."""
     position = _ranges(np.zeros(len(lengths), np.int64), lengths)
     opens: NDArray[np.bool_] = position >= np.repeat(shared, lengths)
     return opens
@@ -345,7 +344,7 @@ def _shared(labels: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np
     """
     shared = np.zeros(len(lengths), np.int64)
     starts = np.cumsum(lengths) - lengths
-    # Both are compared up to the end of the shorter one; pairs in which one is empty share nothing.
+    # Neighbours are compared up to the end of the shorter one; where one is empty, nothing is shared.
     compared = np.minimum(lengths[1:], lengths[:-1])
     pairs = np.flatnonzero(compared)
     sizes = compared[pairs]
@@ -353,7 +352,7 @@ def _shared(labels: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np
         return shared
     here, there = _ranges(starts[1:][pairs], sizes), _ranges(starts[:-1][pairs], sizes)
     position = _ranges(np.zeros(len(sizes), np.int64), sizes)
-    # The first position at which they differ; the length compared where they do not.
+    # The first position at which they differ, or the length compared if they do not.
     differs = np.where(labels[here] != labels[there], position, np.repeat(sizes, sizes))
     shared[pairs + 1] = np.minimum.reduceat(differs, np.cumsum(sizes) - sizes)
     return shared

@@ -1,6 +1,6 @@
 """ALFWorld's household tasks, played natively: no alfworld, no textworld, no compiler.
 
-The games are the user's own: bring them in once with `trajtree data alfworld --from PATH` (`import_data`).
+Users bring the games: import them once with `trajtree data alfworld --from PATH` (`import_data`).
 """
 
 from trajtree.envs.alfworld.domain import DOMAIN, MOVE_DOMAIN, demonstrate, tasks

@@ -1,4 +1,4 @@
-"""What can be done in a state, and what comes of it."""
+"""The actions possible in a state, and their results."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trajtree.envs.alfworld.state import State, with_, without
 
 
 class Action(NamedTuple):
-    """A verb and the ids of what it is done to and with; empty where the verb needs none."""
+    """A verb and the ids of its object and tool; empty if the verb needs none."""
 
     verb: str
     what: str = ""
@@ -20,7 +20,7 @@ class Action(NamedTuple):
 
 
 def possible(scene: Scene, state: State, dialect: Dialect) -> dict[str, Action]:
-    """Every action that the state allows, by the command that asks for it."""
+    """Every action possible in the state, by its command."""
     names, held = scene.names, state.held
     commands = {"look": Action("look"), "inventory": Action("inventory")}
     if dialect.help is not None:
@@ -40,7 +40,7 @@ def possible(scene: Scene, state: State, dialect: Dialect) -> dict[str, Action]:
 
 
 def _at(scene: Scene, state: State, dialect: Dialect, receptacle: str) -> Iterator[tuple[str, Action]]:
-    """What one receptacle within reach allows."""
+    """The actions possible with one receptacle within reach."""
     names, held = scene.names, state.held
     name = names[receptacle]
     inside = state.inside.get(receptacle, ())
@@ -57,7 +57,7 @@ def _at(scene: Scene, state: State, dialect: Dialect, receptacle: str) -> Iterat
         is_open = True
     if is_open:
         for id in inside:
-            # Only what is in hand can be examined: the domain's rule for the rest has a slip that makes it void.
+            # Only what is in hand can be examined: the domain's rule for other objects has a mistake that disables it.
             if held is None and id in scene.pickupable:
                 yield f"take {names[id]} from {name}", Action("take", id, receptacle)
     if held is None:

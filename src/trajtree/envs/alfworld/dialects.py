@@ -1,4 +1,4 @@
-"""The two dialects of ALFWorld: `put X in/on Y` of the games and of the papers, `move X to Y` of alfworld >= 0.4."""
+"""The two dialects of ALFWorld: `put X in/on Y` of the games and papers, `move X to Y` of alfworld >= 0.4."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _help() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How putting down is said and told, what arriving tells, and the help (None: there is no such command)."""
+    """How putting down is commanded and reported, what is reported on arrival, and the help (None: no such command)."""
 
     name: DialectName
     put: str
@@ -42,7 +42,7 @@ class Dialect:
     help: str | None
 
     def arrival(self, scene: Scene, receptacle: str) -> str:
-        """Where the agent has arrived: the receptacle, or in the old games the number of a location."""
+        """Where the agent has arrived: the receptacle or, in the old games, the number of a location."""
         where = receptacle if self.name == "move" else scene.location[receptacle]
         return f"You arrive at {scene.names[where]}."
 

@@ -1,4 +1,4 @@
-"""ALFWorld for recipes: tasks by type and split, and demonstrations that were proved by playing them."""
+"""ALFWorld for recipes: tasks by type and split, and demonstrations verified by playing them."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ _PUT = re.compile(r"^put (.+) in/on (.+)$")
 
 
 def tasks(task_type: str, split: str) -> Sequence[str]:
-    """Task ids of a type in the split train, dev or test; see `Games.tasks` for what dev and test are.
+    """Task ids of a type in the split train, dev or test; `Games.tasks` explains what dev and test are.
 
     Raises:
         KeyError: there is no such type or split.
-        DataError: the games are not there, or damaged.
+        DataError: the games are missing or damaged.
     """
     return games_in(data_folder()).tasks(task_type, split)
 
 
 def situation(task: str) -> str:
-    """Type, object and room: games of several trials and receptacles share one. The task where its game names no room.
+    """Type, object and room, shared by games that differ in trial or receptacle; the task itself if no room is known.
 
     Raises:
         KeyError: there is no such task.
-        DataError: the games are not there, or damaged.
+        DataError: the games are missing or damaged.
     """
     game = games_in(data_folder()).game(task)
     match game.folder.split("-"):
@@ -41,11 +41,11 @@ def situation(task: str) -> str:
 
 
 def demonstrate(env: ALFWorld, task: str) -> Trajectory | NoDemonstration:
-    """The game's own expert actions where it has some and they win, else the handcoded expert's.
+    """The game's own expert actions if it has some and they win, else those of the handcoded expert.
 
     Raises:
         KeyError: there is no such task.
-        DataError: the games are not there, or damaged.
+        DataError: the games are missing or damaged.
     """
     game = games_in(env.folder).game(task)
     limit = env.max_steps(task)
@@ -59,7 +59,7 @@ def demonstrate(env: ALFWorld, task: str) -> Trajectory | NoDemonstration:
             return trajectory
         reasons.append("the game's own actions do not win")
     elif actions:
-        reasons.append(f"the game's own actions are {len(actions)}, the limit is {limit}")
+        reasons.append(f"the game's own solution takes {len(actions)} actions, the limit is {limit}")
     trajectory = replay(env, task, solve(env, task), policy="expert")
     if trajectory.success:
         return trajectory
@@ -87,6 +87,6 @@ MOVE_DOMAIN = Domain(
     data=data_digest,
     situation=situation,
 )
-"""The same in the dialect of alfworld 0.4 and later; in a recipe, `trajtree.envs.alfworld:MOVE_DOMAIN`."""
+"""The same in the dialect of alfworld 0.4 and later; in recipes, `trajtree.envs.alfworld:MOVE_DOMAIN`."""
 
 __all__ = ["DOMAIN", "MOVE_DOMAIN", "demonstrate", "situation", "tasks"]

@@ -1,4 +1,4 @@
-"""ALFWorld as an environment: games with a step limit and a score."""
+"""ALFWorld as an environment: a game with a step limit and a score."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from trajtree.envs.alfworld.texts import BANNER
 from trajtree.envs.base import Environment, StepResult
 
 MAX_STEPS = 40
-"""Step limit of the paper and of ETO."""
+"""Step limit of the paper's code and of ETO."""
 
 LONGEST_ACTION = 400
-"""Characters; no command is as long."""
+"""In characters; no command is as long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +38,10 @@ def _read(name: str) -> str:
 class ALFWorld(Environment):
     """The household tasks of ALFWorld in the dialect `put X in/on Y`; tasks are written "pick_and_place_simple/TRIAL".
 
-    The score is 1 when the task is done, else 0. Observations, admissible commands and the won flag are those of
-    textworld 1.7.0 for the same game, played here without it. Two texts are shortened as ETO shortens them, because
-    they say nothing about the task: the banner (and a blank line) of the first observation, and "You arrive at loc 7."
-    before what the agent sees there. `verbatim` keeps both.
+    The score is 1 if the task is done, else 0. Observations, admissible commands and the won flag equal those of
+    textworld 1.7.0 for the same game. Two texts are shortened as in ETO, because they say nothing about the task: the
+    banner (and a blank line) of the first observation, and "You arrive at loc 7." before what the agent sees there.
+    `verbatim` keeps both.
     """
 
     name: ClassVar[str] = "alfworld"
@@ -53,8 +53,8 @@ class ALFWorld(Environment):
         """Make an idle environment.
 
         Args:
-            max_steps: actions after which an episode is cut off; 40 by default.
-            verbatim: whether to say every word that textworld says.
+            max_steps: actions after which an episode is truncated; 40 by default.
+            verbatim: whether to keep every word of textworld's texts.
             folder: where the packed games are; `data_folder()` by default.
         """
         self._max_steps = MAX_STEPS if max_steps is None else max_steps
@@ -69,7 +69,7 @@ class ALFWorld(Environment):
         return data_folder() if self._folder is None else self._folder
 
     def max_steps(self, task: str) -> int:
-        """Number of actions after which an episode of the task is cut off."""
+        """Number of actions after which an episode of the task is truncated."""
         return self._max_steps
 
     def reset(self, task: str) -> str:
@@ -77,7 +77,7 @@ class ALFWorld(Environment):
 
         Raises:
             KeyError: there is no such task.
-            DataError: the games are not there, or damaged.
+            DataError: the games are missing or damaged.
         """
         self._game = Game(scene_of(self.folder, task), self.dialect)
         self._task, self._steps, self._won = task, 0, False
@@ -85,7 +85,7 @@ class ALFWorld(Environment):
         return text if self._verbatim else text.removeprefix(f"{BANNER}\n\n").replace("\n\n", "\n")
 
     def step(self, action: str) -> StepResult:
-        """Perform the action; "Nothing happens." unless it is an admissible command to the letter.
+        """Perform the action; "Nothing happens." unless it matches an admissible command exactly.
 
         Raises:
             RuntimeError: there was no `reset`.
@@ -102,7 +102,7 @@ class ALFWorld(Environment):
         return StepResult(text, float(self._won), self._won, not self._won and self._steps >= self._max_steps)
 
     def admissible(self) -> list[str]:
-        """The commands that do something now, in alphabetical order.
+        """The commands that currently have an effect, in alphabetical order.
 
         Raises:
             RuntimeError: there was no `reset`.
@@ -110,7 +110,7 @@ class ALFWorld(Environment):
         return self._playing().commands()
 
     def snapshot(self) -> Snapshot:
-        """This moment of the episode, to come back to. Costs nothing: states are immutable.
+        """The current moment of the episode, to return to. Free, because states are immutable.
 
         Raises:
             RuntimeError: there was no `reset`.
@@ -118,11 +118,11 @@ class ALFWorld(Environment):
         return Snapshot(self._task, self._playing().state, self._steps, self._won)
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Go back to a moment of an episode, of this environment's or another's of the same dialect.
+        """Return to a moment of an episode, from this environment or another one with the same dialect.
 
         Raises:
             KeyError: there is no such task.
-            DataError: the games are not there, or damaged.
+            DataError: the games are missing or damaged.
         """
         self._game = Game(scene_of(self.folder, snapshot.task), self.dialect)
         self._game.state = snapshot.state
@@ -135,7 +135,7 @@ class ALFWorld(Environment):
 
     @staticmethod
     def canonical_action(action: str) -> str:
-        """Without spaces around it. Everything else matters: a command must be right to the letter."""
+        """Without surrounding spaces. Everything else matters, because a command must match exactly."""
         return action.strip()
 
 

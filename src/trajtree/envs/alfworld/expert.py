@@ -1,8 +1,8 @@
-"""A handcoded expert that sees what the agent sees: the task in words, observations, and admissible commands.
+"""A handcoded expert that sees what the agent sees: the task description, observations, and admissible commands.
 
-It looks where such things usually are, remembers what it saw where, and does the task's steps in order. Nobody tells
-it where anything is: it searches, now and then for longer than the step limit, and all that it does can be learnt
-from what is on the screen.
+It looks where such things usually are, remembers what it saw where, and does the task's steps in order. It is not told
+where anything is: it searches, occasionally for longer than the step limit, and everything it does can be learned
+from what it sees.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ class Seen(NamedTuple):
 
 
 Moves: TypeAlias = Generator[str, Seen, None]
-"""Commands out, what is seen after each in."""
+"""Yields commands, is sent what is seen after each."""
 
 
 def solve(env: ALFWorld, task: str) -> list[str]:
-    """The expert's commands in the task, played in `env` until it has won, has given up, or the episode is cut off.
+    """The expert's commands in the task, played in `env` until it wins, gives up, or the episode is truncated.
 
     Raises:
         KeyError: there is no such task.
-        DataError: the games are not there, or damaged.
+        DataError: the games are missing or damaged.
     """
     first = env.reset(task)
     errand = parse_errand(first)
@@ -56,7 +56,7 @@ def solve(env: ALFWorld, task: str) -> list[str]:
 
 
 class _Expert:
-    """One episode of the expert. Its methods are coroutines: they yield a command and are sent what came of it."""
+    """One episode of the expert. Its methods are generators: they yield a command and are sent its result."""
 
     def __init__(self, errand: Errand, first: Seen) -> None:
         self._errand, self._now = errand, first
@@ -81,12 +81,12 @@ class _Expert:
             placed.append(thing)
 
     def _already(self) -> list[str]:
-        """Things that lie where they belong."""
+        """Things that are already where they belong."""
         target = self._target()
         return [t for t in self._memory.seen.get(target, ()) if kind(t) == self._errand.what] if target else []
 
     def _target(self) -> str | None:
-        """The place to put things: one that is known to hold such a thing already, else the first."""
+        """The place to put things: one known to hold such a thing already, else the first."""
         places = self._memory.of_kind(self._errand.where)
         holding = [p for p in places if any(kind(t) == self._errand.what for t in self._memory.seen.get(p, ()))]
         return next(iter(holding if self._errand.count > 1 else ()), next(iter(places), None))
@@ -99,7 +99,7 @@ class _Expert:
         return True
 
     def _visit(self, place: str) -> Generator[str, Seen, None]:
-        """Go there, open it when it is closed, and remember what is there."""
+        """Go there, open it if it is closed, and remember what is there."""
         if self._here != place or place not in self._memory.seen:
             moved = yield from self._do(f"go to {place}")
             if not moved:
@@ -112,7 +112,7 @@ class _Expert:
             self._memory.seen[place] = things(self._now.observation)
 
     def _fetch(self, but: Sequence[str]) -> Generator[str, Seen, str]:
-        """Find a thing of the errand's kind and take it; its name, or nothing when the whole house has none."""
+        """Find a thing of the errand's kind and take it; returns its name, or "" if the house has none."""
         wanted = [self._errand.what]
         if self._errand.lamp and self._memory.where(self._errand.lamp) is None:
             wanted.append(self._errand.lamp)
@@ -149,7 +149,7 @@ class _Expert:
             self._here = place
 
     def _put(self, thing: str) -> Generator[str, Seen, None]:
-        """Put the thing in hand where it belongs, or in the next such place when it does not go in there."""
+        """Put the thing in hand where it belongs, or in the next such place if it does not fit."""
         first = self._target()
         places = self._memory.of_kind(self._errand.where)
         for place in sorted(places, key=lambda place: place != first):

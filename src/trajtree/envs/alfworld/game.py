@@ -18,7 +18,7 @@ class Game:
 
     @property
     def state(self) -> State:
-        """Where the game stands."""
+        """The current state."""
         return self._state
 
     @state.setter
@@ -28,7 +28,7 @@ class Game:
         self.won = self._scene.goal.reached(state)
 
     def opening(self) -> str:
-        """Begin anew: the banner, the room and the task."""
+        """Restart the game; returns the banner, the room and the task."""
         self.state = self._scene.start
         return opening(self._scene, self.state)
 
@@ -37,7 +37,7 @@ class Game:
         return sorted(self._actions())
 
     def perform(self, command: str) -> str:
-        """Do what the command says, if it is an admissible one to the letter (spaces around it apart)."""
+        """Perform the command if, apart from surrounding spaces, it matches an admissible one exactly."""
         action = self._actions().get(command.strip())
         if action is None:
             return NOTHING_HAPPENS

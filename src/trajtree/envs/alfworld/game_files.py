@@ -1,4 +1,4 @@
-"""Where the games are, which there are, and which of them are for training, development and test."""
+"""Where the games are stored, which there are, and which of them are for training, development and test."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from trajtree.errors import DataError
 from trajtree.store.files import digest_of_files
 
 FILES = ("valid_seen", "valid_unseen", "train")
-"""Splits of ALFWorld, the quick ones to search first."""
+"""Splits of ALFWorld, those that are fast to search first."""
 
 _SPLITS = ("train", "dev", "test")
 
 
 def data_folder() -> Path:
-    """Folder of the packed games: `$TRAJTREE_DATA/alfworld`, else `trajtree/alfworld` among the user's data."""
+    """Folder of the packed games: `$TRAJTREE_DATA/alfworld`, else `trajtree/alfworld` in the user's data folder."""
     if root := os.environ.get("TRAJTREE_DATA"):
         return Path(root) / "alfworld"
     home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
@@ -28,7 +28,7 @@ def data_folder() -> Path:
 
 
 class Games:
-    """The games of a folder. Files are opened when they are needed, once."""
+    """The games of a folder. Each file is opened once, when it is needed."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -37,12 +37,12 @@ class Games:
     def tasks(self, task_type: str, split: str) -> Sequence[str]:
         """Task ids of a type in the split `train`, `dev` or `test`.
 
-        `dev` is valid_seen and `test` is valid_unseen. Where there is no valid_unseen file, valid_seen serves for
-        both: of each type, ordered by a hash of the task id, every second game is `test`.
+        `dev` is valid_seen and `test` is valid_unseen. If there is no valid_unseen file, valid_seen serves as
+        both: per type, ordered by a hash of the task id, every second game is `test`.
 
         Raises:
             KeyError: there is no such type or split.
-            DataError: the games are not there, or damaged.
+            DataError: the games are missing or damaged.
         """
         if task_type not in TASK_TYPES:
             raise KeyError(f"ALFWorld has no task type {task_type!r}: use {', '.join(TASK_TYPES)}")
@@ -60,7 +60,7 @@ class Games:
 
         Raises:
             KeyError: there is no such task.
-            DataError: the games are not there, or damaged.
+            DataError: the games are missing or damaged.
         """
         self._need_some()
         for name in FILES:
@@ -78,7 +78,7 @@ class Games:
     def _file(self, name: str) -> PackedFile:
         if name not in self._files:
             if not self._path(name).exists():
-                raise DataError(f"{self._path(name)}: missing; import games that hold the split {name}")
+                raise DataError(f"{self._path(name)}: missing; import games that include the split {name}")
             self._files[name] = PackedFile(self._path(name))
         return self._files[name]
 
@@ -91,7 +91,7 @@ class Games:
 
 
 def data_digest() -> str:
-    """Hash of the packed games, of those that there are."""
+    """Hash of the packed games that exist."""
     return digest_of_files(path for name in FILES if (path := data_folder() / f"{name}.jsonl.xz").exists())
 
 
@@ -107,7 +107,7 @@ def scene_of(folder: Path, task: str) -> Scene:
 
     Raises:
         KeyError: there is no such task.
-        DataError: the games are not there, or damaged.
+        DataError: the games are missing or damaged.
     """
     game = games_in(folder).game(task)
     return Scene.parse(game.pddl_problem, game.goal, f"{folder}, game {task}")

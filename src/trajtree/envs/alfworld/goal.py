@@ -1,6 +1,6 @@
-"""When a game is won: a goal such as "some clean mug is in some cabinet", compiled once and asked after each action.
+"""When a game is won: a goal such as "some clean mug is in some cabinet", compiled once and checked after each action.
 
-Every ALFRED goal is a conjunction of "there are things so that ...", with no "or" and no "for all".
+Every ALFRED goal is a conjunction of "there are things such that ...", without "or" and "for all".
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class _Literal(NamedTuple):
 
 
 class _Query(NamedTuple):
-    """There are values for `variables`, each out of its `candidates`, so that at every depth the `literals` hold."""
+    """There are values for `variables`, each among its `candidates`, such that the `literals` hold at every depth."""
 
     variables: list[str]
     candidates: list[list[str]]
@@ -97,7 +97,7 @@ class Goal:
         )
 
     def _candidates(self, variable: str, kind: str, literals: list[_Literal]) -> list[str]:
-        """Objects that pass what never changes and speaks of this variable alone."""
+        """Objects that satisfy the literals that never change and contain only this variable."""
         fixed = [lit for lit in literals if lit.predicate not in _CHANGING and lit.predicate != "="]
         alone = [lit for lit in fixed if all(t == variable for t in lit.terms if t.startswith("?"))]
         found = []
@@ -128,7 +128,7 @@ class Goal:
     def _literal(self, predicate: str, terms: list[Expression], wanted: bool) -> _Literal:
         if predicate in {"or", "forall", "imply", "when", *_UNTRACKED}:
             raise DataError(
-                f"{self._where}, field pddl_problem: no ALFRED goal says {predicate!r}; is it another game?"
+                f"{self._where}, field pddl_problem: {predicate!r} occurs in no ALFRED goal; is this another game?"
             )
         return _Literal(predicate, tuple(map(str, terms)), wanted)
 

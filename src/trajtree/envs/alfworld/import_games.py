@@ -1,4 +1,4 @@
-"""Bringing in a user's games: checked one by one, and packed so that each is found in milliseconds."""
+"""Importing a user's games: each is checked, and they are packed so that each is found in milliseconds."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from trajtree.store.lock import locked
 from trajtree.store.progress import SILENT, Progress
 
 _STREAM = 64
-"""Games in one xz stream: more are smaller on disk, fewer are quicker to read."""
+"""Games per xz stream: with more, files are smaller; with fewer, reading is faster."""
 _PRESET = 2
 
 
 @dataclass(frozen=True, slots=True)
 class FileReport:
-    """One packed split: path, games in it and left out (unsolvable, sliced, moved), bytes, SHA-256 in hex."""
+    """One packed split: path, games included and left out (unsolvable, sliced, moved), bytes, SHA-256 in hex."""
 
     path: Path
     games: int
@@ -42,7 +42,7 @@ class DataReport:
 
     @property
     def lines(self) -> list[str]:
-        """A line per file, for people."""
+        """A readable line per file."""
         return [f"{f.path}: {f.games} games, {f.left_out} left out, sha256 {f.sha256}" for f in self.files]
 
 
@@ -52,11 +52,11 @@ def import_data(source: Path, progress: Progress = SILENT) -> DataReport:
     Args:
         source: the `json_2.1.1` folder that `alfworld-download` leaves (or the folder around it), a folder of packed
             `train.jsonl.xz`, `valid_seen.jsonl.xz`, `valid_unseen.jsonl.xz`, or one such file.
-        progress: told of the games as they are done.
+        progress: counts the finished games.
 
-    Every game is compiled, so one that is damaged is found now. `SPLIT.jsonl.xz` and `SPLIT.index.json` (count, size,
-    SHA-256, where each game is) are written to `data_folder()`, each whole or not at all; splits that `source` does
-    not have stay as they are. The train games take about a minute.
+    Every game is compiled, so a damaged one is detected now. `SPLIT.jsonl.xz` and `SPLIT.index.json` (count, size,
+    SHA-256, where each game is) are written to `data_folder()`, each atomically; splits that `source` does not have are
+    left unchanged. The train games take about a minute.
 
     Raises:
         DataError: there are no games, one is damaged or of another version (the message names file, line and field),
@@ -87,8 +87,8 @@ def _pack(source: Path, target: Path, progress: Progress) -> FileReport:
             file.write(stream)
             start += len(stream)
         if not places:
-            raise DataError(f"{source}: no solvable game in it; is the download complete?")
-        # An index of another file would be an error: while there is none, the file is read without.
+            raise DataError(f"{source}: contains no solvable game; is the download complete?")
+        # An index that belongs to another file would be an error; while there is none, the file is read without one.
         index_path(target).unlink(missing_ok=True)
     with target.open("rb") as file:
         report = FileReport(target, len(places), left_out[0], start, sha256(file))
@@ -98,7 +98,7 @@ def _pack(source: Path, target: Path, progress: Progress) -> FileReport:
 
 
 def _checked(source: Path, left_out: list[int], progress: Progress) -> Iterator[tuple[str, bytes]]:
-    """Task id and line of every game that is whole; counts those that ALFWorld leaves out."""
+    """Task id and line of every complete game; counts those that ALFWorld leaves out."""
     seen: dict[str, str] = {}
     for where, line in read_source(source):
         progress.advance(1)
@@ -108,7 +108,7 @@ def _checked(source: Path, left_out: list[int], progress: Progress) -> Iterator[
         game = parse_game(line, where)
         Scene.parse(game.pddl_problem, game.goal, where)
         if game.task in seen:
-            raise DataError(f"{where}, field id: {game.task} is at {seen[game.task]} too")
+            raise DataError(f"{where}, field id: {game.task} also occurs at {seen[game.task]}")
         seen[game.task] = where
         yield game.task, line
 

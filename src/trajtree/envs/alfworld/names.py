@@ -1,4 +1,4 @@
-"""What things are called: "cabinet 3" for one of the cabinets that the simulator knows by its coordinates."""
+"""Names of things: "cabinet 3" for one of the cabinets that the simulator identifies by coordinates."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ _KIND_ENDS = "_bar_"
 
 
 def names(ids: Iterable[str]) -> dict[str, str]:
-    """Name by id; things of one kind are numbered from 1, the last in alphabetical order first.
+    """Names by id; things of one kind are numbered from 1, in reverse alphabetical order.
 
-    The numbers are those of alfworld's AlfredDemangler, so that its transcripts and ours speak of the same cabinet.
-    An id without coordinates is its own name, with a space behind it.
+    The numbers are those of alfworld's AlfredDemangler, so that its transcripts and ours mean the same cabinet.
+    An id without coordinates is its own name, followed by a space.
     """
     found: dict[str, str] = {}
     kinds: defaultdict[str, list[str]] = defaultdict(list)

@@ -1,8 +1,8 @@
-"""Games in a file: one JSON object a line in `SPLIT.jsonl.xz`, and beside it, when we wrote it, an index.
+"""Games in a file: one JSON object per line in `SPLIT.jsonl.xz`, with an index beside it if we wrote the file.
 
-A file that `import_data` wrote is a row of small xz streams of some games each, and `SPLIT.index.json` says which
+A file written by `import_data` is a sequence of small xz streams of a few games each, and `SPLIT.index.json` says which
 game is in which, so that one game is read in milliseconds. Any other `.jsonl.xz` has one long stream: it is read
-through once, and kept compressed in memory.
+once and kept compressed in memory.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ class PackedGame:
     Attributes:
         task_type: one of `TASK_TYPES`.
         trial: its trial's name, unique among all games.
-        goal: the task in words.
+        goal: the task description.
         pddl_problem: the problem in PDDL.
-        gt_actions: the expert's commands, in the `put` dialect; none where nobody wrote them down.
+        gt_actions: the expert's commands, in the `put` dialect; empty if the game has none.
         folder: ALFWorld's folder of the trials of one kind, such as `look_at_obj_in_light-Mug-None-DeskLamp-308`
-            (object, movable receptacle, receptacle, room); empty where the game came without.
+            (object, movable receptacle, receptacle, room); empty if unknown.
     """
 
     task_type: str
@@ -65,7 +65,7 @@ class PackedGame:
 
 
 def parse_game(line: bytes, where: str) -> PackedGame:
-    """The game on a line; fields that we do not use may be there.
+    """The game on a line; unknown fields are ignored.
 
     Raises:
         DataError: the line is not JSON, or a field is missing or wrong.
@@ -75,14 +75,14 @@ def parse_game(line: bytes, where: str) -> PackedGame:
     except ValueError as error:
         raise DataError(f"{where}: not JSON ({error}); is the file cut off?") from error
     if not isinstance(fields, dict):
-        raise DataError(f"{where}: must hold an object with id, task_type, goal and pddl_problem")
+        raise DataError(f"{where}: must be an object with id, task_type, goal and pddl_problem")
     texts = []
     for name in ("task_type", "id", "goal", "pddl_problem"):
         if not isinstance(fields.get(name), str) or not fields[name].strip():
-            raise DataError(f"{where}, field {name}: must be a text, is {fields.get(name)!r}")
+            raise DataError(f"{where}, field {name}: must be text, got {fields.get(name)!r}")
         texts.append(fields[name])
     if texts[0] not in TASK_TYPES:
-        raise DataError(f"{where}, field task_type: {texts[0]!r} is none of {', '.join(TASK_TYPES)}")
+        raise DataError(f"{where}, field task_type: {texts[0]!r} is not one of {', '.join(TASK_TYPES)}")
     actions = fields.get("gt_actions") or []
     if not isinstance(actions, list) or not all(isinstance(action, str) for action in actions):
         raise DataError(f"{where}, field gt_actions: must be a list of commands")
@@ -92,7 +92,7 @@ def parse_game(line: bytes, where: str) -> PackedGame:
 
 
 class Place(NamedTuple):
-    """Where a game is: byte range of its xz stream in the file, and its line in there, from 0."""
+    """Where a game is: byte range of its xz stream in the file, and its line in that stream, from 0."""
 
     start: int
     size: int
@@ -103,7 +103,7 @@ class PackedFile:
     """The games of one split.
 
     Raises:
-        DataError: the file cannot be read, is damaged, or is not the one that its index was made for.
+        DataError: the file cannot be read, is damaged, or does not match its index.
     """
 
     def __init__(self, path: Path) -> None:
@@ -120,7 +120,7 @@ class PackedFile:
 
     @property
     def tasks(self) -> list[str]:
-        """Task ids, in the order of the file."""
+        """Task ids, in file order."""
         return list(self._places or self._kept)
 
     def __contains__(self, task: str) -> bool:
@@ -132,7 +132,7 @@ class PackedFile:
 
         Raises:
             KeyError: it is not in this file.
-            DataError: the file was damaged or taken away since it was opened.
+            DataError: the file was damaged or removed after it was opened.
         """
         where = f"{self.path}, game {task}"
         if task in self._kept:
@@ -157,10 +157,10 @@ def index_path(path: Path) -> Path:
 
 
 def lines(path: Path) -> Iterator[bytes]:
-    """The lines of a .jsonl.xz file that are not blank.
+    """The non-blank lines of a .jsonl.xz file.
 
     Raises:
-        DataError: the file cannot be read, is no xz file, or is cut off.
+        DataError: the file cannot be read, is not an xz file, or is cut off.
     """
     number = 0
     try:
@@ -178,7 +178,7 @@ def lines(path: Path) -> Iterator[bytes]:
 
 
 def sha256(file: BinaryIO) -> str:
-    """SHA-256 of what is left of a file, in hex."""
+    """SHA-256 of the rest of a file, in hex."""
     digest = hashlib.sha256()
     while block := file.read(_BLOCK):
         digest.update(block)
@@ -196,7 +196,7 @@ def _read_index(index: Path, path: Path) -> dict[str, Place]:
         raise DataError(f"{index}, field format: not an index of games; remove it, or {_AGAIN}")
     if found.get("version") != INDEX_VERSION:
         raise DataError(
-            f"{index}, field version: {found.get('version')!r}, this trajtree reads {INDEX_VERSION}; {_AGAIN}"
+            f"{index}, field version: {found.get('version')!r}, but this trajtree reads {INDEX_VERSION}; {_AGAIN}"
         )
     if found.get("sha256") != digest:
         raise DataError(f"{path}: is not the file that {index.name} was made for (field sha256); {_AGAIN}")

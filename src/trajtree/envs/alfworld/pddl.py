@@ -1,7 +1,7 @@
 """Reading a planning problem: typed objects, initial facts and the goal, from PDDL text.
 
-Names are lower-cased, as planners do: PDDL does not tell cases apart, and the numbers of things depend on the order
-of their lower-case names.
+Names are lower-cased, as planners do: PDDL is case-insensitive, and the numbers of things depend on the order of their
+lower-case names.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def parse_problem(text: str, where: str) -> Problem:
     """The problem that `text` describes; `where` names it in errors.
 
     Raises:
-        DataError: the text is cut off, is no PDDL problem of the domain alfred, or lacks a section.
+        DataError: the text is cut off, is not a PDDL problem of the domain alfred, or lacks a section.
     """
     whole = _parse(_TOKEN.findall(_COMMENT.sub("", text).lower()), where)
     sections = {part[0]: part[1:] for part in whole if isinstance(part, list) and part and isinstance(part[0], str)}
@@ -52,14 +52,14 @@ def typed(words: list[Expression], where: str) -> dict[str, str]:
     """Names and types of `a b - t c - u`, in order.
 
     Raises:
-        DataError: something is no name, or has no type.
+        DataError: something is not a name, or has no type.
     """
     found: dict[str, str] = {}
     untyped: list[str] = []
     names = iter(words)
     for word in names:
         if not isinstance(word, str):
-            raise DataError(f"{where}, field pddl_problem: {word} stands where a name must")
+            raise DataError(f"{where}, field pddl_problem: {word} where a name is expected")
         if word == "-":
             kind = next(names, None)
             if not isinstance(kind, str):
@@ -78,7 +78,7 @@ def _is_flat(expression: Expression) -> bool:
 
 
 def _parse(tokens: list[str], where: str) -> list[Expression]:
-    """The one expression that the tokens are, without recursion: the depth of a file is not ours to trust."""
+    """The single expression made of the tokens, parsed without recursion because a file may be nested arbitrarily."""
     top: list[Expression] = []
     open_lists = [top]
     for token in tokens:
@@ -89,13 +89,13 @@ def _parse(tokens: list[str], where: str) -> list[Expression]:
         elif token == ")":
             open_lists.pop()
             if not open_lists:
-                raise DataError(f"{where}, field pddl_problem: a parenthesis too many")
+                raise DataError(f"{where}, field pddl_problem: an unmatched closing parenthesis")
         else:
             open_lists[-1].append(token)
     if len(open_lists) > 1:
         raise DataError(f"{where}, field pddl_problem: cut off, {len(open_lists) - 1} parentheses are not closed")
     if len(top) != 1 or not isinstance(top[0], list):
-        raise DataError(f"{where}, field pddl_problem: not one expression in parentheses")
+        raise DataError(f"{where}, field pddl_problem: not a single expression in parentheses")
     return top[0]
 
 

@@ -1,4 +1,4 @@
-"""What does not change in a game: the rooms' furniture, what is openable or can be cleaned, and the start."""
+"""What does not change in a game: the furniture, what can be opened or cleaned, and the start."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from trajtree.errors import DataError
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A game before anything is done in it; shared by all who play it.
+    """A game before anything is done in it; shared by all environments that play it.
 
     Attributes:
-        task: the task in words, without a full stop.
-        names: what each thing is called, by id.
-        location: by receptacle, sorted by id, the location from where it is reached.
+        task: the task description, without a full stop.
+        names: name of each thing, by id.
+        location: by receptacle, sorted by id, the location from which it is reached.
         reached: by location, its receptacles, sorted.
-        fits: for each object the types of receptacle that can hold it.
+        fits: for each object, the types of receptacle that can hold it.
         receptacle_type: by receptacle.
-        inner: by object that holds others (a bowl, a box), the objects in it, sorted; empty ones have none.
+        inner: by object that can hold others (a bowl, a box), the objects in it, sorted; may be empty.
         knives: objects that cut.
         start: the state at the beginning.
         goal: what must be true in the end.
@@ -49,10 +49,10 @@ class Scene:
 
     @classmethod
     def parse(cls, pddl_problem: str, task: str, where: str = "game") -> Scene:
-        """The scene of a PDDL problem; `task` is its goal in words, `where` names it in errors.
+        """The scene of a PDDL problem; `task` describes its goal, `where` names it in errors.
 
         Raises:
-            DataError: it is no problem of this domain, or says something that the domain does not allow.
+            DataError: it is not a problem of this domain, or contains something that the domain does not allow.
         """
         return _Facts(parse_problem(pddl_problem, where), where).scene(task.rstrip("."))
 

@@ -1,4 +1,4 @@
-"""Reading games from where users have them: packed files, or the folders that `alfworld-download` leaves."""
+"""Reading games from users' files: packed files, or the folders that `alfworld-download` leaves."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _ACTIONS = {"look", "inventory", "examinereceptacle", "examineobject", "gotoloca
 
 
 def find_source(source: Path) -> dict[str, Path]:
-    """By split, the file or folder of games at `source`: a .jsonl.xz file, a folder of them, or json_2.1.1.
+    """The file or folder of games at `source`, by split: a .jsonl.xz file, a folder of them, or json_2.1.1.
 
     Raises:
-        DataError: there is nothing of the kind.
+        DataError: there are no games.
     """
     if source.is_file() and source.name.removesuffix(".jsonl.xz") in FILES:
         return {source.name.removesuffix(".jsonl.xz"): source}
@@ -49,7 +49,7 @@ def find_source(source: Path) -> dict[str, Path]:
 
 
 def read_source(path: Path) -> Iterator[tuple[str, bytes | None]]:
-    """Where each game of a split is and its line; None for one that ALFWorld leaves out (unsolvable, sliced, moved).
+    """Location and line of each game of a split; None for games that ALFWorld leaves out (unsolvable, sliced, moved).
 
     Raises:
         DataError: a file is missing, damaged or of another version.
@@ -60,7 +60,7 @@ def read_source(path: Path) -> Iterator[tuple[str, bytes | None]]:
         return
     stories = sorted(path.rglob(STORY_FILE))
     if not stories:
-        raise DataError(f"{path}: no {STORY_FILE} in it; is the download complete?")
+        raise DataError(f"{path}: contains no {STORY_FILE}; is the download complete?")
     for story in stories:
         yield str(story.parent), _packed(story, path)
 
@@ -70,7 +70,7 @@ def _packed(story: Path, split: Path) -> bytes | None:
     name = folder.relative_to(split).as_posix()
     if "movable" in name or "Sliced" in name or not (folder / GAME_FILE).exists():
         return None
-    game, told = _object(folder / GAME_FILE), _object(story)
+    game, annotation = _object(folder / GAME_FILE), _object(story)
     if not game.get("solvable"):
         return None
     where = folder / GAME_FILE
@@ -78,13 +78,13 @@ def _packed(story: Path, split: Path) -> bytes | None:
     _check_domain(domain, where)
     goal = _GOAL.search(grammar)
     if goal is None:
-        raise DataError(f"{where}, field grammar: no 'Your task is to:' in it; is it a game of alfworld?")
+        raise DataError(f"{where}, field grammar: contains no 'Your task is to:'; is this an alfworld game?")
     walkthrough = game.get("walkthrough") or []
     return json.dumps(
         {
             "id": f"{split.name}/{name}",
             "split": split.name,
-            "task_type": _text(told, "task_type", story),
+            "task_type": _text(annotation, "task_type", story),
             "goal": f"{goal[1]}.",
             "pddl_problem": problem,
             "gt_actions": [_MOVE.sub(r"put \1 in/on \2", str(action)) for action in walkthrough],
@@ -109,13 +109,13 @@ def _object(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise DataError(f"{path}: not JSON ({error}); is the download complete?") from error
     if not isinstance(found, dict):
-        raise DataError(f"{path}: must hold an object, holds {type(found).__name__}")
+        raise DataError(f"{path}: must contain an object, not {type(found).__name__}")
     return found
 
 
 def _text(fields: dict[str, Any], key: str, where: Path) -> str:
     if not isinstance(fields.get(key), str):
-        raise DataError(f"{where}, field {key}: must be a text, is {type(fields.get(key)).__name__}")
+        raise DataError(f"{where}, field {key}: must be text, got {type(fields.get(key)).__name__}")
     return str(fields[key])
 
 

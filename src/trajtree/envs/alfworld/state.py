@@ -1,4 +1,4 @@
-"""What changes in a game. A state is never altered: an action makes a new one, and so a snapshot is the state."""
+"""What changes in a game. States are immutable: an action makes a new one, so a snapshot is just the state."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TypeAlias
 
 Contents: TypeAlias = "MappingProxyType[str, tuple[str, ...]]"
-"""Sorted ids by where they are."""
+"""Sorted ids, by place."""
 
 NOTHING: frozenset[str] = frozenset()
 
@@ -18,12 +18,12 @@ class State:
 
     Attributes:
         place: location of the agent.
-        inside: by receptacle, the objects in or on it. One object may be in two receptacles that overlap.
-        at: by location, the objects within reach, in a receptacle or not.
+        inside: by receptacle, the objects in or on it. An object may be in two overlapping receptacles.
+        at: by location, the objects within reach, whether in a receptacle or not.
         held: the object in hand.
         opened: open receptacles.
-        clean, hot, cool, sliced, toggled: objects that are so.
-        removed: (object, receptacle) where it was and is no more.
+        clean, hot, cool, sliced, toggled: objects in that condition.
+        removed: (object, receptacle) pairs where the object was but no longer is.
     """
 
     place: str
@@ -45,12 +45,12 @@ def contents(pairs: dict[str, set[str]]) -> Contents:
 
 
 def without(there: Contents, where: str, id: str) -> Contents:
-    """Contents after `id` has left `where`."""
+    """Contents after removing `id` from `where`."""
     return MappingProxyType({**there, where: tuple(other for other in there.get(where, ()) if other != id)})
 
 
 def with_(there: Contents, where: str, id: str) -> Contents:
-    """Contents after `id` has come to `where`."""
+    """Contents after adding `id` to `where`."""
     return MappingProxyType({**there, where: tuple(sorted({*there.get(where, ()), id}))})
 
 

@@ -1,4 +1,4 @@
-"""What a task's words ask for."""
+"""Parsing a task's description."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FORMS = tuple(
 
 @dataclass(frozen=True, slots=True)
 class Errand:
-    """A task: the kind of thing, how many, a verb to do to it or none, where to put it, or the lamp to use."""
+    """A task: the kind of thing, how many, an optional treatment, where to put it, or the lamp to use."""
 
     what: str
     count: int = 1
@@ -30,7 +30,7 @@ class Errand:
 
 
 def parse_errand(observation: str) -> Errand | None:
-    """The errand of a first observation; None when its words are not one of ALFWorld's twelve."""
+    """The errand of a first observation; None if it matches none of ALFWorld's twelve phrasings."""
     task = _TASK.search(observation)
     for form in _FORMS:
         match = form.fullmatch(task[1]) if task else None

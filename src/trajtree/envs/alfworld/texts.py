@@ -1,4 +1,4 @@
-"""What the agent is told, word for word as textworld tells it."""
+"""The texts that the agent sees, identical to textworld's."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NOTHING_HAPPENS = "Nothing happens."
 
 
 def opening(scene: Scene, state: State) -> str:
-    """The first observation: banner, room and task, a blank line between them."""
+    """The first observation: banner, room and task, separated by blank lines."""
     room = _middle(scene, scene.location) if state.place not in scene.reached else look(scene, state)
     return f"{BANNER}\n\n{room}\n\nYour task is to: {scene.task}."
 
@@ -50,11 +50,11 @@ def told(scene: Scene, state: State, action: Action, dialect: Dialect) -> str:
 
 
 def look(scene: Scene, state: State) -> str:
-    """What `look` tells: the receptacles in front, and what was left beside them."""
+    """The answer to `look`: the receptacles in front, and what was left beside them."""
     here = scene.reached.get(state.place)
     if here is None:
         return _middle(scene, ())
-    # An object that was taken out of one receptacle and put into another at the same place counts as beside the first.
+    # An object moved from one receptacle to another at the same place counts as beside the first.
     beside = [id for id in state.at.get(state.place, ()) for receptacle in here if (id, receptacle) in state.removed]
     return (
         f"You are facing the {_listed(scene.names[id] for id in here)}. "
@@ -88,7 +88,7 @@ def _object(scene: Scene, state: State, id: str) -> str:
     clean, hot, cool, sliced = (id in those for those in (state.clean, state.hot, state.cool, state.sliced))
     how = "hot" if hot else "cool" if cool and (clean or sliced) else "cold" if cool else ""
     if sliced and not (clean or hot or cool):
-        # Without "clean", "hot" or "cool", what is switched on counts before what is sliced.
+        # Without "clean", "hot" or "cool", being switched on takes precedence over being sliced.
         words = [] if id in scene.toggleable and id in state.toggled else ["sliced"]
     else:
         words = [" and ".join(filter(None, (how, "clean" if clean else ""))), "sliced" if sliced else ""]

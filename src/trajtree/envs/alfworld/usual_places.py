@@ -1,4 +1,4 @@
-"""What the expert knows of the house, from what it was shown and from where such things usually are."""
+"""What the expert knows about the house: what it has seen, and where things usually are."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from importlib.resources import files
 _THING = re.compile(r"\ba ([a-z]+ \d+)")
 _OFTEN_CLOSED = frozenset(("cabinet", "drawer", "fridge", "microwave", "safe"))
 _HARDLY = 0.005
-"""Share of places that hold a thing which was never seen in such a place."""
+"""Assumed share of places that hold a thing that was never seen in such a place."""
 
 
 @cache
 def usual_places() -> dict[str, dict[str, float]]:
-    """By kind of object and of place, how often such a place holds one; from benchmarks/alfworld_usual_places.py."""
+    """How often a place of each kind holds an object of each kind; from benchmarks/alfworld_usual_places.py."""
     text = files("trajtree.envs.alfworld").joinpath("usual_places.json").read_text(encoding="utf-8")
     found: dict[str, dict[str, float]] = json.loads(text)
     return found
@@ -28,7 +28,7 @@ def kind(thing: str) -> str:
 
 
 def things(observation: str) -> list[str]:
-    """What an observation lists after "you see"."""
+    """The things that an observation lists after "you see"."""
     return _THING.findall(observation.partition("you see ")[2].partition("Your task is to")[0])
 
 
@@ -40,7 +40,7 @@ class Memory:
         self.seen: dict[str, list[str]] = {}
 
     def where(self, what: str, but: Iterable[str] = ()) -> tuple[str, str] | None:
-        """A thing of the kind `what` that was seen, and its place; none of the things in `but`."""
+        """A seen thing of the kind `what`, except those in `but`, and its place."""
         left_alone = set(but)
         for place, inside in self.seen.items():
             for thing in inside:

@@ -32,7 +32,7 @@ class TaskType(NamedTuple):
     max_steps: int
 
 
-# Step limits are those that ETO published; the types marked * are not among them, and have what gold paths need.
+# Step limits are those that ETO published; types marked * are not among them, and get what their gold paths need.
 TASK_TYPES: dict[str, TaskType] = {
     "boil": TaskType(30, 100),
     "change-the-state-of-matter-of": TaskType(30, 80),
@@ -70,7 +70,7 @@ _UNKNOWN_ACTION = "No known action matches that input."
 _SIMPLIFICATIONS = "teleportAction,openContainers,openDoors,selfWateringFlowerPots"
 _AMBIENT = re.compile(r"(currently reading a temperature of) -?\d+")
 
-# Only what the simulator's parser itself treats as one action.
+# Only spellings that the simulator's parser itself treats as the same action.
 _SYNONYMS = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
@@ -112,7 +112,7 @@ def eto_split(split: Split, path: Path) -> list[str]:
     `path` is the folder with ETO's `train_indices.json`, `dev_indices.json` and `test_indices.json`.
 
     Raises:
-        DataError: the file is missing, is no list of [name, variation], or names an unknown task.
+        DataError: the file is missing, is not a list of [name, variation], or names an unknown task.
     """
     file = path / f"{split}_indices.json"
     try:
@@ -122,7 +122,7 @@ def eto_split(split: Split, path: Path) -> list[str]:
     except ValueError as error:
         raise DataError(f"{file}: is not JSON: {error}") from error
     if not isinstance(entries, list):
-        raise DataError(f"{file}: must hold a list of [task name, variation], holds {type(entries).__name__}")
+        raise DataError(f"{file}: must contain a list of [task name, variation], not {type(entries).__name__}")
     return [_eto_task(entry, f"{file}: entry {index}") for index, entry in enumerate(entries)]
 
 
@@ -132,7 +132,7 @@ def _eto_task(entry: object, where: str) -> str:
             plain = re.sub(r"^task-\d+[ab]?-|[()]", "", name).replace("mendellian", "mendelian")
             task = f"{plain}/{variation}"
         case _:
-            raise DataError(f"{where}: must be [task name, variation], is {entry!r}")
+            raise DataError(f"{where}: must be [task name, variation], got {entry!r}")
     try:
         parse_task(task)
     except KeyError as error:
@@ -143,7 +143,7 @@ def _eto_task(entry: object, where: str) -> str:
 def _task_type(name: str) -> TaskType:
     if name not in TASK_TYPES:
         nearest = get_close_matches(name, TASK_TYPES, n=1, cutoff=0.0)[0]
-        raise KeyError(f"ScienceWorld has no task type {name!r}; the nearest is {nearest!r}")
+        raise KeyError(f"ScienceWorld has no task type {name!r}; the closest is {nearest!r}")
     return TASK_TYPES[name]
 
 
@@ -151,19 +151,19 @@ def parse_task(task: str) -> tuple[str, int]:
     """Task type and variation of an id such as "find-plant/12".
 
     Raises:
-        KeyError: the type is unknown or the variation is out of range; the message says what there is.
+        KeyError: the type is unknown or the variation is out of range; the message says what exists.
     """
     name, _, variation = task.partition("/")
     total = _task_type(name).variations
     if not (variation.isascii() and variation.isdigit()) or int(variation) >= total:
-        raise KeyError(f"{task!r} is no task: write {name}/0 to {name}/{total - 1}")
+        raise KeyError(f"{task!r} is not a task: use {name}/0 to {name}/{total - 1}")
     return name, int(variation)
 
 
 def simplifications_for(task_type: str) -> str:
-    """Everything made easy that can be: teleport, open doors and containers, pots that water themselves.
+    """All available simplifications: teleport, open doors and containers, self-watering pots.
 
-    Spelt out, because the simulator's preset "easy" leaves containers closed. Wires cannot be connected except
+    Listed individually, because the simulator's preset "easy" leaves containers closed. Wires can be connected only
     where the task needs it.
     """
     electrical = "power-component" in task_type or "conductivity" in task_type
@@ -193,17 +193,17 @@ class World:
         return int.from_bytes(digest, "big", signed=True)
 
     def opening(self) -> str:
-        """The task in words; where it starts, the agent sees by looking around."""
+        """The task description; the agent sees where it starts by looking around."""
         with self.jvm.lock:
             return str(self._interface.getTaskDescription()).strip()
 
     def gold(self) -> list[str]:
-        """The simulator's own solution, when it was asked for."""
+        """The simulator's own solution, if it was requested."""
         with self.jvm.lock:
             return [str(action) for action in self._interface.getGoldActionSequence()]
 
     def close(self) -> None:
-        """Free the memory that the world takes."""
+        """Free the world's memory."""
         with self.jvm.lock:
             self.jvm.release(self._interface)
 
@@ -227,15 +227,16 @@ class ScienceWorld(Environment):
     """ScienceWorld over text; tasks are written "find-plant/12" (type/variation).
 
     The score is the simulator's, from 0 to 1 with credit for subgoals; `focus on` the wrong object makes it 0
-    and ends the episode. When several objects fit an action the simulator asks for a number, and takes it as the
+    and ends the episode. If several objects match an action, the simulator asks for a number and takes it as the
     next action.
 
-    Repeatable to the letter: the same task and actions give the same observations and scores. The stock
-    simulator does not: animals wander, plants grow, thermometers vary by a degree or two, objects of equal name
-    swap places, and where such chances meet so do scores. Here chance is a function of the task and the number of
-    the step (see `trajtree.envs.jvm`). Measured on one variation of all 30 task types, gold path, action, room and
-    inventory compared after every action, three plays each: stock, 1,355 of 5,346 texts differed, and scores in
-    at least 4 types; here none of 6,012 did. Java 17 and 25 agreed on 400 random actions in 10 types.
+    Exactly repeatable: the same task and actions give the same observations and scores. The stock simulator is not:
+    animals wander, plants grow, thermometers vary by a degree or two, objects with equal names swap places, and
+    where these coincide, scores vary too. Here randomness is a function of the task and the number of the step (see
+    `trajtree.envs.jvm`). Measured on one variation of each of the 30 task types, playing the gold path three times and
+    comparing observation, room and inventory after every action: with the stock simulator, 1,355 of 5,346 texts
+    differed, and scores in at least 4 types; here none of 6,012 did. Java 17 and 25 agreed on 400 random actions in
+    10 types.
 
     An episode survives the death of the virtual machine: it is replayed in a new one.
     """
@@ -251,8 +252,8 @@ class ScienceWorld(Environment):
     def __init__(self, *, max_steps: int | None = None, simplifications: str | None = None) -> None:
         """Make an idle environment; the virtual machine starts with the first `reset`.
 
-        `max_steps` and `simplifications` (the simulator's comma-separated names) are set by the task type when
-        None: see `TASK_TYPES` and `simplifications_for`.
+        If None, `max_steps` and `simplifications` (the simulator's comma-separated names) depend on the task type: see
+        `TASK_TYPES` and `simplifications_for`.
         """
         self._max_steps = max_steps
         self._simplifications = simplifications
@@ -263,7 +264,7 @@ class ScienceWorld(Environment):
         self._terminated = self._truncated = False
 
     def max_steps(self, task: str) -> int:
-        """Number of actions after which an episode of the task is cut off."""
+        """Number of actions after which an episode of the task is truncated."""
         return self._max_steps or TASK_TYPES[parse_task(task)[0]].max_steps
 
     def simplifications(self, task: str) -> str:
@@ -281,11 +282,11 @@ class ScienceWorld(Environment):
         return self._alive(lambda: self._rebuilt().opening())
 
     def step(self, action: str) -> StepResult:
-        """Perform the action; an action that means nothing costs a step.
+        """Perform the action; a meaningless one costs a step.
 
         Raises:
             RuntimeError: there was no `reset`.
-            EnvError: the virtual machine died again and again.
+            EnvError: the virtual machine died repeatedly.
         """
         if not self._task:
             raise RuntimeError("step before reset")
@@ -299,13 +300,13 @@ class ScienceWorld(Environment):
         return StepResult(observation, self._score - before, self._terminated, self._truncated)
 
     def close(self) -> None:
-        """Leave the world; the shared virtual machine goes on until the process ends."""
+        """Leave the world; the shared virtual machine keeps running until the process ends."""
         if self._world is not None and self._world.jvm.alive:
             self._world.close()
         self._world, self._task = None, ""
 
     def _rebuilt(self) -> World:
-        """The world before the last action, loaded and replayed when it is gone."""
+        """The world before the last action, reloaded and replayed if it is gone."""
         if self._world is None:
             self._world = World(shared_jvm(), self._task, self.simplifications(self._task))
             for action in self._actions[:-1]:
@@ -322,7 +323,7 @@ class ScienceWorld(Environment):
 
     @staticmethod
     def canonical_action(action: str) -> str:
-        """Lower case, single spaces, no "the", and one spelling of verbs that the simulator takes as equal."""
+        """Lower case, single spaces, no "the", and one spelling for verbs that the simulator treats as equal."""
         text = " ".join(action.lower().split())
         for pattern, replacement in _SYNONYMS:
             text = pattern.sub(replacement, text)
@@ -330,7 +331,7 @@ class ScienceWorld(Environment):
 
     @staticmethod
     def canonical_observation(observation: str) -> str:
-        """Listings in alphabetical order and without the ambient temperature, which no decision depends on.
+        """Listings in alphabetical order and without the ambient temperature, on which no decision depends.
 
         A measurement ("the thermometer measures ...") stays as it is.
         """

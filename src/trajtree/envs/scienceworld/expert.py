@@ -1,9 +1,9 @@
-"""Expert demonstrations for ScienceWorld: the simulator's own solutions, made imitable and proved by replay.
+"""Expert demonstrations for ScienceWorld: the simulator's own solutions, made imitable and verified by replay.
 
-A gold path walks from door to door and calls things by names that no observation shows ("baby baby mouse",
-"flower pot 4 containing pea plant and soil in inventory"). Nobody can learn that from what is on the screen, so
-the path is rewritten first: one teleport for a walk, a look around after it, and the names that the listings
-use. Whatever is rewritten is played in the environment, and kept only when it earns the full score.
+A gold path walks from door to door and refers to things by names that no observation shows ("baby baby mouse",
+"flower pot 4 containing pea plant and soil in inventory"). An agent cannot learn that from what it sees, so the path
+is rewritten first: one teleport instead of a walk, a look around after it, and the names that the listings use. The
+rewritten path is played in the environment, and kept only if it earns the full score.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from trajtree.trajectory import Trajectory
 
 
 def gold_actions(task: str, simplifications: str | None = None) -> list[str]:
-    """The simulator's own solution of the task, which need not reach the full score when it is played.
+    """The simulator's own solution of the task, which does not always reach the full score when played.
 
     Raises:
         KeyError: the task does not exist.
-        EnvError: the simulator broke while planning.
+        EnvError: the simulator failed while planning.
     """
     from py4j.protocol import Py4JError
 
@@ -38,11 +38,11 @@ def gold_actions(task: str, simplifications: str | None = None) -> list[str]:
 
 
 def demonstrate(env: ScienceWorld, task: str) -> Trajectory | NoDemonstration:
-    """Solve the task as imitably as possible: the first version of the gold path that earns the full score.
+    """The most imitable version of the gold path that earns the full score.
 
     Raises:
         KeyError: the task does not exist.
-        EnvError: the environment broke.
+        EnvError: the environment failed.
     """
     gold = gold_actions(task, env.simplifications(task))
     best, tried = 0.0, 0
@@ -54,7 +54,7 @@ def demonstrate(env: ScienceWorld, task: str) -> Trajectory | NoDemonstration:
             best, tried = max(best, trajectory.score), tried + 1
     if not tried:
         return NoDemonstration(task, f"the gold path has {len(gold)} actions, the limit is {env.max_steps(task)}")
-    return NoDemonstration(task, f"the gold path scores {best:.2f} when it is played")
+    return NoDemonstration(task, f"the gold path scores {best:.2f} when played")
 
 
 def demonstrations(env: ScienceWorld, tasks: Iterable[str]) -> Iterator[Trajectory | NoDemonstration]:
@@ -63,7 +63,7 @@ def demonstrations(env: ScienceWorld, tasks: Iterable[str]) -> Iterator[Trajecto
 
 
 def _versions(gold: list[str], simplifications: str) -> Iterator[list[str]]:
-    """The gold path from the most to the least rewritten."""
+    """Versions of the gold path, from most to least rewritten."""
     in_force = set(simplifications.split(","))
     hurried = [action for action in gold if action not in ("wait", "wait1")]
     if in_force & {"teleportAction", "easy"}:
@@ -74,9 +74,9 @@ def _versions(gold: list[str], simplifications: str) -> Iterator[list[str]]:
 
 
 def with_teleports(gold: Sequence[str]) -> list[str]:
-    """One `teleport to` for every walk, and a look around where the next action needs to know the room.
+    """Replace every walk by one `teleport to`, with a look around if the next action depends on the room.
 
-    Carrying something to a place that the task names needs no look; everything else does.
+    Only carrying something to a place that the task names needs no look.
     """
     actions: list[str] = []
     seen = False
@@ -99,7 +99,7 @@ def with_teleports(gold: Sequence[str]) -> list[str]:
 
 
 def with_plain_names(actions: Sequence[str]) -> list[str]:
-    """The names under which listings show things, instead of the simulator's internal ones."""
+    """Use the names that listings show, instead of the simulator's internal ones."""
     plain: list[str] = []
     carried = ""
     for action in actions:

@@ -1,8 +1,8 @@
-"""What decides a task beyond the names of rooms and boxes.
+"""The situation of a ScienceWorld task: what determines it, apart from the names of rooms and boxes.
 
-The simulator makes a variation out of parameters: things that it puts into the world or takes out of it, and values
-that it puts into the words of the task. They are read from the simulator, without loading a world, so there is no table
-here that could be wrong for another version.
+The simulator makes a variation from parameters: things that it adds to the world or removes from it, and values that it
+inserts into the task description. They are read from the simulator, without loading a world, so no table here can be
+wrong for another version.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from trajtree.envs.jvm import SCIENCEWORLD, Jvm, shared_jvm, through_deaths
 from trajtree.envs.scienceworld.env import parse_task
 
 DECIDED_ALIKE = {"find-living-thing": "find-animal"}
-"""Types whose variations of one number are decided by the same things, so that they are one situation.
+"""Types whose variations with the same number are determined by the same things and so share a situation.
 
 Both of these are solved with an animal from outside. Over 20 rows of the demo in three worlds, success in the two
 correlates by .89, and by -.40 to .19 for every other pair of find types (`benchmarks/situations_between_types.py`).
@@ -23,18 +23,18 @@ correlates by .89, and by -.40 to .19 for every other pair of find types (`bench
 
 
 _LIST = re.compile(r"\(([^()]+(?:, [^()]+)+)\)")
-"""The two planes of the inclined-plane types; in which order they are named is drawn by lot."""
+"""The two planes of the inclined-plane types, which are named in random order."""
 
 
 def situation(task: str) -> str:
-    """The task in words without its rooms and boxes, and the kinds of things that the simulator adds to the world.
+    """The task description without rooms and boxes, and the kinds of things that the simulator adds to the world.
 
-    Kinds and not names, since a red light bulb is used as a blue one is. Containers are left out: boxes, cupboards,
-    cups and pots are only where something is, and which pots there are is drawn by lot. About 10 ms per task.
+    Kinds, not names, because a red light bulb is used like a blue one. Containers are left out: boxes, cupboards, cups
+    and pots only hold things, and the pots are chosen randomly. Takes about 10 ms per task.
 
     Raises:
         KeyError: there is no such task.
-        EnvError: Java or the simulator is missing, or the virtual machine died again and again.
+        EnvError: Java or the simulator is missing, or the virtual machine died repeatedly.
     """
     kind, variation = parse_task(task)
     return _situation(DECIDED_ALIKE.get(kind, kind), variation)
@@ -50,7 +50,7 @@ def _situation(kind: str, variation: int) -> str:
 
 @lru_cache(maxsize=1)
 def _task_maker(jvm: Jvm) -> Any:
-    """The simulator's tasks by name; those of a virtual machine that died are gone with it."""
+    """The simulator's tasks by name, valid as long as their virtual machine lives."""
     return jvm.interface().taskMaker()
 
 

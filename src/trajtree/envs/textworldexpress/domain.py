@@ -1,4 +1,4 @@
-"""TextWorldExpress for recipes: its tasks, and the simulator's own solutions, proved by replay."""
+"""TextWorldExpress for recipes: its tasks, and the simulator's own solutions, verified by replay."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def gold_actions(task: str) -> list[str]:
 
     Raises:
         KeyError: there is no such task.
-        EnvError: the virtual machine died again and again.
+        EnvError: the virtual machine died repeatedly.
     """
 
     def call() -> list[str]:
@@ -31,11 +31,11 @@ def gold_actions(task: str) -> list[str]:
 
 @cache
 def situation(task: str) -> str:
-    """The map, in games of several rooms: game and digest of which room lies where. Else the task. About 20 ms.
+    """In games with several rooms, the map: the game and a digest of which room lies where. Else the task. About 20 ms.
 
     Raises:
         KeyError: there is no such task.
-        EnvError: the virtual machine died again and again.
+        EnvError: the virtual machine died repeatedly.
     """
     game, _, _ = parse_task(task)
     if game not in MAPPED:
@@ -52,7 +52,7 @@ def situation(task: str) -> str:
 
 
 def demonstrate(env: TextWorldExpress, task: str) -> Trajectory | NoDemonstration:
-    """The simulator's solution, replayed; kept only when it wins within the step limit."""
+    """The simulator's solution, replayed; kept only if it wins within the step limit."""
     played = replay(env, task, gold_actions(task), policy="expert")
     return played if played.success else NoDemonstration(task, f"its gold path scores {played.score:.2f}")
 

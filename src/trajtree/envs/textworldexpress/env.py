@@ -1,7 +1,7 @@
 """TextWorldExpress: eight kinds of short household games, quick and with partial credit.
 
-The simulator is the Scala program inside the package textworld-express (Apache-2.0), called directly. A game is made
-from a seed, and its answers are a function of the seed and the actions.
+The simulator is the Scala program inside the package textworld-express (Apache-2.0), called directly. A game is
+generated from a seed, and its answers depend only on the seed and the actions.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ T = TypeVar("T")
 GAMES = ("cookingworld", "twc", "coin", "mapreader", "arithmetic", "sorting", "simonsays", "peckingorder")
 
 MAPPED = ("cookingworld", "twc", "coin", "mapreader")
-"""Games of several rooms."""
+"""Games with several rooms."""
 
 SEEDS = {"train": range(0, 1000), "dev": range(10_000, 11_000), "test": range(20_000, 21_000)}
-"""Seeds of each split, as the package's own folds have them."""
+"""Seeds of each split, as in the package's own folds."""
 
 
 def parse_task(task: str) -> tuple[str, int, str]:
     """Game, seed and split of an id such as "coin/17".
 
     Raises:
-        KeyError: there is no such game or seed; the message says what there is.
+        KeyError: there is no such game or seed; the message says what exists.
     """
     game, _, seed = task.partition("/")
     if game not in GAMES:
@@ -39,7 +39,7 @@ def parse_task(task: str) -> tuple[str, int, str]:
     split = next((name for name, seeds in SEEDS.items() if number in seeds), None)
     if split is None:
         ranges = ", ".join(f"{seeds[0]} to {seeds[-1]} ({name})" for name, seeds in SEEDS.items())
-        raise KeyError(f"{task!r} is no task: seeds are {ranges}")
+        raise KeyError(f"{task!r} is not a task: seeds are {ranges}")
     return game, number, split
 
 
@@ -62,7 +62,7 @@ class World:
             return [str(action) for action in self._interface.getGoldActionSequence()]
 
     def doors(self) -> list[str]:
-        """Which room lies in which direction of which, in alphabetical order."""
+        """Which room lies in which direction of which other, in alphabetical order."""
         with self.jvm.lock:
             found = []
             for room in self._interface.game().locations():
@@ -122,11 +122,11 @@ class TextWorldExpress(Environment):
         return self._alive(lambda: self._rebuilt().opening)
 
     def step(self, action: str) -> StepResult:
-        """Perform the action; one that means nothing costs a step.
+        """Perform the action; a meaningless one costs a step.
 
         Raises:
             RuntimeError: there was no `reset`.
-            EnvError: the virtual machine died again and again.
+            EnvError: the virtual machine died repeatedly.
         """
         if not self._task:
             raise RuntimeError("step before reset")
@@ -141,7 +141,7 @@ class TextWorldExpress(Environment):
         return StepResult(observation, score - before, over, truncated)
 
     def close(self) -> None:
-        """Leave the game; the shared virtual machine goes on until the process ends."""
+        """Leave the game; the shared virtual machine keeps running until the process ends."""
         if self._world is not None and self._world.jvm.alive:
             self._world.close()
         self._world, self._task = None, ""

@@ -1,7 +1,7 @@
-"""WebShop: shopping for what an instruction asks, among products that the user brings.
+"""WebShop: shopping for what an instruction asks for, among products that the user brings.
 
-The text environment of Yao et al. 2022 (github.com/princeton-nlp/WebShop) as a small state machine: same pages, goals
-and score, without its web server, its Java search and its tagger. No product data is part of the package.
+The text environment of Yao et al. 2022 (github.com/princeton-nlp/WebShop) as a small state machine: the same pages,
+goals and score, without the web server, the Java search and the tagger. The package contains no product data.
 """
 
 from trajtree.envs.webshop.domain import DOMAIN

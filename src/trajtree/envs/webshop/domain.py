@@ -9,14 +9,14 @@ from trajtree.envs.webshop.goals import Kind
 from trajtree.envs.webshop.shop import Shop, data_digest, open_shop
 
 TEST, DEV = 500, 1000
-"""Goals of a split: the first 500 of the shuffled list test, the next 1,000 develop (as upstream), the rest train."""
+"""Goals per split: the first 500 of the shuffled list are test, the next 1,000 dev (as upstream), the rest train."""
 
 EVERY = "all"
 """The task type of all products; the others are the shop's categories, such as `beauty`."""
 
 
 def split_range(goals: int, split: str) -> range:
-    """Numbers of a split's goals. Of fewer than 5,000 goals a fifth is test and a fifth dev.
+    """Numbers of a split's goals. If there are fewer than 5,000 goals, a fifth is test and a fifth dev.
 
     Raises:
         KeyError: the split is not train, dev or test.
@@ -29,11 +29,11 @@ def split_range(goals: int, split: str) -> range:
 def tasks_of(shop: Shop, task_type: str, split: str) -> list[str]:
     """Task ids of a type and split, in the order of their numbers.
 
-    A type is `all` or a category; `human:all` and `synthetic:beauty` name the kind of goal too, which is else the
-    shop's own. Goals of one product that differ in their options may lie in different splits, as upstream.
+    A type is `all` or a category; `human:all` and `synthetic:beauty` also choose the kind of goal, which is otherwise
+    the shop's default. Goals of one product that differ in their options may be in different splits, as upstream.
 
     Raises:
-        KeyError: there is no such type or split; the message says which there are.
+        KeyError: there is no such type or split; the message lists those that exist.
     """
     kind, category = _parsed(shop, task_type)
     goals = shop.goals[kind]
@@ -45,7 +45,7 @@ def tasks_of(shop: Shop, task_type: str, split: str) -> list[str]:
 
 
 def situation_of(shop: Shop, task: str) -> str:
-    """The product that the task is about: goals that differ only in its options share it.
+    """The product that the task is about, shared by goals that differ only in its options.
 
     Raises:
         KeyError: there is no such task.
@@ -61,7 +61,7 @@ def _parsed(shop: Shop, task_type: str) -> tuple[Kind, str]:
     categories = sorted({shop.product(goal.product).category for goal in shop.goals[kind]})
     if (colon and named not in shop.goals) or category not in (EVERY, *categories):
         raise KeyError(
-            f"WebShop has no task type {task_type!r}: write {', '.join([EVERY, *categories])}, "
+            f"WebShop has no task type {task_type!r}: use {', '.join([EVERY, *categories])}, "
             "with human: or synthetic: before it to choose the kind of goal"
         )
     return kind, category

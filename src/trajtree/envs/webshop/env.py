@@ -1,4 +1,4 @@
-"""WebShop as an environment: search and click over text, a score when something is bought."""
+"""WebShop as an environment: search and click over text, and a score when something is bought."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from trajtree.envs.webshop.shop import Shop, open_shop
 from trajtree.envs.webshop.state import Page, State, click, search, targets
 
 MAX_STEPS = 10
-"""Actions of an episode (paper)."""
+"""Actions per episode, as in the paper's code."""
 
 
 @dataclass(frozen=True, slots=True)
 class Actions:
-    """What can be done on a page: whether it has a search field, and the texts that can be clicked."""
+    """What can be done on a page: whether it has a search field, and its clickable texts."""
 
     has_search_bar: bool
     clickables: tuple[str, ...]
@@ -27,7 +27,7 @@ class Actions:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """An episode at one moment; give it to `WebShop.restore` of any instance over the same shop."""
+    """An episode at one moment; pass it to `WebShop.restore` of any instance over the same shop."""
 
     task: str
     goal: Goal
@@ -41,12 +41,12 @@ class Snapshot:
 class WebShop(Environment):
     """WebShop over text; tasks are written "synthetic/17" or "human/3" (kind of goal / its number).
 
-    Actions are `search[words]`, possible on every page, and `click[text]` with a text of the page; capitals do not
-    matter inside the brackets. Anything else leaves the page as it is and costs a step. The score comes only with
-    `click[Buy Now]`, which ends the episode whatever was bought: a completed episode is a success only when it scored
-    1. At the step limit the episode is truncated with score 0.
+    Actions are `search[words]`, possible on every page, and `click[text]` with a text of the page; case does not matter
+    inside the brackets. Anything else leaves the page unchanged and costs a step. There is a score only after
+    `click[Buy Now]`, which ends the episode whatever was bought: a completed episode is a success only if it scores
+    1. At the step limit, the episode is truncated with score 0.
 
-    Left out of the original: its debugging queries (`<r>`, `<a>`, `<c>`, `<q>`), which are searched as plain words.
+    Unlike the original, debugging queries (`<r>`, `<a>`, `<c>`, `<q>`) are searched as plain words.
     """
 
     name: ClassVar[str] = "webshop"
@@ -61,7 +61,7 @@ class WebShop(Environment):
 
     @property
     def shop(self) -> Shop:
-        """The shop that is played in.
+        """The shop in use.
 
         Raises:
             DataError: no products were imported.
@@ -70,7 +70,7 @@ class WebShop(Environment):
         return self._shop
 
     def max_steps(self, task: str) -> int:
-        """Number of actions after which an episode of the task is cut off."""
+        """Number of actions after which an episode of the task is truncated."""
         return self._max_steps
 
     def goal(self, task: str) -> Goal:
@@ -129,7 +129,7 @@ class WebShop(Environment):
         return self._now
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Go on from where the snapshot was taken."""
+        """Continue from where the snapshot was taken."""
         self._now = snapshot
 
     def close(self) -> None:
@@ -153,7 +153,7 @@ class WebShop(Environment):
 
     @staticmethod
     def canonical_action(action: str) -> str:
-        """The action as the shop reads it: lower case inside the brackets, single spaces between words of a search."""
+        """The action as the shop reads it: lower case inside the brackets, single spaces between search words."""
         name, argument = parse_action(action)
         if name == "search" and argument:
             return f"search[{' '.join(argument.lower().split()) or ' '}]"
@@ -163,10 +163,10 @@ class WebShop(Environment):
 
 
 def parse_action(action: str) -> tuple[str, str]:
-    """Name and argument of `name[argument]` at the beginning of the action; ("", "") when it is not of that form.
+    """Name and argument of `name[argument]` at the beginning of the action; ("", "") if it has another form.
 
-    Brackets pair as in the original's pattern `(.+)\\[(.+)\\]`: the last "]" of the first line, and the last "[" that
-    leaves an argument.
+    Brackets match as in the original's pattern `(.+)\\[(.+)\\]`: the last "]" of the first line, and the last "[" that
+    leaves a non-empty argument.
     """
     line = action.partition("\n")[0]
     end = line.rfind("]")

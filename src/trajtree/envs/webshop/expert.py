@@ -1,7 +1,7 @@
-"""A scripted shopper that sees the goal's record: it searches, opens the product, picks its options and buys it.
+"""A scripted shopper that sees the goal's record: it searches, opens the product, chooses its options and buys it.
 
-It searches with the words of the instruction first, since those an agent can see, and with the product's title only
-where the first page does not show the product then. What it does is played, and kept when it scores 1.
+It first searches with the words of the instruction, because an agent can see those, and with the product's title only
+if the first page of results does not show the product. Its actions are played, and kept if they score 1.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _REQUEST = re.compile(r"^(?:find me|i am looking for|i need|i want|looking for)(
 
 
 def demonstrate(env: WebShop, task: str) -> Trajectory | NoDemonstration:
-    """Buy what the task asks for, as imitably as possible.
+    """The most imitable purchase of what the task asks for.
 
     Raises:
         KeyError: the task does not exist.
@@ -42,10 +42,10 @@ def demonstrate(env: WebShop, task: str) -> Trajectory | NoDemonstration:
             return trajectory
         best = max(best, trajectory.score)
     if best >= 0:
-        return NoDemonstration(task, f"the product itself with its options scores {best:.2f}")
+        return NoDemonstration(task, f"even the right product with its options scores {best:.2f}")
     if shortest:
         return NoDemonstration(task, f"buying it takes {shortest} actions, the limit is {limit}")
-    return NoDemonstration(task, "the search does not show the product, not even for its title")
+    return NoDemonstration(task, "the search does not find the product, even by its title")
 
 
 def plans(shop: Shop, goal: Goal) -> Iterator[list[str]]:
@@ -61,7 +61,7 @@ def plans(shop: Shop, goal: Goal) -> Iterator[list[str]]:
 
 
 def chosen_options(product: Product, goal: Goal) -> list[str]:
-    """Options of the product that the goal asks for, one a name at most, in the page's order."""
+    """Options of the product that the goal asks for, at most one per name, in the page's order."""
     asked = dict(goal.options)
     values = [value for _, value in goal.options]
     chosen = []
@@ -76,7 +76,7 @@ def chosen_options(product: Product, goal: Goal) -> list[str]:
 
 
 def _wish(goal: Goal) -> str:
-    """The instruction without its price, its options and its politeness."""
+    """The instruction without its price, options and polite phrases."""
     text = _PRICE.sub("", goal.instruction)
     named = [(name, value) for name, value in goal.options if name is not None]
     text = text.removesuffix(" with " + ", and ".join(f"{name}: {value}" for name, value in named))
@@ -84,7 +84,7 @@ def _wish(goal: Goal) -> str:
 
 
 def _typed(text: str) -> str:
-    """The text as it can stand between the brackets of a search."""
+    """The text in a form allowed between the brackets of a search."""
     return " ".join(re.sub(r"[\[\]]", " ", text).split())
 
 

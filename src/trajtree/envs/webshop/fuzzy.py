@@ -1,7 +1,7 @@
-"""How alike two short texts are, whatever the order of their words: the score that WebShop's reward asks for.
+"""How similar two short texts are, regardless of word order: the similarity used in WebShop's reward.
 
-The original calls `token_set_ratio` of thefuzz 0.19; this is the same number without the package (compared on 20,000
-pairs of product texts: equal on all of them).
+The original calls `token_set_ratio` of thefuzz 0.19; this computes the same number without the package (equal on all of
+20,000 pairs of product texts).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def words(text: str) -> set[str]:
 
 
 def token_set_ratio(one: str, two: str) -> int:
-    """Similarity from 0 to 100: 100 when the words of one text are all in the other, 0 when a text has no words."""
+    """Similarity from 0 to 100: 100 if the words of one text are all in the other, 0 if a text has no words."""
     first, second = words(one), words(two)
     if not first or not second:
         return 0
@@ -38,7 +38,7 @@ def token_set_ratio(one: str, two: str) -> int:
 
 
 def _common(one: str, two: str) -> int:
-    """Length of the longest common subsequence, a bit a character (Hyyrö 2004)."""
+    """Length of the longest common subsequence, with one bit per character (Hyyrö 2004)."""
     where: dict[str, int] = {}
     for position, character in enumerate(one):
         where[character] = where.get(character, 0) | 1 << position

@@ -1,11 +1,12 @@
-"""Goals: what a shopper is sent for, made from the product files by WebShop's own rules.
+"""Goals: what a shopper should buy, generated from the product files by WebShop's own rules.
 
-Two kinds. `synthetic`: a product's instruction, once for every combination of its options. `human`: instructions that
-people wrote. Both name a highest price, drawn from the next steps of ten dollars above the product's price.
+There are two kinds. `synthetic`: a product's instruction, once for every combination of its options. `human`:
+instructions written by people. Both state a highest price, drawn from the next multiples of ten dollars above the
+product's price.
 
-What is random in the original is the global generator before it is seeded; here it is `Random(PRICE_SEED)`: first the
-price of every product whose price is a range, in the file's order, then the highest prices, product by product. The
-goals are then shuffled with seed 233, as there; a goal's number is its place afterwards, WebShop's session number.
+The original draws from the global generator before it is seeded; here `Random(PRICE_SEED)` is used: first for the
+price of every product with a price range, in file order, then for the highest prices, product by product. The goals are
+then shuffled with seed 233, as in the original; a goal's number is its place afterwards, WebShop's session number.
 """
 
 from __future__ import annotations
@@ -25,16 +26,16 @@ Kind = Literal["synthetic", "human"]
 PRICE_SEED = 233
 SHUFFLE_SEED = 233
 UNLIMITED = 1_000_000.0
-"""Dollars; the highest price of a goal that names none."""
+"""In dollars; the highest price of a goal that states none."""
 
 _STEPS = [10.0 * step for step in range(1, 100)]
 
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """A task of the shop: `product` is the index of the product that it was made from.
+    """A task of the shop: `product` is the index of the product that it was generated from.
 
-    `options` is (name, value) pairs; a name is None where only the value is known (human goals).
+    `options` are (name, value) pairs; a name is None if only the value is known (human goals).
     """
 
     product: int
@@ -46,7 +47,7 @@ class Goal:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What the files say of a goal, before its highest price is drawn; a synthetic one has no options yet."""
+    """A goal's data from the files, before its highest price is drawn; a synthetic one has no options yet."""
 
     product: int
     price: float
@@ -55,12 +56,12 @@ class Draft:
     options: tuple[str, ...] = ()
 
     def to_row(self) -> JsonObject:
-        """The draft as JSON can hold it."""
+        """The draft as a JSON object."""
         return asdict(self)
 
     @classmethod
     def from_row(cls, row: JsonObject) -> Draft:
-        """The draft that `to_row` wrote."""
+        """The draft written by `to_row`."""
         return cls(**{**row, "attributes": tuple(row["attributes"]), "options": tuple(row["options"])})
 
 
@@ -82,16 +83,16 @@ def human_drafts(index: int, price: float, entries: object, where: str) -> Itera
         DataError: a field is missing or of the wrong type.
     """
     if not isinstance(entries, list):
-        raise DataError(f"{where}: must be a list of instructions, is {type(entries).__name__}")
+        raise DataError(f"{where}: must be a list of instructions, got {type(entries).__name__}")
     for number, entry in enumerate(entries):
         here = f"{where}, instruction {number}"
         if not isinstance(entry, dict):
-            raise DataError(f"{here}: must be an object, is {type(entry).__name__}")
+            raise DataError(f"{here}: must be an object, got {type(entry).__name__}")
         if entry.get("instruction_attributes") == []:
             continue
         options = entry.get("instruction_options")
         if not isinstance(options, list) or not all(isinstance(one, str) for one in options):
-            raise DataError(f"{here}: instruction_options must be a list of texts, is {options!r:.60}")
+            raise DataError(f"{here}: instruction_options must be a list of texts, got {options!r:.60}")
         text, attributes = _asked(entry, here)
         yield Draft(index, price, text.strip("."), attributes, tuple(options))
 
@@ -99,16 +100,16 @@ def human_drafts(index: int, price: float, entries: object, where: str) -> Itera
 def _asked(entry: JsonObject, where: str) -> tuple[str, tuple[str, ...]]:
     text, attributes = entry.get("instruction"), entry.get("instruction_attributes")
     if not isinstance(text, str):
-        raise DataError(f"{where}: instruction must be text, is {text!r:.60}")
+        raise DataError(f"{where}: instruction must be text, got {text!r:.60}")
     if not isinstance(attributes, list) or not attributes or not all(isinstance(one, str) for one in attributes):
-        raise DataError(f"{where}: instruction_attributes must be a list of texts, is {attributes!r:.60}")
+        raise DataError(f"{where}: instruction_attributes must be a list of texts, got {attributes!r:.60}")
     return text, tuple(attributes)
 
 
 def goals_of(
     drafts: Iterable[Draft], kind: Kind, prices: Random, product_at: Callable[[int], Product]
 ) -> tuple[Goal, ...]:
-    """All goals of one kind, shuffled; `prices` is the generator after every product's price was drawn from it."""
+    """All goals of one kind, shuffled; `prices` is the generator after all product prices have been drawn."""
     goals: list[Goal] = []
     for draft in drafts:
         upper = _upper(draft.price, prices)

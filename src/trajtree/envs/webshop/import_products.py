@@ -1,4 +1,4 @@
-"""Bringing a user's product files: checked, made compact, indexed, in memory that does not grow with them."""
+"""Importing a user's product files: checked, compacted and indexed, in memory independent of their size."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from trajtree.store.progress import SILENT, Progress
 from trajtree.store.unfinished import unfinished_folder
 
 MOST_FOR_SYNTHETIC = 50_000
-"""Products; larger sets get human goals only (the full set would have tens of millions of synthetic ones)."""
+"""Number of products; larger sets get human goals only (the full set would have tens of millions of synthetic ones)."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """A file that was read: its name, size in bytes and sha256."""
+    """A file that was read: its name, size in bytes and SHA-256."""
 
     name: str
     bytes: int
@@ -39,10 +39,10 @@ class SourceFile:
 
 @dataclass(frozen=True, slots=True)
 class DataReport:
-    """What was imported: the folder, the files it came from, and how much there is.
+    """What was imported: the folder, the source files, and counts.
 
-    `synthetic` and `human` count products with an instruction and human instructions; `synthetic` is 0 for sets of
-    more than 50,000 products.
+    `synthetic` counts products with an instruction (0 for sets of more than 50,000 products), `human` human
+    instructions.
     """
 
     folder: Path
@@ -53,7 +53,7 @@ class DataReport:
 
     @property
     def lines(self) -> list[str]:
-        """A line per file, and one for all of them, for people."""
+        """A readable line per file, and one for all of them."""
         files = [f"{file.name}: {file.bytes} bytes, sha256 {file.sha256}" for file in self.sources]
         instructions = f"instructions: {self.synthetic} synthetic, {self.human} human"
         return [*files, f"{self.folder}: {self.products} products, {instructions}"]
@@ -65,13 +65,13 @@ def import_data(
     """Import the product files at `source` into `folder` (`data_folder()` when None), which is replaced as a whole.
 
     `source` is a packed `products_*.json.xz`, an `items_shuffle*.json` of the original layout with
-    `items_ins_v2*.json` (and `items_human_ins.json`) beside it, or a folder with either. `sha256` is what the file of
-    products must have, where it is known.
+    `items_ins_v2*.json` (and `items_human_ins.json`) beside it, or a folder with either. `sha256` is the expected
+    SHA-256 of the product file, if known.
 
     Raises:
-        DataError: a file is missing or broken (file, row and field are named), or the folder cannot be written.
+        DataError: a file is missing or invalid (file, row and field are named), or the folder cannot be written.
         RunError: another process is importing into the folder.
-        EnvError: a package of the extra `webshop` is missing.
+        EnvError: a package from the extra `webshop` is missing.
     """
     files, target = find_files(source), folder or data_folder()
     taken = f"{target}: another process ({{holder}}) is bringing in products; wait for it"
@@ -86,7 +86,7 @@ def _import(files: Files, target: Path, scratch: Path, progress: Progress, sha25
     (scratch / "new").mkdir()
     sources = tuple(_hashed(file) for file in files.all)
     if sha256 is not None and sources[0].sha256 != sha256.lower():
-        raise DataError(f"{files.products}: has sha256 {sources[0].sha256}, not {sha256}: it is another file")
+        raise DataError(f"{files.products}: has sha256 {sources[0].sha256}, not {sha256}: it is a different file")
     counts = _write(files, scratch, progress)
     manifest = counts | {"format": FORMAT, "sources": [asdict(one) for one in sources]}
     write_atomically(scratch / "new" / "manifest.json", json.dumps(manifest))
@@ -100,7 +100,7 @@ def _hashed(path: Path) -> SourceFile:
 
 
 def _write(files: Files, scratch: Path, progress: Progress) -> dict[str, Any]:
-    """Write products, goals and index into `scratch`/new; the manifest's counts and the state of the prices."""
+    """Write products, goals and index into `scratch`/new; returns the manifest's counts and the state of the prices."""
     new = scratch / "new"
     prices = Random(PRICE_SEED)
     written: dict[str, int] = dict.fromkeys(KINDS, 0)
@@ -132,7 +132,7 @@ def _write(files: Files, scratch: Path, progress: Progress) -> dict[str, Any]:
 def _replace(new: Path, target: Path, old: Path) -> None:
     if target.exists():
         if not (target / "manifest.json").is_file() and any(target.iterdir()):
-            raise DataError(f"{target}: holds something else; empty it, or set TRAJTREE_DATA to another folder")
+            raise DataError(f"{target}: contains something else; empty it, or set TRAJTREE_DATA to another folder")
         target.replace(old)
     try:
         new.replace(target)

@@ -1,8 +1,8 @@
 """Building the search index of any number of documents in bounded memory.
 
-The result is what `bm25s.BM25.save` writes for the same documents (a test compares): for each word the documents that
-have it, with their finished scores. Only the words and a few numbers a document are kept in memory; the rest is
-spooled to disk and scattered to its place, a block at a time.
+The result is what `bm25s.BM25.save` writes for the same documents (a test compares them): for each word the documents
+that contain it, with their final scores. Only the words and a few numbers per document are kept in memory; the rest is
+spooled to disk and then moved into place, one block at a time.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ import numpy as np
 from trajtree.envs.webshop.ranking import K1, B
 
 BLOCK = 1 << 22
-"""Pairs of a word and a document that are placed at a time (about 200 MB)."""
+"""Number of (word, document) pairs placed at a time (about 200 MB)."""
 
 _PAIR = np.dtype([("word", np.int32), ("document", np.int32), ("times", np.int32)])
 
 
 class IndexWriter:
-    """Takes documents one by one, then writes the index to its folder; use it as a context manager."""
+    """Takes documents one at a time, then writes the index to its folder; use it as a context manager."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True)
@@ -35,15 +35,15 @@ class IndexWriter:
         self._lengths: list[int] = []
 
     def __enter__(self) -> IndexWriter:
-        """Begin to take documents."""
+        """Start taking documents."""
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Let go of the spool."""
+        """Release the spool."""
         self._spool.close()
 
     def add(self, terms: Sequence[str]) -> None:
-        """Index the next document, given its words as `search.terms` cuts them."""
+        """Index the next document, given its words as tokenised by `ranking.terms`."""
         document = len(self._lengths)
         counts = Counter(terms)
         pairs = np.empty(len(counts), _PAIR)
@@ -57,7 +57,7 @@ class IndexWriter:
         self._lengths.append(len(terms))
 
     def finish(self) -> None:
-        """Write the index; the writer is used up."""
+        """Write the index; the writer cannot be used again."""
         self._spool.close()
         holders = np.array(self._holders, np.int64)
         starts = np.concatenate([[0], np.cumsum(holders)])

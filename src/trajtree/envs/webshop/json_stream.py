@@ -1,4 +1,4 @@
-"""Reading a JSON array or object of any length, one item at a time, in the memory of the longest item."""
+"""Reading a JSON array or object of any length, one item at a time, with memory for the longest item only."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ CHUNK = 1 << 20
 """Bytes read at a time."""
 
 LONGEST = 64 << 20
-"""Characters that one item may have."""
+"""Largest length of an item, in characters."""
 
 _DECODE = json.JSONDecoder().raw_decode
 _SPACE = " \t\n\r"
 
 
 def array_items(path: Path) -> Iterator[Any]:
-    """The items of the array that the file holds.
+    """The items of the array in the file.
 
     Raises:
         DataError: the file cannot be read, or is not one JSON array; the message names the item's number, from 0.
@@ -39,7 +39,7 @@ def array_items(path: Path) -> Iterator[Any]:
 
 
 def object_items(path: Path) -> Iterator[tuple[str, Any]]:
-    """The (key, value) pairs of the object that the file holds.
+    """The (key, value) pairs of the object in the file.
 
     Raises:
         DataError: the file cannot be read, or is not one JSON object; the message names the entry.
@@ -53,14 +53,14 @@ def object_items(path: Path) -> Iterator[tuple[str, Any]]:
                 text.expect(",", f"',' or '}}' after entry {number - 1}")
             key = text.value(f"the key of entry {number}")
             if not isinstance(key, str):
-                raise DataError(f"{path}: the key of entry {number} must be text, is {key!r:.60}")
+                raise DataError(f"{path}: the key of entry {number} must be text, got {key!r:.60}")
             text.expect(":", f"':' after {key!r:.60}")
             yield key, text.value(f"entry {key!r:.60}")
             number += 1
 
 
 class _Text:
-    """The file's text from a position that moves on; what lies behind is forgotten."""
+    """The file's text from a position that advances; what lies before it is forgotten."""
 
     def __init__(self, path: Path, file: BinaryIO) -> None:
         self._path, self._file = path, file
@@ -81,7 +81,7 @@ class _Text:
         return True
 
     def _next(self) -> str:
-        """The next character that is no space, which stays; "" at the end."""
+        """The next non-space character, which is not consumed; "" at the end."""
         while True:
             while self._at < len(self._text):
                 if self._text[self._at] not in _SPACE:
@@ -91,7 +91,7 @@ class _Text:
                 return ""
 
     def skip(self, character: str) -> bool:
-        """Whether the next character is this one, which is then passed."""
+        """Whether the next character is this one; if so, it is consumed."""
         if self._next() != character:
             return False
         self._at += 1
@@ -100,7 +100,7 @@ class _Text:
     def expect(self, character: str, what: str) -> None:
         if not self.skip(character):
             found = self._next()
-            raise DataError(f"{self._path}: must hold {what}, {'ends' if not found else f'has {found!r}'} there")
+            raise DataError(f"{self._path}: expected {what}, got {repr(found) if found else 'the end of the file'}")
 
     def value(self, what: str) -> Any:
         """The next JSON value."""
@@ -115,7 +115,7 @@ class _Text:
                     continue
                 ending = "the file ends in the middle" if self._ended else error.msg
                 raise DataError(f"{self._path}: {what} is not JSON: {ending}") from error
-            # A number at the end of the chunk may go on in the next.
+            # A number at the end of the chunk may continue in the next one.
             if end < len(self._text) or not self._more():
                 self._at = end
                 return value

@@ -1,4 +1,4 @@
-"""Texts of the pages, as the original's text mode gives them: every visible text, joined by [SEP]."""
+"""Texts of the pages, as in the original's text mode: all visible texts, joined by [SEP]."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _IN_JSON = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "'": "
 
 
 def page_text(shop: Catalogue, state: State, instruction: str, score: float) -> str:
-    """The observation: text of the page in `state`; `score` is what the last page shows."""
+    """The observation: the text of the page in `state`; `score` is shown on the last page."""
     match state.page:
         case Page.SEARCH:
             texts: Iterable[str] = ("WebShop", "Instruction:", instruction, "Search")
@@ -29,7 +29,7 @@ def page_text(shop: Catalogue, state: State, instruction: str, score: float) -> 
 
 
 def _is_seen(text: str) -> bool:
-    # The original's HTML parser makes one newline of blank text with a newline in it, and those are dropped.
+    # The original's HTML parser turns blank text containing a newline into a single newline, and those are dropped.
     return text != "" and not ("\n" in text and not text.strip(_BLANK))
 
 

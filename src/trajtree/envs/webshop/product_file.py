@@ -1,4 +1,4 @@
-"""Products that stay on disk: one JSON line each, read when they are looked at."""
+"""Products that stay on disk: one JSON line each, read when they are accessed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trajtree.errors import DataError
 
 
 class ProductFile(Sequence[Product]):
-    """Products in a file, one JSON line each, with the lines' beginnings in `<name>.offsets.npy`."""
+    """Products in a file, one JSON line each, with the lines' offsets in `<name>.offsets.npy`."""
 
     def __init__(self, path: Path) -> None:
         """Open the file.
@@ -47,7 +47,7 @@ class ProductFile(Sequence[Product]):
     @overload
     def __getitem__(self, index: slice) -> Sequence[Product]: ...
     def __getitem__(self, index: int | slice) -> Product | Sequence[Product]:
-        """The product at a place from 0."""
+        """The product with this index."""
         if isinstance(index, slice):
             return [self._parsed(place) for place in range(*index.indices(len(self)))]
         if not 0 <= index < len(self):
@@ -56,7 +56,7 @@ class ProductFile(Sequence[Product]):
 
 
 def write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> int:
-    """Write JSON lines and their offsets as `ProductFile` reads them; the number of lines.
+    """Write JSON lines and their offsets as `ProductFile` reads them; returns the number of lines.
 
     Raises:
         OSError: the disk is full or not writable.

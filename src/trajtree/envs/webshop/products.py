@@ -1,4 +1,4 @@
-"""Products: what the shop sells, made from the records of WebShop's product files, which are checked on the way."""
+"""Products, made from the records of WebShop's product files, which are checked in the process."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from trajtree.errors import DataError
 from trajtree.store.lines import JsonObject
 
 NO_PRICE = 100.0
-"""Dollars that a product without a price costs."""
+"""Price in dollars of a product that states none."""
 
 LONGEST_ASIN = 10
-"""Characters; records with longer ids are not products, and are left out."""
+"""In characters; records with longer ids are not products and are left out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """One product. `price` in dollars is what it costs, `price_tag` what its page says (it may be a range).
+    """One product. `price` is what it costs in dollars, `price_tag` what its page shows (possibly a range).
 
-    `options` is name to values, both lower case, in the page's order; `attributes` are the hidden tags that the
+    `options` maps names to values, both lower case, in the page's order; `attributes` are the hidden tags that the
     reward compares.
     """
 
@@ -38,19 +38,19 @@ class Product:
     attributes: tuple[str, ...]
 
     def to_row(self) -> JsonObject:
-        """The product as JSON can hold it."""
+        """The product as a JSON object."""
         return asdict(self)
 
     @classmethod
     def from_row(cls, row: JsonObject) -> Product:
-        """The product that `to_row` wrote."""
+        """The product written by `to_row`."""
         options = {name: tuple(values) for name, values in row["options"].items()}
         return cls(
             **{**row, "bullets": tuple(row["bullets"]), "attributes": tuple(row["attributes"]), "options": options}
         )
 
     def document(self) -> str:
-        """The text under which the search finds it: title, description, first bullet and options, lower case."""
+        """The text that the search indexes: title, description, first bullet and options, lower case."""
         options = ", and ".join(f"{name}: {', '.join(values)}" for name, values in self.options.items())
         return " ".join([self.title, self.description, self.bullets[0], options]).lower()
 
@@ -61,10 +61,10 @@ def product_of(record: object, attributes: object, prices: Random, where: str) -
     A price that is a range is drawn from `prices`, as WebShop draws it.
 
     Raises:
-        DataError: a field is missing or not what it must be; the message begins with `where`.
+        DataError: a field is missing or invalid; the message begins with `where`.
     """
     if not isinstance(record, dict):
-        raise DataError(f"{where}: must be an object, is {type(record).__name__}")
+        raise DataError(f"{where}: must be an object, got {type(record).__name__}")
     bullets = record.get("small_description") or [""]
     pricing = _pricing(record.get("pricing"), where)
     low_high = pricing or (NO_PRICE,)
@@ -93,28 +93,28 @@ def _text(record: JsonObject, field: str, where: str, *, empty: bool = False) ->
     if value is None and empty:
         return ""
     if not isinstance(value, str):
-        raise DataError(f"{where}: {field} must be text, is {value!r:.60}")
+        raise DataError(f"{where}: {field} must be text, got {value!r:.60}")
     return value
 
 
 def _texts(value: object, field: str, where: str) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-        raise DataError(f"{where}: {field} must be a list of texts, is {value!r:.60}")
+        raise DataError(f"{where}: {field} must be a list of texts, got {value!r:.60}")
     return value
 
 
 def _pricing(value: object, where: str) -> tuple[float, ...]:
-    """At most two prices; none where the field is empty."""
+    """At most two prices; none if the field is empty."""
     if not value:
         return ()
     if not isinstance(value, str):
-        raise DataError(f"{where}: pricing must be text, is {value!r:.60}")
+        raise DataError(f"{where}: pricing must be text, got {value!r:.60}")
     try:
         prices = tuple(float(Decimal(re.sub(r"[^\d.]", "", part))) for part in value.split("$")[1:])
     except InvalidOperation as error:
-        raise DataError(f"{where}: pricing is {value!r:.60}, which holds no price") from error
+        raise DataError(f"{where}: pricing is {value!r:.60}, which contains no price") from error
     if not prices:
-        raise DataError(f"{where}: pricing is {value!r:.60}, which holds no price in dollars")
+        raise DataError(f"{where}: pricing is {value!r:.60}, which contains no price in dollars")
     return prices[:2]
 
 
@@ -122,7 +122,7 @@ def _options(value: object, where: str) -> dict[str, tuple[str, ...]]:
     if not value:
         return {}
     if not isinstance(value, dict):
-        raise DataError(f"{where}: customization_options must be an object, is {value!r:.60}")
+        raise DataError(f"{where}: customization_options must be an object, got {value!r:.60}")
     options = {}
     for name, contents in value.items():
         if contents is None:
@@ -136,11 +136,11 @@ def _options(value: object, where: str) -> dict[str, tuple[str, ...]]:
 
 
 def _attributes(value: object, where: str) -> tuple[str, ...]:
-    """Tags of the product; products that have none get one that matches nothing."""
+    """Tags of the product; products without any get one that matches nothing."""
     if value is None:
         return ("DUMMY_ATTR",)
     if not isinstance(value, dict):
-        raise DataError(f"{where}: the attributes entry must be an object, is {type(value).__name__}")
+        raise DataError(f"{where}: the attributes entry must be an object, got {type(value).__name__}")
     return tuple(_texts(value.get("attributes", ["DUMMY_ATTR"]), "attributes", where))
 
 

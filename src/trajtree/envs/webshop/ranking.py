@@ -1,6 +1,6 @@
-"""The shop's search: BM25 (k1 0.9, b 0.4) over stemmed words, as pyserini sets Lucene up for the original.
+"""The shop's search: BM25 (k1 0.9, b 0.4) over stemmed words, as pyserini configures Lucene for the original.
 
-Words are cut as Lucene's English analyser cuts them: word boundaries of Unicode, possessives and 33 common words
+Texts are tokenised like in Lucene's English analyser: Unicode word boundaries, possessives and 33 common words
 dropped, Porter's stemmer. Scores come from the package bm25s. Documents with equal scores keep the file's order.
 """
 
@@ -20,7 +20,7 @@ from trajtree.errors import EnvError
 K1, B = 0.9, 0.4
 MOST_RESULTS = 50
 MOST_TERMS = 1024
-"""Words of a query that count; the original refuses longer ones."""
+"""Number of words of a query that count; the original refuses longer queries."""
 
 _WORD = re.compile(r"\w+(?:(?:(?<=[^\W\d_])['’.:](?=[^\W\d_])|(?<=\d)['’.,;](?=\d))\w+)*")
 _COMMON = set(
@@ -40,7 +40,7 @@ def _package(name: str) -> Any:
 
 @cache
 def _analyser() -> Callable[[str], str]:
-    """Lower-case word to its stem, or to nothing where the search does not look at it."""
+    """Maps a lower-case word to its stem, or to "" if the search ignores it."""
     stem: Callable[[str], str] = _package("Stemmer").Stemmer("porter").stemWord
 
     @lru_cache(maxsize=1 << 17)
@@ -52,7 +52,7 @@ def _analyser() -> Callable[[str], str]:
 
 
 def terms(text: str) -> list[str]:
-    """Stems of the words of `text` that the search looks at, in order.
+    """Stems of the words of `text` that the search uses, in order.
 
     Raises:
         EnvError: the stemmer is not installed.
@@ -62,7 +62,7 @@ def terms(text: str) -> list[str]:
 
 
 class Search:
-    """An index that can be asked; `bm25s.BM25` holds it, in memory or mapped from disk."""
+    """A searchable index, held by `bm25s.BM25` in memory or memory-mapped from disk."""
 
     def __init__(self, index: Any) -> None:
         self._index = index
@@ -80,7 +80,7 @@ class Search:
 
     @classmethod
     def load(cls, folder: Path) -> Search:
-        """The index that `build_index` or bm25s wrote, mapped, not read.
+        """The index written by `IndexWriter` or bm25s, memory-mapped.
 
         Raises:
             EnvError: a package is missing.
@@ -88,7 +88,7 @@ class Search:
         return cls(_package("bm25s").BM25.load(folder, mmap=True, show_progress=False))
 
     def scores(self, query: str) -> np.ndarray[Any, np.dtype[np.float32]]:
-        """[documents] BM25 of every document; zeros when no word of the query is known."""
+        """[documents] BM25 score of every document; zeros if no word of the query is known."""
         known = self._index.get_tokens_ids(terms(query)[:MOST_TERMS])
         if not known:
             return np.zeros(self._index.scores["num_docs"], np.float32)

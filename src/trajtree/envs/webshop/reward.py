@@ -2,10 +2,11 @@
 
     score = type * (attributes found + options found + [price is low enough]) / (attributes + options + 1)
 
-The type tells a wrong kind of product by the nouns that two titles share. The original finds nouns with a tagger
-(spaCy); here every word counts that is not in a short list of words that are no nouns. Compared with spaCy 3.8's small
-English model on the 1,000-product set, the type is the same in 97.6 % of 3,000 random pairs of products, and in 95.0 %
-of 3,000 pairs listed under one query (mean difference 0.007 and 0.037). All else is the original's rule to the letter.
+The type detects a wrong kind of product by the nouns that two titles share. The original finds nouns with a tagger
+(spaCy); here every word counts that is not in a short list of words that are not nouns. Compared with spaCy 3.8's small
+English model on the 1,000-product set, the type is the same for 97.6 % of 3,000 random pairs of products, and for
+95.0 % of 3,000 pairs listed under the same query (mean difference 0.007 and 0.037). Everything else is exactly the
+original's rule.
 """
 
 from __future__ import annotations
@@ -20,23 +21,23 @@ from trajtree.envs.webshop.products import Product
 from trajtree.envs.webshop.words import COLOURS, NO_NOUNS
 
 ALIKE = 85
-"""Texts with a higher `token_set_ratio` count as the same."""
+"""Texts with a higher `token_set_ratio` count as equal."""
 
 _WORD = re.compile(r"[^\W\d_]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Reward:
-    """A purchase's score in [0, 1] and what it is made of.
+    """A purchase's score in [0, 1] and its parts.
 
     Attributes:
-        score: the whole.
+        score: the total score.
         type: factor for the kind of product: 1, 0.5, 0.1 or 0.
         attributes: number found, of `wanted_attributes`.
         options: number found, of `wanted_options`.
         price: whether the product costs no more than the goal allows.
         title: share of the wanted title's nouns that the bought one has.
-        same_query: whether both products were listed under one query.
+        same_query: whether both products were listed under the same query.
         same_category: whether two of their category names agree.
     """
 
@@ -107,8 +108,8 @@ def _has(product: Product, attribute: str) -> bool:
 
 
 def _asked(goal: Goal) -> list[str]:
-    # The original compares with the printed (name, value) pair, so the name takes part, and a colour must be all of
-    # the value there to be taken alone.
+    # The original compares with the printed (name, value) pair, so the name is included, and a colour is used alone
+    # only if it is the whole value there.
     return [
         _colour(value, value) if name is None else _colour((name, value), str((name, value)))
         for name, value in goal.options

@@ -1,4 +1,4 @@
-"""The shop: products, search and goals, opened once a process and shared by every environment."""
+"""The shop: products, search and goals, opened once per process and shared by all environments."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ FORMAT = 1
 """Version of the imported folder."""
 
 HUMAN_FROM = 1000
-"""Number of human goals from which on they are the shop's main goals, as in the paper's full set."""
+"""Number of human goals from which they are the shop's default goals, as in the full set of WebShop's paper."""
 
 KINDS: tuple[Kind, ...] = ("synthetic", "human")
 
 
 def data_folder() -> Path:
-    """Where products are looked for and imported to.
+    """The folder that products are read from and imported to.
 
     `$TRAJTREE_DATA/webshop`, else `trajtree/webshop` in `$XDG_DATA_HOME` or ~/.local/share.
     """
@@ -43,9 +43,9 @@ class Shop:
     """A catalogue of products with a search, and the goals made from it.
 
     Attributes:
-        products: all of them; on disk when they were imported.
-        goals: kind to goals; the place of a goal is its number.
-        show_attributes: whether item pages show the hidden attributes (the original's default is not to).
+        products: all products; on disk if they were imported.
+        goals: goals by kind; a goal's index is its number.
+        show_attributes: whether item pages show the hidden attributes (not by default, as in the original).
     """
 
     def __init__(
@@ -71,28 +71,28 @@ class Shop:
 
     @property
     def kind(self) -> Kind:
-        """The kind of goals that tasks are made of unless another is asked for."""
+        """The kind of goals that tasks are made of by default."""
         return "human" if len(self.goals["human"]) >= HUMAN_FROM else "synthetic"
 
     def goal(self, task: str) -> Goal:
         """The goal of a task such as "synthetic/17".
 
         Raises:
-            KeyError: the task does not exist; the message says what there is.
+            KeyError: the task does not exist; the message says which tasks exist.
         """
         name, _, number = task.partition("/")
         for kind, goals in self.goals.items():
             if name == kind and number.isascii() and number.isdigit() and int(number) < len(goals):
                 return goals[int(number)]
         ranges = ", ".join(f"{kind}/0 to {kind}/{len(goals) - 1}" for kind, goals in self.goals.items() if goals)
-        raise KeyError(f"{task!r} is no task of this shop: it has {ranges or 'none'}")
+        raise KeyError(f"{task!r} is not a task of this shop: it has {ranges or 'none'}")
 
     @classmethod
     def read(cls, files: Files) -> Shop:
         """The shop of product files, in memory (0.3 s for 1,000 products).
 
         Raises:
-            DataError: a file is broken.
+            DataError: a file is invalid.
         """
         prices = Random(PRICE_SEED)
         stocked = list(stock(files, prices, None))
@@ -114,7 +114,7 @@ class Shop:
         manifest = _manifest(folder / "manifest.json")
         products = ProductFile(folder / "products.jsonl")
         if len(products) != manifest["products"]:
-            raise DataError(f"{folder}: holds {len(products)} products instead of {manifest['products']}: import again")
+            raise DataError(f"{folder}: has {len(products)} products, not {manifest['products']}: import again")
         drafts: dict[Kind, list[Draft]] = {kind: _drafts(folder / f"{kind}.jsonl") for kind in KINDS}
         version, words, gauss = manifest["price_state"]
         goals = _goals(drafts, (version, tuple(words), gauss), products)
@@ -122,10 +122,10 @@ class Shop:
 
 
 def open_shop(folder: Path | None = None) -> Shop:
-    """The shop in `folder` (`data_folder()` when None): what was imported there, or small product files as they are.
+    """The shop in `folder` (`data_folder()` if None): imported products, or small product files read in place.
 
     Raises:
-        DataError: there are no products; the message says how to bring them.
+        DataError: there are no products; the message says how to import them.
     """
     return _opened((folder or data_folder()).resolve())
 
@@ -134,7 +134,7 @@ def data_digest() -> str:
     """Hash of the product files, whether they were imported or are read in place.
 
     Raises:
-        DataError: there are no products; the message says how to bring them.
+        DataError: there are no products; the message says how to import them.
     """
     folder = data_folder().resolve()
     if (manifest := folder / "manifest.json").is_file():
@@ -150,12 +150,12 @@ def _opened(folder: Path) -> Shop:
 
 
 def _in_place(folder: Path) -> Files:
-    how = "trajtree data webshop --from PATH brings your product files"
+    how = "import your product files with: trajtree data webshop --from PATH"
     if not folder.is_dir():
         raise DataError(f"{folder}: there are no WebShop products; {how}")
     files = find_files(folder)
     if files.size > SMALL:
-        raise DataError(f"{files.products}: is too large to be read in place; {how}")
+        raise DataError(f"{files.products}: too large to be read in place; {how}")
     return files
 
 

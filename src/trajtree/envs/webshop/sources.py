@@ -1,4 +1,4 @@
-"""The product files that a user may have, and what they hold."""
+"""The product files that a user may have, and their contents."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from trajtree.store.files import open_input
 from trajtree.store.lines import parsed
 
 SMALL = 64 << 20
-"""Bytes; larger files are streamed, and need a place on disk for what they hold."""
+"""In bytes; larger files are streamed, and need room on disk for their contents."""
 
 PACKED = "products_*.json.xz"
 
 Entry = Callable[[str], object]
-"""ASIN to what a file says of it, or None."""
+"""Maps an ASIN to its entry in a file, or None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Files:
 
 @dataclass(frozen=True, slots=True)
 class Stocked:
-    """A product and the goals that were written for it."""
+    """A product and the goals written for it."""
 
     product: Product
     synthetic: Draft | None
@@ -58,7 +58,7 @@ class Stocked:
 
 
 def find_files(source: Path) -> Files:
-    """The set of product files at `source`: a packed file, an `items_shuffle*.json`, or a folder with one of either.
+    """The set of product files at `source`: a packed file, an `items_shuffle*.json`, or a folder with one of these.
 
     Raises:
         DataError: there is none, or more than one.
@@ -67,9 +67,9 @@ def find_files(source: Path) -> Files:
         found = sorted([*source.glob(PACKED), *source.glob("items_shuffle*.json")])
         if len(found) > 1:
             names = ", ".join(file.name for file in found)
-            raise DataError(f"{source}: holds {names}: name the one to import")
+            raise DataError(f"{source}: contains {names}: name the one to import")
         if not found:
-            raise DataError(f"{source}: holds neither {PACKED} nor items_shuffle*.json")
+            raise DataError(f"{source}: contains neither {PACKED} nor items_shuffle*.json")
         source = found[0]
     if not source.is_file():
         raise DataError(f"{source}: there is no such file or folder")
@@ -77,7 +77,7 @@ def find_files(source: Path) -> Files:
         return Files(source)
     attributes = source.with_name(source.name.replace("items_shuffle", "items_ins_v2"))
     if not attributes.is_file():
-        raise DataError(f"{attributes}: is missing; it belongs to {source.name}")
+        raise DataError(f"{attributes}: is missing; {source.name} needs it")
     human = source.with_name("items_human_ins.json")
     return Files(source, attributes, human if human.is_file() else None)
 
@@ -85,10 +85,10 @@ def find_files(source: Path) -> Files:
 def stock(files: Files, prices: Random, scratch: Path | None) -> Iterator[Stocked]:
     """Every product of the files once, in their order, with its goals; price ranges are drawn from `prices`.
 
-    `scratch` is a folder for what is too large for the memory; small files need none.
+    `scratch` is a folder for data that is too large for memory; small files need none.
 
     Raises:
-        DataError: a file is broken; the message names file, row and field.
+        DataError: a file is invalid; the message names file, row and field.
     """
     with ExitStack() as stack:
         contents = _opened(files, scratch, stack)
@@ -103,12 +103,12 @@ def stock(files: Files, prices: Random, scratch: Path | None) -> Iterator[Stocke
             index = len(seen)
             seen.add(product.asin)
             synthetic = synthetic_draft(index, product.price, entry, f"{contents.attributes_name}: {product.asin}")
-            told = contents.human(product.asin)
+            entries = contents.human(product.asin)
             here = f"{contents.human_name}: {product.asin}"
-            human = () if told is None else tuple(human_drafts(index, product.price, told, here))
+            human = () if entries is None else tuple(human_drafts(index, product.price, entries, here))
             yield Stocked(product, synthetic, human)
         if not seen:
-            raise DataError(f"{files.products}: holds no products")
+            raise DataError(f"{files.products}: contains no products")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +144,7 @@ def _unpacked(path: Path) -> dict[str, Any]:
         raise DataError(f"{path}: is not JSON: {error}") from error
     for field, kind in (("products", list), ("attrs", dict), ("human", dict)):
         if not isinstance(content, dict) or not isinstance(content.get(field), kind):
-            raise DataError(f"{path}: must hold an object with {field!r}, a {kind.__name__}")
+            raise DataError(f"{path}: must contain an object with {field!r}, a {kind.__name__}")
     return dict(content)
 
 
@@ -152,7 +152,7 @@ def _entries(path: Path, scratch: Path | None, stack: ExitStack) -> Entry:
     if path.stat().st_size <= SMALL:
         return dict(object_items(path)).get
     if scratch is None:
-        raise DataError(f"{path}: is too large to be read in place: trajtree data webshop --from {path.parent}")
+        raise DataError(f"{path}: too large to be read in place: trajtree data webshop --from {path.parent}")
     table = stack.enter_context(closing(sqlite3.connect(scratch / f"{path.stem}.sqlite", isolation_level=None)))
     table.execute("PRAGMA journal_mode = OFF")
     table.execute("PRAGMA synchronous = OFF")

@@ -1,4 +1,4 @@
-"""Where a shopper is, and what a search or a click does: pure functions from one small state to the next."""
+"""The state of a shopping episode, and what a search or a click does: pure functions from one state to the next."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Page(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The whole state of an episode but its goal; immutable, so keeping it is a snapshot.
+    """The whole state of an episode except its goal; immutable, so it serves as a snapshot.
 
     Attributes:
         page: kind of the page shown.
@@ -48,7 +48,7 @@ class State:
 
 
 class Catalogue(Protocol):
-    """What the pages need to know of the shop."""
+    """What the pages need from the shop."""
 
     show_attributes: bool
 
@@ -60,14 +60,14 @@ class Catalogue(Protocol):
 
 
 Target = str | int | None
-"""What lies behind a clickable text: an option's name, a product's index, or None for a button."""
+"""What a clickable text refers to: an option's name, a product's index, or None for a button."""
 
 
 def targets(shop: Catalogue, state: State) -> Mapping[str, Target]:
     """Clickable texts of the page, lower case, in the original's order: buttons, links, options.
 
-    Where two options have one text, the click chooses the later; an option named like a button takes its place in
-    the list, and the button still wins.
+    If two options have the same text, a click chooses the later one; an option named like a button takes the button's
+    place in the list, but a click still means the button.
     """
     found: dict[str, Target] = {}
     if state.page is Page.SEARCH:
@@ -87,7 +87,7 @@ def targets(shop: Catalogue, state: State) -> Mapping[str, Target]:
 
 
 def shown(shop: Catalogue, state: State) -> tuple[int, ...]:
-    """Indices of the products on the page of results."""
+    """Indices of the products on the current page of results."""
     return shop.search(state.query)[(state.number - 1) * PER_PAGE : state.number * PER_PAGE]
 
 
@@ -97,7 +97,7 @@ def search(query: str) -> State:
 
 
 def click(shop: Catalogue, state: State, text: str) -> State:
-    """The page behind the text, or the same state where it is not clickable."""
+    """The state after clicking the text; unchanged if the text is not clickable."""
     clickable = targets(shop, state)
     if text not in clickable or text == "search":
         return state

@@ -1,4 +1,4 @@
-"""Two word lists that the reward needs."""
+"""Two word lists for the reward."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ COLOURS = tuple(
     wheat white wine yellow
     """.split()  # noqa: SIM905 - easier to read than a list
 )
-"""Basic colours: an option that contains one counts as the first of them."""
+"""Basic colours: an option that contains any counts as the first of them."""
 
 NO_NOUNS = frozenset(
     """
@@ -26,6 +26,6 @@ NO_NOUNS = frozenset(
     ft ml pcs th xl
     """.split()  # noqa: SIM905 - easier to read than a list
 )
-"""Words of titles that are no nouns: function words, common modifiers, letters and units."""
+"""Words in titles that are not nouns: function words, common modifiers, letters and units."""
 
 __all__ = ["COLOURS", "NO_NOUNS"]

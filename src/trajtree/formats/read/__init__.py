@@ -1,1 +1,1 @@
-"""Reading agent runs of other tools: one file a log format."""
+"""Log formats of other tools: one file per format; the table of formats is in detect.py."""

@@ -31,27 +31,27 @@ _FIELDS = frozenset(
     )
 )
 _CONTINUATION = re.compile(r"-cont-\d+$")
-"""How Harbor ends the session_id of a document that goes on from another one."""
+"""Suffix of the session_id that Harbor gives to a document continuing another one."""
 
 _TASKS = ("extra.task", "extra.task_id", "extra.instance_id")
 
 
 def recognises(record: Record) -> bool:
-    """Whether a record says that it is ATIF, of whichever version."""
+    """Whether a record says that it is ATIF, in any version."""
     return str(record.get("schema_version")).startswith("ATIF")
 
 
 def goes_on_in(record: Record) -> str | None:
-    """The file in which the run of a document goes on, as the document names it."""
+    """The file in which a document's run continues, as named in the document."""
     return text_at(record, "continued_trajectory_ref")
 
 
 def read(record: Record, *, score: str | None, task: str | None) -> Imported:
     """Read one document.
 
-    The agent's steps are its replies, with their observations as messages behind them; a step that holds nothing but
-    an observation is no reply. A result that names no call answers the first open one of the last reply. Leading steps
-    that were copied from another run, or made without a model, are context.
+    The agent's steps are its replies, followed by their observations as messages; a step with only an observation is
+    not a reply. A result that names no call answers the first open call of the last reply. Leading steps that were
+    copied from another run, or made without a model, are context.
 
     Args:
         record: the document.
@@ -59,8 +59,8 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
         task: dotted path of the task, likewise.
 
     Raises:
-        DataError: naming the field that is wrong, or what cannot be kept: images and sound, subagents, a run that
-            goes on in another document, or comes from one.
+        DataError: a field is wrong, or something cannot be kept: images and sound, subagents, a run that continues in
+            another document, or comes from one.
     """
     version = record.get("schema_version")
     if not isinstance(version, str) or not version.startswith("ATIF-v1."):
@@ -81,7 +81,7 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
         said = _said(step, where)
         results = _results(step, where)
         silent = not (said.content or said.tool_calls or said.reasoning)
-        # A step may be nothing but what was observed, after a call or in an event of the system's.
+        # A step may consist only of an observation, after a call or in a system event.
         if not silent or not results:
             messages.append(said)
             if said.role == "assistant":
@@ -105,7 +105,7 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
 
 
 def _said(step: Record, where: str) -> Message:
-    """What the step itself says."""
+    """The step's own message."""
     source, content = step.get("source"), text_of(step.get("message"), f"{where}.message")
     if source == "agent":
         reasoning = step.get("reasoning_content") or None
@@ -118,7 +118,7 @@ def _said(step: Record, where: str) -> Message:
         return Message("user", content)
     if source == "system":
         return Message("system", content)
-    raise DataError(f"{where}.source: {str(source)[:80]!r} is none of system, user, agent")
+    raise DataError(f"{where}.source: {str(source)[:80]!r} is not one of system, user, agent")
 
 
 def _calls(step: Record, where: str) -> tuple[ToolCall, ...]:
@@ -127,7 +127,7 @@ def _calls(step: Record, where: str) -> tuple[ToolCall, ...]:
         here = f"{where}.tool_calls.{index}"
         name, id_ = call.get("function_name"), call.get("tool_call_id")
         if not isinstance(name, str) or not isinstance(id_, str):
-            raise DataError(f"{here}: a call has a tool_call_id and a function_name")
+            raise DataError(f"{here}: a call needs a tool_call_id and a function_name")
         made.append(ToolCall(id_, name, arguments_text(call.get("arguments", {}), f"{here}.arguments")))
     return tuple(made)
 
@@ -144,8 +144,7 @@ def _heard(results: Sequence[Record], where: str, unanswered: list[str], known: 
     Args:
         results: the results.
         where: the step, for errors.
-        unanswered: calls of the last reply that nothing has answered, in their order; those that are answered here
-            are taken out.
+        unanswered: unanswered calls of the last reply, in order; those answered here are removed.
         known: all calls so far.
     """
     named = {call for result in results if isinstance(call := result.get("source_call_id"), str)}
@@ -158,7 +157,7 @@ def _heard(results: Sequence[Record], where: str, unanswered: list[str], known: 
         if call is None:
             call = next((id_ for id_ in unanswered if id_ not in named), None)
         elif not isinstance(call, str) or call not in known:
-            raise DataError(f"{here}.source_call_id: {str(call)[:80]!r} is no call of the agent's")
+            raise DataError(f"{here}.source_call_id: {str(call)[:80]!r} is not a call of the agent's")
         if call in unanswered:
             unanswered.remove(call)
         heard.append(Message("user", content) if call is None else Message("tool", content, tool_call_id=call))

@@ -1,4 +1,4 @@
-"""The formats that can be imported, and telling which one a file is in."""
+"""The table of log formats that can be imported, and detection of a file's format."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Reader(Protocol):
     """Reads one record; `score` and `task` are dotted paths or None."""
 
     def __call__(self, record: Record, *, score: str | None, task: str | None) -> Imported:
-        """Raise DataError when the record is no run of this format."""
+        """Raise DataError if the record is not a run in this format."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +31,9 @@ class Format:
     Attributes:
         read: reads one record.
         recognises: whether a record is of this format, unless it is of one that comes earlier in FORMATS.
-        about: the fields by which people tell the format.
-        whole: whether a record is a whole run by its definition, never one call of a model.
-        goes_on_in: the file, named from the record's folder, in which the run of a record goes on.
+        about: the fields by which users recognise the format.
+        whole: whether a record is by definition a whole run, never a single model call.
+        goes_on_in: the file, relative to the record's folder, in which a record's run continues.
     """
 
     read: Reader
@@ -55,14 +55,14 @@ FORMATS = {
 
 
 def format_named(name: str) -> Format:
-    """The format of that name. Raises DataError when there is none."""
+    """The format with that name. Raises DataError if there is none."""
     if name not in FORMATS:
-        raise DataError(f"{name!r} is no format that can be imported; {_known()}")
+        raise DataError(f"{name!r} is not a format that can be imported; {_known()}")
     return FORMATS[name]
 
 
 class Beginning(NamedTuple):
-    """What the beginning of a file says: its format; its first record as it is written; the first that can be read."""
+    """The beginning of a file: its format, its first record as written, and the first record that can be read."""
 
     format: str
     first: bytes
@@ -72,7 +72,7 @@ class Beginning(NamedTuple):
 
 
 def beginning_of(path: Path, format: str | None = None) -> Beginning:
-    """The beginning of a file; its format is `format`, or told by its first record that is JSON.
+    """The beginning of a file; its format is `format`, or detected from its first record that is JSON.
 
     Raises:
         DataError: no format fits, or no record is JSON, and none was named.
@@ -94,16 +94,16 @@ def beginning_of(path: Path, format: str | None = None) -> Beginning:
         return Beginning(name, first, record, alone)
     if format is not None:
         return Beginning(format, first, {}, alone)
-    raise DataError(f"{path}: no run to be found: {problem}")
+    raise DataError(f"{path}: no run found: {problem}")
 
 
 def detect(path: Path) -> str:
-    """Name of the format of a file. Raises DataError, as `beginning_of`."""
+    """Name of a file's format. Raises DataError like `beginning_of`."""
     return beginning_of(path).format
 
 
 def _known() -> str:
-    return "known are " + ", ".join(f"{name} ({format.about})" for name, format in FORMATS.items())
+    return "known formats: " + ", ".join(f"{name} ({format.about})" for name, format in FORMATS.items())
 
 
 __all__ = ["FORMATS", "Beginning", "Format", "Reader", "beginning_of", "detect", "format_named"]

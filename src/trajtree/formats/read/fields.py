@@ -1,4 +1,4 @@
-"""Finding things in the records of others: the score, the task, the tools, how the run ended."""
+"""Finding fields in other tools' records: the score, the task, the tools, how the run ended."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ TASKS = ("task", "task_id", "instance_id", "question_id", "example_id", "item_id
 _STOPPED = ("finish_reason", "stop_reason", "stop_condition", "meta.terminate_reason")
 _CUT_SHORT = ("length", "max_tokens", "max_turns", "max_steps", "max_turns_reached")
 _NAMED = 24
-"""Fields that an error names at most."""
+"""Largest number of fields that an error names."""
 
 _LOOKED_AT = 200
-"""Fields of a record among which a misspelt one is looked for."""
+"""Number of a record's fields that are compared with a misspelt one."""
 
 _WORD = re.compile(r"\w+")
 
 
 def at(record: object, path: str) -> Any:
-    """What stands at a dotted path, `a.b.0.c`, or None; a key that itself has dots is found first."""
+    """The value at a dotted path, `a.b.0.c`, or None; a key that itself contains dots takes precedence."""
     if isinstance(record, dict):
         if path in record:
             return record[path]
@@ -48,13 +48,13 @@ def at(record: object, path: str) -> Any:
 
 
 def text_at(record: object, *paths: str) -> str | None:
-    """The first of several places at which there is text."""
+    """The first text found at several paths."""
     found = (at(record, path) for path in paths)
     return next((value for value in found if isinstance(value, str) and value), None)
 
 
 def objects(value: object, where: str) -> Sequence[Record]:
-    """`value` as a list of objects. Raises DataError naming `where` when it is anything else."""
+    """`value` as a list of objects. Raises DataError, naming `where`, if it is anything else."""
     if not isinstance(value, list):
         raise DataError(f"{where}: must be a list, got {type(value).__name__}")
     for index, item in enumerate(value):
@@ -64,7 +64,7 @@ def objects(value: object, where: str) -> Sequence[Record]:
 
 
 def first_turn(record: Record) -> Record | None:
-    """The first of a record's `conversations`; None when there is none that is an object."""
+    """The first of a record's `conversations`; None if it is not an object."""
     turns = record.get("conversations")
     return turns[0] if isinstance(turns, list) and turns and isinstance(turns[0], dict) else None
 
@@ -73,7 +73,7 @@ def score_at(record: Record, field: str | None, usual: Sequence[str]) -> tuple[s
     """(field, value) of the score: at `field`, or at the first of the usual places.
 
     Raises:
-        DataError: there is none; it names the fields that there are.
+        DataError: there is none; the message names the existing fields.
     """
     for name in usual if field is None else (field,):
         value = at(record, name)
@@ -87,7 +87,7 @@ def score_at(record: Record, field: str | None, usual: Sequence[str]) -> tuple[s
 
 
 def other_scores(record: Record, taken: str, usual: Sequence[str]) -> tuple[tuple[str, object], ...]:
-    """(field, value) of the usual places that hold something, but for the one that was taken."""
+    """(field, value) of the usual places that have a value, except the one that was used."""
     found = ((name, at(record, name)) for name in usual if name != taken)
     return tuple([(name, value) for name, value in found if value is not None])
 
@@ -96,7 +96,7 @@ def task_at(record: Record, field: str | None, usual: Sequence[str]) -> str | No
     """The task: at `field`, or at the first of the usual places, or None.
 
     Raises:
-        DataError: `field` was asked for and is not there, or is not text or a whole number.
+        DataError: `field` was requested and is missing, or is not text or a whole number.
     """
     for name in usual if field is None else (field,):
         value = at(record, name)
@@ -110,7 +110,7 @@ def task_at(record: Record, field: str | None, usual: Sequence[str]) -> str | No
 
 
 def no_such_field(record: Record, field: str, option: str, what: str) -> DataError:
-    """The error of an option that names a field which a record has not; it names those that it has."""
+    """The error for an option that names a field missing from a record; it names the fields that exist."""
     near = _nearest(field, tuple(islice(_paths(record), _LOOKED_AT)))
     hint = f"; did you mean {near!r}?" if near else ""
     return DataError(f"{field}: no such field; {option} {what}{hint}; {_fields_of(record)}")
@@ -128,7 +128,7 @@ def _fields_of(record: Record) -> str:
 
 
 def _paths(value: object, before: str = "", depth: int = 3) -> Iterator[str]:
-    """Dotted paths of the fields that hold no object; a list is not looked into."""
+    """Dotted paths of the fields that are not objects; lists are not searched."""
     if isinstance(value, dict) and value and depth:
         for name, inner in value.items():
             yield from _paths(inner, f"{before}.{name}" if before else name, depth - 1)
@@ -137,7 +137,7 @@ def _paths(value: object, before: str = "", depth: int = 3) -> Iterator[str]:
 
 
 def prompt_task(prompt: Sequence[Message]) -> str:
-    """A name for the task that a prompt states: a few words of it to read, a hash of it to tell tasks apart."""
+    """A name for the task stated in a prompt: a few of its words for readers, and its hash to tell tasks apart."""
     digest = blake2b(digest_size=4)
     for message in prompt:
         digest.update(f"{message.role}\0{message.content}\0".encode())
@@ -147,32 +147,32 @@ def prompt_task(prompt: Sequence[Message]) -> str:
 
 
 def scaled(field: str, value: object, low: float, high: float) -> float:
-    """A score in [0, 1], where `low` is 0 and `high` is 1; true and false are 1 and 0 whatever the range.
+    """A score in [0, 1], where `low` is 0 and `high` is 1; true and false are 1 and 0 for any range.
 
-    What is outside by less than SCORE_TOLERANCE is taken to be the edge: scores are sums of floats.
+    Values outside by less than SCORE_TOLERANCE count as the edge, because scores are sums of floats.
 
     Raises:
-        DataError: it is no number, or outside the range.
+        DataError: it is not a number, or outside the range.
     """
     if not isinstance(value, bool | int | float):
-        raise DataError(f"{field}: {_short(value)} is no score; name the field that holds a number with --score FIELD")
+        raise DataError(f"{field}: {_short(value)} is not a score; name a field with a number: --score FIELD")
     share = _share(value, low, high)
     if share is None:
         raise DataError(
             f"{field}: {_short(value)} is outside [{low:g}, {high:g}]; "
-            "name another field with --score FIELD, or its range with --score-range LOW HIGH"
+            "name another field with --score FIELD, or give its range with --score-range LOW HIGH"
         )
     return share
 
 
 def differs(value: object, score: float, low: float, high: float) -> bool:
-    """Whether a field beside the one that was taken says another score, or something that is none within the range."""
+    """Whether a field other than the one used has a different score, or no score within the range."""
     share = _share(value, low, high) if isinstance(value, bool | int | float) else None
     return share is None or abs(share - score) > SCORE_TOLERANCE
 
 
 def _share(value: float, low: float, high: float) -> float | None:
-    """Where in the range a number stands; None where it is outside."""
+    """The position of a number in the range; None if it is outside."""
     if isinstance(value, bool):
         return float(value)
     if low <= value <= high:
@@ -185,7 +185,7 @@ def _share(value: float, low: float, high: float) -> float | None:
 
 
 def tools_at(record: Record, path: str) -> tuple[str, ...]:
-    """The definitions of tools at `path`, a list or its JSON text, each as JSON text in OpenAI's form.
+    """The tool definitions at `path`, a list or its JSON text, each as JSON text in OpenAI's form.
 
     Raises:
         DataError: they are something else.
@@ -205,21 +205,21 @@ def tools_at(record: Record, path: str) -> tuple[str, ...]:
 
 
 def refuse_media(record: Record, where: str = "") -> None:
-    """Raise DataError when images, videos or sound come with the run, or with a message of it."""
+    """Raise DataError if the run, or one of its messages, has images, videos or sound."""
     for name in MEDIA:
         if record.get(name):
             raise DataError(f"{where}{name}: only text can be kept; runs with images or sound cannot be imported")
 
 
 def fields_aside(parts: Iterable[tuple[str, Sequence[Record]]], read: frozenset[str]) -> dict[str, str]:
-    """Metadata `message_fields`: as JSON text, what the messages hold beside the fields in `read`, by their place.
+    """Metadata `message_fields`: as JSON text, the messages' fields other than those in `read`, by position.
 
     Args:
-        parts: (field that holds messages, those messages).
-        read: the fields that are read, or are known to say nothing of the conversation.
+        parts: (field with messages, those messages).
+        read: the fields that are read, or are known to be irrelevant to the conversation.
 
     Raises:
-        DataError: a message comes with images, videos or sound.
+        DataError: a message has images, videos or sound.
     """
     found: dict[str, object] = {}
     for name, turns in parts:
@@ -231,26 +231,24 @@ def fields_aside(parts: Iterable[tuple[str, Sequence[Record]]], read: frozenset[
 
 
 def outcome_at(record: object) -> Outcome:
-    """`truncated` when the record says so, by a flag or by why it stopped; else `completed`."""
+    """`truncated` if the record says so, by a flag or by its stop reason; else `completed`."""
     flagged = any(at(record, name) is True for name in ("truncated", "is_truncated"))
     stopped = any(at(record, name) in _CUT_SHORT for name in _STOPPED)
     return Outcome.TRUNCATED if flagged or stopped else Outcome.COMPLETED
 
 
 def leading(context: Iterable[bool], why: str) -> int:
-    """How many replies at the beginning are context, given which of all are.
+    """How many leading replies are context, given which of all replies are.
 
     Raises:
-        DataError: one stands behind a reply of the agent's; `why` says what makes it context.
+        DataError: a context reply follows one of the agent's own; `why` says what makes it context.
     """
     count, agent = 0, False
     for index, is_context in enumerate(context):
         if not is_context:
             agent = True
         elif agent:
-            raise DataError(
-                f"reply {index + 1} {why}, but stands behind the agent's own; only leading ones can be kept"
-            )
+            raise DataError(f"reply {index + 1} {why}, but follows the agent's own; only leading ones can be kept")
         else:
             count += 1
     return count
@@ -260,7 +258,7 @@ def _short(value: object) -> str:
     try:
         text = json.dumps(value, ensure_ascii=False)
     except ValueError:
-        # A number of thousands of digits.
+        # A number with thousands of digits.
         text = type(value).__name__
     return text if len(text) <= 80 else text[:77] + "..."
 

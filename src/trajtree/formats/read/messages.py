@@ -10,7 +10,7 @@ from trajtree.formats.read.to_trajectory import Imported, with_usual_fields
 
 
 def recognises(record: Record) -> bool:
-    """Whether a record has messages, under whichever name, or a prompt and a completion."""
+    """Whether a record has messages, under any of their names, or a prompt and a completion."""
     if first_turn(record) is not None or {"prompt", "completion"} <= record.keys():
         return True
     return isinstance(record.get("messages"), list)
@@ -19,7 +19,7 @@ def recognises(record: Record) -> bool:
 def read(record: Record, *, score: str | None, task: str | None) -> Imported:
     """Read one run.
 
-    Replies within a `prompt`, and leading ones marked with `weight` 0 or `loss` false, are context.
+    Replies within a `prompt`, and leading ones marked `weight` 0 or `loss` false, are context.
 
     Args:
         record: `messages` (or `conversations`), or `prompt` and `completion`; optionally `tools`.
@@ -42,13 +42,13 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
     context = [
         name == "prompt" or _unlearned(turn) for name, part in turns for turn in part if turn.get("role") == "assistant"
     ]
-    context_turns = leading(context, "is not to be learned (weight is 0 or loss is false)")
+    context_turns = leading(context, "is marked as not trained (weight is 0 or loss is false)")
     aside = fields_aside(turns, FIELDS)
     return with_usual_fields(record, messages, context_turns, score=score, task=task, metadata=aside)
 
 
 def _turns(record: Record, name: str, role: str) -> Sequence[Record]:
-    """One side of a prompt and its completion, each a list of messages or plain text."""
+    """A prompt or its completion, each a list of messages or plain text."""
     value = record.get(name)
     return [{"role": role, "content": value}] if isinstance(value, str) else objects(value, name)
 

@@ -1,8 +1,8 @@
-"""The records of a file of JSON, one at a time, each with its place.
+"""The records of a JSON file, one at a time, each with its position.
 
-JSON Lines, an array and a single object are read alike. Records are cut out of the file as bytes, without being parsed
-and without the file ever being held in memory, so that records which are already known cost next to nothing; a record
-that is broken does not hide those after it.
+JSON Lines, an array and a single object are read alike. Records are cut out of the file as bytes, without parsing them
+and without holding the whole file in memory, so records that are already known cost next to nothing; a broken record
+does not hide those after it.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from trajtree.errors import DataError
 from trajtree.store.files import open_input
 
 LONGEST = 1 << 28
-"""Bytes of the longest record that is read; a quote or a bracket that is never closed must not fill the memory."""
+"""Largest length of a record in bytes; an unclosed quote or bracket must not fill the memory."""
 
 _CHUNK = 1 << 16
 _SUFFIXES = (".json", ".jsonl")
 _BOM = b"\xef\xbb\xbf"
-_TOO_LONG = f"the row is longer than {LONGEST >> 20} MiB, the most that one run may take"
+_TOO_LONG = f"the row is longer than {LONGEST >> 20} MiB, the limit for one run"
 _STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _WITHIN = re.compile(rb'(?:[^"\[\]{}]++|' + _STRING + rb")*+", re.DOTALL)
-"""Everything up to the next bracket, or up to a string that is not closed."""
+"""Everything up to the next bracket, or up to an unclosed string."""
 
 _BETWEEN = re.compile(rb'(?:[^"\[\]{},]++|' + _STRING + rb")*+", re.DOTALL)
 """The same, but a comma stops it too."""
 
 
 class RawRecord(NamedTuple):
-    """One record as it stands in its file.
+    """One record as written in its file.
 
-    `number` counts the records from 1, blank lines left out; `line` is where the record begins. `problem` says why
-    `data` could not even be cut out.
+    `number` counts the records from 1, skipping blank lines; `line` is where the record begins. `problem` says why
+    `data` could not be cut out.
     """
 
     number: int
@@ -46,10 +46,10 @@ class RawRecord(NamedTuple):
 
 
 def files_in(paths: Iterable[Path]) -> list[tuple[Path, bool]]:
-    """(file, whether it was named itself) of each file, once: a folder stands for all .json and .jsonl files below it.
+    """(file, whether it was named explicitly), each once: a folder stands for all .json and .jsonl files below it.
 
     Raises:
-        DataError: there is no such file or folder, or a folder holds none.
+        DataError: there is no such file or folder, or a folder contains no such file.
     """
     found: dict[Path, tuple[Path, bool]] = {}
     for path in paths:
@@ -68,7 +68,7 @@ def files_in(paths: Iterable[Path]) -> list[tuple[Path, bool]]:
 
 
 def raw_records(path: Path) -> Iterator[RawRecord]:
-    """The records of a file: the lines of JSON Lines, the elements of an array, or its one object."""
+    """The records of a file: the lines of JSON Lines, the elements of an array, or a single object."""
     with open_input(path) as file:
         start = 3 if file.read(3) == _BOM else 0
         file.seek(start)
@@ -89,7 +89,7 @@ def raw_records(path: Path) -> Iterator[RawRecord]:
 
 
 def decode(raw: RawRecord) -> dict[str, Any]:
-    """The object that a record spells. Raises DataError, without the place, when it spells none."""
+    """The object in a record. Raises DataError, without naming the position, if it is not one."""
     if raw.problem is not None:
         raise DataError(raw.problem)
     try:
@@ -102,7 +102,7 @@ def decode(raw: RawRecord) -> dict[str, Any]:
 
 
 def _spread_over_lines(file: BinaryIO, start: int) -> bool:
-    """Whether the first line begins an object that goes on in the next, rather than being a record, whole or broken."""
+    """Whether the first line begins an object that continues on the next, and is not a record by itself."""
     file.seek(start)
     first = file.readline(LONGEST + 1)
     try:
@@ -118,7 +118,7 @@ def _spread_over_lines(file: BinaryIO, start: int) -> bool:
 
 
 def _lines(file: BinaryIO, number: int, line: int) -> Iterator[RawRecord]:
-    """The lines from where the file stands, after `number` records and `line` lines."""
+    """The lines from the current file position, after `number` records and `line` lines."""
     while raw := file.readline(LONGEST + 1):
         line += 1
         too_long = len(raw) > LONGEST
@@ -131,7 +131,7 @@ def _lines(file: BinaryIO, number: int, line: int) -> Iterator[RawRecord]:
 
 
 def _elements(file: BinaryIO, line: int) -> Iterator[RawRecord]:
-    """The elements of the array whose bracket has just been read, then the lines after it."""
+    """The elements of the array that was just opened, then the lines after it."""
     buffer, base = b"", file.tell()
     number = begin = position = depth = 0
     while True:
@@ -139,7 +139,7 @@ def _elements(file: BinaryIO, line: int) -> Iterator[RawRecord]:
         end = position if match is None else match.end()
         mark = buffer[end : end + 1]
         if mark in (b"", b'"'):
-            # The element, or the string in it, goes on beyond the buffer; reading as much again each time keeps the
+            # The element, or a string in it, continues beyond the buffer; doubling the amount read each time keeps the
             # work linear.
             position = end - begin
             base, buffer, begin = base + begin, buffer[begin:], 0

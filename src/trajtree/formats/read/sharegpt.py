@@ -25,9 +25,9 @@ def recognises(record: Record) -> bool:
 def read(record: Record, *, score: str | None, task: str | None) -> Imported:
     """Read one run.
 
-    Leading replies are context when the record says that they are not to be learned (`loss` is false), and those before
-    the first `Action:` when there is one: the acknowledgement of an instruction is no decision. ETO's own run files,
-    told by `meta.terminate_reason`, are named for their tasks.
+    Leading replies are context if the record marks them as not trained (`loss` is false), and so are those before the
+    first `Action:` if there is one: the acknowledgement of an instruction is not a decision. ETO's own run files,
+    recognised by `meta.terminate_reason`, are named after their tasks.
 
     Args:
         record: `conversations`, and optionally `system` and `tools`.
@@ -49,7 +49,7 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
         messages.append(message)
         if message.role == "assistant":
             unlearned.append(turn.get("loss") is False)
-    context = leading(unlearned, "is not to be learned (loss is false)")
+    context = leading(unlearned, "is marked as not trained (loss is false)")
     return with_usual_fields(
         record,
         messages,
@@ -72,7 +72,7 @@ def _message(turn: Record, where: str, before: list[Message]) -> Message:
     if not isinstance(value, str):
         raise DataError(f"{where}.value: must be text, got {type(value).__name__}")
     if not value and any(isinstance(beside, str | list | dict) for beside in unread(turn, _FIELDS).values()):
-        raise DataError(f"{where}.value: is empty, and another field may hold what was said; put the text into value")
+        raise DataError(f"{where}.value: is empty, and another field may contain the text; put it into value")
     if who in _USER:
         return Message("user", value)
     if who in _AGENT:
@@ -84,11 +84,11 @@ def _message(turn: Record, where: str, before: list[Message]) -> Message:
     if who in _RESULT:
         return Message("tool" if _answers_call(before) else "user", value)
     known = ", ".join((*_USER, *_AGENT, "system", *_CALL, *_RESULT))
-    raise DataError(f"{where}.from: {str(who)[:80]!r} is none of {known}")
+    raise DataError(f"{where}.from: {str(who)[:80]!r} is not one of {known}")
 
 
 def _answers_call(before: list[Message]) -> bool:
-    """An observation answers a call when only other results stand between."""
+    """An observation answers a call if only other results are between them."""
     last = next((m for m in reversed(before) if m.role != "tool"), None)
     return last is not None and bool(last.tool_calls)
 
@@ -101,11 +101,11 @@ def _calls(value: str, where: str) -> tuple[ToolCall, ...]:
         raise DataError(f"{where}: not JSON: {value[:80]!r}") from None
     calls = objects(found if isinstance(found, list) else [found], where)
     if not calls:
-        raise DataError(f"{where}: no call in the list")
+        raise DataError(f"{where}: the list contains no call")
     made = []
     for call in calls:
         if not isinstance(call.get("name"), str):
-            raise DataError(f"{where}: a call has a name and arguments, got {value[:80]!r}")
+            raise DataError(f"{where}: a call needs a name and arguments, got {value[:80]!r}")
         made.append(ToolCall("", call["name"], arguments_text(call.get("arguments", "{}"), f"{where}.arguments")))
     return tuple(made)
 

@@ -1,7 +1,7 @@
-"""From a conversation that somebody else recorded to a trajectory.
+"""Converting a conversation recorded by another tool to a trajectory.
 
-The messages stay exactly as they are. The steps, from which trees are built, are read off them: what was said since
-the last reply is the observation; the reply's tool calls, its `Action:` part or all of it is the action.
+The messages stay exactly as they are. The steps, from which trees are built, are derived from them: everything said
+since the last reply is the observation; the reply's tool calls, its `Action:` part or the whole reply is the action.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ class Imported:
     Attributes:
         messages: the conversation.
         context_turns: leading replies that are not the agent's decisions.
-        score: the field that holds the score, and what it holds.
-        task: what was to be done; None leaves it to the prompt.
-        policy: who played.
+        score: the field with the score, and its value.
+        task: the task; None derives it from the prompt.
+        policy: the policy that played.
         tools: definitions of the agent's tools, each as JSON text.
         outcome: how the run ended.
-        metadata: what else is worth keeping.
-        other_scores: fields in which the format may have a score too, and what they hold.
-        named_by_file: whether such runs are written one to a file, which is named for the task.
+        metadata: anything else worth keeping.
+        other_scores: other fields in which the format may have a score, and their values.
+        named_by_file: whether such runs are stored one per file, with the file named after the task.
     """
 
     messages: tuple[Message, ...]
@@ -70,10 +70,10 @@ def with_usual_fields(
     metadata: Mapping[str, str],
     named_by_file: bool = False,
 ) -> Imported:
-    """A run whose score, task, model and tools stand beside its conversation under their usual names.
+    """A run with score, task, model and tools beside its conversation under their usual names.
 
     Raises:
-        DataError: there is no score, or a field that was asked for is wrong.
+        DataError: there is no score, or a requested field is wrong.
     """
     taken = score_at(record, score, SCORES)
     return Imported(
@@ -91,12 +91,12 @@ def with_usual_fields(
 
 
 def trajectory_of(found: Imported, env: str, score_range: tuple[float, float]) -> Trajectory:
-    """The trajectory of a run, its `sample` being 0.
+    """The trajectory of a run, with `sample` 0.
 
-    Nobody knows the rewards of its steps, so the last one has the whole score.
+    The rewards of its steps are unknown, so the last one gets the whole score.
 
     Raises:
-        DataError: the agent never replies, the run begins in its midst, or the score is no number within the range.
+        DataError: the agent never replies, the run's beginning is missing, or the score is not a number in the range.
     """
     if next((m.role for m in found.messages if m.role != "system"), None) == "tool":
         raise DataError(
@@ -126,7 +126,7 @@ def trajectory_of(found: Imported, env: str, score_range: tuple[float, float]) -
 
 
 def action_part(text: str) -> Parsed | None:
-    """What stands behind a line's `Action:`, and the thought before it; None when there is no action."""
+    """The text after `Action:` at the beginning of a line, and the thought before it; None if there is no action."""
     match = _ACTION.search(text) if "Action:" in text else None
     action = text[match.end() :].strip() if match else ""
     if match is None or not action:
@@ -135,7 +135,7 @@ def action_part(text: str) -> Parsed | None:
 
 
 def parted(text: str) -> Parsed:
-    """A reply taken apart: thinking in tags, then `Thought:` and `Action:`; else all of it is the action."""
+    """A parsed reply: thinking in tags, then `Thought:` and `Action:`; otherwise the whole reply is the action."""
     thinking, tag, rest = text.partition(_END_OF_THINKING)
     if not tag or not rest.strip():
         return action_part(text) or Parsed(None, text)
@@ -152,12 +152,12 @@ def _decision(message: Message) -> Parsed:
     try:
         action.encode()
     except UnicodeEncodeError:
-        raise DataError("a tool call's arguments spell half a character (a lone surrogate)") from None
+        raise DataError("a tool call's arguments contain half a character (a lone surrogate)") from None
     return Parsed(message.reasoning or message.content or None, action)
 
 
 def _steps(messages: Sequence[Message], context_turns: int, score: float) -> tuple[list[Step], int]:
-    """The steps, and the index of the first one's reply."""
+    """The steps, and the index of the first step's reply."""
     steps: list[Step] = []
     seen: list[str] = []
     first = turns = 0

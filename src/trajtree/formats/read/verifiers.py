@@ -46,8 +46,8 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
         task: dotted path of the task; without one, its key, its hash or the example's id.
 
     Raises:
-        DataError: naming the field that is wrong; or the run was broken by an error and never scored, which says
-            nothing about the agent.
+        DataError: a field is wrong, or the run failed with an error and was never scored, which says nothing about the
+            agent.
     """
     traced = "nodes" in record
     path, branches = _final_branch(record) if traced else (_v0_path(record), 1)
@@ -71,14 +71,14 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
 
 
 def _final_branch(record: Record) -> tuple[list[tuple[Record, bool, str]], int]:
-    """(message, whether the model wrote it, field) from the root to the last leaf; and the number of leaves."""
+    """(message, whether the model wrote it, field) from the root to the last leaf, and the number of leaves."""
     nodes = objects(record.get("nodes"), "nodes")
     parents: list[int | None] = []
     for index, node in enumerate(nodes):
         parent = node.get("parent", index - 1 if index else None)
-        # A parent stands before its children, so a walk to the root ends.
+        # Parents come before their children, so a walk to the root ends.
         if parent is not None and (type(parent) is not int or not 0 <= parent < index):
-            raise DataError(f"nodes.{index}.parent: {str(parent)[:80]} is no earlier node")
+            raise DataError(f"nodes.{index}.parent: {str(parent)[:80]} is not an earlier node")
         if not isinstance(node.get("message"), dict):
             raise DataError(f"nodes.{index}.message: must be an object")
         parents.append(parent)
@@ -110,7 +110,7 @@ def _message(message: Record, where: str) -> Message:
 
 
 def _openai(call: object, where: str) -> object:
-    """A call as OpenAI nests it; verifiers writes it flat, or as JSON text."""
+    """A call nested as in OpenAI's format; verifiers writes it flat, or as JSON text."""
     if isinstance(call, str):
         text = call
         try:
@@ -127,14 +127,14 @@ def _score(record: Record, field: str | None, traced: bool) -> tuple[str, object
     found: tuple[str, object] | None = None
     if field is None:
         found = _weighted(record) if traced else None
-        # Older records have a reward of 0 where an error kept them from being scored.
+        # Older records have a reward of 0 if an error prevented scoring.
         if broken and (found is None or not traced):
-            raise DataError(f"{'errors' if traced else 'error'}: {_what(record)}; the run broke and was not scored")
+            raise DataError(f"{'errors' if traced else 'error'}: {_what(record)}; the run failed and was not scored")
     return found or score_at(record, field, _SCORES)
 
 
 def _weighted(record: Record) -> tuple[str, object] | None:
-    """The sum of score times weight over the rewards that were given; None when there is none."""
+    """The sum of score times weight over the given rewards; None if there are none."""
     rewards = record.get("rewards")
     if not isinstance(rewards, dict):
         return None

@@ -1,7 +1,8 @@
-"""Pairs and trajectories for other people's trainers.
+"""Pairs and trajectories for other trainers: one file per trainer, and the tables of targets.
 
-A target is a function from a pair or a trajectory to one row of JSON. What the target cannot hold (a turn, a tool call,
-a thought, a tool's definition, a flag that says what is trained) is a DataError that says why and what to do instead.
+A target is a function from a pair or a trajectory to a row of JSON. Anything that the target cannot represent (a turn,
+a tool call, a thought, a tool's definition, a flag that says what is trained) raises a DataError that says why and what
+to do instead.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from trajtree.trajectory import Trajectory
 
 @dataclass(frozen=True, slots=True)
 class PairTarget:
-    """How a pair is written for one trainer, and a line about it."""
+    """How a pair is written for a trainer, with a one-line description."""
 
     row: Callable[[PairMessages], JsonObject]
     about: str
@@ -29,7 +30,7 @@ class PairTarget:
 
 @dataclass(frozen=True, slots=True)
 class TrajectoryTarget:
-    """How a trajectory is written for one trainer, and a line about it."""
+    """How a trajectory is written for a trainer, with a one-line description."""
 
     row: Callable[[Trajectory], JsonObject]
     about: str

@@ -1,6 +1,6 @@
 """ATIF v1.8, the Agent Trajectory Interchange Format: whole trajectories, for other tools rather than a trainer.
 
-The agent's version, which nobody wrote down, is "unknown". Context turns are `is_copied_context`, which a trainer
+The agent's version is not recorded, so it is "unknown". Context turns are marked `is_copied_context`, which a trainer
 must leave out. Source: the ATIF RFC of the Harbor framework.
 """
 
@@ -20,8 +20,8 @@ def atif_trajectory(trajectory: Trajectory) -> JsonObject:
     """One ATIF document; `extra` has score, task, sample, outcome, environment and metadata.
 
     Raises:
-        DataError: a tool's message follows no reply or names a call that the reply has not; calls of one reply share
-            an id; arguments or tools that are not JSON objects.
+        DataError: a tool's message does not follow a reply, or names a call that the reply does not have; calls of a
+            reply share an id; arguments or tools are not JSON objects.
     """
     name = trajectory_name(trajectory)
     check_roles(trajectory.messages, name, TARGET)
@@ -84,7 +84,7 @@ def _reply(message: Message, index: int, name: str) -> JsonObject:
 
 
 def _add_result(steps: Sequence[JsonObject], message: Message, index: int, name: str) -> None:
-    """Put a tool's message under the step that called the tool."""
+    """Add a tool's message to the step that called the tool."""
     if not steps or steps[-1]["source"] != "agent":
         reason = f"message {index} is a tool's, and no reply comes right before it"
         raise refusal(name, TARGET, reason, "export to trl")

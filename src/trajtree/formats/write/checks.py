@@ -1,6 +1,6 @@
-"""What an exporter looks at before it writes: whatever the target cannot hold is refused, never dropped.
+"""Checks before an export: whatever the target cannot represent is refused, never dropped.
 
-Every function takes the name of the pair or trajectory and the target's, for the error.
+Every function takes the names of the pair or trajectory and of the target, for the error.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from trajtree.store.lines import JsonObject
 from trajtree.trajectory import Message, ToolCall, Trajectory
 
 HOLDS_MORE = "export to trl or ms-swift"
-"""The way out of targets that hold less of a pair."""
+"""The advice for targets that can represent less of a pair."""
 
 
 def refusal(name: str, target: str, reason: str, way_out: str) -> DataError:
-    """The error of a pair or trajectory that the target cannot hold."""
+    """The error for a pair or trajectory that the target cannot represent."""
     return DataError(f"{name} cannot be written for {target}: {reason}; {way_out}")
 
 
 def trajectory_name(trajectory: Trajectory) -> str:
-    """What errors call a trajectory."""
+    """The name of a trajectory in errors."""
     return f"task {trajectory.task}, sample {trajectory.sample}"
 
 
 def check_roles(messages: Sequence[Message], name: str, target: str) -> None:
-    """Refuse fields on messages of a role that has none: every target would lose them.
+    """Refuse fields on messages whose role does not have them, because every target would lose them.
 
     Raises:
-        DataError: a thought or a tool call of anyone but the assistant, a call's id on anything but a tool's message.
+        DataError: a thought or tool call that is not the assistant's, or a call's id on a message that is not a tool's.
     """
     for index, m in enumerate(messages):
         if m.role != "assistant" and (m.tool_calls or m.reasoning is not None):
@@ -69,7 +69,7 @@ def trained(trajectory: Trajectory, target: str) -> list[bool]:
     """[messages] which of them are trained: the agent's replies after the context turns.
 
     Raises:
-        DataError: none is.
+        DataError: there are none.
     """
     flags, turn = [], 0
     for message in trajectory.messages:
@@ -84,7 +84,7 @@ def no_context(trajectory: Trajectory, target: str, way_out: str) -> None:
     """Refuse a trajectory with context turns for a target that trains every reply.
 
     Raises:
-        DataError: some reply is not the agent's, or none is.
+        DataError: some reply is not the agent's, or there is no reply.
     """
     for message, flag in zip(trajectory.messages, trained(trajectory, target), strict=True):
         if message.role == "assistant" and not flag:
@@ -93,13 +93,13 @@ def no_context(trajectory: Trajectory, target: str, way_out: str) -> None:
 
 
 def no_thoughts(messages: Sequence[Message], name: str, target: str, way_out: str) -> None:
-    """Refuse thoughts that stand beside the text (`reasoning`) for a target that has no field for them."""
+    """Refuse thoughts beside the text (`reasoning`) for a target that has no field for them."""
     if any(m.reasoning is not None for m in messages):
         raise refusal(name, target, "it has no field for thoughts (reasoning)", way_out)
 
 
 def one_reply(pair: PairMessages, target: str) -> tuple[Message, Message]:
-    """The two replies of a pair whose sides are single messages. Raises DataError when a side has more."""
+    """The two replies of a pair with one message per side. Raises DataError if a side has more."""
     if len(pair.chosen) > 1 or len(pair.rejected) > 1:
         reason = f"it holds one message a side, and the sides have {len(pair.chosen)} and {len(pair.rejected)}"
         raise refusal(
@@ -114,7 +114,7 @@ def check_turns(messages: Sequence[Message], name: str, target: str) -> None:
     Targets with that pattern join, skip or misread anything else.
 
     Raises:
-        DataError: naming the first message out of place; the last must be a reply.
+        DataError: a message is out of place (the first one is named), or the last is not a reply.
     """
     way_out = "export to trl or openai, whose messages come in any order"
     previous = "assistant"
@@ -134,19 +134,19 @@ def check_turns(messages: Sequence[Message], name: str, target: str) -> None:
 
 
 def ends_with_reply(messages: Sequence[Message], name: str, target: str) -> None:
-    """Refuse a conversation that goes on after its last reply. Raises DataError."""
+    """Refuse a conversation that continues after its last reply. Raises DataError."""
     if messages[-1].role != "assistant":
         reason = f"its last message must be a reply and is of role {messages[-1].role}"
         raise refusal(name, target, reason, "cut what follows the last reply")
 
 
 def check_order(messages: Sequence[Message], name: str, target: str) -> None:
-    """Refuse results of tools that do not answer the calls before them in the calls' order, one each.
+    """Refuse tool results that do not answer the calls before them one by one, in order.
 
-    For targets without ids, where the order alone says which result answers which call.
+    For targets without ids, where only the order says which result answers which call.
 
     Raises:
-        DataError: a result out of order, under another name or of no call; a name on a message of any other role.
+        DataError: a result is out of order, has another name or answers no call; a message of another role has a name.
     """
     way_out = "export to trl or openai, which keep ids"
     open_calls: list[ToolCall] = []
@@ -168,7 +168,7 @@ def arguments_of(call: ToolCall, name: str, target: str) -> JsonObject:
     """Arguments of a call as an object.
 
     Raises:
-        DataError: they are no JSON object, hold a key twice or a number that JSON has not.
+        DataError: they are not a JSON object, contain a key twice, or a number that JSON does not have.
     """
     try:
         arguments = json.loads(call.arguments, object_pairs_hook=_unique)
@@ -183,7 +183,7 @@ def arguments_of(call: ToolCall, name: str, target: str) -> JsonObject:
 
 
 def tools_of(tools: Sequence[str], name: str, target: str) -> list[JsonObject]:
-    """Definitions of tools as objects. Raises DataError when one is no JSON object."""
+    """Tool definitions as objects. Raises DataError if one is not a JSON object."""
     found = []
     for index, text in enumerate(tools):
         try:
@@ -197,10 +197,10 @@ def tools_of(tools: Sequence[str], name: str, target: str) -> list[JsonObject]:
 
 
 def with_thoughts(message: Message, text: str, name: str, target: str) -> str:
-    """The text behind its thoughts in <think> tags, as ms-swift and LLaMA-Factory read them.
+    """The text preceded by its thoughts in <think> tags, as ms-swift and LLaMA-Factory read them.
 
     Raises:
-        DataError: the tags occur in the thoughts or in the text, so nobody could tell where the thoughts end.
+        DataError: the tags occur in the thoughts or in the text, so it would be unclear where the thoughts end.
     """
     if message.reasoning is None:
         return text

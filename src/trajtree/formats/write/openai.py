@@ -1,4 +1,4 @@
-"""OpenAI's fine-tuning files, and services that take the same.
+"""OpenAI's fine-tuning files, which other services also accept.
 
 Source: OpenAI's guides "Direct preference optimization" (`input`, `preferred_output`, `non_preferred_output`) and
 "Supervised fine-tuning" (`messages`, `weight` 0 or 1 on an assistant's message).

@@ -1,6 +1,6 @@
 """ShareGPT conversations as LLaMA-Factory reads them: `from` and `value`, calls and results as turns.
 
-LLaMA-Factory leaves out, with a warning, every conversation whose turns do not alternate; so they are refused here.
+LLaMA-Factory skips, with a warning, every conversation whose turns do not alternate, so they are refused here.
 
 Source: LLaMA-Factory's data/README ("Sharegpt Format", "Preference Dataset").
 """
@@ -48,7 +48,7 @@ def llamafactory_pair(pair: PairMessages) -> JsonObject:
     """`conversations` up to the fork, `chosen` and `rejected` as one message each, and `tools` (JSON text).
 
     Raises:
-        DataError: a side has several messages, and as `sharegpt_trajectory`.
+        DataError: a side has several messages, or for the reasons of `sharegpt_trajectory`.
     """
     target = "llamafactory"
     chosen, rejected = (_conversation([*pair.prompt, side], pair.name, target) for side in one_reply(pair, target))

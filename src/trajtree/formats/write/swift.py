@@ -1,7 +1,7 @@
-"""ms-swift: messages of role, content and `loss`; calls are messages of their own, thoughts stand in <think> tags.
+"""ms-swift: messages of role, content and `loss`; calls are separate messages, thoughts are in <think> tags.
 
-ms-swift deletes all other keys of a message, so nothing may stand there. A reply is written as an assistant's message,
-empty where the agent only called tools, followed by its `tool_call` messages: ms-swift joins them into one turn,
+ms-swift deletes all other keys of a message, so nothing may be stored there. A reply is written as an assistant's
+message, empty if the agent only called tools, followed by its `tool_call` messages: ms-swift joins them into one turn
 and takes the turn's `loss` from the first.
 
 Source: ms-swift's pages "Custom dataset" (`rejected_messages`, `rejected_tools`, `loss`) and "Agent support"

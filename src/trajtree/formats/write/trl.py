@@ -78,7 +78,7 @@ def axolotl_pair(pair: PairMessages) -> JsonObject:
     """`messages`, `chosen` and `rejected` of type `chat_template.default`, which reads roles and texts only.
 
     Raises:
-        DataError: a side has several messages; there are tools, calls or thoughts; a reply begins or ends with
+        DataError: a side has several messages, there are tools, calls or thoughts, or a reply begins or ends with
             white space or is empty (axolotl looks for it in the rendered text, which many templates trim).
     """
     one_reply(pair, "axolotl")

@@ -1,4 +1,4 @@
-"""The tree viewer: one HTML page that shows trajectory trees and needs only a browser."""
+"""The tree page: one HTML file that shows trajectory trees in any browser; its colours and layout are in viewer.css."""
 
 from __future__ import annotations
 

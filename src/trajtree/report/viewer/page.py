@@ -1,8 +1,8 @@
-"""The page: markup, style, script and data in one file that loads nothing else.
+"""Assembling the tree page: markup, style, script and data in one file that loads nothing else.
 
 Actions and observations come from models and from the web. They are in the page only as JSON, in script elements that
-browsers do not run; the script shows them as text; and the page's security policy admits that one script and one style
-sheet by their hashes, and nothing else.
+browsers do not execute; the script shows them as text; and the page's security policy allows only that one script and
+one style sheet, by their hashes.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _POLICY = (
     "form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 )
 _ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
-"""Characters that could end the script element around the JSON, or a line in it."""
+"""Characters that could end the script element around the JSON, or one of its lines."""
 
 
 def write_viewer(trees: Iterable[TrajectoryTree], path: str | os.PathLike[str], *, title: str) -> None:
-    """Write one page that shows all the trees, which are read one at a time.
+    """Write a page that shows all trees; they are read one at a time.
 
-    Adding `#task=NAME&node=NUMBER` to the page's address opens a task at a node of its tree.
+    Adding `#task=NAME&node=NUMBER` to the page's address opens a task's tree at a node.
 
     Args:
         trees: the trees, at least one.
@@ -43,14 +43,14 @@ def write_viewer(trees: Iterable[TrajectoryTree], path: str | os.PathLike[str], 
 
     Raises:
         DataError: there is no tree.
-        RunError: the file cannot be written; an older file is left as it was.
+        RunError: the file cannot be written; an existing file is left unchanged.
     """
     rows, blocks = [], []
     for number, tree in enumerate(trees):
         rows.append(figures(tree))
         blocks.append(_block(f"tree-{number}", record(tree)))
     if not rows:
-        raise DataError("there is no tree to show: there were no trajectories, or all of them were lost to faults")
+        raise DataError("there is no tree to show: there are no trajectories, or all of them were lost to faults")
     script = "(() => {\n'use strict';\n" + "\n".join(map(_asset, _SCRIPTS)) + "})();\n"
     style = _asset("viewer.css")
     page = Template(_asset("viewer.html")).substitute(

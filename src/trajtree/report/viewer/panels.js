@@ -115,9 +115,9 @@ function thoughtsPart(tree, node, members) {
   }
   if (!thoughts.size) return [];
   const one = ([thought, samples]) => {
-    const whose = `${samples.length > 1 ? "samples" : "sample"} ${samples.slice(0, 12).join(", ")}`;
+    const from = `${samples.length > 1 ? "samples" : "sample"} ${samples.slice(0, 12).join(", ")}`;
     const rest = samples.length > 12 ? ` and ${samples.length - 12} more` : "";
-    return make("li", {}, make("small", {}, whose + rest), prose(tree.text(thought), "thought"));
+    return make("li", {}, make("small", {}, from + rest), prose(tree.text(thought), "thought"));
   };
   const title = thoughts.size > 1 ? `${thoughts.size} thoughts` : "Thought";
   return [make("h3", {}, title), listed([...thoughts], one, "thoughts")];
@@ -155,7 +155,7 @@ function comparison(tree, fork, shade, go, choose, close) {
   const titles = make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "Step"), ...head));
   const region = { class: "scroll", tabindex: "0", role: "region", "aria-label": "Steps of both continuations" };
   return [
-    make("div", { class: "tools bar" }, make("h2", {}, `Parting after step ${from}`), shut),
+    make("div", { class: "tools bar" }, make("h2", {}, `Fork after step ${from}`), shut),
     make(
       "div",
       region,

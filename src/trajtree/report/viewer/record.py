@@ -1,8 +1,8 @@
-"""What the page knows about a tree: plain lists and numbers, for JSON.
+"""The tree page's data about a tree: plain lists and numbers, for JSON.
 
-To keep the page small there is one list per field, not one object per node, and every text is stored once, in the table
-`strings` of its tree, because what an agent sees and does repeats itself. Invisible characters are spelled out here, so
-the page need not do it.
+To keep the page small, there is one list per field, not one object per node, and every text is stored once, in the
+tree's table `strings`, because what an agent sees and does repeats itself. Invisible characters are made visible here,
+so the page need not do it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _DIGITS = 6
 
 
 def figures(tree: TrajectoryTree) -> dict[str, Any]:
-    """The tree's entry in the list of tasks; a fork is informative if the mean scores behind it differ."""
+    """The tree's entry in the list of tasks; a fork is informative if its options' mean scores differ."""
     spread = spreads(tree)
     return {
         "task": visible(tree.task),
@@ -34,12 +34,12 @@ def figures(tree: TrajectoryTree) -> dict[str, Any]:
 
 
 def record(tree: TrajectoryTree) -> dict[str, Any]:
-    """The tree itself; texts are indices into `strings`, where -1 stands for no text.
+    """The tree itself; texts are indices into `strings`, with -1 for no text.
 
     `parent`, `action`, `observation`, `visits`, `mean` and `value` (of the exact search) have an entry per node. `end`,
     `sample`, `score`, `success`, `outcome`, `error`, `made`, `thought` and `reward` have an entry per trajectory; those
-    of the last two are lists with an entry per step, empty if no step has a thought or a reward. `made` says by which
-    policy and how a trajectory was sampled. `target` is the node at which the exact search ends.
+    of the last two are lists with an entry per step, empty if no step has a thought or a reward. `made` says which
+    policy sampled a trajectory, and how. `target` is the node at which the exact search ends.
     """
     strings = _Strings()
     found = exact(tree)
