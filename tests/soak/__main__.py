@@ -86,6 +86,8 @@ def full_disk(base: Path, folder: Path, random: Random, count: Counter[str]) -> 
         refused = run(words, largest_file=None if mounted else int(random.uniform(0.02, 1.2) * largest)).check(0, 1)
         if refused.status and not any(word in str(refused.sentence) for word in ("space", "large", "write", "written")):
             raise Violation(f"{' '.join(words)} on a full disk said {refused.sentence}")
+        if words[0] in LIGHT and not str(run([*words[:-1], "/dev/full"]).check(1).sentence).count("/dev/full"):
+            raise Violation(f"{words[0]} --out /dev/full did not name it")
         if mounted:
             subprocess.run(["mount", "-o", "remount,size=2g", place], check=True)
         count[f"{'full disk' if mounted else 'file-size limit'} under {words[0]}"] += refused.status
