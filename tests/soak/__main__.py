@@ -64,10 +64,13 @@ def kills(base: Path, folder: Path, random: Random, count: Counter[str]) -> None
         if number == signal.SIGKILL:
             ended.check(0, -number)
         else:
-            ended.check(0, 128 + number)
-            if ended.status and "nothing finished is lost: go on with: trajtree " not in ended.err:
+            # One that comes when all is done ends the process as it would end any other.
+            done = workload.found(folder / "inputs") == workload.expected
+            ended.check(0, 128 + number, *([-number] if done else []))
+            if ended.status > 0 and "nothing finished is lost: go on with: trajtree " not in ended.err:
                 raise Violation(f"{' '.join(words)} ended by a signal without saying how to go on:\n{ended.err}")
-        count["finished first" if ended.status == 0 else f"{signal.Signals(number).name} of {words[0]}"] += 1
+        broken_off = ended.status == (-number if number == signal.SIGKILL else 128 + number)
+        count[f"{signal.Signals(number).name} of {words[0]}" if broken_off else "finished first"] += 1
     run(words).check(0)
     same(workload, folder / "inputs", f"{words[0]} after kills")
 
@@ -83,6 +86,8 @@ def full_disk(base: Path, folder: Path, random: Random, count: Counter[str]) -> 
         refused = run(words, largest_file=None if mounted else int(random.uniform(0.02, 1.2) * largest)).check(0, 1)
         if refused.status and not any(word in str(refused.sentence) for word in ("space", "large", "write", "written")):
             raise Violation(f"{' '.join(words)} on a full disk said {refused.sentence}")
+        if words[0] in LIGHT and not str(run([*words[:-1], "/dev/full"]).check(1).sentence).count("/dev/full"):
+            raise Violation(f"{words[0]} --out /dev/full did not name it")
         if mounted:
             subprocess.run(["mount", "-o", "remount,size=2g", place], check=True)
         count[f"{'full disk' if mounted else 'file-size limit'} under {words[0]}"] += refused.status

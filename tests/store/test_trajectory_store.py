@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from tests.builders import anything, quick, trajectory
 
 from trajtree.errors import DataError
 from trajtree.store.encoding import to_row
-from trajtree.store.trajectory_store import FORMAT, VERSION, TrajectoryStore
+from trajtree.store.trajectory_store import FORMAT, VERSION, TrajectoryStore, write_store
 from trajtree.trajectory import Message, Step, Tokens, Trajectory
 
 
@@ -181,6 +183,20 @@ def test_header_says_what_the_file_is(tmp_path: Path) -> None:
     store = store_of(tmp_path)
     assert json.loads(store.path.read_text()) == {"format": FORMAT, "version": VERSION}
     assert list(store) == []
+
+
+@pytest.mark.parametrize(
+    "write", [lambda path: write_store([], path), lambda path: TrajectoryStore(path).append([trajectory(["look"])])]
+)
+def test_a_full_disk_names_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[Path], object]
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=rf"No space left on device: '{tmp_path / 'runs.jsonl'}'"):
+        write(tmp_path / "runs.jsonl")
 
 
 def test_a_tail_longer_than_a_block_is_cut(tmp_path: Path) -> None:

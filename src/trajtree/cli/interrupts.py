@@ -43,7 +43,8 @@ def ended_in_order() -> Iterator[None]:
         raise SystemExit(128 + caught[0]) from None
     finally:
         for each, handler in before.items():
-            signal.signal(each, handler)
+            # The command is over. Python's own handler would greet a signal that comes now with a traceback.
+            signal.signal(each, signal.SIG_DFL if handler is signal.default_int_handler else handler)
 
 
 __all__ = ["ended_in_order"]

@@ -25,6 +25,17 @@ def is_full(error: BaseException) -> bool:
 
 
 @contextmanager
+def naming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Have the error of a full disk name the file that was being written, which the system does not."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and is_full(error):
+            error.filename = str(path)
+        raise
+
+
+@contextmanager
 def saving_into(folder: str | os.PathLike[str], remedy: str) -> Iterator[None]:
     """Say in one sentence that the disk is full, whichever library finds out.
 
@@ -42,4 +53,4 @@ def saving_into(folder: str | os.PathLike[str], remedy: str) -> Iterator[None]:
         raise RunError(f"{folder}: could not be written, is the disk full? ({said}); {remedy}") from error
 
 
-__all__ = ["is_full", "saving_into"]
+__all__ = ["is_full", "naming", "saving_into"]

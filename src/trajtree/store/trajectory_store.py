@@ -20,6 +20,7 @@ from trajtree.errors import DataError
 from trajtree.store import version1
 from trajtree.store.encoding import Head, Row, from_row, to_row
 from trajtree.store.files import atomically, open_input
+from trajtree.store.full_disk import naming
 from trajtree.store.lines import header, invalid, version_of
 from trajtree.store.lock import claimed, in_turn
 from trajtree.trajectory import Trajectory
@@ -132,7 +133,7 @@ class TrajectoryStore:
         if self.path.exists() and not self.path.is_file():
             raise DataError(f"{self.path}: is no file, and a store must be one that can be added to; name another")
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with in_turn(self.path), self.path.open("a+b") as file:
+        with in_turn(self.path), naming(self.path), self.path.open("a+b") as file:
             end = self._end_of_data(file.seek(0, os.SEEK_END))
             file.truncate(end)
             if end == 0:
@@ -182,7 +183,7 @@ def write_store(trajectories: Iterable[Trajectory], path: str | os.PathLike[str]
     """
     path, count = Path(path), 0
     # Anything that another process appends meanwhile would be lost together with the old file.
-    with claimed(path), in_turn(path), atomically(path) as file:
+    with claimed(path), in_turn(path), naming(path), atomically(path) as file:
         file.write(header(FORMAT, VERSION, made_by))
         for count, trajectory in enumerate(trajectories, start=1):  # noqa: B007 - the last one is returned
             file.write(line_of(trajectory))

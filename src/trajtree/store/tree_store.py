@@ -20,6 +20,7 @@ import numpy as np
 from trajtree.store import version1
 from trajtree.store.encoding import Row, from_row, to_row
 from trajtree.store.files import atomically, open_input
+from trajtree.store.full_disk import naming
 from trajtree.store.lines import header, invalid, version_of
 from trajtree.store.lock import claimed
 from trajtree.store.trajectory_store import encoded
@@ -54,7 +55,7 @@ def write_trees(trees: Iterable[TrajectoryTree], path: str | os.PathLike[str]) -
         OSError: the disk is full or not writable; an existing file is left unchanged.
     """
     path, count = Path(path), 0
-    with claimed(path), atomically(path) as file:
+    with claimed(path), naming(path), atomically(path) as file:
         file.write(header(FORMAT, VERSION))
         for tree in trees:
             file.write(encoded(_written(tree), f"task {tree.task!a}"))
