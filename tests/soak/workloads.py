@@ -59,11 +59,13 @@ class Workload:
 _TRAIN = "--pack-tokens 3000 --accumulate 1 --epochs 24 --dtype float32 --merge"
 
 WORKLOADS: dict[str, Workload] = {
-    "import": Workload("import {here}/shop.jsonl {here}/tickets --out {here}/runs.jsonl", ("runs.jsonl",)),
+    "import": Workload(
+        "import {base}/inputs/shop.jsonl {base}/inputs/tickets --out {here}/runs.jsonl", ("runs.jsonl",)
+    ),
     "build": Workload("build {here}/runs.jsonl --out {here}/trees.jsonl", ("trees.jsonl",), "import"),
     "pairs": Workload("pairs {here}/trees.jsonl --out {here}/pairs.jsonl", ("pairs.jsonl",), "build"),
     "paths": Workload("paths {here}/trees.jsonl --search mcts --out {here}/paths.jsonl", ("paths.jsonl",), "build"),
-    "few-runs": Workload("import {here}/few-shop.jsonl --out {here}/few-runs.jsonl", ("few-runs.jsonl",)),
+    "few-runs": Workload("import {base}/inputs/few-shop.jsonl --out {here}/few-runs.jsonl", ("few-runs.jsonl",)),
     "few": Workload("build {here}/few-runs.jsonl --out {here}/few.jsonl", ("few.jsonl",), "few-runs"),
     "train": Workload(
         f"train {{here}}/few.jsonl --model {{base}}/model --out {{here}}/tuned {_TRAIN}",
