@@ -2,8 +2,8 @@
 
 The loop is what one writes first: one environment, one `model.generate` call per step over the whole conversation,
 rendered and read again each time. Both play the same model, tasks, sampling, step limit and longest reply, in
-alternating blocks of one process. Replies of an untuned model are babble, so every episode runs to its step limit;
-`--adapter` takes a tuned one.
+alternating blocks of one process. A reply that reaches the length limit ends its episode on both sides, as an
+untuned model's babble does at once; `--adapter` takes a tuned one.
 
     python benchmarks/rollout_throughput.py --adapter runs/demo/train-w2sg_exact/*/model --out throughput.json
 """
@@ -92,9 +92,10 @@ def one_by_one(policy: LocalPolicy, tasks: list[str], sampling: Sampling, seed: 
                     eos_token_id=ends,
                     pad_token_id=tokenizer.pad_token_id or 0,
                 )
-                said = tokenizer.decode(
-                    [t for t in output[0, inputs["input_ids"].shape[1] :].tolist() if t not in ends]
-                )
+                new = output[0, inputs["input_ids"].shape[1] :].tolist()
+                if new[-1] not in ends:
+                    break
+                said = tokenizer.decode([t for t in new if t not in ends])
                 parsed = parse_act(said)
                 if parsed is None:
                     break

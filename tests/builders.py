@@ -108,7 +108,10 @@ text = st.text(max_size=12) | st.sampled_from(
 def _tokens(draw: st.DrawFn) -> Tokens:
     ids = draw(st.lists(st.integers(0, 10**6), min_size=2, max_size=8))
     cut = draw(st.integers(1, len(ids) - 1))
-    return Tokens(tuple(ids), draw(st.sampled_from(((), ((0, cut),), ((0, cut), (cut, len(ids)))))))
+    agent = draw(st.sampled_from(((), ((0, cut),), ((0, cut), (cut, len(ids))))))
+    said = sum(end - start for start, end in agent)
+    logprobs = draw(st.just([]) | st.lists(st.floats(-99, 0), min_size=said, max_size=said))
+    return Tokens(tuple(ids), agent, tuple(logprobs))
 
 
 def _agreeing(

@@ -14,7 +14,7 @@ from tests.builders import trajectory
 from typer.testing import CliRunner
 
 from trajtree.cli.main import app
-from trajtree.envs.domain import BRING_IN, BUILT_IN, Domain, load_domain
+from trajtree.envs.domain import BRING_IN, BUILT_IN, SPLITS, Domain, load_domain
 from trajtree.errors import DataError, RecipeError, one_of
 from trajtree.experiment.recipe import load_recipe
 from trajtree.experiment.rows import ROWS, SOURCES
@@ -45,6 +45,7 @@ TABLES: dict[str, Collection[str]] = {**DESCRIBED, "environments": BUILT_IN, "we
 
 PAIRS = ("pairs", "trees.jsonl", "--out", "out.jsonl")
 TRAIN = ("train", "trees.jsonl", "--model", "m")
+EXPLORE = ("explore", "--env", "e", "--policy", "p", "--tasks", "t", "--out", "out.jsonl")
 PATHS = ("paths", "trees.jsonl", "--out", "out.jsonl")
 RUNS = ((["a", "b"], 1.0), (["a", "c"], 0.0), (["d"], 0.5))
 TREE = build_tree(trajectory(actions, score, sample=n) for n, (actions, score) in enumerate(RUNS))
@@ -71,6 +72,8 @@ def said(*arguments: str) -> str:
         (WEIGHTS, (*TRAIN, "--weigh")),
         (SCHEDULES, (*TRAIN, "--schedule")),
         (DTYPES, (*TRAIN, "--dtype")),
+        (STRATEGIES, (*EXPLORE, "--strategy")),
+        (SPLITS, (*EXPLORE, "--split")),
     ],
     ids=lambda value: value[-1] if isinstance(value, tuple) else "",
 )

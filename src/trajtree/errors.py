@@ -28,6 +28,10 @@ class PolicyError(TrajtreeError):
     """The model cannot be loaded or cannot play: wrong path, no chat template, context too short."""
 
 
+class LimitError(TrajtreeError):
+    """A limit that the user set for a command is reached: tokens or money spent on model servers."""
+
+
 class RecipeError(TrajtreeError):
     """The recipe asks for something that does not exist or is impossible."""
 

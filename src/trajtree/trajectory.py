@@ -48,6 +48,8 @@ class Cause(StrEnum):
     """The conversation no longer fits the model's context."""
     UNPARSEABLE_REPLY = "unparseable_reply"
     """No action could be read from the agent's reply."""
+    REPLY_TOO_LONG = "reply_too_long"
+    """The agent's reply had not ended when it reached its length limit."""
     ENVIRONMENT_FAULT = "environment_fault"
     """The environment failed."""
     REPLAY_DIVERGED = "replay_diverged"
@@ -66,6 +68,7 @@ class Cause(StrEnum):
 _OUTCOMES = {
     Cause.CONTEXT_OVERFLOW: Outcome.AGENT_ERROR,
     Cause.UNPARSEABLE_REPLY: Outcome.AGENT_ERROR,
+    Cause.REPLY_TOO_LONG: Outcome.AGENT_ERROR,
     Cause.ENVIRONMENT_FAULT: Outcome.ENV_ERROR,
     Cause.REPLAY_DIVERGED: Outcome.ENV_ERROR,
     Cause.TRANSIENT_ENGINE_FAULT: Outcome.ENGINE_ERROR,
@@ -131,18 +134,28 @@ class Sampling:
 @with_config(_STRICT)
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """Engine tokens of an episode: `ids`, and the half-open ranges [start, end) that the agent produced."""
+    """Engine tokens of an episode: `ids`, and the half-open ranges [start, end) that the agent produced.
+
+    `logprobs` has the log-probability of each token of those ranges, in order, as its engine gives it (usually that of
+    the model, before temperature and nucleus); () where the engine gives none.
+    """
 
     ids: tuple[int, ...]
     agent: tuple[tuple[int, int], ...]
+    logprobs: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        """Raise ValueError if a range is empty, out of order or out of bounds."""
+        """Raise ValueError if a range is empty, out of order or out of bounds, or a log-probability has no token."""
         last = 0
         for start, end in self.agent:
             if not last <= start < end <= len(self.ids):
                 raise ValueError(f"agent range [{start}, {end}) does not fit {len(self.ids)} tokens after {last}")
             last = end
+        said = sum(end - start for start, end in self.agent)
+        if self.logprobs and len(self.logprobs) != said:
+            raise ValueError(f"{len(self.logprobs)} log-probabilities for {said} tokens of the agent's")
+        if not all(map(isfinite, self.logprobs)):
+            raise ValueError("a log-probability is no finite number")
 
 
 @with_config(_STRICT)

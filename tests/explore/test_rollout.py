@@ -18,7 +18,8 @@ from trajtree.chat import parse_react
 from trajtree.envs.base import Environment, StepResult
 from trajtree.errors import DataError, EnvError
 from trajtree.explore.episode import EpisodeSpec
-from trajtree.explore.rollout import ATTEMPTS, rollout
+from trajtree.explore.faults import ATTEMPTS
+from trajtree.explore.rollout import rollout
 from trajtree.explore.strategies import independent
 from trajtree.policies.base import Reply
 from trajtree.store.trajectory_store import TrajectoryStore

@@ -68,7 +68,8 @@ def talk(
         for conversation, text in waiting:
             conversation.messages.append(Message("user", text))
         replies = policy.reply([t for t, _ in waiting])
-        assert all(r.error is None for r in replies)
+        # A random model talks on: many replies are cut, and the conversation goes on all the same.
+        assert all(r.cause in (None, Cause.REPLY_TOO_LONG) for r in replies)
         assert [r.text for r in replies] == [t.messages[-1].content for t, _ in waiting]
     return talks
 
@@ -111,6 +112,22 @@ def test_greedy_replies_are_those_of_generate(policy: LocalPolicy) -> None:
 def test_greedy_replies_of_other_models_too(tmp_path: Path, seed: int) -> None:
     tied = policy_of(save_model(tmp_path, characters(), seed=seed, tie_word_embeddings=seed % 2 == 0))
     assert [drawn(t) for t in talk(tied, SCRIPTS)] == [by_generate(tied, script) for script in SCRIPTS]
+
+
+def test_a_reply_that_did_not_end_is_too_long(policy: LocalPolicy) -> None:
+    """Those, and only those, whose last token ends nothing; what was said is kept."""
+    lengths = []
+    for script in SCRIPTS:
+        conversation = policy.start(SYSTEM, GREEDY, (0,))
+        conversation.messages.append(Message("user", script[0]))
+        (reply,) = policy.reply([conversation])
+        tokens = by_generate(policy, script[:1])[0]
+        ended = len(tokens) < policy.max_new_tokens or tokens[-1] in policy.chat.stop_ids
+        lengths.append(len(tokens))
+        assert reply.cause is (None if ended else Cause.REPLY_TOO_LONG)
+        assert reply.error == (None if ended else "reply too long: it had not ended after 10 tokens")
+        assert conversation.messages[-1] == Message("assistant", reply.text) and len(drawn(conversation)) == 1
+    assert min(lengths) < policy.max_new_tokens == max(lengths), "replies of both kinds must occur"
 
 
 def test_who_else_plays_changes_nothing(policy: LocalPolicy) -> None:
@@ -387,12 +404,11 @@ def test_the_name_is_the_model_and_its_adapters(tiny: Path, policy: LocalPolicy)
 
 
 @pytest.mark.parametrize("sampling", [GREEDY, WARM])
-def test_a_branched_episode_has_the_tokens_of_the_whole_one(
-    policy: LocalPolicy, tmp_path: Path, sampling: Sampling
-) -> None:
+def test_a_branched_episode_has_the_tokens_of_the_whole_one(tiny: Path, tmp_path: Path, sampling: Sampling) -> None:
     """Greedily it is its parent once more; and whatever it draws, its beginning is its parent's, token for token."""
     parents, branched = (TrajectoryStore(tmp_path / f"{name}.jsonl") for name in ("parents", "branched"))
-    rollout([EpisodeSpec(task, 0, GREEDY) for task in TASKS[:4]], policy, Toy, parents, seed=1)
+    policy = policy_of(tiny, max_new_tokens=40)  # in which more replies end
+    rollout([EpisodeSpec(task, 0, GREEDY) for task in TASKS[:12]], policy, Toy, parents, seed=1)
     starts = [Start(run, steps) for run in parents for steps in range(1, len(run.steps))]
     assert len(starts) >= 4
     specs = [EpisodeSpec(start.parent.task, 1 + n, sampling, start) for n, start in enumerate(starts)]

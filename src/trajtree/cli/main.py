@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from trajtree.cli import doctor, envs, logs, recipes, stores, train, trees
+from trajtree.cli import doctor, envs, logs, play, recipes, stores, train, trees
 from trajtree.cli.interrupts import ended_in_order
 from trajtree.cli.terminal import complain
 from trajtree.errors import TrajtreeError
@@ -35,6 +35,7 @@ EXTRAS = {
     **dict.fromkeys(("jinja2", "matplotlib"), "report"),
     "sentence_transformers": "semantic",
     "gguf": "demo",
+    **dict.fromkeys(("openai", "httpx2"), "server"),
 }
 """The extra that installs each package not needed by the core."""
 
@@ -54,7 +55,7 @@ def _options(
     pass
 
 
-for _commands in (recipes, logs, stores, trees, train, envs, doctor):
+for _commands in (recipes, play, logs, stores, trees, train, envs, doctor):
     _commands.add_to(app)
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from trajtree.cli.play import CostOption, PriceOption, TokensOption, spending_of
 from trajtree.cli.terminal import StageProgress, console
 from trajtree.errors import RunError
 from trajtree.experiment.stage import KINDS
@@ -23,7 +24,15 @@ RedoOption = Annotated[
 stage = typer.Typer(help="Run a recipe up to one of its stages.", no_args_is_help=True, rich_markup_mode="markdown")
 
 
-def run(recipe: RecipeArgument, run_dir: RunOption = None, set_: SetOption = None, redo: RedoOption = None) -> None:
+def run(
+    recipe: RecipeArgument,
+    run_dir: RunOption = None,
+    set_: SetOption = None,
+    redo: RedoOption = None,
+    limit_tokens: TokensOption = None,
+    limit_cost: CostOption = None,
+    price: PriceOption = None,
+) -> None:
     """Run a whole recipe, then print the table and write the report.
 
     Finished stages are kept: run it again after a kill, and it resumes; change the recipe, and only what depends on the
@@ -38,11 +47,18 @@ def run(recipe: RecipeArgument, run_dir: RunOption = None, set_: SetOption = Non
 
     loaded = load_recipe(recipe, set_ or [])
     folder = run_dir or Path("runs") / loaded.name
-    out = console()
+    out, spending = console(), spending_of(limit_tokens, limit_cost, price)
     with StageProgress(out) as progress:
         done = run_recipe(
-            loaded, folder, progress.named, redo=redo or (), say=lambda said: out.print(said, soft_wrap=True)
+            loaded,
+            folder,
+            progress.named,
+            redo=redo or (),
+            say=lambda said: out.print(said, soft_wrap=True),
+            spending=spending,
         )
+    if spending.requests:
+        out.print(f"model servers: {spending}", soft_wrap=True, highlight=False)
     data, where = write_report(loaded, folder, done)
     print_table(data, out)
     out.print(f"report: {where / PAGE}", soft_wrap=True)
@@ -77,14 +93,20 @@ def report(
 
 def _add_stage(kind: str) -> None:
     def command(
-        recipe: RecipeArgument, run_dir: RunOption = None, set_: SetOption = None, redo: RedoOption = None
+        recipe: RecipeArgument,
+        run_dir: RunOption = None,
+        set_: SetOption = None,
+        redo: RedoOption = None,
+        limit_tokens: TokensOption = None,
+        limit_cost: CostOption = None,
+        price: PriceOption = None,
     ) -> None:
         from trajtree.experiment.execute import run_recipe
         from trajtree.experiment.recipe import load_recipe
 
         loaded = load_recipe(recipe, set_ or [])
         folder = run_dir or Path("runs") / loaded.name
-        out = console()
+        out, spending = console(), spending_of(limit_tokens, limit_cost, price)
         with StageProgress(out) as progress:
             done = run_recipe(
                 loaded,
@@ -93,7 +115,10 @@ def _add_stage(kind: str) -> None:
                 until=kind,
                 redo=redo or (),
                 say=lambda said: out.print(said, soft_wrap=True),
+                spending=spending,
             )
+        if spending.requests:
+            out.print(f"model servers: {spending}", soft_wrap=True, highlight=False)
         for name, result in done.items():
             out.print(f"{name}: {result.folder}", soft_wrap=True)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
 
 
 class StepResult(NamedTuple):
@@ -30,6 +31,11 @@ class Environment(ABC):
     version: ClassVar[str]
     instruction: ClassVar[str]
     """The system message: what the world is, and what a reply must look like."""
+    tools: Sequence[Mapping[str, Any]] = ()
+    """Optional: tools that the agent may call, as OpenAI defines functions, for policies that can call tools.
+
+    `step` is then given a call as text, `NAME({"ARGUMENT": "VALUE"})` with the arguments sorted by name.
+    """
 
     @abstractmethod
     def reset(self, task: str) -> str:

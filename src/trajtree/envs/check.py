@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import cycle, islice
@@ -62,7 +62,7 @@ def check_env(
 ) -> EnvReport:
     """Check an environment on `tasks`, with `actions(task)` as a sensible way to play each.
 
-    Checked: class attributes; types of all returned values; score within [0, 1] after every step; an episode
+    Checked: class attributes and tools; types of all returned values; score within [0, 1] after every step; an episode
     ends within 1,000 steps, by termination or truncation, never both; the same actions give the same rewards and, after
     canonicalisation, the same observations; a snapshot, if supported, continues as a replay does; two environments do
     not affect each other; hostile actions are answered; an unknown task raises KeyError; `close` can be called twice.
@@ -128,6 +128,9 @@ def _check_class(env: Environment) -> None:
     for attribute in ("name", "version", "instruction"):
         value = getattr(type(env), attribute, None)
         _require(isinstance(value, str) and value != "", f"class attribute {attribute!r} is {value!r}, not text")
+    for tool in env.tools:
+        named = isinstance(tool, Mapping) and isinstance(tool.get("function"), Mapping) and "name" in tool["function"]
+        _require(named, f"tool {tool!r} is not {{'type': 'function', 'function': {{'name': ..., ...}}}}")
 
 
 def _check_canonical(env: Environment) -> None:

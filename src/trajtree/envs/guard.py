@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from math import isfinite
 from numbers import Real
 
@@ -19,10 +20,12 @@ class Guarded:
     Attributes:
         score: sum of the rewards since the last `reset`.
         steps: number of steps since then.
+        tools: definitions of the environment's tools, each as JSON text; () where it has none.
     """
 
     def __init__(self, env: Environment) -> None:
         self.env, self.score, self.steps = env, 0.0, 0
+        self.tools = tuple(json.dumps(tool, ensure_ascii=False) for tool in env.tools)
 
     def reset(self, task: str) -> str:
         """The first observation of a task.

@@ -20,6 +20,7 @@ from trajtree.experiment.provenance import provenance_of
 from trajtree.experiment.recipe import Recipe
 from trajtree.experiment.stage import KINDS, MARKER, Done, Stage, Work, key_of, needed_for, with_dependents
 from trajtree.models.allocator import release_memory
+from trajtree.policies.spending import Spending
 from trajtree.store.files import UNFINISHED, write_atomically
 from trajtree.store.full_disk import saving_into
 from trajtree.store.lock import locked
@@ -40,6 +41,7 @@ def run_recipe(
     until: str | None = None,
     redo: Collection[str] = (),
     say: Callable[[str], None] = lambda sentence: None,
+    spending: Spending | None = None,
 ) -> dict[str, Done]:
     """Bring a run up to date, completely or only up to the stages of one kind.
 
@@ -50,6 +52,7 @@ def run_recipe(
         until: a name in KINDS.
         redo: names of stages to redo, together with all that read from them; ALL stands for every stage.
         say: receives a sentence about stages in the directory that cannot be reused.
+        spending: counts what model servers are asked, and stops at the command's limit.
 
     Raises:
         TrajtreeError: anything that the user can fix, in one sentence.
@@ -68,7 +71,8 @@ def run_recipe(
             f"{run}: {older} stages in it were made by an earlier version of trajtree and cannot be reused; what is "
             "needed is redone beside them"
         )
-    return run_stages(stages, run, progress_of, provenance_of(recipe), redo=names if ALL in redo else redo)
+    again = names if ALL in redo else redo
+    return run_stages(stages, run, progress_of, provenance_of(recipe), redo=again, spending=spending)
 
 
 def run_stages(
@@ -78,6 +82,7 @@ def run_stages(
     provenance: Mapping[str, str],
     *,
     redo: Collection[str] = (),
+    spending: Spending | None = None,
 ) -> dict[str, Done]:
     """Bring stages up to date, in order; each reads only from earlier ones.
 
@@ -87,6 +92,7 @@ def run_stages(
         RunError: another process uses the directory, or a stage's results have changed since it was finished.
     """
     done: dict[str, Done] = {}
+    spending = spending if spending is not None else Spending()
     again = with_dependents(stages, redo)
     with locked(run / ".lock", _in_use(run)):
         for stage in stages:
@@ -96,7 +102,7 @@ def run_stages(
                 raise RunError(f"--redo {stage.name}: it has the result of {sharing}; type --redo {sharing}")
             if stage.name in again and sharing is None:
                 _remove(run, key)
-            done[stage.name] = _bring_up_to_date(stage, key, run, done, progress_of, provenance)
+            done[stage.name] = _bring_up_to_date(stage, key, run, done, progress_of, provenance, spending)
     return done
 
 
@@ -120,6 +126,7 @@ def _bring_up_to_date(
     done: Mapping[str, Done],
     progress_of: Callable[[str], Progress],
     provenance: Mapping[str, str],
+    spending: Spending,
 ) -> Done:
     if (found := _finished(run, stage, key)) is not None:
         return found
@@ -128,7 +135,7 @@ def _bring_up_to_date(
     began = time.monotonic()
     inputs = {role: done[name].folder for role, name in stage.inputs.items()}
     with saving_into(folder, "nothing finished is lost: make room and run the same command again"):
-        stage.work(Work(folder, inputs, progress_of(stage.name)))
+        stage.work(Work(folder, inputs, progress_of(stage.name), spending))
     release_memory()
     files, seconds = manifest_of(folder, without=[MARKER]), round(time.monotonic() - began, 1)
     digest = digest_of(files)

@@ -18,6 +18,7 @@ from trajtree.experiment.recipe import Exploration, Recipe, chain_of
 from trajtree.experiment.rows import Row
 from trajtree.experiment.stage import Stage, Work
 from trajtree.models.weights import fingerprint, pick_dtype
+from trajtree.policies.opening import key_of_model
 from trajtree.train.settings import METHODS, LossSettings
 
 _SAME_RESULT = {"checkpoint_steps", "report_to", "cache_reference"}
@@ -49,6 +50,12 @@ class _Plan:
             **({"data": data} if (data := domain.data()) else {}),
         }
         self._play = {**_changed(recipe.play), "dtype": dtype, "env": self._env}
+
+    def _playing(self, name: str) -> dict[str, Any]:
+        """How a row's model plays; on a server the arithmetic here does not count, nor the episodes at once."""
+        if not self.recipe.served(chain_of(self.recipe, name)[0].name):
+            return self._play
+        return {knob: value for knob, value in self._play.items() if knob not in ("dtype", "batch")}
 
     # --- tasks and demonstrations ---
 
@@ -104,10 +111,10 @@ class _Plan:
         """What identifies the recipe's own model below a row."""
         root = chain_of(self.recipe, name)[0].name
         if root == "strong":
-            return {"model": self.recipe.strong.model, "weights": fingerprint(self.recipe.strong.model)}
+            return key_of_model(self.recipe.strong.model)
         weak = self.recipe.weak
         if weak.model is not None:
-            return {"model": weak.model, "weights": fingerprint(weak.model)}
+            return key_of_model(weak.model)
         size = {"hidden": weak.hidden, "layers": weak.layers, "context": weak.context}
         return {"tokenizer": weak.tokenizer, **size, "weights": fingerprint(weak.tokenizer)}
 
@@ -155,7 +162,7 @@ class _Plan:
             **how.model_dump(mode="json", exclude_defaults=True, exclude={"by", "adds_to"}),
             "policy": how.by,
             "model": self._base(how.by),
-            "play": self._play,
+            "play": self._playing(how.by),
             "seed": self.recipe.seed,
         }
         return self._add(f"explore-{name}", "explore", inputs, settings, partial(play.explore, self.recipe, how))
@@ -194,7 +201,7 @@ class _Plan:
         # Greedy, so the seed changes nothing.
         settings = {
             "split": self.recipe.evaluate.split,
-            "play": self._play,
+            "play": self._playing(name),
             "policy": name,
             "model": self._base(name),
         }

@@ -15,12 +15,14 @@ from trajtree.experiment.recipe import Exploration, Recipe
 from trajtree.experiment.rows import Row
 from trajtree.experiment.stage import Work
 from trajtree.experiment.tasks import STORE, read_tasks
+from trajtree.explore.branching import tree_maker
+from trajtree.explore.made_with import claim
 from trajtree.explore.rollout import explore as play_passes
 from trajtree.explore.strategies import STRATEGIES, ExploreSettings, Passes, independent, one_pass
+from trajtree.policies.base import ServedPolicy
 from trajtree.policies.opening import open_policy
 from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.trajectory import Cause, Sampling
-from trajtree.trees.merge import build_tree
 
 OVERFLOW_SHARE = 0.01
 """Largest share of episodes that may end because the model's context is full."""
@@ -34,12 +36,7 @@ def explore(recipe: Recipe, how: Exploration, work: Work) -> None:
     if "unseen" in work.inputs:
         tasks += read_tasks(work.inputs["unseen"])
     settings = ExploreSettings(how.rollouts, how.grid, how.budget, how.branches)
-    environment = load_domain(recipe.env.name).environment
-    tree_of = partial(
-        build_tree,
-        canonical_action=environment.canonical_action,
-        canonical_observation=environment.canonical_observation,
-    )
+    tree_of = tree_maker(load_domain(recipe.env.name).environment)
     _play(recipe, work, recipe.all_rows[how.by], STRATEGIES[how.strategy].passes(tasks, settings, tree_of), "train")
 
 
@@ -59,7 +56,11 @@ def _play(recipe: Recipe, work: Work, row: Row, passes: Passes, split: str) -> N
         one_line=not thoughts,
         dtype=recipe.play.dtype,
         name=row.name,
+        spending=work.spending,
     )
+    if isinstance(policy, ServedPolicy):
+        way_out = f"start the same server again, or delete {work.folder} to play it anew"
+        claim(store.path, {"server": dict(policy.identity)}, way_out)
     domain = load_domain(recipe.env.name)
     play_passes(
         passes,

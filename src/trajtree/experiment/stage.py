@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from trajtree.policies.spending import Spending
 from trajtree.store.progress import Progress
 
 MARKER = "stage.json"
@@ -38,24 +39,25 @@ KINDS: dict[str, Kind] = {
     "tasks": Kind(2, "Choose demonstration, exploration, dev and test tasks."),
     "demonstrations": Kind(1, "Collect expert demonstrations that reach the full score."),
     "weak": Kind(1, "Train the weak model on the demonstrations."),
-    "explore": Kind(1, "Play: the weak model, or another that explores, several episodes per task."),
+    "explore": Kind(2, "Play: the weak model, or another that explores, several episodes per task."),
     "pool": Kind(1, "Put an exploration's trajectories with those of the one that it adds to."),
     "trees": Kind(1, "Merge each task's trajectories into a tree."),
     "pairs": Kind(2, "Take preference pairs, at the trees' forks or of whole trajectories."),
     "paths": Kind(1, "Find each tree's best path."),
     "train": Kind(1, "Tune the strong model: on demonstrations, on paths, on pairs."),
-    "evaluate": Kind(1, "Play the held-out tasks with every row's model."),
+    "evaluate": Kind(2, "Play the held-out tasks with every row's model."),
 }
 """Kinds of stages by the name of their command, in the order in which data flows."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """Arguments of a stage's function: where to write, where its inputs are by role, and the progress to report to."""
+    """Arguments of a stage's function: where to write, its inputs by role, the progress to report to, its spending."""
 
     folder: Path
     inputs: Mapping[str, Path]
     progress: Progress
+    spending: Spending = field(default_factory=Spending)
 
 
 @dataclass(frozen=True)

@@ -24,16 +24,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import sqrt
 
 import numpy as np
 
+from trajtree.envs.base import Environment
 from trajtree.explore.episode import tokens_per_step
 from trajtree.trajectory import Trajectory
+from trajtree.trees.merge import build_tree
 from trajtree.trees.tree import TrajectoryTree
 
 TreeOf = Callable[[Sequence[Trajectory]], TrajectoryTree]
 """Merges the trajectories of one task, as the environment spells actions and observations."""
+
+
+def tree_maker(environment: type[Environment]) -> TreeOf:
+    """Merges trajectories as an environment spells actions and observations."""
+    return partial(
+        build_tree,
+        canonical_action=environment.canonical_action,
+        canonical_observation=environment.canonical_observation,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,4 +107,4 @@ def _points(tree: TrajectoryTree, episodes: int, everything: float) -> list[Bran
     return points
 
 
-__all__ = ["BranchPoint", "TreeOf", "branch_points"]
+__all__ = ["BranchPoint", "TreeOf", "branch_points", "tree_maker"]

@@ -6,14 +6,15 @@ outcome and a typed cause; nothing is raised.
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass, field
 from typing import Generic
 
-from trajtree.chat import Parser
+from trajtree.chat import Parser, action_of
 from trajtree.envs.base import Environment
 from trajtree.envs.guard import Guarded
 from trajtree.errors import EnvError
-from trajtree.policies.base import C, Policy, Reply, TakesOver
+from trajtree.policies.base import C, Policy, Reply, TakesOver, ToolCaller
 from trajtree.trajectory import SCORE_TOLERANCE, Cause, Message, Origin, Outcome, Sampling, Step, Tokens, Trajectory
 
 
@@ -57,7 +58,11 @@ class EpisodeSpec:
 
 @dataclass
 class Episode(Generic[C]):
-    """An episode in progress."""
+    """An episode in progress.
+
+    An environment's tools are offered to a policy that can call them; a call is the step's action, spelled as
+    `action_of` spells it. Any other policy writes its actions as text.
+    """
 
     spec: EpisodeSpec
     env: Guarded
@@ -67,6 +72,13 @@ class Episode(Generic[C]):
     outcome: Outcome | None = None
     error: str | None = None
     cause: Cause | None = None
+
+    @classmethod
+    def of(cls, spec: EpisodeSpec, env: Environment, policy: Policy[C], seed: int, suffix: str) -> Episode[C]:
+        """An episode that has not begun; `suffix` is added to the environment's instruction."""
+        instruction = f"{env.instruction} {suffix}".strip()
+        stream = (seed, zlib.crc32(spec.task.encode()), spec.sample)
+        return cls.open(spec, env, policy.start(instruction, spec.sampling, stream))
 
     @classmethod
     def open(cls, spec: EpisodeSpec, env: Environment, conversation: C) -> Episode[C]:
@@ -81,6 +93,8 @@ class Episode(Generic[C]):
 
     def begin(self) -> None:
         """Reset the environment, replay the steps to where the episode begins, and show the policy the observation."""
+        if self.env.tools and isinstance(self.conversation, ToolCaller):
+            self.conversation.tools = self.env.tools
         start = self.spec.start
         try:
             observation = self.env.reset(self.spec.task)
@@ -117,11 +131,15 @@ class Episode(Generic[C]):
         if reply.error is not None:
             self._end(reply.cause, reply.error)
             return None
+        said = self.conversation.messages[-1]
+        if said.tool_calls:
+            return Step(self.observation, action_of(said), said.reasoning or said.content or None)
         parsed = parse(reply.text)
         if parsed is None:
             self._end(Cause.UNPARSEABLE_REPLY, f"no action in the reply {reply.text!r}")
             return None
-        return Step(self.observation, parsed.action, parsed.thought)
+        thought = parsed.thought if parsed.thought is not None else said.reasoning
+        return Step(self.observation, parsed.action, thought)
 
     def act(self, step: Step) -> None:
         """Take the step in the environment and show the policy the result."""
@@ -153,6 +171,7 @@ class Episode(Generic[C]):
             score=min(1.0, max(0.0, sum(step.reward for step in self.steps))),
             outcome=self.outcome,
             tokens=self._tokens(),
+            tools=self.conversation.tools if isinstance(self.conversation, ToolCaller) else (),
             error=self.error,
             cause=self.cause,
             origin=self._origin(),
@@ -172,7 +191,10 @@ class Episode(Generic[C]):
 
     def _see(self, observation: str) -> None:
         self.observation = observation
-        self.conversation.messages.append(Message("user", observation))
+        calls = self.conversation.messages[-1].tool_calls
+        self.conversation.messages.append(
+            Message("tool", observation, tool_call_id=calls[0].id) if calls else Message("user", observation)
+        )
 
     def _end(self, cause: Cause | None, error: str) -> None:
         """End with an error; if a policy gives no cause, the agent could not continue."""

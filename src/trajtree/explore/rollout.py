@@ -1,31 +1,32 @@
-"""Playing many episodes at once, stored wave by wave, and retrying after a fault of the environment or the engine.
+"""Playing many episodes at once, in waves or each at its own pace, and retrying after a fault.
 
-Episodes are divided into waves in their given order. A wave's episodes play together, with one policy call per turn for
-all that are waiting, and are appended to the store together. A killed run repeats the incomplete waves; since a wave's
-batches depend only on the wave, it ends with the same trajectories as an uninterrupted run.
+Episodes are divided into waves in their given order. With a model in this process, a wave's episodes play together,
+with one policy call per turn for all that are waiting, and are appended to the store together. A killed run repeats the
+incomplete waves; since a wave's batches depend only on the wave, it ends with the same trajectories as an uninterrupted
+run.
+
+On model servers each episode plays at its own pace and is stored when it ends, so a slow reply delays no other episode.
+A killed run plays the missing episodes; it ends with the same tasks and samples, but not with the same bytes.
 """
 
 from __future__ import annotations
 
-import zlib
+import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 
 from trajtree.chat import Parser, parse_act
 from trajtree.envs.base import Environment
-from trajtree.errors import EngineError, EnvError
 from trajtree.explore.episode import Episode, EpisodeSpec
+from trajtree.explore.faults import ATTEMPTS, check_sound, is_passing, worth_another_try
+from trajtree.explore.paced import Paced
 from trajtree.explore.strategies import Passes, one_pass
-from trajtree.policies.base import C, Policy
+from trajtree.policies.base import C, Policy, ServedPolicy
 from trajtree.store.progress import SILENT, Progress
 from trajtree.store.trajectory_store import TrajectoryStore
-from trajtree.trajectory import Cause, Outcome, Trajectory
+from trajtree.trajectory import Trajectory
 
-ATTEMPTS = 3
-"""How often an episode is played, if the environment or the engine fails, before the fault is recorded."""
-BROKEN_SHARE = 0.5
-"""Largest share of a wave's tasks that may be lost to faults; beyond it, the cause is not in the tasks."""
 _THREADS = 2
 
 
@@ -41,7 +42,7 @@ def rollout(
     suffix: str = "",
     progress: Progress = SILENT,
 ) -> None:
-    """Play every episode that is not in the store yet; this is one pass of `explore`."""
+    """Play every episode that the store lacks or that was lost to a fault; this is one pass of `explore`."""
     once = one_pass(episodes)
     explore(once, policy, make_env, store, seed=seed, batch=batch, parse=parse, suffix=suffix, progress=progress)
 
@@ -58,26 +59,30 @@ def explore(
     suffix: str = "",
     progress: Progress = SILENT,
 ) -> None:
-    """Play one pass after another: every episode that is not in the store yet.
+    """Play one pass after another: every episode that the store lacks or that was lost to a fault.
 
     Args:
         passes: what to play; (task, sample) must be unique.
         policy: plays the episodes.
         make_env: makes one environment; up to `batch` of them exist at once.
-        store: receives the trajectories, one wave at a time.
+        store: receives the trajectories, one wave at a time, or one episode at a time from model servers.
         seed: every episode's random stream is derived from (seed, task, sample).
-        batch: episodes per wave.
+        batch: episodes per wave, or at once on model servers.
         parse: parses a reply; an unparseable one ends the episode as agent_error.
         suffix: added to the environment's instruction.
-        progress: counts the episodes, one wave at a time.
+        progress: counts the stored episodes.
 
     Raises:
-        EnvError, EngineError: more than BROKEN_SHARE of a wave's tasks, and at least two, are lost to faults; the
-            wave is not stored, so that it can be played again once the cause is fixed.
+        EnvError, EngineError: more than BROKEN_SHARE of a wave's tasks, and at least two, are lost to faults; they can
+            be played again once the cause is fixed.
+        LimitError: a limit of the command would be exceeded; every finished episode is stored.
     """
+    store.drop(is_passing)
     present = {t.key for t in store}
     total = 0
     with ExitStack() as stack:
+        # Environments are closed after the pool's last step, so none is closed during one.
+        made = stack.enter_context(ExitStack())
         pool = stack.enter_context(ThreadPoolExecutor(_THREADS))
         envs: list[Environment] = []
         played: Iterator[Trajectory] | None = None
@@ -85,15 +90,21 @@ def explore(
             total += len(episodes)
             progress.total(total)
             while len(envs) < min(batch, len(episodes)):
-                envs.append(stack.enter_context(closing(make_env())))
-            for wave in _waves(episodes, batch):
-                missing = {spec.key for spec in wave} - present
-                if missing:
-                    found = _play_until_sound(wave, envs, policy, pool, seed, parse, suffix)
-                    _check_sound(found)
-                    store.append(t for t in found if t.key in missing)
-                    present |= missing
-                progress.advance(len(wave))
+                envs.append(made.enter_context(closing(make_env())))
+            if isinstance(policy, ServedPolicy):
+                paced = Paced(policy, pool, store, seed, batch, parse, suffix, progress)
+                asyncio.run(paced.play_all([spec for spec in episodes if spec.key not in present], envs))
+                progress.advance(sum(spec.key in present for spec in episodes))
+                present |= {spec.key for spec in episodes}
+            else:
+                for wave in _waves(episodes, batch):
+                    missing = {spec.key for spec in wave} - present
+                    if missing:
+                        found = _play_until_sound(wave, envs, policy, pool, seed, parse, suffix)
+                        check_sound(found)
+                        store.append(t for t in found if t.key in missing)
+                        present |= missing
+                    progress.advance(len(wave))
             played = _stored(store, {spec.key for spec in episodes})
 
 
@@ -114,18 +125,6 @@ def _waves(episodes: Sequence[EpisodeSpec], batch: int) -> Iterator[Sequence[Epi
         yield episodes[start : start + batch]
 
 
-def _check_sound(played: Sequence[Trajectory]) -> None:
-    broken = [t for t in played if t.outcome.is_fault and t.cause is not Cause.REPLAY_DIVERGED]
-    tasks = len({t.task for t in played})
-    if len({t.task for t in broken}) > max(1, BROKEN_SHARE * tasks):
-        what, kind = ("engine", EngineError) if broken[0].outcome is Outcome.ENGINE_ERROR else ("environment", EnvError)
-        tries = f", {ATTEMPTS} times each" if _worth_another_try(broken[0]) else ""
-        raise kind(
-            f"the {what} failed in {len(broken)} of {len(played)} episodes{tries}; in "
-            f"{broken[0].task}: {broken[0].error}; they are not stored: fix the cause and run the same command again"
-        )
-
-
 def _play_until_sound(
     wave: Sequence[EpisodeSpec],
     envs: Sequence[Environment],
@@ -141,14 +140,10 @@ def _play_until_sound(
     for _ in range(ATTEMPTS):
         for trajectory in _play(todo, envs, policy, pool, seed, parse, suffix):
             done[trajectory.key] = trajectory
-        todo = [spec for spec in todo if _worth_another_try(done[spec.key])]
+        todo = [spec for spec in todo if worth_another_try(done[spec.key])]
         if not todo:
             break
     return [done[spec.key] for spec in wave]
-
-
-def _worth_another_try(trajectory: Trajectory) -> bool:
-    return trajectory.outcome.is_fault and trajectory.cause not in (Cause.PERMANENT_ENGINE_FAULT, Cause.REPLAY_DIVERGED)
 
 
 def _play(
@@ -162,9 +157,7 @@ def _play(
 ) -> list[Trajectory]:
     episodes: list[Episode[C]] = []
     for spec, env in zip(wave, envs, strict=False):
-        instruction = f"{env.instruction} {suffix}".strip()
-        stream = (seed, zlib.crc32(spec.task.encode()), spec.sample)
-        episodes.append(Episode.open(spec, env, policy.start(instruction, spec.sampling, stream)))
+        episodes.append(Episode.of(spec, env, policy, seed, suffix))
     list(pool.map(Episode.begin, episodes))
     while waiting := [e for e in episodes if e.outcome is None]:
         replies = policy.reply([e.conversation for e in waiting])
@@ -174,4 +167,4 @@ def _play(
     return [e.trajectory(policy, seed) for e in episodes]
 
 
-__all__ = ["ATTEMPTS", "BROKEN_SHARE", "explore", "rollout"]
+__all__ = ["explore", "rollout"]

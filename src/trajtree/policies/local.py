@@ -19,7 +19,7 @@ from torch import Tensor
 from trajtree.errors import PolicyError
 from trajtree.models.transcript import ChatFormat, Transcript
 from trajtree.models.weights import ModelRef, context_length, load_model, load_tokenizer, pick_device
-from trajtree.policies.base import Reply
+from trajtree.policies.base import Reply, too_long
 from trajtree.policies.kv import BatchCache, Memory
 from trajtree.policies.sampling import draw, no_distribution, stream
 from trajtree.trajectory import Cause, Message, Sampling, Tokens
@@ -35,7 +35,8 @@ class LocalConversation:
     """One episode: its messages, its tokens, what the model remembers of them, and its random stream.
 
     `memory` holds the keys and values of a beginning of `transcript.ids`, `drawn` the tokens of the latest reply, which
-    is `broken` off where the model gave no distribution to draw from.
+    is `broken` off where the model gave no distribution to draw from, and `ended` where it ended by itself before it
+    reached its length limit.
     """
 
     messages: list[Message]
@@ -45,6 +46,7 @@ class LocalConversation:
     memory: Memory = ()
     drawn: list[int] = field(default_factory=list)
     broken: bool = False
+    ended: bool = False
 
     def tokens(self) -> tuple[Tokens, ...]:
         """See `Conversation.tokens`."""
@@ -125,7 +127,7 @@ class LocalPolicy:
         text = self.chat.decode([t for t in conversation.drawn if t not in self.chat.stop_ids])
         conversation.transcript.reply(conversation.drawn)
         conversation.messages.append(Message("assistant", text))
-        return Reply(text)
+        return Reply(text) if conversation.ended else too_long(self.max_new_tokens, text)
 
     def _overflow(self, conversation: LocalConversation) -> Reply:
         need = len(conversation.transcript.ids) + self.max_new_tokens
@@ -204,7 +206,7 @@ class LocalPolicy:
             logits: [batch, vocabulary] of the first token of each reply.
         """
         for conversation in conversations:
-            conversation.drawn, conversation.broken = [], False
+            conversation.drawn, conversation.broken, conversation.ended = [], False, False
         memory = BatchCache([c.memory for c in conversations], self._shape, self.max_new_tokens, self._like())
         # mask [batch, columns so far], which grows by one column per step. rows: the conversation in each row of the
         # batch; done: whether its reply has ended. Rows that are done stay for a while; what they draw is ignored.
@@ -226,7 +228,8 @@ class LocalPolicy:
                     continue
                 if token not in self._breaks:
                     conversation.drawn.append(token)
-                if token in self._breaks or token in self.chat.stop_ids or step == self.max_new_tokens - 1:
+                conversation.ended = token in self._breaks or token in self.chat.stop_ids
+                if conversation.ended or step == self.max_new_tokens - 1:
                     # Column start + s holds the token of step s, fed to the model before step s + 1.
                     if step:
                         conversation.memory += (memory.block(row, memory.start, memory.start + step),)

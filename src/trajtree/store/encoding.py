@@ -62,6 +62,7 @@ class _Tokens(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     ids: list[int]
     agent: list[int]
     """start, end, start, end, ... of the agent's ranges."""
+    logprobs: list[float] = []
 
 
 Sample = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
@@ -120,7 +121,10 @@ def to_row(trajectory: Trajectory) -> dict[str, Any]:
     if trajectory.outcome is not Outcome.COMPLETED:
         row["outcome"] = trajectory.outcome.value
     if trajectory.tokens:
-        row["tokens"] = [[tokens.ids, list(chain.from_iterable(tokens.agent))] for tokens in trajectory.tokens]
+        row["tokens"] = [
+            [t.ids, list(chain.from_iterable(t.agent)), *([t.logprobs] if t.logprobs else [])]
+            for t in trajectory.tokens
+        ]
     if trajectory.error is not None:
         row["error"] = trajectory.error
     if trajectory.cause is not None:
@@ -176,7 +180,8 @@ def _tokens(number: int, tokens: _Tokens) -> Tokens:
     if len(tokens.agent) % 2:
         raise ValueError(f"field tokens.{number}.1: the last range has no end")
     try:
-        return Tokens(tuple(tokens.ids), tuple(zip(tokens.agent[::2], tokens.agent[1::2], strict=True)))
+        ranges = tuple(zip(tokens.agent[::2], tokens.agent[1::2], strict=True))
+        return Tokens(tuple(tokens.ids), ranges, tuple(tokens.logprobs))
     except ValueError as error:
         raise ValueError(f"field tokens.{number}.1: {error}") from None
 

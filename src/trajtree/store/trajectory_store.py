@@ -21,7 +21,7 @@ from trajtree.store import version1
 from trajtree.store.encoding import Head, Row, from_row, to_row
 from trajtree.store.files import atomically, open_input
 from trajtree.store.full_disk import naming
-from trajtree.store.lines import header, invalid, version_of
+from trajtree.store.lines import header, invalid, made_by, version_of
 from trajtree.store.lock import claimed, in_turn
 from trajtree.trajectory import Trajectory
 
@@ -141,6 +141,20 @@ class TrajectoryStore:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+
+    def drop(self, unwanted: Callable[[Trajectory], bool]) -> int:
+        """Take out what is unwanted, the rest staying in its order, and return how many that were.
+
+        The file is written anew only where there are any, and is whole at every moment.
+
+        Raises:
+            DataError: naming file, line and field of the first line that is not a trajectory.
+            OSError: the disk is full or not writable; the file is untouched.
+        """
+        count = sum(map(unwanted, self))
+        if count:
+            write_store((t for t in self if not unwanted(t)), self.path, made_by=made_by(self.path))
+        return count
 
     def _end_of_data(self, size: int) -> int:
         """Offset just after the last complete line, in a file that is a store or the incomplete beginning of one."""

@@ -1,0 +1,93 @@
+"""Episodes each at its own pace, as model servers allow it: a slow reply holds up no other episode."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Generic
+
+from trajtree.chat import Parser
+from trajtree.envs.base import Environment
+from trajtree.explore.episode import Episode, EpisodeSpec
+from trajtree.explore.faults import ATTEMPTS, check_sound, worth_another_try
+from trajtree.policies.base import C, Reply, ServedPolicy
+from trajtree.store.progress import Progress
+from trajtree.store.trajectory_store import TrajectoryStore
+from trajtree.trajectory import Trajectory
+
+
+@dataclass
+class Paced(Generic[C]):
+    """Plays episodes, and stores each when it ends.
+
+    Attributes:
+        policy: who plays.
+        pool: the threads in which environments reset and step.
+        store: where trajectories go.
+        seed: every episode's random stream comes from (seed, task, sample).
+        batch: episodes that are judged together when faults are many.
+        parse: takes a reply apart.
+        suffix: added to the environment's instruction.
+        progress: told of each episode that is stored.
+    """
+
+    policy: ServedPolicy[C]
+    pool: ThreadPoolExecutor
+    store: TrajectoryStore
+    seed: int
+    batch: int
+    parse: Parser
+    suffix: str
+    progress: Progress
+
+    async def play_all(self, episodes: Sequence[EpisodeSpec], envs: Sequence[Environment]) -> None:
+        """Play the episodes, begun in their order; one in each environment at a time.
+
+        Raises:
+            EnvError, EngineError, LimitError, PolicyError: as `rollout` does.
+        """
+        left = iter(enumerate(episodes))
+        ended: defaultdict[int, list[Trajectory]] = defaultdict(list)  # by wave
+
+        async def play_in(env: Environment, ask: Callable[[C], Awaitable[Reply]]) -> None:
+            for number, spec in left:
+                trajectory = await self._play_until_sound(spec, env, ask)
+                self.store.append([trajectory])
+                self.progress.advance(1)
+                # Faults end episodes early, so the first to end say little of all: a wave is judged as a whole.
+                wave = number // self.batch
+                ended[wave].append(trajectory)
+                if len(ended[wave]) == len(episodes[wave * self.batch : (wave + 1) * self.batch]):
+                    check_sound(ended.pop(wave))
+
+        try:
+            async with self.policy.session() as ask, asyncio.TaskGroup() as group:
+                for env in envs:
+                    group.create_task(play_in(env, ask))
+        except BaseExceptionGroup as several:
+            raise several.exceptions[0] from None
+
+    async def _play_until_sound(
+        self, spec: EpisodeSpec, env: Environment, ask: Callable[[C], Awaitable[Reply]]
+    ) -> Trajectory:
+        for _ in range(ATTEMPTS):
+            trajectory = await self._play(spec, env, ask)
+            if not worth_another_try(trajectory):
+                break
+        return trajectory
+
+    async def _play(self, spec: EpisodeSpec, env: Environment, ask: Callable[[C], Awaitable[Reply]]) -> Trajectory:
+        loop = asyncio.get_running_loop()
+        episode = Episode.of(spec, env, self.policy, self.seed, self.suffix)
+        await loop.run_in_executor(self.pool, episode.begin)
+        while episode.outcome is None:
+            step = episode.read(await ask(episode.conversation), self.parse)
+            if step is not None:
+                await loop.run_in_executor(self.pool, episode.act, step)
+        return episode.trajectory(self.policy, self.seed)
+
+
+__all__ = ["Paced"]

@@ -1,0 +1,61 @@
+"""How one policy's episodes went, as a table for the terminal."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from trajtree.errors import counted
+from trajtree.report import text
+from trajtree.statistics.results import RowMetrics
+from trajtree.statistics.summary import summarise
+from trajtree.trajectory import Trajectory
+
+_LEGEND = "Figures are on a scale from 0 to 100, with 95% intervals over tasks; success is not completion."
+
+
+def print_played(name: str, played: Sequence[Trajectory], console: Console) -> None:
+    """Print success rate and score, by task type too, and how the episodes ended.
+
+    Raises:
+        TrajtreeError: not one episode says anything about the policy.
+    """
+    (row,) = summarise({name: played}, weak=name, ceiling=None, primary=name).rows
+    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("", overflow="fold")
+    for header in ("tasks", "success", "score", "best", "compl.", "steps"):
+        table.add_column(header, justify="right", no_wrap=True)
+    table.add_row(*map(Text, _whole(row)), style="bold")
+    if len(row.by_task_type) > 1:
+        for kind, metrics in row.by_task_type.items():
+            cells = (kind, str(metrics.n), text.percent(metrics.success), text.percent(metrics.score), "", "", "")
+            table.add_row(*(Text(text.visible(cell)) for cell in cells))
+    console.print(table)
+    console.print(Text(f"{counted(len(played), 'episode')}: {_ends(played)}."), style="dim")
+    console.print(Text(_LEGEND), style="dim")
+
+
+def _whole(row: RowMetrics) -> list[str]:
+    return [
+        text.visible(row.name),
+        str(row.n),
+        f"{text.percent(row.success_rate.value)} {text.spread(row.success_rate)}",
+        f"{text.percent(row.score.value)} {text.spread(row.score)}",
+        text.percent(row.best_score.value),
+        text.percent(row.completion_rate),
+        f"{row.steps_mean:.1f}",
+    ]
+
+
+def _ends(played: Sequence[Trajectory]) -> str:
+    """The outcomes and their causes, the most frequent first."""
+    ends = Counter(t.outcome.value if t.cause is None else f"{t.outcome.value} ({t.cause.value})" for t in played)
+    return ", ".join(f"{count} {end}" for end, count in ends.most_common())
+
+
+__all__ = ["print_played"]
