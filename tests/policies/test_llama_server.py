@@ -93,12 +93,12 @@ def test_its_tokens_are_those_of_the_local_model(url: str) -> None:
 
 
 def test_first_tokens_are_as_frequent_as_the_local_models(url: str) -> None:
-    """Total variation between 200 draws of each, against what two samples of one distribution may differ by."""
+    """Total variation between 100 draws of each, against what two samples of one distribution may differ by."""
     pytest.importorskip("torch")
     pytest.importorskip("gguf")
     from trajtree.policies.local import LocalPolicy
 
-    count, sampling = 200, Sampling(0.6, 0.8)
+    count, sampling = 100, Sampling(0.6, 0.8)
     local = LocalPolicy(ModelRef(PACKAGED), max_new_tokens=1, dtype="float32")
     frequencies = []
     for policy in (policy_of(url, max_new_tokens=1), local):
@@ -108,7 +108,7 @@ def test_first_tokens_are_as_frequent_as_the_local_models(url: str) -> None:
         frequencies.append(Counter(reply.text for reply in policy.reply(talks)))
     served, own = frequencies
     distance = sum(abs(served[text] - own[text]) for text in served | own) / (2 * count)
-    assert distance < 0.2, (served, own)
+    assert distance < 0.25, (served, own)
     assert len(served) > 1
 
 
