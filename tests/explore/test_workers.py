@@ -7,15 +7,22 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from tests.toy import TASKS, Toy, solution
+from tests.explore.test_rollout import Scripted, winning
+from tests.toy import DOMAIN, TASKS, Toy, solution
 
 from trajtree.envs.base import StepResult
 from trajtree.envs.guard import Guarded
-from trajtree.errors import DataError, EnvError
-from trajtree.explore.workers import WorkerLost, Workers
+from trajtree.errors import DataError, EnvError, WorkerLost
+from trajtree.explore.rollout import rollout
+from trajtree.explore.strategies import independent
+from trajtree.explore.workers import EnvMaker, Workers, environments
+from trajtree.store.trajectory_store import TrajectoryStore
+from trajtree.trajectory import Cause, Sampling, Trajectory
 
 ROOT = Path(__file__).parents[2]
 
@@ -81,7 +88,7 @@ def test_two_environments_of_a_worker_do_not_disturb_one_another(workers: Worker
         ("own error", "raised OwnError: ab"),
         ("leave", "raised SystemExit: 0"),
         ("lambda", "which cannot leave its process"),
-        ("none", "gave NoneType, not a StepResult"),
+        ("none", "returned NoneType, not a StepResult"),
     ],
 )
 def test_what_goes_wrong_is_said_and_the_next_episode_begins_anew(workers: Workers, action: str, said: str) -> None:
@@ -170,3 +177,42 @@ def alive(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     return status.rpartition(")")[2].split()[0] != "Z"
+
+
+class Hangs(Moody):
+    """Its task toy/3 sleeps at its first step, every time."""
+
+    task = ""
+
+    def reset(self, task: str) -> str:
+        self.task = task
+        return super().reset(task)
+
+    def step(self, action: str) -> StepResult:
+        return super().step("sleep" if self.task == "toy/3" else action)
+
+
+HANGS = replace(DOMAIN, environment=Hangs, make=lambda max_steps: Hangs())
+
+
+def played(path: Path, name: str, **how: Any) -> list[Trajectory]:
+    store = TrajectoryStore(path)
+    episodes = independent([f"toy/{number}" for number in range(6)], 1, [Sampling()])
+    with environments(EnvMaker(name, None), **how) as make:
+        rollout(episodes, Scripted(winning), make, store, seed=0)
+    return list(store)
+
+
+def test_one_that_hangs_every_time_costs_only_its_own_episode(tmp_path: Path) -> None:
+    """All six live in one worker, which is ended three times."""
+    sound = played(tmp_path / "sound.jsonl", "tests.toy:DOMAIN", workers=0, seconds=1.0)
+    found = played(tmp_path / "hung.jsonl", "tests.explore.test_workers:HANGS", workers=1, seconds=2.0)
+    assert [t for t in found if t.task != "toy/3"] == [t for t in sound if t.task != "toy/3"]
+    (hung,) = [t for t in found if t.task == "toy/3"]
+    assert hung.cause is Cause.ENVIRONMENT_FAULT and "no answer within 2 seconds" in str(hung.error)
+
+
+def test_a_limit_by_task_reaches_the_workers(tmp_path: Path) -> None:
+    with environments(EnvMaker("tests.toy:DOMAIN", {"toy/0": 3}), workers=1, seconds=9.0) as make:
+        env = make()
+        assert env.reset("toy/0") == Toy().reset("toy/0")

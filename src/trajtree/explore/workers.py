@@ -11,15 +11,18 @@ from __future__ import annotations
 import os
 import pickle
 import signal
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from threading import Lock, Thread
 from typing import Any, ClassVar
 
 from trajtree.envs.base import Environment, StepResult
-from trajtree.errors import EnvError
+from trajtree.envs.domain import load_domain
+from trajtree.envs.limits import limited
+from trajtree.errors import EnvError, WorkerLost
 
 _PATIENCE = 5.0
 """Seconds that a worker gets to close its environments."""
@@ -27,8 +30,46 @@ _START = 120.0
 """Seconds that a worker gets to start; they are not part of the limit of its first call."""
 
 
-class WorkerLost(EnvError):
-    """An episode's worker was ended because of another episode; this one did nothing wrong."""
+@dataclass(frozen=True, slots=True)
+class EnvMaker:
+    """Makes environments of a domain by its name, so that it can be sent to another process.
+
+    Attributes:
+        name: of the environment, as recipes write it.
+        max_steps: step limit of an episode, or of each task; None for the environment's own.
+    """
+
+    name: str
+    max_steps: int | Mapping[str, int | None] | None
+
+    def __call__(self) -> Environment:
+        """One environment."""
+        domain = load_domain(self.name)
+        if isinstance(self.max_steps, Mapping):
+            return limited(domain, self.max_steps.__getitem__)
+        return domain.make(self.max_steps)
+
+
+@contextmanager
+def environments(make: EnvMaker, *, workers: int, seconds: float) -> Iterator[Callable[[], Environment]]:
+    """A maker of environments that live as long as the block.
+
+    Args:
+        make: makes one.
+        workers: processes to make them in; 0 for this one, in which no call has a time limit.
+        seconds: longest that one reset or step may take.
+    """
+    if not workers:
+        yield make
+        return
+    kind = load_domain(make.name).environment
+    with closing(Workers(make, kind, count=workers, seconds=seconds)) as made:
+        yield made.make
+
+
+def cores() -> int:
+    """How many worker processes this machine is for: one per core."""
+    return os.cpu_count() or 1
 
 
 class Workers:
@@ -212,10 +253,11 @@ def _remote(kind: type[Environment]) -> type[_Remote]:
         "name": kind.name,
         "version": kind.version,
         "instruction": kind.instruction,
+        "tools": kind.tools,
         "canonical_action": staticmethod(kind.canonical_action),
         "canonical_observation": staticmethod(kind.canonical_observation),
     }
     return type(kind.__name__, (_Remote,), said)
 
 
-__all__ = ["WorkerLost", "Workers"]
+__all__ = ["EnvMaker", "Workers", "cores", "environments"]
