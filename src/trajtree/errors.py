@@ -20,6 +20,10 @@ class EnvError(TrajtreeError):
     """The environment failed, not the agent: the episode is retried and never counts against the policy."""
 
 
+class WorkerLost(EnvError):
+    """An episode's environment was lost because of another episode in the same process; its own did nothing wrong."""
+
+
 class EngineError(TrajtreeError):
     """The engine that runs the model failed, not the agent: the episode is retried, as after an EnvError."""
 

@@ -52,6 +52,8 @@ class Cause(StrEnum):
     """The agent's reply had not ended when it reached its length limit."""
     ENVIRONMENT_FAULT = "environment_fault"
     """The environment failed."""
+    WORKER_LOST = "worker_lost"
+    """The environment's process was ended because of another episode in it."""
     REPLAY_DIVERGED = "replay_diverged"
     """A branched episode could not begin: the environment answered the replayed steps differently."""
     TRANSIENT_ENGINE_FAULT = "transient_engine_fault"
@@ -70,6 +72,7 @@ _OUTCOMES = {
     Cause.UNPARSEABLE_REPLY: Outcome.AGENT_ERROR,
     Cause.REPLY_TOO_LONG: Outcome.AGENT_ERROR,
     Cause.ENVIRONMENT_FAULT: Outcome.ENV_ERROR,
+    Cause.WORKER_LOST: Outcome.ENV_ERROR,
     Cause.REPLAY_DIVERGED: Outcome.ENV_ERROR,
     Cause.TRANSIENT_ENGINE_FAULT: Outcome.ENGINE_ERROR,
     Cause.PERMANENT_ENGINE_FAULT: Outcome.ENGINE_ERROR,

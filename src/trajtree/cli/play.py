@@ -17,6 +17,7 @@ from trajtree.explore.estimate import STEPS, Estimate, estimate
 from trajtree.explore.job import Job
 from trajtree.explore.job import play as play_job
 from trajtree.explore.strategies import STRATEGIES, ExploreSettings
+from trajtree.explore.workers import cores
 from trajtree.models.weights import DTYPES, ModelRef
 from trajtree.policies.opening import is_local
 from trajtree.policies.spending import Price, Spending
@@ -41,6 +42,13 @@ ThoughtsOption = Annotated[bool, typer.Option("--thoughts", help="Replies are `T
 LongestOption = Annotated[int, typer.Option("--max-new-tokens", help="Longest reply.", min=1)]
 BatchOption = Annotated[int, typer.Option("--batch", help="Episodes at once.", min=1)]
 DtypeOption = Annotated[str, option_of(DTYPES, "--dtype", help="Of a local model's arithmetic.")]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option("--workers", help="Processes that hold the environments; 0 for none. By default one per core.", min=0),
+]
+SecondsOption = Annotated[
+    float, typer.Option("--seconds", help="Longest that an environment may take for one reset or step.", min=0.1)
+]
 DryOption = Annotated[bool, typer.Option("--dry-run", help="Say what it would come to, and play nothing.")]
 TokensOption = Annotated[
     int | None, typer.Option("--limit-tokens", help="Stop before servers have read and said more.", min=1)
@@ -70,6 +78,8 @@ def explore(
     batch: BatchOption = 32,
     dtype: DtypeOption = "auto",
     seed: int = 0,
+    workers: WorkersOption = None,
+    seconds: SecondsOption = 120.0,
     dry_run: DryOption = False,
     limit_tokens: TokensOption = None,
     limit_cost: CostOption = None,
@@ -85,6 +95,7 @@ def explore(
         {"rollouts": rollouts, "budget": budget, "branches": branches}, strategy=strategy,
         model=ModelRef(policy, tuple(adapter or ())), max_steps=max_steps, thoughts=thoughts,
         max_new_tokens=max_new_tokens, batch=batch, dtype=dtype, seed=seed,
+        workers=cores() if workers is None else workers, seconds=seconds,
     )  # fmt: skip
     _play(job, out, spending_of(limit_tokens, limit_cost, price), "explore", dry_run)
 
@@ -105,6 +116,8 @@ def evaluate(
     batch: BatchOption = 32,
     dtype: DtypeOption = "auto",
     seed: int = 0,
+    workers: WorkersOption = None,
+    seconds: SecondsOption = 120.0,
     dry_run: DryOption = False,
     limit_tokens: TokensOption = None,
     limit_cost: CostOption = None,
@@ -115,6 +128,7 @@ def evaluate(
         env, tasks, split, first, sampling or _GREEDY, {"rollouts": episodes}, strategy="independent",
         model=ModelRef(policy, tuple(adapter or ())), max_steps=max_steps, thoughts=thoughts,
         max_new_tokens=max_new_tokens, batch=batch, dtype=dtype, seed=seed,
+        workers=cores() if workers is None else workers, seconds=seconds,
     )  # fmt: skip
     _play(job, out, spending_of(limit_tokens, limit_cost, price), "evaluate", dry_run)
 

@@ -7,7 +7,7 @@ from math import isfinite
 from numbers import Real
 
 from trajtree.envs.base import Environment, StepResult
-from trajtree.errors import DataError, EnvError, TrajtreeError
+from trajtree.errors import DataError, EnvError, TrajtreeError, WorkerLost
 from trajtree.trajectory import SCORE_TOLERANCE
 
 
@@ -63,7 +63,8 @@ class Guarded:
         except KeyboardInterrupt:
             raise
         except EnvError as error:
-            raise EnvError(f"{where}: {error}") from error
+            kind = WorkerLost if isinstance(error, WorkerLost) else EnvError
+            raise kind(f"{where}: {error}") from error
         except BaseException as error:
             raise EnvError(f"{where}: raised {_named(error)}") from error
         try:

@@ -19,6 +19,7 @@ def limited(domain: Domain, limit_of: Callable[[str], int | None]) -> Environmen
 
     class Limited(Environment):
         name, version, instruction = kind.name, kind.version, kind.instruction
+        tools = kind.tools
         canonical_action = staticmethod(kind.canonical_action)
         canonical_observation = staticmethod(kind.canonical_observation)
 

@@ -24,6 +24,9 @@ from trajtree.train.settings import METHODS, LossSettings
 _SAME_RESULT = {"checkpoint_steps", "report_to", "cache_reference"}
 """Training settings that affect a training's cost or output, but not its result."""
 
+_SAME_EPISODES = {"workers", "seconds"}
+"""Settings of playing that change how environments run, and not what happens in them."""
+
 
 def stages_of(recipe: Recipe) -> list[Stage]:
     """Every stage of a run, each after what it reads."""
@@ -49,7 +52,8 @@ class _Plan:
             "version": domain.environment.version,
             **({"data": data} if (data := domain.data()) else {}),
         }
-        self._play = {**_changed(recipe.play), "dtype": dtype, "env": self._env}
+        play = {name: value for name, value in _changed(recipe.play).items() if name not in _SAME_EPISODES}
+        self._play = {**play, "dtype": dtype, "env": self._env}
 
     def _playing(self, name: str) -> dict[str, Any]:
         """How a row's model plays; on a server the arithmetic here does not count, nor the episodes at once."""

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-
 from trajtree.chat import REACT, parse_act, parse_react
-from trajtree.envs.base import Environment
-from trajtree.envs.domain import Domain, load_domain
-from trajtree.envs.limits import limited
+from trajtree.envs.domain import load_domain
 from trajtree.errors import PolicyError
 from trajtree.experiment.learn import model_of
 from trajtree.experiment.recipe import Exploration, Recipe
@@ -19,6 +14,7 @@ from trajtree.explore.branching import tree_maker
 from trajtree.explore.made_with import claim
 from trajtree.explore.rollout import explore as play_passes
 from trajtree.explore.strategies import STRATEGIES, ExploreSettings, Passes, independent, one_pass
+from trajtree.explore.workers import EnvMaker, cores, environments
 from trajtree.policies.base import ServedPolicy
 from trajtree.policies.opening import open_policy
 from trajtree.store.trajectory_store import TrajectoryStore
@@ -61,18 +57,20 @@ def _play(recipe: Recipe, work: Work, row: Row, passes: Passes, split: str) -> N
     if isinstance(policy, ServedPolicy):
         way_out = f"start the same server again, or delete {work.folder} to play it anew"
         claim(store.path, {"server": dict(policy.identity)}, way_out)
-    domain = load_domain(recipe.env.name)
-    play_passes(
-        passes,
-        policy,
-        environments(recipe, domain, split),
-        store,
-        seed=recipe.seed,
-        batch=recipe.play.batch,
-        parse=parse_react if thoughts else parse_act,
-        suffix=REACT if thoughts else "",
-        progress=work.progress,
-    )
+    how = recipe.play
+    workers = cores() if how.workers is None else how.workers
+    with environments(maker(recipe, split), workers=workers, seconds=how.seconds) as make:
+        play_passes(
+            passes,
+            policy,
+            make,
+            store,
+            seed=recipe.seed,
+            batch=how.batch,
+            parse=parse_react if thoughts else parse_act,
+            suffix=REACT if thoughts else "",
+            progress=work.progress,
+        )
     played = list(store)
     overflowed = [t for t in played if t.cause is Cause.CONTEXT_OVERFLOW]
     if len(overflowed) > OVERFLOW_SHARE * len(played):
@@ -82,13 +80,14 @@ def _play(recipe: Recipe, work: Work, row: Row, passes: Passes, split: str) -> N
         )
 
 
-def environments(recipe: Recipe, domain: Domain, split: str) -> Callable[[], Environment]:
-    """A maker of environments in which the split's tasks have the recipe's step limits."""
+def maker(recipe: Recipe, split: str) -> EnvMaker:
+    """Makes environments in which the split's tasks have the recipe's step limits."""
     limits = recipe.env.max_steps
     if not isinstance(limits, dict):
-        return partial(domain.make, limits)
+        return EnvMaker(recipe.env.name, limits)
+    domain = load_domain(recipe.env.name)
     of_task = {task: limits.get(kind) for kind in recipe.tasks.types for task in domain.tasks(kind, split)}
-    return lambda: limited(domain, of_task.__getitem__)
+    return EnvMaker(recipe.env.name, of_task)
 
 
-__all__ = ["OVERFLOW_SHARE", "environments", "evaluate", "explore"]
+__all__ = ["OVERFLOW_SHARE", "evaluate", "explore", "maker"]

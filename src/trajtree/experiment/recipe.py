@@ -233,6 +233,10 @@ class Play(_Section):
     """Longest reply."""
     dtype: Annotated[str, AfterValidator(one_of(DTYPES))] = "auto"
     """Dtype of the arithmetic, also in training; auto is bfloat16 if the processor or GPU supports it, else float32."""
+    workers: int | None = Field(None, ge=0)
+    """Processes that hold the environments; one per core by default, 0 for none, and then no time limit."""
+    seconds: float = Field(120.0, gt=0, allow_inf_nan=False)
+    """Longest that an environment may take for one reset or step; after that its process is ended and it is a fault."""
 
 
 class Recipe(_Section):

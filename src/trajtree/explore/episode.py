@@ -13,7 +13,7 @@ from typing import Generic
 from trajtree.chat import Parser, action_of
 from trajtree.envs.base import Environment
 from trajtree.envs.guard import Guarded
-from trajtree.errors import EnvError
+from trajtree.errors import EnvError, WorkerLost
 from trajtree.policies.base import C, Policy, Reply, TakesOver, ToolCaller
 from trajtree.trajectory import SCORE_TOLERANCE, Cause, Message, Origin, Outcome, Sampling, Step, Tokens, Trajectory
 
@@ -104,7 +104,7 @@ class Episode(Generic[C]):
                 # The policy's conversation already has these messages.
                 self.observation, self.steps = start.next_observation, list(start.parent.steps[: start.steps])
         except EnvError as error:
-            self._end(Cause.ENVIRONMENT_FAULT, str(error))
+            self._end(_cause_of(error), str(error))
 
     def _arrives(self, observation: str, start: Start) -> bool:
         """Replay the steps that lead to `start`; if the environment answers differently, end the episode: False."""
@@ -146,7 +146,7 @@ class Episode(Generic[C]):
         try:
             result = self.env.step(step.action)
         except EnvError as error:
-            self._end(Cause.ENVIRONMENT_FAULT, str(error))
+            self._end(_cause_of(error), str(error))
             return
         self.steps.append(Step(step.observation, step.action, step.thought, result.reward))
         self._see(result.observation)
@@ -200,6 +200,10 @@ class Episode(Generic[C]):
         """End with an error; if a policy gives no cause, the agent could not continue."""
         self.outcome = Outcome.AGENT_ERROR if cause is None else cause.outcome
         self.cause, self.error = cause, error
+
+
+def _cause_of(error: EnvError) -> Cause:
+    return Cause.WORKER_LOST if isinstance(error, WorkerLost) else Cause.ENVIRONMENT_FAULT
 
 
 def sampled_tokens(trajectory: Trajectory) -> int:

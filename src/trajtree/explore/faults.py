@@ -1,4 +1,4 @@
-"""Episodes that were lost to faults of the environment or the engine: which to play again, and when to stop."""
+"""When an episode or an engine call is retried: which episodes lost to faults are played again, and when to stop."""
 
 from __future__ import annotations
 
@@ -33,6 +33,11 @@ def check_sound(played: Sequence[Trajectory]) -> None:
         )
 
 
+def is_innocent(trajectory: Trajectory) -> bool:
+    """Whether the episode was lost because another one ended its environment's process: no attempt of its own."""
+    return trajectory.cause is Cause.WORKER_LOST
+
+
 def worth_another_try(trajectory: Trajectory) -> bool:
     """Whether the episode was lost to a fault that may pass at once."""
     return is_passing(trajectory) and trajectory.cause is not Cause.PERMANENT_ENGINE_FAULT
@@ -46,4 +51,4 @@ def is_passing(trajectory: Trajectory) -> bool:
     return trajectory.outcome.is_fault and trajectory.cause is not Cause.REPLAY_DIVERGED
 
 
-__all__ = ["ATTEMPTS", "BROKEN_SHARE", "check_sound", "is_passing", "worth_another_try"]
+__all__ = ["ATTEMPTS", "BROKEN_SHARE", "check_sound", "is_innocent", "is_passing", "worth_another_try"]

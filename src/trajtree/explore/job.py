@@ -13,6 +13,7 @@ from trajtree.explore.episode import EpisodeSpec
 from trajtree.explore.made_with import claim
 from trajtree.explore.rollout import explore
 from trajtree.explore.strategies import STRATEGIES, ExploreSettings, independent
+from trajtree.explore.workers import EnvMaker, environments
 from trajtree.models.weights import ModelRef, adapter_fingerprint, pick_dtype
 from trajtree.policies.base import ServedPolicy
 from trajtree.policies.opening import is_local, key_of_model, open_policy
@@ -40,6 +41,8 @@ class Job:
         batch: episodes at once.
         dtype: of the arithmetic, where the model is here.
         seed: of the sampling.
+        workers: processes that hold the environments; 0 for none, and then no time limit.
+        seconds: longest that an environment may take for one reset or step.
     """
 
     env: str
@@ -53,6 +56,8 @@ class Job:
     batch: int
     dtype: str
     seed: int
+    workers: int
+    seconds: float
 
     @property
     def name(self) -> str:
@@ -106,17 +111,18 @@ def play(job: Job, path: Path, spending: Spending, progress: Progress) -> None:
         claim(path, {**job.settings(), **server}, _WAY_OUT)
         domain = load_domain(job.env)
         passes = STRATEGIES[job.strategy].passes(job.tasks, job.explored, tree_maker(domain.environment))
-        explore(
-            passes,
-            policy,
-            lambda: domain.make(job.max_steps),
-            TrajectoryStore(path),
-            seed=job.seed,
-            batch=job.batch,
-            parse=parse_react if job.thoughts else parse_act,
-            suffix=REACT if job.thoughts else "",
-            progress=progress,
-        )
+        with environments(EnvMaker(job.env, job.max_steps), workers=job.workers, seconds=job.seconds) as make:
+            explore(
+                passes,
+                policy,
+                make,
+                TrajectoryStore(path),
+                seed=job.seed,
+                batch=job.batch,
+                parse=parse_react if job.thoughts else parse_act,
+                suffix=REACT if job.thoughts else "",
+                progress=progress,
+            )
 
 
 __all__ = ["Job", "play"]

@@ -12,11 +12,14 @@ from typing import Generic
 from trajtree.chat import Parser
 from trajtree.envs.base import Environment
 from trajtree.explore.episode import Episode, EpisodeSpec
-from trajtree.explore.faults import ATTEMPTS, check_sound, worth_another_try
+from trajtree.explore.faults import ATTEMPTS, check_sound, is_innocent, worth_another_try
 from trajtree.policies.base import C, Reply, ServedPolicy
 from trajtree.store.progress import Progress
 from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.trajectory import Trajectory
+
+_MOST_LOST = 100
+"""How often an episode is played again because another one ended its environment's process."""
 
 
 @dataclass
@@ -73,11 +76,15 @@ class Paced(Generic[C]):
     async def _play_until_sound(
         self, spec: EpisodeSpec, env: Environment, ask: Callable[[C], Awaitable[Reply]]
     ) -> Trajectory:
-        for _ in range(ATTEMPTS):
+        attempts = lost = 0
+        while True:
             trajectory = await self._play(spec, env, ask)
-            if not worth_another_try(trajectory):
-                break
-        return trajectory
+            if is_innocent(trajectory) and lost < _MOST_LOST:
+                lost += 1
+                continue
+            attempts += 1
+            if attempts == ATTEMPTS or not worth_another_try(trajectory):
+                return trajectory
 
     async def _play(self, spec: EpisodeSpec, env: Environment, ask: Callable[[C], Awaitable[Reply]]) -> Trajectory:
         loop = asyncio.get_running_loop()

@@ -12,6 +12,8 @@ A killed run plays the missing episodes; it ends with the same tasks and samples
 from __future__ import annotations
 
 import asyncio
+import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
@@ -19,7 +21,7 @@ from contextlib import ExitStack, closing
 from trajtree.chat import Parser, parse_act
 from trajtree.envs.base import Environment
 from trajtree.explore.episode import Episode, EpisodeSpec
-from trajtree.explore.faults import ATTEMPTS, check_sound, is_passing, worth_another_try
+from trajtree.explore.faults import ATTEMPTS, check_sound, is_innocent, is_passing, worth_another_try
 from trajtree.explore.paced import Paced
 from trajtree.explore.strategies import Passes, one_pass
 from trajtree.policies.base import C, Policy, ServedPolicy
@@ -27,7 +29,8 @@ from trajtree.store.progress import SILENT, Progress
 from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.trajectory import Trajectory
 
-_THREADS = 2
+_THREADS = max(2, os.cpu_count() or 1)
+"""Environments that reset or step at the same time: one per worker process, where there are any."""
 
 
 def rollout(
@@ -134,15 +137,25 @@ def _play_until_sound(
     parse: Parser,
     suffix: str,
 ) -> list[Trajectory]:
-    """Play a wave; replay on their own the episodes lost to faults that may be temporary, up to ATTEMPTS times."""
+    """Play a wave; play again on their own the episodes lost to faults that may be temporary, up to ATTEMPTS times.
+
+    Episodes that were lost with another one's process are played again first and without that other one, so that an
+    environment that hangs each time costs nobody else an attempt. They get fewer each time, because every lost process
+    has an episode that is to blame.
+    """
     done: dict[tuple[str, int], Trajectory] = {}
-    todo = list(wave)
-    for _ in range(ATTEMPTS):
+    attempts: Counter[tuple[str, int]] = Counter()
+    todo, later = list(wave), list[EpisodeSpec]()
+    while todo:
         for trajectory in _play(todo, envs, policy, pool, seed, parse, suffix):
             done[trajectory.key] = trajectory
-        todo = [spec for spec in todo if worth_another_try(done[spec.key])]
-        if not todo:
-            break
+        innocent = [spec for spec in todo if is_innocent(done[spec.key])]
+        to_blame = [spec for spec in todo if worth_another_try(done[spec.key]) and spec not in innocent]
+        attempts.update(spec.key for spec in to_blame)
+        later += [spec for spec in to_blame if attempts[spec.key] < ATTEMPTS]
+        if not to_blame:  # nobody is left to take the blame, so what is lost stays lost
+            innocent = []
+        todo, later = (innocent, later) if innocent else (later, [])
     return [done[spec.key] for spec in wave]
 
 
