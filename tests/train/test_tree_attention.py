@@ -282,10 +282,10 @@ def test_use_leaves_the_mode_as_it_was() -> None:
 REASONS = {
     "bloom": "its layers do not use AttentionInterface",
     "mamba": "its layers do not use AttentionInterface",
-    "qwen3_next": "1 of its 4 layers attend",
-    "lfm2": "1 of its 2 layers attend",
-    "stablelm": "0 of its 2 layers attend",
-    "mpt": "0 of its 2 layers attend",
+    "qwen3_next": "only 1 of its 4 layers use",
+    "lfm2": "only 1 of its 2 layers use",
+    "stablelm": "only 0 of its 2 layers use",
+    "mpt": "only 0 of its 2 layers use",
 }
 
 
