@@ -60,17 +60,17 @@ def weights_of(loss: str, pairs: int, depth: int) -> Weights:
 
 
 def learned(loss: str, won: Floats, pairs: int, worlds: Worlds) -> tuple[Floats, Floats | None, Floats]:
-    """The policy that minimises the loss [E, Y], its utilities where it has them, and what descent leaves over [E].
+    """What minimises the loss: the policy [E, Y], its utilities where it has them, and what a descent finds [E, Y].
 
-    Without any pair, what is learned is the reference.
+    The descent starts at the reference, as training does. Without any pair, what is learned is the reference.
     """
-    stuck, some = np.zeros(len(won)), won.any((1, 2))
     if loss == CHOSEN:
-        return np.where(some[:, None], won.sum(2), worlds.reference), None, stuck
-    utility, left, stuck = lowest(won, worlds, weights_of(loss, pairs, worlds.depth))
+        pi = np.where(won.any((1, 2))[:, None], won.sum(2), worlds.reference)
+        return pi, None, pi
+    utility, left, first = lowest(won, worlds, weights_of(loss, pairs, worlds.depth))
     if left.max() > 1e-4:
         raise RuntimeError(f"{loss}, {pairs} pairs: a descent did not reach its minimum, {left.max():.1e} is left")
-    return policy(utility, worlds.reference, BETA), utility, stuck
+    return policy(utility, worlds.reference, BETA), utility, policy(first, worlds.reference, BETA)
 
 
 def follow_pairs(worlds: Worlds, rng: np.random.Generator) -> dict[str, Floats]:
@@ -85,11 +85,13 @@ def follow_pairs(worlds: Worlds, rng: np.random.Generator) -> dict[str, Floats]:
     for pairs in PAIRS:
         won = draw_pairs(worlds, pairs, rng)
         for loss in LOSSES:
-            pi, utility, stuck = learned(loss, won, pairs, worlds)
+            pi, utility, reached = learned(loss, won, pairs, worlds)
             regret = top - (pi * worlds.score).sum(1)
             gap = BETA * divergence(pi, ideal)  # J of the ideal less J of what was learned: (4)
             root = np.sqrt((kl_best + np.log(pairs / DELTA)) / pairs)
-            figures = {"regret": regret, "gap": gap, "constant": regret / root, "stuck": stuck > 1e-7}
+            stuck = np.abs(pi - reached).max(1) > 1e-3
+            figures = {"regret": regret, "gap": gap, "constant": regret / root, "stuck": stuck}
+            figures["regret of a descent"] = top - (reached * worlds.score).sum(1)
             if loss in (FIXED, FALLING):
                 assert utility is not None
                 error = utility - true
@@ -242,6 +244,7 @@ def summarise(found: dict[str, Floats]) -> dict:
                     "bound violated": int((of["gap"] > of["gap bound"]).sum() + (of["rms"] > of["rms bound"]).sum()),
                     "bound below 1": float((of["regret bound"] < 1).mean()),
                     "stuck": float(of["stuck"].mean()),
+                    "regret of a descent": _mean(of["regret of a descent"]),
                 }
             learning.append(row)
     return {
@@ -277,7 +280,7 @@ def summarise(found: dict[str, Floats]) -> dict:
 
 _FIGURES = (
     *("regret", "gap", "constant", "stuck", "rms", "rms bound"),
-    *("coverage", "gap bound", "gap by rms", "regret bound"),
+    *("coverage", "gap bound", "gap by rms", "regret bound", "regret of a descent"),
 )
 _DATA = ("forks", "random", "forks, no failures", "runs")
 

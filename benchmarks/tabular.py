@@ -156,7 +156,7 @@ def minimise(
         start: [E, Y] utilities to begin with; half of `most`, which is the reference, by default.
 
     Returns:
-        [E, Y] utilities, and [E] the norm of what is left of the gradient within the bounds.
+        [E, Y] utilities, and [E] the largest part of the gradient that is left within the bounds.
     """
     most = np.broadcast_to(most[:, None], reference.shape)
     found = most / 2 if start is None else start.copy()
@@ -181,26 +181,58 @@ def minimise(
 
 
 def lowest(won: Floats, worlds: Worlds, weights: Weights) -> tuple[Floats, Floats, Floats]:
-    """The lowest minimum that descents from three places find, and what the one from the reference found.
+    """The lowest minimum that is found, and what a descent from the reference finds.
 
-    With the KL the loss has several minima, so a single descent is not enough. The three places are the reference, the
-    true utilities (so that the result is never above them, as inequality (5) asks), and the minimiser without the KL.
+    With the KL the loss has many minima, so a single descent is not enough. Descents start at the reference, at the
+    true utilities (so that the result is never above them, as (5) asks) and at the minimiser without the KL. From the
+    lowest of their ends single leaves jump to another utility, for as long as that finds a lower one.
 
     Returns:
-        [E, Y] utilities; [E] the norm of what is left of the gradient; [E] how far the descent from the reference stays
-        above the lowest loss.
+        [E, Y] utilities; [E] what is left of their gradient; [E, Y] where the descent from the reference ends.
     """
     settings = worlds.reference, worlds.most, weights
-    first = minimise(won, *settings)
+    first, left = minimise(won, *settings)
     if not np.any(weights.kl):
-        return *first, np.zeros(len(first[1]))
+        return first, left, first
     free, _ = minimise(won, worlds.reference, worlds.most, Weights(weights.dpo, weights.beta, 0.0, weights.nll))
-    tries = [first, *(minimise(won, *settings, start=place) for place in (worlds.utility, free))]
-    losses = np.array([loss_of(found, won, worlds.reference, weights) for found, _ in tries])
-    best = losses.argmin(0)
-    pick = np.arange(losses.shape[1])
-    utility, left = np.array([found for found, _ in tries])[best, pick], np.array([n for _, n in tries])[best, pick]
-    return utility, left, losses[0] - losses.min(0)
+    found, least = first, loss_of(first, won, worlds.reference, weights)
+    starts, jumps = [worlds.utility, free], 0
+    while starts and jumps < 30:
+        tried, slope = minimise(won, *settings, start=starts.pop(0))
+        loss = loss_of(tried, won, worlds.reference, weights)
+        lower = loss < least - 1e-10
+        found, least = np.where(lower[:, None], tried, found), np.where(lower, loss, least)
+        left = np.where(lower, slope, left)
+        if not starts and (lower.any() or not jumps):
+            starts, jumps = [_jump(found, won, *settings)], jumps + 1
+    return found, left, first
+
+
+def _jump(u: Floats, won: Floats, reference: Floats, most: Floats, weights: Weights) -> Floats:
+    """[E, Y] the utilities with one leaf of each environment moved to where that lowers the loss most."""
+    places = most[:, None] * np.linspace(0, 1, 9)  # [E, K]
+
+    def cost(own: Floats) -> Floats:
+        """[E, Y, K] what the pairs of each leaf cost where its utility is `own` [E, Y, K]."""
+        margin = own[..., None] - u[:, None, None, :]
+        as_first = won[:, :, None, :] * np.logaddexp(0, -margin)
+        return (as_first + won.transpose(0, 2, 1)[:, :, None, :] * np.logaddexp(0, margin)).sum(3)
+
+    own, moved = u[:, :, None], np.broadcast_to(places[:, None, :], (*u.shape, places.shape[1]))
+    change = weights.dpo * (cost(moved) - cost(own))
+    # The KL is the mean utility over beta, less the logarithm of the normaliser; one leaf changes both by a term.
+    mass, mass_moved = (reference[:, :, None] * np.exp((v - most[:, None, None]) / weights.beta) for v in (own, moved))
+    total, sum_ = mass.sum(1, keepdims=True), (mass * own).sum(1, keepdims=True)
+    after = np.maximum(total - mass + mass_moved, 1e-300)
+    mean, mean_after = sum_ / total, (sum_ - mass * own + mass_moved * moved) / after
+    kl = np.broadcast_to(np.asarray(weights.kl, float), len(u))[:, None, None]
+    change = change + kl * ((mean_after - mean) / weights.beta - np.log(after / total))
+    flat = change.reshape(len(u), -1)
+    leaf, place = np.divmod(flat.argmin(1), places.shape[1])
+    rows = np.flatnonzero(flat.min(1) < -1e-9)
+    result = u.copy()
+    result[rows, leaf[rows]] = places[rows, place[rows]]
+    return result
 
 
 def _step(

@@ -141,7 +141,7 @@ def least_constant(kl: float, delta: float) -> float:
         return 0.0
     if kl > _MOST_KL:
         return inf
-    pairs = max(1, floor(exp(kl) / 2))
+    pairs = max(1, floor(exp(kl) / 2 + 1e-9))  # which may be a whole number but for rounding
     return sqrt(1 / _inside(pairs, kl, delta)) / 4
 
 
