@@ -42,6 +42,8 @@ from trajtree.trees.merge import build_tree
 BETA, DELTA = 0.1, 0.05
 PAIRS = (4, 16, 64, 256, 1024, 4096)
 RUNS = (6, 24)
+SOLVED = 0.5
+"""The score from which on an episode counts as solved."""
 CHUNK = 25
 """Environments of one task of a process."""
 
@@ -82,6 +84,8 @@ def follow_pairs(worlds: Worlds, rng: np.random.Generator) -> dict[str, Floats]:
     kl_best, kl_ideal = -np.log(ref[rows, best]), divergence(ideal, ref)
     top, chances = worlds.score.max(1), pair_chances(ref)
     found = {"best": top, "KL of the best": kl_best, "ideal's regret": top - (ideal * worlds.score).sum(1)}
+    solving = ref * (worlds.score >= SOLVED)
+    found["regret of what solves"] = top - (solving * worlds.score).sum(1) / solving.sum(1)
     for pairs in PAIRS:
         won = draw_pairs(worlds, pairs, rng)
         for loss in LOSSES:
@@ -135,7 +139,7 @@ def follow_runs(worlds: Worlds, rng: np.random.Generator) -> dict[str, Floats]:
     found = {}
     for runs in RUNS:
         drawn = [rng.choice(len(r), runs, p=r) for r in worlds.reference]
-        solved = [leaves[worlds.score[e, leaves] >= 0.5] for e, leaves in enumerate(drawn)]
+        solved = [leaves[worlds.score[e, leaves] >= SOLVED] for e, leaves in enumerate(drawn)]
         for data, kept, mode in (
             ("forks", drawn, "every"),
             ("random", drawn, "matched"),
@@ -146,6 +150,7 @@ def follow_runs(worlds: Worlds, rng: np.random.Generator) -> dict[str, Floats]:
             found[f"{runs}/{data}/pairs"] = number.astype(float)
             for loss in LOSSES:
                 found[f"{runs}/{data}/{loss}"] = _returns(loss, np.array(won), number, worlds)
+        found[f"solved of {runs}"] = np.array([float(len(leaves)) for leaves in solved])
         for name, leaves in (("imitate what solved", solved), ("imitate the best run", _best(worlds, drawn))):
             counted = np.array([np.bincount(some, minlength=worlds.score.shape[1]) for some in leaves], float)
             shares = np.where(counted.any(1)[:, None], counted, worlds.reference)
@@ -250,7 +255,8 @@ def summarise(found: dict[str, Floats]) -> dict:
     return {
         "reference's regret": _mean(found["reference's return"], minus=found["best"]),
         "ideal's regret": _mean(found["ideal's regret"]),
-        "rate of the gap": {loss: _rate(found, loss, "gap") for loss in (FIXED, FALLING)},
+        "regret of what solves": _mean(found["regret of what solves"]),
+        "rate": {loss: {name: _rate(found, loss, name) for name in ("gap", "rms")} for loss in (FIXED, FALLING)},
         "learning": learning,
         "constants": _constants(found),
         "runs": [
@@ -292,8 +298,8 @@ def _mean(values: Floats, *, minus: Floats | None = None) -> list[float]:
 
 
 def _rate(found: dict[str, Floats], loss: str, figure: str) -> float:
-    """Slope of the mean against the number of pairs, both in logarithms, from 64 pairs on."""
-    pairs = [n for n in PAIRS if n >= 64]
+    """Slope of the mean against the number of pairs, both in logarithms, over the last three numbers."""
+    pairs = PAIRS[-3:]
     means = [found[f"{n}/{loss}/{figure}"].mean() for n in pairs]
     return float(np.polyfit(np.log(pairs), np.log(means), 1)[0])
 
@@ -326,6 +332,7 @@ def _failures(found: dict[str, Floats]) -> list[dict]:
     for runs in RUNS:
         for loss in LOSSES:
             gained = found[f"{runs}/forks/{loss}"] - found[f"{runs}/forks, no failures/{loss}"]
+            solved = found[f"solved of {runs}"]
             beyond = found[f"{runs}/forks/{loss}"] - found[f"{runs}/runs/imitate what solved"]
             design = np.column_stack([np.ones(len(gained)), *(_standard(found[name]) for name in FEATURES)])
             slopes, *_ = np.linalg.lstsq(design, gained, rcond=None)
@@ -337,6 +344,9 @@ def _failures(found: dict[str, Floats]) -> list[dict]:
                     "loss": loss,
                     "gained": _mean(gained),
                     "over imitating what solved": _mean(beyond),
+                    "beats imitating what solved": float((beyond > 0.01).mean()),
+                    "where none solved": [int((solved == 0).sum()), *_mean(beyond[solved == 0])],
+                    "where some did": [int((solved > 0).sum()), *_mean(beyond[solved > 0])],
                     "helped": float((gained > 0.01).mean()),
                     "hurt": float((gained < -0.01).mean()),
                     "slopes": dict(zip(FEATURES, map(float, slopes[1:]), strict=True)),
@@ -371,9 +381,11 @@ def plot(done: dict, path: Path) -> None:
         rows = [row for row in done["learning"] if row["loss"] == loss]
         left.semilogx([r["pairs"] for r in rows], [r["regret"][0] for r in rows], marker=mark, label=loss)
     left.axhline(done["reference's regret"][0], color="k", linestyle=":", label="reference")
+    left.axhline(done["regret of what solves"][0], color="k", linestyle="-.", label="reference where it solves")
     left.axhline(done["ideal's regret"][0], color="k", linestyle="--", label="KL-regularised optimum")
-    left.set(xlabel="independent pairs", ylabel="mean regret", ylim=(0, None))
-    left.legend(frameon=False, fontsize=7)
+    left.set(xlabel="independent pairs", ylabel="mean regret")
+    left.set_ylim(0, 0.75)
+    left.legend(frameon=False, fontsize=6.5, ncols=2, loc="upper center", bbox_to_anchor=(0.5, 1.27))
     rows = done["constants"]
     kl = [row["KL"] for row in rows]
     middle.semilogy(kl, [r["C, median"] for r in rows], marker="o", label="needed, median")
@@ -384,14 +396,14 @@ def plot(done: dict, path: Path) -> None:
     middle.legend(frameon=False, fontsize=7)
     for loss, mark in zip(LOSSES, "osD^", strict=True):
         row = next(r for r in done["failures"] if r["loss"] == loss and r["runs"] == RUNS[0])
-        quarters = row["quarters"]["solve rate"]
+        quarters = row["over imitating, quarters"]["solve rate"]
         right.errorbar(
             range(4), [q[1] for q in quarters], yerr=[1.96 * q[2] for q in quarters], marker=mark, capsize=2, label=loss
         )
     ends = [q[0] for q in quarters]
     right.set_xticks(range(4), [f"{a:.0%} to {b:.0%}" for a, b in zip([0, *ends[:-1]], ends, strict=True)], fontsize=8)
     right.axhline(0, color="k", linewidth=0.5)
-    right.set(xlabel="reference's success rate, by quarter", ylabel=f"return gained from failures, {RUNS[0]} runs")
+    right.set(xlabel="reference's success rate, by quarter", ylabel=f"return over imitating what solved, {RUNS[0]} runs")
     right.legend(frameon=False, fontsize=7, ncols=2, loc="upper center", bbox_to_anchor=(0.5, 1.18))
     figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
 
