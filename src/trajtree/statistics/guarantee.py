@@ -17,6 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajtree.errors import TrajtreeError
+from trajtree.statistics.clustered import estimate
+from trajtree.statistics.layout import Layout
+from trajtree.statistics.results import Interval
 
 _Floats = NDArray[np.float64]
 
@@ -185,4 +188,24 @@ def utility_error(
     return result
 
 
-__all__ = ["Guarantee", "guarantee", "least_constant", "utility_error"]
+def divergence_interval(nats: _Floats, layout: Layout) -> Interval:
+    """The mean divergence over tasks with its 95% interval, by Student's t with the situation as the unit.
+
+    A divergence has no upper bound, so where tasks do not differ, or there is only one situation, neither has the
+    interval.
+
+    Args:
+        nats: [tasks] divergences, finite.
+        layout: of the tasks.
+    """
+    mean = float(nats.mean())
+    if layout.situations.count < 2 or np.ptp(nats) == 0:
+        return Interval(mean, 0.0, inf)
+    from scipy.stats import t
+
+    found = estimate(nats, layout)
+    half = float(t.ppf(0.975, found.df) * np.sqrt(found.variance))
+    return Interval(mean, max(0.0, mean - half), mean + half) if half else Interval(mean, 0.0, inf)
+
+
+__all__ = ["Guarantee", "divergence_interval", "guarantee", "least_constant", "utility_error"]
