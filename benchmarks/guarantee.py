@@ -15,7 +15,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from itertools import pairwise
 from pathlib import Path
@@ -256,7 +256,7 @@ def summarise(found: dict[str, Floats]) -> dict:
         "reference's regret": _mean(found["reference's return"], minus=found["best"]),
         "ideal's regret": _mean(found["ideal's regret"]),
         "regret of what solves": _mean(found["regret of what solves"]),
-        "rate": {loss: {name: _rate(found, loss, name) for name in ("gap", "rms")} for loss in (FIXED, FALLING)},
+        "rate": {loss: _rate(found, loss) for loss in (FIXED, FALLING)},
         "learning": learning,
         "constants": _constants(found),
         "runs": [
@@ -297,11 +297,19 @@ def _mean(values: Floats, *, minus: Floats | None = None) -> list[float]:
     return [float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values)))]
 
 
-def _rate(found: dict[str, Floats], loss: str, figure: str) -> float:
-    """Slope of the mean against the number of pairs, both in logarithms, over the last three numbers."""
+def _rate(found: dict[str, Floats], loss: str) -> dict[str, float]:
+    """Slopes against the number of pairs, both in logarithms, over the last three numbers."""
     pairs = PAIRS[-3:]
-    means = [found[f"{n}/{loss}/{figure}"].mean() for n in pairs]
-    return float(np.polyfit(np.log(pairs), np.log(means), 1)[0])
+
+    def slope(name: str, over: Callable[[Floats], float]) -> float:
+        values = [over(found[f"{n}/{loss}/{name}"]) for n in pairs]
+        return float(np.polyfit(np.log(pairs), np.log(values), 1)[0])
+
+    return {
+        f"{what} of the {name}": slope(name, over)
+        for name in ("gap", "rms")
+        for what, over in (("mean", np.mean), ("median", np.median))
+    }
 
 
 def _constants(found: dict[str, Floats]) -> list[dict[str, float]]:
@@ -403,7 +411,9 @@ def plot(done: dict, path: Path) -> None:
     ends = [q[0] for q in quarters]
     right.set_xticks(range(4), [f"{a:.0%} to {b:.0%}" for a, b in zip([0, *ends[:-1]], ends, strict=True)], fontsize=8)
     right.axhline(0, color="k", linewidth=0.5)
-    right.set(xlabel="reference's success rate, by quarter", ylabel=f"return over imitating what solved, {RUNS[0]} runs")
+    right.set(
+        xlabel="reference's success rate, by quarter", ylabel=f"return over imitating what solved, {RUNS[0]} runs"
+    )
     right.legend(frameon=False, fontsize=7, ncols=2, loc="upper center", bbox_to_anchor=(0.5, 1.18))
     figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
 
