@@ -52,7 +52,7 @@ def test_one_task_has_an_interval_without_an_end(tmp_path: Path) -> None:
 def test_it_is_about_rows_that_learn_from_pairs_by_dpo() -> None:
     about = {name for name, row in RECIPE.all_rows.items() if is_about(row)}
     assert {"w2sg_treedpo"} <= about and not about & {"weak", "strong", "strong_sft", "w2sg_exact"}
-    other = Row(name="x", label="X", learns_from=("pairs",), method="ipo")
-    assert not is_about(other)
+    for method, taken in (("ipo", False), ("anchored-dpo", False), ("step-dpo", False), ("dpo", True)):
+        assert is_about(Row(name="x", label="X", learns_from=("pairs",), method=method)) == taken
     held = Row(name="x", label="X", learns_from=("pairs",), method="dpo", starts_from="strong_sft", reference="weak")
     assert (reference_of(held), reference_of(ROW)) == ("weak", ROW.starts_from)

@@ -37,8 +37,13 @@ _CAVEAT = (
 
 
 def is_about(row: Row) -> bool:
-    """Whether the guarantee speaks of such a row: one that learns from pairs by DPO, with or without a KL."""
-    return row.learns_from == ("pairs",) and METHODS[row.method].loss == "dpo"
+    """Whether the guarantee speaks of such a row: one that learns from pairs by DPO, with or without a KL.
+
+    With an anchor the loss has another minimiser: docs/theory.md (20).
+    """
+    method = METHODS[row.method]
+    plain = (method.takes, method.loss) == ("pairs", "dpo") and "anchor" not in method.knobs
+    return plain and row.learns_from == ("pairs",)
 
 
 def reference_of(row: Row) -> str:
