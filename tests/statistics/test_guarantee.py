@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from math import exp, inf, isfinite, log, nan, sqrt
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import ttest_1samp
 from tests.builders import quick
 
 from trajtree.errors import TrajtreeError
-from trajtree.statistics.guarantee import Guarantee, guarantee, least_constant
+from trajtree.statistics.guarantee import Guarantee, divergence_interval, guarantee, least_constant
+from trajtree.statistics.layout import Layout
 
 pairs = st.integers(0, 10**7)
 divergences = st.floats(0, 50) | st.just(inf)
@@ -115,3 +118,23 @@ def test_the_least_constant_grows_exponentially_with_half_the_divergence() -> No
     assert least_constant(0.5, 0.05) == 0 and least_constant(10, 0.2) == 0
     assert least_constant(5000, 0.05) == inf
     assert "with no C" in of(kl=5000.0).sentences()[0]
+
+
+def test_the_mean_divergence_of_independent_tasks_has_students_interval() -> None:
+    nats = np.array([18.0, 25.0, 3.0, 40.0, 11.0])
+    found = divergence_interval(nats, Layout.apart(5))
+    low, high = ttest_1samp(nats, 0).confidence_interval(0.95)
+    assert (found.value, found.low, found.high) == pytest.approx((nats.mean(), max(0.0, low), high))
+
+
+def test_tasks_that_share_a_situation_are_one_piece_of_evidence() -> None:
+    nats = np.repeat([18.0, 25.0, 13.0, 20.0], 5)
+    together = divergence_interval(nats, Layout.of([str(i // 5) for i in range(20)], ["" for _ in range(20)]))
+    apart = divergence_interval(nats, Layout.apart(20))
+    assert together.high - together.low > 1.5 * (apart.high - apart.low)
+
+
+@pytest.mark.parametrize("nats", [[3.0], [3.0, 3.0, 3.0]])
+def test_where_nothing_varies_the_interval_has_no_end(nats: list[float]) -> None:
+    found = divergence_interval(np.array(nats), Layout.apart(len(nats)))
+    assert (found.value, found.low, found.high) == (3.0, 0.0, inf)
