@@ -6,14 +6,21 @@ import json
 from pathlib import Path
 
 import pytest
+from tests import toy
 
 pytest.importorskip("torch")
 
-from trajtree.experiment.guarantee import MEASURED, is_about, reference_of, sentences
+from trajtree.experiment import guarantee
+from trajtree.experiment.guarantee import MEASURED, is_about, measure, reference_of, sentences
+from trajtree.experiment.lessons import PAIRS, TREES
 from trajtree.experiment.recipe import Recipe
 from trajtree.experiment.rows import Row
-from trajtree.experiment.stage import Done
+from trajtree.experiment.stage import Done, Work
 from trajtree.experiment.tasks import TASKS
+from trajtree.store.progress import SILENT
+from trajtree.store.tree_store import write_trees
+from trajtree.trajectory import Trajectory
+from trajtree.trees.merge import build_tree
 
 RECIPE = Recipe.model_validate({"name": "toy", "env": {"name": "tests.toy:DOMAIN"}, "tasks": {"types": ["toy"]}})
 ROW = RECIPE.all_rows["w2sg_treedpo"]
@@ -56,3 +63,21 @@ def test_it_is_about_rows_that_learn_from_pairs_by_dpo() -> None:
         assert is_about(Row(name="x", label="X", learns_from=("pairs",), method=method)) == taken
     held = Row(name="x", label="X", learns_from=("pairs",), method="dpo", starts_from="strong_sft", reference="weak")
     assert (reference_of(held), reference_of(ROW)) == ("weak", ROW.starts_from)
+
+
+@pytest.mark.parametrize(("context", "fitting"), [(512, 1), (8, 0)])
+def test_a_path_that_does_not_fit_the_reference_is_counted_and_left_out(
+    tiny_words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, context: int, fitting: int
+) -> None:
+    sections = {"env": {"name": "tests.toy:DOMAIN"}, "tasks": {"types": ["toy"]}, "play": {"dtype": "float32"}}
+    recipe = Recipe.model_validate({"name": "toy", **sections, "strong": {"model": str(tiny_words)}})
+    row = Row(name="x", label="X", learns_from=("pairs",), method="dpo", starts_from="strong")
+    run = toy.demonstrate(toy.Toy(), "toy/0")
+    assert isinstance(run, Trajectory)
+    write_trees([build_tree([run])], tmp_path / TREES)
+    (tmp_path / PAIRS).write_text("")
+    monkeypatch.setattr(guarantee, "context_length", lambda model: context)
+    measure(recipe, row, Work(tmp_path, {"trees": tmp_path, "pairs": tmp_path}, SILENT))
+    found = json.loads((tmp_path / MEASURED).read_text())
+    assert (found["pairs"], found["paths"], len(found["nats"])) == (0, 1, fitting)
+    assert all(nats > 0 for nats in found["nats"].values())

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import defaultdict
 from collections.abc import Mapping
 
 import numpy as np
 
-from trajtree.errors import DataError
 from trajtree.experiment.learn import model_of
 from trajtree.experiment.lessons import TREES, read_pairs
 from trajtree.experiment.recipe import Recipe
@@ -62,23 +62,24 @@ def measure(recipe: Recipe, row: Row, work: Work) -> None:
     """Write MEASURED: KL(pi* || reference) of the policy that takes the best path, which is -log of the path's chance.
 
     The chance is the product of those of the agent's own tokens, at temperature 1.
+
+    Raises:
+        DataError: a path holds no token of the agent.
     """
     paths = [best_path(tree, exact) for tree in read_trees(work.inputs["trees"] / TREES)]
     paths = [path for path in paths if path.steps]
     reference = model_of(recipe, reference_of(row), work.inputs)
     model = load_model(reference, dtype=recipe.play.dtype, device=pick_device())
     chat = ChatFormat(load_tokenizer(reference.base), reference.base)
+    context = context_length(model)
     work.progress.total(len(paths))
     nats: defaultdict[str, float] = defaultdict(float)
     for path in paths:
-        # One at a time, so that a path that does not fit the context leaves out its own task alone, which is reported.
-        try:
-            examples = sft_examples([path], chat, context=context_length(model))
-        except DataError:
-            work.progress.advance(1)
-            continue
-        found = logprobs_of(examples, model, dtype=recipe.play.dtype)
-        nats[path.task] = -float(sum(tokens.sum(dtype=np.float64) for tokens in found))
+        examples = sft_examples([path], chat, context=sys.maxsize)
+        # A path that does not fit leaves out its own task alone, and is reported.
+        if all(len(example.tokens.ids) <= context for example in examples):
+            found = logprobs_of(examples, model, dtype=recipe.play.dtype)
+            nats[path.task] = -float(sum(tokens.sum(dtype=np.float64) for tokens in found))
         work.progress.advance(1)
     write_atomically(
         work.folder / MEASURED,
