@@ -114,3 +114,8 @@ def test_the_recipe_of_rows_in_the_docs_is_whole(tmp_path: Path) -> None:
         re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/recipes.md").read_text(), re.DOTALL)[0]
     )
     assert [stage.name for stage in stages_of(load_recipe(tmp_path / "r.yaml"))].count("evaluate-second") == 1
+
+
+def test_the_guarantee_in_the_docs_says_nothing_for_a_run_of_ordinary_size(capsys: pytest.CaptureFixture[str]) -> None:
+    exec(code_of("docs/theory.md"), {})
+    assert capsys.readouterr().out.startswith("The guarantee says nothing: ")

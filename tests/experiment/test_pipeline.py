@@ -21,11 +21,18 @@ import yaml
 pytest.importorskip("torch")
 pytest.importorskip("peft")
 
+from trajtree.experiment.guarantee import MEASURED
+from trajtree.experiment.learn import model_of
 from trajtree.experiment.pipeline import stages_of
 from trajtree.experiment.recipe import load_recipe
 from trajtree.experiment.report_folders import folder_of
+from trajtree.models.transcript import ChatFormat
+from trajtree.models.weights import load_model, load_tokenizer
 from trajtree.store.lock import locked
 from trajtree.store.trajectory_store import TrajectoryStore
+from trajtree.store.tree_store import read_trees
+from trajtree.train.examples import sft_examples
+from trajtree.trees.search import best_path, exact
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 120
@@ -138,6 +145,31 @@ def test_a_run_writes_everything(finished: Path, recipe: Path) -> None:
     assert set(stage_folders(finished)) == {s.name for s in stages_of(load_recipe(recipe))}
     assert all(len(keys) == 1 for keys in stage_folders(finished).values())
     assert "TreeDPO" in (finished / "stdout.txt").read_text()
+
+
+def test_the_guarantee_is_measured_by_the_reference_itself(finished: Path, recipe: Path) -> None:
+    import torch
+
+    found = json.loads((only(finished, "guarantee-w2sg_treedpo") / MEASURED).read_text())
+    assert found["pairs"] == len((only(finished, "pairs-weak") / "pairs.jsonl").read_text().splitlines())
+    # The reference is the model that the row starts from, with the adapter of the exact search's paths.
+    loaded = load_recipe(recipe)
+    ref = model_of(loaded, "w2sg_exact", {"model 0": only(finished, "train-w2sg_exact")})
+    model, chat = load_model(ref, dtype="float32", device="cpu"), ChatFormat(load_tokenizer(ref.base), ref.base)
+    trees = list(read_trees(only(finished, "trees-weak") / "trees.jsonl"))
+    assert set(found["nats"]) == set(found["scores"]) == {tree.task for tree in trees}
+    for tree in trees[:3]:
+        path = best_path(tree, exact)
+        assert found["scores"][tree.task] == path.score
+        (example,) = sft_examples([path], chat, context=512)
+        ids = torch.tensor([example.tokens.ids])
+        with torch.no_grad():
+            logprobs = model(input_ids=ids).logits[0].log_softmax(-1)
+        at = [i for start, stop in example.tokens.agent for i in range(start, stop)]
+        nats = -sum(float(logprobs[i - 1, ids[0, i]]) for i in at)
+        assert found["nats"][tree.task] == pytest.approx(nats, abs=1e-3)
+    (note,) = [note for note in results(finished)["notes"] if note.startswith("The paper's guarantee for ")]
+    assert f"Measured: {found['pairs']} pairs" in note and "W2SG + search (exact)" in note
     assert "Warning" not in (finished / "stderr.txt").read_text()
     assert not list(finished.glob("**/checkpoints")), "finished trainings keep no checkpoints"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from trajtree.experiment import guarantee
 from trajtree.experiment.lessons import TREES
 from trajtree.experiment.provenance import as_made, provenance_of
 from trajtree.experiment.recipe import Exploration, Recipe
@@ -55,7 +56,11 @@ def report_of(recipe: Recipe, done: Mapping[str, Done]) -> ReportData:
         labels={name: recipe.all_rows[name].label for name in recipe.evaluate.rows},
         trees=tuple(map(quality, trees)),
         forks=tuple(_fork_views(recipe, trees)),
-        notes=(*_notes(recipe, explored if shown is not None else None), *shared_notes(recipe, done)),
+        notes=(
+            *_notes(recipe, explored if shown is not None else None),
+            *shared_notes(recipe, done),
+            *_guaranteed(recipe, done),
+        ),
         provenance={
             **provenance_of(recipe),
             **as_made(done),
@@ -114,6 +119,12 @@ def shared_notes(recipe: Recipe, done: Mapping[str, Done]) -> list[str]:
     if "unseen" in done:
         trained += read_tasks(done["unseen"].folder)
     return shared_situations(read_tasks(done["tasks"].folder), recipe.evaluate.split, trained)
+
+
+def _guaranteed(recipe: Recipe, done: Mapping[str, Done]) -> list[str]:
+    """What the paper's guarantee says of the rows that it speaks of."""
+    rows = (recipe.all_rows[name] for name in recipe.evaluate.rows)
+    return [guarantee.sentences(recipe, row, done) for row in rows if guarantee.stage_of(row) in done]
 
 
 __all__ = ["report_of", "results_of", "shared_notes"]

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from trajtree.envs.domain import load_domain
-from trajtree.experiment import learn, lessons, play, tasks
+from trajtree.experiment import guarantee, learn, lessons, play, tasks
 from trajtree.experiment.recipe import Exploration, Recipe, chain_of
 from trajtree.experiment.rows import Row
 from trajtree.experiment.stage import Stage, Work
@@ -33,6 +33,9 @@ def stages_of(recipe: Recipe) -> list[Stage]:
     plan = _Plan(recipe)
     for row in recipe.evaluate.rows:
         plan.model(row)
+    for row in recipe.evaluate.rows:
+        if guarantee.is_about(recipe.all_rows[row]):
+            plan.guarantee(row)
     for row in recipe.evaluate.rows:
         plan.evaluated(row)
     return list(plan.stages.values())
@@ -197,6 +200,15 @@ class _Plan:
         return self._add(f"pairs-{row.explored_by}-expert", "pairs", inputs, settings, work, row)
 
     # --- measuring ---
+
+    def guarantee(self, name: str) -> str:
+        """What the paper's guarantee asks for, of a row that DPO tunes."""
+        row = self.recipe.all_rows[name]
+        reference = guarantee.reference_of(row)
+        inputs = {"trees": self.trees(row.explored_by), "pairs": self._pairs(row), **self.model(reference)}
+        settings = {"model": self._base(reference), "dtype": self.recipe.play.dtype}
+        work = partial(guarantee.measure, self.recipe, row)
+        return self._add(guarantee.stage_of(row), "guarantee", inputs, settings, work)
 
     def evaluated(self, name: str) -> str:
         """Add the stage of a row's episodes on the held-out tasks."""

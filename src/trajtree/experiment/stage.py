@@ -45,6 +45,7 @@ KINDS: dict[str, Kind] = {
     "pairs": Kind(2, "Take preference pairs, at the trees' forks or of whole trajectories."),
     "paths": Kind(1, "Find each tree's best path."),
     "train": Kind(1, "Tune the strong model: on demonstrations, on paths, on pairs."),
+    "guarantee": Kind(1, "Measure how far the trees' best paths are from the reference of each row that DPO tunes."),
     "evaluate": Kind(2, "Play the held-out tasks with every row's model."),
 }
 """Kinds of stages by the name of their command, in the order in which data flows."""

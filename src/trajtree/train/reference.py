@@ -55,7 +55,9 @@ def with_reference(
     file = cache / f"{_digest(examples, f'{fingerprint} {kind}')}.npz"
     flat = _cached(file)
     if flat is None:
-        flat = np.concatenate(_compute(examples, model, pack_tokens, getattr(torch, kind), packed, progress))
+        flat = np.concatenate(
+            logprobs_of(examples, model, pack_tokens=pack_tokens, dtype=kind, packed=packed, progress=progress)
+        )
         cache.mkdir(parents=True, exist_ok=True)
         with atomically(file) as out:
             np.savez(out, logprobs=flat)
@@ -82,24 +84,26 @@ def _cached(file: Path) -> NDArray[np.float32] | None:
         return None
 
 
-def _compute(
+def logprobs_of(
     examples: Sequence[Example],
     model: Any,
-    pack_tokens: int,
-    dtype: torch.dtype,
-    pack: bool,
-    progress: Callable[[int, int], None],
+    *,
+    pack_tokens: int = 4096,
+    dtype: str = "auto",
+    packed: bool = True,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[NDArray[np.float32]]:
-    """For each example, log-probabilities of its trained tokens, one side after another."""
+    """For each example, log-probabilities of its trained tokens, one side after another; see `with_reference`."""
+    kind = getattr(torch, pick_dtype(dtype))
     device = next(model.parameters()).device
     found: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * len(examples)
     adapter_off: AbstractContextManager[Any] = without_adapter(model)
-    with tree_attention_where_possible([model], pack) as packed, torch.no_grad(), adapter_off:
+    with tree_attention_where_possible([model], packed) as packed, torch.no_grad(), adapter_off:
         sequences = [[side.ids for side in example.sides] for example in examples]
         numbers = packs(range(len(examples)), sequences.__getitem__, pack_tokens, share=packed)
         for done, members in enumerate(numbers, start=1):
             batch = collate([examples[i] for i in members], packed=packed).to(device)
-            with torch.autocast(device.type, dtype, enabled=dtype is torch.bfloat16):
+            with torch.autocast(device.type, kind, enabled=kind is torch.bfloat16):
                 # [M] one value for each trained token of each branch; shared tokens are repeated.
                 logprobs = token_logprobs(logits_of(model, batch), batch)[batch.token].cpu().numpy()
             # branches [B][trained tokens]. Example i has branch i and, for a pair's rejected side, branch n + i.
@@ -117,4 +121,4 @@ def _digest(examples: Sequence[Example], what: str) -> str:
     return digest.hexdigest()[:24]
 
 
-__all__ = ["with_reference"]
+__all__ = ["logprobs_of", "with_reference"]

@@ -113,7 +113,8 @@ class LossSettings:
 
     Attributes:
         beta: inverse temperature of preference losses.
-        kl: weight of tree-dpo's explicit KL to the reference, a mean over trained tokens.
+        kl: weight of tree-dpo's explicit KL to the reference per token: a mean over the trained tokens of both sides.
+            Per episode, as in the paper, it would be their sum, so the same weight would be that many times stronger.
         anchor: weight of anchored-dpo's negative log-likelihood of the chosen side, a mean over its tokens.
         gamma: discount per turn in multi-turn-dpo.
         label_smoothing: assumed share of pairs with swapped labels.
