@@ -285,7 +285,7 @@ def test_the_command(trees: Path, tiny_words: Path, tmp_path: Path) -> None:
     shown = invoke("train", trees, "--model", tiny_words, "--preview")
     assert shown.exit_code == 0, shown.output
     assert (
-        "fork at node" in shown.output and "chosen, from the fork" in shown.output and "sharing saves" in shown.output
+        "fork at node" in shown.output and "chosen, from the fork" in shown.output and "sharing reduces" in shown.output
     )
     out = tmp_path / "tuned"
     done = invoke("train", trees, "--model", tiny_words, "--out", out, "--pack-tokens", 600, "--dtype", "float32")
