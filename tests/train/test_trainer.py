@@ -364,9 +364,9 @@ def test_a_loss_that_is_no_number(tmp_path: Path) -> None:
 def test_a_mute_example_is_refused_by_name(tmp_path: Path, side: str, agent: Any) -> None:
     pair = replace(PAIRS[3], name="toy/7, fork at node 4")
     mute = replace(pair, **{side: Tokens(getattr(pair, side).ids, agent)})
-    with pytest.raises(DataError, match=r"toy/7, fork at node 4: no trained token"):
+    with pytest.raises(DataError, match=r"toy/7, fork at node 4: has no trained token"):
         trained(tmp_path, [*PAIRS[:2], mute], dpo(0.1), SGD)
-    with pytest.raises(DataError, match="an example: no trained token"):
+    with pytest.raises(DataError, match="an example: has no trained token"):
         trained(tmp_path, [SftExample(Tokens((5, 6), agent))], sft(), SGD)
 
 
