@@ -1,4 +1,4 @@
-"""Java virtual machines for the Scala simulators: limited in memory, repeatable, and with the time limit of a step.
+"""Java virtual machines for the Scala simulators: limited in memory, repeatable, and with a limit on how long Java may take.
 
 There is one virtual machine per simulator and process, which holds the worlds of all its environments: another one
 would cost up to a second of start-up and a third of a gigabyte. Two things make its answers exactly repeatable, which

@@ -1,4 +1,4 @@
-"""What playing will come to, before it begins."""
+"""An estimate of episodes and tokens before anything is played."""
 
 from __future__ import annotations
 

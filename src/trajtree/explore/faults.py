@@ -1,4 +1,4 @@
-"""When an episode or an engine call is retried: which episodes lost to faults are played again, and when to stop."""
+"""When an episode is played again after a fault of the environment or the engine, and when to stop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Environments in processes of their own, so that one that hangs, crashes or eats memory takes nothing else with it.
+"""Environments in worker processes: the time limit of a reset or step, and crashes that affect nothing else.
 
 Every worker process holds its share of the environments and answers one call at a time. A call that takes longer than
 its limit ends the worker, with whatever it has started (a virtual machine, for example), and so does a crash; the

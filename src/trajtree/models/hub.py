@@ -1,4 +1,4 @@
-"""Models of the Hugging Face hub: whether one can be had is found out in seconds, not after minutes of retries."""
+"""Models of the Hugging Face hub: whether one is available is known in seconds, not after minutes of retries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a server answered: a reply, or what went wrong, in type.
+"""Parsing a server's answer into a reply or a typed error.
 
 Nothing of an answer is taken on trust: it is decoded against the fields that are needed, and what does not fit is a
 fault of the engine, not of the agent.

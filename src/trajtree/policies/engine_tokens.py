@@ -1,4 +1,4 @@
-"""Tokens of a conversation as a server tells them, kept only where they are proved to say the same as the text."""
+"""Token ids that a server reports, kept only if they decode to the same text as the conversation."""
 
 from __future__ import annotations
 

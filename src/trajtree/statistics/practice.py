@@ -1,4 +1,4 @@
-"""The field's practice, for comparison with papers: intervals and tests that take every task for a piece of evidence.
+"""The field's practice, for comparison with papers: intervals and tests in which every task counts as independent.
 
 They are too narrow where tasks share situations; conclusions are drawn from trajtree.statistics.clustered and .paired.
 scipy is imported inside the functions, because that takes longer than importing all of trajtree.

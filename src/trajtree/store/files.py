@@ -1,4 +1,4 @@
-"""Opening files: what is read is a file, and what is written is there as it was, or whole, whatever happens."""
+"""Opening files: inputs must be regular files, and an output is either unchanged or complete, even after a crash."""
 
 from __future__ import annotations
 
