@@ -1,4 +1,4 @@
-"""A model on servers that speak OpenAI's API (vLLM, SGLang, llama.cpp's server, hosted ones), and when a call is retried.
+"""A model on servers that speak OpenAI's API (vLLM, SGLang, llama.cpp, hosted ones), and when a call is retried.
 
 Two kinds of fault, and each is retried in one place. Transport (429, 5xx, broken connections, Retry-After) is retried
 by the openai package; what outlasts that stays. An answer that arrives but is no reply ends the episode, which may be
