@@ -1,4 +1,4 @@
-"""Java virtual machines for the Scala simulators: limited in memory, repeatable, and with a limit on how long Java may take.
+"""Java virtual machines for the Scala simulators: limited in memory and in the time they may take, and repeatable.
 
 There is one virtual machine per simulator and process, which holds the worlds of all its environments: another one
 would cost up to a second of start-up and a third of a gigabyte. Two things make its answers exactly repeatable, which
