@@ -6,6 +6,7 @@ In version 1 every text of a trajectory was stored twice, in its messages and it
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from typing import Annotated, Any
 
@@ -16,14 +17,13 @@ from trajtree.store.encoding import Head
 from trajtree.trajectory import Trajectory
 from trajtree.trees.tree import TrajectoryTree, from_paths, openings, situations
 
-_trajectory = TypeAdapter(Trajectory)
 _Hash = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
 
 
 class _Place(BaseModel):
     """The source of an imported trajectory; early stores have no `content`."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", defer_build=True)
     source: str
     row: PositiveInt
     line: int = 0
@@ -32,7 +32,7 @@ class _Place(BaseModel):
 
 
 class _Head(BaseModel):
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", defer_build=True)
     task: str
     sample: Annotated[int, Field(ge=-(2**63), lt=2**63)]
     metadata: Annotated[_Place | Any, Field(union_mode="left_to_right")] = None
@@ -54,13 +54,21 @@ class _Tree:
     stop: list[int] | None = None
 
 
-_tree = TypeAdapter(_Tree)
+# Validators take longer to build than the rest of trajtree to import, and few files are of version 1.
+@cache
+def _trajectory() -> TypeAdapter[Trajectory]:
+    return TypeAdapter(Trajectory)
+
+
+@cache
+def _tree() -> TypeAdapter[_Tree]:
+    return TypeAdapter(_Tree)
 
 
 def read_trajectory(line: bytes) -> Trajectory:
     """Parse a line of a store. Raises ValueError in the form "field NAME: what is wrong"."""
     try:
-        return _trajectory.validate_json(line)
+        return _trajectory().validate_json(line)
     except ValidationError as error:
         raise ValueError(_first(error)) from None
 
@@ -82,7 +90,7 @@ def read_head(line: bytes) -> Head:
 def read_tree(line: bytes) -> TrajectoryTree:
     """Parse a line of a file of trees. Raises ValueError if it is not one, or its arrays are inconsistent."""
     try:
-        record = _tree.validate_json(line)
+        record = _tree().validate_json(line)
     except ValidationError as error:
         raise ValueError(_first(error)) from None
     _check(record)
