@@ -19,9 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from trajtree.envs import Environment, StepResult
 from trajtree.errors import DataError, EnvError, PolicyError, RecipeError, RunError, TrajtreeError
-from trajtree.formats.importing import import_files
 from trajtree.formats.pairs import PairMessages, pair_messages
-from trajtree.statistics.summary import summarise
 from trajtree.store.trajectory_store import TrajectoryStore, write_store
 from trajtree.store.tree_store import read_trees, write_trees
 from trajtree.trajectory import Message, Outcome, Sampling, Step, Tokens, ToolCall, Trajectory
@@ -34,15 +32,25 @@ from trajtree.trees.tree import TrajectoryTree
 
 if TYPE_CHECKING:
     from trajtree.experiment.recipe import Recipe, load_recipe
+    from trajtree.formats.importing import import_files
+    from trajtree.statistics.summary import summarise
+
+_LATER = {
+    "Recipe": "experiment.recipe",
+    "load_recipe": "experiment.recipe",
+    "import_files": "formats.importing",
+    "summarise": "statistics.summary",
+}
+"""Names that are imported when they are first used, because their modules take a third of the whole import time."""
 
 
 def __getattr__(name: str) -> Any:
-    """Import recipes when they are first used: building their checks takes a fifth of the whole import time."""
-    if name not in ("Recipe", "load_recipe"):
+    """A name of _LATER."""
+    if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from trajtree.experiment import recipe
+    from importlib import import_module
 
-    return getattr(recipe, name)
+    return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
 
 
 __all__ = [

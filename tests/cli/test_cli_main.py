@@ -98,7 +98,8 @@ def test_these_commands_need_neither_torch_nor_java(tmp_path: Path, files: list[
 )
 def test_a_missing_package_is_named_with_its_extra(package: str, arguments: list[str], extra: str) -> None:
     pytest.importorskip(package)
-    code = f"import sys; sys.modules[{package!r}] = None; sys.argv[1:] = {arguments!r}; import trajtree.__main__"
+    code = f"import sys; sys.modules[{package!r}] = None; sys.argv[1:] = {arguments!r}; import runpy; "
+    code += "runpy.run_module('trajtree', run_name='__main__')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert f"pip install 'trajtree[{extra}]'" in done.stderr

@@ -35,7 +35,8 @@ from trajtree.train.examples import sft_examples
 from trajtree.trees.search import best_path, exact
 
 ROOT = Path(__file__).resolve().parents[2]
-SECONDS = 120
+SECONDS = 600
+"""A guard against hanging, wide enough for a machine that is busy with other work."""
 ROWS = ("weak", "strong", "strong_sft", "w2sg_treedpo", "w2sg_exact", "w2sg_mcts")
 
 
@@ -59,7 +60,7 @@ def recipe_of(strong: Path) -> dict[str, Any]:
         "paths": {"min_score": 0.4, "iterations": 50, "gamma": 1.414},
         "sft": {"epochs": 20, "lr": 1e-2, "batch": 4, "checkpoint_steps": 10},
         "preference": {"epochs": 4, "lr": 1e-3, "batch": 2},
-        "play": {"batch": 4, "max_new_tokens": 8, "dtype": "float32"},
+        "play": {"batch": 4, "max_new_tokens": 8, "dtype": "float32", "workers": 1},
     }
 
 
@@ -100,9 +101,13 @@ def only(run: Path, stage: str) -> Path:
 
 
 def sentence(done: subprocess.CompletedProcess[str]) -> str:
-    """What the command line says when a user can mend it: a line on stderr and exit status 1, no traceback."""
+    """What the command line says when a user can fix it: a line on stderr and exit status 1, no traceback.
+
+    Before it, it may have said that a checkpoint was torn.
+    """
     assert done.returncode == 1, done.stderr[-3000:]
     lines = [line for line in done.stderr.strip().splitlines() if not line.startswith("[transformers]")]
+    lines = [line for line in lines if not line.endswith(": the training begins anew")]
     assert len(lines) == 1, done.stderr[-3000:]
     assert lines[0].startswith("trajtree: ")
     return lines[0].removeprefix("trajtree: ")

@@ -451,7 +451,8 @@ def test_a_torn_checkpoint_is_skipped(tiny_words: Path, tmp_path: Path, demonstr
         tear(checkpoints / "checkpoint-4" / "trainer_state.json")
         steps: list[int] = []
         resumed = adapted(tiny_words)
-        run_sft(resumed, demonstrations, tmp_path / name, Told(lambda done, total, m, s=steps: s.append(done)))
+        with pytest.warns(UserWarning, match="checkpoint-4.*: the training goes on from checkpoint-2"):
+            run_sft(resumed, demonstrations, tmp_path / name, Told(lambda done, total, m, s=steps: s.append(done)))
         assert steps == [3, 4, 5, 6]
         assert same(weights(resumed), weights(unbroken))
 
