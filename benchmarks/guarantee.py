@@ -436,9 +436,7 @@ def plot(done: dict, path: Path) -> None:
     ends = [q[0] for q in quarters]
     right.set_xticks(range(4), [f"{a:.0%} to {b:.0%}" for a, b in zip([0, *ends[:-1]], ends, strict=True)], fontsize=8)
     right.axhline(0, color="k", linewidth=0.5)
-    right.set(
-        xlabel="reference's success rate, by quarter", ylabel=f"return over imitating what solved, {RUNS[0]} runs"
-    )
+    right.set(xlabel="reference's success rate, by quarter", ylabel=f"over imitating what solved, {RUNS[0]} runs")
     right.legend(frameon=False, fontsize=7, ncols=2, loc="upper center", bbox_to_anchor=(0.5, 1.18))
     figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
 
