@@ -5,7 +5,8 @@
 
 Part one draws N independent pairs with labels by Bradley and Terry and follows the regret as N grows: its rate, how
 loose the bound is, how large the theorem's constant must be. Part two draws runs, makes pairs of them as trajtree does,
-at forks or at random, with the runs that failed or without them: in which environments do failures help?
+at forks or at random, with the runs that failed or without them, and with labels that are right, as trajtree's always
+are, or noisy: in which environments do failures help?
 docs/theory.md has the derivation, and says what came out.
 """
 
@@ -44,6 +45,12 @@ PAIRS = (4, 16, 64, 256, 1024, 4096)
 RUNS = (6, 24)
 SOLVED = 0.5
 """The score from which on an episode counts as solved."""
+DATA = {"forks": "every", "random": "matched", "forks, no failures": "every"}
+"""What pairs are made of, and trajtree's mode for it."""
+IMITATED = ("imitate what solved", "imitate the best run")
+RIGHT, NOISY = "right", "noisy"
+LABELS = (RIGHT, NOISY)
+"""Of the pairs made from runs: the better side is chosen, as trajtree does, or is so by Bradley and Terry."""
 CHUNK = 25
 """Environments of one task of a process."""
 
@@ -135,23 +142,23 @@ def coverage(wanted: Floats, learned: Floats, chances: Floats) -> Floats:
 
 
 def follow_runs(worlds: Worlds, rng: np.random.Generator) -> dict[str, Floats]:
-    """[E] returns by `runs/data/loss`: what pairs of so many runs teach, with failures or without."""
+    """[E] returns by `runs/data/labels/loss`: what pairs of so many runs teach, with failures or without."""
     found = {}
     for runs in RUNS:
         drawn = [rng.choice(len(r), runs, p=r) for r in worlds.reference]
         solved = [leaves[worlds.score[e, leaves] >= SOLVED] for e, leaves in enumerate(drawn)]
-        for data, kept, mode in (
-            ("forks", drawn, "every"),
-            ("random", drawn, "matched"),
-            ("forks, no failures", solved, "every"),
-        ):
-            won, counts = zip(*(_pairs_of(worlds, e, kept[e], mode, rng) for e in range(len(drawn))), strict=True)
-            number = np.array(counts)
+        for data, mode in DATA.items():
+            kept = solved if data == "forks, no failures" else drawn
+            made = [_pairs_of(worlds, e, kept[e], mode, rng) for e in range(len(drawn))]
+            number = np.array([len(sides) for sides, _ in made])
             found[f"{runs}/{data}/pairs"] = number.astype(float)
-            for loss in LOSSES:
-                found[f"{runs}/{data}/{loss}"] = _returns(loss, np.array(won), number, worlds)
+            found[f"{runs}/{data}/flipped"] = np.array([float(flipped.sum()) for _, flipped in made])
+            for labels in LABELS:
+                won = np.array([_won(sides, flipped & (labels == NOISY), worlds) for sides, flipped in made])
+                for loss in LOSSES:
+                    found[f"{runs}/{data}/{labels}/{loss}"] = _returns(loss, won, number, worlds)
         found[f"solved of {runs}"] = np.array([float(len(leaves)) for leaves in solved])
-        for name, leaves in (("imitate what solved", solved), ("imitate the best run", _best(worlds, drawn))):
+        for name, leaves in zip(IMITATED, (solved, _best(worlds, drawn)), strict=True):
             counted = np.array([np.bincount(some, minlength=worlds.score.shape[1]) for some in leaves], float)
             shares = np.where(counted.any(1)[:, None], counted, worlds.reference)
             shares /= shares.sum(1, keepdims=True)
@@ -178,23 +185,27 @@ def _best(worlds: Worlds, drawn: list[np.ndarray]) -> list[np.ndarray]:
 
 def _pairs_of(
     worlds: Worlds, index: int, leaves: np.ndarray, mode: str, rng: np.random.Generator
-) -> tuple[Floats, int]:
-    """[Y, Y] shares of the pairs that trajtree makes of these runs, and how many they are.
+) -> tuple[np.ndarray, np.ndarray]:
+    """The pairs that trajtree makes of these runs: [P, 2] leaves, the better side first; [P] which labels noise flips.
 
-    The label is drawn by Bradley and Terry from the values of the two options, so the worse one is chosen now and then.
+    Noise is Bradley and Terry's, from the values of the two options.
     """
-    size = worlds.score.shape[1]
-    won = np.zeros((size, size))
     if len(leaves) < 2:
-        return won, 0
+        return np.zeros((0, 2), int), np.zeros(0, bool)
     tree = build_tree([_run(worlds, index, int(leaf), n) for n, leaf in enumerate(leaves)])
     pairs = pairs_of(tree, PairSettings(mode=mode, per_tree=64))
-    for pair in pairs:
-        sides = leaves[pair.chosen_sample], leaves[pair.rejected_sample]
-        if rng.random() > 1 / (1 + np.exp(-pair.gap / worlds.temperature[index])):
-            sides = sides[::-1]
-        won[sides] += 1
-    return won / max(len(pairs), 1), len(pairs)
+    sides = np.array([leaves[[p.chosen_sample, p.rejected_sample]] for p in pairs], int).reshape(-1, 2)
+    right = 1 / (1 + np.exp(-np.array([p.gap for p in pairs]) / worlds.temperature[index]))
+    return sides, rng.random(len(pairs)) > right
+
+
+def _won(sides: np.ndarray, swapped: np.ndarray, worlds: Worlds) -> Floats:
+    """[Y, Y] share of the pairs in which the first leaf was chosen over the second."""
+    size = worlds.score.shape[1]
+    won = np.zeros((size, size))
+    chosen, rejected = np.where(swapped[:, None], sides[:, ::-1], sides).T
+    np.add.at(won, (chosen, rejected), 1)
+    return won / max(len(sides), 1)
 
 
 def _run(worlds: Worlds, index: int, leaf: int, sample: int) -> Trajectory:
@@ -246,13 +257,16 @@ def summarise(found: dict[str, Floats]) -> dict:
                     "loose: all": float(np.median(of["gap bound"] / of["gap"])),
                     "loose: error": float(np.median(of["rms bound"] / of["rms"])),
                     "loose: coverage": float(np.median(of["gap by rms"] / of["gap"])),
-                    "bound violated": int((of["gap"] > of["gap bound"]).sum() + (of["rms"] > of["rms bound"]).sum()),
+                    "bound violated": int(
+                        sum((of[one] > of[f"{one} bound"]).sum() for one in ("gap", "rms", "regret"))
+                    ),
                     "bound below 1": float((of["regret bound"] < 1).mean()),
                     "stuck": float(of["stuck"].mean()),
                     "regret of a descent": _mean(of["regret of a descent"]),
                 }
             learning.append(row)
     return {
+        "reference's return": _mean(found["reference's return"]),
         "reference's regret": _mean(found["reference's return"], minus=found["best"]),
         "ideal's regret": _mean(found["ideal's regret"]),
         "regret of what solves": _mean(found["regret of what solves"]),
@@ -260,25 +274,41 @@ def summarise(found: dict[str, Floats]) -> dict:
         "learning": learning,
         "constants": _constants(found),
         "runs": [
-            {"runs": runs, "data": data, "loss": loss, "return": _mean(found[key])}
-            for key in found
-            if key.count("/") == 2 and (parts := key.split("/"))[1] in _DATA and parts[2] != "pairs"
-            for runs, data, loss in [(int(parts[0]), parts[1], parts[2])]
+            {"runs": runs, "data": data, "labels": labels, "loss": loss, "return": _mean(found[key])}
+            for runs in RUNS
+            for data in DATA
+            for labels in LABELS
+            for loss in LOSSES
+            for key in [f"{runs}/{data}/{labels}/{loss}"]
+        ],
+        "imitated": [
+            {"runs": runs, "data": data, "return": _mean(found[f"{runs}/runs/{data}"])}
+            for runs in RUNS
+            for data in IMITATED
         ],
         "pairs": {key.removesuffix("/pairs"): float(found[key].mean()) for key in found if key.endswith("/pairs")},
+        "flipped by noise": {
+            f"{runs}/{data}": float(found[f"{runs}/{data}/flipped"].sum() / found[f"{runs}/{data}/pairs"].sum())
+            for runs in RUNS
+            for data in DATA
+        },
         "forks over random": [
             {
                 "runs": runs,
+                "labels": labels,
                 "loss": loss,
-                "gained": _mean(found[f"{runs}/forks/{loss}"] - found[f"{runs}/random/{loss}"]),
+                "gained": _mean(found[f"{runs}/forks/{labels}/{loss}"] - found[f"{runs}/random/{labels}/{loss}"]),
             }
             for runs in RUNS
+            for labels in LABELS
             for loss in LOSSES
         ],
         "anchored over chosen alone": [
-            {"runs": runs, "gained": _mean(rejected), "quarters": {n: _quarters(found[n], rejected) for n in FEATURES}}
+            {"runs": runs, "labels": labels, "gained": _mean(rejected)}
             for runs in RUNS
-            for rejected in [found[f"{runs}/forks/{ANCHORED}"] - found[f"{runs}/forks/{CHOSEN}"]]
+            for labels in LABELS
+            for of in [f"{runs}/forks/{labels}"]
+            for rejected in [found[f"{of}/{ANCHORED}"] - found[f"{of}/{CHOSEN}"]]
         ],
         "failures": _failures(found),
     }
@@ -288,7 +318,6 @@ _FIGURES = (
     *("regret", "gap", "constant", "stuck", "rms", "rms bound"),
     *("coverage", "gap bound", "gap by rms", "regret bound", "regret of a descent"),
 )
-_DATA = ("forks", "random", "forks, no failures", "runs")
 
 
 def _mean(values: Floats, *, minus: Floats | None = None) -> list[float]:
@@ -338,36 +367,32 @@ def _failures(found: dict[str, Floats]) -> list[dict]:
     """What the runs that failed are worth, overall and where: return with them less return without them."""
     rows = []
     for runs in RUNS:
-        for loss in LOSSES:
-            gained = found[f"{runs}/forks/{loss}"] - found[f"{runs}/forks, no failures/{loss}"]
-            solved = found[f"solved of {runs}"]
-            beyond = found[f"{runs}/forks/{loss}"] - found[f"{runs}/runs/imitate what solved"]
-            design = np.column_stack([np.ones(len(gained)), *(_standard(found[name]) for name in FEATURES)])
-            slopes, *_ = np.linalg.lstsq(design, gained, rcond=None)
-            left = gained - design @ slopes
-            by = {name: _quarters(found[name], gained) for name in FEATURES}
-            rows.append(
-                {
-                    "runs": runs,
-                    "loss": loss,
-                    "gained": _mean(gained),
-                    "over imitating what solved": _mean(beyond),
-                    "beats imitating what solved": float((beyond > 0.01).mean()),
-                    "where none solved": [int((solved == 0).sum()), *_mean(beyond[solved == 0])],
-                    "where some did": [int((solved > 0).sum()), *_mean(beyond[solved > 0])],
-                    "helped": float((gained > 0.01).mean()),
-                    "hurt": float((gained < -0.01).mean()),
-                    "slopes": dict(zip(FEATURES, map(float, slopes[1:]), strict=True)),
-                    "explained": float(1 - left.var() / gained.var()),
-                    "quarters": by,
-                    "over imitating, quarters": {name: _quarters(found[name], beyond) for name in FEATURES},
-                }
-            )
+        solved = found[f"solved of {runs}"] > 0
+        for labels in LABELS:
+            for loss in LOSSES:
+                learned = found[f"{runs}/forks/{labels}/{loss}"]
+                gained = learned - found[f"{runs}/forks, no failures/{labels}/{loss}"]
+                beyond = learned - found[f"{runs}/runs/imitate what solved"]
+                start = learned - found["reference's return"]
+                rows.append(
+                    {
+                        "runs": runs,
+                        "labels": labels,
+                        "loss": loss,
+                        "gained": _mean(gained),
+                        "helped": float((gained > 0.01).mean()),
+                        "hurt": float((gained < -0.01).mean()),
+                        "over the reference": _mean(start),
+                        "over imitating what solved": _mean(beyond),
+                        "beats imitating what solved": float((beyond > 0.01).mean()),
+                        "loses to imitating what solved": float((beyond < -0.01).mean()),
+                        "over the reference where none solved": [int((~solved).sum()), *_mean(start[~solved])],
+                        "over imitating where some solved": [int(solved.sum()), *_mean(beyond[solved])],
+                        "quarters": {name: _quarters(found[name], gained) for name in FEATURES},
+                        "over imitating, quarters": {name: _quarters(found[name], beyond) for name in FEATURES},
+                    }
+                )
     return rows
-
-
-def _standard(values: Floats) -> Floats:
-    return (values - values.mean()) / values.std()
 
 
 def _quarters(feature: Floats, values: Floats) -> list[list[float]]:
@@ -403,7 +428,7 @@ def plot(done: dict, path: Path) -> None:
     middle.set(xlabel="KL(best || reference), nats", ylabel="C")
     middle.legend(frameon=False, fontsize=7)
     for loss, mark in zip(LOSSES, "osD^", strict=True):
-        row = next(r for r in done["failures"] if r["loss"] == loss and r["runs"] == RUNS[0])
+        row = next(r for r in done["failures"] if (r["loss"], r["runs"], r["labels"]) == (loss, RUNS[0], RIGHT))
         quarters = row["over imitating, quarters"]["solve rate"]
         right.errorbar(
             range(4), [q[1] for q in quarters], yerr=[1.96 * q[2] for q in quarters], marker=mark, capsize=2, label=loss
@@ -411,9 +436,7 @@ def plot(done: dict, path: Path) -> None:
     ends = [q[0] for q in quarters]
     right.set_xticks(range(4), [f"{a:.0%} to {b:.0%}" for a, b in zip([0, *ends[:-1]], ends, strict=True)], fontsize=8)
     right.axhline(0, color="k", linewidth=0.5)
-    right.set(
-        xlabel="reference's success rate, by quarter", ylabel=f"return over imitating what solved, {RUNS[0]} runs"
-    )
+    right.set(xlabel="reference's success rate, by quarter", ylabel=f"over imitating what solved, {RUNS[0]} runs")
     right.legend(frameon=False, fontsize=7, ncols=2, loc="upper center", bbox_to_anchor=(0.5, 1.18))
     figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
 
@@ -430,16 +453,18 @@ def table(done: dict) -> str:
             f"| {row['pairs']} | {row['loss']} | {_pm(row['regret'])} | {100 * row['violated, C = 1']:.1f} % | "
             f"{row['C, 95%']:.2f} | {' | '.join(loose)} |"
         )
-    lines += ["", "| runs | learned from | loss | return |", "|---" * 4 + "|"]
-    lines += [f"| {r['runs']} | {r['data']} | {r['loss']} | {_pm(r['return'])} |" for r in done["runs"]]
-    lines += ["", "| runs | loss | failures gain | help in | hurt in | over imitating what solved |", "|---" * 6 + "|"]
+    lines += ["", "Return of the reference: " + _pm(done["reference's return"])]
+    lines += ["", "| runs | learned from | labels | loss | return |", "|---" * 5 + "|"]
+    lines += [f"| {r['runs']} | {r['data']} | {r['labels']} | {r['loss']} | {_pm(r['return'])} |" for r in done["runs"]]
+    lines += [f"| {r['runs']} | {r['data']} | | | {_pm(r['return'])} |" for r in done["imitated"]]
+    lines += ["", "| runs | labels | loss | failures gain | help in | hurt in | over imitating what solved |"]
+    lines += ["|---" * 7 + "|"]
     for row in done["failures"]:
         cells = (_pm(row["gained"]), f"{100 * row['helped']:.0f} %", f"{100 * row['hurt']:.0f} %")
-        lines.append(
-            f"| {row['runs']} | {row['loss']} | {' | '.join(cells)} | {_pm(row['over imitating what solved'])} |"
-        )
-    lines += ["", "| runs | loss | forks over random |", "|---" * 3 + "|"]
-    lines += [f"| {row['runs']} | {row['loss']} | {_pm(row['gained'])} |" for row in done["forks over random"]]
+        of = f"{row['runs']} | {row['labels']} | {row['loss']}"
+        lines.append(f"| {of} | {' | '.join(cells)} | {_pm(row['over imitating what solved'])} |")
+    lines += ["", "| runs | labels | loss | forks over random |", "|---" * 4 + "|"]
+    lines += [f"| {r['runs']} | {r['labels']} | {r['loss']} | {_pm(r['gained'])} |" for r in done["forks over random"]]
     return "\n".join(lines)
 
 

@@ -271,6 +271,23 @@ def test_11_the_learned_utilities_are_as_close_as_is_promised(drawn: tuple[World
             assert (rms(found - worlds.utility, chances) <= bound).all()
 
 
+def test_11_a_fixed_weight_leaves_another_policy_however_many_pairs_there_are(
+    drawn: tuple[Worlds, Generator],
+) -> None:
+    worlds, _ = drawn
+    u = worlds.utility
+    # The shares of infinitely many pairs, each of which comes in two orders.
+    shares = 2 * pair_chances(worlds.reference) * sigmoid(u[:, :, None] - u[:, None, :])
+    np.testing.assert_allclose(shares.sum((1, 2)), 1)
+    ideal = policy(u, worlds.reference, BETA)
+    lacking = {}
+    for weight in (0.0, 1e-6, 0.1):
+        found, _, _ = lowest(shares, worlds, Weights(kl=weight))
+        lacking[weight] = BETA * divergence(policy(found, worlds.reference, BETA), ideal)
+    assert lacking[0.0].max() < 1e-4
+    assert lacking[1e-6].mean() < 0.01 < 0.5 < lacking[0.1].mean()
+
+
 # What that means for the return.
 
 
@@ -296,12 +313,18 @@ def test_13_14_errors_where_data_are_bound_errors_elsewhere_by_the_coverage(draw
     assert (((wanted - pi) * error).sum(1) <= np.sqrt(cover) * rms(error, chances) + 1e-9).all()
     ratios = [(p / ref).max(1) for p in (wanted, pi)]
     assert (cover <= ratios[0] * ratios[1] * (1 + 1e-9)).all()
-    # exp(KL) is the least that the coverage can be, all of it for a policy that does one thing.
+    # With several tasks, a task's coverage counts the more the fewer of the pairs are its own.
+    share = rng.dirichlet(np.ones(COUNT))
+    together = np.sqrt((share * rms(error, chances) ** 2).sum())
+    assert ((wanted - pi) * error).sum(1).mean() <= np.sqrt((cover / (COUNT * share)).max()) * together + 1e-9
+    # exp(KL) is the least that the bound's first factor can be, and all of it for a policy that does one thing.
     assert (np.log(ratios[0]) >= divergence(wanted, ref) - 1e-12).all()
     assert (np.log(ratios[1]) <= worlds.most / BETA + 1e-9).all()
     one = np.zeros_like(ref)
     one[np.arange(COUNT), worlds.score.argmax(1)] = 1
     np.testing.assert_allclose((one / ref).max(1), np.exp(divergence(one, ref)))
+    # It bounds the coverage from above only: that of a path may be less than one over the path's chance.
+    assert (coverage(one, ref, chances) < np.exp(divergence(one, ref))).any()
 
 
 def test_15_16_the_bound_holds_in_every_environment_that_is_drawn() -> None:
@@ -336,11 +359,14 @@ def test_18_no_constant_holds_where_the_best_is_rarer_than_the_pairs_are_many(ra
     assert without**n >= (1 - rare) ** (2 * n) >= 1 / 4
     # Two environments that differ only there. What is learned without it is the same in both, and bad in one.
     learned_share = np.linspace(0, 1, 101)
-    others = 0.5  # the best that the other episodes score
-    regrets = 1 - (learned_share + others * (1 - learned_share)), others - others * (1 - learned_share)
+    returned = [rare_score * learned_share + (1 - learned_share) / 2 for rare_score in (1, 0)]
+    regrets = 1 - returned[0], 1 / 2 - returned[1]
+    np.testing.assert_allclose(regrets, [(1 - learned_share) / 2, learned_share / 2], atol=1e-12)
     assert np.maximum(*regrets).min() >= 1 / 4 - 1e-12
     # So a constant that holds with a chance of 1 - delta > 7 / 8 brings the root term to at least 1/4.
     kl = -np.log(rare)
+    # Where the rare one is bad, any of the others is best, and the nearest such policy is no farther than that.
+    assert -np.log(1 - rare) <= np.log(2) <= kl
     assert least_constant(kl, delta) * np.sqrt((kl + np.log(n / delta)) / n) == pytest.approx(1 / 4)
     assert least_constant(kl, delta) >= np.exp(kl / 2) / 8 / np.sqrt(2 * kl + np.log(1 / delta))
 
@@ -348,7 +374,7 @@ def test_18_no_constant_holds_where_the_best_is_rarer_than_the_pairs_are_many(ra
 def test_18_the_learner_misses_it_as_often() -> None:
     rng, rare, others, n = np.random.default_rng(0), 0.02, 49, 25
     reference = np.append(np.full(others, (1 - rare) / others), rare)
-    score = np.append(np.linspace(0.25, 0.5, others), 1.0)
+    score = np.append(np.full(others, 0.5), 1.0)
     world = Worlds(50, 1, score[None], reference[None], np.array([0.25]), {})
     large, tries = 0, 60
     for _ in range(tries):

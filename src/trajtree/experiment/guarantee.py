@@ -31,6 +31,7 @@ MEASURED = "guarantee.json"
 CONSTANT, DELTA = 1.0, 0.05
 """The paper leaves C open; 1 is what a reader of its formula would try."""
 _CAVEAT = (
+    "Other paths may score as much, so the nats are an upper bound on the KL of the nearest best policy. "
     "The paper does not give C, and its assumptions do not hold here: pairs of one tree are not independent, and their "
     "labels never contradict (docs/theory.md)."
 )
@@ -61,7 +62,8 @@ def reference_of(row: Row) -> str:
 def measure(recipe: Recipe, row: Row, work: Work) -> None:
     """Write MEASURED: KL(pi* || reference) of the policy that takes the best path, which is -log of the path's chance.
 
-    The chance is the product of those of the agent's own tokens, at temperature 1.
+    Another best policy may be nearer, so it is an upper bound on the KL of the nearest one. The chance is the product
+    of those of the agent's own tokens, at temperature 1.
 
     Raises:
         DataError: a path holds no token of the agent.

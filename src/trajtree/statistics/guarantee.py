@@ -135,10 +135,11 @@ def guarantee(
 
 
 def least_constant(kl: float, delta: float) -> float:
-    """The least C with which the theorem may hold in every environment whose best policy has this KL; inequality (18).
+    """The least C with which the theorem may hold in every environment with a best policy this near; inequality (18).
 
-    It grows as exp(KL / 2): what the reference does with chance exp(-KL) is not in the pairs before there are about
-    exp(KL) of them. 0, which says nothing, for KL below log 2 or delta from 1/8 on.
+    For pairs of the reference's own episodes. It grows as exp(KL / 2): what the reference does with chance exp(-KL) is
+    not in the pairs before there are about exp(KL) of them. 0, which says nothing, for KL below log 2 or delta from 1/8
+    on.
     """
     if kl < log(2) or delta >= 1 / 8:
         return 0.0
