@@ -13,11 +13,13 @@ from tests.builders import quick, trajectory
 from tests.cli.commands import done, invoke
 
 from trajtree.errors import DataError
+from trajtree.formats.importing import import_files
 from trajtree.formats.pairs import pair_messages
 from trajtree.store.lines import read_jsonl
+from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.store.tree_store import write_trees
 from trajtree.trajectory import Message, Step, Trajectory
-from trajtree.trees.forks import MODES, PASTS, PairSettings, over_each_worse, pairs_of, prompts_apart
+from trajtree.trees.forks import MODES, PASTS, PairSettings, over_each_worse, pairs, pairs_of, prompts_apart
 from trajtree.trees.merge import build_tree
 
 SYSTEMS = ("", "Act.", "Act well.")
@@ -162,3 +164,66 @@ def test_the_command_counts_what_it_could_not_pair(tmp_path: Path) -> None:
     assert sorted(str(row["past"]) for row in read_jsonl(out)) == ["equal", "similar", "similar"]
     said = done("pairs", trees, "--out", out, "--past", "equal", "--per-fork", "9")
     assert said == f"1 pair in {out}: 1 with equal pasts\n"
+
+
+@pytest.mark.parametrize("field", ["system", "system_prompt"])
+def test_a_system_prompt_beside_the_messages_is_part_of_the_prompt(tmp_path: Path, field: str) -> None:
+    rows = [
+        {
+            "task": "t",
+            "score": score,
+            field: prompt,
+            "messages": [{"role": "user", "content": "Clean up."}, reply(said)],
+        }
+        for score, prompt, said in (
+            (1, "Never delete.", "ask"),
+            (0, "You may delete.", "rm"),
+            (0, "Never delete.", "rm"),
+        )
+    ]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert import_files(tmp_path / "log.jsonl", tmp_path / "runs.jsonl").added == 3
+    tree = build_tree(TrajectoryStore(tmp_path / "runs.jsonl"))
+    found = pairs(tree)
+    assert [(pair.chosen_sample, pair.rejected_sample, pair.past) for pair in found] == [(0, 2, "equal")]
+    (messages,) = pair_messages(tree, found)
+    assert messages.prompt[0] == Message("system", "Never delete.")
+
+
+def reply(said: str) -> dict[str, str]:
+    return {"role": "assistant", "content": said}
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"system": "B", "messages": [{"role": "system", "content": "A"}, reply("x")]}, "begin with another system"),
+        ({"system": ["B"]}, "system: must be text"),
+        ({"functions": [{"name": "f"}]}, "functions: definitions in OpenAI's legacy form"),
+        ({"conversations": [reply("y")]}, "messages, conversations: the record has both"),
+    ],
+)
+def test_what_stands_beside_the_messages_is_never_dropped_without_a_word(
+    tmp_path: Path, more: dict[str, object], said: str
+) -> None:
+    row = {"task": "t", "score": 1, "messages": [{"role": "user", "content": "q"}, reply("a")], **more}
+    log = tmp_path / "log.jsonl"
+    log.write_text(json.dumps(row) + "\n")
+    report = import_files(log, tmp_path / "runs.jsonl")
+    assert report.added == 0 and said in report.left_out[0].reason
+
+
+def test_messages_are_the_run_where_there_is_a_prompt_too(tmp_path: Path) -> None:
+    row = {"task": "t", "score": 1, "messages": [{"role": "user", "content": "q"}, reply("a")]}
+    (tmp_path / "log.jsonl").write_text(json.dumps({**row, "prompt": "Say hi", "completion": "hi"}) + "\n")
+    import_files(tmp_path / "log.jsonl", tmp_path / "runs.jsonl")
+    (run,) = TrajectoryStore(tmp_path / "runs.jsonl")
+    assert [message.content for message in run.messages] == ["q", "a"]
+
+
+def test_a_pair_has_no_sides_in_the_tree_of_another_task() -> None:
+    first = build_tree([trajectory(["a"], 1.0, sample=0), trajectory(["b"], 0.0, sample=1)])
+    other = build_tree([trajectory(["a"], 0.0, sample=0, task="x"), trajectory(["b"], 1.0, sample=1, task="x")])
+    (pair,) = pairs(first)
+    with pytest.raises(ValueError, match="a pair of task 'toy/0' has no sides in the tree of task 'x'"):
+        pair.sides(other)

@@ -98,3 +98,12 @@ def test_a_sample_that_no_index_can_hold_is_named(tmp_path: Path, sample: int) -
     path.write_text(text.replace('"sample":0', f'"sample":{sample}'))
     with pytest.raises(DataError, match=r"runs\.jsonl, line 2, field sample: "):
         pool_stores([path], tmp_path / "out.jsonl")
+
+
+def test_a_store_named_twice_is_refused(tmp_path: Path) -> None:
+    path, link = tmp_path / "runs.jsonl", tmp_path / "link.jsonl"
+    write_store([trajectory(["go"])], path)
+    link.symlink_to(path)
+    for again in (path, link):
+        with pytest.raises(DataError, match="named twice"):
+            pool_stores([path, again], tmp_path / "out.jsonl")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -208,8 +209,10 @@ def _sampling(said: str) -> Sampling:
 def _numbers(option: str, said: str) -> tuple[float, float]:
     try:
         one, other = map(float, said.split(","))
+        if not (isfinite(one) and isfinite(other)):
+            raise ValueError
     except ValueError:
-        raise RunError(f"{option} {said}: write two numbers with a comma between them") from None
+        raise RunError(f"{option} {said}: write two numbers, both finite, with a comma between them") from None
     return one, other
 
 

@@ -41,6 +41,10 @@ def pool_stores(paths: Sequence[str | os.PathLike[str]], out: str | os.PathLike[
         RunError: another process is writing `out`.
         OSError: the disk is full or not writable; what was there before is untouched.
     """
+    places = [Path(path).resolve() for path in paths]
+    for number, place in enumerate(places):
+        if place in places[:number]:
+            raise DataError(f"{paths[number]}: named twice, and its runs would be there twice")
     stores = [TrajectoryStore(path) for path in paths]
     plan = _plan(stores)
     names = [Path(path).name for path in paths]

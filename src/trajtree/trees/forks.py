@@ -120,8 +120,11 @@ class Pair:
         """The trajectories of the chosen and the rejected side.
 
         Raises:
+            ValueError: the tree is of another task.
             KeyError: the tree does not hold them.
         """
+        if tree.task != self.task:
+            raise ValueError(f"a pair of task {self.task!r} has no sides in the tree of task {tree.task!r}")
         return tree.trajectory(self.chosen_sample), tree.trajectory(self.rejected_sample)
 
 
