@@ -19,9 +19,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 
 from trajtree.statistics import practice
-from trajtree.statistics.clustered import estimate, interval, p_value, ratio_interval
+from trajtree.statistics.clustered import estimate, interval, ratio_interval
 from trajtree.statistics.layout import Layout
 from trajtree.statistics.paired import sign_flips
 from trajtree.statistics.results import Interval
@@ -132,7 +133,8 @@ def measure_pgr(scenario: Scenario, runs: int, seed: int) -> dict[str, float]:
         # The delta method: the ratio's variance is that of the mean of what is left, over the squared gap.
         left = estimate(gained - ratio * gap, layout)
         moved = estimate((gained - ratio * gap) / gap.mean() + ratio - truth, layout)
-        counts["delta"] += left.variance > 0 and p_value(moved) > 0.05
+        reach = stdtrit(moved.df, 0.975) * np.sqrt(moved.variance)
+        counts["delta"] += left.variance > 0 and abs(moved.mean) < reach
         drawn = rng.integers(0, tasks, (BOOTSTRAPS, tasks))
         with np.errstate(divide="ignore", invalid="ignore"):
             ratios = gained[drawn].mean(1) / gap[drawn].mean(1)
@@ -152,8 +154,29 @@ def measure_seeds(situations: int, seeds: int, spread: dict[str, float], runs: i
             + spread["both"] * rng.normal(size=(seeds, situations))
         )
         found = estimate(differences.mean(0), layout)
-        counts["situations and seeds"] += p_value(with_seeds(found, differences.mean(1))) <= 0.05
-        counts["situations alone"] += p_value(found) <= 0.05
+        # The p-value is below 0.05 where the interval excludes 0.
+        both = with_seeds(found, differences.mean(1))
+        counts["situations and seeds"] += not _holds(interval(both, (-1, 1)), 0)
+        counts["situations alone"] += not _holds(interval(found, (-1, 1)), 0)
+        counts["field seeds"] += (practice.t_test(differences.mean(1))[1] or 0) <= 0.05
+    return {name: count / runs for name, count in counts.items()}
+
+
+def measure_collapse(
+    seeds: int, usual: float, collapsed: float, chance: float, runs: int, seed: int
+) -> dict[str, float]:
+    """Shares of true nulls that are rejected where training with a seed collapses with that `chance`.
+
+    The row's rate is `usual` or `collapsed`; the other row's is the mean of both over seeds. 20 situations, ICC 0.
+    """
+    rng = np.random.default_rng([seed, seeds, int(100 * collapsed)])
+    layout, mean = Scenario(20, "equal", 0.0, "success").layout(), (1 - chance) * usual + chance * collapsed
+    tasks, counts = len(layout.situation), dict.fromkeys(("situations and seeds", "field seeds"), 0)
+    for _ in range(runs):
+        rates = np.where(rng.random((seeds, 1)) < chance, collapsed, usual)
+        differences = (rng.random((seeds, tasks)) < rates) * 1.0 - (rng.random((seeds, tasks)) < mean)
+        both = with_seeds(estimate(differences.mean(0), layout), differences.mean(1))
+        counts["situations and seeds"] += not _holds(interval(both, (-1, 1)), 0)
         counts["field seeds"] += (practice.t_test(differences.mean(1))[1] or 0) <= 0.05
     return {name: count / runs for name, count in counts.items()}
 
@@ -171,6 +194,64 @@ def measure_types(situations: int, icc: float, runs: int, seed: int) -> dict[str
         for name, chosen in (("mean", layout), ("without strata", layout.pooled())):
             counts[name] += _holds(interval(estimate(values, chosen), (0, 1)), 0.5)
         counts["field mean"] += _holds(_over_tasks(values, (0, 1)), 0.5)
+    return {name: count / runs for name, count in counts.items()}
+
+
+def measure_spread(types: int, situations: int, runs: int, seed: int) -> dict[str, float]:
+    """Intervals of a mean score over types of task of which the first varies by situation and the others hardly do.
+
+    The first is uniform between 0 and 1, the others between .49 and .51; sizes are lopsided.
+    """
+    rng = np.random.default_rng([seed, types, situations])
+    part = Scenario(situations, "lopsided", 0.0, "score").layout()
+    names = [f"{kind}-{index}" for kind in range(types) for index in part.situation]
+    layout = Layout.of(names, [name.split("-")[0] for name in names])
+    first = layout.stratum[layout.situation] == 0
+    counts = dict.fromkeys(("mean", "without strata"), 0)
+    for _ in range(runs):
+        varied = rng.random(len(layout.sizes))[layout.situation]
+        values = np.where(first, varied, rng.uniform(0.49, 0.51, len(first)))
+        for name, chosen in (("mean", layout), ("without strata", layout.pooled())):
+            counts[name] += _holds(interval(estimate(values, chosen), (0, 1)), 0.5)
+    return {name: count / runs for name, count in counts.items()}
+
+
+def measure_unlike(situations: int, rate: float, runs: int, seed: int) -> dict[str, float]:
+    """Two rows of the same `rate` that are not interchangeable: one wins tasks singly, the other whole situations.
+
+    `fieller`: intervals of the gap recovered, .1, by the second kind of row between two of the first kind, that hold
+    it; these rows' rates are .1, .15 and .6 at any `rate`.
+    """
+    rng = np.random.default_rng([seed, situations, int(100 * rate)])
+    layout = Scenario(situations, "equal", 0.0, "success").layout()
+    tasks, counts = len(layout.situation), dict.fromkeys(("difference", "test", "fieller"), 0)
+    for _ in range(runs):
+        gained = (rng.random(tasks) < rate) * 1.0 - (rng.random(situations) < rate)[layout.situation]
+        counts["difference"] += _holds(interval(estimate(gained, layout), (-1, 1)), 0)
+        counts["test"] += sign_flips(gained, layout, resamples=FLIPS, seed=0)[0] <= 0.05
+        weak, ceiling = ((rng.random(tasks) < one) * 1.0 for one in (0.1, 0.6))
+        ours = (rng.random(situations) < 0.15)[layout.situation] * 1.0
+        ends = ratio_interval(ours - weak, ceiling - weak, layout)
+        counts["fieller"] += ends is None or ends[0] <= 0.1 <= ends[1]
+    return {name: count / runs for name, count in counts.items()}
+
+
+def measure_apart(situations: int, sizes: str, true: float, runs: int, seed: int) -> dict[str, float]:
+    """Intervals that hold a true difference, `true`, of whole situations (ICC 1).
+
+    `never worse`: the row wins a share `true` of the situations and loses none. `independent`: rates of .4 and .4 plus
+    `true`, drawn independently.
+    """
+    rng = np.random.default_rng([seed, situations, len(SIZES[sizes]), int(100 * true)])
+    layout, counts = (
+        Scenario(situations, sizes, 1.0, "success").layout(),
+        dict.fromkeys(("never worse", "independent"), 0),
+    )
+    for _ in range(runs):
+        one, other, won = rng.random((3, situations))
+        pairs = {"never worse": (won < true) * 1.0, "independent": (one < 0.4 + true) * 1.0 - (other < 0.4)}
+        for name, gained in pairs.items():
+            counts[name] += _holds(interval(estimate(gained[layout.situation], layout), (-1, 1)), true)
     return {name: count / runs for name, count in counts.items()}
 
 
@@ -197,11 +278,7 @@ SPREADS = [
 
 def run(out: Path, runs: int, seed: int) -> None:
     """Measure what is not in the file yet."""
-    done = (
-        json.loads(out.read_text())
-        if out.exists()
-        else {"runs": runs, "seed": seed, "means": [], "types": [], "pgr": [], "seeds": []}
-    )
+    done = json.loads(out.read_text()) if out.exists() else {"runs": runs, "seed": seed}
     if (done["runs"], done["seed"]) != (runs, seed):
         raise SystemExit(f"{out} holds {done['runs']} runs of seed {done['seed']}; name another file")
     work: list[tuple[str, dict, Callable[..., dict[str, float]], tuple]] = [
@@ -211,6 +288,22 @@ def run(out: Path, runs: int, seed: int) -> None:
             for count in (5, 15)
             for icc in (0.0, 0.3, 1.0)
         ),
+        *(
+            ("spread", {"types": types, "situations": count}, measure_spread, (types, count))
+            for types in (4, 8)
+            for count in (5, 15)
+        ),
+        *(
+            ("unlike", {"situations": count, "rate": rate}, measure_unlike, (count, rate))
+            for count in (12, 20, 60)
+            for rate in (0.1, 0.4)
+        ),
+        *(
+            ("apart", {"situations": count, "sizes": sizes, "true": true}, measure_apart, (count, sizes, true))
+            for count in (12, 20, 60)
+            for sizes in ("equal", "unequal")
+            for true in (0.05, 0.2)
+        ),
         *(("pgr", asdict(one), measure_pgr, (one,)) for one in PGR),
         *(
             ("seeds", {"situations": count, "seeds": seeds, **spread}, measure_seeds, (count, seeds, spread))
@@ -218,9 +311,15 @@ def run(out: Path, runs: int, seed: int) -> None:
             for count in (12, 30)
             for seeds in (2, 3, 5)
         ),
+        *(
+            ("collapse", {"seeds": seeds, "usual": usual, "collapsed": low, "chance": chance}, measure_collapse, what)
+            for usual, low, chance in ((0.6, 0.2, 0.5), (0.5, 0.1, 0.2))
+            for seeds in (2, 3, 5)
+            for what in [(seeds, usual, low, chance)]
+        ),
     ]
     for part, key, of, what in work:
-        if any(key.items() <= line.items() for line in done[part]):
+        if any(key.items() <= line.items() for line in done.setdefault(part, [])):
             continue
         start = time.perf_counter()
         done[part].append(key | of(*what, runs, seed))
@@ -243,17 +342,29 @@ def table(done: dict) -> str:
         lines += _markdown(f"{sizes.capitalize()} sizes ({_listed(SIZES[sizes])})", ["situations", "ICC", *heads], rows)
     parts = {
         "types": ("Four types of task", ["situations", "icc"], ["mean", "without strata", "field mean"]),
+        "spread": ("Types of unlike spread", ["types", "situations"], ["mean", "without strata"]),
+        "unlike": ("Rows of unlike habit", ["situations", "rate"], ["difference", "test", "fieller"]),
+        "apart": ("Rows that differ", ["situations", "sizes", "true"], ["never worse", "independent"]),
         "pgr": ("Gap recovered", ["situations", "icc"], ["fieller", "no end", "delta", "field bootstrap"]),
         "seeds": (
             "Over seeds",
             ["situation", "seed", "both", "situations", "seeds"],
             ["situations and seeds", "situations alone", "field seeds"],
         ),
+        "collapse": (
+            "Seeds that collapse",
+            ["seeds", "usual", "collapsed", "chance"],
+            ["situations and seeds", "field seeds"],
+        ),
     }
     for part, (title, keys, shares) in parts.items():
-        rows = [[*(f"{line[key]:g}" for key in keys), *(f"{100 * line[s]:.1f}" for s in shares)] for line in done[part]]
+        rows = [[*(_key(line[key]) for key in keys), *(f"{100 * line[s]:.1f}" for s in shares)] for line in done[part]]
         lines += _markdown(title, [*keys, *shares], rows)
     return "\n".join(lines)
+
+
+def _key(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:.2g}"
 
 
 def _both(line: dict | None, name: str) -> str:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from benchmarks.coverage import measure_spread
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from scipy.stats import f_oneway, t, ttest_1samp
+from scipy.stats import f_oneway, t, ttest_ind
 
 from trajtree.statistics.clustered import (
+    FEWEST,
     correlation,
     covariance,
     degrees_of_freedom,
@@ -23,6 +25,7 @@ from trajtree.statistics.clustered import (
     smallest_shown,
 )
 from trajtree.statistics.layout import Layout
+from trajtree.statistics.paired import sign_flips
 from trajtree.statistics.practice import wilson
 
 RATE, DIFFERENCE = (0.0, 1.0), (-1.0, 1.0)
@@ -89,8 +92,25 @@ def test_equal_situations_are_a_t_test_of_their_means() -> None:
     means, found = values.reshape(12, 4).mean(1), estimate(values, EQUAL)
     assert found.variance == pytest.approx(means.var(ddof=1) / 12)
     assert found.df == pytest.approx(11)
-    differences = values - 0.45
-    assert p_value(estimate(differences, EQUAL)) == pytest.approx(ttest_1samp(means - 0.45, 0).pvalue)
+
+
+def test_p_value_is_the_score_test_that_the_interval_inverts() -> None:
+    """At a difference of 0, the share of Wilson's form is a half, so its variance is V * 0.25 / share (1 - share)."""
+    found = estimate(np.random.default_rng(0).uniform(size=48) - 0.45, EQUAL)
+    share = (found.mean + 1) / 2
+    score = found.mean / np.sqrt(found.variance * 0.25 / (share * (1 - share)))
+    assert p_value(found, DIFFERENCE) == pytest.approx(2 * t.sf(abs(score), 11))
+
+
+def test_p_value_where_situations_do_not_differ() -> None:
+    """Every one of 12 situations is won: the unseen share q^2 / (12 + q^2) reaches 0 at a half, where q^2 = 12."""
+    assert p_value(estimate(np.ones(48), EQUAL), DIFFERENCE) == pytest.approx(2 * t.sf(np.sqrt(12), 11))
+    assert p_value(estimate(np.zeros(48), EQUAL), DIFFERENCE) == 1.0
+
+
+def test_fewest_situations_that_a_test_can_show() -> None:
+    p = [sign_flips(np.ones(n), Layout.apart(n), resamples=4096, seed=0)[0] for n in (FEWEST - 1, FEWEST)]
+    assert p == [0.0625, 0.03125]
 
 
 def test_tasks_apart_are_the_textbook_standard_error() -> None:
@@ -161,7 +181,7 @@ def test_a_single_situation_says_next_to_nothing() -> None:
     alone = interval(found, RATE)
     assert alone.low < 0.01
     assert alone.high > 0.99
-    assert p_value(found) == 1.0
+    assert p_value(found, RATE) == 1.0
     assert smallest_shown(found, alone) is None
 
 
@@ -177,8 +197,8 @@ def test_smallest_difference() -> None:
     limit = t.ppf(0.975, found.df)
     power = nct.sf(limit, found.df, noncentral) + nct.cdf(-limit, found.df, noncentral)
     assert power == pytest.approx(0.8, abs=0.02)
-    five = estimate(values[:10], Layout.of(list("abcde") * 2, ["t"] * 10))
-    assert smallest_shown(five, interval(five, DIFFERENCE)) is None
+    four = estimate(values[:8], Layout.of(list("abcd") * 2, ["t"] * 8))
+    assert smallest_shown(four, interval(four, DIFFERENCE)) is None
 
 
 def test_smallest_difference_where_nothing_differs() -> None:
@@ -190,13 +210,17 @@ def test_smallest_difference_where_nothing_differs() -> None:
 
 
 def test_strata_add_up_in_squares() -> None:
-    """Two types of six situations; each reaches out from its mean as it would alone, with the quantile of both."""
+    """Two types of six situations; each reaches out from its mean as it would alone, with the quantile of both.
+
+    The degrees of freedom are Welch's, of two samples of six.
+    """
     rng = np.random.default_rng(0)
     values = np.concatenate([rng.uniform(0, 0.4, 24), rng.uniform(0.5, 1, 24)])
     layout = Layout.of([f"s{index // 4}" for index in range(48)], ["a"] * 24 + ["b"] * 24)
     found = estimate(values, layout)
-    assert found.df == pytest.approx(10)
-    squared, below = t.ppf(0.975, 10) ** 2, 0.0
+    halves = [half.reshape(6, 4).mean(1) for half in (values[:24], values[24:])]
+    assert found.df == pytest.approx(ttest_ind(*halves, equal_var=False).df)
+    squared, below = t.ppf(0.975, found.df) ** 2, 0.0
     for half in (values[:24], values[24:]):
         variance = half.reshape(6, 4).mean(1).var(ddof=1) / 6
         # (p - x)^2 = t^2 V x (1 - x) / p (1 - p), solved for the lower end.
@@ -205,6 +229,28 @@ def test_strata_add_up_in_squares() -> None:
         low = min(np.roots([1 + k, -(2 * p + k), p**2]))
         below += (p - low) ** 2 / 4
     assert interval(found, RATE).low == pytest.approx(values.mean() - np.sqrt(below))
+
+
+def test_a_stratum_that_varies_alone_lends_its_degrees_of_freedom() -> None:
+    """Of eight types of five situations seven vary by rounding alone, so four degrees of freedom and not 32."""
+    rng = np.random.default_rng(0)
+    values = np.concatenate([rng.uniform(size=5), 0.5 + 1e-5 * rng.uniform(size=35)])
+    layout = Layout.of([f"s{index}" for index in range(40)], [f"t{index // 5}" for index in range(40)])
+    assert estimate(values, layout).df == pytest.approx(4)
+
+
+def test_intervals_of_strata_of_unlike_spread_hold_the_truth() -> None:
+    """Eight types of five lopsided situations, of which one varies: 82% before each stratum had its own variance."""
+    found = measure_spread(8, 5, 400, seed=1)
+    assert found["mean"] > 0.91
+
+
+def test_design_effect_of_strata_is_against_strata() -> None:
+    """Two types of six situations, tasks apart: what types differ in is no dependence."""
+    rng = np.random.default_rng(0)
+    values = np.concatenate([rng.uniform(0, 0.1, 6), rng.uniform(0.9, 1, 6)])
+    layout = Layout.of([f"s{index}" for index in range(12)], ["a"] * 6 + ["b"] * 6)
+    assert estimate(values, layout).dependence.design_effect == pytest.approx(1)
 
 
 def test_strata_that_agree_with_one_another_are_one() -> None:
@@ -266,4 +312,7 @@ def test_invariants(drawn: list[tuple[float, int, int]]) -> None:
     # The order of tasks and the names of situations say nothing.
     again = Layout.of([f"x{9 - situation}" for _, situation, _ in drawn][::-1], [f"t{k}" for _, _, k in drawn][::-1])
     assert estimate(values[::-1], again).variance == pytest.approx(found.variance)
-    assert 0 < p_value(found) <= 1
+    p = p_value(found, DIFFERENCE)
+    assert 0 < p <= 1
+    # The test and the interval say the same.
+    assert (p < 0.05) == (not ends.low <= 0 <= ends.high)

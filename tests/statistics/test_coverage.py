@@ -85,3 +85,10 @@ def test_from_twelve_situations_on_the_measured_shares_are_what_is_asked_for() -
         if line["icc"] > 0:
             assert max(line["field mean"], line["field difference"]) < 0.85
             assert line["field test"] > 0.12
+
+
+def test_types_of_unlike_spread_and_true_differences_are_held() -> None:
+    root = Path(__file__).parents[2]
+    measured = json.loads((root / "benchmarks" / "results" / "coverage.json").read_text())
+    assert all(line["mean"] > 0.94 for line in measured["spread"])
+    assert all(line["independent"] > 0.94 for line in measured["apart"])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import permutation_test, ttest_1samp
+from scipy.stats import binom, permutation_test, ttest_1samp
 
 from trajtree.statistics import paired
 from trajtree.statistics.layout import Layout
@@ -91,3 +91,22 @@ def test_thousands_of_situations_do_not_fill_the_memory(monkeypatch: pytest.Monk
     at_once, _ = sign_flips(differences, Layout.apart(60), resamples=1000, seed=0)
     monkeypatch.setattr(paired, "_CELLS", 60 * 64)
     assert sign_flips(differences, Layout.apart(60), resamples=1000, seed=0)[0] == pytest.approx(at_once, abs=0.03)
+
+
+def test_the_mid_p_value_is_not_exact() -> None:
+    """Its size is largest for 16 equal situations, of all numbers up to 30; on average over these it is below 5%."""
+    sizes = {}
+    for n in range(5, 31):
+        farther = [binom.sf(wins, n, 0.5) * 2 + binom.pmf(wins, n, 0.5) for wins in range(n // 2 + 1, n + 1)]
+        wins = n // 2 + 1 + next(index for index, p in enumerate(farther) if p <= 0.05)
+        sizes[n] = 2 * binom.sf(wins - 1, n, 0.5)
+        if n <= 16:
+            # The test rejects from so many wins on.
+            p = [
+                sign_flips(np.repeat([1.0, -1.0], [won, n - won]), Layout.apart(n), resamples=2**16, seed=0)[0]
+                for won in (wins - 1, wins)
+            ]
+            assert p[0] > 0.05 >= p[1]
+    assert max(sizes, key=sizes.__getitem__) == 16
+    assert sizes[16] == pytest.approx(0.077, abs=0.0005)
+    assert 0.04 < np.mean(list(sizes.values())) < 0.05

@@ -11,8 +11,10 @@ from scipy.stats import t, ttest_1samp
 from tests.statistics.test_summary import block, row
 
 from trajtree.errors import TrajtreeError
+from trajtree.statistics.clustered import estimate
+from trajtree.statistics.layout import Layout
 from trajtree.statistics.results import Results
-from trajtree.statistics.seeds import over_seeds
+from trajtree.statistics.seeds import over_seeds, with_seeds
 from trajtree.statistics.summary import summarise
 
 
@@ -54,7 +56,12 @@ def test_variances_of_situations_and_seeds_add_up() -> None:
     by_situation = differences.mean(0)[order].reshape(12, 5).mean(1)
     a, b = by_situation.var(ddof=1) / 12, differences.mean(1).var(ddof=1) / 3
     df = (a + b) ** 2 / (a**2 / 11 + b**2 / 2)
-    assert found.p_value == pytest.approx(2 * t.sf(differences.mean() / np.sqrt(a + b), df))
+    # By Wilson's form the situations reach below the mean by `mean - low`, where low solves the square.
+    squared, mean = t.ppf(0.975, df) ** 2, differences.mean()
+    share = (mean + 1) / 2
+    k = squared * a / 4 / (share * (1 - share))
+    low = 2 * min(np.roots([1 + k, -(2 * share + k), share**2])) - 1
+    assert found.difference.low == pytest.approx(mean - np.sqrt((mean - low) ** 2 + squared * b))
     assert found.by_seed == pytest.approx(differences.mean(1))
     assert found.practice.p_value == pytest.approx(ttest_1samp(differences.mean(1), 0).pvalue)
     assert found.these_models.low > found.difference.low
@@ -66,6 +73,52 @@ def test_seeds_that_agree_leave_what_situations_say() -> None:
     found = over_seeds([one, one], "ours", "weak", "score")
     assert found.difference == found.these_models
     assert found.practice.difference.low == found.practice.difference.high
+
+
+@pytest.mark.parametrize("shift", [-0.2, 0.0, 0.1, 0.2, 0.3, 0.4, 0.6])
+def test_p_is_below_five_percent_exactly_where_the_interval_excludes_zero(shift: float) -> None:
+    rng = np.random.default_rng(2)
+    common = np.repeat(rng.uniform(-0.4, 0.4, 12), 5)
+    three = [results(np.clip(0.5 + shift / 2 + common + rng.normal(0, 0.05), 0, 1), np.full(60, 0.5)) for _ in range(3)]
+    found = over_seeds(three, "ours", "weak", "score")
+    assert (found.p_value < 0.05) == (not found.difference.low <= 0 <= found.difference.high)
+
+
+def test_a_row_that_wins_everything_is_better() -> None:
+    """Twelve situations without a variance: q^2 / (12 + q^2), the share that may be unseen, is a half at q^2 = 12."""
+    found = over_seeds([results(np.ones(60), np.zeros(60), s) for s in range(3)], "ours", "weak", "success")
+    assert found.difference.low > 0
+    assert found.p_value == pytest.approx(2 * t.sf(np.sqrt(12), 11))
+
+
+def test_seeds_do_not_make_up_for_situations() -> None:
+    """Five seeds that play a single situation say nothing of others, whether or not the seeds differ."""
+    five = [results(np.array([1.0] * wins + [0.0] * (5 - wins)), np.zeros(5)) for wins in (5, 4, 5, 4, 5)]
+    found = over_seeds(five, "ours", "weak", "success")
+    assert found.situations.count == 1
+    assert found.difference.low < 0
+    assert found.p_value == 1.0
+
+
+def test_degrees_of_freedom_where_situations_do_not_differ() -> None:
+    """With each seed all situations are alike, in half or in two fifths of their tasks: the seeds' 2 or theirs, 11."""
+    seeds = [0.5, 0.4, 0.5]
+    found = estimate(np.full(60, np.mean(seeds)), Layout.of([f"s{i // 5}" for i in range(60)], ["t"] * 60))
+    assert with_seeds(found, np.array(seeds)).df == 2
+    alone = estimate(np.full(5, np.mean(seeds)), Layout.of(["s"] * 5, ["t"] * 5))
+    assert with_seeds(alone, np.array(seeds)).df == 1
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_results_must_agree_on_situations(last: bool) -> None:
+    """Those of one that does not know them are its tasks."""
+    known = drawn(2)
+    rows = {"ours": row(*np.ones(60)), "weak": row(*np.zeros(60))}
+    unknown = summarise(rows, weak="weak", ceiling=None, primary="ours", resamples=10)
+    with pytest.raises(
+        TrajtreeError, match=r"^task '.*' is in situation '.*' with seed 0 and in '.*' with seed [01]: "
+    ):
+        over_seeds([*known, unknown] if last else [unknown, *known], "ours", "weak", "success")
 
 
 def test_only_tasks_that_every_seed_has() -> None:

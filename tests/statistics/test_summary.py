@@ -274,3 +274,10 @@ def test_invariants(drawn: tuple[list[float], list[float], list[float]]) -> None
             assert ours.value is not None
             assert ours.high is not None
             assert ours.low <= ours.value <= ours.high
+
+
+@pytest.mark.parametrize("resamples", [0, -1])
+def test_no_resamples(resamples: int) -> None:
+    rows = {"ours": row(1, 0), "weak": row(0, 0)}
+    with pytest.raises(TrajtreeError, match=f"^resamples is {resamples}; tests and bootstraps need at least 1$"):
+        summarise(rows, weak="weak", ceiling=None, primary="ours", resamples=resamples)

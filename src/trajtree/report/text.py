@@ -49,7 +49,7 @@ def recovered(pgr: Pgr | None) -> str:
 
 
 def recovered_spread(pgr: Pgr) -> str:
-    """Return the interval of the gap recovered as `[80%, 190%]`, or `[no end]` where the gap itself may be 0."""
+    """Return the interval of the gap recovered as `[80%, 190%]`, or `[no end]` where it has none: see `Pgr`."""
     return "[no end]" if pgr.low is None or pgr.high is None else f"[{100 * pgr.low:.0f}%, {100 * pgr.high:.0f}%]"
 
 

@@ -40,8 +40,11 @@ def analyse(
     """All statistics of the rows; the arguments are as in `summarise` and `Results`.
 
     Raises:
-        TrajtreeError: a named row is missing, a row has no tasks, or rows to compare share no task.
+        TrajtreeError: a named row is missing, a row has no tasks, rows to compare share no task, or `resamples` is
+            below 1.
     """
+    if resamples < 1:
+        raise TrajtreeError(f"resamples is {resamples}; tests and bootstraps need at least 1")
     names = [row.name for row in rows]
     for name in (weak, primary, *([] if ceiling is None else [ceiling])):
         if name not in names:

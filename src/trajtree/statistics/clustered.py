@@ -6,7 +6,8 @@ is the cluster here, and the mean over tasks is a regression on strata alone, fo
 * CR2 standard errors: Bell & McCaffrey, "Bias reduction in standard errors for linear regression with multi-stage
   samples", Survey Methodology 28 (2002).
 * Their degrees of freedom by Satterthwaite, with the correlation found in the data as the working model: Imbens &
-  Kolesár, "Robust standard errors in small samples", Review of Economics and Statistics 98 (2016).
+  Kolesár, "Robust standard errors in small samples", Review of Economics and Statistics 98 (2016). Over strata by
+  Satterthwaite again, with the strata's own variances.
 * Intervals within bounds, in each stratum: Wilson's, for the number of independent tasks that would give the same
   standard error: Korn & Graubard, Survey Methodology 24 (1998).
 
@@ -24,19 +25,27 @@ from trajtree.statistics.layout import Layout
 from trajtree.statistics.results import Dependence, Interval, Situations
 from trajtree.trajectory import SCORE_TOLERANCE
 
-FEWEST = 6
-"""With fewer situations the exact paired test cannot fall below 0.05: 2 of 2^5 flips are 0.0625."""
+FEWEST = 5
+"""With fewer situations the paired test cannot fall below 0.05: 2 of 2^4 flips, counted by half, are 0.0625."""
+
+_WIDEST = 1000.0
+"""The largest quantile for which an interval is made."""
 
 _Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class Stratum:
-    """A `share` of the tasks: their mean, its CR2 variance, and how many equal situations they are worth."""
+    """A `share` of the tasks: their mean, its CR2 variance, and how many equal situations they are worth.
+
+    `df` are the degrees of freedom of that variance; `independent` is what it would be if no tasks shared a situation.
+    """
 
     share: float
     mean: float
     variance: float
+    df: float
+    independent: float
     situations: float
 
 
@@ -64,21 +73,27 @@ def estimate(values: _Floats, layout: Layout) -> Estimate:
         # Neither do the types of task differ.
         layout = layout.pooled()
     icc = correlation(values, layout)
-    strata = _by_stratum(values, layout)
+    working = min(1.0, max(0.0, icc or 0.0))
+    strata = _by_stratum(values, layout, working)
     variance = sum(stratum.share**2 * stratum.variance for stratum in strata)
-    alone = float(values.var(ddof=1)) / len(values) if len(values) > 1 else 0.0
-    effect = variance / alone if alone > SCORE_TOLERANCE**2 else None
+    independent = sum(stratum.share**2 * stratum.independent for stratum in strata)
+    effect = variance / independent if independent > SCORE_TOLERANCE**2 else None
+    if variance:
+        # A sum of strata is no better known than those that vary most: counting all situations would say that it is.
+        df = variance**2 / sum((stratum.share**2 * stratum.variance) ** 2 / stratum.df for stratum in strata)
+    else:
+        df = degrees_of_freedom(layout, working)
     return Estimate(
         mean=float(values.mean()),
         variance=variance,
-        df=degrees_of_freedom(layout, min(1.0, max(0.0, icc or 0.0))),
+        df=df,
         situations=layout.situations,
         dependence=Dependence(icc, effect),
         strata=strata,
     )
 
 
-def _by_stratum(values: _Floats, layout: Layout) -> tuple[Stratum, ...]:
+def _by_stratum(values: _Floats, layout: Layout, icc: float) -> tuple[Stratum, ...]:
     found, task_stratum = [], layout.stratum[layout.situation]
     squares = layout.residuals(values) ** 2 / layout.freedom
     for stratum in range(layout.stratum.max() + 1):
@@ -90,6 +105,8 @@ def _by_stratum(values: _Floats, layout: Layout) -> tuple[Stratum, ...]:
                 mean=float(inside.mean()),
                 # What rounding leaves of equal means is 0.
                 variance=variance if variance > SCORE_TOLERANCE**2 else 0.0,
+                df=_satterthwaite(*_moments(sizes, icc)),
+                independent=float(inside.var(ddof=1)) / len(inside) if len(inside) > 1 else 0.0,
                 situations=float(sizes.sum() ** 2 / (sizes**2).sum()),
             )
         )
@@ -102,24 +119,33 @@ def covariance(ours: _Floats, theirs: _Floats, layout: Layout) -> float:
 
 
 def degrees_of_freedom(layout: Layout, icc: float) -> float:
-    """Degrees of freedom of the CR2 variance, if tasks of one situation correlate by `icc`: at least 1."""
-    shares, sizes = layout.shares, layout.sizes
-    variances = sizes * (1 + (sizes - 1) * icc)  # of the situations' sums
-    traces = squares = 0.0
-    for stratum in range(layout.stratum.max() + 1):
-        inside = layout.stratum == stratum
-        share, variance = shares[inside], variances[inside]
-        if len(share) < 2:
-            continue
-        # CR2 adds up squared residuals, of covariance [situations, situations] diag(d) - s v' - v s' + total s s',
-        # with CR2's factors in s, v and d. It is never made whole, since there may be thousands of situations.
-        factor = 1 / np.sqrt(1 - share)
-        s, v, d, total = factor * share, factor * variance, factor**2 * variance, variance.sum()
-        diagonal = total * s**2 - 2 * s * v
-        ss, sv, vv = s @ s, s @ v, v @ v
-        traces += (d + diagonal).sum()
-        squares += (d * (d + 2 * diagonal)).sum() + 2 * (ss * vv + sv**2) - 4 * total * ss * sv + (total * ss) ** 2
-    return max(1.0, float(traces**2 / squares)) if squares else 1.0
+    """Degrees of freedom of the CR2 variance, if all tasks vary alike and those of one situation correlate by `icc`.
+
+    At least 1.
+    """
+    weights = [layout.sizes[layout.stratum == stratum] for stratum in range(layout.stratum.max() + 1)]
+    traces, squares = np.sum([_moments(sizes, icc) for sizes in weights], axis=0)
+    return _satterthwaite(float(traces), float(squares))
+
+
+def _satterthwaite(trace: float, squares: float) -> float:
+    return max(1.0, trace**2 / squares) if squares else 1.0
+
+
+def _moments(sizes: _Floats, icc: float) -> tuple[float, float]:
+    """Trace and sum of squares of the covariance of what CR2 squares and adds up, in a stratum of these situations."""
+    if len(sizes) < 2:
+        return 0.0, 0.0
+    share = sizes / sizes.sum()
+    variance = sizes * (1 + (sizes - 1) * icc)  # of the situations' sums
+    # CR2 adds up squared residuals, of covariance [situations, situations] diag(d) - s v' - v s' + total s s',
+    # with CR2's factors in s, v and d. It is never made whole, since there may be thousands of situations.
+    factor = 1 / np.sqrt(1 - share)
+    s, v, d, total = factor * share, factor * variance, factor**2 * variance, variance.sum()
+    diagonal = total * s**2 - 2 * s * v
+    ss, sv, vv = s @ s, s @ v, v @ v
+    squares = (d * (d + 2 * diagonal)).sum() + 2 * (ss * vv + sv**2) - 4 * total * ss * sv + (total * ss) ** 2
+    return float((d + diagonal).sum()), float(squares)
 
 
 def correlation(values: _Floats, layout: Layout) -> float | None:
@@ -148,14 +174,17 @@ def interval(found: Estimate, bounds: tuple[float, float]) -> Interval:
     reach below and above their means is added up in squares, by shares: Zou & Donner, "Construction of confidence
     limits about effect measures", Statistics in Medicine 27 (2008).
     """
-    quantile = _quantile(0.975, found.df)
+    low, high = _ends(found, _quantile(0.975, found.df), bounds)
+    return Interval(found.mean, max(bounds[0], low), min(bounds[1], high))
+
+
+def _ends(found: Estimate, quantile: float, bounds: tuple[float, float]) -> tuple[float, float]:
     below = above = quantile**2 * found.seeds
     for stratum in found.strata:
         low, high = _within(stratum, quantile, bounds)
         below += (stratum.share * (stratum.mean - low)) ** 2
         above += (stratum.share * (high - stratum.mean)) ** 2
-    ends = found.mean - float(np.sqrt(below)), found.mean + float(np.sqrt(above))
-    return Interval(found.mean, max(bounds[0], ends[0]), min(bounds[1], ends[1]))
+    return found.mean - float(np.sqrt(below)), found.mean + float(np.sqrt(above))
 
 
 def _within(found: Stratum, quantile: float, bounds: tuple[float, float]) -> tuple[float, float]:
@@ -178,13 +207,25 @@ def _within(found: Stratum, quantile: float, bounds: tuple[float, float]) -> tup
     return min(found.mean, low + (high - low) * (centre - half)), max(found.mean, low + (high - low) * (centre + half))
 
 
-def p_value(found: Estimate) -> float:
-    """Two-sided p-value of Student's t-test of a mean of 0; 1 where the standard error is not known."""
-    if found.variance == 0:
+def p_value(found: Estimate, bounds: tuple[float, float]) -> float:
+    """Two-sided p-value of a mean of 0: the level at which an end of the interval is 0.
+
+    So it is below 0.05 exactly where the interval excludes 0. It is 1 where there is a single situation, which says
+    nothing of others.
+    """
+    if abs(found.mean) <= SCORE_TOLERANCE or found.situations.count < 2:
         return 1.0
+
+    def distance(quantile: float) -> float:
+        low, high = _ends(found, quantile, bounds)
+        return low if found.mean > 0 else -high
+
+    from scipy.optimize import brentq
     from scipy.special import stdtr
 
-    return float(2 * stdtr(found.df, -abs(found.mean) / np.sqrt(found.variance)))
+    # The ends of many strata, added up in squares, may not reach 0 however wide each stratum's interval is.
+    touching = brentq(distance, 0.0, _WIDEST) if distance(_WIDEST) < 0 else _WIDEST
+    return float(2 * stdtr(found.df, -touching))
 
 
 def smallest_shown(found: Estimate, shown: Interval) -> float | None:
@@ -204,7 +245,8 @@ def ratio_interval(ours: _Floats, gap: _Floats, layout: Layout) -> tuple[float, 
 
     The values R for which the mean of `ours - R * gap` may be 0, by its CR2 standard error. There are no strata, so a
     type of task whose situations happen to agree does not make it narrower. None where the values have no end, because
-    the mean of `gap` may be 0 itself; or where no task tells `ours` from a fixed share of `gap`.
+    the mean of `gap` may be 0 itself; or where `ours` is the same share of `gap` in every situation, so that nothing
+    tells how much that share varies.
     Source: Fieller, "Some problems in interval estimation", Journal of the Royal Statistical Society B 16 (1954).
     """
     ours_mean, gap_mean = float(ours.mean()), float(gap.mean())

@@ -15,8 +15,10 @@ _CELLS = 4_000_000
 def sign_flips(differences: NDArray[np.float64], layout: Layout, *, resamples: int, seed: int) -> tuple[float, str]:
     """Two-sided mid-p-value of the paired permutation test, and what the test is called.
 
-    If two rows do equally well, their results in a situation could as well be the other way round: in the situation as
-    a whole, because its tasks are decided by the same things. So the differences of a situation are flipped together.
+    If two rows are interchangeable within a situation, their results there could as well be the other way round: in the
+    situation as a whole, because its tasks are decided by the same things. So the differences of a situation are
+    flipped together. Rows that do equally well on average need not be interchangeable: if one wins single tasks and the
+    other whole situations, the test rejects too often with few situations and rates near 0 or 1 (docs/statistics.md).
 
     The mid-p-value counts results as extreme as the observed one by half. The plain p-value counts them in full, and so
     rejects too seldom where only a few situations differ and many flips are equally extreme: Lancaster, "Significance

@@ -49,7 +49,7 @@ class Dependence:
         icc: intra-class correlation: about 0 when tasks of a situation agree no more than others, 1 when they are
             equal. None where every task has a situation of its own, or no two values differ.
         design_effect: variance of the mean by situations, as a multiple of what it would be if all tasks were
-            independent. None where no two values differ.
+            independent, with the same strata. None where no two values of a stratum differ.
     """
 
     icc: float | None
@@ -165,8 +165,9 @@ class Pgr:
 
     `weak` and `ceiling` are the means of those two rows over these tasks, `gap` is the denominator. `value` may be
     below 0 or above 1; it is None if there is no gap to recover, and `reason` then says why. `low` and `high` are its
-    95% interval, which has no end, and is None, where the gap itself may be 0; it is the value alone for the weak and
-    the ceiling row, which are 0 and 1 by definition.
+    95% interval. It has no end, and both are None, where the gap itself may be 0 or where the row recovers the same
+    share of the gap in every situation, which leaves nothing to judge its spread by. It is the value alone for the weak
+    and the ceiling row, which are 0 and 1 by definition.
     """
 
     row: str

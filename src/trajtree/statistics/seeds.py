@@ -33,9 +33,10 @@ from trajtree.trajectory import SCORE_TOLERANCE
 class OverSeeds:
     """`row` minus `against` over the `n` tasks that both rows have with every seed.
 
-    `difference` and `p_value` hold for other situations and other seeds; with one seed nothing is known of others, and
-    they hold for its models. `these_models` and `these_models_p` hold for the models that were trained, on other
-    situations. `by_seed` are the seeds' differences, in the order of the results.
+    `difference` and `p_value` hold for other situations and other seeds, and `p_value` is below 0.05 exactly where
+    `difference` excludes 0. With one seed nothing is known of others: they hold for its models, and `p_value` is that
+    of the paired test. `these_models` and `these_models_p` hold for the models that were trained, on other situations.
+    `by_seed` are the seeds' differences, in the order of the results.
     """
 
     row: str
@@ -57,11 +58,13 @@ def over_seeds(results: Sequence[Results], row: str, against: str, metric: Metri
     """Compare two rows over results that differ in their seed.
 
     Raises:
-        TrajtreeError: a row is missing, or there is no task that both rows have with every seed.
+        TrajtreeError: a row is missing, there is no task that both rows have with every seed, or the results do not
+            agree in which situations their tasks are.
     """
     for name in (row, against):
         if not results or any(all(one.name != name for one in result.rows) for result in results):
             raise TrajtreeError(f"row {name!r} is not in the results of every seed: nothing to compare")
+    _check_situations(results, row)
     values, layout = paired(metric, *(one.row(name).tasks for one in results for name in (row, against)))
     if not len(values[0]):
         raise TrajtreeError(f"rows {row!r}, {against!r} share no task that has usable episodes with every seed")
@@ -69,7 +72,7 @@ def over_seeds(results: Sequence[Results], row: str, against: str, metric: Metri
     differences = np.array(values[::2]) - np.array(values[1::2])
     by_seed, averaged = differences.mean(1), differences.mean(0)
     found = estimate(averaged, layout)
-    both, pooled = (with_seeds(one, by_seed) for one in (found, estimate(averaged, layout.pooled())))
+    both = with_seeds(found, by_seed)
     shown = interval(both, (-1.0, 1.0))
     flipped, _ = sign_flips(averaged, layout, resamples=results[0].resamples, seed=results[0].seed)
     test, test_p = t_test(by_seed)
@@ -80,7 +83,7 @@ def over_seeds(results: Sequence[Results], row: str, against: str, metric: Metri
         n=differences.shape[1],
         situations=layout.situations,
         difference=shown,
-        p_value=p_value(pooled) if len(by_seed) > 1 else flipped,
+        p_value=p_value(both, (-1.0, 1.0)) if len(by_seed) > 1 else flipped,
         these_models=interval(found, (-1.0, 1.0)),
         these_models_p=flipped,
         by_seed=tuple(map(float, by_seed)),
@@ -90,16 +93,31 @@ def over_seeds(results: Sequence[Results], row: str, against: str, metric: Metri
     )
 
 
+def _check_situations(results: Sequence[Results], row: str) -> None:
+    first = {task.task: task.situation for task in results[0].row(row).tasks}
+    for one in results[1:]:
+        for task in one.row(row).tasks:
+            if first.get(task.task, task.situation) != task.situation:
+                raise TrajtreeError(
+                    f"task {task.task!r} is in situation {first[task.task]!r} with seed {results[0].seed} and in "
+                    f"{task.situation!r} with seed {one.seed}: give all results the situations of one environment"
+                )
+
+
 def with_seeds(found: Estimate, by_seed: NDArray[np.float64]) -> Estimate:
     """The estimate with the variance of the mean of the seeds' differences, `by_seed` [seeds], added.
 
-    Nothing is added of a single seed, or of seeds that agree.
+    Nothing is added of a single seed, or of seeds that agree. Where the situations do not differ, it is not known how
+    much of the variance is theirs, and the degrees of freedom are the fewer ones.
     """
     seeds = float(by_seed.var(ddof=1)) / len(by_seed) if len(by_seed) > 1 else 0.0
     if seeds <= SCORE_TOLERANCE**2:
         return found
-    total = found.variance + seeds
-    df = total**2 / (found.variance**2 / found.df + seeds**2 / (len(by_seed) - 1))
+    total, others = found.variance + seeds, len(by_seed) - 1
+    if found.variance:
+        df = total**2 / (found.variance**2 / found.df + seeds**2 / others)
+    else:
+        df = min(found.df, others)
     return replace(found, variance=total, df=max(1.0, df), seeds=seeds)
 
 

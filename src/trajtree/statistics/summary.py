@@ -45,7 +45,8 @@ def summarise(
         seed: seed of the resampling. The same seed gives the same figures for any order of rows and tasks.
 
     Raises:
-        TrajtreeError: a named row is missing, a row has no usable trajectory, or rows to compare share no task.
+        TrajtreeError: a named row is missing, a row has no usable trajectory, rows to compare share no task, or
+            `resamples` is below 1.
         DataError: `situation` fails for a task, or returns something else than text.
     """
     played = [_played(name, trajectories) for name, trajectories in rows.items()]
