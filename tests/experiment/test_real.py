@@ -73,7 +73,7 @@ def adapter(tmp_path_factory: pytest.TempPathFactory, demonstration: Trajectory)
 
 @pytest.mark.parametrize("tuned", [False, True], ids=["untouched", "tuned"])
 def test_an_episode(tmp_path: Path, adapter: Path, tuned: bool) -> None:
-    policy = LocalPolicy(ModelRef(PACKAGED, (str(adapter),) if tuned else ()), max_new_tokens=12)
+    policy = LocalPolicy(ModelRef(PACKAGED, (str(adapter),) if tuned else ()), max_new_tokens=64)
     assert policy.remembers
     store = TrajectoryStore(tmp_path / "trajectories.jsonl")
     rollout([EpisodeSpec(TASK, 0, Sampling())], policy, lambda: DOMAIN.make(STEPS), store, seed=0)
