@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from tests.builders import quick, trajectory
 
 from trajtree.errors import DataError
+from trajtree.store.encoding import Head
 from trajtree.store.pooling import pool_stores, pooled
 from trajtree.store.trajectory_store import TrajectoryStore, write_store
 from trajtree.trajectory import Origin, Trajectory
@@ -107,3 +109,30 @@ def test_a_store_named_twice_is_refused(tmp_path: Path) -> None:
     for again in (path, link):
         with pytest.raises(DataError, match="named twice"):
             pool_stores([path, again], tmp_path / "out.jsonl")
+
+
+def test_stores_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+    paths = [tmp_path / seed / "runs" / "trajectories.jsonl" for seed in ("seed0", "seed1")]
+    for path in paths:
+        path.parent.mkdir(parents=True)
+        write_store([trajectory(["go"])], path)
+    pool_stores(paths, tmp_path / "out.jsonl")
+    found = [t.metadata["pooled_from"] for t in TrajectoryStore(tmp_path / "out.jsonl")]
+    assert found == ["seed0/runs/trajectories.jsonl", "seed1/runs/trajectories.jsonl"]
+
+
+def test_a_store_that_grows_meanwhile_is_pooled_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "runs.jsonl"
+    write_store([trajectory(["go"], sample=n) for n in range(2)], path)
+
+    class Growing(TrajectoryStore):
+        def heads(self) -> Iterator[Head]:
+            yield from list(super().heads())
+            TrajectoryStore(self.path).append([trajectory(["late"], sample=9)])
+
+    assert [t.sample for t in pooled([Growing(path)])] == [0, 1]
+
+
+def test_the_largest_number_has_none_after_it(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no sample can follow 9223372036854775807"):
+        list(pooled([[trajectory(["go"], sample=2**63 - 1)], [trajectory(["go"])]]))

@@ -47,7 +47,7 @@ def pool_stores(paths: Sequence[str | os.PathLike[str]], out: str | os.PathLike[
             raise DataError(f"{paths[number]}: named twice, and its runs would be there twice")
     stores = [TrajectoryStore(path) for path in paths]
     plan = _plan(stores)
-    names = [Path(path).name for path in paths]
+    names = _told_apart(places)
     renumbered = 0
 
     def trajectories() -> Iterator[Trajectory]:
@@ -61,6 +61,16 @@ def pool_stores(paths: Sequence[str | os.PathLike[str]], out: str | os.PathLike[
     return Pooled(kept, renumbered, sum(samples.count(_LEFT_OUT) for samples in plan))
 
 
+def _told_apart(places: Sequence[Path]) -> list[str]:
+    """The shortest ends of the paths, all of one length, that tell them apart; usually the file's name."""
+    longest = max((len(place.parts) for place in places), default=1)
+    for parts in range(1, longest + 1):
+        names = ["/".join(place.parts[-parts:]) for place in places]
+        if len(set(names)) == len(names):
+            return names
+    return [str(place) for place in places]
+
+
 def pooled(stores: Iterable[Pool]) -> Iterator[Trajectory]:
     """The trajectories of all stores, one store after another; those of the first store keep their samples.
 
@@ -69,7 +79,8 @@ def pooled(stores: Iterable[Pool]) -> Iterator[Trajectory]:
     only one trajectory at a time is in memory.
 
     Raises:
-        DataError: an episode branched off a sample that is not in its store, or that occurs there twice.
+        DataError: an episode branched off a sample that is not in its store, or that occurs there twice; or a task has
+            no number left.
     """
     several = list(stores)
     for store, samples in zip(several, _plan(several), strict=True):
@@ -97,18 +108,25 @@ def _plan(stores: Iterable[Pool]) -> list[array[int]]:
                 highest[head.task] = max(head.sample, highest.get(head.task, -1))
         for index in sorted(later, key=lambda i: heads[i].sample):
             task = heads[index].task
-            samples[index] = highest[task] = highest.get(task, -1) + 1
+            samples[index] = highest[task] = _after(highest.get(task, -1), task)
         seen.update(head.place for head in heads if head.place is not None)
         plan.append(samples)
     return plan
 
 
+def _after(sample: int, task: str) -> int:
+    if sample + 1 >= 2**63:
+        raise DataError(f"task {task}: no sample can follow {sample}; give its store last")
+    return sample + 1
+
+
 def _renumbered(store: Pool, samples: array[int]) -> Iterator[tuple[Trajectory, Trajectory]]:
     """Each kept trajectory, before and after renumbering."""
     new: dict[tuple[str, int], list[int]] = {}
-    for head, sample in zip(_heads(store), samples, strict=True):
+    # A store may grow while it is read: what was there at first is pooled, and `samples` is as long as that was.
+    for sample, head in zip(samples, _heads(store), strict=False):
         new.setdefault((head.task, head.sample), []).append(sample)
-    for t, sample in zip(store, samples, strict=True):
+    for sample, t in zip(samples, store, strict=False):
         if sample == _LEFT_OUT:
             continue
         origin = t.origin
