@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
 
 from trajtree.cli.play import CostOption, PriceOption, TokensOption, spending_of
 from trajtree.cli.terminal import StageProgress, console
 from trajtree.errors import RunError
-from trajtree.experiment.stage import KINDS
+from trajtree.experiment.stage import KINDS, Done
+from trajtree.policies.spending import Spending
+
+if TYPE_CHECKING:
+    from trajtree.experiment.recipe import Recipe
 
 RecipeArgument = Annotated[Path, typer.Argument(help="Recipe file, for example recipes/demo.yaml.", metavar="RECIPE")]
 RunOption = Annotated[Path | None, typer.Option("--run", help="Run directory.  [default: runs/<recipe name>]")]
@@ -40,28 +45,46 @@ def run(
     stage again. Every recipe has a report of its own, below `reports/` in the run directory: `results.json`,
     `report.html`, the resolved `recipe.yaml`, and `stages.json`, which says where each stage's files are.
     """
-    from trajtree.experiment.execute import run_recipe
-    from trajtree.experiment.recipe import load_recipe
     from trajtree.experiment.report_folders import PAGE, write_report
     from trajtree.report import print_table
 
-    loaded = load_recipe(recipe, set_ or [])
+    out = console()
+    spending = spending_of(limit_tokens, limit_cost, price)
+    loaded, folder, done = _brought_up(recipe, run_dir, set_, redo, spending, out)
+    data, where = write_report(loaded, folder, done)
+    print_table(data, out)
+    out.print(f"report: {where / PAGE}", soft_wrap=True)
+
+
+def _brought_up(
+    recipe: Path,
+    run_dir: Path | None,
+    changes: list[str] | None,
+    redo: list[str] | None,
+    spending: Spending,
+    out: Console,
+    *,
+    until: str | None = None,
+) -> tuple[Recipe, Path, dict[str, Done]]:
+    """Run a recipe, whole or up to the stages of one kind; the recipe, its run directory and the finished stages."""
+    from trajtree.experiment.execute import run_recipe
+    from trajtree.experiment.recipe import load_recipe
+
+    loaded = load_recipe(recipe, changes or [])
     folder = run_dir or Path("runs") / loaded.name
-    out, spending = console(), spending_of(limit_tokens, limit_cost, price)
     with StageProgress(out) as progress:
         done = run_recipe(
             loaded,
             folder,
             progress.named,
+            until=until,
             redo=redo or (),
             say=lambda said: out.print(said, soft_wrap=True),
             spending=spending,
         )
     if spending.requests:
         out.print(f"model servers: {spending}", soft_wrap=True, highlight=False)
-    data, where = write_report(loaded, folder, done)
-    print_table(data, out)
-    out.print(f"report: {where / PAGE}", soft_wrap=True)
+    return loaded, folder, done
 
 
 def report(
@@ -101,24 +124,9 @@ def _add_stage(kind: str) -> None:
         limit_cost: CostOption = None,
         price: PriceOption = None,
     ) -> None:
-        from trajtree.experiment.execute import run_recipe
-        from trajtree.experiment.recipe import load_recipe
-
-        loaded = load_recipe(recipe, set_ or [])
-        folder = run_dir or Path("runs") / loaded.name
-        out, spending = console(), spending_of(limit_tokens, limit_cost, price)
-        with StageProgress(out) as progress:
-            done = run_recipe(
-                loaded,
-                folder,
-                progress.named,
-                until=kind,
-                redo=redo or (),
-                say=lambda said: out.print(said, soft_wrap=True),
-                spending=spending,
-            )
-        if spending.requests:
-            out.print(f"model servers: {spending}", soft_wrap=True, highlight=False)
+        out = console()
+        spending = spending_of(limit_tokens, limit_cost, price)
+        _, _, done = _brought_up(recipe, run_dir, set_, redo, spending, out, until=kind)
         for name, result in done.items():
             out.print(f"{name}: {result.folder}", soft_wrap=True)
 

@@ -102,7 +102,7 @@ def _points(tree: TrajectoryTree, episodes: int, everything: float) -> list[Bran
         visits = len(scores)
         sd = sqrt((float(np.sum((scores - scores.mean()) ** 2)) + (spread * share) ** 2) / visits)
         worth = (sd / sqrt(visits) - sd / sqrt(visits + episodes)) / max(tokens, 1.0)
-        # The shortest way there is the cheapest to read again; all ways saw the same.
+        # Any of them may be the parent: all took the same steps and saw the same.
         points.append(BranchPoint(tree.trajectories[through[0]], steps, worth, tokens))
     return points
 

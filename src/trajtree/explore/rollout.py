@@ -150,13 +150,17 @@ def _play_until_sound(
         for trajectory in _play(todo, envs, policy, pool, seed, parse, suffix):
             done[trajectory.key] = trajectory
         innocent = [spec for spec in todo if is_innocent(done[spec.key])]
-        to_blame = [spec for spec in todo if worth_another_try(done[spec.key]) and spec not in innocent]
+        to_blame = [spec for spec in todo if _is_to_blame(done[spec.key])]
         attempts.update(spec.key for spec in to_blame)
         later += [spec for spec in to_blame if attempts[spec.key] < ATTEMPTS]
         if not to_blame:  # nobody is left to take the blame, so what is lost stays lost
             innocent = []
         todo, later = (innocent, later) if innocent else (later, [])
     return [done[spec.key] for spec in wave]
+
+
+def _is_to_blame(trajectory: Trajectory) -> bool:
+    return worth_another_try(trajectory) and not is_innocent(trajectory)
 
 
 def _play(
