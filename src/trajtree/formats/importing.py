@@ -21,8 +21,8 @@ from trajtree.formats.already_stored import Known, look_into
 from trajtree.formats.import_report import KEPT, ImportReport, LeftOut, OtherScore, Tally
 from trajtree.formats.import_sources import Source, hash_of, sources
 from trajtree.formats.one_run import Plan, check_named, is_later_part, plan
-from trajtree.formats.read.detect import format_named
-from trajtree.formats.read.records import RawRecord, decode, files_in, raw_records
+from trajtree.formats.read.detect import format_named, runs_of
+from trajtree.formats.read.records import RawRecord, decode, files_in
 from trajtree.formats.read.to_trajectory import Imported, trajectory_of
 from trajtree.store.lock import claimed
 from trajtree.store.progress import SILENT, Progress
@@ -153,7 +153,7 @@ class _Import:
             DataError: a record differs from the one that the store has from this file.
         """
         runs = self._runs(source)
-        for raw in raw_records(source.path):
+        for raw in runs_of(source.path, source.format):
             digest = hash_of(raw.data)
             stored = self.known.digest_of(source.name, raw.number)
             if stored not in (0, digest):
@@ -209,7 +209,7 @@ class _Import:
         if not source.calls:
             return _Runs(Plan())
         asked = self.asked
-        made = plan(source.path, format_named(source.format).read, asked.run, score=asked.score, task=asked.task)
+        made = plan(source.path, source.format, asked.run, score=asked.score, task=asked.task)
         self.tally.undecided += made.undecided
         runs = _Runs(made)
         for number, holder in made.holder.items():

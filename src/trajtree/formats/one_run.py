@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from trajtree.errors import DataError
-from trajtree.formats.read.detect import Reader
+from trajtree.formats.read.detect import format_named, runs_of
 from trajtree.formats.read.fields import TASKS, Record, at, no_such_field, task_at
-from trajtree.formats.read.records import decode, raw_records
+from trajtree.formats.read.records import decode
 from trajtree.trajectory import Message
 
 RUNS = ("rollout_id", "trajectory_id", "episode_id", "trial_name", "trial_id")
@@ -128,19 +128,20 @@ def is_later_part(record: Record) -> bool:
     return type(number) is int and number > 1 and any(record.get(name) is not None for name in NAMES)
 
 
-def plan(path: Path, read: Reader, run: str | None, *, score: str | None, task: str | None) -> Plan:
+def plan(path: Path, format: str, run: str | None, *, score: str | None, task: str | None) -> Plan:
     """Which records of a file are one run: those with one value in field `run`, or, without it, in the usual fields.
 
     Records of one run are beginnings of the longest one, or parts with consecutive numbers. If the field was named by
     the user, all others are left out; if it was guessed, they are separate runs.
     """
+    read = format_named(format).read
     sizes: Counter[int] = Counter()
-    for _, _, key in _keyed(path, run, task):
+    for _, _, key in _keyed(path, format, run, task):
         if key is not None:
             sizes[key.hash] += 1
     shared = {key for key, size in sizes.items() if size > 1}
     runs: dict[int, _Run] = {}
-    for number, record, key in _keyed(path, run, task) if shared else ():
+    for number, record, key in _keyed(path, format, run, task) if shared else ():
         if key is not None and key.hash in shared:
             try:
                 found = read(record, score=score, task=task)
@@ -189,10 +190,10 @@ class _Key(NamedTuple):
     joins: bool
 
 
-def _keyed(path: Path, run: str | None, task: str | None) -> Iterator[tuple[int, Record, _Key | None]]:
+def _keyed(path: Path, format: str, run: str | None, task: str | None) -> Iterator[tuple[int, Record, _Key | None]]:
     """(number, record, run) of each readable record; None if it names no run."""
     began, before = 0, (0, 0)
-    for raw in raw_records(path):
+    for raw in runs_of(path, format):
         try:
             record = decode(raw)
         except DataError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 from trajtree.errors import DataError
 from trajtree.formats.read import atif, messages, sharegpt, verifiers
 from trajtree.formats.read.fields import Record
-from trajtree.formats.read.records import decode, raw_records
+from trajtree.formats.read.records import RawRecord, decode, raw_records
 from trajtree.formats.read.to_trajectory import Imported
 
 _LOOK_AT = 100
@@ -24,16 +24,24 @@ class Reader(Protocol):
         """Raise DataError if the record is not a run in this format."""
 
 
+def _as_written(path: Path, records: Iterator[RawRecord]) -> Iterator[RawRecord]:
+    return records
+
+
 @dataclass(frozen=True, slots=True)
 class Format:
     """A log format.
 
     Attributes:
         read: reads one record.
-        recognises: whether a record is of this format, unless it is of one that comes earlier in FORMATS.
+        recognises: whether a record, as written in its file, is of this format, unless it is of one that comes earlier
+            in FORMATS.
         about: the fields by which users recognise the format.
         whole: whether a record is by definition a whole run, never a single model call.
         goes_on_in: the file, relative to the record's folder, in which a record's run continues.
+        runs: makes one record per run of a file's records as written: joins the events of a session, splits a file of
+            results, adds what stands in files beside it. By default every record is a run. The records that it makes
+            are JSON objects like those of a file, numbered from 1, each with the line on which its run begins.
     """
 
     read: Reader
@@ -41,6 +49,7 @@ class Format:
     about: str
     whole: bool = False
     goes_on_in: Callable[[Record], str | None] = lambda record: None
+    runs: Callable[[Path, Iterator[RawRecord]], Iterator[RawRecord]] = _as_written
 
 
 FORMATS = {
@@ -59,6 +68,11 @@ def format_named(name: str) -> Format:
     if name not in FORMATS:
         raise DataError(f"{name!r} is not a format that can be imported; {_known()}")
     return FORMATS[name]
+
+
+def runs_of(path: Path, format: str) -> Iterator[RawRecord]:
+    """The runs in a file of a format, one record per run."""
+    return format_named(format).runs(path, raw_records(path))
 
 
 class Beginning(NamedTuple):
@@ -106,4 +120,4 @@ def _known() -> str:
     return "known formats: " + ", ".join(f"{name} ({format.about})" for name, format in FORMATS.items())
 
 
-__all__ = ["FORMATS", "Beginning", "Format", "Reader", "beginning_of", "detect", "format_named"]
+__all__ = ["FORMATS", "Beginning", "Format", "Reader", "beginning_of", "detect", "format_named", "runs_of"]
