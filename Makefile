@@ -25,12 +25,13 @@ site: $(STAMP)
 	$(BIN)/python -m trajtree.cli.reference > docs/reference/command-line.md
 	$(BIN)/zensical build --strict
 
-# Wheel and sdist, in dist/, checked as the package index would.
+# Wheel and sdist, in dist/, checked as the package index would, and installed on every Python that is here.
 package: $(STAMP)
 	rm -rf dist
 	$(BIN)/python -m build --quiet
 	$(BIN)/twine check --strict dist/*
 	$(BIN)/check-wheel-contents dist/*.whl
+	$(BIN)/python .ci/check_package.py
 
 # SmolLM2's wheel is installed without its dependencies: they compile llama.cpp, which trajtree does not use.
 $(STAMP): pyproject.toml constraints.txt

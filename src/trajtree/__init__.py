@@ -45,7 +45,11 @@ _LATER = {
 
 
 def __getattr__(name: str) -> Any:
-    """A name of _LATER."""
+    """A name of _LATER, or the version."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("trajtree")
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
