@@ -15,9 +15,8 @@ for row in results.rows:
 for found in results.comparisons:
     if found.metric == "success":
         size = found.difference
-        print(
-            f"{found.row} - {found.against}: {size.value:+.2f} [{size.low:+.2f}, {size.high:+.2f}], p = {found.p_value:.3f}"
-        )
+        low_high = f"[{size.low:+.2f}, {size.high:+.2f}]"
+        print(f"{found.row} - {found.against}: {size.value:+.2f} {low_high}, p = {found.p_value:.3f}")
 primary = next(row for row in results.rows if row.name == results.primary)
 failed = [task.task for task in primary.tasks if not task.success]
 print(f"{data.label(primary.name)} failed in {len(failed)} tasks, for example {failed[:3]}")
