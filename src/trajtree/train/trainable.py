@@ -24,6 +24,8 @@ def with_adapter(ref: ModelRef, lora: Lora, *, dtype: str, seed: int) -> Any:
         task_type="CAUSAL_LM",
     )
     adapted = get_peft_model(model, config)
+    # Not the folder from which it was loaded on this machine.
+    adapted.peft_config["default"].base_model_name_or_path = ref.base
     # peft keeps a set, which each process would write in a different order; equal adapters should be equal files.
     adapted.peft_config["default"].target_modules = sorted(adapted.peft_config["default"].target_modules)
     return adapted
