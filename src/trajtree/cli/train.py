@@ -65,6 +65,9 @@ def train(
         option_of(DTYPES, help="Dtype of the arithmetic; auto is the fastest on this machine."),
     ] = "auto",
     seed: Annotated[int, typer.Option(help="Of fresh weights and of the order.", min=0, max=2**32 - 1)] = 0,
+    push_to_hub: Annotated[
+        str | None, typer.Option(help="Upload it to this model of the hub, OWNER/NAME; a new one is private.")
+    ] = None,
     preview: Annotated[bool, typer.Option("--preview", help="Show one example in colour, and train nothing.")] = False,
 ) -> None:
     """Tune a model on trees: no shared token is computed twice, and only the agent's own tokens are trained.
@@ -124,6 +127,10 @@ def train(
     with progress_of(out_to, "train") as progress:
         folder = train_file(source, training, out, merge=merge, progress=progress)
     out_to.print(f"{folder}", soft_wrap=True)
+    if push_to_hub is not None:
+        from trajtree.models.hub import push
+
+        out_to.print(push(folder, push_to_hub), soft_wrap=True)
 
 
 train.__doc__ = f"{train.__doc__}\n{_ABOUT}\n"

@@ -55,4 +55,31 @@ def where_to_load(name: str, file: str = "config.json") -> str:
     return name
 
 
-__all__ = ["where_to_load"]
+def push(folder: Path, name: str) -> str:
+    """Upload a folder to a model repository of the hub, a private one if there is none yet; returns its address.
+
+    Raises:
+        PolicyError: the hub refuses, or does not answer.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+
+    try:
+        made = HfApi().create_repo(name, private=True, exist_ok=True)
+        HfApi().upload_folder(folder_path=folder, repo_id=made.repo_id)
+    except LocalTokenNotFoundError:
+        raise PolicyError(f"{name}: the hub does not know you; run: hf auth login") from None
+    except HFValidationError as error:
+        raise PolicyError(f"{name!r}: not a name for a model on the hub ({error}); write OWNER/NAME") from None
+    except HfHubHTTPError as error:
+        raise PolicyError(
+            f"{name}: the hub refuses ({error}); {folder} is complete, so only the upload is missing"
+        ) from error
+    except OSError as error:
+        raise PolicyError(
+            f"{name}: the hub does not answer ({error}); {folder} is complete, upload it later"
+        ) from error
+    return str(made)
+
+
+__all__ = ["push", "where_to_load"]

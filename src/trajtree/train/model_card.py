@@ -27,7 +27,14 @@ def write_card(
         metrics: metrics of the last training step.
         beneath: adapters that must be merged into the base before applying the one in this folder.
     """
-    head = yaml.safe_dump({"base_model": base, "tags": ["trajtree", str(settings["method"])]}, sort_keys=False)
+    library = "peft" if (folder / "adapter_config.json").exists() else "transformers"
+    described = {
+        "base_model": base,
+        "library_name": library,
+        "pipeline_tag": "text-generation",
+        "tags": ["trajtree", str(settings["method"])],
+    }
+    head = yaml.safe_dump(described, sort_keys=False)
     rows = "".join(f"| {name} | {value} |\n" for name, value in settings.items())
     figures = "".join(f"| {name} | {value:.4g} |\n" for name, value in metrics.items())
     first = f"On top of {base} **with these adapters merged in first**: {', '.join(beneath)}.\n\n" if beneath else ""
