@@ -10,7 +10,9 @@ from typing import NamedTuple, Protocol
 
 from trajtree.errors import DataError
 from trajtree.formats.read import atif, messages, sharegpt, verifiers
+from trajtree.formats.read.benchmarks import mini_swe_agent, swe_agent
 from trajtree.formats.read.fields import Record
+from trajtree.formats.read.not_runs import why_no_run
 from trajtree.formats.read.records import RawRecord, decode, raw_records
 from trajtree.formats.read.to_trajectory import Imported
 
@@ -57,6 +59,16 @@ FORMATS = {
     "verifiers": Format(
         verifiers.read, verifiers.recognises, "nodes, or prompt, completion and example_id", whole=True
     ),
+    "swe-agent": Format(
+        swe_agent.read, swe_agent.recognises, "history and info of SWE-agent", whole=True, runs=swe_agent.runs
+    ),
+    "mini-swe-agent": Format(
+        mini_swe_agent.read,
+        mini_swe_agent.recognises,
+        "messages and info.exit_status",
+        whole=True,
+        runs=mini_swe_agent.runs,
+    ),
     "sharegpt": Format(sharegpt.read, sharegpt.recognises, "conversations of from and value"),
     "messages": Format(messages.read, messages.recognises, "messages, or prompt and completion"),
 }
@@ -102,6 +114,8 @@ def beginning_of(path: Path, format: str | None = None) -> Beginning:
             problem = str(error)
             continue
         name = format or next((name for name, known in FORMATS.items() if known.recognises(record)), None)
+        if name is None and (reason := why_no_run(record)) is not None:
+            raise DataError(f"{path}, line {raw.line}: {reason}")
         if name is None:
             keys = ", ".join(list(record)[:12])[:200] or "none"
             raise DataError(f"{path}, line {raw.line}: in no known format (its fields: {keys}); {_known()}")
