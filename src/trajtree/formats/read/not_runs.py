@@ -22,8 +22,8 @@ def _is_prediction(record: Record) -> bool:
 NOT_RUNS: tuple[tuple[Callable[[Record], bool], str], ...] = (
     (
         _is_rollout_dump,
-        "a rollout dump of verl: input and output are rendered text, from which turns, calls and results cannot be told "
-        "safely; log the conversation and write rows with messages and score",
+        "a rollout dump of verl: input and output are rendered text, from which turns, calls and results cannot be "
+        "recovered safely; log the conversation and write rows with messages and score",
     ),
     (is_report, "a benchmark's report, no run; it gives the runs beside it their scores"),
     (_is_prediction, "the predictions of a benchmark, which hold the results of runs and not the runs"),

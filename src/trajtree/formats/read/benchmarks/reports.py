@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
@@ -95,7 +95,9 @@ def verdict(path: Path, task: str) -> dict[str, Any]:
     for place in (folder, folder.parent) if above else (folder,):
         said = {name: found for name, report in _reports(place, task) if (found := _says(report, task))}
         if len({json.dumps(found) for found in said.values()}) > 1:
-            raise DataError(f"{place}: {' and '.join(sorted(said))} contradict each other about {task}; keep one of them")
+            raise DataError(
+                f"{place}: {' and '.join(sorted(said))} contradict each other about {task}; keep one of them"
+            )
         if said:
             name, found = min(said.items())
             return {"report": name, **found}
@@ -139,29 +141,26 @@ def _parsed(file: Path, changed: int, size: int) -> Record | None:
 
 
 def _says(report: Record, task: str) -> dict[str, Any]:
+    lists = [name for name, listed in report.items() if isinstance(listed, list) and task in listed]
     if isinstance(report.get("resolved_ids"), list):
-        failed, completed = _FAILED, "completed_ids"
-        resolved, others = "resolved_ids", [name for name in report if _NOT_EVALUATED.match(name)]
-    elif isinstance(report.get("resolved"), list):
-        failed, completed = _OLD_FAILED, None
-        resolved, others = "resolved", list(_OLD_NOT_EVALUATED)
-    else:
-        one = at(report.get(task), "resolved")
-        return {"resolved": one} if isinstance(one, bool) else {}
-    if _lists(report, resolved, task):
+        return _verdict(lists, "resolved_ids", _FAILED, [name for name in lists if _NOT_EVALUATED.match(name)])
+    if isinstance(report.get("resolved"), list):
+        skipped = [name for name in lists if name in _OLD_NOT_EVALUATED]
+        # These lists name only the solved tasks among the evaluated ones.
+        return _verdict(lists, "resolved", _OLD_FAILED, skipped) or {"resolved": False}
+    one = at(report.get(task), "resolved")
+    return {"resolved": one} if isinstance(one, bool) else {}
+
+
+def _verdict(lists: list[str], solved: str, failed: Iterable[str], skipped: list[str]) -> dict[str, Any]:
+    """What it means that a report has a task in some of its lists."""
+    if solved in lists:
         return {"resolved": True}
-    if any(_lists(report, name, task) for name in failed):
+    if any(name in lists for name in failed):
         return {"resolved": False}
-    for name in others:
-        if _lists(report, name, task):
-            return {"not_evaluated": name}
-    # Lists of older versions name only the solved tasks among the evaluated ones.
-    return {"resolved": False} if completed is None or _lists(report, completed, task) else {}
-
-
-def _lists(report: Record, name: str, task: str) -> bool:
-    listed = report.get(name)
-    return isinstance(listed, list) and task in listed
+    if skipped:
+        return {"not_evaluated": skipped[0]}
+    return {"resolved": False} if "completed_ids" in lists else {}
 
 
 __all__ = ["BESIDE", "RESOLVED", "is_report", "named_after_task", "refuse_unevaluated", "verdict", "with_beside"]
