@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 
 from trajtree.errors import DataError
 from trajtree.formats.read import atif, messages, sharegpt, verifiers
-from trajtree.formats.read.benchmarks import mini_swe_agent, swe_agent, tau2, tau_bench
+from trajtree.formats.read.benchmarks import inspect_ai, mini_swe_agent, swe_agent, tau2, tau_bench
 from trajtree.formats.read.fields import Record
 from trajtree.formats.read.not_runs import why_no_run
 from trajtree.formats.read.records import RawRecord, decode, raw_records
@@ -71,6 +71,9 @@ FORMATS = {
     ),
     "tau-bench": Format(tau_bench.read, tau_bench.recognises, "traj and task_id", whole=True),
     "tau2-bench": Format(tau2.read, tau2.recognises, "simulations", whole=True, runs=tau2.runs),
+    "inspect": Format(
+        inspect_ai.read, inspect_ai.recognises, "eval and samples of inspect_ai", whole=True, runs=inspect_ai.runs
+    ),
     "sharegpt": Format(sharegpt.read, sharegpt.recognises, "conversations of from and value"),
     "messages": Format(messages.read, messages.recognises, "messages, or prompt and completion"),
 }

@@ -52,13 +52,14 @@ def named_after_task(path: Path, raw: RawRecord) -> RawRecord:
 
     `beside.task` is the file's name if that is a task: the name of its folder too, of SWE-bench's form, or known to a
     report. `beside.report` names the report that knows the task, and `beside.resolved` says whether it was solved, or
-    `beside.not_evaluated` under what the report lists it instead.
-
-    Raises:
-        DataError: two reports contradict each other.
+    `beside.not_evaluated` under what the report lists it instead. Reports that contradict each other are the record's
+    problem.
     """
     task = next((path.name.removesuffix(end) for end in (*reversed(_RUNS), ".json") if path.name.endswith(end)), "")
-    found = verdict(path, task)
+    try:
+        found = verdict(path, task)
+    except DataError as error:
+        return raw._replace(data=b"", problem=str(error))
     if found or task == path.parent.name or _INSTANCE.match(task):
         return with_beside(raw, {"task": task, **found})
     return raw

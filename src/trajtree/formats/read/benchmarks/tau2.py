@@ -54,7 +54,12 @@ def runs(path: Path, records: Iterator[RawRecord]) -> Iterator[RawRecord]:
     In a results folder, simulations are files of their own, and what they share is in `results.json` above them.
     """
     shared = path.parent.parent / "results.json"
-    info = _info(decode_file(shared)) if path.parent.name == "simulations" and shared.is_file() else {}
+    info: Record = {}
+    if path.parent.name == "simulations" and shared.is_file():
+        try:
+            info = _info(decode_file(shared))
+        except DataError as error:
+            return (raw._replace(data=b"", problem=str(error)) for raw in records)
     return split(records, partial(_simulations, info=info))
 
 
