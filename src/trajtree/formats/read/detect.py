@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from trajtree.errors import DataError
-from trajtree.formats.read import atif, messages, sharegpt, verifiers
-from trajtree.formats.read.benchmarks import inspect_ai, mini_swe_agent, swe_agent, tau2, tau_bench
+from trajtree.formats.read import atif, hub_rows, llamafactory, messages, sharegpt, verifiers
+from trajtree.formats.read.benchmarks import inspect_ai, mini_swe_agent, openhands, rllm, swe_agent, tau2, tau_bench
 from trajtree.formats.read.fields import Record
 from trajtree.formats.read.not_runs import why_no_run
 from trajtree.formats.read.records import RawRecord, decode, raw_records
@@ -74,6 +74,12 @@ FORMATS = {
     "inspect": Format(
         inspect_ai.read, inspect_ai.recognises, "eval and samples of inspect_ai", whole=True, runs=inspect_ai.runs
     ),
+    "openhands": Format(
+        openhands.read, openhands.recognises, "history of OpenHands' events", whole=True, runs=openhands.runs
+    ),
+    "rllm": Format(rllm.read, rllm.recognises, "id and trajectories of steps", whole=True, runs=rllm.runs),
+    "hub-rows": Format(hub_rows.read, hub_rows.recognises, "messages as JSON text, or trajectory"),
+    "llamafactory": Format(llamafactory.read, llamafactory.recognises, "messages of parts with type and value"),
     "sharegpt": Format(sharegpt.read, sharegpt.recognises, "conversations of from and value"),
     "messages": Format(messages.read, messages.recognises, "messages, or prompt and completion"),
 }

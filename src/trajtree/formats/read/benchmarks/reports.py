@@ -105,6 +105,12 @@ def verdict(path: Path, task: str) -> dict[str, Any]:
     return {}
 
 
+def has_reports(path: Path) -> bool:
+    """Whether any report lies beside a file."""
+    folder = path.absolute().parent
+    return bool(_candidates(folder) or _candidates(folder / "results"))
+
+
 def _reports(folder: Path, task: str) -> Iterator[tuple[str, Record]]:
     own = (folder / "logs" / task / "report.json", folder / task / "report.json")
     for file in chain(_candidates(folder), _candidates(folder / "results"), own):
@@ -164,4 +170,13 @@ def _verdict(lists: list[str], solved: str, failed: Iterable[str], skipped: list
     return {"resolved": False} if "completed_ids" in lists else {}
 
 
-__all__ = ["BESIDE", "RESOLVED", "is_report", "named_after_task", "refuse_unevaluated", "verdict", "with_beside"]
+__all__ = [
+    "BESIDE",
+    "RESOLVED",
+    "has_reports",
+    "is_report",
+    "named_after_task",
+    "refuse_unevaluated",
+    "verdict",
+    "with_beside",
+]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from pydantic_core import from_json
 
@@ -31,7 +32,7 @@ from trajtree.trajectory import Message, Outcome
 
 _SCORES = (*SCORES, RESOLVED)
 _TASKS = ("instance_id", f"{BESIDE}.task")
-_OWN = frozenset(("agent", "message_type", "thought", "action", "is_demo", "tool_call_ids", "tags"))
+OWN = frozenset(("agent", "message_type", "thought", "action", "is_demo", "tool_call_ids", "tags"))
 """Fields that SWE-agent adds to a message: `thought` and `action` were parsed out of its content."""
 
 _SUBMITTED = re.compile(r"submitted \((.+)\)$")
@@ -80,34 +81,46 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
     demos = (turn.get("is_demo") is True for turn in turns if turn.get("role") == "assistant")
     taken = score_at(record, score, _SCORES)
     return Imported(
-        messages=tuple([_message(turn, f"history.{index}") for index, turn in enumerate(turns)]),
+        messages=tuple(
+            [message_from_dict(plain(turn, f"history.{index}"), f"history.{index}") for index, turn in enumerate(turns)]
+        ),
         context_turns=leading(demos, "is a demonstration"),
         score=taken,
         task=task_at(record, task, _TASKS),
         policy=_model(record),
         tools=tools_at(record, "tools"),
         outcome=_outcome(record),
-        metadata=fields_aside([("history", turns)], FIELDS | _OWN),
+        metadata=fields_aside([("history", turns)], FIELDS | OWN),
         other_scores=other_scores(record, taken[0], _SCORES),
     )
 
 
 def _message(turn: Record, where: str) -> Message:
-    plain = {name: value for name, value in turn.items() if name not in _OWN}
+    return message_from_dict(plain(turn, where), where)
+
+
+def plain(turn: Record, where: str) -> dict[str, Any]:
+    """A message of a history with OpenAI's fields alone; SWE-agent names the call of a result in `tool_call_ids`."""
+    left = {name: value for name, value in turn.items() if name not in OWN}
     calls = turn.get("tool_call_ids")
     if calls and turn.get("role") == "tool":
         if not isinstance(calls, list) or len(calls) != 1:
             raise DataError(f"{where}.tool_call_ids: a message must be the result of one call")
-        plain["tool_call_id"] = calls[0]
-    return message_from_dict(plain, where)
+        left["tool_call_id"] = calls[0]
+    return left
 
 
 def _outcome(record: Record) -> Outcome:
     status = at(record, "info.exit_status")
     if status is None:
         return Outcome.COMPLETED if not record.get("info") else Outcome.TRUNCATED
+    return exited(status, "info.exit_status")
+
+
+def exited(status: object, where: str) -> Outcome:
+    """How a run ended, by SWE-agent's exit status. Raises DataError like `ended`."""
     within = _SUBMITTED.match(status) if isinstance(status, str) else None
-    return ended(within[1] if within else status, "info.exit_status", _ENDS)
+    return ended(within[1] if within else status, where, _ENDS)
 
 
 def _model(record: Record) -> str | None:
@@ -120,4 +133,4 @@ def _model(record: Record) -> str | None:
     return text_at(config, "agent.model.name") or text_at(record, "model", "model_name")
 
 
-__all__ = ["read", "recognises", "runs"]
+__all__ = ["OWN", "exited", "plain", "read", "recognises", "runs"]
