@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from trajtree.errors import DataError
-from trajtree.formats.read import atif, messages, sharegpt, verifiers
+from trajtree.formats.read import atif, hub_rows, llamafactory, messages, sharegpt, verifiers
+from trajtree.formats.read.benchmarks import inspect_ai, mini_swe_agent, openhands, rllm, swe_agent, tau2, tau_bench
 from trajtree.formats.read.fields import Record
+from trajtree.formats.read.not_runs import why_no_run
 from trajtree.formats.read.records import RawRecord, decode, raw_records
 from trajtree.formats.read.to_trajectory import Imported
 
@@ -57,6 +59,27 @@ FORMATS = {
     "verifiers": Format(
         verifiers.read, verifiers.recognises, "nodes, or prompt, completion and example_id", whole=True
     ),
+    "swe-agent": Format(
+        swe_agent.read, swe_agent.recognises, "history and info of SWE-agent", whole=True, runs=swe_agent.runs
+    ),
+    "mini-swe-agent": Format(
+        mini_swe_agent.read,
+        mini_swe_agent.recognises,
+        "messages and info.exit_status",
+        whole=True,
+        runs=mini_swe_agent.runs,
+    ),
+    "tau-bench": Format(tau_bench.read, tau_bench.recognises, "traj and task_id", whole=True),
+    "tau2-bench": Format(tau2.read, tau2.recognises, "simulations", whole=True, runs=tau2.runs),
+    "inspect": Format(
+        inspect_ai.read, inspect_ai.recognises, "eval and samples of inspect_ai", whole=True, runs=inspect_ai.runs
+    ),
+    "openhands": Format(
+        openhands.read, openhands.recognises, "history of OpenHands' events", whole=True, runs=openhands.runs
+    ),
+    "rllm": Format(rllm.read, rllm.recognises, "id and trajectories of steps", whole=True, runs=rllm.runs),
+    "hub-rows": Format(hub_rows.read, hub_rows.recognises, "messages as JSON text, or trajectory"),
+    "llamafactory": Format(llamafactory.read, llamafactory.recognises, "messages of parts with type and value"),
     "sharegpt": Format(sharegpt.read, sharegpt.recognises, "conversations of from and value"),
     "messages": Format(messages.read, messages.recognises, "messages, or prompt and completion"),
 }
@@ -102,6 +125,8 @@ def beginning_of(path: Path, format: str | None = None) -> Beginning:
             problem = str(error)
             continue
         name = format or next((name for name, known in FORMATS.items() if known.recognises(record)), None)
+        if name is None and (reason := why_no_run(record)) is not None:
+            raise DataError(f"{path}, line {raw.line}: {reason}")
         if name is None:
             keys = ", ".join(list(record)[:12])[:200] or "none"
             raise DataError(f"{path}, line {raw.line}: in no known format (its fields: {keys}); {_known()}")

@@ -19,7 +19,10 @@ from trajtree.trajectory import SCORE_TOLERANCE, Message, Outcome
 
 Record = Mapping[str, Any]
 
-SCORES = ("score", "reward", "final_reward", "success", "meta.reward")
+SCORES = (
+    *("score", "reward", "final_reward", "success", "meta.reward"),
+    *("resolved", "is_resolved", "passed", "is_correct"),
+)
 TASKS = ("task", "task_id", "instance_id", "question_id", "example_id", "item_id")
 
 _STOPPED = ("finish_reason", "stop_reason", "stop_condition", "meta.terminate_reason")

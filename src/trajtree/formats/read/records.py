@@ -21,7 +21,7 @@ LONGEST = 1 << 28
 """Largest length of a record in bytes; an unclosed quote or bracket must not fill the memory."""
 
 _CHUNK = 1 << 16
-_SUFFIXES = (".json", ".jsonl")
+_SUFFIXES = (".json", ".jsonl", ".traj")
 _BOM = b"\xef\xbb\xbf"
 _TOO_LONG = f"the row is longer than {LONGEST >> 20} MiB, the limit for one run"
 _STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'

@@ -1,0 +1,182 @@
+"""What a SWE-bench report that lies beside a run says about it.
+
+Such agents write a file per task and no score. The score comes from the benchmark, later, as one of: the harness's
+report (`resolved_ids` and other lists), the result lists of older versions and of submissions (`resolved`,
+`no_generation`, ...), or a report per task (`{task: {"resolved": true}}`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from pydantic_core import from_json
+
+from trajtree.errors import DataError
+from trajtree.formats.read.fields import Record, at
+from trajtree.formats.read.records import RawRecord
+
+BESIDE = "beside"
+"""Field that a record gets with what stands beside its file."""
+
+RESOLVED = f"{BESIDE}.resolved"
+
+_LARGEST = 1 << 26
+"""Size in bytes above which a JSON file is not looked into for a report."""
+
+_RUNS = (".traj", ".traj.json")
+_FAILED = ("unresolved_ids", "empty_patch_ids")
+_NOT_EVALUATED = re.compile(r"^(?!resolved|unresolved|completed|submitted|total|schema).*_ids$")
+_OLD_FAILED = ("no_generation", "no_apply", "applied", "no_patch")
+_OLD_NOT_EVALUATED = ("no_logs", "install_fail", "reset_failed", "test_errored", "test_timeout")
+_INSTANCE = re.compile(r".+__.+-\w+$")
+"""A task of SWE-bench, `owner__repository-number`."""
+
+
+def is_report(record: Record) -> bool:
+    """Whether a record is a benchmark's report."""
+    if isinstance(record.get("resolved_ids"), list):
+        return True
+    if isinstance(record.get("resolved"), list):
+        return any(isinstance(record.get(name), list) for name in (*_OLD_FAILED, *_OLD_NOT_EVALUATED, "generated"))
+    return bool(record) and all(isinstance(at(one, "resolved"), bool) for one in record.values())
+
+
+def named_after_task(path: Path, raw: RawRecord) -> RawRecord:
+    """The record of a run that is stored in a file named after its task, with what stands beside it in `beside`.
+
+    `beside.task` is the file's name if that is a task: the name of its folder too, of SWE-bench's form, or known to a
+    report. `beside.report` names the report that knows the task, and `beside.resolved` says whether it was solved, or
+    `beside.not_evaluated` under what the report lists it instead. Reports that contradict each other are the record's
+    problem.
+    """
+    task = next((path.name.removesuffix(end) for end in (*reversed(_RUNS), ".json") if path.name.endswith(end)), "")
+    try:
+        found = verdict(path, task)
+    except DataError as error:
+        return raw._replace(data=b"", problem=str(error))
+    if found or task == path.parent.name or _INSTANCE.match(task):
+        return with_beside(raw, {"task": task, **found})
+    return raw
+
+
+def with_beside(raw: RawRecord, beside: Mapping[str, Any]) -> RawRecord:
+    """A record with another field, spliced in without parsing it."""
+    if not beside or raw.problem is not None or not (raw.data[:1] == b"{" and raw.data[-1:] == b"}"):
+        return raw
+    comma = b"," if raw.data[1:-1].strip() else b""
+    added = json.dumps({BESIDE: beside}, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    return raw._replace(data=raw.data[:-1] + comma + added[1:])
+
+
+def refuse_unevaluated(record: Record) -> None:
+    """Raise DataError if the report says that the run's result was not evaluated."""
+    kind = at(record, f"{BESIDE}.not_evaluated")
+    if kind is not None:
+        raise DataError(f"{at(record, f'{BESIDE}.report')}: lists the task under {kind}: its result was not evaluated")
+
+
+def verdict(path: Path, task: str) -> dict[str, Any]:
+    """What the nearest report beside a file says about a task: `report`, and `resolved` or `not_evaluated`; {} if none.
+
+    Reports are searched for in the file's folder, and above it if that folder is the task's or only holds the runs.
+
+    Raises:
+        DataError: reports that are equally near contradict each other.
+    """
+    if not task:
+        return {}
+    folder = path.absolute().parent
+    above = folder.name == task or folder.name in ("trajs", "trajectories")
+    for place in (folder, folder.parent) if above else (folder,):
+        said = {name: found for name, report in _reports(place, task) if (found := _says(report, task))}
+        if len({json.dumps(found) for found in said.values()}) > 1:
+            raise DataError(
+                f"{place}: {' and '.join(sorted(said))} contradict each other about {task}; keep one of them"
+            )
+        if said:
+            name, found = min(said.items())
+            return {"report": name, **found}
+    return {}
+
+
+def has_reports(path: Path) -> bool:
+    """Whether any report lies beside a file."""
+    folder = path.absolute().parent
+    return bool(_candidates(folder) or _candidates(folder / "results"))
+
+
+def _reports(folder: Path, task: str) -> Iterator[tuple[str, Record]]:
+    own = (folder / "logs" / task / "report.json", folder / task / "report.json")
+    for file in chain(_candidates(folder), _candidates(folder / "results"), own):
+        try:
+            stat = file.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        report = _parsed(file, stat.st_mtime_ns, stat.st_size)
+        if report is not None:
+            yield str(file.relative_to(folder)), report
+
+
+def _candidates(folder: Path) -> tuple[Path, ...]:
+    return _looked_through(folder, folder.stat().st_mtime_ns) if folder.is_dir() else ()
+
+
+@lru_cache(maxsize=4096)
+def _looked_through(folder: Path, changed: int) -> tuple[Path, ...]:
+    """The JSON files of a folder that may be reports."""
+    files = (file for file in sorted(folder.glob("*.json")) if not file.name.endswith(_RUNS))
+    return tuple(file for file in files if _mentions_resolved(file))
+
+
+def _mentions_resolved(file: Path) -> bool:
+    return file.is_file() and file.stat().st_size <= _LARGEST and b'"resolved' in file.read_bytes()
+
+
+@lru_cache(maxsize=4096)
+def _parsed(file: Path, changed: int, size: int) -> Record | None:
+    try:
+        report = from_json(file.read_bytes())
+    except ValueError:
+        return None
+    return report if isinstance(report, dict) and is_report(report) else None
+
+
+def _says(report: Record, task: str) -> dict[str, Any]:
+    lists = [name for name, listed in report.items() if isinstance(listed, list) and task in listed]
+    if isinstance(report.get("resolved_ids"), list):
+        return _verdict(lists, "resolved_ids", _FAILED, [name for name in lists if _NOT_EVALUATED.match(name)])
+    if isinstance(report.get("resolved"), list):
+        skipped = [name for name in lists if name in _OLD_NOT_EVALUATED]
+        # These lists name only the solved tasks among the evaluated ones.
+        return _verdict(lists, "resolved", _OLD_FAILED, skipped) or {"resolved": False}
+    one = at(report.get(task), "resolved")
+    return {"resolved": one} if isinstance(one, bool) else {}
+
+
+def _verdict(lists: list[str], solved: str, failed: Iterable[str], skipped: list[str]) -> dict[str, Any]:
+    """What it means that a report has a task in some of its lists."""
+    if solved in lists:
+        return {"resolved": True}
+    if any(name in lists for name in failed):
+        return {"resolved": False}
+    if skipped:
+        return {"not_evaluated": skipped[0]}
+    return {"resolved": False} if "completed_ids" in lists else {}
+
+
+__all__ = [
+    "BESIDE",
+    "RESOLVED",
+    "has_reports",
+    "is_report",
+    "named_after_task",
+    "refuse_unevaluated",
+    "verdict",
+    "with_beside",
+]

@@ -1,0 +1,39 @@
+"""Records that belong to logs but are no runs, and why: said instead of that their format is not known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from trajtree.formats.read.benchmarks.reports import is_report
+from trajtree.formats.read.fields import Record
+
+
+def _is_rollout_dump(record: Record) -> bool:
+    texts = all(isinstance(record.get(name), str) for name in ("input", "output"))
+    return texts and "score" in record and ("step" in record or "gts" in record)
+
+
+def _is_prediction(record: Record) -> bool:
+    if "model_patch" in record:
+        return True
+    return bool(record) and all(isinstance(one, dict) and "model_patch" in one for one in record.values())
+
+
+NOT_RUNS: tuple[tuple[Callable[[Record], bool], str], ...] = (
+    (
+        _is_rollout_dump,
+        "a rollout dump of verl: input and output are rendered text, from which turns, calls and results cannot be "
+        "recovered safely; log the conversation and write rows with messages and score",
+    ),
+    (is_report, "a benchmark's report, no run; it gives the runs beside it their scores"),
+    (_is_prediction, "the predictions of a benchmark, which hold the results of runs and not the runs"),
+)
+"""How to recognise such a record, and what to say about it."""
+
+
+def why_no_run(record: Record) -> str | None:
+    """Why a record that is in no known format is no run; None if that is not known either."""
+    return next((reason for recognises, reason in NOT_RUNS if recognises(record)), None)
+
+
+__all__ = ["NOT_RUNS", "why_no_run"]
