@@ -16,6 +16,8 @@ from trajtree.envs.domain import load_domain
 from trajtree.experiment.pipeline import stages_of
 from trajtree.experiment.recipe import load_recipe
 from trajtree.train.settings import TrainSettings
+from trajtree.trees.forks import PASTS
+from trajtree.trees.sameness import ACTIONS, IGNORABLE
 
 ROOT = Path(__file__).parent.parent
 
@@ -119,3 +121,10 @@ def test_the_recipe_of_rows_in_the_docs_is_whole(tmp_path: Path) -> None:
 def test_the_guarantee_in_the_docs_says_nothing_for_a_run_of_ordinary_size(capsys: pytest.CaptureFixture[str]) -> None:
     exec(code_of("docs/theory.md"), {})
     assert capsys.readouterr().out.startswith("The guarantee says nothing: ")
+
+
+def test_the_docs_name_everything_that_can_be_ignored() -> None:
+    page = (ROOT / "docs/bring-your-own-runs.md").read_text()
+    names = [*IGNORABLE, *PASTS]
+    assert [name for name in names if f"| `{name}` |" not in page] == []
+    assert all(name in page for name in ACTIONS)

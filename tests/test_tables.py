@@ -25,8 +25,9 @@ from trajtree.formats.write import PAIR_TARGETS, TRAJECTORY_TARGETS
 from trajtree.models.weights import DTYPES
 from trajtree.policies.opening import SCHEMES
 from trajtree.train.settings import METHODS, SCHEDULES, WEIGHTS, LossSettings
-from trajtree.trees.forks import AGGREGATES, MODES, PairSettings, pairs_of
+from trajtree.trees.forks import AGGREGATES, MODES, PASTS, PairSettings, pairs_of
 from trajtree.trees.merge import build_tree
+from trajtree.trees.sameness import ACTIONS, IGNORABLE
 from trajtree.trees.search import SEARCHES, PathSettings, search_of
 
 DESCRIBED: dict[str, Mapping[str, Any]] = {
@@ -35,6 +36,9 @@ DESCRIBED: dict[str, Mapping[str, Any]] = {
     "trajectory targets": TRAJECTORY_TARGETS,
     "modes": MODES,
     "aggregates": AGGREGATES,
+    "pasts": PASTS,
+    "ignorables": IGNORABLE,
+    "actions": ACTIONS,
     "searches": SEARCHES,
     "methods": METHODS,
     "sources": SOURCES,
@@ -65,6 +69,7 @@ def said(*arguments: str) -> str:
         (PAIR_TARGETS, (*PAIRS, "--to")),
         (MODES, (*PAIRS, "--mode")),
         (AGGREGATES, (*PAIRS, "--value")),
+        (PASTS, (*PAIRS, "--past")),
         ([*SEARCHES, "stitch"], (*PATHS, "--search")),
         (["trajtree", *TRAJECTORY_TARGETS], (*PATHS, "--to")),
         (BRING_IN, ("data",)),
@@ -117,10 +122,15 @@ def test_every_method_has_its_loss_its_examples_and_its_section() -> None:
     assert {method.takes for method in METHODS.values()} == set(material.TAKES)
 
 
-@pytest.mark.parametrize("command", ["import", "pairs", "paths"])
+@pytest.mark.parametrize("command", ["import", "build", "pairs", "paths"])
 def test_the_help_of_a_command_says_what_its_choices_are(command: str) -> None:
     result = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "2000", "TERMINAL_WIDTH": "2000"})
-    tables = {"import": [FORMATS], "pairs": [PAIR_TARGETS, MODES, AGGREGATES], "paths": [SEARCHES, TRAJECTORY_TARGETS]}
+    tables: dict[str, list[Mapping[str, Any]]] = {
+        "import": [FORMATS],
+        "build": [IGNORABLE, ACTIONS],
+        "pairs": [PAIR_TARGETS, MODES, AGGREGATES, PASTS],
+        "paths": [SEARCHES, TRAJECTORY_TARGETS],
+    }
     shown = " ".join(result.output.split())
     for table in tables[command]:
         assert all(f"{name} ({entry.about})" in shown for name, entry in table.items())

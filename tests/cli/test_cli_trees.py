@@ -95,3 +95,83 @@ def test_no_pair_is_an_error_that_says_what_to_do(tmp_path: Path, trees: Path) -
     with pytest.raises(DataError, match="--min-gap"):
         invoke("pairs", trees, "--out", tmp_path / "pairs.jsonl", "--min-gap", "1", "--value", "discounted")
     assert not (tmp_path / "pairs.jsonl").exists()
+
+
+def write_log(path: Path, *runs: tuple[str, str, float]) -> Path:
+    """Runs of one task: (what the user said, the reply, score)."""
+    rows = [
+        {
+            "task": "t",
+            "score": score,
+            "messages": [{"role": "user", "content": said}, {"role": "assistant", "content": reply}],
+        }
+        for said, reply, score in runs
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture
+def volatile(tmp_path: Path) -> Path:
+    """Runs whose prompt shows another container each time."""
+    log = write_log(tmp_path / "log.jsonl", ("root@3fa1c0:/app#", "ls", 0), ("root@77bd02:/app#", "echo ok", 1))
+    done("import", log, "--out", tmp_path / "runs.jsonl")
+    return tmp_path / "runs.jsonl"
+
+
+def test_build_says_why_there_will_be_no_pairs_and_what_helps(tmp_path: Path, volatile: Path) -> None:
+    said = done("build", volatile, "--out", tmp_path / "trees.jsonl")
+    assert "tasks: 1; runs per task: 2 to 2, median 2; steps: 2, of which 0 repeat one of another run" in said
+    assert "forks: 0, of which 0 have a gap of at least 0.1" in said
+    assert "pairs to expect: none, because there is no fork" in said
+    assert "task t, observation of step 1: 'root@3fa1c0:/app#' against 'root@77bd02:/app#'" in said
+    assert "what may help: trajtree build --ignore container-ids would treat these texts as the same" in said
+    said = done("build", volatile, "--out", tmp_path / "trees.jsonl", "--ignore", "container-ids", "--ignore", "uuids")
+    assert "check: --ignore uuids matched nothing" in said
+    assert "pairs to expect: 1; write them with: trajtree pairs" in said
+    assert "1 with ignored pasts" in done("pairs", tmp_path / "trees.jsonl", "--out", tmp_path / "pairs.jsonl")
+    (row,) = [json.loads(line) for line in (tmp_path / "pairs.jsonl").read_text().splitlines()]
+    assert row["prompt"] == [{"role": "user", "content": "root@77bd02:/app#"}], "nothing is removed"
+    with pytest.raises(DataError, match="omit --past similar"):
+        invoke("pairs", tmp_path / "trees.jsonl", "--out", tmp_path / "pairs.jsonl", "--past", "similar")
+
+
+def test_three_tasks_are_shown_where_there_are_no_pairs(tmp_path: Path) -> None:
+    rows = []
+    for number in range(8):
+        said = f"{'no ' * (number % 2)}light in {number // 2}"
+        rows.append({"task": f"t{number // 2}", "score": number % 2, "messages": [{"role": "user", "content": "go"}]})
+        for role, content in (("assistant", "look"), ("user", said), ("assistant", "ok")):
+            rows[-1]["messages"].append({"role": role, "content": content})  # type: ignore[attr-defined]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done("import", tmp_path / "log.jsonl", "--out", tmp_path / "runs.jsonl")
+    said = done("build", tmp_path / "runs.jsonl", "--out", tmp_path / "trees.jsonl")
+    assert "steps: 16, of which 4 repeat one of another run" in said
+    assert "in 4 of 4 tasks the runs diverge in the observation" in said
+    assert [f"task t{n}, observation of step 2: 'light in {n}' against" in said for n in range(4)] == [1, 1, 1, 0]
+
+
+def test_build_says_that_runs_do_the_same_in_other_words(tmp_path: Path) -> None:
+    log = write_log(tmp_path / "log.jsonl", ("$", "So:\n```\nls\n```", 0), ("$", "Now:\n```\nls\n```", 1))
+    done("import", log, "--out", tmp_path / "runs.jsonl")
+    said = done("build", tmp_path / "runs.jsonl", "--out", tmp_path / "trees.jsonl")
+    assert "trajtree build --action last-code-block would treat these texts as the same" in said
+    said = done("build", tmp_path / "runs.jsonl", "--out", tmp_path / "trees.jsonl", "--action", "last-code-block")
+    assert "of which 1 repeat one of another run" in said and "check" not in said
+
+
+def test_an_action_that_no_reply_has_is_refused_and_one_that_some_lack_is_told(tmp_path: Path) -> None:
+    log = write_log(tmp_path / "log.jsonl", ("$", "```\nls\n```", 0), ("$", "bye", 1))
+    done("import", log, "--out", tmp_path / "runs.jsonl")
+    out = tmp_path / "trees.jsonl"
+    with pytest.raises(DataError, match="--action command: none of 2 replies has it"):
+        invoke("build", tmp_path / "runs.jsonl", "--out", out, "--action", "command")
+    assert not out.exists()
+    said = done("build", tmp_path / "runs.jsonl", "--out", out, "--action", "last-code-block")
+    assert "--action last-code-block is not in 1 of 2 replies; those are compared whole" in said
+
+
+def test_the_file_of_trees_says_how_it_was_built(tmp_path: Path, volatile: Path) -> None:
+    done("build", volatile, "--out", tmp_path / "trees.jsonl", "--ignore", "container-ids", "--env", "webshop")
+    (tree,) = trajtree.read_trees(tmp_path / "trees.jsonl")
+    assert (tree.merging.ignore, tree.merging.env, tree.merging.model) == (("container-ids",), "webshop", None)

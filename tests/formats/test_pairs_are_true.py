@@ -74,7 +74,7 @@ def test_sides_are_real(given_: list[Trajectory], mode: str, past: str, step_onl
         if equal:
             assert worse.messages[: len(rejected)] == rejected
         else:
-            assert past == "similar"
+            assert past != "equal"
             begin = worse.replies[pair.depth]
             assert worse.messages[begin : begin + len(written.rejected)] == written.rejected
             assert [m.content.split() for m in worse.messages[:begin] if m.role != "assistant"] == [

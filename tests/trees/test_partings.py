@@ -23,6 +23,11 @@ def under(prompt: str, tool: str = "") -> Trajectory:
     return replace(trajectory("a", seen=["go"]), messages=messages, tools=(tool,) if tool else ())
 
 
+def asked(words: str, score: float) -> Trajectory:
+    """What a user asked in their own words."""
+    return replace(trajectory("a", score, seen=[words]), messages=(Message("user", words), Message("assistant", "a")))
+
+
 @pytest.mark.parametrize(
     ("tree", "expected"),
     [
@@ -65,8 +70,37 @@ CLOCK = [trajectory("ab", n / 2, seen=["door", f"10:3{n}"]) for n in range(3)]
             {},
             "there is no fork, where the agent saw the same thing and acted differently: in 1 of 1 task the runs "
             "diverge in the observation, for example in task toy/0, observation of step 2: '10:30' against '10:31'; "
+            "trajtree build --ignore clock-times would treat these texts as the same",
+        ),
+        (
+            [tree_of(*(trajectory("ab", n, seen=["door", f"{'no ' * n}light"]) for n in range(2)))],
+            {},
+            "there is no fork, where the agent saw the same thing and acted differently: in 1 of 1 task the runs "
+            "diverge in the observation, for example in task toy/0, observation of step 2: 'light' against 'no light'; "
             "if these mean the same, merge by meaning (trajtree build --merge semantic), or compare whole runs "
             "(--mode whole)",
+        ),
+        (
+            [tree_of(*(asked(words, n) for n, words in enumerate(("Cancel it.", "Please cancel."))))],
+            {},
+            "there is no fork, where the agent saw the same thing and acted differently: in 1 of 1 task the runs "
+            "diverge in the observation, for example in task toy/0, observation of step 1: 'Cancel it.' against "
+            "'Please cancel.'; trajtree build --ignore first-message would treat these texts as the same",
+        ),
+        (
+            [tree_of(replace(under("It is 10:31."), score=1.0), under("It is 10:32."))],
+            {},
+            "there is no fork, where the agent saw the same thing and acted differently: in 1 of 1 task the runs "
+            "diverge in the system prompt, for example in task toy/0, system prompt: 'It is 10:31.' against "
+            "'It is 10:32.'; trajtree build --ignore clock-times would treat these texts as the same",
+        ),
+        (
+            [tree_of(replace(under("Be kind."), score=1.0), under("Be brief."))],
+            {},
+            "there is no fork, where the agent saw the same thing and acted differently: in 1 of 1 task the runs "
+            "diverge in the system prompt, for example in task toy/0, system prompt: 'Be brief.' against 'Be kind.'; "
+            "only runs that began with the same prompt can be compared; if the prompts mean the same, merge by meaning "
+            "(trajtree build --merge semantic)",
         ),
         (
             [tree_of(trajectory("a"), trajectory("a", 1.0))],
@@ -91,7 +125,8 @@ CLOCK = [trajectory("ab", n / 2, seen=["door", f"10:3{n}"]) for n in range(3)]
         (
             [tree_of(trajectory("a", 1.0, seen=["x"]), trajectory("b", 0.0, seen=["y"]))],
             {"mode": "whole"},
-            "runs whose scores differ by 0.1 began with different prompts: task toy/0, observation of step 1: 'x' ",
+            "runs whose scores differ by 0.1 began with different prompts, for example in task toy/0, observation of "
+            "step 1: 'x' ",
         ),
         (
             [tree_of(trajectory("a", 0.5), trajectory("b", 0.45))],
@@ -116,3 +151,22 @@ def test_a_pair_leads_to_its_runs() -> None:
     assert tree.trajectory(7) == better != tree.trajectories[0]
     with pytest.raises(KeyError):
         tree.trajectory(0)
+
+
+def test_a_remedy_is_a_remedy() -> None:
+    """Under the options that a parting names, its two texts are the same: the runs go on together."""
+    runs = [
+        trajectory("ab", n / 2, sample=n, seen=["door", f"root@3fa1c{n}:/app# took 0.{n}2s at 10:3{n}"])
+        for n in range(2)
+    ]
+    found = first_parting(build_tree(runs))
+    assert found is not None
+    assert found.remedy == "--ignore container-ids --ignore clock-times --ignore durations"
+    assert first_parting(build_tree(runs, ignore=found.remedy.split()[1::2])) is None
+
+
+def test_replies_with_the_same_command_are_told() -> None:
+    runs = [trajectory([f"{said}\n```\nls\n```"], sample=n) for n, said in enumerate(("First", "So"))]
+    found = first_parting(build_tree(runs))
+    assert found is not None and (found.what, found.remedy) == ("action", "--action last-code-block")
+    assert first_parting(build_tree(runs, action="last-code-block")) is None

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any
+from statistics import median
+from typing import Annotated
 
+import msgspec
 import typer
 from rich.console import Console
 
@@ -29,10 +31,12 @@ from trajtree.store.progress import Progress
 from trajtree.store.trajectory_store import TrajectoryStore, write_store
 from trajtree.store.tree_store import read_trees, write_trees
 from trajtree.trajectory import Trajectory
-from trajtree.trees import merge
+from trajtree.trees.findings import Findings
 from trajtree.trees.forks import AGGREGATES, MODES, PASTS, PairSettings, pairs_of, prompts_apart
-from trajtree.trees.partings import why_no_pair
+from trajtree.trees.merge import MergeOptions, Merger
+from trajtree.trees.partings import SAME, why_no_pair
 from trajtree.trees.quality import quality
+from trajtree.trees.sameness import ACTIONS, IGNORABLE
 from trajtree.trees.search import SEARCHES, PathSettings, Search, best_path, search_of
 from trajtree.trees.stitching import best_sample, propose, stitch
 from trajtree.trees.tree import TrajectoryTree
@@ -70,8 +74,27 @@ def build(
     env: Annotated[
         str | None, typer.Option(help="Compare texts as this environment normalises them: --env scienceworld")
     ] = None,
+    ignore: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME|REGEX",
+            help="What is not compared, by name or as a regular expression; may be given several times: "
+            f"{described(IGNORABLE)}.",
+        ),
+    ] = None,
+    action: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FIELD|REGEX",
+            help="Which part of a reply is compared, for agents that act in text: "
+            f"{described(ACTIONS)}, a field of the calls' arguments, or a regular expression.",
+        ),
+    ] = None,
 ) -> None:
-    """Merge each task's runs into a tree."""
+    """Merge each task's runs into a tree, and say what pairs can be expected of them.
+
+    --ignore and --action decide what is compared. What is written are always the runs as they are in the store.
+    """
     if not store.is_file():
         name = "runs.jsonl" if store.exists() else store
         raise DataError(f"{store}: there is no such store; make one with: trajtree import FILES --out {name}")
@@ -81,36 +104,65 @@ def build(
     if merge_ == _EXACT and (model, similarity) != (None, None):
         raise DataError("--model and --similarity need --merge semantic; add it, or leave them out")
     check_output(out, store, over=tree_store.FORMAT)
-    settings: dict[str, Any] = {}
+    settings: MergeOptions = {"ignore": tuple(dict.fromkeys(ignore or ())), "action": action}
     if env is not None:
         environment = load_domain(env).environment
-        settings |= {
-            "canonical_action": environment.canonical_action,
-            "canonical_observation": environment.canonical_observation,
-        }
+        settings["canonical_action"] = environment.canonical_action
+        settings["canonical_observation"] = environment.canonical_observation
     if merge_ == _SEMANTIC:
         from trajtree.trees.embeddings import MODEL, SentenceEmbeddings
 
-        settings |= {
-            "embed": SentenceEmbeddings(model or MODEL),
-            "similarity": _SIMILARITY if similarity is None else similarity,
-        }
-    terminal, trajectories = console(out), 0
+        model = model or MODEL
+        settings["embed"] = SentenceEmbeddings(model)
+        settings["similarity"] = _SIMILARITY if similarity is None else similarity
+    merger, found = Merger(**settings), Findings()
 
     def trees() -> Iterator[TrajectoryTree]:
-        nonlocal trajectories
         for group in TrajectoryStore(store).by_task():
-            for tree in merge.build(group, **settings):
-                trajectories += len(tree.trajectories)
-                yield tree
+            for tree in merger.trees(group):
+                found.add(tree)
+                yield replace(tree, merging=msgspec.structs.replace(tree.merging, model=model, env=env))
             progress.advance(len(group))
+        if merger.acting.replies and merger.acting.without == merger.acting.replies:
+            raise DataError(f"--action {action}: none of {merger.acting.replies:,} replies has it")
 
-    none = f"{store}: contains no run from which a tree could be built"
+    terminal, none = console(out), f"{store}: contains no run from which a tree could be built"
     with counting(terminal, "build", "runs") as progress:
         count = write_trees(at_least_one(trees(), none), out)
+    for sentence in (*_effects(merger), *_findings(found, out)):
+        terminal.print(sentence, soft_wrap=True, highlight=False)
     terminal.print(
-        f"{count} trees of {trajectories} runs in {out}; look at them with: trajtree show {out}", soft_wrap=True
+        f"{counted(count, 'tree')} of {counted(found.runs, 'run')} in {out}; look at them with: trajtree show {out}",
+        soft_wrap=True,
     )
+
+
+def _effects(merger: Merger) -> Iterator[str]:
+    """Options that had little or no effect."""
+    for rule in merger.ignoring.unmatched:
+        yield f"check: --ignore {rule} matched nothing"
+    if merger.acting.without:
+        whole = f"{merger.acting.without:,} of {merger.acting.replies:,} replies"
+        yield f"check: --action {merger.merging.action} is not in {whole}; those are compared whole"
+
+
+def _findings(found: Findings, out: Path) -> Iterator[str]:
+    """What there is to learn, and if there are no pairs, why."""
+    sizes = list(found.runs_per_task.elements())
+    tasks = f"tasks: {len(sizes):,}; runs per task: {min(sizes):,} to {max(sizes):,}, median {median(sizes):g}"
+    yield f"{tasks}; steps: {found.steps:,}, of which {found.shared:,} repeat one of another run"
+    least = found.settings.min_gap
+    yield f"forks: {found.divergence.forks:,}, of which {found.wide:,} have a gap of at least {least:g}"
+    if (parting := found.divergence.reworded()) is not None:
+        yield f"check: in {parting}; trajtree build {parting.remedy} {SAME}"
+    if found.pairs:
+        yield f"pairs to expect: {found.pairs:,}; write them with: trajtree pairs {out} --out pairs.jsonl"
+        return
+    reason, examples, remedy = found.divergence.verdict()
+    yield f"pairs to expect: none, because {reason}"
+    yield from map(str, examples)
+    if remedy:
+        yield f"what may help: {remedy}"
 
 
 def pairs(
@@ -135,8 +187,8 @@ def pairs(
 ) -> None:
     """Write preference pairs: a shared past with a better and a worse continuation.
 
-    Each row's column `past` says whether the two runs' pasts were equal or only similar. If they were only similar, the
-    worse continuation follows the better run's past.
+    Each row's column `past` says whether the two runs' pasts were equal, similar, or the same only under what build
+    ignored. If they were not equal, the worse continuation follows the better run's past.
     """
     if step_only and not MODES[mode].at_forks:
         raise DataError(f"--step-only: --mode {mode} compares whole runs, which may begin alike; use only one of them")

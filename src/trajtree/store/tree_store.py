@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from trajtree.store.lines import header, invalid, version_of
 from trajtree.store.lock import claimed
 from trajtree.store.trajectory_store import encoded
 from trajtree.trajectory import Step
+from trajtree.trees.sameness import EQUAL_TEXTS, Merging
 from trajtree.trees.tree import TrajectoryTree, from_paths, openings, situations
 
 FORMAT = "trajtree.trees"
@@ -42,6 +44,10 @@ class _Tree(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     observations: list[tuple[int, int]] = []
     """(node, number in `texts`, or _STRIPPED) if a node's text is not exactly what was seen there."""
     actions: list[tuple[int, int]] = []
+    merging: Merging = EQUAL_TEXTS
+    """What counted as the same."""
+    begun: list[int] | None = None
+    """For each of the root's children the first that answers the same situation, where contexts need not be equal."""
 
 
 _tree = msgspec.json.Decoder(_Tree)
@@ -95,6 +101,9 @@ def _written(tree: TrajectoryTree) -> dict[str, Any]:
             row[name] = different
     if texts:
         row["texts"] = list(texts)
+    if tree.merging != EQUAL_TEXTS:
+        row["merging"] = tree.merging
+        row["begun"] = tree.decision[tree.depth == 1].tolist()
     return row
 
 
@@ -139,8 +148,12 @@ def _read(line: bytes) -> TrajectoryTree:
     steps = list(_first_steps(trajectories, [0, *first.tolist()], [0, *depth.tolist()]))
     observation = _texts("observations", [s.observation for s in steps], record.observations, record.texts)
     action = _texts("actions", [s.action for s in steps], record.actions, record.texts)
-    situation = situations(trajectories, first, depth, observation)
-    return from_paths(record.task, trajectories, shared, ["", *observation], ["", *action], situation)
+    begun = record.begun
+    if begun is not None and len(begun) != (expected := int((depth == 1).sum())):
+        raise ValueError(f"field begun: {len(begun)} values, {expected} were expected")
+    situation = situations(trajectories, first, depth, observation, begun)
+    tree = from_paths(record.task, trajectories, shared, ["", *observation], ["", *action], situation)
+    return tree if record.merging == EQUAL_TEXTS else replace(tree, merging=record.merging)
 
 
 def _texts(name: str, said: list[str], different: Sequence[tuple[int, int]], texts: Sequence[str]) -> list[str]:

@@ -20,6 +20,7 @@ from pydantic import AfterValidator, ConfigDict, Field, with_config
 
 from trajtree.errors import one_of
 from trajtree.trajectory import SCORE_TOLERANCE, Message, Trajectory
+from trajtree.trees.sameness import EQUAL_TEXTS, Merging
 from trajtree.trees.tree import TrajectoryTree
 
 Aggregate = Callable[[TrajectoryTree], NDArray[np.float64]]
@@ -76,13 +77,14 @@ class Past(NamedTuple):
 
 PASTS = {
     "equal": Past("both sides had exactly the same past"),
-    "similar": Past("the pasts may differ in what merging ignores, such as thoughts"),
+    "similar": Past("the pasts may differ in what merging overlooks, such as thoughts"),
+    "ignored": Past("the pasts may also differ in what build was told to leave aside, by --ignore or --action"),
 }
 """How similar the pasts of the two sides are, strictest first.
 
-Where they are only similar, the rejected continuation follows a past that its own run did not have.
+Where they are not equal, the rejected continuation follows a past that its own run did not have.
 """
-EQUAL, LOOSEST = next(iter(PASTS)), list(PASTS)[-1]
+EQUAL, SIMILAR, LOOSEST = PASTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +154,8 @@ def pairs(
         min_gap: smallest difference between the values of a pair.
         per_fork: largest number of pairs per fork.
         per_tree: largest number of pairs per tree.
-        past: how similar the pasts of the two sides must be; a name in PASTS. With "equal", a side is the best or worst
-            of those trajectories that share their past with a trajectory through the other child.
+        past: how similar the pasts of the two sides must be; a name in PASTS. If the tree has looser ones, a side is
+            the best or worst of those trajectories that share such a past with one through the other child.
     """
     # value [N]. by_fork: for each fork with a wide enough pair, its widest pairs, widest first.
     value, gap = aggregate(tree), _least(min_gap)
@@ -163,7 +165,7 @@ def pairs(
         if np.ptp(value[children]) < gap:
             continue
         options = sorted(children.tolist(), key=lambda child: (-value[child], child))
-        sides = _equal_sides(tree, options) if past == EQUAL else _sides(tree, options)
+        sides = _sides(tree, options) if _loosest(tree, past) else _alike_sides(tree, options, _SHARED[past])
         wide = ((high, low) for high, low in select(options) if value[high] - value[low] >= gap)
         both = ((high, low, sides(high, low)) for high, low in wide)
         here = (_pair(tree, high, low, *found, value) for high, low, found in both if found is not None)
@@ -172,7 +174,7 @@ def pairs(
     rounds = zip_longest(*by_fork)
     ordered = [pair for same in rounds for pair in sorted((p for p in same if p is not None), key=_widest)]
     # Only now, because comparing pasts is slow and most pairs are not taken.
-    return [replace(pair, past=_past(pair.sides(tree), pair.depth)) for pair in ordered[:per_tree]]
+    return [replace(pair, past=_past(pair.sides(tree), pair.depth, tree.merging)) for pair in ordered[:per_tree]]
 
 
 def whole(tree: TrajectoryTree, *, min_gap: float = 0.1, per_tree: int = 8, past: str = LOOSEST) -> list[Pair]:
@@ -189,7 +191,7 @@ def whole(tree: TrajectoryTree, *, min_gap: float = 0.1, per_tree: int = 8, past
     worst_first = best_first[::-1]
     rounds = (zip(best_first, worst_first[r:] + worst_first[:r], strict=True) for r in range(len(best_first)))
     wide = (
-        _whole(*(tree.trajectories[i] for i in both))
+        _whole(tree.trajectories[both[0]], tree.trajectories[both[1]], tree.merging)
         for one in rounds
         for both in one
         if prompt[both[0]] == prompt[both[1]] and tree.scores[both[0]] - tree.scores[both[1]] >= gap
@@ -205,7 +207,7 @@ def unstructured(
     acting, wide, same = _comparisons(tree, min_gap)
     both = acting[np.argwhere(wide & same)]  # [pairs, 2] all (better, worse)
     order = random.permutation(len(both))
-    drawn = ((tree.trajectories[high], tree.trajectories[low]) for high, low in both[order].tolist())
+    drawn = ((tree.trajectories[high], tree.trajectories[low], tree.merging) for high, low in both[order].tolist())
     return list(islice((pair for pair in starmap(_whole, drawn) if _alike(pair, past)), per_tree))
 
 
@@ -231,7 +233,7 @@ def over_each_worse(better: Trajectory, others: Iterable[Trajectory], *, min_gap
         (t for t in others if t.steps and better.score - t.score >= gap and t.prompt == better.prompt),
         key=lambda t: (t.score, t.sample),
     )
-    return [_whole(better, other) for other in worse[:most]]
+    return [_whole(better, other, EQUAL_TEXTS) for other in worse[:most]]
 
 
 def grafted(better: Trajectory, worse: Trajectory, depth: int) -> tuple[Message, ...]:
@@ -255,10 +257,10 @@ def _sides(tree: TrajectoryTree, children: Sequence[int]) -> Sides:
     return lambda high, low: (best[high], worst[low])
 
 
-def _equal_sides(tree: TrajectoryTree, children: Sequence[int]) -> Sides:
+def _alike_sides(tree: TrajectoryTree, children: Sequence[int], shared: Callable[[Trajectory, int], Hashable]) -> Sides:
     """The best trajectory through the better child that shares its past with one through the other, and its worst."""
     depth = int(tree.depth[children[0]]) - 1
-    past = {index: tree.trajectories[index].past(depth) for child in children for index in tree.through(child)}
+    past = {index: shared(tree.trajectories[index], depth) for child in children for index in tree.through(child)}
 
     def sides(high: int, low: int) -> tuple[Trajectory, Trajectory] | None:
         worst: dict[Hashable, int] = {}
@@ -325,7 +327,7 @@ def _comparisons(tree: TrajectoryTree, min_gap: float) -> tuple[NDArray[np.intp]
     return acting, scores[:, None] - scores >= _least(min_gap), begun[:, None] == begun
 
 
-def _whole(better: Trajectory, worse: Trajectory) -> Pair:
+def _whole(better: Trajectory, worse: Trajectory, merging: Merging) -> Pair:
     """The pair of two whole trajectories."""
     return Pair(
         task=better.task,
@@ -337,17 +339,36 @@ def _whole(better: Trajectory, worse: Trajectory) -> Pair:
         rejected_value=worse.score,
         chosen_visits=1,
         rejected_visits=1,
-        past=_past((better, worse), 0),
+        past=_past((better, worse), 0, merging),
     )
 
 
-def _past(sides: tuple[Trajectory, Trajectory], depth: int) -> str:
+def _past(sides: tuple[Trajectory, Trajectory], depth: int, merging: Merging) -> str:
     better, worse = sides
-    return EQUAL if better.past(depth) == worse.past(depth) else LOOSEST
+    if better.past(depth) == worse.past(depth):
+        return EQUAL
+    return LOOSEST if merging.ignores and _lived(better, depth) != _lived(worse, depth) else SIMILAR
+
+
+def _lived(trajectory: Trajectory, depth: int) -> Hashable:
+    """What was given, seen and done before step number `depth`, without thoughts."""
+    seen = trajectory.steps[depth].observation.strip() if depth < len(trajectory.steps) else None
+    done = tuple((step.observation.strip(), step.action.strip()) for step in trajectory.steps[:depth])
+    return trajectory.context, done, seen
+
+
+_SHARED: dict[str, Callable[[Trajectory, int], Hashable]] = {EQUAL: Trajectory.past, SIMILAR: _lived}
+"""What two trajectories share before a step, by how similar their pasts are."""
+
+
+def _loosest(tree: TrajectoryTree, past: str) -> bool:
+    """Whether all pasts that the tree treats as the same are as similar as that."""
+    return past == LOOSEST or (past == SIMILAR and not tree.merging.ignores)
 
 
 def _alike(pair: Pair, past: str) -> bool:
-    return past != EQUAL or pair.past == EQUAL
+    order = list(PASTS)
+    return order.index(pair.past) <= order.index(past)
 
 
 def _widest(pair: Pair) -> tuple[float, int, int, int]:
@@ -466,8 +487,10 @@ AGGREGATES = {
 __all__ = [
     "AGGREGATES",
     "EQUAL",
+    "LOOSEST",
     "MODES",
     "PASTS",
+    "SIMILAR",
     "Aggregate",
     "Mode",
     "Pair",

@@ -1,19 +1,22 @@
 """Merging trajectories into trees: which steps become one node.
 
 Exact merging, the default, makes steps one node if all canonical observations and actions up to them are equal.
-Semantic merging, as in the paper, only requires the observations' embeddings to be similar. In both, the order of the
-trajectories does not matter.
+Semantic merging, as in the paper, only requires the embeddings of observations and contexts to be similar. In both, the
+order of the trajectories does not matter, and parts of texts can be left out of the comparison (`sameness`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+from dataclasses import replace
+from typing import TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trajtree.errors import DataError
-from trajtree.trajectory import Trajectory
+from trajtree.trajectory import Context, Trajectory
+from trajtree.trees.sameness import EQUAL_TEXTS, Acting, Ignoring, Merging
 from trajtree.trees.tree import TrajectoryTree, from_labels
 
 Canonical = Callable[[str], str]
@@ -23,58 +26,129 @@ Embed = Callable[[Sequence[str]], NDArray[np.float32]]
 """Takes texts, returns [texts, width]: a vector of length 1 per text."""
 
 
-def build_tree(
-    trajectories: Iterable[Trajectory],
-    *,
-    canonical_action: Canonical = str.strip,
-    canonical_observation: Canonical = str.strip,
-    embed: Embed | None = None,
-    similarity: float = 0.9,
-) -> TrajectoryTree:
-    """Merge trajectories of one task.
+class MergeOptions(TypedDict, total=False):
+    """The arguments of `Merger`, by name."""
+
+    canonical_action: Canonical
+    canonical_observation: Canonical
+    embed: Embed | None
+    similarity: float
+    ignore: Collection[str]
+    action: str | None
+
+
+class Merger:
+    """Merges trajectories, and knows afterwards which of its options had an effect.
 
     Args:
-        trajectories: what to merge.
         canonical_action, canonical_observation: reduce actions and observations to what is compared.
         embed: sentence embeddings for semantic merging. By default observations are the same only if they are equal.
             With embeddings, the different observations after a node are processed in alphabetical order. Each joins the
             group of the most similar observation that opened a group before, if their cosine is at least `similarity`;
-            otherwise it opens a group of its own.
-        similarity: smallest cosine of observations that are the same. 0.9 comes from the paper's code, which embeds
-            observation and thought together; here only observations are embedded.
+            otherwise it opens a group of its own. The same holds for contexts that have the same tools, and messages of
+            the same roles.
+        similarity: smallest cosine of texts that are the same. 0.9 comes from the paper's code, which embeds
+            observation and thought together; here only observations and contexts are embedded.
+        ignore: parts of texts that are not compared, in contexts, observations and actions: names in
+            `sameness.IGNORABLE`, or regular expressions. Nothing is removed from the trajectories.
+        action: the part of a reply that is compared: a name in `sameness.ACTIONS`; a field of the arguments of calls,
+            or of replies that are JSON; or a regular expression, whose first group is the action, if it has one. A
+            reply that has no such part is compared whole.
+
+    Raises:
+        DataError: an entry of `ignore`, or `action`, is none of these.
+    """
+
+    def __init__(
+        self,
+        *,
+        canonical_action: Canonical = str.strip,
+        canonical_observation: Canonical = str.strip,
+        embed: Embed | None = None,
+        similarity: float = 0.9,
+        ignore: Collection[str] = (),
+        action: str | None = None,
+    ) -> None:
+        self.ignoring, self.acting = Ignoring(ignore), Acting(action)
+        self.merging = Merging(tuple(ignore), action, None if embed is None else similarity)
+        self._canonical_action = _after(self.ignoring, canonical_action) if ignore else canonical_action
+        self._canonical_observation = _after(self.ignoring, canonical_observation) if ignore else canonical_observation
+        self._embed, self._similarity = embed, similarity
+
+    def trees(self, trajectories: Iterable[Trajectory]) -> list[TrajectoryTree]:
+        """One tree per task, see `build`."""
+        by_task: dict[str, list[Trajectory]] = {}
+        for trajectory in trajectories:
+            if not trajectory.outcome.is_fault:
+                by_task.setdefault(trajectory.task, []).append(trajectory)
+        return [self.tree(by_task[task]) for task in sorted(by_task)]
+
+    def tree(self, trajectories: Iterable[Trajectory]) -> TrajectoryTree:
+        """The tree of one task, see `build_tree`."""
+        rows = list(trajectories)
+        tasks = sorted({t.task for t in rows})
+        if len(tasks) != 1:
+            raise DataError(f"a tree needs trajectories of one task, got {tasks or 'none'}")
+        for trajectory in rows:
+            if trajectory.outcome.is_fault:
+                what = f"task {trajectory.task}, sample {trajectory.sample}"
+                raise DataError(f"{what}: {trajectory.outcome} says nothing about the policy, leave it out")
+        _check_samples(rows)
+        lengths = np.array([len(t.steps) for t in rows], np.int64)
+        context = self._contexts(rows)
+        seen, observations = _numbered(
+            [text for t in rows for text in self.ignoring.observations(t)], self._canonical_observation
+        )
+        done, actions = _numbered([text for t in rows for text in self.acting(t)], self._canonical_action)
+        if self._embed is not None:
+            seen, observations = _similar(lengths, context, seen, done, observations, self._embed, self._similarity)
+        # A step's label says what was seen and done in it; for first steps, it also includes the context.
+        labels = seen * len(actions) + done
+        starts = (np.cumsum(lengths) - lengths)[lengths > 0]
+        labels[starts] += context[lengths > 0] * len(observations) * len(actions)
+        tree = from_labels(
+            tasks[0],
+            rows,
+            labels,
+            len(actions),
+            [observations[number] for number in seen.tolist()],
+            [actions[number] for number in done.tolist()],
+        )
+        return tree if self.merging == EQUAL_TEXTS else replace(tree, merging=self.merging)
+
+    def _contexts(self, rows: Sequence[Trajectory]) -> NDArray[np.int64]:
+        """[T] number identifying each trajectory's context, independent of the order of `rows`."""
+        contexts = [self.ignoring.context(t.context) for t in rows]
+        different = set(contexts)
+        ranked = sorted(different, key=repr) if len(different) > 1 else list(different)
+        numbers = list(range(len(ranked)))
+        if self._embed is not None and len(ranked) > 1:
+            numbers = _similar_contexts(ranked, self._embed, self._similarity)
+        rank = dict(zip(ranked, numbers, strict=True))
+        return np.array([rank[context] for context in contexts], np.int64)
+
+
+def build_tree(trajectories: Iterable[Trajectory], **options: Unpack[MergeOptions]) -> TrajectoryTree:
+    """Merge trajectories of one task. The options are the arguments of `Merger`.
 
     Raises:
         DataError: there are no trajectories, they belong to several tasks, one was lost to a fault of the environment
-            or the engine, two are the same sample, or one branched off a trajectory that is not among them.
+            or the engine, two are the same sample, one branched off a trajectory that is not among them, or an option
+            is wrong.
     """
-    rows = list(trajectories)
-    tasks = sorted({t.task for t in rows})
-    if len(tasks) != 1:
-        raise DataError(f"a tree needs trajectories of one task, got {tasks or 'none'}")
-    for trajectory in rows:
-        if trajectory.outcome.is_fault:
-            what = f"task {trajectory.task}, sample {trajectory.sample}"
-            raise DataError(f"{what}: {trajectory.outcome} says nothing about the policy, leave it out")
-    _check_samples(rows)
-    steps = [step for t in rows for step in t.steps]
-    lengths = np.array([len(t.steps) for t in rows], np.int64)
-    context = _contexts(rows)
-    seen, observations = _numbered([s.observation for s in steps], canonical_observation)
-    done, actions = _numbered([s.action for s in steps], canonical_action)
-    if embed is not None:
-        seen, observations = _similar(lengths, context, seen, done, observations, embed, similarity)
-    # A step's label says what was seen and done in it; for first steps, it also includes the context.
-    labels = seen * len(actions) + done
-    starts = (np.cumsum(lengths) - lengths)[lengths > 0]
-    labels[starts] += context[lengths > 0] * len(observations) * len(actions)
-    return from_labels(
-        tasks[0],
-        rows,
-        labels,
-        len(actions),
-        [observations[number] for number in seen.tolist()],
-        [actions[number] for number in done.tolist()],
-    )
+    return Merger(**options).tree(trajectories)
+
+
+def build(trajectories: Iterable[Trajectory], **options: Unpack[MergeOptions]) -> list[TrajectoryTree]:
+    """One tree per task, sorted by task. Trajectories lost to faults of the environment or the engine are left out.
+
+    The options are the arguments of `Merger`; DataError is raised as by `build_tree`.
+    """
+    return Merger(**options).trees(trajectories)
+
+
+def _after(ignoring: Ignoring, canonical: Canonical) -> Canonical:
+    return lambda text: canonical(ignoring(text))
 
 
 def _check_samples(rows: Sequence[Trajectory]) -> None:
@@ -95,41 +169,19 @@ def _check_samples(rows: Sequence[Trajectory]) -> None:
             )
 
 
-def _contexts(rows: Sequence[Trajectory]) -> NDArray[np.int64]:
-    """[T] number identifying each trajectory's context, independent of the order of `rows`."""
-    contexts = [t.context for t in rows]
-    different = set(contexts)
-    ranked = sorted(different, key=repr) if len(different) > 1 else list(different)
-    rank = {context: number for number, context in enumerate(ranked)}
-    return np.array([rank[context] for context in contexts], np.int64)
-
-
-def build(
-    trajectories: Iterable[Trajectory],
-    *,
-    canonical_action: Canonical = str.strip,
-    canonical_observation: Canonical = str.strip,
-    embed: Embed | None = None,
-    similarity: float = 0.9,
-) -> list[TrajectoryTree]:
-    """One tree per task, sorted by task. Trajectories lost to faults of the environment or the engine are left out.
-
-    See `build_tree` for the arguments.
-    """
-    by_task: dict[str, list[Trajectory]] = {}
-    for trajectory in trajectories:
-        if not trajectory.outcome.is_fault:
-            by_task.setdefault(trajectory.task, []).append(trajectory)
-    return [
-        build_tree(
-            by_task[task],
-            canonical_action=canonical_action,
-            canonical_observation=canonical_observation,
-            embed=embed,
-            similarity=similarity,
-        )
-        for task in sorted(by_task)
-    ]
+def _similar_contexts(contexts: Sequence[Context], embed: Embed, similarity: float) -> list[int]:
+    """For each of different contexts, in their order, the number of the one that it joins, or its own."""
+    numbers = list(range(len(contexts)))
+    alike: dict[Hashable, list[int]] = {}
+    for number, (given, roles, tools) in enumerate(contexts):
+        shape = tuple((m.role, tuple((c.name, c.arguments) for c in m.tool_calls)) for m in given)
+        alike.setdefault((shape, roles, tools), []).append(number)
+    for members in alike.values():
+        if len(members) > 1:
+            texts = ["\n".join(m.content for m in contexts[number][0]) for number in members]
+            for number, leader in zip(members, _leaders(np.asarray(embed(texts), np.float32), similarity), strict=True):
+                numbers[number] = members[leader]
+    return numbers
 
 
 def _numbered(texts: Sequence[str], canonical: Canonical) -> tuple[NDArray[np.int64], list[str]]:
@@ -211,4 +263,4 @@ def _leaders(vectors: NDArray[np.float32], similarity: float) -> list[int]:
     return leader_of
 
 
-__all__ = ["Canonical", "Embed", "build", "build_tree"]
+__all__ = ["Canonical", "Embed", "MergeOptions", "Merger", "build", "build_tree"]

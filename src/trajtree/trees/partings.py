@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from shlex import quote
+from typing import NamedTuple
 
 import numpy as np
 
 from trajtree.errors import counted
 from trajtree.trajectory import SCORE_TOLERANCE, Context
-from trajtree.trees.forks import AGGREGATES, EQUAL, MODES, PairSettings
+from trajtree.trees.forks import AGGREGATES, LOOSEST, MODES, PairSettings
+from trajtree.trees.sameness import ACTIONS, FIRST_MESSAGE, IGNORABLE, Ignoring
 from trajtree.trees.tree import TrajectoryTree
 
 _SHOWN = 60
 """Length of quoted texts, in characters."""
+_EXAMPLES = 3
+"""Number of partings kept per kind."""
+SAME = "would treat these texts as the same"
+_LONGEST = 1 << 16
+"""Length from which texts are not searched for what could be ignored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +35,15 @@ class Parting:
         what: what differs there: "system prompt", "tools", "prompt", "observation" or "action". Only a difference in
             actions is the agent's decision, and so a fork.
         texts: two of the different texts, from shortly before where they begin to differ.
+        remedy: options of `trajtree build` under which these two texts are the same; "" if none of those that could be
+            tried makes them the same.
     """
 
     task: str
     step: int
     what: str
     texts: tuple[str, str]
+    remedy: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         """As text, for example: task kitchen/1, observation of step 2: 'It is 10:31' against 'It is 10:32'."""
@@ -42,73 +53,160 @@ class Parting:
 
 def first_parting(tree: TrajectoryTree) -> Parting | None:
     """Where the runs of a tree first diverge; None if all of them do the same, as far as each goes."""
-    contexts = list(dict.fromkeys(t.context for t in tree.trajectories))
-    if len(contexts) > 1:
-        what, one, other = _apart(*contexts[:2])
-        return Parting(tree.task, 0, what, _cut(one, other))
     node = TrajectoryTree.ROOT
     while children := tree.children_of(node):
         step = int(tree.depth[node])
         situations = list(dict.fromkeys(tree.decision[children].tolist()))
         if len(situations) > 1:
             one, other = (tree.observation[child] for child in situations[:2])
-            return Parting(tree.task, step, "observation", _cut(one, other))
+            what, remedy = "observation", ""
+            if step == 0:
+                runs = [tree.trajectories[int(tree.first[child])] for child in situations[:2]]
+                contexts = [Ignoring(tree.merging.ignore).context(run.context) for run in runs]
+                if contexts[0] != contexts[1]:
+                    what, one, other = _apart(*contexts)
+                elif all("user" in run.context[1] for run in runs):
+                    remedy = f"--ignore {FIRST_MESSAGE}"
+            remedy = _further(tree, _ignoring(one, other) or remedy)
+            return Parting(tree.task, step, what, _cut(one, other), remedy)
         if len(children) > 1:
-            return Parting(tree.task, step, "action", _cut(*(tree.action[child] for child in children[:2])))
+            one, other = (tree.action[child] for child in children[:2])
+            remedy = _further(tree, _acting(one, other) or _ignoring(one, other))
+            return Parting(tree.task, step, "action", _cut(one, other), remedy)
         (node,) = children
     return None
 
 
 def why_no_pair(trees: Iterable[TrajectoryTree], settings: PairSettings) -> str:
     """One sentence on why these trees yield no pairs, with the first place where runs diverge and what may help."""
-    aggregate = AGGREGATES[settings.aggregate].aggregate(settings)
-    tasks = alone = forks = 0
-    widest = 0.0
-    different = 0.0
-    partings: list[Parting] = []
+    found = Divergence(settings)
     for tree in trees:
-        tasks += 1
-        alone += len(tree.trajectories) == 1
-        different = max(different, float(np.ptp(tree.scores)))
-        value = aggregate(tree)
+        found.add(tree)
+    reason, examples, remedy = found.verdict()
+    example = f", for example in {examples[0]}" if examples else ""
+    return f"{reason}{example}" + (f"; {remedy}" if remedy else "")
+
+
+class Verdict(NamedTuple):
+    """Why there are no pairs, up to three places that show it, and what may help."""
+
+    reason: str
+    examples: list[Parting]
+    remedy: str
+
+
+class Divergence:
+    """How the runs of trees diverge, tree by tree, and why there are no pairs where there are none."""
+
+    def __init__(self, settings: PairSettings) -> None:
+        self.settings = settings
+        self.tasks = self.alone = self.forks = 0
+        self._aggregate = AGGREGATES[settings.aggregate].aggregate(settings)
+        self._widest = self._different = 0.0
+        self._kinds: Counter[str] = Counter()
+        self._examples: dict[str, list[Parting]] = {}
+
+    def add(self, tree: TrajectoryTree) -> list[float]:
+        """Take a tree into account; returns by how much the options at each of its forks differ."""
+        self.tasks += 1
+        self.alone += len(tree.trajectories) == 1
+        self._different = max(self._different, float(np.ptp(tree.scores)))
+        value = self._aggregate(tree)
         gaps = [float(np.ptp(value[children])) for _, children in tree.decisions()]
-        forks += len(gaps)
-        widest = max([widest, *gaps])
+        self.forks += len(gaps)
+        self._widest = max([self._widest, *gaps])
         parting = first_parting(tree)
-        if parting is not None and parting.what != "action":
-            partings.append(parting)
-    if alone == tasks:
-        return f"there is one run per task ({counted(tasks, 'task')}), and a pair needs two runs of the same task"
-    if different <= SCORE_TOLERANCE:
-        return "all runs of each task score the same, so none is better than another"
-    if not MODES[settings.mode].at_forks:
-        begun = [p for p in partings if p.step == 0]
-        if begun and different >= settings.min_gap:
-            return f"runs whose scores differ by {settings.min_gap:g} began with different prompts: {begun[0]}"
-        return f"no two scores of a task differ by {settings.min_gap:g}, at most by {different:.3g}; lower --min-gap"
-    many = counted(forks, "fork")
-    if not forks:
-        return f"there is no fork, where the agent saw the same thing and acted differently: {_why(partings, tasks)}"
-    if widest <= SCORE_TOLERANCE:
-        return f"on both sides of each fork ({many}) the runs score the same on average, so no side is better"
-    if widest < settings.min_gap - SCORE_TOLERANCE:
-        return f"the widest gap of {many} is {widest:.3g}, less than {settings.min_gap:g}; lower --min-gap"
-    if settings.past == EQUAL:
-        return f"at no fork ({many}) do a better and a worse run have equal pasts; omit --past {EQUAL}"
-    return f"no fork ({many}) has two options that --mode {settings.mode} compares"
+        if parting is not None:
+            self._kinds[parting.what] += 1
+            kept = self._examples.setdefault(parting.what, [])
+            if len(kept) < _EXAMPLES:
+                kept.append(parting)
+        return gaps
+
+    def reworded(self) -> Parting | None:
+        """A place where runs do the same in other words, as far as that is known."""
+        return next((p for p in self._examples.get("action", ()) if p.remedy), None)
+
+    def verdict(self) -> Verdict:
+        """Why there are no pairs; only if there are none."""
+        settings, many = self.settings, counted(self.forks, "fork")
+        if self.alone == self.tasks:
+            tasks = counted(self.tasks, "task")
+            return Verdict(f"there is one run per task ({tasks}), and a pair needs two runs of the same task", [], "")
+        if self._different <= SCORE_TOLERANCE:
+            return Verdict("all runs of each task score the same, so none is better than another", [], "")
+        if not MODES[settings.mode].at_forks:
+            begun = [p for kept in self._examples.values() for p in kept if p.step == 0 and p.what != "action"]
+            if begun and self._different >= settings.min_gap:
+                reason = f"runs whose scores differ by {settings.min_gap:g} began with different prompts"
+                return Verdict(reason, begun[:_EXAMPLES], _remedy(begun[:_EXAMPLES]))
+            reason = f"no two scores of a task differ by {settings.min_gap:g}, at most by {self._different:.3g}"
+            return Verdict(reason, [], "lower --min-gap")
+        if not self.forks:
+            none = "there is no fork, where the agent saw the same thing and acted differently"
+            if not self._kinds:
+                same = "the runs of each task do the same as far as each goes"
+                return Verdict(f"{none}: {same}", [], "sample more of them, or at a higher temperature")
+            what, count = self._kinds.most_common(1)[0]
+            reason = f"{none}: in {count} of {counted(self.tasks, 'task')} the runs diverge in the {what}"
+            return Verdict(reason, self._examples[what], _remedy(self._examples[what]))
+        if self._widest <= SCORE_TOLERANCE:
+            reason = f"on both sides of each fork ({many}) the runs score the same on average, so no side is better"
+            return Verdict(reason, [], "")
+        if self._widest < settings.min_gap - SCORE_TOLERANCE:
+            reason = f"the widest gap of {many} is {self._widest:.3g}, less than {settings.min_gap:g}"
+            return Verdict(reason, [], "lower --min-gap")
+        if settings.past != LOOSEST:
+            reason = f"at no fork ({many}) do a better and a worse run have {settings.past} pasts"
+            return Verdict(reason, [], f"omit --past {settings.past}")
+        return Verdict(f"no fork ({many}) has two options that --mode {settings.mode} compares", [], "")
 
 
-def _why(partings: list[Parting], tasks: int) -> str:
-    if not partings:
-        return "the runs of each task do the same as far as each goes; sample more of them, or at a higher temperature"
-    what, count = Counter(p.what for p in partings).most_common(1)[0]
-    example = next(p for p in partings if p.what == what)
-    if what != "observation":
+def _remedy(examples: Sequence[Parting]) -> str:
+    """What may help where runs diverge although the agent did not act differently."""
+    options = list(dict.fromkeys(p.remedy for p in examples if p.remedy))
+    if options:
+        return f"trajtree build {' or '.join(options)} {SAME}"
+    if examples[0].what != "observation":
         help = "only runs that began with the same prompt can be compared"
-    else:
-        help = "if these mean the same, merge by meaning (trajtree build --merge semantic)"
-        help += ", or compare whole runs (--mode whole)" if example.step else ""
-    return f"in {count} of {counted(tasks, 'task')} the runs diverge in the {what}, for example in {example}; {help}"
+        return f"{help}; if the prompts mean the same, merge by meaning (trajtree build --merge semantic)"
+    help = "if these mean the same, merge by meaning (trajtree build --merge semantic)"
+    return help + (", or compare whole runs (--mode whole)" if examples[0].step else "")
+
+
+def _further(tree: TrajectoryTree, remedy: str) -> str:
+    """The options that the tree was built with, and further ones; "" if there are no further ones."""
+    before = [f"--ignore {quote(rule)}" for rule in tree.merging.ignore]
+    before += [f"--action {quote(tree.merging.action)}"] if tree.merging.action is not None else []
+    return " ".join([*before, remedy]) if remedy else ""
+
+
+def _ignoring(one: str, other: str) -> str:
+    """The shortest list of --ignore under which two texts are the same; "" if there is none."""
+    if max(len(one), len(other)) > _LONGEST:
+        return ""
+    names = [name for name in IGNORABLE if name != FIRST_MESSAGE]
+
+    def same(rules: Sequence[str]) -> bool:
+        ignoring = Ignoring(rules)
+        return ignoring(one).strip() == ignoring(other).strip()
+
+    if not same(names):
+        return ""
+    for name in tuple(names):
+        fewer = [other for other in names if other != name]
+        if same(fewer):
+            names = fewer
+    return " ".join(f"--ignore {name}" for name in names)
+
+
+def _acting(one: str, other: str) -> str:
+    """The --action under which two replies are the same; "" if there is none."""
+    for name, part in ACTIONS.items():
+        found = part.of(one)
+        if found is not None and found == part.of(other):
+            return f"--action {name}"
+    return ""
 
 
 def _apart(one: Context, other: Context) -> tuple[str, str, str]:
@@ -130,4 +228,4 @@ def _cut(one: str, other: str) -> tuple[str, str]:
     return cut.format(one[begin : begin + _SHOWN]), cut.format(other[begin : begin + _SHOWN])
 
 
-__all__ = ["Parting", "first_parting", "why_no_pair"]
+__all__ = ["SAME", "Divergence", "Parting", "Verdict", "first_parting", "why_no_pair"]

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajtree.trajectory import Trajectory
+from trajtree.trees.sameness import EQUAL_TEXTS, Merging
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class TrajectoryTree:
             did not choose the nodes before it. At least 1.
         score_sum: [N] sum of the scores of those that count.
         end: [T] node at which each trajectory ends.
+        merging: what counted as the same, where that is more than equal texts.
     """
 
     ROOT: ClassVar[int] = 0
@@ -56,6 +58,7 @@ class TrajectoryTree:
     visits: NDArray[np.int32]
     score_sum: NDArray[np.float64]
     end: NDArray[np.int32]
+    merging: Merging = EQUAL_TEXTS
 
     def __len__(self) -> int:
         """Number of nodes, the root included."""
@@ -303,6 +306,7 @@ def situations(
     first: NDArray[np.int64],
     depth: NDArray[np.int64],
     observation: Sequence[str],
+    begun: Sequence[int] | None = None,
 ) -> NDArray[np.int64]:
     """[N - 1] number of the situation before each node but the root.
 
@@ -312,15 +316,15 @@ def situations(
         trajectories: [T] the trajectories.
         first, depth: [N - 1] as `openings` gives them.
         observation: [N - 1] what was seen before each node.
+        begun: [children of the root] numbers of their situations, where more than equal contexts count as the same.
     """
     numbers: dict[Hashable, int] = {}
-    return np.array(
-        [
-            numbers.setdefault((seen, trajectories[row].context) if deep == 1 else seen, len(numbers))
-            for row, deep, seen in zip(first.tolist(), depth.tolist(), observation, strict=True)
-        ],
-        np.int64,
+    told = None if begun is None else iter(begun)
+    keys: Iterator[Hashable] = (
+        seen if deep > 1 else (seen, trajectories[row].context) if told is None else (next(told),)
+        for row, deep, seen in zip(first.tolist(), depth.tolist(), observation, strict=True)
     )
+    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
 
 
 def _ranges(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
