@@ -103,6 +103,13 @@ def _hints(done: ImportReport) -> Iterator[str]:
     """What may have been misinterpreted, and what to do about it."""
     if done.held:
         yield f"rows that are no runs because a longer row of the same run holds them: {done.held:,}"
+    if done.joined:
+        yield f"rows that were joined to the last part of the same run: {done.joined:,}"
+    if done.disagreeing:
+        yield (
+            f"check: rows whose fields say that they are of one run but whose scores or models differ: "
+            f"{done.disagreeing:,}; each was taken as a run, with --run FIELD they are left out"
+        )
     if done.undecided:
         yield (
             f"check: rows whose fields say that they are of one run but that do not begin alike: {done.undecided:,}; "

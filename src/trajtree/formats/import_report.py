@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
-from trajtree.formats.read.fields import differs
+from trajtree.formats.read.scores import differs
 from trajtree.formats.read.to_trajectory import Imported
 from trajtree.trajectory import Message, Trajectory
 
@@ -56,8 +56,10 @@ class ImportReport:
         outcomes: number of trajectories by outcome.
         tasks: number of tasks in the whole store.
         runs_per_task: fewest, median and most trajectories per task in the whole store.
-        held: records contained in another record of the same run, as its beginning or because they were joined to it.
+        held: records contained in another record of the same run, as its beginning.
+        joined: records that were joined to a later part of the same run.
         undecided: records whose fields say that they belong to one run, but whose messages do not fit; each is a run.
+        disagreeing: those whose messages do fit, but whose scores or models differ; each is a run.
         beginnings: trajectories that are the beginning of another one, as records of single model calls are, among
             those not too far apart.
         repeated: trajectories that equal one from a file with the same name in another folder.
@@ -77,7 +79,9 @@ class ImportReport:
     tasks: int = 0
     runs_per_task: tuple[int, float, int] = (0, 0, 0)
     held: int = 0
+    joined: int = 0
     undecided: int = 0
+    disagreeing: int = 0
     beginnings: int = 0
     repeated: int = 0
     example_turns: int = 0
@@ -87,7 +91,7 @@ class Tally:
     """The counts kept during an import."""
 
     def __init__(self) -> None:
-        self.skipped = self.held = self.undecided = self.repeated = 0
+        self.skipped = self.held = self.joined = self.undecided = self.disagreeing = self.repeated = 0
         self.tasks: Counter[str] = Counter()
         """Number of trajectories per task of the store."""
         self._left_out: list[LeftOut] = []
@@ -135,7 +139,9 @@ class Tally:
             tasks=len(runs),
             runs_per_task=(min(runs), median(runs), max(runs)) if runs else (0, 0, 0),
             held=self.held,
+            joined=self.joined,
             undecided=self.undecided,
+            disagreeing=self.disagreeing,
             beginnings=self._beginnings.count,
             repeated=self.repeated,
             example_turns=self._example.turns,

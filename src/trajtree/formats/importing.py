@@ -183,7 +183,9 @@ class _Import:
                 return None
             found = self._found(record, raw.number, source, runs)
             if found is None:
-                self.tally.held += 1
+                joined = runs.plan.holder[raw.number] in runs.plan.parts
+                self.tally.joined += joined
+                self.tally.held += not joined
                 return None
             made = trajectory_of(found, source.format, self.asked.score_range)
             sample = self.known.samples.get(made.task, 0)
@@ -211,6 +213,7 @@ class _Import:
         asked = self.asked
         made = plan(source.path, source.format, asked.run, score=asked.score, task=asked.task)
         self.tally.undecided += made.undecided
+        self.tally.disagreeing += made.disagreeing
         runs = _Runs(made)
         for number, holder in made.holder.items():
             runs.held.setdefault(holder, []).append(number)

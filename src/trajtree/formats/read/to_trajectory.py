@@ -19,12 +19,12 @@ from trajtree.formats.read.fields import (
     other_scores,
     outcome_at,
     prompt_task,
-    scaled,
     score_at,
     task_at,
     text_at,
     tools_at,
 )
+from trajtree.formats.read.scores import scaled
 from trajtree.trajectory import Message, Outcome, Step, Trajectory
 
 _ACTION = re.compile(r"^[ \t]*Action:", re.MULTILINE)
@@ -38,7 +38,7 @@ class Imported:
     Attributes:
         messages: the conversation.
         context_turns: leading replies that are not the agent's decisions.
-        score: the field with the score, and its value.
+        score: the field with the score, and its value: see `fields.score_at`; None if the format has none.
         task: the task; None derives it from the prompt.
         policy: the policy that played.
         tools: definitions of the agent's tools, each as JSON text.
@@ -73,7 +73,7 @@ def with_usual_fields(
     """A run with score, task, model and tools beside its conversation under their usual names.
 
     Raises:
-        DataError: there is no score, or a requested field is wrong.
+        DataError: a requested field is wrong.
     """
     taken = score_at(record, score, SCORES)
     return Imported(
