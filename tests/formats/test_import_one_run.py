@@ -83,7 +83,10 @@ ONE = [
 def test_runs_that_score_or_act_differently_are_different_runs(
     tmp_path: Path, fields: list[dict[str, Any]], one: dict[str, Any], other: dict[str, Any]
 ) -> None:
-    rows = [row(said("q", "a"), **fields[0]) | one, row(said("q", "a", "b", "c"), **fields[1]) | {"score": None} | other]
+    rows = [
+        row(said("q", "a"), **fields[0]) | one,
+        row(said("q", "a", "b", "c"), **fields[1]) | {"score": None} | other,
+    ]
     runs, report = taken(tmp_path, rows)
     assert (report.held, report.joined, report.undecided, report.disagreeing) == (0, 0, 0, 2)
     assert runs == ([("a",), ("a", "c")] if other else [("a",)])

@@ -93,6 +93,11 @@ def _summary(done: ImportReport) -> Iterator[str]:
             for name, other in done.other_scores.items()
         ]
         yield "; ".join([f"score: from {_counts(done.scores)}", *others])
+        others = [
+            f"{name} is there too, in {counted(other.present, 'run')}, and names {counted(other.values, 'task')}"
+            for name, other in done.other_tasks.items()
+        ]
+        yield "; ".join([f"task: from {_counts(done.task_fields)}", *others])
         yield f"outcome: {_counts(done.outcomes)}"
     if done.tasks:
         low, middle, high = done.runs_per_task
@@ -119,6 +124,11 @@ def _hints(done: ImportReport) -> Iterator[str]:
         yield (
             f"check: runs that are the beginning of another run: {done.beginnings:,}; if a row is one call of the "
             "model with all that came before, import into a new store with --run FIELD, which tells the runs apart"
+        )
+    if done.prompts_differ:
+        yield (
+            f"check: tasks whose runs all begin with another prompt than the first: {done.prompts_differ:,}; if these "
+            "are different tasks, import into a new store with --task FIELD"
         )
     if done.example_turns:
         yield (

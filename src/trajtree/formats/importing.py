@@ -22,6 +22,7 @@ from trajtree.formats.import_report import KEPT, ImportReport, LeftOut, OtherSco
 from trajtree.formats.import_sources import Source, hash_of, sources
 from trajtree.formats.one_run import Plan, check_named, is_later_part, plan
 from trajtree.formats.read.detect import format_named, runs_of
+from trajtree.formats.read.fields import tasks_in
 from trajtree.formats.read.records import RawRecord, decode, files_in
 from trajtree.formats.read.to_trajectory import Imported, trajectory_of
 from trajtree.store.lock import claimed
@@ -187,7 +188,7 @@ class _Import:
                 self.tally.joined += joined
                 self.tally.held += not joined
                 return None
-            made = trajectory_of(found, source.format, self.asked.score_range)
+            made = trajectory_of(found, source.format, self.asked.score_range, self.known.samples)
             sample = self.known.samples.get(made.task, 0)
             place: dict[str, str | int] = {
                 "source": source.name,
@@ -204,7 +205,8 @@ class _Import:
         self.known.store(source.name, raw.number, digest)
         self.known.samples[made.task] = sample + 1
         self.tally.repeated += equal is None
-        self.tally.add(found, made, self.asked.score_range)
+        places = format_named(source.format).tasks if self.asked.task is None else (self.asked.task,)
+        self.tally.add(found, made, tasks_in(record, places), self.asked.score_range)
         return line
 
     def _runs(self, source: Source) -> _Runs:

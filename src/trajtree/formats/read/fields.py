@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from trajtree.chat import MEDIA, unread
+from trajtree.chat import MEDIA, text_of, unread
 from trajtree.errors import DataError
 from trajtree.formats.read.scores import Missing, Weighed, short, weights_in
 from trajtree.trajectory import Message, Outcome
@@ -23,6 +23,9 @@ Record = Mapping[str, Any]
 
 SCORES = ("score", "reward", "final_reward", "success", "meta.reward")
 TASKS = ("task", "task_id", "instance_id", "question_id", "example_id", "item_id")
+
+INSTRUCTIONS = ("system", "system_prompt", "instructions")
+"""Fields in which the system message may stand beside the messages."""
 
 _STOPPED = ("finish_reason", "stop_reason", "stop_condition", "meta.terminate_reason")
 _CUT_SHORT = ("length", "max_tokens", "max_turns", "max_steps", "max_turns_reached")
@@ -63,6 +66,23 @@ def objects(value: object, where: str) -> Sequence[Record]:
         if not isinstance(item, dict):
             raise DataError(f"{where}.{index}: must be an object, got {type(item).__name__}")
     return value
+
+
+def system_beside(record: Record, messages: Sequence[Message], places: Sequence[str] = INSTRUCTIONS) -> list[Message]:
+    """The system message that stands beside the messages; none if there is none, or if the messages begin with it.
+
+    Raises:
+        DataError: it is not text, or the messages begin with another one.
+    """
+    for name in places:
+        said = text_of(at(record, name), name)
+        if not said:
+            continue
+        if not messages or messages[0].role != "system":
+            return [Message("system", said)]
+        if messages[0].content != said:
+            raise DataError(f"{name}: the messages begin with another system message")
+    return []
 
 
 def first_turn(record: Record) -> Record | None:
@@ -164,6 +184,12 @@ def task_at(record: Record, field: str | None, usual: Sequence[str]) -> str | No
     return None
 
 
+def tasks_in(record: Record, usual: Sequence[str]) -> list[tuple[str, str]]:
+    """(field, value) of every usual place that names a task."""
+    found = ((name, at(record, name)) for name in usual)
+    return [(name, str(value)) for name, value in found if value and type(value) in (str, int)]
+
+
 def no_such_field(record: Record, field: str, option: str, what: str) -> DataError:
     """The error for an option that names a field missing from a record; it names the fields that exist."""
     near = _nearest(field, tuple(islice(_paths(record), _LOOKED_AT)))
@@ -191,14 +217,16 @@ def _paths(value: object, before: str = "", depth: int = 3) -> Iterator[str]:
         yield before
 
 
-def prompt_task(prompt: Sequence[Message]) -> str:
-    """A name for the task stated in a prompt: a few of its words for readers, and its hash to tell tasks apart."""
-    digest = blake2b(digest_size=4)
-    for message in prompt:
-        digest.update(f"{message.role}\0{message.content}\0".encode())
+def prompt_task(prompt: Sequence[Message], stored: Container[str] = ()) -> str:
+    """A name for the task stated in a prompt: a few of its words for readers, and its hash to tell tasks apart.
+
+    Early stores have shorter hashes: such a name is kept if it is in `stored`, so that further runs join those there.
+    """
+    said = "".join([f"{message.role}\0{message.content}\0" for message in prompt]).encode()
     asked = next((m.content for m in reversed(prompt) if m.role == "user"), "")
-    words = "-".join(_WORD.findall(asked[:200].lower())[:6])[:40]
-    return f"{words or 'task'}-{digest.hexdigest()}"
+    words = "-".join(_WORD.findall(asked[:200].lower())[:6])[:40] or "task"
+    early = f"{words}-{blake2b(said, digest_size=4).hexdigest()}"
+    return early if early in stored else f"{words}-{blake2b(said, digest_size=8).hexdigest()}"
 
 
 def tools_at(record: Record, path: str) -> tuple[str, ...]:
@@ -241,7 +269,7 @@ def fields_aside(parts: Iterable[tuple[str, Sequence[Record]]], read: frozenset[
     found: dict[str, object] = {}
     for name, turns in parts:
         for index, turn in enumerate(turns):
-            if not turn.keys() <= read and (left := unread(turn, read)):
+            if left := unread(turn, read):
                 refuse_media(left, f"{name}.{index}.")
                 found[f"{name}.{index}"] = left
     return {"message_fields": json.dumps(found)} if found else {}
@@ -272,6 +300,7 @@ def leading(context: Iterable[bool], why: str) -> int:
 
 
 __all__ = [
+    "INSTRUCTIONS",
     "SCORES",
     "TASKS",
     "NoScore",
@@ -287,7 +316,9 @@ __all__ = [
     "prompt_task",
     "refuse_media",
     "score_at",
+    "system_beside",
     "task_at",
+    "tasks_in",
     "text_at",
     "tools_at",
 ]

@@ -18,7 +18,7 @@ _WORDS = {
     **{"i": 0.0, "incorrect": 0.0, "n": 0.0, "no": 0.0, "false": 0.0},
     "p": 0.5,
 }
-"""Texts that stand for a score in any range, as inspect_ai reads them: C(orrect), I(ncorrect), N(o answer), P(artial)."""
+"""Texts that stand for a score in any range; the letters are inspect_ai's: N is no answer, P partly correct."""
 
 _NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*")
 _WEIGHT = re.compile(r"([^=,]+)=([-+.\deE]+)")

@@ -7,7 +7,7 @@ since the last reply is the observation; the reply's tool calls, its `Action:` p
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from trajtree.chat import Parsed, action_of
@@ -90,8 +90,10 @@ def with_usual_fields(
     )
 
 
-def trajectory_of(found: Imported, env: str, score_range: tuple[float, float]) -> Trajectory:
-    """The trajectory of a run, with `sample` 0.
+def trajectory_of(
+    found: Imported, env: str, score_range: tuple[float, float], stored: Container[str] = ()
+) -> Trajectory:
+    """The trajectory of a run, with `sample` 0; `stored` has the tasks of the store that it is for.
 
     The rewards of its steps are unknown, so the last one gets the whole score.
 
@@ -108,7 +110,7 @@ def trajectory_of(found: Imported, env: str, score_range: tuple[float, float]) -
     if not steps:
         raise DataError("messages: the agent never replies")
     return Trajectory(
-        task=found.task or prompt_task(found.messages[:first]),
+        task=found.task or prompt_task(found.messages[:first], stored),
         sample=0,
         policy=found.policy or "unknown",
         env=env,
