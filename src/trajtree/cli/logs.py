@@ -28,7 +28,7 @@ _PLACES = 10
 
 
 def import_(
-    files: Annotated[list[Path], typer.Argument(help="Files or folders (their .json and .jsonl files).")],
+    files: Annotated[list[Path], typer.Argument(help="Files, folders or archives.")],
     out: Annotated[Path, typer.Option("--out", help="Store to append to, for example runs.jsonl.")],
     from_: Annotated[
         str | None,
@@ -86,6 +86,8 @@ def import_(
 
 def _summary(done: ImportReport) -> Iterator[str]:
     """How the runs were interpreted."""
+    if done.others:
+        yield f"passed over, no logs: {_counts(done.others)}"
     if done.added:
         yield f"format: {_counts(done.formats)}"
         others = [

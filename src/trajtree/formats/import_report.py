@@ -62,6 +62,7 @@ class ImportReport:
         left_out: the first KEPT records that are not trajectories, and why.
         left_out_count: total number of left-out records.
         kinds: how many were left out per kind of reason: the reason without its numbers and values.
+        others: number of files in folders and archives that are no logs, by suffix.
         formats: number of trajectories appended, by format.
         scores: number of trajectories by the field that their score comes from.
         other_scores: other usual fields for scores that also occurred.
@@ -87,6 +88,7 @@ class ImportReport:
     left_out: tuple[LeftOut, ...]
     left_out_count: int
     kinds: Mapping[str, int] = field(default_factory=dict)
+    others: Mapping[str, int] = field(default_factory=dict)
     formats: Mapping[str, int] = field(default_factory=dict)
     scores: Mapping[str, int] = field(default_factory=dict)
     other_scores: Mapping[str, OtherScore] = field(default_factory=dict)
@@ -112,6 +114,8 @@ class Tally:
         self.skipped = self.held = self.joined = self.undecided = self.disagreeing = self.repeated = 0
         self.tasks: Counter[str] = Counter()
         """Number of trajectories per task of the store."""
+        self.others: Counter[str] = Counter()
+        """Number of files that are no logs, by suffix."""
         self._left_out: list[LeftOut] = []
         self._kinds: Counter[str] = Counter()
         self._formats: Counter[str] = Counter()
@@ -154,6 +158,7 @@ class Tally:
             left_out=tuple(self._left_out),
             left_out_count=self._kinds.total(),
             kinds=dict(self._kinds.most_common()),
+            others=dict(self.others.most_common()),
             formats=dict(self._formats),
             scores=dict(self._scores),
             other_scores={name: OtherScore(n, self._differs[name]) for name, n in self._present.items()},
