@@ -47,6 +47,8 @@ _THOUGHTS = ("reasoning_content", "reasoning", "thinking")
 _THOUGHT_PARTS = ("reasoning_details", "thinking_blocks")
 """Thoughts in parts: OpenRouter's, and Anthropic's as passed on by LiteLLM. Often the same as in a text field."""
 
+_ALL_THOUGHTS = frozenset((*_THOUGHTS, *_THOUGHT_PARTS))
+_PARTS = frozenset(_THOUGHT_PARTS)
 _NOTHING: tuple[object, ...] = (None, "", [], {})
 
 
@@ -107,14 +109,31 @@ def message_from_dict(data: object, where: str) -> Message:
 
 
 def unread(data: Mapping[str, Any], read: frozenset[str] = FIELDS) -> dict[str, Any]:
-    """A message's fields other than those in `read`; of thoughts in parts, those that are not text (encrypted)."""
-    if data.keys() <= read:
+    """What is not read of a message: its fields other than those in `read`, and thoughts beside those that are read.
+
+    Those are thoughts in parts that are not text (encrypted), and text that the field which is read does not contain.
+    """
+    if data.keys() <= read and len(data.keys() & _ALL_THOUGHTS) < 2 and not data.keys() & _PARTS:
         return {}
+    second = _second_thoughts(data)
     return {
         name: left
         for name, value in data.items()
-        if name not in read and (left := _hidden(value) if name in _THOUGHT_PARTS else value) not in _NOTHING
+        if (name not in read or name in second)
+        and (left := _hidden(value) if name in _PARTS and name not in second else value) not in _NOTHING
     }
+
+
+def _second_thoughts(data: Mapping[str, Any]) -> list[str]:
+    """Names of the fields with thoughts that the first of them does not contain, apart from white space."""
+    found = [(name, _squeezed(data[name])) for name in (*_THOUGHTS, *_THOUGHT_PARTS) if data.get(name)]
+    return [name for name, text in found[1:] if text not in found[0][1]]
+
+
+def _squeezed(thoughts: object) -> str:
+    parts = thoughts if isinstance(thoughts, list) else [thoughts]
+    texts = (part if isinstance(part, str) else _thought_text(part) for part in parts)
+    return "".join("".join(text.split()) for text in texts if text)
 
 
 def _said(data: Mapping[str, Any], where: str, calls: bool) -> str:
@@ -125,7 +144,8 @@ def _said(data: Mapping[str, Any], where: str, calls: bool) -> str:
             raise DataError(f"{where}.refusal: a message has content or a refusal, this one has both")
         content = text_of(refusal, f"{where}.refusal")
     if not content and not calls:
-        elsewhere = [name for name, value in unread(data).items() if isinstance(value, str | list | dict)]
+        left = unread(data).items()
+        elsewhere = [name for name, value in left if name not in FIELDS and isinstance(value, str | list | dict)]
         if elsewhere:
             raise DataError(
                 f"{where}: has no content, but {', '.join(map(repr, elsewhere[:5]))[:200]}, which may be what was said "

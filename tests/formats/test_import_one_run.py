@@ -68,6 +68,66 @@ def test_fields_that_say_so(tmp_path: Path, fields: list[dict[str, Any]]) -> Non
     assert taken(tmp_path, rows)[0] == [("a", "c")]
 
 
+ONE = [
+    [{"trial_id": "a"}, {"trial_id": "a"}],
+    [{"trajectory_id": 1, "episode": 0}, {"trajectory_id": 1, "episode": 1}],
+    [{"step": 0}, {"step": 1}],
+]
+
+
+@pytest.mark.parametrize("fields", ONE)
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [({"score": 0}, {"score": 1}), ({"score": 1, "model": "a"}, {"score": 1, "model": "b"}), ({"score": 1}, {})],
+)
+def test_runs_that_score_or_act_differently_are_different_runs(
+    tmp_path: Path, fields: list[dict[str, Any]], one: dict[str, Any], other: dict[str, Any]
+) -> None:
+    rows = [
+        row(said("q", "a"), **fields[0]) | one,
+        row(said("q", "a", "b", "c"), **fields[1]) | {"score": None} | other,
+    ]
+    runs, report = taken(tmp_path, rows)
+    assert (report.held, report.joined, report.undecided, report.disagreeing) == (0, 0, 0, 2)
+    assert runs == ([("a",), ("a", "c")] if other else [("a",)])
+
+
+@pytest.mark.parametrize("fields", ONE)
+def test_rows_before_the_last_need_no_score_or_model(tmp_path: Path, fields: list[dict[str, Any]]) -> None:
+    last = row(said("q", "a", "b", "c"), **fields[1], model="weak")
+    runs, report = taken(tmp_path, [row(said("q", "a"), **fields[0]) | {"score": None}, last])
+    assert (runs, report.held, report.disagreeing) == ([("a", "c")], 1, 0)
+
+
+@pytest.mark.parametrize("fields", ONE)
+@pytest.mark.parametrize("same", [True, False])
+def test_rows_of_one_length_are_different_runs(tmp_path: Path, fields: list[dict[str, Any]], same: bool) -> None:
+    rows = [row(said("q", "a"), **fields[0], n=0), row(said("q", "a" if same else "b"), **fields[1], n=1)]
+    runs, report = taken(tmp_path, rows)
+    assert (len(runs), report.held, report.undecided) == (2, 0, 2)
+
+
+@pytest.mark.parametrize("fields", ONE)
+def test_only_rows_that_say_so_are_parts(tmp_path: Path, fields: list[dict[str, Any]]) -> None:
+    rows = [row(said("q", "a"), **fields[0]), row(said("p", "b"), **fields[1])]
+    runs, report = taken(tmp_path, rows)
+    assert (runs, report.joined, report.undecided) == ([("a",), ("b",)], 0, 2)
+    numbered = [row(said("q", "a"), run=1, part=1), row(said("p", "b"), run=1, part=2)]
+    other = tmp_path / "other"
+    other.mkdir()
+    runs, report = taken(other, numbered)
+    assert (runs, report.joined) == ([("a", "b")], 1)
+
+
+@pytest.mark.parametrize(("options", "what"), [({}, "part: rows 1, 2 are all of one run"), ({"run": "run"}, "run '1'")])
+def test_parts_with_different_scores_are_left_out(tmp_path: Path, options: dict[str, str], what: str) -> None:
+    rows = [row(said("q", "a"), run=1, part=1) | {"score": 0}, row(said("p", "b"), run=1, part=2)]
+    runs, report = taken(tmp_path, rows, **options)
+    assert (runs, report.joined, report.left_out_count) == ([], 0, 2)
+    assert all(what in one.reason for one in report.left_out)
+    assert report.left_out[0].reason.endswith("but their scores or models are not those of row 2")
+
+
 @pytest.mark.parametrize(
     "fields",
     [
@@ -178,7 +238,7 @@ def test_parts_are_joined_where_the_fields_say_so(
     rows = [row(FIRST, **fields[0], n=0), row(LATER, **fields[1], n=1), row(said("q", "a"), rollout_id=2, run=2)]
     runs, report = taken(tmp_path, rows, **options)
     assert runs == [("", "It is 7."), ("a",)]
-    assert (report.held, report.left_out_count) == (1, 0)
+    assert (report.held, report.joined, report.left_out_count) == (0, 1, 0)
     joined = next(iter(TrajectoryStore(tmp_path / "store.jsonl")))
     assert {k: v for k, v in joined.metadata.items() if k.startswith("message_fields")} == {
         "message_fields_row_1": '{"messages.0": {"mood": "curious"}}'
@@ -200,7 +260,7 @@ def test_an_import_of_such_rows_may_stop_anywhere(tmp_path: Path, monkeypatch: p
         store.write_bytes(data[:cut])
         report = import_files(file, store)
         assert store.read_bytes() == data, f"cut at {cut}"
-        assert (report.added + report.skipped, report.held, report.left_out_count) == (3, 3, 0)
+        assert (report.added + report.skipped, report.held, report.joined, report.left_out_count) == (3, 2, 1, 0)
 
 
 def test_a_later_part_alone_is_no_run(tmp_path: Path) -> None:

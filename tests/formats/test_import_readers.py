@@ -697,3 +697,66 @@ def test_example_rows_of_verifiers_v0_are_recognised(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
     path.write_text(lines_of([{"prompt": [], "completion": [], "reward": 1, "example_id": 0}]))
     assert detect(path) == "verifiers"
+
+
+def aside(**fields: Any) -> Any:
+    found = read({"messages": [{"role": "assistant", "content": "go", **fields}], "score": 1}, "messages")
+    kept = json.loads(str(found.metadata.get("message_fields", "{}"))).get("messages.0", {})
+    return found.messages[0].reasoning, kept
+
+
+def test_thoughts_beside_the_thoughts_that_are_read_are_kept() -> None:
+    assert aside(reasoning_content="a b", reasoning="a  b") == ("a b", {})
+    assert aside(reasoning_content="a b and c", reasoning="and c") == ("a b and c", {})
+    assert aside(reasoning_content="a", reasoning="b") == ("a", {"reasoning": "b"})
+    assert aside(reasoning="a", reasoning_details=DETAILS) == ("a", {"reasoning_details": DETAILS})
+    assert aside(reasoning="plan\n\nnorth is free", reasoning_details=DETAILS) == ("plan\n\nnorth is free", {})
+    assert aside(reasoning="south", thinking_blocks=BLOCKS) == ("south", {"thinking_blocks": BLOCKS[1:]})
+
+
+SAID = [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}]
+STEPS = [{"source": "user", "message": "Q"}, {"source": "agent", "message": "A"}]
+BESIDE = [
+    ("messages", {"messages": SAID, "score": 1}, ("system", "system_prompt", "instructions")),
+    ("messages", {"prompt": SAID[:1], "completion": SAID[1:], "score": 1}, ("system", "system_prompt", "instructions")),
+    ("messages", {"prompt": "Q", "completion": "A", "score": 1}, ("system", "instructions")),
+    ("verifiers", {"prompt": "Q", "completion": "A", "reward": 1, "example_id": 1}, ("system", "system_prompt")),
+    (
+        "sharegpt",
+        {"conversations": [{"from": "human", "value": "Q"}, {"from": "gpt", "value": "A"}], "score": 1},
+        ("system", "system_prompt", "instructions"),
+    ),
+    (
+        "atif",
+        {"schema_version": "ATIF-v1.7", "steps": STEPS, "extra": {"score": 1}},
+        ("agent.extra.system_prompt", "agent.extra.instructions"),
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "record", "places"), BESIDE)
+def test_instructions_beside_the_messages_are_the_system_message(
+    name: str, record: dict[str, Any], places: tuple[str, ...]
+) -> None:
+    for place in places:
+        for value in ("Be kind.", [{"type": "text", "text": "Be kind."}]):
+            found: Any = value
+            for key in reversed(place.split(".")):
+                found = {key: found}
+            assert read({**record, **found}, name).messages == (
+                Message("system", "Be kind."),
+                Message("user", "Q"),
+                Message("assistant", "A"),
+            )
+        with pytest.raises(DataError, match=f"{place}: must be text, got int"):
+            broken: Any = 7
+            for key in reversed(place.split(".")):
+                broken = {key: broken}
+            read({**record, **broken}, name)
+
+
+def test_instructions_that_contradict_the_first_message_are_refused() -> None:
+    document = {**BESIDE[-1][1], "steps": [{"source": "system", "message": "Be kind."}, *STEPS]}
+    assert len(read({**document, "agent": {"extra": {"system_prompt": "Be kind."}}}, "atif").messages) == 3
+    with pytest.raises(DataError, match="begin with another system message"):
+        read({**document, "agent": {"extra": {"system_prompt": "Be cruel."}}}, "atif")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import tempfile
 from pathlib import Path
@@ -16,7 +17,7 @@ from tests.formats.conversations import lines_of
 
 from trajtree.errors import DataError
 from trajtree.formats.read import records as records_module
-from trajtree.formats.read.records import RawRecord, decode, files_in, raw_records
+from trajtree.formats.read.records import RawRecord, decode, raw_records
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-(10**20), 10**20) | text,
@@ -172,15 +173,51 @@ def test_an_array_is_not_held_in_memory(tmp_path: Path) -> None:
         tracemalloc.stop()
 
 
-def test_a_folder_stands_for_its_files(tmp_path: Path) -> None:
-    for name in ("b/two.jsonl", "a.json", "b/notes.txt", "b/c/three.json"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text("{}")
-    one = tmp_path / "b" / "two.jsonl"
-    expected = [(one, True), (tmp_path / "a.json", False), (tmp_path / "b/c/three.json", False)]
-    assert files_in([one, tmp_path, one]) == expected
-    with pytest.raises(DataError, match="no such file"):
-        files_in([tmp_path / "nowhere"])
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match=r"no \.json or \.jsonl file"):
-        files_in([tmp_path / "empty"])
+WRAPPED = [
+    '{"messages": [\n{"role": "user", "content": "q"},\n{"role": "assistant", "content": "a"}\n], "score": 1}\n',
+    '{"messages": [\n{"role": "user", "content": "q"}\n], "score": 1}',
+    '{"a": [\n\n{"b": 1}\n, {"c": [\n{"d": 1}]}]}',
+    '{\n"a": [\n{"b": 1}]}',
+]
+
+
+@pytest.mark.parametrize("content", WRAPPED)
+@pytest.mark.parametrize("name", ["x.json", "x", "x.json.gz"])
+def test_an_object_that_was_wrapped_by_hand_is_one_record(content: str, name: str) -> None:
+    data = gzip.compress(content.encode()) if name.endswith("gz") else content
+    (raw,) = read(data, name)
+    assert decode(raw) == json.loads(content)
+
+
+def test_a_wrapped_object_that_is_broken_is_one_bad_record() -> None:
+    ((line, reason),) = told(read('{"messages": [\n{"role": "user"},\n{"role" "assistant"}\n]}', "x.json"))
+    assert line == 1
+    assert reason.startswith("not JSON")
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ('{"score": 0, "a": "b:c", "score": 1}', "'score'"),
+        ('{"a": [{"content": "x", "role": "u", "content": "y"}]}', "'content'"),
+        ('{"a": {"b": {}, "b": {}}, "n": NaN}', "'b'"),
+        ('{"a\\u003a": 1, "x": "\\u003a", "x": ":"}', "'x'"),
+        ('{"n": ' + "9" * 60 + ', "n": 1}', "'n'"),
+        ('{"\\u0061": 1, "a": 1}', "'a'"),
+    ],
+)
+def test_a_key_that_occurs_twice_is_named(text: str, key: str) -> None:
+    assert told(read(text + '\n{"ok": 1}\n', "x.jsonl")) == [
+        (1, f"{key} occurs twice in one object, and only one value could be kept"),
+        (2, {"ok": 1}),
+    ]
+
+
+@quick
+@given(records)
+def test_keys_that_occur_once_are_no_fault(given_: list[Any]) -> None:
+    for spelling in (json.dumps, lambda r: json.dumps(r, ensure_ascii=False), lambda r: json.dumps(r, indent=3)):
+        for record in given_:
+            text = spelling(record)
+            assert decode(RawRecord(1, 1, text.encode())) == record
+            assert decode(RawRecord(1, 1, text.replace(":", "\\u003a").replace('"\\u003a', '":').encode())) is not None

@@ -10,7 +10,7 @@ import pytest
 from tests.formats.conversations import lines_of
 
 from trajtree.formats import import_report, importing
-from trajtree.formats.import_report import OtherScore
+from trajtree.formats.import_report import OtherScore, OtherTask
 from trajtree.formats.importing import ImportReport, import_files
 from trajtree.formats.read import records
 from trajtree.formats.read.detect import FORMATS, Format
@@ -176,3 +176,43 @@ def test_a_row_that_is_too_long_is_left_out_with_the_bound(tmp_path: Path, monke
     report = imported(tmp_path, row("a"), row("b", "x" * 3000), row("c"))
     assert (report.added, report.left_out[0].line) == (2, 2)
     assert report.left_out[0].reason == "the row is longer than 256 MiB, the limit for one run"
+
+
+def test_the_fields_of_tasks_are_told(tmp_path: Path) -> None:
+    rows = [row("shop", task_id=1), row("shop", "buy", task_id=2), row("x") | {"task": None, "instance_id": "a"}]
+    rows.append({k: v for k, v in row("y").items() if k != "task"})
+    report = imported(tmp_path, *rows)
+    assert report.task_fields == {"task": 2, "instance_id": 1, "the prompt": 1}
+    assert report.other_tasks == {"task_id": OtherTask(2, 2)}
+    other = tmp_path / "other"
+    other.mkdir()
+    report = imported(other, *rows[:2], task="task_id")
+    assert (report.task_fields, report.other_tasks, report.tasks) == ({"task_id": 2}, {}, 2)
+
+
+@pytest.mark.parametrize("name", ["atif", "verifiers"])
+def test_every_format_tells_where_its_tasks_are(tmp_path: Path, name: str) -> None:
+    steps = [{"source": "user", "message": "Q"}, {"source": "agent", "message": "look"}]
+    nodes = [{"message": {"role": role, "content": "x"}} for role in ("user", "assistant")]
+    record, taken, other = {
+        "atif": (
+            {"schema_version": "ATIF-v1.7", "steps": steps, "extra": {"score": 1, "task": "a", "task_id": "b"}},
+            "extra.task",
+            "extra.task_id",
+        ),
+        "verifiers": (
+            {"nodes": nodes, "reward": 0, "task": {"key": "a", "hash": "b"}},
+            "task.key",
+            "task.hash",
+        ),
+    }[name]
+    report = imported(tmp_path, record)
+    assert (report.task_fields, report.other_tasks) == ({taken: 1}, {other: OtherTask(1, 1)})
+
+
+def test_tasks_whose_runs_begin_differently_are_told(tmp_path: Path) -> None:
+    def prompted(task: str, prompt: str) -> dict[str, Any]:
+        return {**row(task), "messages": [{"role": "user", "content": prompt}, *row(task)["messages"][1:]]}
+
+    rows = [prompted("a", "1"), prompted("a", "2"), prompted("b", "1"), prompted("b", "1"), prompted("c", "3")]
+    assert imported(tmp_path, *rows).prompts_differ == 1

@@ -441,3 +441,35 @@ def test_an_import_of_nothing_leaves_nothing(tmp_path: Path) -> None:
     runs, store = file_of(tmp_path / "runs.jsonl", run("a", "1", 7.0)), tmp_path / "s.jsonl"
     assert import_files([runs], store).left_out_count == 1
     assert not store.exists()
+
+
+def prompted(number: int, action: str) -> dict[str, Any]:
+    said = f"Do the work of the list below, number {number}"
+    return {"messages": [{"role": "user", "content": said}, {"role": "assistant", "content": action}], "score": 1}
+
+
+def test_prompts_whose_short_hashes_are_equal_are_different_tasks(tmp_path: Path) -> None:
+    """The two numbers were found by trying: the first 32 bits of their prompts' hashes are the same."""
+    import_files(file_of(tmp_path / "r.jsonl", prompted(16935, "a"), prompted(42261, "b")), tmp_path / "s.jsonl")
+    tasks = [task for task, _, _ in told(tmp_path / "s.jsonl")]
+    assert [len(task.rpartition("-")[2]) for task in tasks] == [16, 16]
+    assert len(set(tasks)) == 2
+
+
+def test_stores_with_short_hashes_of_prompts_keep_their_tasks(tmp_path: Path) -> None:
+    """Their rows are known, and further runs of a prompt join those that are there."""
+    runs, store = file_of(tmp_path / "r.jsonl", prompted(16935, "a")), tmp_path / "s.jsonl"
+    import_files(runs, store)
+    (long,) = {task for task, _, _ in told(store)}
+    short = "do-the-work-of-the-list-f3454967"
+    store.write_text(store.read_text().replace(long, short))
+    before = store.read_bytes()
+    assert import_files(runs, store).added == 0
+    assert store.read_bytes() == before
+    file_of(runs, prompted(16935, "a"), prompted(16935, "b"), prompted(1, "c"))
+    assert import_files(runs, store).added == 2
+    assert [(task.rpartition("-")[2], sample) for task, sample, _ in told(store)][:2] == [
+        ("f3454967", 0),
+        ("f3454967", 1),
+    ]
+    assert len(told(store)[2][0].rpartition("-")[2]) == 16

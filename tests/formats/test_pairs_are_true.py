@@ -198,7 +198,7 @@ def reply(said: str) -> dict[str, str]:
     ("more", "said"),
     [
         ({"system": "B", "messages": [{"role": "system", "content": "A"}, reply("x")]}, "begin with another system"),
-        ({"system": ["B"]}, "system: must be text"),
+        ({"system": ["B"]}, "system.0: a part of type"),
         ({"functions": [{"name": "f"}]}, "functions: definitions in OpenAI's legacy form"),
         ({"conversations": [reply("y")]}, "messages, conversations: the record has both"),
     ],

@@ -28,7 +28,7 @@ _PLACES = 10
 
 
 def import_(
-    files: Annotated[list[Path], typer.Argument(help="Files or folders (their .json and .jsonl files).")],
+    files: Annotated[list[Path], typer.Argument(help="Files, folders or archives.")],
     out: Annotated[Path, typer.Option("--out", help="Store to append to, for example runs.jsonl.")],
     from_: Annotated[
         str | None,
@@ -86,6 +86,8 @@ def import_(
 
 def _summary(done: ImportReport) -> Iterator[str]:
     """How the runs were interpreted."""
+    if done.others:
+        yield f"passed over, no logs: {_counts(done.others)}"
     if done.added:
         yield f"format: {_counts(done.formats)}"
         others = [
@@ -93,6 +95,11 @@ def _summary(done: ImportReport) -> Iterator[str]:
             for name, other in done.other_scores.items()
         ]
         yield "; ".join([f"score: from {_counts(done.scores)}", *others])
+        others = [
+            f"{name} is there too, in {counted(other.present, 'run')}, and names {counted(other.values, 'task')}"
+            for name, other in done.other_tasks.items()
+        ]
+        yield "; ".join([f"task: from {_counts(done.task_fields)}", *others])
         yield f"outcome: {_counts(done.outcomes)}"
     if done.tasks:
         low, middle, high = done.runs_per_task
@@ -103,6 +110,13 @@ def _hints(done: ImportReport) -> Iterator[str]:
     """What may have been misinterpreted, and what to do about it."""
     if done.held:
         yield f"rows that are no runs because a longer row of the same run holds them: {done.held:,}"
+    if done.joined:
+        yield f"rows that were joined to the last part of the same run: {done.joined:,}"
+    if done.disagreeing:
+        yield (
+            f"check: rows whose fields say that they are of one run but whose scores or models differ: "
+            f"{done.disagreeing:,}; each was taken as a run, with --run FIELD they are left out"
+        )
     if done.undecided:
         yield (
             f"check: rows whose fields say that they are of one run but that do not begin alike: {done.undecided:,}; "
@@ -112,6 +126,11 @@ def _hints(done: ImportReport) -> Iterator[str]:
         yield (
             f"check: runs that are the beginning of another run: {done.beginnings:,}; if a row is one call of the "
             "model with all that came before, import into a new store with --run FIELD, which tells the runs apart"
+        )
+    if done.prompts_differ:
+        yield (
+            f"check: tasks whose runs all begin with another prompt than the first: {done.prompts_differ:,}; if these "
+            "are different tasks, import into a new store with --task FIELD"
         )
     if done.example_turns:
         yield (

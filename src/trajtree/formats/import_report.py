@@ -9,13 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
-from trajtree.formats.read.fields import differs
+from trajtree.formats.read.scores import differs
 from trajtree.formats.read.to_trajectory import Imported
 from trajtree.trajectory import Message, Trajectory
+
+MANY = 10_000
+"""Up to which number the values of a field are counted."""
 
 KEPT = 1000
 """Number of left-out records that a report names; further ones are only counted."""
 
+THE_PROMPT = "the prompt"
 _KINDS = 100
 _OTHER = "other reasons"
 _NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[-+]?\d+)?")
@@ -41,6 +45,14 @@ class OtherScore:
 
 
 @dataclass(frozen=True, slots=True)
+class OtherTask:
+    """A field with a task that was not used: in how many runs it occurs, and how many tasks it names (at most MANY)."""
+
+    present: int
+    values: int
+
+
+@dataclass(frozen=True, slots=True)
 class ImportReport:
     """What an import did.
 
@@ -50,14 +62,20 @@ class ImportReport:
         left_out: the first KEPT records that are not trajectories, and why.
         left_out_count: total number of left-out records.
         kinds: how many were left out per kind of reason: the reason without its numbers and values.
+        others: number of files in folders and archives that are no logs, by suffix.
         formats: number of trajectories appended, by format.
         scores: number of trajectories by the field that their score comes from.
         other_scores: other usual fields for scores that also occurred.
+        task_fields: number of trajectories by where their task comes from: a field, or `the prompt`.
+        other_tasks: other usual fields for tasks that also occurred.
+        prompts_differ: number of tasks with several new trajectories, none of which begins with the first one's prompt.
         outcomes: number of trajectories by outcome.
         tasks: number of tasks in the whole store.
         runs_per_task: fewest, median and most trajectories per task in the whole store.
-        held: records contained in another record of the same run, as its beginning or because they were joined to it.
+        held: records contained in another record of the same run, as its beginning.
+        joined: records that were joined to a later part of the same run.
         undecided: records whose fields say that they belong to one run, but whose messages do not fit; each is a run.
+        disagreeing: those whose messages do fit, but whose scores or models differ; each is a run.
         beginnings: trajectories that are the beginning of another one, as records of single model calls are, among
             those not too far apart.
         repeated: trajectories that equal one from a file with the same name in another folder.
@@ -70,14 +88,20 @@ class ImportReport:
     left_out: tuple[LeftOut, ...]
     left_out_count: int
     kinds: Mapping[str, int] = field(default_factory=dict)
+    others: Mapping[str, int] = field(default_factory=dict)
     formats: Mapping[str, int] = field(default_factory=dict)
     scores: Mapping[str, int] = field(default_factory=dict)
     other_scores: Mapping[str, OtherScore] = field(default_factory=dict)
+    task_fields: Mapping[str, int] = field(default_factory=dict)
+    other_tasks: Mapping[str, OtherTask] = field(default_factory=dict)
+    prompts_differ: int = 0
     outcomes: Mapping[str, int] = field(default_factory=dict)
     tasks: int = 0
     runs_per_task: tuple[int, float, int] = (0, 0, 0)
     held: int = 0
+    joined: int = 0
     undecided: int = 0
+    disagreeing: int = 0
     beginnings: int = 0
     repeated: int = 0
     example_turns: int = 0
@@ -87,9 +111,11 @@ class Tally:
     """The counts kept during an import."""
 
     def __init__(self) -> None:
-        self.skipped = self.held = self.undecided = self.repeated = 0
+        self.skipped = self.held = self.joined = self.undecided = self.disagreeing = self.repeated = 0
         self.tasks: Counter[str] = Counter()
         """Number of trajectories per task of the store."""
+        self.others: Counter[str] = Counter()
+        """Number of files that are no logs, by suffix."""
         self._left_out: list[LeftOut] = []
         self._kinds: Counter[str] = Counter()
         self._formats: Counter[str] = Counter()
@@ -99,6 +125,7 @@ class Tally:
         self._outcomes: Counter[str] = Counter()
         self._beginnings = _Beginnings()
         self._example = _Example()
+        self._tasks_from = _TasksFrom()
 
     def leave_out(self, record: LeftOut) -> None:
         """Count a record that is not a trajectory."""
@@ -107,8 +134,10 @@ class Tally:
         if len(self._left_out) < KEPT:
             self._left_out.append(record)
 
-    def add(self, found: Imported, made: Trajectory, score_range: tuple[float, float]) -> None:
-        """Count a trajectory made from what a reader found."""
+    def add(
+        self, found: Imported, made: Trajectory, named: Sequence[tuple[str, str]], score_range: tuple[float, float]
+    ) -> None:
+        """Count a trajectory made from what a reader found; `named` has the fields that name a task."""
         self.tasks[made.task] += 1
         self._formats[made.env] += 1
         self._scores[found.score[0]] += 1
@@ -116,6 +145,7 @@ class Tally:
         for name, value in found.other_scores:
             self._present[name] += 1
             self._differs[name] += differs(value, made.score, *score_range)
+        self._tasks_from.add(found, made, named)
         self._beginnings.add(made.messages)
         self._example.add(made)
 
@@ -128,18 +158,60 @@ class Tally:
             left_out=tuple(self._left_out),
             left_out_count=self._kinds.total(),
             kinds=dict(self._kinds.most_common()),
+            others=dict(self.others.most_common()),
             formats=dict(self._formats),
             scores=dict(self._scores),
             other_scores={name: OtherScore(n, self._differs[name]) for name, n in self._present.items()},
+            task_fields=dict(self._tasks_from.fields),
+            other_tasks=self._tasks_from.others(),
+            prompts_differ=self._tasks_from.prompts_differ(),
             outcomes=dict(self._outcomes),
             tasks=len(runs),
             runs_per_task=(min(runs), median(runs), max(runs)) if runs else (0, 0, 0),
             held=self.held,
+            joined=self.joined,
             undecided=self.undecided,
+            disagreeing=self.disagreeing,
             beginnings=self._beginnings.count,
             repeated=self.repeated,
             example_turns=self._example.turns,
         )
+
+
+class _TasksFrom:
+    """Where tasks come from, and whether the runs of a task begin alike."""
+
+    def __init__(self) -> None:
+        self.fields: Counter[str] = Counter()
+        self._present: Counter[str] = Counter()
+        self._values: dict[str, set[int]] = {}
+        self._prompts: dict[str, int] = {}
+        self._several: set[str] = set()
+        self._alike: set[str] = set()
+
+    def add(self, found: Imported, made: Trajectory, named: Sequence[tuple[str, str]]) -> None:
+        used = next((name for name, value in named if value == found.task), None)
+        self.fields[used or (THE_PROMPT if found.task is None else "the log or its name")] += 1
+        for name, value in named:
+            if name != used:
+                self._present[name] += 1
+                values = self._values.setdefault(name, set())
+                if len(values) < MANY:
+                    values.add(hash(value))
+        first = made.replies[0]
+        prompt = hash(tuple([message.content for message in made.messages[:first]]))
+        if made.task not in self._prompts:
+            self._prompts[made.task] = prompt
+            return
+        self._several.add(made.task)
+        if self._prompts[made.task] == prompt:
+            self._alike.add(made.task)
+
+    def others(self) -> dict[str, OtherTask]:
+        return {name: OtherTask(number, len(self._values[name])) for name, number in self._present.items()}
+
+    def prompts_differ(self) -> int:
+        return len(self._several - self._alike)
 
 
 class _Beginnings:
@@ -210,4 +282,4 @@ class _Example:
             self._tasks.add(trajectory.task)
 
 
-__all__ = ["KEPT", "ImportReport", "LeftOut", "OtherScore", "Tally"]
+__all__ = ["KEPT", "MANY", "ImportReport", "LeftOut", "OtherScore", "OtherTask", "Tally"]

@@ -8,6 +8,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from trajtree.errors import DataError
+from trajtree.formats.containers.finding import Finds
 from trajtree.formats.import_report import LeftOut, Tally
 from trajtree.formats.one_run import may_be_calls
 from trajtree.formats.read.detect import FORMATS, beginning_of, format_named
@@ -18,7 +19,8 @@ class Source:
     """A file to import.
 
     Attributes:
-        path: where it is.
+        path: where it is read from.
+        shown: how it is named to the user: differently if it is in an archive.
         name: identifies the file: its own name, its first record, its folder.
         format: the format of its records.
         alone: whether it contains only one record.
@@ -26,42 +28,45 @@ class Source:
     """
 
     path: Path
+    shown: Path
     name: str
     format: str
     alone: bool
     calls: bool
 
 
-def sources(
-    found: list[tuple[Path, bool]], store: Path, tally: Tally, *, format: str | None, run: str | None
-) -> list[Source]:
+def sources(finds: Finds, store: Path, tally: Tally, *, format: str | None, run: str | None) -> list[Source]:
     """Every file that can be read; the store may be in the folder, but is not one of them."""
     if format is not None:
         format_named(format)
+    tally.others.update(finds.others)
+    for shown, problem in finds.problems:
+        tally.leave_out(LeftOut(shown, 1, 0, problem))
     known_files: list[Source] = []
     continuations: set[str] = set()
-    for path, named in found:
+    for found in finds.files:
+        path = found.path
         if path.resolve() == store.resolve():
-            if named:
+            if found.named:
                 raise DataError(f"{path}: a store cannot be imported into itself")
             continue
         try:
             beginning = beginning_of(path, format)
         except DataError as error:
-            if named:
+            if found.named:
                 raise
-            tally.leave_out(LeftOut(path, 1, 0, str(error).removeprefix(str(path)).lstrip(",: ")))
+            tally.leave_out(LeftOut(found.shown, 1, 0, str(error).removeprefix(str(path)).lstrip(",: ")))
             continue
         known = FORMATS[beginning.format]
         if (following := known.goes_on_in(beginning.record)) is not None:
             continuations.add(os.path.normpath(path.resolve().parent / following))
         calls = run is not None or (not known.whole and not beginning.alone and may_be_calls(beginning.record))
-        name = _source_name(path, beginning.first)
-        known_files.append(Source(path, name, beginning.format, beginning.alone, calls))
-    later = {source.path for source in known_files if str(source.path.resolve()) in continuations}
-    for path in sorted(later):
-        tally.leave_out(LeftOut(path, 1, 0, "the later part of a run that began in another file"))
-    return [source for source in known_files if source.path not in later]
+        name = _source_name(found.shown, beginning.first)
+        known_files.append(Source(path, found.shown, name, beginning.format, beginning.alone, calls))
+    later = {source for source in known_files if str(source.path.resolve()) in continuations}
+    for source in sorted(later, key=lambda source: source.shown):
+        tally.leave_out(LeftOut(source.shown, 1, 0, "the later part of a run that began in another file"))
+    return [source for source in known_files if source not in later]
 
 
 def _source_name(path: Path, first: bytes) -> str:

@@ -11,18 +11,22 @@ import json
 import math
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from trajtree.errors import DataError
 from trajtree.formats.already_stored import Known, look_into
+from trajtree.formats.containers.finding import find
 from trajtree.formats.import_report import KEPT, ImportReport, LeftOut, OtherScore, Tally
 from trajtree.formats.import_sources import Source, hash_of, sources
 from trajtree.formats.one_run import Plan, check_named, is_later_part, plan
 from trajtree.formats.read.detect import format_named, runs_of
-from trajtree.formats.read.records import RawRecord, decode, files_in
+from trajtree.formats.read.fields import tasks_in
+from trajtree.formats.read.records import RawRecord, decode
 from trajtree.formats.read.to_trajectory import Imported, trajectory_of
 from trajtree.store.lock import claimed
 from trajtree.store.progress import SILENT, Progress
@@ -67,7 +71,8 @@ def import_files(
     """Append the runs in `files` to a store, except those that it already has.
 
     Args:
-        files: a file or folder, or several; a folder stands for all .json and .jsonl files below it.
+        files: a file, folder or archive, or several; a folder or archive stands for all logs in it (see
+            `containers.finding.LOGS`).
         store_path: the store; it is created if it does not exist.
         format: the files' format; by default detected from each file's first record.
         score: dotted path of the field with the score, if it is not where the format has it.
@@ -89,11 +94,18 @@ def import_files(
     asked = _Asked(score, (low, high), task, context_turns, run)
     store, tally = TrajectoryStore(store_path), Tally()
     several = [files] if isinstance(files, str | os.PathLike) else files
-    to_read = sources(files_in(map(Path, several)), store.path, tally, format=format, run=run)
-    with claimed(store.path):
-        known = look_into(store, [source.name for source in to_read], tally)
-        _take(to_read, store, _Import(asked, known, tally), progress)
+    with ExitStack() as stack:
+        finds = find(map(Path, several), lambda: _scratch(stack))
+        to_read = sources(finds, store.path, tally, format=format, run=run)
+        with claimed(store.path):
+            known = look_into(store, [source.name for source in to_read], tally)
+            _take(to_read, store, _Import(asked, known, tally), progress)
     return tally.report()
+
+
+def _scratch(stack: ExitStack) -> Path:
+    """An empty folder that is removed at the end."""
+    return Path(stack.enter_context(TemporaryDirectory(prefix="trajtree-unpacked-")))
 
 
 def _take(to_read: list[Source], store: TrajectoryStore, state: _Import, progress: Progress) -> None:
@@ -158,7 +170,7 @@ class _Import:
             stored = self.known.digest_of(source.name, raw.number)
             if stored not in (0, digest):
                 raise DataError(
-                    f"{source.path}, line {raw.line}: row {raw.number} is not the one that was imported from this "
+                    f"{source.shown}, line {raw.line}: row {raw.number} is not the one that was imported from this "
                     "file; if it was changed since, import it into a new store; if its new rows belong beside the old "
                     "ones, give it another name"
                 )
@@ -183,9 +195,11 @@ class _Import:
                 return None
             found = self._found(record, raw.number, source, runs)
             if found is None:
-                self.tally.held += 1
+                joined = runs.plan.holder[raw.number] in runs.plan.parts
+                self.tally.joined += joined
+                self.tally.held += not joined
                 return None
-            made = trajectory_of(found, source.format, self.asked.score_range)
+            made = trajectory_of(found, source.format, self.asked.score_range, self.known.samples)
             sample = self.known.samples.get(made.task, 0)
             place: dict[str, str | int] = {
                 "source": source.name,
@@ -197,12 +211,13 @@ class _Import:
             made = replace(made, sample=sample, metadata={**made.metadata, **place})
             line = line_of(made)
         except (DataError, RecursionError, UnicodeEncodeError) as error:
-            self.tally.leave_out(LeftOut(source.path, raw.line, raw.number, _REASONS.get(type(error), str(error))))
+            self.tally.leave_out(LeftOut(source.shown, raw.line, raw.number, _REASONS.get(type(error), str(error))))
             return None
         self.known.store(source.name, raw.number, digest)
         self.known.samples[made.task] = sample + 1
         self.tally.repeated += equal is None
-        self.tally.add(found, made, self.asked.score_range)
+        places = format_named(source.format).tasks if self.asked.task is None else (self.asked.task,)
+        self.tally.add(found, made, tasks_in(record, places), self.asked.score_range)
         return line
 
     def _runs(self, source: Source) -> _Runs:
@@ -211,6 +226,7 @@ class _Import:
         asked = self.asked
         made = plan(source.path, source.format, asked.run, score=asked.score, task=asked.task)
         self.tally.undecided += made.undecided
+        self.tally.disagreeing += made.disagreeing
         runs = _Runs(made)
         for number, holder in made.holder.items():
             runs.held.setdefault(holder, []).append(number)

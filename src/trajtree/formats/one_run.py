@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +18,8 @@ from trajtree.errors import DataError
 from trajtree.formats.read.detect import format_named, runs_of
 from trajtree.formats.read.fields import TASKS, Record, at, no_such_field, task_at
 from trajtree.formats.read.records import decode
-from trajtree.trajectory import Message
+from trajtree.formats.read.scores import is_missing
+from trajtree.formats.read.to_trajectory import Imported
 
 RUNS = ("rollout_id", "trajectory_id", "episode_id", "trial_name", "trial_id")
 """Fields with a value that identifies a single run."""
@@ -43,6 +45,7 @@ class Plan:
             in the shortest of them, because a later call is given all earlier replies.
         reasons: why a record is left out.
         undecided: records whose fields say that they belong to one run, but whose messages do not fit.
+        disagreeing: those whose messages would fit, but whose scores or models differ.
     """
 
     holder: dict[int, int] = field(default_factory=dict)
@@ -50,13 +53,16 @@ class Plan:
     context_turns: dict[int, int] = field(default_factory=dict)
     reasons: dict[int, str] = field(default_factory=dict)
     undecided: int = 0
+    disagreeing: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
     """A record of a run: its numbers in the file and in the run, its counts of messages and context turns, and a hash.
 
-    `first` is a hash of the first message, or None if that is an instruction.
+    `first` is a hash of the first message, or None if that is an instruction. `goes_on` says whether the first message
+    is a tool's result, so that the record cannot be a run of its own. `score` and `policy` are None if the record has
+    none.
     """
 
     number: int
@@ -65,11 +71,14 @@ class _Row:
     context_turns: int
     end: int
     first: int | None
+    goes_on: bool
+    score: str | None
+    policy: str | None
 
 
 @dataclass(slots=True)
 class _Run:
-    """The records of one run. `value` is the value of the requested field; `joins` says whether they may be parts."""
+    """The records of one run. `value` is the value of the requested field; `joins` says that they may be parts."""
 
     value: object
     joins: bool
@@ -77,22 +86,42 @@ class _Run:
     longest: array[int] = field(default_factory=lambda: array("q"))
     """[messages] for the longest record, the hash of all messages up to each."""
 
-    def add(self, number: int, step: int | None, messages: Sequence[Message], context_turns: int) -> None:
+    def add(self, number: int, step: int | None, found: Imported) -> None:
         hashes = array("q")
         here = 0
-        for message in messages:
+        for message in found.messages:
             here = hash((here, message))
             hashes.append(here)
-        first = None if messages[0].role == "system" else hash(messages[0])
-        self.rows.append(_Row(number, step, len(messages), context_turns, here, first))
+        begins = found.messages[0]
+        first = None if begins.role == "system" else hash(begins)
+        _, value = found.score
+        score = None if is_missing(value) else repr(float(value) if isinstance(value, int | float) else value)
+        self.rows.append(
+            _Row(
+                number,
+                step,
+                length=len(hashes),
+                context_turns=found.context_turns,
+                end=here,
+                first=first,
+                goes_on=begins.role == "tool",
+                score=score,
+                policy=found.policy,
+            )
+        )
         if len(hashes) > len(self.longest):
             self.longest = hashes
 
-    def holder(self) -> int | None:
-        """The number of the longest record; None unless all others are beginnings of it."""
-        if any(self.longest[row.length - 1] != row.end for row in self.rows):
+    def holder(self) -> _Row | None:
+        """The longest record; None unless each of the others is a shorter beginning of it."""
+        lengths = {row.length for row in self.rows}
+        if len(lengths) < len(self.rows) or any(self.longest[row.length - 1] != row.end for row in self.rows):
             return None
-        return max(self.rows, key=lambda row: row.length).number
+        return max(self.rows, key=lambda row: row.length)
+
+    def agrees_with(self, last: _Row) -> bool:
+        """Whether all records have the last one's score and model, or none of their own."""
+        return all(row.score in (None, last.score) and row.policy in (None, last.policy) for row in self.rows)
 
     def numbered(self) -> bool:
         """Whether the records have consecutive numbers."""
@@ -100,7 +129,12 @@ class _Run:
         return steps[0] >= 0 and steps == list(range(steps[0], steps[0] + len(steps)))
 
     def in_parts(self) -> bool:
-        """Whether each record continues where the one before it ended: none repeats another one's beginning."""
+        """Whether each record continues where the one before it ended: none repeats another one's beginning.
+
+        Unless the fields say that they are parts, all but the first must begin with a tool's result.
+        """
+        if not self.joins and not all(row.goes_on for row in self.rows[1:]):
+            return False
         steps = [row.step for row in self.rows]
         firsts = {row.first for row in self.rows[1:]}
         begins_anew = None in firsts or self.rows[0].first in firsts or len(firsts) < len(self.rows) - 1
@@ -131,8 +165,9 @@ def is_later_part(record: Record) -> bool:
 def plan(path: Path, format: str, run: str | None, *, score: str | None, task: str | None) -> Plan:
     """Which records of a file are one run: those with one value in field `run`, or, without it, in the usual fields.
 
-    Records of one run are beginnings of the longest one, or parts with consecutive numbers. If the field was named by
-    the user, all others are left out; if it was guessed, they are separate runs.
+    Records of one run are beginnings of the longest one, or parts with consecutive numbers, and all have the last one's
+    score and model, or none. If the field was named by the user, all others are left out; if it was guessed, they are
+    separate runs.
     """
     read = format_named(format).read
     sizes: Counter[int] = Counter()
@@ -148,37 +183,49 @@ def plan(path: Path, format: str, run: str | None, *, score: str | None, task: s
             except (DataError, RecursionError):
                 continue  # it is left out for that reason later, when it is read
             if found.messages:
-                run_ = runs.setdefault(key.hash, _Run(key.value, key.joins))
-                run_.add(number, key.step, found.messages, found.context_turns)
+                runs.setdefault(key.hash, _Run(key.value, key.joins)).add(number, key.step, found)
     made = Plan()
-    undecided = sum(_decide(made, rows, run) for rows in runs.values())
-    return replace(made, undecided=undecided)
+    counts: Counter[_Verdict] = Counter()
+    for rows in runs.values():
+        counts[_decide(made, rows, run)] += len(rows.rows)
+    return replace(made, undecided=counts[_Verdict.UNDECIDED], disagreeing=counts[_Verdict.DISAGREEING])
 
 
-def _decide(made: Plan, run: _Run, field: str | None) -> int:
-    """Add a run's records to the plan; returns how many are undecided."""
+class _Verdict(StrEnum):
+    """What was decided on records whose fields say that they are one run, where nobody named the field."""
+
+    ONE_RUN = "one run"
+    UNDECIDED = "undecided"
+    DISAGREEING = "disagreeing"
+
+
+def _decide(made: Plan, run: _Run, field: str | None) -> _Verdict:
+    """Add a run's records to the plan, and say what was decided."""
     numbers = [row.number for row in run.rows]
     if len(numbers) < 2 or (field is None and not run.numbered() and run.rows[0].step is not None):
-        return 0
+        return _Verdict.ONE_RUN
     holder = run.holder()
-    if holder is not None:
-        made.holder.update((number, holder) for number in numbers if number != holder)
-        made.context_turns[holder] = min(row.context_turns for row in run.rows)
-    elif run.joins and run.in_parts():
-        *before, last = numbers
-        made.holder.update((number, last) for number in before)
-        made.parts[last] = tuple(before)
-        made.context_turns[last] = run.rows[0].context_turns
-    elif field is None:
-        return len(numbers)
+    last = holder or (run.rows[-1] if run.in_parts() else None)
+    if last is not None and run.agrees_with(last):
+        made.holder.update((number, last.number) for number in numbers if number != last.number)
+        if holder is not None:
+            made.context_turns[last.number] = min(row.context_turns for row in run.rows)
+        else:
+            made.parts[last.number] = tuple(numbers[:-1])
+            made.context_turns[last.number] = run.rows[0].context_turns
+    elif field is None and (last is None or holder is not None or not run.joins):
+        return _Verdict.UNDECIDED if last is None else _Verdict.DISAGREEING
     else:
         named = ", ".join(map(str, numbers[:5])) + (f" and {len(numbers) - 5} more" if len(numbers) > 5 else "")
-        reason = (
-            f"{field}: rows {named} are all of run {str(run.value)[:80]!r}, but neither beginnings of the longest one "
-            "nor parts whose steps follow one another"
+        why = (
+            "neither beginnings of the longest one nor parts whose steps follow one another"
+            if last is None
+            else f"their scores or models are not those of row {last.number}"
         )
+        which = "of one run" if field is None else f"of run {str(run.value)[:80]!r}"
+        reason = f"{field or PART}: rows {named} are all {which}, but {why}"
         made.reasons.update((number, reason) for number in numbers)
-    return 0
+    return _Verdict.ONE_RUN
 
 
 class _Key(NamedTuple):
@@ -207,7 +254,7 @@ def _keyed(path: Path, format: str, run: str | None, task: str | None) -> Iterat
         elif names := tuple((name, value) for name in NAMES if (value := _scalar(record.get(name))) is not None):
             one = any(name in RUNS for name, _ in names)
             if one or step is not None:
-                key = _Key(hash((asked, repr(names))), None, step, one or name == PART)
+                key = _Key(hash((asked, repr(names))), None, step, name == PART)
         elif step is not None:
             # Only numbers: records with consecutive numbers in the file belong to one run.
             if before != (asked, step - 1):

@@ -16,6 +16,7 @@ from trajtree.formats.read.fields import (
     other_scores,
     outcome_at,
     score_at,
+    system_beside,
     task_at,
     text_at,
     tools_at,
@@ -30,10 +31,11 @@ _FIELDS = frozenset(
         *("tool_calls", "observation", "metrics", "is_copied_context", "llm_call_count"),
     )
 )
+_INSTRUCTIONS = ("agent.extra.system_prompt", "agent.extra.instructions", "agent.system_prompt", "extra.system_prompt")
 _CONTINUATION = re.compile(r"-cont-\d+$")
 """Suffix of the session_id that Harbor gives to a document continuing another one."""
 
-_TASKS = ("extra.task", "extra.task_id", "extra.instance_id")
+TASKS = ("extra.task", "extra.task_id", "extra.instance_id")
 
 
 def recognises(record: Record) -> bool:
@@ -89,13 +91,14 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
                 unanswered = [call.id for call in said.tool_calls]
                 known.update(unanswered)
         messages += _heard(results, where, unanswered if said.role == "assistant" else [], known)
+    messages[:0] = system_beside(record, messages, _INSTRUCTIONS)
     taken = score_at(record, score, _SCORES)
     models = (text_at(step, "model_name") for step in steps if step.get("source") == "agent")
     return Imported(
         messages=tuple(messages),
         context_turns=leading(context, "was copied or made without a model"),
         score=taken,
-        task=task_at(record, task, _TASKS),
+        task=task_at(record, task, TASKS),
         policy=text_at(record, "agent.model_name") or next(models, None) or text_at(record, "agent.name"),
         tools=tools_at(record, "agent.tool_definitions"),
         outcome=outcome_at(record.get("extra")),
@@ -164,4 +167,4 @@ def _heard(results: Sequence[Record], where: str, unanswered: list[str], known: 
     return heard
 
 
-__all__ = ["goes_on_in", "read", "recognises"]
+__all__ = ["TASKS", "goes_on_in", "read", "recognises"]

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 from trajtree.errors import DataError
 from trajtree.formats.read import atif, hub_rows, llamafactory, messages, sharegpt, verifiers
 from trajtree.formats.read.benchmarks import inspect_ai, mini_swe_agent, openhands, rllm, swe_agent, tau2, tau_bench
-from trajtree.formats.read.fields import Record
+from trajtree.formats.read.fields import TASKS, Record
 from trajtree.formats.read.not_runs import why_no_run
 from trajtree.formats.read.records import RawRecord, decode, raw_records
 from trajtree.formats.read.to_trajectory import Imported
@@ -44,6 +44,7 @@ class Format:
         runs: makes one record per run of a file's records as written: joins the events of a session, splits a file of
             results, adds what stands in files beside it. By default every record is a run. The records that it makes
             are JSON objects like those of a file, numbered from 1, each with the line on which its run begins.
+        tasks: the fields in which a record may name its task.
     """
 
     read: Reader
@@ -52,12 +53,24 @@ class Format:
     whole: bool = False
     goes_on_in: Callable[[Record], str | None] = lambda record: None
     runs: Callable[[Path, Iterator[RawRecord]], Iterator[RawRecord]] = _as_written
+    tasks: tuple[str, ...] = TASKS
 
 
 FORMATS = {
-    "atif": Format(atif.read, atif.recognises, "schema_version, steps", whole=True, goes_on_in=atif.goes_on_in),
+    "atif": Format(
+        atif.read,
+        atif.recognises,
+        "schema_version, steps",
+        whole=True,
+        goes_on_in=atif.goes_on_in,
+        tasks=atif.TASKS,
+    ),
     "verifiers": Format(
-        verifiers.read, verifiers.recognises, "nodes, or prompt, completion and example_id", whole=True
+        verifiers.read,
+        verifiers.recognises,
+        "nodes, or prompt, completion and example_id",
+        whole=True,
+        tasks=verifiers.TASKS,
     ),
     "swe-agent": Format(
         swe_agent.read, swe_agent.recognises, "history and info of SWE-agent", whole=True, runs=swe_agent.runs

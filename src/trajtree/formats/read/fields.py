@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
 from hashlib import blake2b
@@ -13,9 +14,10 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from trajtree.chat import MEDIA, unread
+from trajtree.chat import MEDIA, text_of, unread
 from trajtree.errors import DataError
-from trajtree.trajectory import SCORE_TOLERANCE, Message, Outcome
+from trajtree.formats.read.scores import Missing, Weighed, short, weights_in
+from trajtree.trajectory import Message, Outcome
 
 Record = Mapping[str, Any]
 
@@ -24,6 +26,9 @@ SCORES = (
     *("resolved", "is_resolved", "passed", "is_correct"),
 )
 TASKS = ("task", "task_id", "instance_id", "question_id", "example_id", "item_id")
+
+INSTRUCTIONS = ("system", "system_prompt", "instructions")
+"""Fields in which the system message may stand beside the messages."""
 
 _STOPPED = ("finish_reason", "stop_reason", "stop_condition", "meta.terminate_reason")
 _CUT_SHORT = ("length", "max_tokens", "max_turns", "max_steps", "max_turns_reached")
@@ -66,32 +71,102 @@ def objects(value: object, where: str) -> Sequence[Record]:
     return value
 
 
+def system_beside(record: Record, messages: Sequence[Message], places: Sequence[str] = INSTRUCTIONS) -> list[Message]:
+    """The system message that stands beside the messages; none if there is none, or if the messages begin with it.
+
+    Raises:
+        DataError: it is not text, or the messages begin with another one.
+    """
+    for name in places:
+        said = text_of(at(record, name), name)
+        if not said:
+            continue
+        if not messages or messages[0].role != "system":
+            return [Message("system", said)]
+        if messages[0].content != said:
+            raise DataError(f"{name}: the messages begin with another system message")
+    return []
+
+
 def first_turn(record: Record) -> Record | None:
     """The first of a record's `conversations`; None if it is not an object."""
     turns = record.get("conversations")
     return turns[0] if isinstance(turns, list) and turns and isinstance(turns[0], dict) else None
 
 
+@dataclass(frozen=True, slots=True)
+class NoScore(Missing):
+    """The value of a score that a record does not have.
+
+    Attributes:
+        record: the record.
+        field: the field that was asked for; None if the usual places were searched.
+        usual: the usual places.
+    """
+
+    record: Record
+    field: str | None
+    usual: Sequence[str]
+
+    @property
+    def reason(self) -> str:
+        """Where it was looked for, and what to do."""
+        if self.field is not None:
+            return str(no_such_field(self.record, self.field, "--score", "must name the one that holds the score"))
+        where = f"none of {', '.join(self.usual)} is there; " if self.usual else "this format has none; "
+        return (
+            f"no score: {where}say where it is with --score FIELD, or give a file of scores with --scores FILE; "
+            f"{_fields_of(self.record)}"
+        )
+
+
 def score_at(record: Record, field: str | None, usual: Sequence[str]) -> tuple[str, object]:
-    """(field, value) of the score: at `field`, or at the first of the usual places.
+    """(field, value) of the score: at `field`, or at the first of the usual places; a `NoScore` where there is none.
+
+    Of several rewards in one object, the only one is taken, or the one named `reward`; else the object is the value,
+    which is no score. `field` may name one of them, or weigh several: `accuracy=0.7,style=0.3`.
 
     Raises:
-        DataError: there is none; the message names the existing fields.
+        DataError: `field` has weights that do not add up to 1.
     """
-    for name in usual if field is None else (field,):
-        value = at(record, name)
-        if value is not None:
-            return name, value
-    if field is not None:
-        raise no_such_field(record, field, "--score", "must name the one that holds the score")
-    raise DataError(
-        f"no score: none of {', '.join(usual)} is there; say where it is with --score FIELD; {_fields_of(record)}"
-    )
+    if field is None:
+        found = ((name, at(record, name)) for name in usual)
+        return next((_only(*one) for one in found if one[1] is not None), ("", NoScore(record, field, usual)))
+    weights = weights_in(field)
+    if not weights:
+        value = _named(record, field, usual)
+        return _only(field, value) if value is not None else (field, NoScore(record, field, usual))
+    parts = []
+    for name, weight in weights:
+        value = _named(record, name, usual)
+        if value is None:
+            return field, NoScore(record, name, usual)
+        parts.append((*_only(name, value), weight))
+    return field, Weighed(tuple(parts))
+
+
+def _named(record: Record, field: str, usual: Sequence[str]) -> Any:
+    """The value at `field`, or the reward of that name at one of the usual places."""
+    value = at(record, field)
+    if value is not None:
+        return value
+    rewards = (at(record, place) for place in usual)
+    return next((one[field] for one in rewards if isinstance(one, dict) and one.get(field) is not None), None)
+
+
+def _only(field: str, value: object) -> tuple[str, object]:
+    """The one reward that counts among those in an object, with its field; anything else as it is."""
+    if isinstance(value, dict):
+        given = [name for name, reward in value.items() if reward is not None]
+        name = given[0] if len(given) == 1 else "reward" if "reward" in given else None
+        if name is not None:
+            return f"{field}.{name}", value[name]
+    return field, value
 
 
 def other_scores(record: Record, taken: str, usual: Sequence[str]) -> tuple[tuple[str, object], ...]:
     """(field, value) of the usual places that have a value, except the one that was used."""
-    found = ((name, at(record, name)) for name in usual if name != taken)
+    found = ((name, at(record, name)) for name in usual if name != taken and not taken.startswith(f"{name}."))
     return tuple([(name, value) for name, value in found if value is not None])
 
 
@@ -108,8 +183,14 @@ def task_at(record: Record, field: str | None, usual: Sequence[str]) -> str | No
         if (isinstance(value, str) and value) or (isinstance(value, int) and not isinstance(value, bool)):
             return str(value)
     if field is not None:
-        raise DataError(f"{field}: {_short(at(record, field))} names no task; --task must name a field with text")
+        raise DataError(f"{field}: {short(at(record, field))} names no task; --task must name a field with text")
     return None
+
+
+def tasks_in(record: Record, usual: Sequence[str]) -> list[tuple[str, str]]:
+    """(field, value) of every usual place that names a task."""
+    found = ((name, at(record, name)) for name in usual)
+    return [(name, str(value)) for name, value in found if value and type(value) in (str, int)]
 
 
 def no_such_field(record: Record, field: str, option: str, what: str) -> DataError:
@@ -139,52 +220,16 @@ def _paths(value: object, before: str = "", depth: int = 3) -> Iterator[str]:
         yield before
 
 
-def prompt_task(prompt: Sequence[Message]) -> str:
-    """A name for the task stated in a prompt: a few of its words for readers, and its hash to tell tasks apart."""
-    digest = blake2b(digest_size=4)
-    for message in prompt:
-        digest.update(f"{message.role}\0{message.content}\0".encode())
-    asked = next((m.content for m in reversed(prompt) if m.role == "user"), "")
-    words = "-".join(_WORD.findall(asked[:200].lower())[:6])[:40]
-    return f"{words or 'task'}-{digest.hexdigest()}"
+def prompt_task(prompt: Sequence[Message], stored: Container[str] = ()) -> str:
+    """A name for the task stated in a prompt: a few of its words for readers, and its hash to tell tasks apart.
 
-
-def scaled(field: str, value: object, low: float, high: float) -> float:
-    """A score in [0, 1], where `low` is 0 and `high` is 1; true and false are 1 and 0 for any range.
-
-    Values outside by less than SCORE_TOLERANCE count as the edge, because scores are sums of floats.
-
-    Raises:
-        DataError: it is not a number, or outside the range.
+    Early stores have shorter hashes: such a name is kept if it is in `stored`, so that further runs join those there.
     """
-    if not isinstance(value, bool | int | float):
-        raise DataError(f"{field}: {_short(value)} is not a score; name a field with a number: --score FIELD")
-    share = _share(value, low, high)
-    if share is None:
-        raise DataError(
-            f"{field}: {_short(value)} is outside [{low:g}, {high:g}]; "
-            "name another field with --score FIELD, or give its range with --score-range LOW HIGH"
-        )
-    return share
-
-
-def differs(value: object, score: float, low: float, high: float) -> bool:
-    """Whether a field other than the one used has a different score, or no score within the range."""
-    share = _share(value, low, high) if isinstance(value, bool | int | float) else None
-    return share is None or abs(share - score) > SCORE_TOLERANCE
-
-
-def _share(value: float, low: float, high: float) -> float | None:
-    """The position of a number in the range; None if it is outside."""
-    if isinstance(value, bool):
-        return float(value)
-    if low <= value <= high:
-        return float((value - low) / (high - low))
-    # Infinity and whole numbers of any length are compared, never converted.
-    if not abs(value) <= 2 * (abs(low) + abs(high)):
-        return None
-    share = float((value - low) / (high - low))
-    return min(1.0, max(0.0, share)) if -SCORE_TOLERANCE <= share <= 1 + SCORE_TOLERANCE else None
+    said = "".join([f"{message.role}\0{message.content}\0" for message in prompt]).encode()
+    asked = next((m.content for m in reversed(prompt) if m.role == "user"), "")
+    words = "-".join(_WORD.findall(asked[:200].lower())[:6])[:40] or "task"
+    early = f"{words}-{blake2b(said, digest_size=4).hexdigest()}"
+    return early if early in stored else f"{words}-{blake2b(said, digest_size=8).hexdigest()}"
 
 
 def tools_at(record: Record, path: str) -> tuple[str, ...]:
@@ -198,7 +243,7 @@ def tools_at(record: Record, path: str) -> tuple[str, ...]:
         try:
             value = from_json(value)
         except ValueError:
-            raise DataError(f"{path}: not JSON: {_short(value)}") from None
+            raise DataError(f"{path}: not JSON: {short(value)}") from None
     if not value:
         return ()
     return tuple(
@@ -227,7 +272,7 @@ def fields_aside(parts: Iterable[tuple[str, Sequence[Record]]], read: frozenset[
     found: dict[str, object] = {}
     for name, turns in parts:
         for index, turn in enumerate(turns):
-            if not turn.keys() <= read and (left := unread(turn, read)):
+            if left := unread(turn, read):
                 refuse_media(left, f"{name}.{index}.")
                 found[f"{name}.{index}"] = left
     return {"message_fields": json.dumps(found)} if found else {}
@@ -257,21 +302,13 @@ def leading(context: Iterable[bool], why: str) -> int:
     return count
 
 
-def _short(value: object) -> str:
-    try:
-        text = json.dumps(value, ensure_ascii=False)
-    except ValueError:
-        # A number with thousands of digits.
-        text = type(value).__name__
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
 __all__ = [
+    "INSTRUCTIONS",
     "SCORES",
     "TASKS",
+    "NoScore",
     "Record",
     "at",
-    "differs",
     "fields_aside",
     "first_turn",
     "leading",
@@ -281,9 +318,10 @@ __all__ = [
     "outcome_at",
     "prompt_task",
     "refuse_media",
-    "scaled",
     "score_at",
+    "system_beside",
     "task_at",
+    "tasks_in",
     "text_at",
     "tools_at",
 ]

@@ -6,9 +6,16 @@ from collections.abc import Sequence
 
 from trajtree.chat import FIELDS, message_from_dict
 from trajtree.errors import DataError
-from trajtree.formats.read.fields import Record, fields_aside, first_turn, leading, objects, refuse_media
+from trajtree.formats.read.fields import (
+    Record,
+    fields_aside,
+    first_turn,
+    leading,
+    objects,
+    refuse_media,
+    system_beside,
+)
 from trajtree.formats.read.to_trajectory import Imported, with_usual_fields
-from trajtree.trajectory import Message
 
 
 def recognises(record: Record) -> bool:
@@ -24,7 +31,8 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
     Replies within a `prompt`, and leading ones marked `weight` 0 or `loss` false, are context.
 
     Args:
-        record: `messages` (or `conversations`), or `prompt` and `completion`; optionally `tools` and `system`.
+        record: `messages` (or `conversations`), or `prompt` and `completion`; optionally `tools`, and instructions
+            beside them (see `fields.INSTRUCTIONS`).
         score: dotted path of the score; without one, the usual names are tried.
         task: dotted path of the task, likewise.
 
@@ -45,32 +53,13 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
         name = "messages" if "messages" in record else "conversations"
         turns = [(name, objects(record.get(name), name))]
     messages = [message_from_dict(turn, f"{name}.{i}") for name, part in turns for i, turn in enumerate(part)]
-    messages = [*_system(record, messages), *messages]
+    messages = [*system_beside(record, messages), *messages]
     context = [
         name == "prompt" or _unlearned(turn) for name, part in turns for turn in part if turn.get("role") == "assistant"
     ]
     context_turns = leading(context, "is marked as not trained (weight is 0 or loss is false)")
     aside = fields_aside(turns, FIELDS)
     return with_usual_fields(record, messages, context_turns, score=score, task=task, metadata=aside)
-
-
-def _system(record: Record, messages: Sequence[Message]) -> list[Message]:
-    """The system message that stands beside the messages, as Anthropic and ms-swift write it; none where there is none.
-
-    Raises:
-        DataError: it is not text, or the messages begin with another one.
-    """
-    for name in ("system", "system_prompt"):
-        said = record.get(name)
-        if said is None or said == "":
-            continue
-        if not isinstance(said, str):
-            raise DataError(f"{name}: must be text, got {type(said).__name__}")
-        if not messages or messages[0].role != "system":
-            return [Message("system", said)]
-        if messages[0].content != said:
-            raise DataError(f"{name}: the messages begin with another system message")
-    return []
 
 
 def _turns(record: Record, name: str, role: str) -> Sequence[Record]:

@@ -1,27 +1,34 @@
-"""The records of a JSON file, one at a time, each with its position.
+"""The records of a file, one at a time, each with its position.
 
-JSON Lines, an array and a single object are read alike. Records are cut out of the file as bytes, without parsing them
-and without holding the whole file in memory, so records that are already known cost next to nothing; a broken record
-does not hide those after it.
+JSON Lines, an array and a single object are read alike, compressed or not; the rows of a table are made JSON. Records
+are cut out of the file as bytes, without parsing them and without holding the whole file in memory, so records that are
+already known cost next to nothing; a broken record does not hide those after it.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
+import msgspec
 from pydantic_core import from_json
 
 from trajtree.errors import DataError
+from trajtree.formats.containers.archives import is_zip, samples_in
+from trajtree.formats.containers.streams import LONGEST_MAGIC, opened
+from trajtree.formats.containers.tables import is_table, rows_in
 from trajtree.store.files import open_input
 
 LONGEST = 1 << 28
 """Largest length of a record in bytes; an unclosed quote or bracket must not fill the memory."""
 
 _CHUNK = 1 << 16
-_SUFFIXES = (".json", ".jsonl", ".traj")
+_LINES = frozenset((".jsonl", ".ndjson"))
+"""Suffixes of files in which no record is spread over several lines."""
+
 _BOM = b"\xef\xbb\xbf"
 _TOO_LONG = f"the row is longer than {LONGEST >> 20} MiB, the limit for one run"
 _STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
@@ -45,81 +52,143 @@ class RawRecord(NamedTuple):
     problem: str | None = None
 
 
-def files_in(paths: Iterable[Path]) -> list[tuple[Path, bool]]:
-    """(file, whether it was named explicitly), each once: a folder stands for all .json and .jsonl files below it.
+def raw_records(path: Path) -> Iterator[RawRecord]:
+    """The records of a file: the lines of JSON Lines, the elements of an array, a single object, the rows of a table.
+
+    The file may be compressed. An inspect log (`.eval`) has a record for each sample: `{"header": ..., "sample": ...}`.
 
     Raises:
-        DataError: there is no such file or folder, or a folder contains no such file.
+        DataError: the file cannot be read, or needs a package that is not installed.
     """
-    found: dict[Path, tuple[Path, bool]] = {}
-    for path in paths:
-        if path.is_dir():
-            below = sorted(p for p in path.rglob("*") if p.suffix in _SUFFIXES and p.is_file())
-            if not below:
-                raise DataError(f"{path}: no .json or .jsonl file in this folder")
-        elif path.exists():
-            below = [path]
-        else:
-            raise DataError(f"{path}: no such file or folder")
-        for file in below:
-            first, named = found.get(file.resolve(), (file, False))
-            found[file.resolve()] = first, named or file is path
-    return list(found.values())
+    with open_input(path) as plain:
+        magic = plain.peek(LONGEST_MAGIC)[:LONGEST_MAGIC]
+    if is_table(path, magic):
+        yield from _made(path, rows_in(path))
+    elif is_zip(magic):
+        yield from _made(path, samples_in(path))
+    else:
+        with opened(path) as (file, unpacked):
+            number = 0
+            in_lines = not _LINES.isdisjoint(suffix.lower() for suffix in path.suffixes)
+            for raw in _records(file, may_spread=not in_lines):
+                number = raw.number
+                yield raw
+            if unpacked is not None and unpacked.problem:
+                yield RawRecord(number + 1, 0, b"", unpacked.problem)
 
 
-def raw_records(path: Path) -> Iterator[RawRecord]:
-    """The records of a file: the lines of JSON Lines, the elements of an array, or a single object."""
-    with open_input(path) as file:
-        start = 3 if file.read(3) == _BOM else 0
-        file.seek(start)
-        line = 1
-        while (first := file.read(1)).isspace():
-            start += 1
-            line += first == b"\n"
-        if first == b"[":
-            yield from _elements(file, line)
+def _made(path: Path, rows: Iterator[bytes]) -> Iterator[RawRecord]:
+    """Records that are no lines of a file; what is damaged is one last record with the problem."""
+    number = 0
+    try:
+        for number, data in enumerate(rows, start=1):
+            yield RawRecord(number, number, data, _TOO_LONG if len(data) > LONGEST else None)
+    except DataError as error:
+        if not number:
+            raise
+        yield RawRecord(number + 1, number + 1, b"", str(error).removeprefix(f"{path}: "))
+
+
+def _records(file: BinaryIO, may_spread: bool) -> Iterator[RawRecord]:
+    ahead = file.read(len(_BOM))
+    ahead = b"" if ahead == _BOM else ahead
+    line = 1
+    while (ahead or (ahead := file.read(1))) and (skipped := len(ahead) - len(ahead.lstrip())):
+        line += ahead[:skipped].count(b"\n")
+        ahead = ahead[skipped:]
+    if ahead.startswith(b"["):
+        yield from _elements(file, ahead[1:], line)
+        return
+    ahead += file.readline(LONGEST + 1) if not ahead.endswith(b"\n") else b""
+    if may_spread and ahead.startswith(b"{") and _is_partial(ahead):
+        second = file.readline(LONGEST + 1)
+        # An object in which every message has its line, or a torn line before a whole one?
+        whole = not second.lstrip().startswith(b"{") or not _is_json(second)
+        ahead += second
+        if len(ahead) <= LONGEST:
+            ahead += file.read(LONGEST + 1 - len(ahead))
+        if whole or _is_json(ahead):
+            yield RawRecord(1, line, ahead.strip(), _TOO_LONG if len(ahead) > LONGEST else None)
             return
-        whole = first == b"{" and path.suffix != ".jsonl" and _spread_over_lines(file, start)
-        file.seek(start)
-        if not whole:
-            yield from _lines(file, 0, line - 1)
-            return
-        raw = file.read(LONGEST + 1)
-        yield RawRecord(1, line, raw.strip(), _TOO_LONG if len(raw) > LONGEST else None)
+    yield from _lines(file, ahead, 0, line - 1)
 
 
 def decode(raw: RawRecord) -> dict[str, Any]:
-    """The object in a record. Raises DataError, without naming the position, if it is not one."""
+    """The object in a record.
+
+    Raises:
+        DataError: without naming the position: it is not an object, or one of its objects has a key twice, of which
+            one value would be lost.
+    """
     if raw.problem is not None:
         raise DataError(raw.problem)
     try:
-        value = from_json(raw.data)
-    except ValueError as error:
-        raise DataError(f"not JSON: {error}") from None
+        value = msgspec.json.decode(raw.data)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        try:
+            value = from_json(raw.data)  # reads NaN too, and says better what is wrong
+        except ValueError as error:
+            raise DataError(f"not JSON: {error}") from None
     if not isinstance(value, dict):
         raise DataError(f"a run is a JSON object, got {type(value).__name__}")
+    if _may_repeat_a_key(raw.data, value):
+        _refuse_repeated_keys(raw.data)
     return value
 
 
-def _spread_over_lines(file: BinaryIO, start: int) -> bool:
-    """Whether the first line begins an object that continues on the next, and is not a record by itself."""
-    file.seek(start)
-    first = file.readline(LONGEST + 1)
+def _may_repeat_a_key(data: bytes, value: dict[str, Any]) -> bool:
+    """Whether data has more colons than what was read of it, or they cannot be counted."""
+    if b"\\u003a" in data or b"\\u003A" in data:
+        return True  # a colon in disguise
     try:
-        from_json(first)
-        return False
-    except ValueError:
-        pass
-    try:
-        from_json(first, allow_partial=True)
-    except ValueError:
-        return False
-    return not file.readline(LONGEST + 1).lstrip().startswith(b"{")
+        return msgspec.json.encode(value).count(b":") != data.count(b":")
+    except (OverflowError, ValueError, RecursionError):
+        return True
 
 
-def _lines(file: BinaryIO, number: int, line: int) -> Iterator[RawRecord]:
-    """The lines from the current file position, after `number` records and `line` lines."""
-    while raw := file.readline(LONGEST + 1):
+def _refuse_repeated_keys(data: bytes) -> None:
+    def pairs(found: list[tuple[str, Any]]) -> None:
+        names = [name for name, _ in found]
+        if len(set(names)) < len(names):
+            name = next(name for index, name in enumerate(names) if name in names[:index])
+            raise DataError(f"{name[:80]!r} occurs twice in one object, and only one value could be kept")
+
+    # A number of thousands of digits is an error of Python's, and of no interest here.
+    try:
+        json.loads(data, object_pairs_hook=pairs, parse_int=len)
+    except RecursionError:
+        raise DataError("nested too deeply") from None
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        from_json(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_partial(text: bytes) -> bool:
+    """Whether a text is the beginning of JSON, and no JSON itself."""
+    if _is_json(text):
+        return False
+    try:
+        from_json(text, allow_partial=True)
+    except ValueError:
+        return False
+    return True
+
+
+def _lines(file: BinaryIO, ahead: bytes, number: int, line: int) -> Iterator[RawRecord]:
+    """The lines of what was read ahead and of the rest, after `number` records and `line` lines."""
+    *whole, ahead = ahead.split(b"\n")
+    for text in whole:
+        line += 1
+        if stripped := text.strip():
+            number += 1
+            yield RawRecord(number, line, b"", _TOO_LONG) if len(text) > LONGEST else RawRecord(number, line, stripped)
+    while raw := ahead + file.readline(max(0, LONGEST + 1 - len(ahead))):
+        ahead = b""
         line += 1
         too_long = len(raw) > LONGEST
         while len(raw) > LONGEST:
@@ -130,9 +199,8 @@ def _lines(file: BinaryIO, number: int, line: int) -> Iterator[RawRecord]:
             yield RawRecord(number, line, b"", _TOO_LONG) if too_long else RawRecord(number, line, stripped)
 
 
-def _elements(file: BinaryIO, line: int) -> Iterator[RawRecord]:
-    """The elements of the array that was just opened, then the lines after it."""
-    buffer, base = b"", file.tell()
+def _elements(file: BinaryIO, buffer: bytes, line: int) -> Iterator[RawRecord]:
+    """The elements of the array that was just opened, then the lines after it; `buffer` was read ahead."""
     number = begin = position = depth = 0
     while True:
         match = (_WITHIN if depth else _BETWEEN).match(buffer, position)
@@ -142,7 +210,7 @@ def _elements(file: BinaryIO, line: int) -> Iterator[RawRecord]:
             # The element, or a string in it, continues beyond the buffer; doubling the amount read each time keeps the
             # work linear.
             position = end - begin
-            base, buffer, begin = base + begin, buffer[begin:], 0
+            buffer, begin = buffer[begin:], 0
             more = file.read(max(_CHUNK, len(buffer))) if len(buffer) <= LONGEST else b""
             if more:
                 buffer += more
@@ -165,9 +233,8 @@ def _elements(file: BinaryIO, line: int) -> Iterator[RawRecord]:
             line += piece.count(b"\n")
             begin = position
             if mark == b"]":
-                file.seek(base + position)
-                yield from _lines(file, number, line - 1)
+                yield from _lines(file, buffer[position:], number, line - 1)
                 return
 
 
-__all__ = ["LONGEST", "RawRecord", "decode", "files_in", "raw_records"]
+__all__ = ["LONGEST", "RawRecord", "decode", "raw_records"]

@@ -6,7 +6,16 @@ from pydantic_core import from_json
 
 from trajtree.chat import ASIDE, arguments_text, unread
 from trajtree.errors import DataError
-from trajtree.formats.read.fields import Record, at, fields_aside, first_turn, leading, objects, refuse_media
+from trajtree.formats.read.fields import (
+    Record,
+    at,
+    fields_aside,
+    first_turn,
+    leading,
+    objects,
+    refuse_media,
+    system_beside,
+)
 from trajtree.formats.read.to_trajectory import Imported, action_part, with_usual_fields
 from trajtree.trajectory import Message, ToolCall
 
@@ -30,7 +39,7 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
     recognised by `meta.terminate_reason`, are named after their tasks.
 
     Args:
-        record: `conversations`, and optionally `system` and `tools`.
+        record: `conversations`, and optionally `tools`, and instructions beside them (see `fields.INSTRUCTIONS`).
         score: dotted path of the score; without one, the usual names are tried.
         task: dotted path of the task, likewise.
 
@@ -39,16 +48,14 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
     """
     refuse_media(record)
     turns = objects(record.get("conversations"), "conversations")
-    system = record.get("system") or None
-    if system is not None and not isinstance(system, str):
-        raise DataError(f"system: must be text, got {type(system).__name__}")
-    messages = [] if system is None else [Message("system", system)]
+    messages: list[Message] = []
     unlearned = []
     for index, turn in enumerate(turns):
         message = _message(turn, f"conversations.{index}", messages)
         messages.append(message)
         if message.role == "assistant":
             unlearned.append(turn.get("loss") is False)
+    messages[:0] = system_beside(record, messages)
     context = leading(unlearned, "is marked as not trained (loss is false)")
     return with_usual_fields(
         record,

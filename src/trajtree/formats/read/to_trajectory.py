@@ -7,7 +7,7 @@ since the last reply is the observation; the reply's tool calls, its `Action:` p
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from trajtree.chat import Parsed, action_of
@@ -19,12 +19,12 @@ from trajtree.formats.read.fields import (
     other_scores,
     outcome_at,
     prompt_task,
-    scaled,
     score_at,
     task_at,
     text_at,
     tools_at,
 )
+from trajtree.formats.read.scores import scaled
 from trajtree.trajectory import Message, Outcome, Step, Trajectory
 
 _ACTION = re.compile(r"^[ \t]*Action:", re.MULTILINE)
@@ -38,7 +38,7 @@ class Imported:
     Attributes:
         messages: the conversation.
         context_turns: leading replies that are not the agent's decisions.
-        score: the field with the score, and its value.
+        score: the field with the score, and its value: see `fields.score_at`; None if the format has none.
         task: the task; None derives it from the prompt.
         policy: the policy that played.
         tools: definitions of the agent's tools, each as JSON text.
@@ -73,7 +73,7 @@ def with_usual_fields(
     """A run with score, task, model and tools beside its conversation under their usual names.
 
     Raises:
-        DataError: there is no score, or a requested field is wrong.
+        DataError: a requested field is wrong.
     """
     taken = score_at(record, score, SCORES)
     return Imported(
@@ -90,8 +90,10 @@ def with_usual_fields(
     )
 
 
-def trajectory_of(found: Imported, env: str, score_range: tuple[float, float]) -> Trajectory:
-    """The trajectory of a run, with `sample` 0.
+def trajectory_of(
+    found: Imported, env: str, score_range: tuple[float, float], stored: Container[str] = ()
+) -> Trajectory:
+    """The trajectory of a run, with `sample` 0; `stored` has the tasks of the store that it is for.
 
     The rewards of its steps are unknown, so the last one gets the whole score.
 
@@ -108,7 +110,7 @@ def trajectory_of(found: Imported, env: str, score_range: tuple[float, float]) -
     if not steps:
         raise DataError("messages: the agent never replies")
     return Trajectory(
-        task=found.task or prompt_task(found.messages[:first]),
+        task=found.task or prompt_task(found.messages[:first], stored),
         sample=0,
         policy=found.policy or "unknown",
         env=env,

@@ -18,6 +18,7 @@ from trajtree.formats.read.fields import (
     other_scores,
     outcome_at,
     score_at,
+    system_beside,
     task_at,
     text_at,
     tools_at,
@@ -26,7 +27,7 @@ from trajtree.formats.read.to_trajectory import Imported
 from trajtree.trajectory import Message, Outcome
 
 _SCORES = ("reward", "score")
-_TASKS = ("task.key", "task.hash", "example_id")
+TASKS = ("task.key", "task.hash", "example_id")
 _CUT_SHORT = ("max_input_tokens", "max_output_tokens", "max_total_tokens", "compaction_failed", "prompt_too_long")
 
 
@@ -51,11 +52,12 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
     """
     traced = "nodes" in record
     path, branches = _final_branch(record) if traced else (_v0_path(record), 1)
-    messages = tuple(_message(message, where) for message, _, where in path)
+    said = [_message(message, where) for message, _, where in path]
+    messages = (*system_beside(record, said), *said)
     aside = fields_aside([("messages", [message for message, _, _ in path])], FIELDS)
     fabricated = (not sampled for message, sampled, _ in path if message.get("role") == "assistant")
     name = None if traced or task is not None else text_at(record, "task")
-    found = task_at(record, task, _TASKS)
+    found = task_at(record, task, TASKS)
     taken = _score(record, score, traced)
     return Imported(
         messages=messages,
@@ -172,4 +174,4 @@ def _outcome(record: Record, traced: bool) -> Outcome:
     return outcome_at(record)
 
 
-__all__ = ["read", "recognises"]
+__all__ = ["TASKS", "read", "recognises"]

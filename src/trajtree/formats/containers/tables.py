@@ -1,0 +1,82 @@
+"""Rows of tables, Parquet and Arrow (what `datasets` saves), as JSON objects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from trajtree.errors import DataError
+from trajtree.formats.containers.streams import missing
+from trajtree.store.files import open_input
+
+_PARQUET = b"PAR1"
+_ARROW_FILE = b"ARROW1"
+_MOST_ROWS = 256
+_AT_ONCE = 1 << 28
+"""Bytes that a batch of rows may unpack to. A value may stand for many rows, so a row may be as large as its column."""
+
+
+def is_table(path: Path, magic: bytes) -> bool:
+    """Whether a file that begins with `magic` is a table."""
+    return magic.startswith((_PARQUET, _ARROW_FILE)) or path.suffix.lower() == ".arrow"
+
+
+def rows_in(path: Path) -> Iterator[bytes]:
+    """The rows of a table as JSON, with null where a row has no value.
+
+    Raises:
+        DataError: the file is damaged, holds values that are not JSON, or pyarrow is not installed.
+    """
+    try:
+        import pyarrow
+    except ImportError:
+        raise missing(path, "pyarrow") from None
+    try:
+        with _batches(path) as batches:
+            for batch in batches:
+                for row in batch.to_pylist():
+                    yield msgspec.json.encode(row, enc_hook=str)
+    except (pyarrow.ArrowException, OSError) as error:
+        said = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise DataError(f"{path}: the table is damaged ({said})") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: a text of the table is not UTF-8") from None
+
+
+@contextmanager
+def _batches(path: Path) -> Iterator[Iterator[Any]]:
+    with open_input(path) as file:
+        magic = file.peek(len(_ARROW_FILE))
+        if magic.startswith(_PARQUET):
+            from pyarrow import parquet
+
+            table = parquet.ParquetFile(file)
+            yield table.iter_batches(batch_size=_rows_at_once(table.metadata))
+            return
+        from pyarrow import ipc
+
+        if magic.startswith(_ARROW_FILE):
+            reader = ipc.open_file(file)
+            batches = (reader.get_batch(index) for index in range(reader.num_record_batches))
+        else:
+            batches = iter(ipc.open_stream(file))
+        yield (part for batch in batches for part in _parts(batch))
+
+
+def _rows_at_once(metadata: Any) -> int:
+    largest = 1
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        largest = max(largest, sum(group.column(i).total_uncompressed_size for i in range(group.num_columns)))
+    return max(1, min(_MOST_ROWS, _AT_ONCE // largest))
+
+
+def _parts(batch: Any) -> Iterator[Any]:
+    for start in range(0, batch.num_rows, _MOST_ROWS):
+        yield batch.slice(start, _MOST_ROWS)
+
+
+__all__ = ["is_table", "rows_in"]
