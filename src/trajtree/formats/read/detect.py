@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from trajtree.errors import DataError
-from trajtree.formats.read import atif, messages, sharegpt, verifiers
+from trajtree.formats.read import atif, harbor, messages, sharegpt, verifiers
 from trajtree.formats.read.fields import Record
 from trajtree.formats.read.records import RawRecord, decode, raw_records
 from trajtree.formats.read.to_trajectory import Imported
@@ -53,7 +53,10 @@ class Format:
 
 
 FORMATS = {
-    "atif": Format(atif.read, atif.recognises, "schema_version, steps", whole=True, goes_on_in=atif.goes_on_in),
+    "atif": Format(
+        atif.read, atif.recognises, "schema_version, steps", whole=True, goes_on_in=atif.goes_on_in, runs=harbor.runs
+    ),
+    "harbor-traces": Format(harbor.read_trace, harbor.recognises_trace, "conversations, task, episode, trial_name"),
     "verifiers": Format(
         verifiers.read, verifiers.recognises, "nodes, or prompt, completion and example_id", whole=True
     ),
