@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -280,28 +279,6 @@ def test_parts_are_not_guessed_from_numbers_alone(tmp_path: Path) -> None:
     rows = [row(said(f"question {i}", "a"), step=i, task=None) for i in range(4)]
     (tmp_path / "2").mkdir()
     assert taken(tmp_path / "2", rows)[0] == [("a",)] * 4
-
-
-def test_the_file_in_which_a_run_goes_on_is_left_out(tmp_path: Path) -> None:
-    def document(**fields: Any) -> dict[str, Any]:
-        steps = [{"source": "user", "message": "Q"}, {"source": "agent", "message": "look"}]
-        return {"schema_version": "ATIF-v1.7", "agent": {}, "steps": steps, "extra": {"score": 1}, **fields}
-
-    (tmp_path / "logs").mkdir()
-    (tmp_path / "logs" / "a.json").write_text(json.dumps(document()))
-    (tmp_path / "logs" / "b.json").write_text(json.dumps(document(continued_trajectory_ref="./aa.json")))
-    (tmp_path / "logs" / "c.json").write_text(json.dumps(document(continued_trajectory_ref="\0" * 300)))
-    (tmp_path / "logs" / "aa.json").write_text(json.dumps(document()))
-    report = import_files(tmp_path / "logs", tmp_path / "s.jsonl")
-    assert {r.file.name: r.reason.partition(";")[0] for r in report.left_out} == {
-        "aa.json": "the later part of a run that began in another file",
-        "c.json": "continued_trajectory_ref: a run that is spread over several trajectories cannot be imported",
-        "b.json": "continued_trajectory_ref: a run that is spread over several trajectories cannot be imported",
-    }
-    assert report.added == 1
-    (tmp_path / "alone.json").write_text(json.dumps(document(session_id="s-cont-1")))
-    report = import_files(tmp_path / "alone.json", tmp_path / "s.jsonl")
-    assert report.left_out[0].reason == "session_id: this is the later part of a run that began in another document"
 
 
 replies = st.lists(st.sampled_from("ab"), min_size=1, max_size=5)

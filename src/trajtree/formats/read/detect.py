@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from trajtree.errors import DataError
-from trajtree.formats.read import atif, hub_rows, llamafactory, messages, sharegpt, verifiers
+from trajtree.formats.read import atif, harbor, hub_rows, llamafactory, messages, sharegpt, verifiers
 from trajtree.formats.read.benchmarks import inspect_ai, mini_swe_agent, openhands, rllm, swe_agent, tau2, tau_bench
 from trajtree.formats.read.fields import TASKS, Record
 from trajtree.formats.read.not_runs import why_no_run
@@ -64,7 +64,9 @@ FORMATS = {
         whole=True,
         goes_on_in=atif.goes_on_in,
         tasks=atif.TASKS,
+        runs=harbor.runs,
     ),
+    "harbor-traces": Format(harbor.read_trace, harbor.recognises_trace, "conversations, task, episode, trial_name"),
     "verifiers": Format(
         verifiers.read,
         verifiers.recognises,

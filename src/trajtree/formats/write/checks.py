@@ -44,7 +44,7 @@ def check_roles(messages: Sequence[Message], name: str, target: str) -> None:
 def check_answered(messages: Sequence[Message], name: str, target: str) -> None:
     """Refuse calls that no tool's message answers before the conversation goes on: trainers and services reject them.
 
-    Calls of the last message may be open.
+    Calls of the last message may be open. A result without an id answers all that are.
 
     Raises:
         DataError: naming the message and the tool.
@@ -53,9 +53,8 @@ def check_answered(messages: Sequence[Message], name: str, target: str) -> None:
     caller = -1
     for index, m in enumerate(messages):
         if m.role == "tool":
-            answered = next((call for call in open_calls if m.tool_call_id in (None, call.id)), None)
-            if answered is not None:
-                open_calls.remove(answered)
+            answered = m.tool_call_id
+            open_calls = [] if answered is None else [call for call in open_calls if call.id != answered]
             continue
         if open_calls:
             break
