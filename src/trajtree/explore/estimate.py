@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from statistics import fmean
 
 from trajtree.envs.domain import load_domain
-from trajtree.envs.guard import Guarded
+from trajtree.envs.guard import Guarded, closed
 from trajtree.explore.job import Job
 from trajtree.trajectory import Trajectory
 
@@ -84,7 +83,7 @@ def _guess(job: Job) -> Size:
     """As if every reply were as long as it may be, every observation as the first, and no episode ended early."""
     domain = load_domain(job.env)
     tasks = job.tasks[:_LOOKED_AT]
-    with closing(domain.make(job.max_steps)) as env:
+    with closed(domain.make(job.max_steps)) as env:
         seen = fmean(len(Guarded(env).reset(task)) for task in tasks) / _CHARACTERS + _TURN
         system = len(env.instruction) / _CHARACTERS + _TURN
     steps = job.max_steps or STEPS

@@ -16,10 +16,11 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 
 from trajtree.chat import Parser, parse_act
 from trajtree.envs.base import Environment
+from trajtree.envs.guard import closed
 from trajtree.explore.episode import Episode, EpisodeSpec
 from trajtree.explore.faults import ATTEMPTS, check_sound, is_innocent, is_passing, worth_another_try
 from trajtree.explore.paced import Paced
@@ -93,7 +94,7 @@ def explore(
             total += len(episodes)
             progress.total(total)
             while len(envs) < min(batch, len(episodes)):
-                envs.append(made.enter_context(closing(make_env())))
+                envs.append(made.enter_context(closed(make_env())))
             if isinstance(policy, ServedPolicy):
                 paced = Paced(policy, pool, store, seed, batch, parse, suffix, progress)
                 asyncio.run(paced.play_all([spec for spec in episodes if spec.key not in present], envs))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from typing import Any, ClassVar
 
 from trajtree.envs.base import Environment, StepResult
 from trajtree.envs.domain import load_domain
+from trajtree.envs.guard import named, problem_of_closing, quoted
 from trajtree.envs.limits import limited
 from trajtree.errors import EnvError, WorkerLost
 
@@ -174,9 +176,12 @@ class _Worker:
         with self._lock:
             if self._connection is None:
                 return
-            with suppress(OSError):
+            with suppress(OSError, EOFError):  # whoever is dead needs no closing
                 self._connection.send(None)
-            self._process.join(_PATIENCE)
+                if self._connection.poll(_PATIENCE):
+                    for problem in self._connection.recv():
+                        warnings.warn(problem, stacklevel=1)
+                    self._process.join(_PATIENCE)
             self._kill()
 
 
@@ -197,8 +202,7 @@ def _serve(connection: Connection, make: Callable[[], Environment]) -> None:
             except BaseException as error:  # noqa: BLE001 - whatever it is, the parent says it
                 answer = True, error
             connection.send_bytes(_pickled(answer))
-    for env in envs.values():
-        env.close()
+        connection.send([problem for env in envs.values() if (problem := problem_of_closing(env)) is not None])
 
 
 def _end_with_parent() -> None:
@@ -219,9 +223,8 @@ def _pickled(answer: tuple[bool, Any]) -> bytes:
     except Exception:  # noqa: BLE001 - classes of the environment's own may raise anything here
         raised, value = answer
         if raised:
-            named = f"{type(value).__name__}: {value}" if str(value) else type(value).__name__
-            return pickle.dumps((True, EnvError(f"raised {named}")))
-        return pickle.dumps((True, EnvError(f"gave {value!r:.200}, which cannot leave its process")))
+            return pickle.dumps((True, EnvError(f"raised {named(value)}")))
+        return pickle.dumps((True, EnvError(f"gave {quoted(value)}, which cannot leave its process")))
     return sent
 
 
