@@ -80,19 +80,21 @@ class Workers:
     Args:
         make: makes one environment; it is called in the workers, so it must be picklable.
         kind: the class of what it makes.
-        count: number of processes.
+        count: largest number of processes; there are no more of them than environments.
         seconds: longest that one reset or step may take.
     """
 
     def __init__(self, make: Callable[[], Environment], kind: type[Environment], *, count: int, seconds: float) -> None:
-        self._kind = kind
-        self._workers = [_Worker(make, seconds) for _ in range(count)]
+        self._kind, self._make, self._seconds, self._count = kind, make, seconds, count
+        self._workers: list[_Worker] = []
         self._made = 0
 
     def make(self) -> Environment:
         """One more environment, in the next worker in turn."""
-        slot, index = divmod(self._made, len(self._workers))
+        slot, index = divmod(self._made, self._count)
         self._made += 1
+        if index == len(self._workers):
+            self._workers.append(_Worker(self._make, self._seconds))
         return _remote(self._kind)(self._workers[index], slot)
 
     def close(self) -> None:
