@@ -151,7 +151,8 @@ class _Worker:
         context = get_context("spawn")
         ours, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, self._make), daemon=True)
-        self._process.start()
+        with _without_interrupts():
+            self._process.start()
         theirs.close()
         self._connection = ours
         self.generation += 1
@@ -187,10 +188,23 @@ class _Worker:
             self._kill()
 
 
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """A process that is started inside never hears Control-C, not even while it starts: that is the parent's."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _serve(connection: Connection, make: Callable[[], Environment]) -> None:
     """Answer calls until the connection ends; runs in the worker."""
     if hasattr(os, "setpgrp"):
-        os.setpgrp()  # Ctrl-C is the parent's to handle, and whatever is started here can be ended with it
+        os.setpgrp()  # whatever is started here can be ended with it
     Thread(target=_end_with_parent, daemon=True).start()
     envs: dict[int, Environment] = {}
     with suppress(EOFError, OSError):  # the parent is gone
