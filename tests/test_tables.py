@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from tests.builders import trajectory
 from typer.testing import CliRunner
 
+import trajtree
 from trajtree.cli.main import app
 from trajtree.envs.domain import BRING_IN, BUILT_IN, SPLITS, Domain, load_domain
 from trajtree.errors import DataError, RecipeError, one_of
@@ -229,3 +231,17 @@ def test_no_command_repeats_a_table(path: Path) -> None:
     for side_by_side in displays(ast.parse(path.read_text())):
         for table in TABLES.values():
             assert len(set(side_by_side) & set(table)) < 2, side_by_side
+
+
+def test_every_public_name_is_what_a_type_checker_sees() -> None:
+    """`trajtree` imports its names when they are first used; the imports for type checkers must say the same."""
+    tree = ast.parse(Path(str(trajtree.__file__)).read_text())
+    (block,) = (node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
+    seen = {
+        alias.asname: node.module for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
+    assert sorted(seen) == trajtree.__all__
+    for name, module in seen.items():
+        assert getattr(trajtree, name) is getattr(importlib.import_module(module), name)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        trajtree.nothing  # noqa: B018

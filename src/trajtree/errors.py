@@ -16,6 +16,10 @@ class DataError(TrajtreeError):
     """A file or value is invalid; for files, the message names file, line and field."""
 
 
+class UnknownTask(DataError):
+    """The environment has no such task or task type."""
+
+
 class EnvError(TrajtreeError):
     """The environment failed, not the agent: the episode is retried and never counts against the policy."""
 

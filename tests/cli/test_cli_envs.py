@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 from trajtree.cli.main import app
 from trajtree.envs.base import Environment, StepResult
 from trajtree.envs.domain import BUILT_IN
-from trajtree.errors import DataError, EnvError, RunError
+from trajtree.errors import DataError, EnvError, RunError, UnknownTask
 
 
 def invoke(*arguments: object, said: str = "") -> Result:
@@ -70,12 +70,15 @@ def test_situations_are_counted_and_listed() -> None:
     ("arguments", "said"),
     [
         (("tests.toy:DOMAIN",), "does not list its task types; name some with --type"),
-        (("tests.toy:DOMAIN", "--type", "tow"), "tests.toy:DOMAIN: no task type 'tow': there is toy"),
+        (
+            ("tests.toy:DOMAIN", "--type", "tow"),
+            "tests.toy:DOMAIN has no task type 'tow' (no task type 'tow': there",
+        ),
     ],
 )
 def test_tasks_that_cannot_be_listed(arguments: tuple[str, ...], said: str) -> None:
     error = invoke("env", "tasks", *arguments).exception
-    assert isinstance(error, RunError) and said in str(error)
+    assert isinstance(error, RunError | UnknownTask) and said in str(error)
 
 
 def test_a_class_and_a_domain_are_checked() -> None:
@@ -92,7 +95,11 @@ def test_a_class_and_a_domain_are_checked() -> None:
         ("tests.toy:solution",): "neither a trajtree.Environment nor a Domain; derive the class",
         ("tests.cli.test_cli_envs:Half", "--task", TASKS[0]): "lacks step",
         ("tests.cli.test_cli_envs:Unnamed", "--task", TASKS[0]): "lacks the class attribute name, version, instruction",
-        ("tests.cli.test_cli_envs:Levelled", "--task", TASKS[0]): "cannot be made without arguments",
+        (
+            "tests.cli.test_cli_envs:Levelled",
+            "--task",
+            TASKS[0],
+        ): "making one without arguments raised TypeError",
         ("tests.envs.test_check_env:Raises", "--task", TASKS[0]): "breaks the contract",
     }.items():
         failed = invoke("env", "check", *arguments)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -73,6 +74,7 @@ def test_an_import_ends_in_order_and_goes_on(tmp_path: Path, number: int) -> Non
 
 SLOW = """
 import time
+import tomllib
 from trajtree.cli.interrupts import ended_in_order
 with ended_in_order():
     try:
@@ -93,6 +95,37 @@ def test_a_second_signal_ends_at_once(first: int, second: int) -> None:
     process.send_signal(second)
     _, said = process.communicate(timeout=30)
     assert process.returncode == -second and said == ""
+
+
+IMPORTING = """
+import sys, time
+class Slow:
+    def find_spec(self, name, path=None, target=None):
+        if name == "numpy":
+            print("importing", flush=True)
+            time.sleep(60)
+sys.meta_path.insert(0, Slow())
+sys.argv = ["trajtree", "doctor"]
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "begin",
+    ["from trajtree.cli.start import main; main()", "import runpy; runpy.run_module('trajtree', run_name='__main__')"],
+    ids=["script", "module"],
+)
+def test_a_signal_while_modules_are_imported(begin: str, number: int) -> None:
+    process = started("-c", IMPORTING + begin)
+    assert process.stdout is not None and process.stdout.readline() == "importing\n"
+    process.send_signal(number)
+    _, said = process.communicate(timeout=30)
+    assert (process.returncode, said) == (128 + number, "trajtree: stopped before it began\n")
+
+
+def test_the_script_begins_where_signals_are_heard() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    assert project["project"]["scripts"] == {"trajtree": "trajtree.cli.start:main"}
 
 
 FINISHED = """

@@ -140,6 +140,15 @@ def test_a_dry_run_asks_nobody(served: Stub, tmp_path: Path) -> None:
     assert "as the 12 episodes played so far" in output
 
 
+def test_a_dry_run_counts_any_number(served: Stub, tmp_path: Path) -> None:
+    command = ("explore", *ENV, "--policy", f"openai:stub@{served.url}", "--out", tmp_path / "s.jsonl")
+    done(*command, "--first", "1", "--rollouts", "2")
+    output = done(*command, "--first", "3", "--rollouts", "1" + 12 * "0", "--workers", "1" + 12 * "0", "--dry-run")
+    assert "2,999,999,999,998 episodes to play (2 stored" in output and "about 5,999,999,999,996 requests" in output
+    output = done(*command, "--max-steps", "1" + 12 * "0", "--out", tmp_path / "other.jsonl", "--dry-run")
+    assert "720,000,000,000,000 requests" in output
+
+
 def test_faults_are_played_again(tmp_path: Path) -> None:
     broken = {"toy/1"}
 
@@ -160,6 +169,7 @@ def test_faults_are_played_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "what"),
     [
+        (("--rollouts", "1" + 20 * "0", "--dry-run"), "episodes are more than can be counted"),
         (("--tasks", "toys"), "toys"),
         (("--sampling", "hot"), "two numbers"),
         (("--sampling", "1,2"), "at most 1"),

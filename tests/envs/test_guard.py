@@ -13,7 +13,7 @@ import pytest
 from trajtree.envs.base import Environment, StepResult
 from trajtree.envs.guard import Guarded
 from trajtree.envs.replay import replay
-from trajtree.errors import DataError, EnvError, RunError
+from trajtree.errors import DataError, EnvError, RunError, UnknownTask
 
 
 class Scripted(Environment):
@@ -101,8 +101,8 @@ def test_numbers_of_all_kinds_are_rewards(reward: Any) -> None:
 @pytest.mark.parametrize(
     ("answer", "kind", "said"),
     [
-        (raising(KeyError("tasks are a/0 to a/9")), DataError, "scripted has no task 't' (tasks are a/0 to a/9)"),
-        (raising(KeyError()), DataError, "scripted has no task 't' (KeyError)"),
+        (raising(KeyError("tasks are a/0 to a/9")), UnknownTask, "scripted has no task 't' (tasks are a/0 to a/9)"),
+        (raising(KeyError()), UnknownTask, "scripted has no task 't' (KeyError)"),
         (raising(DataError("the games are missing: trajtree data")), DataError, "the games are missing: trajtree data"),
         (raising(EnvError("socket closed")), EnvError, "socket closed"),
         (raising(SystemExit(3)), EnvError, "reset raised SystemExit: 3"),

@@ -82,7 +82,7 @@ def test_unknown_tasks() -> None:
     for task, what in {"chess/1": "no game", "coin/1500": "seeds are", "coin/x": "seeds are"}.items():
         with pytest.raises(KeyError, match=what):
             parse_task(task)
-    assert load_domain("textworldexpress") is DOMAIN
+    assert load_domain("textworldexpress").environment is DOMAIN.environment
 
 
 def test_a_situation_is_the_map_or_the_task() -> None:

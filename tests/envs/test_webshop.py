@@ -305,7 +305,7 @@ def test_the_shopper_says_why_it_cannot(shop: Shop) -> None:
 
 
 def test_it_is_a_domain_by_name() -> None:
-    assert load_domain("webshop") is DOMAIN
+    assert load_domain("webshop").environment is DOMAIN.environment
     assert DOMAIN.make(3).max_steps("synthetic/0") == 3  # type: ignore[attr-defined]
 
 

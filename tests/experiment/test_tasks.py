@@ -13,7 +13,7 @@ import pytest
 from tests import toy
 
 from trajtree.envs.domain import Domain
-from trajtree.errors import DataError, EnvError, RecipeError
+from trajtree.errors import EnvError, RecipeError, UnknownTask
 from trajtree.experiment.findings import shared_notes
 from trajtree.experiment.recipe import Recipe
 from trajtree.experiment.stage import Done, Work
@@ -104,10 +104,10 @@ def broken(task: str) -> str:
 @pytest.mark.parametrize(
     ("situation", "error", "said"),
     [
-        (broken, EnvError, "toy/3: its situation cannot be determined: IndexError: tuple index out of range"),
-        (lambda task: {"toy/0": "a"}[task], DataError, "toy/1: toy/1"),
-        (lambda task: ["red"], EnvError, "toy/0: its situation must be non-empty text, got ['red']"),
-        (lambda task: "", EnvError, "toy/0: its situation must be non-empty text, got ''"),
+        (broken, EnvError, ": situation('toy/3') raised IndexError: tuple index out of range (test_tasks.py, line "),
+        (lambda task: {"toy/0": "a"}[task], UnknownTask, " has no task 'toy/1' (toy/1)"),
+        (lambda task: ["red"], EnvError, ": situation('toy/0') returned ['red'], not a text that is not empty"),
+        (lambda task: "", EnvError, ": situation('toy/0') returned '', not a text that is not empty"),
     ],
 )
 def test_a_situation_that_cannot_be_had_names_the_task(
@@ -117,5 +117,5 @@ def test_a_situation_that_cannot_be_had_names_the_task(
     error: type[Exception],
     said: str,
 ) -> None:
-    with pytest.raises(error, match=f"^{re.escape(said)}$"):
+    with pytest.raises(error, match=f"^{re.escape(f'tests.toy:GROUPED{said}')}"):
         chosen(monkeypatch, tmp_path, situation)

@@ -16,7 +16,7 @@ from tests.toy import Toy, solution
 
 from trajtree.chat import parse_react
 from trajtree.envs.base import Environment, StepResult
-from trajtree.errors import DataError, EnvError
+from trajtree.errors import DataError, EnvError, RunError
 from trajtree.explore.episode import EpisodeSpec
 from trajtree.explore.faults import ATTEMPTS
 from trajtree.explore.rollout import rollout
@@ -121,9 +121,46 @@ def test_outcomes(tmp_path: Path) -> None:
 
 def test_episodes_go_round_the_grid() -> None:
     grid = [Sampling(0.5), Sampling(1.0)]
-    assert independent(["a", "b"], 3, grid) == [
+    assert list(independent(["a", "b"], 3, grid)) == [
         EpisodeSpec(task, sample, grid[sample % 2]) for task in ("a", "b") for sample in range(3)
     ]
+
+
+def test_episodes_are_counted_not_listed() -> None:
+    many = independent(["a", "b"], 10**12, [Sampling(0.5), Sampling(1.0)])
+    assert len(many) == 2 * 10**12
+    assert many[10**12 + 3] == many[3 - 10**12] == EpisodeSpec("b", 3, Sampling(1.0))
+    assert [spec.key for spec in many[10**12 - 1 : 10**12 + 1]] == [("a", 10**12 - 1), ("b", 0)]
+    with pytest.raises(IndexError):
+        many[2 * 10**12]
+    with pytest.raises(RunError, match="more than can be counted; lower the number of rollouts"):
+        independent(["a", "b"], 10**19, [Sampling()])
+
+
+def test_a_pass_of_any_length_is_played_as_far_as_it_gets(tmp_path: Path) -> None:
+    """What is played and what is not is never listed."""
+
+    class Enough(Exception):
+        pass
+
+    class Told:
+        done = 0
+
+        def total(self, amount: int) -> None:
+            assert amount == 10**12
+
+        def advance(self, amount: int, figures: object = None) -> None:
+            self.done += amount
+            if self.done == 4:
+                raise Enough
+
+    store = TrajectoryStore(tmp_path / "s.jsonl")
+    for _ in range(2):
+        with pytest.raises(Enough):
+            rollout(
+                independent(["toy/0"], 10**12, [LONG]), Scripted(winning), Toy, store, seed=0, batch=2, progress=Told()
+            )
+    assert [t.key for t in store] == [("toy/0", sample) for sample in range(4)]
 
 
 def test_every_episode_has_its_own_stream(tmp_path: Path) -> None:

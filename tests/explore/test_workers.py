@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -210,6 +211,28 @@ def test_one_that_hangs_every_time_costs_only_its_own_episode(tmp_path: Path) ->
     assert [t for t in found if t.task != "toy/3"] == [t for t in sound if t.task != "toy/3"]
     (hung,) = [t for t in found if t.task == "toy/3"]
     assert hung.cause is Cause.ENVIRONMENT_FAULT and "no answer within 2 seconds" in str(hung.error)
+
+
+def test_interrupts_are_not_for_the_workers(workers: Workers) -> None:
+    """Control-C goes to every process of the terminal, also to one that is still importing."""
+    workers.make().reset(TASKS[0])
+    (process,) = (worker._process for worker in workers._workers)
+    lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+    (blocked,) = (int(line.split()[1], 16) for line in lines if line.startswith("SigBlk:"))
+    assert blocked >> (signal.SIGINT - 1) & 1
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+class Stubborn(Moody):
+    def close(self) -> None:
+        raise SystemExit(0)
+
+
+def test_a_close_that_fails_is_said() -> None:
+    made = Workers(Stubborn, Stubborn, count=1, seconds=5.0)
+    made.make().reset(TASKS[0])
+    with pytest.warns(UserWarning, match=r"^toy: close raised SystemExit: 0 \(test_workers.py, line \d+\)$"):
+        made.close()
 
 
 def test_a_limit_by_task_reaches_the_workers(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from functools import cache, partial
 from itertools import islice
 from pathlib import Path
@@ -28,8 +27,8 @@ from trajtree.envs.domain import (
     found_at,
     load_domain,
 )
-from trajtree.envs.guard import Guarded
-from trajtree.errors import DataError, EnvError, RunError
+from trajtree.envs.guard import Guarded, blamed, closed
+from trajtree.errors import DataError, EnvError, RunError, UnknownTask
 
 _CHECKED_TYPES = 3
 """Number of task types from which a check plays one task each."""
@@ -84,8 +83,6 @@ def check(
         report = check_env(make, tasks, actions=actions)
     except EnvCheckError as error:
         raise EnvError(f"{name} breaks the contract: {error}") from None
-    except KeyError as error:
-        raise RunError(f"{name}: {error.args[0]}") from None
     console().print(
         f"{report.name} {report.version}: keeps the contract on {report.tasks} tasks: {report.episodes} episodes, "
         f"{report.steps} steps, {report.terminated} ended by themselves, {report.truncated} at the step limit",
@@ -111,7 +108,7 @@ def _subject(
 
     @cache
     def expert(task: str) -> Sequence[str]:
-        with closing(domain.make(None)) as environment:
+        with closed(domain.make(None)) as environment:
             shown = domain.demonstrate(environment, task)
         return () if isinstance(shown, NoDemonstration) else [step.action for step in shown.steps]
 
@@ -126,7 +123,7 @@ def _first(domain: Domain, kind: str) -> str | None:
 def _tasks(domain: Domain, kind: str, split: str) -> Sequence[str]:
     try:
         return domain.tasks(kind, split)
-    except KeyError:
+    except UnknownTask:
         return ()
 
 
@@ -155,10 +152,8 @@ def _environment(name: str) -> Callable[[], Environment] | None:
 
 
 def _made(name: str, environment: type[Environment]) -> Environment:
-    try:
+    with blamed(f"{name}: making one without arguments", place=True):
         return environment()
-    except TypeError as error:
-        raise RunError(f"{name}: cannot be made without arguments ({error}); give them defaults") from error
 
 
 def play(
@@ -177,7 +172,7 @@ def play(
     if chosen is None:
         raise RunError(f"{name}: does not list its tasks; name one")
     terminal = console()
-    with closing(make()) as environment:
+    with closed(make()) as environment:
         terminal.print(environment.instruction, style="dim")
         game = Guarded(environment)
         observation, over = game.reset(chosen), False

@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from trajtree.cli.start import SIGNALS
 from trajtree.cli.terminal import complain
-
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
@@ -25,11 +24,11 @@ def ended_in_order() -> Iterator[None]:
 
     def end(number: int, frame: FrameType | None) -> None:
         caught.append(number)
-        for each in _SIGNALS:
+        for each in SIGNALS:
             signal.signal(each, signal.SIG_DFL)
         raise KeyboardInterrupt
 
-    before = {each: signal.getsignal(each) for each in _SIGNALS}
+    before = {each: signal.getsignal(each) for each in SIGNALS}
     for each, handler in before.items():
         if handler is not signal.SIG_IGN:
             signal.signal(each, end)
@@ -44,7 +43,7 @@ def ended_in_order() -> Iterator[None]:
     finally:
         for each, handler in before.items():
             # The command is over. Python's own handler would greet a signal that comes now with a traceback.
-            signal.signal(each, signal.SIG_DFL if handler is signal.default_int_handler else handler)
+            signal.signal(each, signal.SIG_IGN if handler is signal.SIG_IGN else signal.SIG_DFL)
 
 
 __all__ = ["ended_in_order"]

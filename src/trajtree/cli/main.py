@@ -75,10 +75,11 @@ def _run() -> None:
     except TrajtreeError as error:
         complain(error)
     except ModuleNotFoundError as error:
-        extra = EXTRAS.get((error.name or "").partition(".")[0])
-        if extra is None:
+        package = (error.name or "").partition(".")[0]
+        if package in ("", "trajtree"):
             raise
-        complain(f"this needs the package {error.name}: pip install 'trajtree[{extra}]'")
+        hint = f": pip install 'trajtree[{EXTRAS[package]}]'" if package in EXTRAS else ", which is not installed"
+        complain(f"this needs the package {error.name}{hint}")
     except OSError as error:
         if error.errno is None:
             raise

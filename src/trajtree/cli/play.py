@@ -17,7 +17,7 @@ from trajtree.errors import RunError, counted
 from trajtree.explore.estimate import STEPS, Estimate, estimate
 from trajtree.explore.job import Job
 from trajtree.explore.job import play as play_job
-from trajtree.explore.strategies import STRATEGIES, ExploreSettings
+from trajtree.explore.strategies import MOST_BRANCHES, STRATEGIES, ExploreSettings
 from trajtree.explore.workers import cores
 from trajtree.models.tuned import model_named
 from trajtree.models.weights import DTYPES
@@ -70,7 +70,9 @@ def explore(
     rollouts: Annotated[int, typer.Option("--rollouts", help="Episodes per task, from its beginning.", min=1)] = 6,
     strategy: Annotated[str, option_of(STRATEGIES, "--strategy", help="Which episodes are played.")] = "independent",
     budget: Annotated[int | None, typer.Option("--budget", help="Agent tokens to sample in all.", min=1)] = None,
-    branches: Annotated[int, typer.Option("--branches", help="Episodes from one branching point.", min=1)] = 4,
+    branches: Annotated[
+        int, typer.Option("--branches", help="Episodes from one branching point.", min=1, max=MOST_BRANCHES)
+    ] = 4,
     adapter: AdapterOption = None,
     split: Annotated[str, option_of(SPLITS, "--split", help="Whose tasks of a type.")] = "train",
     first: FirstOption = None,
@@ -180,7 +182,8 @@ def _play(job: Job, out: Path, spending: Spending, what: str, dry_run: bool) -> 
     finally:
         if not is_local(job.model.base):
             terminal.print(f"model servers: {spending}", soft_wrap=True, highlight=False)
-    print_played(job.name, [t for t in TrajectoryStore(out) if t.task in job.tasks], terminal)
+    tasks = set(job.tasks)
+    print_played(job.name, [t for t in TrajectoryStore(out) if t.task in tasks], terminal)
     terminal.print(f"store: {out}", soft_wrap=True)
 
 

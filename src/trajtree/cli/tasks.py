@@ -31,7 +31,7 @@ def tasks(
     kinds = kind or list(domain.types)
     if not kinds:
         raise RunError(f"{name}: does not list its task types; name some with --type")
-    found = {one: {split: _tasks(name, domain, one, split) for split in SPLITS} for one in kinds}
+    found = {one: {split: domain.tasks(one, split) for split in SPLITS} for one in kinds}
     if not situations:
         for one, by_split in found.items():
             _print_lines((split, one, task) for split in SPLITS for task in by_split[split])
@@ -43,13 +43,6 @@ def tasks(
     if len(kinds) == 1:
         of = groups[kinds[0]]
         _print_lines((split, what, " ".join(same)) for split in SPLITS for what, same in of[split].items())
-
-
-def _tasks(name: str, domain: Domain, kind: str, split: str) -> Sequence[str]:
-    try:
-        return domain.tasks(kind, split)
-    except KeyError as error:
-        raise RunError(f"{name}: {error.args[0] if error.args else kind}") from None
 
 
 def _grouped(domain: Domain, by_split: Mapping[str, Sequence[str]], progress: Progress) -> Groups:

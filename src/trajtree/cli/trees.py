@@ -19,6 +19,7 @@ from trajtree.cli.logs import NEXT
 from trajtree.cli.outputs import at_least_one, check_output
 from trajtree.cli.terminal import console, counting
 from trajtree.envs.domain import load_domain
+from trajtree.envs.guard import canonical_forms, closed
 from trajtree.envs.replay import replayer
 from trajtree.errors import DataError, counted
 from trajtree.formats.pairs import pair_messages
@@ -106,9 +107,7 @@ def build(
     check_output(out, store, over=tree_store.FORMAT)
     settings: MergeOptions = {"ignore": tuple(dict.fromkeys(ignore or ())), "action": action}
     if env is not None:
-        environment = load_domain(env).environment
-        settings["canonical_action"] = environment.canonical_action
-        settings["canonical_observation"] = environment.canonical_observation
+        settings = {**settings, **canonical_forms(load_domain(env).environment)}
     if merge_ == _SEMANTIC:
         from trajtree.trees.embeddings import MODEL, SentenceEmbeddings
 
@@ -275,13 +274,10 @@ def _searched(trees: Path, find: Search, progress: Progress) -> Iterator[Traject
 
 
 def _stitched(trees: Path, env: str, max_steps: int | None, progress: Progress) -> Iterator[Trajectory]:
-    environment = load_domain(env).make(max_steps)
-    try:
+    with closed(load_domain(env).make(max_steps)) as environment:
         for tree in read_trees(trees):
             yield stitch(tree, replayer(environment)).best
             progress.advance(1)
-    finally:
-        environment.close()
 
 
 def _propose(terminal: Console, trees: Path, out: Path) -> None:

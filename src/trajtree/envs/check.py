@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import cycle, islice
 
 from trajtree.envs.base import Environment, StepResult
-from trajtree.envs.guard import well_formed
+from trajtree.envs.guard import FOR_THE_USER, named, problem_of_closing, quoted, shown, well_formed
+from trajtree.errors import UnknownTask
 from trajtree.trajectory import SCORE_TOLERANCE
 
 HOSTILE_ACTIONS = (
@@ -69,6 +69,7 @@ def check_env(
 
     Raises:
         EnvCheckError: one of these checks fails.
+        UnknownTask: the environment does not know one of the tasks.
         ValueError: `tasks` is empty.
     """
     if not tasks:
@@ -78,11 +79,12 @@ def check_env(
         made += [make()]
         made += [make()]
         return _checked(made[0], made[1], tasks, actions, unknown_task)
-    except BaseException:
+    except BaseException as error:
         for env in made:
-            with suppress(Exception):  # the first error says more
-                env.close()
-        raise
+            problem_of_closing(env)  # the first error says more
+        if isinstance(error, (EnvCheckError, *FOR_THE_USER)):
+            raise
+        raise EnvCheckError(f"raises {named(error, place=True)}") from error
 
 
 def _checked(
@@ -127,7 +129,7 @@ def _require(holds: bool, message: str) -> None:
 def _check_class(env: Environment) -> None:
     for attribute in ("name", "version", "instruction"):
         value = getattr(type(env), attribute, None)
-        _require(isinstance(value, str) and value != "", f"class attribute {attribute!r} is {value!r}, not text")
+        _require(isinstance(value, str) and value != "", f"class attribute {attribute!r} is {quoted(value)}, not text")
     for tool in env.tools:
         named = isinstance(tool, Mapping) and isinstance(tool.get("function"), Mapping) and "name" in tool["function"]
         _require(named, f"tool {tool!r} is not {{'type': 'function', 'function': {{'name': ..., ...}}}}")
@@ -137,7 +139,7 @@ def _check_canonical(env: Environment) -> None:
     for function in (env.canonical_action, env.canonical_observation):
         for text in HOSTILE_ACTIONS:
             once = function(text)
-            _require(isinstance(once, str), f"{function.__name__}({text[:20]!r}) is {once!r}, not a string")
+            _require(isinstance(once, str), f"{function.__name__}({text[:20]!r}) is {quoted(once)}, not a string")
             _require(function(once) == once, f"{function.__name__} changes its own result for {text[:20]!r}")
 
 
@@ -166,8 +168,17 @@ def _to_the_end(env: Environment, task: str, actions: Sequence[str]) -> _Episode
 
 
 def _reset(env: Environment, task: str) -> str:
-    observation = env.reset(task)
-    _require(isinstance(observation, str) and observation != "", f"{task}: reset returns {observation!r}, not text")
+    try:
+        observation = env.reset(task)
+    except KeyError as error:
+        why = shown(error.args[0]) if error.args else "KeyError"
+        raise UnknownTask(f"{env.name} has no task {task!r} ({why})") from error
+    except FOR_THE_USER:
+        raise
+    except BaseException as error:
+        raise EnvCheckError(f"{task}: reset raises {named(error, place=True)}") from error
+    is_text = isinstance(observation, str) and observation != ""
+    _require(is_text, f"{task}: reset returns {quoted(observation)}, not text")
     return observation
 
 
@@ -175,8 +186,10 @@ def _step(env: Environment, task: str, action: str) -> StepResult:
     where = f"{task}: after {action[:60]!r}"
     try:
         result = env.step(action)
-    except Exception as error:
-        raise EnvCheckError(f"{where} step raises {type(error).__name__}: {error}") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise EnvCheckError(f"{where} step raises {named(error)}") from error
     _require(isinstance(result, StepResult), f"{where} step returns {type(result).__name__}, not a StepResult")
     try:
         checked = well_formed(result)
@@ -235,15 +248,13 @@ def _same(env: Environment, one: _Episode, two: _Episode, how: str) -> None:
 
 def _check_unknown(env: Environment, task: str) -> None:
     try:
-        env.reset(task)
-    except KeyError:
+        _reset(env, task)
+    except UnknownTask:
         return
     raise EnvCheckError(f"reset({task!r}) does not raise KeyError, although there is no such task")
 
 
 def _check_close(env: Environment) -> None:
-    env.close()
-    try:
-        env.close()
-    except Exception as error:
-        raise EnvCheckError(f"close raises {type(error).__name__} when called twice: {error}") from error
+    for _ in range(2):
+        if problem := problem_of_closing(env):
+            raise EnvCheckError(f"{problem}; it is called twice")

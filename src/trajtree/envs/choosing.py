@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 
 from trajtree.envs.domain import SPLITS, Domain
-from trajtree.errors import RunError
+from trajtree.errors import RunError, UnknownTask
 
 
 def tasks_named(domain: Domain, names: Sequence[str], split: str, first: int | None = None) -> list[str]:
@@ -46,7 +46,7 @@ def _all_ids(domain: Domain) -> set[str]:
 def _listed(domain: Domain, kind: str, split: str) -> Sequence[str]:
     try:
         return domain.tasks(kind, split)
-    except KeyError:
+    except UnknownTask:
         return ()
 
 

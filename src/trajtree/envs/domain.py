@@ -7,12 +7,13 @@ import importlib.util
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from trajtree.envs.base import Environment
-from trajtree.errors import DataError, EnvError, RecipeError, TrajtreeError
+from trajtree.envs.guard import FOR_THE_USER, blamed, named, quoted
+from trajtree.errors import EnvError, RecipeError
 from trajtree.store.progress import SILENT, Progress
 from trajtree.trajectory import Trajectory
 
@@ -38,10 +39,14 @@ def itself(task: str) -> str:
 class Domain:
     """What a run needs to know about an environment.
 
+    Its functions are the author's own. `load_domain` gives a domain in which each keeps to what is said here, or raises
+    an EnvError that names domain, function and arguments.
+
     Attributes:
         environment: the class, for its name, version and canonical forms.
         make: makes one environment with the given step limit (None: its own).
-        tasks: maps (task type, split) to the task ids of that split, which is train, dev or test.
+        tasks: maps (task type, split) to the task ids of that split, which is train, dev or test; raises KeyError if
+            there is no such type.
         demonstrate: maps (environment, task) to an expert trajectory with full score, or why there is none.
         types: names of its task types.
         data: identifies the state of the tasks' data, for example by its hash, if the environment's version does not
@@ -61,26 +66,8 @@ class Domain:
     situation: Callable[[str], str] = itself
 
     def situations(self, tasks: Iterable[str]) -> dict[str, str]:
-        """Each task's situation.
-
-        Raises:
-            DataError: the domain does not know a task.
-            EnvError: the domain's `situation` fails or does not return text; the message names the task.
-        """
-        return {task: self._situation(task) for task in tasks}
-
-    def _situation(self, task: str) -> str:
-        try:
-            found: object = self.situation(task)
-        except (TrajtreeError, ImportError):
-            raise
-        except KeyError as error:
-            raise DataError(f"{task}: {error.args[0] if error.args else 'no such task'}") from error
-        except Exception as error:
-            raise EnvError(f"{task}: its situation cannot be determined: {type(error).__name__}: {error}") from error
-        if not isinstance(found, str) or not found:
-            raise EnvError(f"{task}: its situation must be non-empty text, got {found!r:.60}")
-        return found
+        """Each task's situation."""
+        return {task: self.situation(task) for task in tasks}
 
 
 class Brought(Protocol):
@@ -161,7 +148,7 @@ def load_domain(name: str) -> Domain:
     """The domain called `name`: one of BUILT_IN, or `module:ATTRIBUTE` for one of your own.
 
     Raises:
-        RecipeError: there is no such domain.
+        RecipeError: there is no such domain, or one of its attributes has the wrong type.
     """
     where = BUILT_IN[name].domain if name in BUILT_IN else name
     try:
@@ -174,7 +161,77 @@ def load_domain(name: str) -> Domain:
         ) from error
     if not isinstance(domain, Domain):
         raise RecipeError(f"env.name {name!r}: is a {type(domain).__name__}, not a trajtree.envs.domain.Domain")
-    return domain
+    if problem := _problem(domain):
+        raise RecipeError(f"env.name {name!r}: {problem}")
+    guarded: dict[str, Any] = {each: _guarded(name, each, getattr(domain, each)) for each in _CONTRACTS}
+    return replace(domain, **guarded)
+
+
+def _problem(domain: Domain) -> str | None:
+    """What is wrong with the domain's attributes; None if nothing is."""
+    kind: object = domain.environment
+    if not (isinstance(kind, type) and issubclass(kind, Environment)):
+        return f"environment is {quoted(kind)}, not a class derived from trajtree.Environment"
+    for attribute in ("name", "version", "instruction"):
+        if not _is_text(value := getattr(kind, attribute, None)):
+            return f"{kind.__name__}.{attribute} is {quoted(value)}, not a text"
+    if not _are_texts(domain.types):
+        return f"types is {quoted(domain.types)}, not names of task types"
+    for function in _CONTRACTS:
+        if not callable(value := getattr(domain, function)):
+            return f"{function} is {quoted(value)}, not a function"
+    return None
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+def _are_texts(values: object) -> bool:
+    """Whether they are different texts, in an order."""
+    if isinstance(values, str) or not isinstance(values, Sequence):
+        return False
+    return all(map(_is_text, values)) and len(set(values)) == len(values)
+
+
+@dataclass(frozen=True, slots=True)
+class _Contract:
+    """What a function of a domain may return, given what it was asked, and what a KeyError says there is not."""
+
+    allows: Callable[..., bool]
+    expected: str
+    unknown: str | None = None
+
+
+def _is_shown(found: object, env: object, task: str) -> bool:
+    return isinstance(found, Trajectory | NoDemonstration) and found.task == task
+
+
+_CONTRACTS = {
+    "make": _Contract(lambda found, limit: isinstance(found, Environment), "an Environment"),
+    "tasks": _Contract(lambda found, kind, split: _are_texts(found), "a list of different task ids", "task type"),
+    "demonstrate": _Contract(_is_shown, "a Trajectory or NoDemonstration of this task"),
+    "data": _Contract(lambda found: isinstance(found, str), "text"),
+    "situation": _Contract(lambda found, task: _is_text(found), "a text that is not empty", "task"),
+}
+"""By function."""
+
+
+def _guarded(domain: str, function: str, authors_own: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of a domain that returns what it should, or raises an EnvError, or UnknownTask for a KeyError."""
+    contract = _CONTRACTS[function]
+
+    def guarded(*asked: Any) -> Any:
+        said = [quoted(value) for value in asked if not isinstance(value, Environment)]
+        what = f"{domain}: {function}({', '.join(said)})"
+        unknown = f"{domain} has no {contract.unknown} {said[0]}" if contract.unknown is not None else None
+        with blamed(what, unknown=unknown, place=True):
+            found = authors_own(*asked)
+        if not contract.allows(found, *asked):
+            raise EnvError(f"{what} returned {quoted(found)}, not {contract.expected}")
+        return found
+
+    return guarded
 
 
 def found_at(where: str) -> Any:
@@ -184,14 +241,19 @@ def found_at(where: str) -> Any:
     folder to run. Nothing else does, and nothing there comes before what is installed.
 
     Raises:
-        ImportError, AttributeError, TypeError, ValueError: there is no such thing.
+        ImportError, AttributeError, TypeError, ValueError: there is no such thing, or its module cannot be imported.
     """
     module, _, attribute = where.partition(":")
     here = os.getcwd()
     if here not in sys.path and importlib.util.find_spec(module.partition(".")[0]) is None:
         sys.path.append(here)
         importlib.invalidate_caches()
-    return getattr(importlib.import_module(module), attribute or "DOMAIN")
+    try:
+        return getattr(importlib.import_module(module), attribute or "DOMAIN")
+    except (ImportError, AttributeError, *FOR_THE_USER):
+        raise
+    except BaseException as error:
+        raise ImportError(f"importing {module} raised {named(error, place=True)}") from error
 
 
 __all__ = [

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from trajtree.envs.domain import load_domain
+from trajtree.envs.guard import canonical_forms
 from trajtree.errors import DataError
 from trajtree.experiment.recipe import Recipe
 from trajtree.experiment.stage import Work
@@ -37,11 +38,7 @@ def pool_explorations(work: Work) -> None:
 def build_trees(recipe: Recipe, work: Work) -> None:
     """One tree per task."""
     environment = load_domain(recipe.env.name).environment
-    trees = merge.build(
-        TrajectoryStore(work.inputs["explored"] / STORE),
-        canonical_action=environment.canonical_action,
-        canonical_observation=environment.canonical_observation,
-    )
+    trees = merge.build(TrajectoryStore(work.inputs["explored"] / STORE), **canonical_forms(environment))
     write_trees(trees, work.folder / TREES)
 
 

@@ -71,12 +71,15 @@ def _play(recipe: Recipe, work: Work, row: Row, passes: Passes, split: str) -> N
             suffix=REACT if thoughts else "",
             progress=work.progress,
         )
-    played = list(store)
-    overflowed = [t for t in played if t.cause is Cause.CONTEXT_OVERFLOW]
-    if len(overflowed) > OVERFLOW_SHARE * len(played):
+    played, overflowed = 0, list[str]()
+    for trajectory in store:
+        played += 1
+        if trajectory.cause is Cause.CONTEXT_OVERFLOW:
+            overflowed.append(f"{trajectory.task}: {trajectory.error}")
+    if len(overflowed) > OVERFLOW_SHARE * played:
         raise PolicyError(
-            f"{len(overflowed)} of {len(played)} episodes did not fit the model's context, for example "
-            f"{overflowed[0].task}: {overflowed[0].error}; lower env.max_steps or use a longer context"
+            f"{len(overflowed)} of {played} episodes did not fit the model's context, for example "
+            f"{overflowed[0]}; lower env.max_steps or use a longer context"
         )
 
 

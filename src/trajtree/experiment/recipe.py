@@ -28,7 +28,7 @@ from pydantic import (
 
 from trajtree.errors import DataError, RecipeError, one_of
 from trajtree.experiment.rows import DEFAULT_ROWS, ROWS, SOURCES, Row, chain, later_round
-from trajtree.explore.strategies import STRATEGIES
+from trajtree.explore.strategies import MOST_BRANCHES, STRATEGIES
 from trajtree.models.weights import DTYPES
 from trajtree.policies.opening import is_local
 from trajtree.store.files import open_input
@@ -172,11 +172,11 @@ class Exploration(_Section):
     budget: int | None = Field(None, ge=1)
     """Agent tokens to sample in all; without it independent episodes are `rollouts` per task, and branching ones take
     as many tokens again as the first `rollouts`."""
-    branches: int = Field(4, ge=1)
+    branches: int = Field(4, ge=1, le=MOST_BRANCHES)
     """Episodes from one point in one pass of branching."""
     adds_to: str | None = None
     """Another exploration whose runs are merged into the same trees."""
-    rounds: int = Field(1, ge=1)
+    rounds: int = Field(1, ge=1, le=100)
     """In `explore` only: in round k, from the second on, the model tuned on the paths of the round before explores, and
     its runs join those of the rounds before. Row `roundK` learns from all of them."""
     grid: Annotated[tuple[Sampling, ...], AfterValidator(_not_empty)] = (Sampling(0.8, 0.95),)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from trajtree.envs.base import Environment
 from trajtree.envs.domain import SPLITS, Domain, NoDemonstration, load_domain
-from trajtree.errors import DataError, RecipeError, counted
+from trajtree.envs.guard import closed
+from trajtree.errors import DataError, RecipeError, UnknownTask, counted
 from trajtree.experiment.recipe import Recipe
 from trajtree.experiment.stage import Work
 from trajtree.experiment.variety import in_turns, shared, spread
@@ -68,7 +68,7 @@ def demonstrate(recipe: Recipe, work: Work) -> None:
     work.progress.total(recipe.tasks.demonstrations * len(train))
     for kind, tasks in train.items():
         candidates = iter(tasks)
-        with closing(domain.make(recipe.env.limit(kind))) as env:
+        with closed(domain.make(recipe.env.limit(kind))) as env:
             for _ in range(recipe.tasks.demonstrations):
                 _next(domain, env, candidates, kept, without, store, kind)
                 work.progress.advance(1)
@@ -153,8 +153,8 @@ def _check_apart(split: str, by_type: Mapping[str, list[str]]) -> None:
 def _tasks_of(domain: Domain, kind: str, split: str) -> list[str]:
     try:
         return list(domain.tasks(kind, split))
-    except KeyError as error:
-        raise RecipeError(f"tasks.types: {error.args[0] if error.args else kind}") from None
+    except UnknownTask as error:
+        raise RecipeError(f"tasks.types: {error}") from None
 
 
 def _next(

@@ -30,6 +30,7 @@ from math import sqrt
 import numpy as np
 
 from trajtree.envs.base import Environment
+from trajtree.envs.guard import canonical_forms
 from trajtree.explore.episode import tokens_per_step
 from trajtree.trajectory import Trajectory
 from trajtree.trees.merge import build_tree
@@ -41,11 +42,7 @@ TreeOf = Callable[[Sequence[Trajectory]], TrajectoryTree]
 
 def tree_maker(environment: type[Environment]) -> TreeOf:
     """Merges trajectories as an environment spells actions and observations."""
-    return partial(
-        build_tree,
-        canonical_action=environment.canonical_action,
-        canonical_observation=environment.canonical_observation,
-    )
+    return partial(build_tree, **canonical_forms(environment))
 
 
 @dataclass(frozen=True, slots=True)

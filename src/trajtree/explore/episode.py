@@ -108,7 +108,7 @@ class Episode(Generic[C]):
 
     def _arrives(self, observation: str, start: Start) -> bool:
         """Replay the steps that lead to `start`; if the environment answers differently, end the episode: False."""
-        canonical = self.env.env.canonical_observation
+        canonical = self.env.canonical_observation
         over = False
         for number in range(start.steps + 1):
             step = start.parent.steps[number]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from statistics import fmean
 
 from trajtree.envs.domain import load_domain
-from trajtree.envs.guard import Guarded
+from trajtree.envs.guard import Guarded, closed
 from trajtree.explore.job import Job
 from trajtree.trajectory import Trajectory
 
@@ -58,12 +57,16 @@ def estimate(job: Job, stored: Iterable[Trajectory]) -> Estimate:
 
     Prompts are counted whole, as servers count them, although a cache of prefixes makes most of them cheap.
     """
-    wanted = {spec.key for spec in job.first_episodes}
-    there = [t for t in stored if t.key in wanted]
-    sound = [t for t in there if not t.outcome.is_fault]
-    sizes = [_size(t) for t in sound if t.steps]
-    faults = len(there) - len(sound)
-    return Estimate(len(there), faults, len(wanted) - len(sound), _mean(sizes) if sizes else _guess(job), len(sizes))
+    tasks, first = set(job.tasks), job.first_episodes
+    there, faults, sizes = 0, 0, list[Size]()
+    for trajectory in stored:
+        if trajectory.task in tasks and trajectory.sample < first.rollouts:
+            there += 1
+            faults += trajectory.outcome.is_fault
+            if trajectory.steps and not trajectory.outcome.is_fault:
+                sizes.append(_size(trajectory))
+    left = len(first) - (there - faults)
+    return Estimate(there, faults, left, _mean(sizes) if sizes else _guess(job), len(sizes))
 
 
 def _size(trajectory: Trajectory) -> Size:
@@ -84,12 +87,12 @@ def _guess(job: Job) -> Size:
     """As if every reply were as long as it may be, every observation as the first, and no episode ended early."""
     domain = load_domain(job.env)
     tasks = job.tasks[:_LOOKED_AT]
-    with closing(domain.make(job.max_steps)) as env:
+    with closed(domain.make(job.max_steps)) as env:
         seen = fmean(len(Guarded(env).reset(task)) for task in tasks) / _CHARACTERS + _TURN
         system = len(env.instruction) / _CHARACTERS + _TURN
     steps = job.max_steps or STEPS
     turn = seen + job.max_new_tokens + _TURN
-    prompt = sum(system + seen + turn * step for step in range(steps))
+    prompt = steps * (system + seen) + turn * steps * (steps - 1) / 2  # step k has k turns before it
     return Size(steps, prompt, steps * job.max_new_tokens)
 
 

@@ -9,10 +9,9 @@ from typing import Any
 from trajtree.chat import REACT, parse_act, parse_react
 from trajtree.envs.domain import load_domain
 from trajtree.explore.branching import tree_maker
-from trajtree.explore.episode import EpisodeSpec
 from trajtree.explore.made_with import claim
 from trajtree.explore.rollout import explore
-from trajtree.explore.strategies import STRATEGIES, ExploreSettings, independent
+from trajtree.explore.strategies import STRATEGIES, ExploreSettings, Independent, independent
 from trajtree.explore.workers import EnvMaker, environments
 from trajtree.models.weights import ModelRef, adapter_fingerprint, pick_dtype
 from trajtree.policies.base import ServedPolicy
@@ -65,7 +64,7 @@ class Job:
         return self.model.name if is_local(self.model.base) else key_of_model(self.model.base)["model"]
 
     @property
-    def first_episodes(self) -> list[EpisodeSpec]:
+    def first_episodes(self) -> Independent:
         """The episodes from the tasks' beginnings: all of independent exploration without a budget."""
         return independent(self.tasks, self.explored.rollouts, self.explored.grid)
 

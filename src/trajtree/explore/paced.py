@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic
@@ -46,13 +46,13 @@ class Paced(Generic[C]):
     suffix: str
     progress: Progress
 
-    async def play_all(self, episodes: Sequence[EpisodeSpec], envs: Sequence[Environment]) -> None:
+    async def play_all(self, episodes: Iterator[EpisodeSpec], envs: Sequence[Environment]) -> None:
         """Play the episodes, begun in their order; one in each environment at a time.
 
         Raises:
             EnvError, EngineError, LimitError, PolicyError: as `rollout` does.
         """
-        left = iter(enumerate(episodes))
+        left = enumerate(episodes)
         ended: defaultdict[int, list[Trajectory]] = defaultdict(list)  # by wave
 
         async def play_in(env: Environment, ask: Callable[[C], Awaitable[Reply]]) -> None:
@@ -63,7 +63,7 @@ class Paced(Generic[C]):
                 # Faults end episodes early, so the first to end say little of all: a wave is judged as a whole.
                 wave = number // self.batch
                 ended[wave].append(trajectory)
-                if len(ended[wave]) == len(episodes[wave * self.batch : (wave + 1) * self.batch]):
+                if len(ended[wave]) == self.batch:
                     check_sound(ended.pop(wave))
 
         try:
@@ -72,6 +72,8 @@ class Paced(Generic[C]):
                     group.create_task(play_in(env, ask))
         except BaseExceptionGroup as several:
             raise several.exceptions[0] from None
+        for last in ended.values():
+            check_sound(last)
 
     async def _play_until_sound(
         self, spec: EpisodeSpec, env: Environment, ask: Callable[[C], Awaitable[Reply]]

@@ -14,12 +14,13 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 
 from trajtree.chat import Parser, parse_act
 from trajtree.envs.base import Environment
+from trajtree.envs.guard import closed
 from trajtree.explore.episode import Episode, EpisodeSpec
 from trajtree.explore.faults import ATTEMPTS, check_sound, is_innocent, is_passing, worth_another_try
 from trajtree.explore.paced import Paced
@@ -93,12 +94,10 @@ def explore(
             total += len(episodes)
             progress.total(total)
             while len(envs) < min(batch, len(episodes)):
-                envs.append(made.enter_context(closing(make_env())))
+                envs.append(made.enter_context(closed(make_env())))
             if isinstance(policy, ServedPolicy):
                 paced = Paced(policy, pool, store, seed, batch, parse, suffix, progress)
-                asyncio.run(paced.play_all([spec for spec in episodes if spec.key not in present], envs))
-                progress.advance(sum(spec.key in present for spec in episodes))
-                present |= {spec.key for spec in episodes}
+                asyncio.run(paced.play_all(_missing(episodes, present, progress), envs))
             else:
                 for wave in _waves(episodes, batch):
                     missing = {spec.key for spec in wave} - present
@@ -106,16 +105,28 @@ def explore(
                         found = _play_until_sound(wave, envs, policy, pool, seed, parse, suffix)
                         check_sound(found)
                         store.append(t for t in found if t.key in missing)
-                        present |= missing
                     progress.advance(len(wave))
-            played = _stored(store, {spec.key for spec in episodes})
+            played = _stored(store, episodes)
 
 
-def _stored(store: TrajectoryStore, keys: set[tuple[str, int]]) -> Iterator[Trajectory]:
-    return (trajectory for trajectory in store if trajectory.key in keys)
+def _missing(
+    episodes: Sequence[EpisodeSpec], present: Container[tuple[str, int]], progress: Progress
+) -> Iterator[EpisodeSpec]:
+    """The episodes that are not present; those that are count as played."""
+    for spec in episodes:
+        if spec.key in present:
+            progress.advance(1)
+        else:
+            yield spec
 
 
-def _next(passes: Passes, played: Iterator[Trajectory] | None) -> list[EpisodeSpec] | None:
+def _stored(store: TrajectoryStore, episodes: Sequence[EpisodeSpec]) -> Iterator[Trajectory]:
+    """The trajectories of the episodes; nothing is looked up before the first is asked for."""
+    keys = {spec.key for spec in episodes}
+    yield from (trajectory for trajectory in store if trajectory.key in keys)
+
+
+def _next(passes: Passes, played: Iterator[Trajectory] | None) -> Sequence[EpisodeSpec] | None:
     """The next pass, given the trajectories of the previous one, if any; None after the last."""
     try:
         return next(passes) if played is None else passes.send(played)

@@ -6,15 +6,21 @@ only on finished passes: a killed exploration that is started again ends with th
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
+from typing import overload
 
+from trajtree.errors import RunError, counted
 from trajtree.explore.branching import TreeOf, branch_points
 from trajtree.explore.episode import EpisodeSpec, Start, sampled_tokens
 from trajtree.trajectory import Sampling, Trajectory
 
-Passes = Generator[list[EpisodeSpec], Iterable[Trajectory], None]
+Passes = Generator[Sequence[EpisodeSpec], Iterable[Trajectory], None]
 """Yields the episodes of one pass after another, and is sent their trajectories, in any order."""
+
+MOST_BRANCHES = 1000
+"""Largest number of episodes from one point in one pass; a pass of branching is planned as a whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +41,52 @@ class ExploreSettings:
     branches: int = 4
 
 
-def independent(tasks: Sequence[str], rollouts: int, grid: Sequence[Sampling]) -> list[EpisodeSpec]:
-    """`rollouts` episodes per task, each from the beginning, cycling through the sampling grid."""
-    return [EpisodeSpec(task, sample, grid[sample % len(grid)]) for task in tasks for sample in range(rollouts)]
+@dataclass(frozen=True, slots=True)
+class Independent(Sequence[EpisodeSpec]):
+    """`rollouts` episodes per task, each from the beginning, cycling through the sampling grid.
+
+    They are made when they are asked for, so that any number of them takes no memory.
+    """
+
+    tasks: tuple[str, ...]
+    rollouts: int
+    grid: tuple[Sampling, ...]
+
+    def __post_init__(self) -> None:
+        """Raise RunError if there are more than Python can count."""
+        if (number := len(self.tasks) * self.rollouts) > sys.maxsize:
+            raise RunError(f"{counted(number, 'episode')} are more than can be counted; lower the number of rollouts")
+
+    def __len__(self) -> int:
+        """Return the number of episodes."""
+        return len(self.tasks) * self.rollouts
+
+    @overload
+    def __getitem__(self, index: int) -> EpisodeSpec: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[EpisodeSpec]: ...
+
+    def __getitem__(self, index: int | slice) -> EpisodeSpec | list[EpisodeSpec]:
+        """Return the episodes at these positions, all samples of a task one after the other."""
+        if isinstance(index, slice):
+            return [self[number] for number in range(len(self))[index]]
+        task, sample = divmod(range(len(self))[index], self.rollouts)
+        return EpisodeSpec(self.tasks[task], sample, self.grid[sample % len(self.grid)])
+
+
+def independent(tasks: Sequence[str], rollouts: int, grid: Sequence[Sampling]) -> Independent:
+    """`rollouts` episodes per task, each from the beginning, cycling through the sampling grid.
+
+    Raises:
+        RunError: there are more than Python can count.
+    """
+    return Independent(tuple(tasks), rollouts, tuple(grid))
 
 
 def one_pass(episodes: Sequence[EpisodeSpec]) -> Passes:
     """All episodes in a single pass."""
-    yield list(episodes)
+    yield episodes
 
 
 def independent_passes(tasks: Sequence[str], settings: ExploreSettings, tree_of: TreeOf) -> Passes:
@@ -108,8 +152,10 @@ STRATEGIES: dict[str, Strategy] = {
 """Strategies by the name that recipes use."""
 
 __all__ = [
+    "MOST_BRANCHES",
     "STRATEGIES",
     "ExploreSettings",
+    "Independent",
     "Passes",
     "Strategy",
     "branching",

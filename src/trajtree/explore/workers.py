@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from typing import Any, ClassVar
 
 from trajtree.envs.base import Environment, StepResult
 from trajtree.envs.domain import load_domain
+from trajtree.envs.guard import named, problem_of_closing, quoted
 from trajtree.envs.limits import limited
 from trajtree.errors import EnvError, WorkerLost
 
@@ -78,19 +80,21 @@ class Workers:
     Args:
         make: makes one environment; it is called in the workers, so it must be picklable.
         kind: the class of what it makes.
-        count: number of processes.
+        count: largest number of processes; there are no more of them than environments.
         seconds: longest that one reset or step may take.
     """
 
     def __init__(self, make: Callable[[], Environment], kind: type[Environment], *, count: int, seconds: float) -> None:
-        self._kind = kind
-        self._workers = [_Worker(make, seconds) for _ in range(count)]
+        self._kind, self._make, self._seconds, self._count = kind, make, seconds, count
+        self._workers: list[_Worker] = []
         self._made = 0
 
     def make(self) -> Environment:
         """One more environment, in the next worker in turn."""
-        slot, index = divmod(self._made, len(self._workers))
+        slot, index = divmod(self._made, self._count)
         self._made += 1
+        if index == len(self._workers):
+            self._workers.append(_Worker(self._make, self._seconds))
         return _remote(self._kind)(self._workers[index], slot)
 
     def close(self) -> None:
@@ -147,7 +151,8 @@ class _Worker:
         context = get_context("spawn")
         ours, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, self._make), daemon=True)
-        self._process.start()
+        with _without_interrupts():
+            self._process.start()
         theirs.close()
         self._connection = ours
         self.generation += 1
@@ -174,16 +179,32 @@ class _Worker:
         with self._lock:
             if self._connection is None:
                 return
-            with suppress(OSError):
+            with suppress(OSError, EOFError):  # whoever is dead needs no closing
                 self._connection.send(None)
-            self._process.join(_PATIENCE)
+                if self._connection.poll(_PATIENCE):
+                    for problem in self._connection.recv():
+                        warnings.warn(problem, stacklevel=1)
+                    self._process.join(_PATIENCE)
             self._kill()
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """A process that is started inside never hears Control-C, not even while it starts: that is the parent's."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _serve(connection: Connection, make: Callable[[], Environment]) -> None:
     """Answer calls until the connection ends; runs in the worker."""
     if hasattr(os, "setpgrp"):
-        os.setpgrp()  # Ctrl-C is the parent's to handle, and whatever is started here can be ended with it
+        os.setpgrp()  # whatever is started here can be ended with it
     Thread(target=_end_with_parent, daemon=True).start()
     envs: dict[int, Environment] = {}
     with suppress(EOFError, OSError):  # the parent is gone
@@ -197,8 +218,7 @@ def _serve(connection: Connection, make: Callable[[], Environment]) -> None:
             except BaseException as error:  # noqa: BLE001 - whatever it is, the parent says it
                 answer = True, error
             connection.send_bytes(_pickled(answer))
-    for env in envs.values():
-        env.close()
+        connection.send([problem for env in envs.values() if (problem := problem_of_closing(env)) is not None])
 
 
 def _end_with_parent() -> None:
@@ -219,9 +239,8 @@ def _pickled(answer: tuple[bool, Any]) -> bytes:
     except Exception:  # noqa: BLE001 - classes of the environment's own may raise anything here
         raised, value = answer
         if raised:
-            named = f"{type(value).__name__}: {value}" if str(value) else type(value).__name__
-            return pickle.dumps((True, EnvError(f"raised {named}")))
-        return pickle.dumps((True, EnvError(f"gave {value!r:.200}, which cannot leave its process")))
+            return pickle.dumps((True, EnvError(f"raised {named(value)}")))
+        return pickle.dumps((True, EnvError(f"gave {quoted(value)}, which cannot leave its process")))
     return sent
 
 
