@@ -98,8 +98,8 @@ def seeds_table(runs: list[ReportData], against: str) -> str:
     """Markdown table of the rows that every seed has, against one of them in success."""
     results = [run.results for run in runs]
     lines = [
-        f"| row | over {against} | 95 %, situations and seeds | p | least | 95 %, these models | p | ICC | design effect "
-        "| t-test over seeds: 95 % | p |",
+        f"| row | over {against} | 95 %, situations and seeds | p | least | 95 %, these models | p | ICC "
+        "| design effect | t-test over seeds: 95 % | p |",
         "|---" * 11 + "|",
     ]
     for row in results[0].rows:
