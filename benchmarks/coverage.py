@@ -22,11 +22,10 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from trajtree.statistics import practice
-from trajtree.statistics.clustered import estimate, interval, ratio_interval
+from trajtree.statistics.clustered import estimate, interval, ratio_interval, with_seeds
 from trajtree.statistics.layout import Layout
 from trajtree.statistics.paired import sign_flips
 from trajtree.statistics.results import Interval
-from trajtree.statistics.seeds import with_seeds
 
 SIZES = {"equal": [5], "unequal": [2, 3, 4, 5, 6, 10], "lopsided": [1, 4, 10]}
 """Tasks of the situations, which are repeated until there are situations enough."""

@@ -4,7 +4,8 @@
 
 All runs share one run directory, so what does not depend on the seed or on the explored tasks is made once. Each
 run's results.json is copied to benchmarks/results as soon as it is there; `--table` only prints the table of those,
-and of the other recipes' results that lie there.
+and of the other recipes' results that lie there. `--situations` stores all of them anew with the situations of their
+tasks, which earlier versions did not know, and with everything that follows from them.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from dataclasses import astuple
 from pathlib import Path
 
 from trajtree.experiment.situations import in_situations
-from trajtree.report import ReportData, read_results_json
+from trajtree.report import ReportData, read_results_json, verdict, write_results_json
 from trajtree.report.text import unit
 from trajtree.statistics.results import Interval, Results
 from trajtree.statistics.seeds import over_seeds
@@ -83,18 +84,28 @@ def line(results: Results, name: str) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def seeds_table(runs: list[ReportData]) -> str:
-    """Markdown table of the rows that every seed has, against the weak row in success."""
+def store_situations() -> None:
+    """Rewrite the stored results of earlier versions with situations; they must be known for every one of them."""
+    for path in sorted([*RESULTS.glob("demo-*-seed*.json"), *RESULTS.glob("recipe-*.json")]):
+        data = in_situations(read_results_json(path))
+        if not data.results.by_situation:
+            raise SystemExit(f"{path}: {data.notes[-1]}")
+        write_results_json(data, path)
+        print(f"{path.name}: {verdict(data)}")
+
+
+def seeds_table(runs: list[ReportData], against: str) -> str:
+    """Markdown table of the rows that every seed has, against one of them in success."""
     results = [run.results for run in runs]
     lines = [
-        "| row | over weak | 95 %, situations and seeds | p | least | 95 %, these models | p | ICC | design effect "
-        "| t-test over seeds: 95 % | p |",
+        f"| row | over {against} | 95 %, situations and seeds | p | least | 95 %, these models | p | ICC "
+        "| design effect | t-test over seeds: 95 % | p |",
         "|---" * 11 + "|",
     ]
     for row in results[0].rows:
-        if row.name == results[0].weak or any(all(row.name != one.name for one in other.rows) for other in results):
+        if row.name == against or any(all(row.name != one.name for one in other.rows) for other in results):
             continue
-        found = over_seeds(results, row.name, results[0].weak, "success")
+        found = over_seeds(results, row.name, against, "success")
         cells = [
             row.name,
             f"{found.difference.value:+.3f}",
@@ -108,6 +119,21 @@ def seeds_table(runs: list[ReportData]) -> str:
             chance(found.practice.p_value),
         ]
         lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def each_seed(runs: list[ReportData], against: str) -> str:
+    """Markdown table of the rows against one of them in success, with each seed."""
+    results = [run.results for run in runs]
+    lines = [
+        f"| over {against} | {' | '.join(f'seed {one.seed}: 95 %' for one in results)} |",
+        "|---" * (1 + len(results)) + "|",
+    ]
+    for row in results[0].rows:
+        found = [one.compared(row.name, against, "success") for one in results]
+        cells = ["" if c is None else f"{c.difference.value:+.3f} {span(c.difference)}" for c in found]
+        if any(cells):
+            lines.append(f"| {row.name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -130,7 +156,11 @@ def main() -> None:
     parser.add_argument("--run", type=Path, default=Path("runs/seeds"))
     parser.add_argument("--set", action="append", default=[], help="override of the recipe, as for trajtree run")
     parser.add_argument("--table", action="store_true", help="only print the tables of the stored results")
+    parser.add_argument("--situations", action="store_true", help="store the results anew with their tasks' situations")
     args = parser.parse_args()
+    if args.situations:
+        store_situations()
+        return
     if not args.table:
         RESULTS.mkdir(exist_ok=True)
         for explore in args.explore:
@@ -140,7 +170,9 @@ def main() -> None:
         runs = read(f"demo-{explore}-seed*.json")
         print(f"\n### Exploring {explore} tasks\n\n{table(runs)}")
         if len(runs) > 1:
-            print(f"\n#### Over {len(runs)} seeds\n\n{seeds_table(runs)}")
+            for against in runs[0].results.baselines:
+                print(f"\n#### Over {len(runs)} seeds, against {against}\n\n{seeds_table(runs, against)}")
+                print(f"\n{each_seed(runs, against)}")
     for path in sorted(RESULTS.glob("recipe-*.json")):
         print(f"\n### {path.stem.removeprefix('recipe-')}\n\n{table(read(path.name))}")
 

@@ -8,25 +8,11 @@ The plot is the report's own, with the page's colours written into the file so t
 from __future__ import annotations
 
 import argparse
-import re
-from importlib.resources import files
 from pathlib import Path
 
 from trajtree.experiment.situations import in_situations
 from trajtree.report import read_results_json
-from trajtree.report.plots import difference_plot
-
-
-def standalone(svg: str) -> str:
-    """The plot with the colours of the report's page, light and dark, and its font."""
-    page = files("trajtree.report").joinpath("template.html").read_text(encoding="utf-8")
-    light, dark = re.findall(r":root \{(.*?)\}", page, re.DOTALL)[:2]
-    style = (
-        f"<style>svg {{{light} background: var(--paper); font-family: system-ui, sans-serif }}"
-        f"@media (prefers-color-scheme: dark) {{ svg {{{dark}}} }} text {{ font-family: inherit !important }}</style>"
-    )
-    opened = svg.index(">") + 1
-    return svg[:opened] + style + svg[opened:] + "\n"
+from trajtree.report.plots import difference_plot, standalone
 
 
 def main() -> None:

@@ -11,10 +11,10 @@ from scipy.stats import t, ttest_1samp
 from tests.statistics.test_summary import block, row
 
 from trajtree.errors import TrajtreeError
-from trajtree.statistics.clustered import estimate
+from trajtree.statistics.clustered import estimate, with_seeds
 from trajtree.statistics.layout import Layout
 from trajtree.statistics.results import Results
-from trajtree.statistics.seeds import over_seeds, with_seeds
+from trajtree.statistics.seeds import over_seeds
 from trajtree.statistics.summary import summarise
 
 

@@ -29,7 +29,7 @@ from torch import Tensor  # noqa: E402
 from trajtree.errors import PolicyError  # noqa: E402
 from trajtree.train.batch import Batch, collate  # noqa: E402
 from trajtree.train.examples import Example, PairExample, SftExample  # noqa: E402
-from trajtree.train.losses import Objective, dpo, ipo, kto, multi_turn_dpo, sft  # noqa: E402
+from trajtree.train.losses import Objective, bounded, dpo, ipo, kto, multi_turn_dpo, sft  # noqa: E402
 from trajtree.train.scoring import scores_of  # noqa: E402
 from trajtree.train.tree_attention import use_tree_attention  # noqa: E402
 from trajtree.trajectory import Tokens  # noqa: E402
@@ -39,6 +39,9 @@ SIDES = [
     replace(branch, weight=branch.weight * (1 if number % 2 else -1)) for number, branch in enumerate(branches(PAIRS))
 ]
 """Single branches of which some are to be avoided."""
+
+RUNS = [replace(pair, run=replace(pair.chosen, agent=((2, 4), *pair.chosen.agent))) for pair in PAIRS]
+"""Pairs with their chosen sides' whole runs, in whose past there is a reply of the agent's."""
 
 Slow = tuple[Tensor, dict[str, float]]
 
@@ -83,6 +86,17 @@ def over_pairs(
     return total / sum(pair.weight for pair in pairs), metrics
 
 
+def watched(model: Any, chosen: Sequence[Tokens], rejected: Sequence[Tokens]) -> dict[str, float]:
+    """Mean log-ratio of either side."""
+    both = {"chosen": chosen, "rejected": rejected}
+    with torch.no_grad():
+        return {name: sum(float(gains(model, s).sum()) for s in sides) / len(sides) for name, sides in both.items()}
+
+
+def of_pairs(model: Any) -> dict[str, float]:
+    return watched(model, [p.chosen for p in PAIRS], [p.rejected for p in PAIRS])
+
+
 def slow_dpo(beta: float, smoothing: float, kl: float, anchor: float = 0) -> Callable[[Any], Slow]:
     def slow(model: Any) -> Slow:
         away, unlikely = [], []
@@ -100,7 +114,8 @@ def slow_dpo(beta: float, smoothing: float, kl: float, anchor: float = 0) -> Cal
 
         loss, metrics = over_pairs(PAIRS, one)
         figures = {"kl": away, "nll": unlikely}
-        return loss, metrics | {name: float(torch.stack(v).mean().detach()) for name, v in figures.items() if v}
+        shown = {name: float(torch.stack(v).mean().detach()) for name, v in figures.items() if v}
+        return loss, metrics | shown | of_pairs(model)
 
     return slow
 
@@ -111,7 +126,7 @@ def slow_ipo(beta: float) -> Callable[[Any], Slow]:
             difference = gains(model, pair.chosen).mean() - gains(model, pair.rejected).mean()
             return (difference - 1 / (2 * beta)) ** 2, beta * difference
 
-        return over_pairs(PAIRS, one)
+        return over_pairs(PAIRS, one, **of_pairs(model))
 
     return slow
 
@@ -130,9 +145,38 @@ def slow_multi_turn(beta: float, gamma: float) -> Callable[[Any], Slow]:
             margin = beta * (branch(pair.chosen) - branch(pair.rejected))
             return -torch.log(sigmoid(margin)), margin
 
-        return over_pairs(PAIRS, one)
+        return over_pairs(PAIRS, one, **of_pairs(model))
 
     return slow
+
+
+def slow_bounded(beta: float, anchor: float) -> Callable[[Any], Slow]:
+    def slow(model: Any) -> Slow:
+        unlikely = []
+
+        def one(pair: PairExample) -> tuple[Tensor, Tensor]:
+            chosen, rejected = gains(model, pair.chosen).sum(), gains(model, pair.rejected).sum()
+            unlikely.append(-alone(model, pair.chosen).mean())
+            return torch.relu(1 + beta * rejected) + anchor * unlikely[-1], beta * (chosen - rejected)
+
+        loss, metrics = over_pairs(PAIRS, one, **of_pairs(model))
+        return loss, {**metrics, "nll": float(torch.stack(unlikely).mean().detach())}
+
+    return slow
+
+
+def slow_run_anchored(model: Any) -> Slow:
+    """The anchor is the mean over all replies of the chosen side's run."""
+    unlikely = []
+
+    def one(pair: PairExample) -> tuple[Tensor, Tensor]:
+        assert pair.run is not None
+        margin = 0.3 * (gains(model, pair.chosen).sum() - gains(model, pair.rejected).sum())
+        unlikely.append(-alone(model, pair.run).mean())
+        return -torch.log(sigmoid(margin)) + 0.7 * unlikely[-1], margin
+
+    loss, metrics = over_pairs(RUNS, one, **of_pairs(model))
+    return loss, {**metrics, "nll": float(torch.stack(unlikely).mean().detach())}
 
 
 def slow_kto(beta: float) -> Callable[[Any], Slow]:
@@ -141,10 +185,11 @@ def slow_kto(beta: float) -> Callable[[Any], Slow]:
         losses, right = [], 0
         for example in SIDES:
             gained = gains(model, example.tokens).sum()
-            wanted = example.weight > 0
-            losses.append(abs(example.weight) * (1 - sigmoid(beta * ((gained - zero) if wanted else (zero - gained)))))
-            right += bool((gained > zero) == wanted)
-        metrics = {"kl": float(zero), "accuracy": right / len(SIDES)}
+            good = example.weight > 0
+            losses.append(abs(example.weight) * (1 - sigmoid(beta * ((gained - zero) if good else (zero - gained)))))
+            right += bool((gained > zero) == good)
+        wanted, unwanted = ([e.tokens for e in SIDES if (e.weight > 0) == sign] for sign in (True, False))
+        metrics = {"kl": float(zero), "accuracy": right / len(SIDES), **watched(model, wanted, unwanted)}
         return torch.stack(losses).sum() / sum(abs(e.weight) for e in SIDES), metrics
 
     return slow
@@ -162,6 +207,9 @@ CASES: dict[str, tuple[Objective, Callable[[Any], Slow], Sequence[Example]]] = {
     "tree-dpo": (dpo(0.5, kl=0.7), slow_dpo(0.5, 0, 0.7), PAIRS),
     "tree-dpo, smoothed": (dpo(0.5, label_smoothing=0.1, kl=0.7), slow_dpo(0.5, 0.1, 0.7), PAIRS),
     "anchored-dpo": (dpo(0.3, label_smoothing=0.1, anchor=0.5), slow_dpo(0.3, 0.1, 0, 0.5), PAIRS),
+    "run-anchored-dpo": (dpo(0.3, anchor=0.7), slow_run_anchored, RUNS),
+    "bounded": (bounded(0.3, anchor=0.5), slow_bounded(0.3, 0.5), PAIRS),
+    "bounded, narrow": (bounded(20.0, anchor=0.0), slow_bounded(20.0, 0.0), PAIRS),
     "ipo": (ipo(0.4), slow_ipo(0.4), PAIRS),
     "multi-turn": (multi_turn_dpo(0.3, 0.7), slow_multi_turn(0.3, 0.7), PAIRS),
     "kto": (kto(0.2), slow_kto(0.2), SIDES),
@@ -188,7 +236,9 @@ def test_the_pairs_tell_the_objectives_apart() -> None:
     model = policy()
     with torch.no_grad():
         margins = [float(gains(model, p.chosen).sum() - gains(model, p.rejected).sum()) for p in PAIRS]
+        pushed = [1 + 20 * float(gains(model, p.rejected).sum()) > 0 for p in PAIRS]
     assert min(margins) < -0.05 and max(margins) > 0.05
+    assert 0 < sum(pushed) < len(PAIRS), "some rejected sides are at the narrow bound"
     assert any(len(p.chosen.agent) != len(p.rejected.agent) for p in PAIRS)
     assert len({len(trained(side)) for p in PAIRS for side in p.sides}) > 2
     assert len({p.weight for p in PAIRS}) > 1 and {math.copysign(1, e.weight) for e in SIDES} == {-1.0, 1.0}

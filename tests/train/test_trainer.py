@@ -33,7 +33,7 @@ from trajtree.train.examples import Example, PairExample, SftExample, check_pair
 from trajtree.train.losses import Metrics, Objective, Scores, dpo, sft  # noqa: E402
 from trajtree.train.packing import packs  # noqa: E402
 from trajtree.train.settings import Optimisation  # noqa: E402
-from trajtree.train.trainer import train  # noqa: E402
+from trajtree.train.trainer import History, train  # noqa: E402
 from trajtree.trajectory import Message, Tokens  # noqa: E402
 
 PAIRS = branching_pairs(8, seed=2)
@@ -186,6 +186,34 @@ def test_rows_resume_bit_for_bit(tmp_path: Path, after: int) -> None:
     assert steps == list(range(after, 7))
     assert all(torch.equal(found[name], change) for name, change in expected.items())
     assert again["loss"] == last["loss"]
+
+
+def test_the_history_of_a_training_survives_a_kill(tmp_path: Path) -> None:
+    """8 pairs, 4 to a step: 2 steps an epoch, 3 in all, so that the second epoch is a part of one."""
+    how = replace(SGD, epochs=1.5, checkpoint_steps=1)
+    histories: list[History] = []
+    figures: list[dict[str, float]] = []
+
+    def run(folder: Path, progress: Any) -> None:
+        model = adapt(build("llama"))
+        train(model, PAIRS, dpo(0.3), how, folder, seed=1, dtype="float32", progress=progress, watch=histories.append)
+
+    def kill(done: int, *_: Any) -> None:
+        if done == 2:
+            raise Killed
+
+    run(tmp_path / "unbroken", Told(lambda done, total, metrics: figures.append(metrics)))
+    with pytest.raises(Killed):
+        run(tmp_path / "broken", Told(kill))
+    run(tmp_path / "broken", Told(lambda *_: None))
+    whole, resumed = histories
+    assert (whole.steps, len(whole.epochs), len(figures)) == (3, 2, 3)
+    for name in ("loss", "chosen", "rejected"):
+        per_step = [step[name] for step in figures]
+        found = [epoch[name] for epoch in whole.epochs]
+        assert found == pytest.approx([sum(per_step[:2]) / 2, per_step[2]])
+        assert [epoch[name] for epoch in resumed.epochs] == pytest.approx(found)
+    assert resumed.steps == 3 and whole.epochs[1]["chosen"] != 0
 
 
 def spoil_missing(file: Path) -> None:

@@ -1,4 +1,4 @@
-"""Commands for recipes and their runs: run, stage, report."""
+"""Commands for recipes and their runs: run, stage, report, compare."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from trajtree.cli.outputs import check_output
 from trajtree.cli.play import CostOption, PriceOption, TokensOption, spending_of
 from trajtree.cli.terminal import StageProgress, console
 from trajtree.errors import RunError
 from trajtree.experiment.stage import KINDS, Done
 from trajtree.policies.spending import Spending
+from trajtree.store.files import is_stream, write_whole
 
 if TYPE_CHECKING:
     from trajtree.experiment.recipe import Recipe
@@ -114,6 +116,36 @@ def report(
         out.print(f"also: {other.folder / PAGE} ({other.data.title})", soft_wrap=True)
 
 
+def compare(
+    runs: Annotated[
+        list[Path], typer.Argument(help="Run directories or results.json files, seeds or blocks.", metavar="RUN...")
+    ],
+    json_: Annotated[Path | None, typer.Option("--json", help="Write the figures as JSON.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the named comparisons as SVG.")] = None,
+) -> None:
+    """Compare rows over runs with several seeds: the comparisons named in the recipe, with p-values corrected by Holm.
+
+    Runs with the same seed are blocks, whose rows are put together. All recipes must agree in what is compared; a
+    difference is named. Nothing is played or trained.
+    """
+    from trajtree.experiment.comparing import compare_runs
+    from trajtree.report import comparison_json, print_comparison
+    from trajtree.report.plots import comparison_plot
+
+    for out in (json_, plot):
+        check_output(out, *runs, *(other for other in (json_, plot) if other is not None and other is not out))
+    compared = compare_runs(runs)
+    terminal = console(next((out for out in (json_, plot) if out is not None and is_stream(out)), None))
+    print_comparison(compared, terminal)
+    drawn = None if plot is None else comparison_plot(compared)
+    for what, out, content in (("figures", json_, comparison_json(compared)), ("plot", plot, drawn)):
+        if out is not None and content is not None:
+            write_whole(out, content)
+            terminal.print(f"{what}: {out}", soft_wrap=True)
+    if plot is not None and drawn is None:
+        terminal.print(f"plot: nothing to draw in {plot}, since no named comparison was measured", soft_wrap=True)
+
+
 def _add_stage(kind: str) -> None:
     def command(
         recipe: RecipeArgument,
@@ -142,6 +174,7 @@ def add_to(app: typer.Typer) -> None:
     app.command()(run)
     app.add_typer(stage, name="stage")
     app.command()(report)
+    app.command()(compare)
 
 
 __all__ = ["add_to"]

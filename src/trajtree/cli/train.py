@@ -43,7 +43,9 @@ def train(
     clip: Annotated[float, typer.Option(help="Largest gradient norm; 0 turns clipping off.", min=0)] = _T.clip,
     beta: Annotated[float, typer.Option(help="Inverse temperature of preference losses.", min=0.001)] = _T.beta,
     kl: Annotated[float, typer.Option(help="Weight of tree-dpo's explicit KL.", min=0)] = _T.kl,
-    anchor: Annotated[float, typer.Option(help="Weight of anchored-dpo's chosen side.", min=0)] = _T.anchor,
+    anchor: Annotated[
+        float, typer.Option(help="Weight of the chosen side's likelihood, where it is anchored.", min=0)
+    ] = _T.anchor,
     gamma: Annotated[float, typer.Option(help="Discount per turn, in multi-turn-dpo.", min=0, max=0.999)] = _T.gamma,
     label_smoothing: Annotated[float, typer.Option(min=0, max=0.49)] = _T.label_smoothing,
     weigh: Annotated[str, option_of(WEIGHTS, help="Weight of pairs.")] = _T.weigh,

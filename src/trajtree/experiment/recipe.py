@@ -22,12 +22,14 @@ from pydantic import (
     Field,
     TypeAdapter,
     ValidationError,
+    ValidationInfo,
+    field_validator,
     model_validator,
     with_config,
 )
 
 from trajtree.errors import DataError, RecipeError, one_of
-from trajtree.experiment.rows import DEFAULT_ROWS, ROWS, SOURCES, Row, chain, later_round
+from trajtree.experiment.rows import DEFAULT_ROWS, ROWS, SOURCES, Row, chain, default_comparisons, later_round
 from trajtree.explore.strategies import MOST_BRANCHES, STRATEGIES
 from trajtree.models.weights import DTYPES
 from trajtree.policies.opening import is_local
@@ -215,6 +217,29 @@ class Evaluate(_Section):
     """The run's primary row, chosen before its results are known."""
     ceiling: str = "strong_sft"
     """The row at which the performance gap recovered is 1."""
+    comparisons: tuple[tuple[str, str], ...] = Field(None, validate_default=True)
+    """The comparisons of `trajtree compare`, as [row, row that it is compared with], chosen before their results are
+    known: the p-values are corrected for their number. They may name rows that other runs measure."""
+
+    @field_validator("comparisons", mode="before")
+    @classmethod
+    def _named(cls, value: object, info: ValidationInfo) -> object:
+        known = info.data
+        if value is not None:
+            return value
+        # One of these is missing if it is wrong, which is then told.
+        whole = {"rows", "primary", "ceiling"} <= known.keys()
+        return default_comparisons(known["rows"], known["primary"], known["ceiling"]) if whole else ()
+
+    @field_validator("comparisons")
+    @classmethod
+    def _distinct(cls, value: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+        for both in value:
+            if both[0] == both[1]:
+                raise ValueError(f"{both[0]!r} is compared with itself")
+            if value.count(both) > 1:
+                raise ValueError(f"{' against '.join(both)} is named twice")
+        return value
 
     @model_validator(mode="after")
     def _consistent(self) -> Evaluate:
@@ -267,6 +292,9 @@ class Recipe(_Section):
             _in("env.max_steps", kind, self.tasks.types)
         for row in self.all_rows.values():
             _check_row(self, row)
+        for compared in self.evaluate.comparisons:
+            for row_name in compared:
+                _in("evaluate.comparisons", row_name, self.all_rows)
         for row_name in self.evaluate.rows:
             _in("evaluate.rows", row_name, self.all_rows)
             _check_order(self, row_name)

@@ -7,7 +7,7 @@ entry here, or one under `rows:` in a recipe.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,6 +44,9 @@ _TAKES_FROM = {
     "labelled": ("trees",),
     "pairs": ("pairs", "trees"),
     "steps": ("pairs", "trees"),
+    "anchored-pairs": ("pairs", "trees"),
+    "options": ("trees",),
+    "advantages": ("trees",),
     "chosen": ("pairs", "trees"),
     "chosen-runs": ("pairs", "trees"),
     "chosen-solved": ("pairs", "trees"),
@@ -176,6 +179,30 @@ def later_round(number: int) -> Row:
 DEFAULT_ROWS = ("weak", "strong", "strong_sft", "w2sg_treedpo", "w2sg_exact", "w2sg_mcts")
 """The rows that a recipe measures by default."""
 
+CEILINGS = ("strong_sft",)
+"""Rows that learn from the expert alone, at which the gap recovered may be 1."""
+
+_NAMED = (
+    ("w2sg_anchored", "chosen_sft"),
+    ("w2sg_anchored", "chosen_runs_sft"),
+    ("w2sg_anchored", "chosen_solved_sft"),
+    ("w2sg_anchored", "w2sg_exact"),
+    ("w2sg_anchored", "strong_sft"),
+    ("w2sg_anchored", "random_anchored"),
+)
+"""Whether failures teach: more than the good sides alone, than the start, than the expert; and more at forks."""
+
+
+def default_comparisons(measured: Collection[str], primary: str, ceiling: str | None) -> tuple[tuple[str, str], ...]:
+    """The comparisons that a recipe names if it does not name its own: a row, and the row that it is compared with.
+
+    Those that tell whether failures teach, as far as their rows are measured; if there are none, the primary row
+    against the weak row and the ceiling.
+    """
+    found = tuple(both for both in _NAMED if set(both) <= set(measured))
+    others = dict.fromkeys(name for name in ("weak", ceiling) if name not in (None, primary) and name in measured)
+    return found or tuple((primary, name) for name in others if name is not None)
+
 
 def chain(rows: Mapping[str, Row], name: str) -> list[Row]:
     """The rows from the recipe's own model to `name`, each starting from the one before."""
@@ -185,4 +212,14 @@ def chain(rows: Mapping[str, Row], name: str) -> list[Row]:
     return found
 
 
-__all__ = ["DEFAULT_ROWS", "ROWS", "SOURCES", "Row", "Source", "chain", "later_round"]
+__all__ = [
+    "CEILINGS",
+    "DEFAULT_ROWS",
+    "ROWS",
+    "SOURCES",
+    "Row",
+    "Source",
+    "chain",
+    "default_comparisons",
+    "later_round",
+]

@@ -12,11 +12,13 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from trajtree.errors import TrajtreeError
+from trajtree.report.compared import ComparedRuns, is_shown
 from trajtree.report.contents import ReportData
 from trajtree.report.text import percent, spread, visible
 
@@ -134,6 +136,52 @@ def difference_plot(data: ReportData) -> str | None:
         return _svg(figure, "difference")
 
 
+def comparison_plot(runs: ComparedRuns) -> str | None:
+    """Return a plot of the named comparisons as a whole SVG file; None if no run measured any.
+
+    A line for each: the difference in success with its interval over situations and seeds, a dot for each seed, and the
+    t-test's interval over seeds.
+
+    Raises:
+        TrajtreeError: matplotlib is not installed.
+    """
+    compared = runs.compared.named
+    if not compared:
+        return None
+    kinds = {"situations and seeds": (0.14, 2.4), "t-test over seeds, as papers print it": (-0.14, 1.1)}
+    with _style("comparison"):
+        figure, axes = _canvas(1.1 + 0.62 * len(compared))
+        for name, (_, width) in kinds.items():
+            axes.plot([], [], color=_MUTED, linewidth=width, label=name)
+        for index, named in enumerate(compared):
+            height, found = len(compared) - 1 - index, named.success  # the first is at the top
+            colour, dot = _SERIES[index % len(_SERIES)], _dot(index, emphasised=is_shown(named))
+            for one, (place, width) in zip((found.difference, found.practice.difference), kinds.values(), strict=True):
+                axes.plot([100 * one.low, 100 * one.high], [height + place] * 2, color=colour, linewidth=width)
+            axes.plot([100 * found.difference.value], [height + 0.14], **dot)
+            each = [100 * value for value in found.by_seed]
+            axes.scatter(each, [height - 0.14] * len(each), s=_DOT * 2, color=colour, alpha=0.7, linewidths=0)
+        axes.axvline(0, color=_MUTED, linewidth=1)
+        names = [f"{_short(runs.label(n.success.row))}\n- {_short(runs.label(n.success.against))}" for n in compared]
+        _lines(axes, names[::-1])
+        axes.autoscale(axis="x")
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, frameon=False, borderaxespad=0.2)
+        axes.set_xlabel("difference in success, points")
+        return standalone(_svg(figure, "comparison"))
+
+
+def standalone(svg: str) -> str:
+    """Return a plot with the colours of the report's page, light and dark, and its font, so that it is a whole file."""
+    page = files("trajtree.report").joinpath("template.html").read_text(encoding="utf-8")
+    light, dark = re.findall(r":root \{(.*?)\}", page, re.DOTALL)[:2]
+    style = (
+        f"<style>svg {{{light} background: var(--paper); font-family: system-ui, sans-serif }}"
+        f"@media (prefers-color-scheme: dark) {{ svg {{{dark}}} }} text {{ font-family: inherit !important }}</style>"
+    )
+    opened = svg.index(">") + 1
+    return svg[:opened] + style + svg[opened:] + "\n"
+
+
 @contextmanager
 def _style(name: str) -> Iterator[None]:
     try:
@@ -209,4 +257,4 @@ def _svg(figure: Figure, name: str) -> str:
     return re.sub("|".join(_VARIABLES), lambda colour: _VARIABLES[colour.group()], svg)
 
 
-__all__ = ["difference_plot", "task_plot", "type_plot"]
+__all__ = ["comparison_plot", "difference_plot", "standalone", "task_plot", "type_plot"]

@@ -12,7 +12,11 @@ ALPHA = 0.05
 WIDTH = 120
 """Width in columns that fits all our tables; also the width of output to a pipe or log file."""
 
-_TOO_FEW = f"Fewer than {FEW} situations: no interval can be trusted."
+NO_SITUATIONS = (
+    "The situations of the tasks are not known: every task counts as one of its own, and intervals are too narrow if "
+    "tasks share situations."
+)
+TOO_FEW = f"Fewer than {FEW} situations: no interval can be trusted."
 
 # Control characters, bidirectional marks, lone surrogates: invisible, and some reorder or hide the text around them.
 _UNSEEN = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
@@ -82,16 +86,13 @@ def unit(data: ReportData) -> list[str]:
     """Return what the intervals are over, and whether they can be trusted, as sentences."""
     results = data.results
     if not results.by_situation:
-        sentence = (
-            "The situations of the tasks are not known: every task counts as one of its own, and intervals are too "
-            "narrow if tasks share situations."
-        )
+        sentence = NO_SITUATIONS
     else:
         row = results.row(results.primary)
         held = "one situation" if row.situations.count == 1 else f"{situations(row.situations)} situations"
         sentence = f"Intervals and tests take the situation as the unit: {row.n} tasks are {held}."
     few = any(row.situations.few for row in results.rows) or any(c.situations.few for c in results.comparisons)
-    return [sentence, _TOO_FEW] if few else [sentence]
+    return [sentence, TOO_FEW] if few else [sentence]
 
 
 def verdict(data: ReportData, metric: Metric = "success") -> str:
@@ -105,7 +106,7 @@ def verdict(data: ReportData, metric: Metric = "success") -> str:
     held = f" in {situations(comparison.situations)} situations" if results.by_situation else ""
     figures = f"{points(difference)} points of {metric} on {comparison.n} tasks{held} ({_p(comparison)})"
     if comparison.situations.few:
-        return f"{name} against its teacher, {teacher}: {figures}. {_TOO_FEW}"
+        return f"{name} against its teacher, {teacher}: {figures}. {TOO_FEW}"
     if not shown(comparison):
         return f"No difference shown between {name} and its teacher, {teacher}: {figures}."
     verb = "beats" if difference.value > 0 else "does worse than"

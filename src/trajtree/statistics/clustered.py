@@ -16,7 +16,7 @@ docs/statistics.md has the reasons, and what a simulation says of the coverage.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,6 +91,23 @@ def estimate(values: _Floats, layout: Layout) -> Estimate:
         dependence=Dependence(icc, effect),
         strata=strata,
     )
+
+
+def with_seeds(found: Estimate, by_seed: _Floats) -> Estimate:
+    """The estimate with the variance of the mean of the seeds' differences, `by_seed` [seeds], added.
+
+    Nothing is added of a single seed, or of seeds that agree. Where the situations do not differ, it is not known how
+    much of the variance is theirs, and the degrees of freedom are the fewer ones.
+    """
+    seeds = float(by_seed.var(ddof=1)) / len(by_seed) if len(by_seed) > 1 else 0.0
+    if seeds <= SCORE_TOLERANCE**2:
+        return found
+    total, others = found.variance + seeds, len(by_seed) - 1
+    if found.variance:
+        df = total**2 / (found.variance**2 / found.df + seeds**2 / others)
+    else:
+        df = min(found.df, others)
+    return replace(found, variance=total, df=max(1.0, df), seeds=seeds)
 
 
 def _by_stratum(values: _Floats, layout: Layout, icc: float) -> tuple[Stratum, ...]:
@@ -240,27 +257,33 @@ def smallest_shown(found: Estimate, shown: Interval) -> float | None:
     return (limit + _quantile(0.8, found.df)) * (shown.high - shown.low) / 2 / limit
 
 
-def ratio_interval(ours: _Floats, gap: _Floats, layout: Layout) -> tuple[float, float] | None:
+def ratio_interval(
+    ours: _Floats, gap: _Floats, layout: Layout, by_seed: tuple[_Floats, _Floats] | None = None
+) -> tuple[float, float] | None:
     """95% interval of mean(ours) / mean(gap) over the same tasks [tasks], by Fieller's method.
 
     The values R for which the mean of `ours - R * gap` may be 0, by its CR2 standard error. There are no strata, so a
     type of task whose situations happen to agree does not make it narrower. None where the values have no end, because
     the mean of `gap` may be 0 itself; or where `ours` is the same share of `gap` in every situation, so that nothing
-    tells how much that share varies.
+    tells how much that share varies. With `by_seed`, the means of both with each seed ([seeds], [seeds]), the variance
+    of seeds is added as in `with_seeds`.
     Source: Fieller, "Some problems in interval estimation", Journal of the Royal Statistical Society B 16 (1954).
     """
     ours_mean, gap_mean = float(ours.mean()), float(gap.mean())
     if abs(gap_mean) <= SCORE_TOLERANCE:
         return None
-    layout = layout.pooled()
-    apart = estimate(ours - ours_mean / gap_mean * gap, layout)
+    layout, share = layout.pooled(), ours_mean / gap_mean
+    apart, added = estimate(ours - share * gap, layout), np.zeros((2, 2))
+    if by_seed is not None and len(by_seed[0]) > 1:
+        apart = with_seeds(apart, by_seed[0] - share * by_seed[1])
+        added = np.cov(np.stack(by_seed)) / len(by_seed[0])
     if apart.variance == 0:
         return None
     squared = _quantile(0.975, apart.df) ** 2
     # R lies between the roots of square * R^2 - 2 * middle * R + rest.
-    square = gap_mean**2 - squared * covariance(gap, gap, layout)
-    middle = ours_mean * gap_mean - squared * covariance(ours, gap, layout)
-    rest = ours_mean**2 - squared * covariance(ours, ours, layout)
+    square = gap_mean**2 - squared * (covariance(gap, gap, layout) + float(added[1, 1]))
+    middle = ours_mean * gap_mean - squared * (covariance(ours, gap, layout) + float(added[0, 1]))
+    rest = ours_mean**2 - squared * (covariance(ours, ours, layout) + float(added[0, 0]))
     if square <= 0:
         return None
     half = float(np.sqrt(max(0.0, middle**2 - square * rest)))
@@ -285,4 +308,5 @@ __all__ = [
     "p_value",
     "ratio_interval",
     "smallest_shown",
+    "with_seeds",
 ]

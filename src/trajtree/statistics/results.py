@@ -8,8 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Metric = Literal["success", "score"]
+Metric = Literal["success", "score", "best_score", "completed"]
+"""Fields of `TaskMetrics`."""
 METRICS: tuple[Metric, ...] = ("success", "score")
+"""Those in which the rows of one run are compared."""
 
 FEW = 10
 """With fewer situations than this, no interval can be trusted."""
@@ -74,8 +76,8 @@ class TaskMetrics:
     situation: str
 
     def value(self, metric: Metric) -> float:
-        """Return the task's success or score."""
-        return self.success if metric == "success" else self.score
+        """Return the task's value in that metric."""
+        return float(getattr(self, metric))
 
 
 @dataclass(frozen=True, slots=True)

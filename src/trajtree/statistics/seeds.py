@@ -15,18 +15,19 @@ The field's practice is a t-test over the seeds' means, which takes the few situ
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from trajtree.errors import TrajtreeError
 from trajtree.statistics.analysis import paired
-from trajtree.statistics.clustered import Estimate, estimate, interval, p_value, smallest_shown
+from trajtree.statistics.clustered import estimate, interval, p_value, smallest_shown, with_seeds
 from trajtree.statistics.paired import sign_flips
 from trajtree.statistics.practice import t_test
 from trajtree.statistics.results import Dependence, Interval, Metric, Practice, Results, Situations
-from trajtree.trajectory import SCORE_TOLERANCE
+
+FEWEST_SEEDS = 3
+"""With fewer seeds, nothing can be claimed of a method: two that are good by chance look as if none varied."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,21 +105,4 @@ def _check_situations(results: Sequence[Results], row: str) -> None:
                 )
 
 
-def with_seeds(found: Estimate, by_seed: NDArray[np.float64]) -> Estimate:
-    """The estimate with the variance of the mean of the seeds' differences, `by_seed` [seeds], added.
-
-    Nothing is added of a single seed, or of seeds that agree. Where the situations do not differ, it is not known how
-    much of the variance is theirs, and the degrees of freedom are the fewer ones.
-    """
-    seeds = float(by_seed.var(ddof=1)) / len(by_seed) if len(by_seed) > 1 else 0.0
-    if seeds <= SCORE_TOLERANCE**2:
-        return found
-    total, others = found.variance + seeds, len(by_seed) - 1
-    if found.variance:
-        df = total**2 / (found.variance**2 / found.df + seeds**2 / others)
-    else:
-        df = min(found.df, others)
-    return replace(found, variance=total, df=max(1.0, df), seeds=seeds)
-
-
-__all__ = ["OverSeeds", "over_seeds", "with_seeds"]
+__all__ = ["FEWEST_SEEDS", "OverSeeds", "over_seeds"]

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trajtree.train.examples import Example, PairExample
+from trajtree.train.examples import Example
 from trajtree.train.packing import Forest, pack
 from trajtree.train.tree_attention import TreePlan, plan_of
 from trajtree.trajectory import Tokens
@@ -23,7 +23,7 @@ from trajtree.trajectory import Tokens
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """B branches of n examples; pair i has branches i (chosen) and n + i (rejected).
+    """B branches of n examples; pair i has branches i (chosen), n + i (rejected) and, with a run, 2n + i.
 
     There are three counts: M trained tokens if each branch counts its own, K if tokens that branches share in a pack
     count once, and S places with logits that predict them, even fewer where branches diverge after the same token.
@@ -141,11 +141,9 @@ def forest_of(examples: Sequence[Example]) -> Forest:
 
 
 def _sides(examples: Sequence[Example]) -> list[Tokens]:
-    """The branches in the order of `Batch`: for pairs, first all chosen sides, then all rejected ones."""
-    pairs = [example for example in examples if isinstance(example, PairExample)]
-    if pairs:
-        return [pair.chosen for pair in pairs] + [pair.rejected for pair in pairs]
-    return [side for example in examples for side in example.sides]
+    """The branches in the order of `Batch`: for pairs, first all chosen sides, then all rejected ones, then runs."""
+    sides = range(len(examples[0].sides))
+    return [example.sides[side] for side in sides for example in examples]
 
 
 def _references(examples: Sequence[Example]) -> NDArray[np.float32] | None:

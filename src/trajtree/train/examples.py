@@ -17,7 +17,7 @@ from trajtree.errors import DataError, RecipeError
 from trajtree.formats.pairs import PairMessages
 from trajtree.models.transcript import ChatFormat, tokenise
 from trajtree.trajectory import Tokens, Trajectory
-from trajtree.trees.forks import Pair, grafted
+from trajtree.trees.forks import Option, Pair, grafted
 
 T = TypeVar("T")
 
@@ -49,18 +49,23 @@ class SftExample:
 
 @dataclass(frozen=True, slots=True)
 class PairExample:
-    """Two sequences that begin alike; the agent's ranges after the fork are compared. Fields as in `SftExample`."""
+    """Two sequences that begin alike; the agent's ranges after the fork are compared.
+
+    `run` is the whole run of the chosen side, all of whose replies are trained, where a loss keeps it likely. Other
+    fields are as in `SftExample`.
+    """
 
     chosen: Tokens
     rejected: Tokens
     weight: float = 1.0
     name: str = ""
     reference: tuple[NDArray[np.float32], ...] | None = None
+    run: Tokens | None = None
 
     @property
     def sides(self) -> tuple[Tokens, ...]:
-        """Chosen, rejected."""
-        return (self.chosen, self.rejected)
+        """Chosen, rejected and, if there is one, the run."""
+        return (self.chosen, self.rejected) if self.run is None else (self.chosen, self.rejected, self.run)
 
 
 Example = SftExample | PairExample
@@ -94,17 +99,36 @@ def pair_examples(
     context: int,
     weight: Callable[[Pair], float] = lambda pair: 1.0,
     step_only: bool = False,
+    with_run: bool = False,
 ) -> list[PairExample]:
     """Sequences of pairs: the chosen side's prefix, then either side's continuation or only its first reply.
+
+    `with_run` adds the whole run of the chosen side.
 
     Raises:
         DataError: there is nothing to train on, a pair has equal sides, or more than TOO_LONG_SHARE of the pairs exceed
             `context` tokens.
         RecipeError: the chat template rewrites history, so a pair is not one sequence per side.
     """
-    made = [_pair_example(pair, trajectories, chat, weight(pair), step_only) for pair in pairs]
-    lengths = [max(len(e.chosen.ids), len(e.rejected.ids)) for e in made]
+    made = [_pair_example(pair, trajectories, chat, weight(pair), step_only, with_run) for pair in pairs]
+    lengths = [max(len(side.ids) for side in e.sides) for e in made]
     return _fitting(made, lengths, context, "pairs")
+
+
+def reply_examples(options: Iterable[tuple[Option, Trajectory]], chat: ChatFormat, *, context: int) -> list[SftExample]:
+    """Sequences of single replies at forks, each up to its end, weighted by what choosing it gains or loses.
+
+    Raises:
+        DataError: there is nothing to train on, or more than TOO_LONG_SHARE of them exceed `context` tokens.
+        RecipeError: the chat template rewrites history, so a run is not one sequence.
+    """
+    made = []
+    for option, trajectory in options:
+        name = f"{option.task}, option at node {option.node} after {option.depth} steps, run {trajectory.sample}"
+        tokens = _one(sequences_of(trajectory, chat), name)
+        begin, end = tokens.agent[trajectory.context_turns + option.depth]
+        made.append(SftExample(Tokens(tokens.ids[:end], ((begin, end),)), option.advantage, name))
+    return _fitting(made, [len(e.tokens.ids) for e in made], context, "replies")
 
 
 def message_pairs(pairs: Iterable[PairMessages], chat: ChatFormat, *, context: int) -> list[PairExample]:
@@ -140,7 +164,12 @@ def without_context(sequences: Sequence[Tokens], turns: int) -> list[Tokens]:
 
 
 def _pair_example(
-    pair: Pair, trajectories: Mapping[tuple[str, int], Trajectory], chat: ChatFormat, weight: float, step_only: bool
+    pair: Pair,
+    trajectories: Mapping[tuple[str, int], Trajectory],
+    chat: ChatFormat,
+    weight: float,
+    step_only: bool,
+    with_run: bool,
 ) -> PairExample:
     better, worse = (trajectories[pair.task, sample] for sample in (pair.chosen_sample, pair.rejected_sample))
     name = (
@@ -153,13 +182,14 @@ def _pair_example(
     else:
         other = _one(sequences_of(worse, chat), name)
         rejected = _joined(chosen, other, turn, worse.context_turns + pair.depth)
+    run = replace(chosen, agent=chosen.agent[better.context_turns :]) if with_run else None
     last = turn + 1 if step_only else None
     chosen, rejected = (
         replace(side, ids=side.ids[: side.agent[turn:last][-1][1]], agent=side.agent[turn:last])
         for side in (chosen, rejected)
     )
     check_pair(chosen, rejected, name)
-    return PairExample(chosen, rejected, weight, name)
+    return PairExample(chosen, rejected, weight, name, run=run)
 
 
 def _joined(first: Tokens, second: Tokens, turn: int, other_turn: int) -> Tokens:
@@ -210,6 +240,7 @@ __all__ = [
     "check_pair",
     "message_pairs",
     "pair_examples",
+    "reply_examples",
     "sequences_of",
     "sft_examples",
     "without_context",

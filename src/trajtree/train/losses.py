@@ -18,6 +18,8 @@ from trajtree.train.batch import Batch
 from trajtree.train.settings import LossSettings, Method
 
 Metrics = dict[str, float]
+CHOSEN, REJECTED = "chosen", "rejected"
+"""Figures of how likely either side became: log-ratios to the reference."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,25 +81,43 @@ def dpo(beta: float, *, label_smoothing: float = 0.0, kl: float = 0.0, anchor: f
 
     The KL of a pair is the mean over the trained tokens of both its sides. The anchor is the negative log-likelihood of
     the chosen side, a mean over its tokens (Pang et al. 2024): without it, both sides may become unlikely together.
+    Where pairs hold the whole run of their chosen side, it is the anchor.
     Rafailov et al. 2023, equation 7; label smoothing as in conservative DPO (Mitchell 2023); the KL term from the loss
     of arXiv 2507.18858.
     """
 
     def loss(scores: Scores, batch: Batch) -> tuple[Tensor, Metrics]:
-        margin = beta * _difference(batch.branch_sums(scores.gained))
+        gained = _sides(batch.branch_sums(scores.gained), batch)
+        margin = beta * (gained[0] - gained[1])
         losses: Tensor = -(1 - label_smoothing) * logsigmoid(margin) - label_smoothing * logsigmoid(-margin)
-        metrics = _metrics(margin)
+        metrics = _metrics(margin, gained)
         if scores.kl is not None:
-            away, lengths = (a.view(2, -1).sum(0) for a in (batch.branch_sums(scores.kl), batch.lengths))
+            away, lengths = (_sides(a, batch)[:2].sum(0) for a in (batch.branch_sums(scores.kl), batch.lengths))
             losses = losses + kl * away / lengths
             metrics["kl"] = float((away / lengths).detach().mean())
         if anchor:
-            chosen = batch.branch_sums(scores.policy).view(2, -1)[0] / batch.lengths.view(2, -1)[0]
-            losses = losses - anchor * chosen
-            metrics["nll"] = float(-chosen.detach().mean())
+            unlikely = _unlikely(scores, batch)
+            losses = losses + anchor * unlikely
+            metrics["nll"] = float(unlikely.detach().mean())
         return losses, metrics
 
     return Objective("tree-dpo" if kl else "anchored-dpo" if anchor else "dpo", _weights, loss, kl=kl > 0)
+
+
+def bounded(beta: float, anchor: float) -> Objective:
+    """The anchor of `dpo`, and a push on the rejected side that ends: max(0, 1 + beta * its log-ratio), a hinge.
+
+    Once the rejected side is exp(-1 / beta) times as likely as under the reference, it is left alone, and nothing that
+    it shares with other replies is pushed down with it. Unlike in DPO, the chosen side's gain does not count for it.
+    """
+
+    def loss(scores: Scores, batch: Batch) -> tuple[Tensor, Metrics]:
+        gained = _sides(batch.branch_sums(scores.gained), batch)
+        unlikely = _unlikely(scores, batch)
+        metrics = {**_metrics(beta * (gained[0] - gained[1]), gained), "nll": float(unlikely.detach().mean())}
+        return (1 + beta * gained[1]).clamp(min=0) + anchor * unlikely, metrics
+
+    return Objective("bounded", _weights, loss)
 
 
 def multi_turn_dpo(beta: float, gamma: float) -> Objective:
@@ -109,8 +129,9 @@ def multi_turn_dpo(beta: float, gamma: float) -> Objective:
     def loss(scores: Scores, batch: Batch) -> tuple[Tensor, Metrics]:
         turns = batch.turns[batch.branch]
         share: Tensor = (1 - gamma ** (turns - batch.turn)) / (1 - gamma**turns)
-        margin = beta * _difference(batch.branch_sums(scores.gained, share))
-        return -logsigmoid(margin), _metrics(margin)
+        shared = _sides(batch.branch_sums(scores.gained, share), batch)
+        margin = beta * (shared[0] - shared[1])
+        return -logsigmoid(margin), _metrics(margin, _sides(batch.branch_sums(scores.gained), batch))
 
     return Objective("multi-turn-dpo", _weights, loss)
 
@@ -119,8 +140,10 @@ def ipo(beta: float) -> Objective:
     """IPO on the log-ratio per token: squared distance of the difference from 1 / (2 beta). Azar et al. 2023."""
 
     def loss(scores: Scores, batch: Batch) -> tuple[Tensor, Metrics]:
-        difference = _difference(batch.branch_sums(scores.gained) / batch.lengths)
-        return torch.square(difference - 1 / (2 * beta)), _metrics(beta * difference)
+        gained = batch.branch_sums(scores.gained)
+        per_token = _sides(gained / batch.lengths, batch)
+        difference = per_token[0] - per_token[1]
+        return torch.square(difference - 1 / (2 * beta)), _metrics(beta * difference, _sides(gained, batch))
 
     return Objective("ipo", _weights, loss)
 
@@ -137,7 +160,9 @@ def kto(beta: float) -> Objective:
         zero = batch.branch_sums(scores.kl).detach().mean()
         gained = batch.branch_sums(scores.gained)
         signed = torch.sign(batch.weight) * beta * (gained - zero)
-        return torch.sigmoid(-signed), {"kl": float(zero), "accuracy": float((signed > 0).float().mean())}
+        wanted = batch.weight > 0
+        metrics = {"kl": float(zero), "accuracy": float((signed > 0).float().mean())}
+        return torch.sigmoid(-signed), {**metrics, **_watched(gained[wanted], gained[~wanted])}
 
     return Objective("kto", lambda batch: batch.weight.abs(), loss, kl=True)
 
@@ -146,13 +171,41 @@ def _weights(batch: Batch) -> Tensor:
     return batch.weight
 
 
-def _difference(branches: Tensor) -> Tensor:
-    sides = branches.view(2, -1)
-    return sides[0] - sides[1]
+def _sides(branches: Tensor, batch: Batch) -> Tensor:
+    """[sides, n] values of the branches [B] of n pairs: chosen, rejected and, if pairs have it, the chosen run."""
+    return branches.view(-1, len(batch.weight))
 
 
-def _metrics(margin: Tensor) -> Metrics:
-    return {"accuracy": float((margin > 0).float().mean()), "margin": float(margin.detach().mean())}
+def _unlikely(scores: Scores, batch: Batch) -> Tensor:
+    """[n] mean negative log-likelihood of what anchors each pair: the chosen side's whole run, else the chosen side."""
+    mean = _sides(batch.branch_sums(scores.policy) / batch.lengths, batch)
+    return -mean[2 if len(mean) > 2 else 0]
 
 
-__all__ = ["Metrics", "Objective", "Scores", "dpo", "ipo", "kto", "multi_turn_dpo", "objective_of", "sft"]
+def _metrics(margin: Tensor, gained: Tensor) -> Metrics:
+    return {
+        "accuracy": float((margin > 0).float().mean()),
+        "margin": float(margin.detach().mean()),
+        **_watched(gained[0], gained[1]),
+    }
+
+
+def _watched(chosen: Tensor, rejected: Tensor) -> Metrics:
+    """Mean log-ratio to the reference of either side, in nats; NaN where a batch has none."""
+    return {CHOSEN: float(chosen.detach().mean()), REJECTED: float(rejected.detach().mean())}
+
+
+__all__ = [
+    "CHOSEN",
+    "REJECTED",
+    "Metrics",
+    "Objective",
+    "Scores",
+    "bounded",
+    "dpo",
+    "ipo",
+    "kto",
+    "multi_turn_dpo",
+    "objective_of",
+    "sft",
+]

@@ -5,6 +5,7 @@ Material is trajectories, trees, pairs of trajectories, or pairs of messages fro
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
@@ -18,10 +19,18 @@ from trajtree.store.files import open_input
 from trajtree.store.lines import parsed
 from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.store.tree_store import read_trees
-from trajtree.train.examples import Example, PairExample, SftExample, message_pairs, pair_examples, sft_examples
+from trajtree.train.examples import (
+    Example,
+    PairExample,
+    SftExample,
+    message_pairs,
+    pair_examples,
+    reply_examples,
+    sft_examples,
+)
 from trajtree.train.settings import METHODS, WEIGHTS
 from trajtree.trajectory import SCORE_TOLERANCE, Trajectory
-from trajtree.trees.forks import Pair, PairSettings, pairs_of
+from trajtree.trees.forks import Pair, PairSettings, options_of, pairs_of
 from trajtree.trees.partings import why_no_pair
 from trajtree.trees.search import PathSettings, best_path, search_of
 from trajtree.trees.tree import TrajectoryTree
@@ -128,10 +137,14 @@ def examples_of(material: Material, method: str, how: Taking) -> list[Example]:
     return list(TAKES[METHODS[method].takes](material, method, how))
 
 
-def _pairs(material: Material, method: str, how: Taking, *, step_only: bool = False) -> list[PairExample]:
+def _pairs(
+    material: Material, method: str, how: Taking, *, step_only: bool = False, with_run: bool = False
+) -> list[PairExample]:
     if isinstance(material, MessagePairs):
         if step_only:
             raise DataError(f"{material.name}: contains pairs, but {method} needs to know the fork; give trees")
+        if with_run:
+            raise DataError(f"{material.name}: {method} needs to know the runs of pairs; give trees")
         return message_pairs(read_pairs(material.path), how.chat, context=how.context)
     if isinstance(material, Trees):
         material = _at_forks(material, how.pairs)
@@ -146,6 +159,7 @@ def _pairs(material: Material, method: str, how: Taking, *, step_only: bool = Fa
         context=how.context,
         weight=WEIGHTS[how.weigh],
         step_only=step_only,
+        with_run=with_run,
     )
 
 
@@ -163,6 +177,10 @@ def _at_forks(trees: Trees, settings: PairSettings) -> TrajectoryPairs:
 
 def _steps(material: Material, method: str, how: Taking) -> list[PairExample]:
     return _pairs(material, method, how, step_only=True)
+
+
+def _anchored(material: Material, method: str, how: Taking) -> list[PairExample]:
+    return _pairs(material, method, how, with_run=True)
 
 
 def _chosen(material: Material, method: str, how: Taking) -> list[SftExample]:
@@ -210,12 +228,16 @@ def _weighted(
     how: Taking,
     weights: Callable[[TrajectoryTree], Iterable[tuple[Trajectory, float]]],
 ) -> list[SftExample]:
-    if not isinstance(material, Trees):
-        kind = "runs" if isinstance(material, Trajectories) else "pairs"
-        raise DataError(f"{material.name}: contains {kind}, but {method} takes trees, as written by trajtree build")
-    weighted = [(t, weight) for tree in material for t, weight in weights(tree) if weight]
+    weighted = [(t, weight) for tree in _trees(material, method) for t, weight in weights(tree) if weight]
     by_key = {t.key: weight for t, weight in weighted}
     return sft_examples((t for t, _ in weighted), how.chat, context=how.context, weight=lambda t: by_key[t.key])
+
+
+def _trees(material: Material, method: str) -> Trees:
+    if isinstance(material, Trees):
+        return material
+    kind = "runs" if isinstance(material, Trajectories) else "pairs"
+    raise DataError(f"{material.name}: contains {kind}, but {method} takes trees, as written by trajtree build")
 
 
 def _branches(material: Material, method: str, how: Taking) -> list[SftExample]:
@@ -234,20 +256,51 @@ def _wanted(tree: TrajectoryTree) -> Iterator[tuple[Trajectory, float]]:
         yield t, 0.0 if abs(gap) <= SCORE_TOLERANCE else 1.0 if gap > 0 else -1.0
 
 
+def _advantages(material: Material, method: str, how: Taking) -> list[SftExample]:
+    return _weighted(material, method, how, _above)
+
+
+def _above(tree: TrajectoryTree) -> Iterator[tuple[Trajectory, float]]:
+    """Every run by exp(advantage), its score less its tree's mean in standard deviations of the tree's scores.
+
+    Advantage-weighted regression (Peng et al. 2019), with advantages scaled as in GRPO, so that they do not depend on
+    how an environment scores. Runs of a tree that all score the same weigh 1.
+    """
+    apart = tree.scores - tree.scores.mean()
+    spread = float(tree.scores.std())
+    for t, gap in zip(tree.trajectories, apart.tolist(), strict=True):
+        yield t, math.exp(gap / spread) if spread > SCORE_TOLERANCE else 1.0
+
+
+def _options(material: Material, method: str, how: Taking) -> list[SftExample]:
+    """The replies at informative forks, wanted or not by the value of the node that they lead to."""
+    options = [(o, tree.trajectory(o.sample)) for tree in _trees(material, method) for o in options_of(tree, how.pairs)]
+    if not options:
+        raise DataError(
+            f"{material.name}: no fork whose options differ by {how.pairs.min_gap} in value, so there is nothing to "
+            "learn from; lower the smallest gap, or explore more"
+        )
+    return reply_examples(options, how.chat, context=how.context)
+
+
 Take = Callable[[Material, str, Taking], Sequence[Example]]
 
 TAKES: dict[str, Take] = {
     "pairs": _pairs,
     "steps": _steps,
+    "anchored-pairs": _anchored,
+    "options": _options,
     "chosen": _chosen,
     "chosen-runs": _chosen_runs,
     "chosen-solved": _chosen_solved,
     "runs": _runs,
     "branches": _branches,
     "labelled": _labelled,
+    "advantages": _advantages,
 }
-"""What methods take from material: pairs, pairs of single replies, chosen sides, the runs that these belong to or those
-of them that succeed, whole runs, all runs weighted by score, or runs marked as wanted or not."""
+"""What methods take from material: pairs, pairs of single replies, pairs with the chosen side's whole run, the replies
+at forks, chosen sides, the runs that these belong to or those of them that succeed, whole runs, all runs weighted by
+score, runs marked as wanted or not, or all runs weighted by their advantage."""
 
 __all__ = [
     "TAKES",

@@ -18,12 +18,18 @@ S = TypeVar("S", bound="Optimisation")
 
 _STRICT = ConfigDict(extra="forbid")
 
+
+def _visits(pair: Pair) -> float:
+    return 2 / (1 / pair.chosen_visits + 1 / pair.rejected_visits)
+
+
 WEIGHTS: dict[str, Callable[[Pair], float]] = {
     "equal": lambda pair: 1.0,
     "gap": lambda pair: pair.gap,
-    "visits": lambda pair: 2 / (1 / pair.chosen_visits + 1 / pair.rejected_visits),
+    "visits": _visits,
+    "gap-visits": lambda pair: pair.gap * _visits(pair),
 }
-"""The weight of a pair: equal for all, its gap, or the number of runs through both sides (harmonic mean)."""
+"""The weight of a pair: equal for all, its gap, the number of runs through both sides (harmonic mean), or both."""
 
 SCHEDULES = ("cosine", "linear", "constant_with_warmup", "constant")
 """Learning-rate schedules, by transformers' names; `constant` has no warm-up."""
@@ -65,14 +71,22 @@ METHODS: dict[str, Method] = {
     "tree-dpo": _preference("pairs", "dpo", (*_DPO, "kl"), "DPO on pairs at forks, and a KL to the reference"),
     "dpo": _preference("pairs", "dpo", _DPO, "DPO on pairs"),
     "anchored-dpo": _preference("pairs", "dpo", (*_DPO, "anchor"), "DPO on pairs, keeping the chosen side likely"),
+    "run-anchored-dpo": _preference(
+        "anchored-pairs", "dpo", (*_DPO, "anchor"), "DPO on pairs, keeping the whole run of the chosen side likely"
+    ),
+    "bounded": _preference(
+        "pairs", "bounded", ("beta", "anchor"), "keep the chosen side likely, push the rejected one down to a bound"
+    ),
     "step-dpo": _preference("steps", "dpo", _DPO, "DPO on the one reply at the fork"),
     "multi-turn-dpo": _preference(
         "pairs", "multi_turn_dpo", ("beta", "gamma"), "DPO over turns, early ones weigh more"
     ),
     "ipo": _preference("pairs", "ipo", ("beta",), "IPO on the log-ratio per token"),
     "kto": _preference("labelled", "kto", ("beta",), "runs above their tree's mean score against those below it"),
+    "node-kto": _preference("options", "kto", ("beta",), "replies at forks, wanted or not by their nodes' values"),
     "sft": _imitation("runs", "imitate the best path of each tree, or every run of a store"),
     "branch-sft": _imitation("branches", "imitate every run, weighted by its score"),
+    "advantage-sft": _imitation("advantages", "imitate every run, weighted by how far it is above its tree's mean"),
     "chosen-sft": _imitation("chosen", "imitate the chosen sides of pairs and ignore the rejected ones"),
     "chosen-runs-sft": _imitation("chosen-runs", "imitate the whole runs that the chosen sides of pairs belong to"),
     "chosen-solved-sft": _imitation("chosen-solved", "imitate the chosen runs that succeed, for as many steps"),
@@ -115,7 +129,8 @@ class LossSettings:
         beta: inverse temperature of preference losses.
         kl: weight of tree-dpo's explicit KL to the reference per token: a mean over the trained tokens of both sides.
             Per episode, as in the paper, it would be their sum, so the same weight would be that many times stronger.
-        anchor: weight of anchored-dpo's negative log-likelihood of the chosen side, a mean over its tokens.
+        anchor: weight of the negative log-likelihood of the chosen side, or of its run, a mean over its tokens, in
+            anchored-dpo, run-anchored-dpo and bounded.
         gamma: discount per turn in multi-turn-dpo.
         label_smoothing: assumed share of pairs with swapped labels.
         weigh: how pairs are weighted, a name in WEIGHTS.

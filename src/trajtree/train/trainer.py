@@ -14,8 +14,9 @@ import math
 import shutil
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from trajtree.store.manifest import as_json, from_json, manifest_of, verified
 from trajtree.store.progress import SILENT, Progress
 from trajtree.train.batch import Batch, collate
 from trajtree.train.examples import Example, PairExample, check_pair
-from trajtree.train.losses import Objective
+from trajtree.train.losses import CHOSEN, REJECTED, Objective
 from trajtree.train.packing import packs
 from trajtree.train.scoring import check_head, check_reference, has_adapter, logits_of, scores_of, token_logprobs
 from trajtree.train.settings import Optimisation
@@ -41,6 +42,26 @@ _NOTE = "whole.json"
 
 Save = Callable[[dict[str, float]], None]
 """Called with the last metrics."""
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """How a training went.
+
+    Attributes:
+        steps: number of optimiser steps.
+        epochs: for each epoch, the means over its steps of the loss and of the log-ratios of either side of pairs
+            (`losses.CHOSEN`, `losses.REJECTED`), as far as the objective has them.
+    """
+
+    steps: int
+    epochs: tuple[dict[str, float], ...]
+
+
+Watch = Callable[[History], None]
+"""Called with how the training went."""
+
+_WATCHED = ("loss", CHOSEN, REJECTED)
 
 _SELF_CHECK = {torch.float64: 1e-6, torch.float32: 1e-3, torch.bfloat16: 0.15}
 """Largest mean difference in a trained token's log-probability, in nats, between packed and separate computation."""
@@ -58,6 +79,7 @@ def train(
     progress: Progress = SILENT,
     reference: Any | None = None,
     save: Save = lambda metrics: None,
+    watch: Watch = lambda history: None,
 ) -> dict[str, float]:
     """Tune `model` in place.
 
@@ -73,6 +95,7 @@ def train(
         progress: counts the optimiser steps.
         reference: a reference model; by default the policy with its adapter switched off.
         save: saves the tuned model; called by the first process.
+        watch: told how the training went; called by the first process, before `save`.
 
     Returns:
         Metrics of the last step, over all processes, and `self_check`: the difference between log-probabilities
@@ -115,10 +138,11 @@ def train(
         reporting.trainer = trainer
         trainer.remove_callback(PrinterCallback)
         with _uncast_inputs(model, precision):
-            last, trainer.last = _last_whole(checkpoints, clean_up=trainer.is_world_process_zero())
+            last, trainer.last, trainer.watched = _last_whole(checkpoints, clean_up=trainer.is_world_process_zero())
             trainer.train(resume_from_checkpoint=last)
     metrics = {**trainer.last, "self_check": apart}
     if trainer.is_world_process_zero():
+        watch(History(trainer.state.global_step, _by_epoch(trainer.watched)))
         save(metrics)
         shutil.rmtree(checkpoints, ignore_errors=True)
     trainer.accelerator.wait_for_everyone()
@@ -135,6 +159,7 @@ class _ObjectiveTrainer(Trainer):  # type: ignore[misc]
         self.objective, self.reference, self.dtype, self.warm_up = objective, reference, dtype, warm_up
         self.loss_is_scaled_for_ga = True
         self.last: dict[str, float] = {}
+        self.watched: list[dict[str, float]] = []
         self._began = time.monotonic()
         self._parts: list[tuple[float, dict[str, float]]] = []
         self._tokens = self._packed = 0
@@ -173,16 +198,20 @@ class _ObjectiveTrainer(Trainer):  # type: ignore[misc]
         """Combine the figures of an optimiser step."""
         parts, self._parts = self._parts, []
         names = list(parts[-1][1])
-        means = [sum(metrics[name] for _, metrics in parts) / len(parts) for name in names]
+        means = [_mean(metrics[name] for _, metrics in parts) for name in names]
         loss, tokens, packed, *means = self._over_processes(
             [sum(value for value, _ in parts), self._tokens, self._packed, *means]
         )
         self.last = {
             "loss": loss,
-            **dict(zip(names, means, strict=True)),
+            # A step in which no example is wanted, for example, knows nothing of how likely those are.
+            **{name: mean for name, mean in zip(names, means, strict=True) if not math.isnan(mean)},
             "tokens/s": tokens * self.args.world_size / (time.monotonic() - self._began),
             "shared": tokens / packed,
         }
+        # The share of epochs done, this step included.
+        epoch = math.ceil(round(self.state.epoch, 6))
+        self.watched.append({"epoch": epoch, **{name: self.last[name] for name in _WATCHED if name in self.last}})
         if self.args.report_to:
             self.log(self.last)
 
@@ -212,7 +241,11 @@ class _Reporting(TrainerCallback):  # type: ignore[misc]
         self.trainer.accelerator.wait_for_everyone()
         if state.is_world_process_zero:
             folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-            note = {"files": as_json(manifest_of(folder)), "metrics": self.trainer.last}
+            note = {
+                "files": as_json(manifest_of(folder)),
+                "metrics": self.trainer.last,
+                "watched": self.trainer.watched,
+            }
             write_atomically(folder / _NOTE, json.dumps(note, indent=1))
 
 
@@ -294,8 +327,8 @@ def _uncast_inputs(model: Any, dtype: torch.dtype) -> Any:
     return disable_input_dtype_casting(model, active=dtype is not torch.float32)
 
 
-def _last_whole(checkpoints: Path, *, clean_up: bool) -> tuple[str | None, dict[str, float]]:
-    """The newest checkpoint with complete, unchanged contents, and the metrics of its step.
+def _last_whole(checkpoints: Path, *, clean_up: bool) -> tuple[str | None, dict[str, float], list[dict[str, float]]]:
+    """The newest checkpoint with complete, unchanged contents, the metrics of its step, and what was watched until it.
 
     Every part counts: without the optimiser's state, or with only part of it, the training would continue differently.
     Incomplete checkpoints are named in a warning, and removed if `clean_up`.
@@ -306,18 +339,38 @@ def _last_whole(checkpoints: Path, *, clean_up: bool) -> tuple[str | None, dict[
         try:
             note = json.loads((path / _NOTE).read_text())
             verified(path, from_json(note["files"]), without=[_NOTE], trust_times=False)
-            metrics = {str(name): float(value) for name, value in note["metrics"].items()}
+            metrics = _figures(note["metrics"])
+            watched = [_figures(step) for step in note.get("watched", ())]
         except FileNotFoundError:
             torn.append(f"{path}: was not written to its end, or by an earlier trajtree")
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             torn.append(str(error))
         else:
             _say_torn(torn, f"goes on from {path.name}")
-            return str(path), metrics
+            return str(path), metrics, watched
         if clean_up:
             shutil.rmtree(path, ignore_errors=True)
     _say_torn(torn, "begins anew")
-    return None, {}
+    return None, {}, []
+
+
+def _figures(held: dict[str, Any]) -> dict[str, float]:
+    return {str(name): float(value) for name, value in held.items()}
+
+
+def _by_epoch(watched: Sequence[dict[str, float]]) -> tuple[dict[str, float], ...]:
+    """Means of what was watched over the steps of each epoch; the last epoch may be a part of one."""
+    epochs: dict[float, list[dict[str, float]]] = {}
+    for step in watched:
+        epochs.setdefault(step["epoch"], []).append(step)
+    means = ({name: _mean(s[name] for s in steps if name in s) for name in _WATCHED} for steps in epochs.values())
+    return tuple({name: mean for name, mean in found.items() if not math.isnan(mean)} for found in means)
+
+
+def _mean(values: Iterable[float]) -> float:
+    """Mean of those that are numbers; NaN if none is."""
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) / len(known) if known else math.nan
 
 
 def _say_torn(torn: Sequence[str], then: str) -> None:
@@ -325,4 +378,4 @@ def _say_torn(torn: Sequence[str], then: str) -> None:
         warnings.warn(f"{'; '.join(torn)}: the training {then}", stacklevel=3)
 
 
-__all__ = ["train"]
+__all__ = ["History", "Watch", "train"]

@@ -16,7 +16,7 @@ from trajtree.train.material import Material, Taking, examples_of
 from trajtree.train.reference import with_reference
 from trajtree.train.settings import METHODS, Lora, Scratch, TrainSettings, resolved
 from trajtree.train.trainable import from_scratch, whole, with_adapter
-from trajtree.train.trainer import train
+from trajtree.train.trainer import Watch, train
 from trajtree.trees.forks import PairSettings
 from trajtree.trees.search import PathSettings
 
@@ -79,6 +79,7 @@ def tune(
     save: Save,
     fingerprint: str = "",
     progress: Progress = SILENT,
+    watch: Watch = lambda history: None,
 ) -> None:
     """Tune a model; `folder` is for checkpoints, from which a killed training resumes, and for a cached reference.
 
@@ -89,6 +90,7 @@ def tune(
         save: saves the model; called once, by the first process, before checkpoints are removed.
         fingerprint: fingerprint of the reference's weights, for its cache.
         progress: counts the optimiser steps.
+        watch: told how the training went, before `save`.
 
     Raises:
         TrajtreeError: anything that the user can fix.
@@ -126,6 +128,7 @@ def tune(
         progress=progress,
         reference=reference,
         save=lambda metrics: save(model, chat, metrics, len(examples)),
+        watch=watch,
     )
 
 

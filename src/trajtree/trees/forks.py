@@ -236,6 +236,41 @@ def over_each_worse(better: Trajectory, others: Iterable[Trajectory], *, min_gap
     return [_whole(better, other, EQUAL_TEXTS) for other in worse[:most]]
 
 
+@dataclass(frozen=True, slots=True)
+class Option:
+    """What the agent did at a fork, on its own: the first step of a continuation.
+
+    Attributes:
+        task: the task of the tree.
+        node: the fork.
+        depth: number of steps before it.
+        sample: `Trajectory.sample` of the best run through the option.
+        advantage: value of the option less the mean of all runs that count at the fork's options, in [-1, 1].
+    """
+
+    task: str
+    node: int
+    depth: int
+    sample: int
+    advantage: float
+
+
+def options_of(tree: TrajectoryTree, settings: PairSettings) -> list[Option]:
+    """The options of every fork whose values differ by at least `min_gap`; those with no advantage are left out."""
+    value = AGGREGATES[one_of(AGGREGATES)(settings.aggregate)].aggregate(settings)(tree)  # [N]
+    found = []
+    for _, children in tree.decisions():
+        if np.ptp(value[children]) < _least(settings.min_gap):
+            continue
+        advantages = value[children] - np.average(value[children], weights=tree.visits[children])
+        for child, advantage in zip(children.tolist(), advantages.tolist(), strict=True):
+            if abs(advantage) > SCORE_TOLERANCE:
+                best = tree.trajectories[min(_best_first(tree, child))[-1]]
+                node = int(tree.parent[child])
+                found.append(Option(tree.task, node, int(tree.depth[node]), best.sample, advantage))
+    return found
+
+
 def grafted(better: Trajectory, worse: Trajectory, depth: int) -> tuple[Message, ...]:
     """Messages of the rejected side: `better` up to its reply at `depth`, `worse` from there on."""
     return better.messages[: better.replies[depth]] + worse.messages[worse.replies[depth] :]
@@ -493,6 +528,7 @@ __all__ = [
     "SIMILAR",
     "Aggregate",
     "Mode",
+    "Option",
     "Pair",
     "PairSettings",
     "Past",
@@ -505,6 +541,7 @@ __all__ = [
     "extremes",
     "grafted",
     "mean",
+    "options_of",
     "over_each_worse",
     "pairs",
     "pairs_of",
