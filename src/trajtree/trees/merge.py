@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from trajtree.errors import DataError
 from trajtree.trajectory import Context, Trajectory
 from trajtree.trees.sameness import EQUAL_TEXTS, Acting, Ignoring, Merging
-from trajtree.trees.tree import TrajectoryTree, from_labels
+from trajtree.trees.tree import TrajectoryTree, Trees, from_labels
 
 Canonical = Callable[[str], str]
 """Reduces a text to what matters when two texts are compared."""
@@ -139,12 +139,12 @@ def build_tree(trajectories: Iterable[Trajectory], **options: Unpack[MergeOption
     return Merger(**options).tree(trajectories)
 
 
-def build(trajectories: Iterable[Trajectory], **options: Unpack[MergeOptions]) -> list[TrajectoryTree]:
+def build(trajectories: Iterable[Trajectory], **options: Unpack[MergeOptions]) -> Trees:
     """One tree per task, sorted by task. Trajectories lost to faults of the environment or the engine are left out.
 
     The options are the arguments of `Merger`; DataError is raised as by `build_tree`.
     """
-    return Merger(**options).trees(trajectories)
+    return Trees(Merger(**options).trees(trajectories))
 
 
 def _after(ignoring: Ignoring, canonical: Canonical) -> Canonical:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajtree.trajectory import Trajectory
+from trajtree.trees.display import line_of, lines_of, outline, outlines
 from trajtree.trees.sameness import EQUAL_TEXTS, Merging
 
 
@@ -63,6 +64,13 @@ class TrajectoryTree:
     def __len__(self) -> int:
         """Number of nodes, the root included."""
         return len(self.parent)
+
+    def __repr__(self) -> str:
+        """One line: the task, the size, the scores."""
+        return line_of(self)
+
+    def _repr_html_(self) -> str:
+        return outline(self)
 
     @cached_property
     def scores(self) -> NDArray[np.float64]:
@@ -177,6 +185,17 @@ class TrajectoryTree:
         for which in np.lexsort((group[starts], nodes)):
             begin = starts[which]
             yield int(nodes[which]), order[begin : begin + sizes[which]]
+
+
+class Trees(list[TrajectoryTree]):
+    """Trees, one per task: a list that a prompt shows in a line each, and a notebook as outlines."""
+
+    def __repr__(self) -> str:
+        """A line per tree."""
+        return lines_of(self)
+
+    def _repr_html_(self) -> str:
+        return outlines(self)
 
 
 def range_max(values: NDArray[np.float64], begin: NDArray[np.int32], end: NDArray[np.int32]) -> NDArray[np.float64]:

@@ -1,0 +1,71 @@
+"""Trees as people see them at a prompt and in a notebook: a line each, or an outline to unfold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import TYPE_CHECKING
+
+from trajtree.errors import counted
+
+if TYPE_CHECKING:
+    from trajtree.trees.tree import TrajectoryTree
+
+_LINES = 20
+"""Largest number of trees with a line of their own."""
+_NODES = 200
+"""Largest number of nodes in an outline; `trajtree show --html` has them all."""
+_LONGEST = 100
+"""Characters of an action; longer ones are cut."""
+
+
+def line_of(tree: TrajectoryTree) -> str:
+    """A tree in a line: its task, its size, its scores."""
+    runs, forks = len(tree.trajectories), sum(1 for _ in tree.forks())
+    low, high = float(tree.scores.min()), float(tree.scores.max())
+    counts = ", ".join(counted(*each) for each in ((runs, "run"), (len(tree) - 1, "node"), (forks, "fork")))
+    return f"<TrajectoryTree {_short(tree.task)!r}: {counts}, scores {low:.2f} to {high:.2f}>"
+
+
+def lines_of(trees: Sequence[TrajectoryTree]) -> str:
+    """Trees in a line each, and how many more there are."""
+    lines = [f"{counted(len(trees), 'tree')}:", *(f"  {line_of(tree)}" for tree in trees[:_LINES])]
+    return "\n".join([*lines, *([f"  and {len(trees) - _LINES} more"] if len(trees) > _LINES else [])])
+
+
+def outline(tree: TrajectoryTree, *, opened: bool = True) -> str:
+    """A tree as HTML: an outline in which a decision can be unfolded, with the mean score and number of its runs."""
+    found: list[str] = []
+    # Nodes are numbered depth first, so an outline is written in their order; ends[-1] is where the open list ends.
+    ends: list[int] = []
+    for node in range(1, min(len(tree), _NODES + 1)):
+        while ends and node >= ends[-1]:
+            found.append("</ul></li>")
+            ends.pop()
+        value = f"{float(tree.mean[node]):.2f} of {int(tree.visits[node])}"
+        found.append(f"<li>{escape(_short(tree.action[node]))} <small>{value}</small>")
+        if tree.children[node]:
+            found.append("<ul>")
+            ends.append(int(tree.subtree_end[node]))
+        else:
+            found.append("</li>")
+    found += ["</ul></li>"] * len(ends)
+    left = len(tree) - 1 - _NODES
+    more = f"<p>and {counted(left, 'more node')}: trajtree show --html shows all</p>" if left > 0 else ""
+    head = escape(line_of(tree).removeprefix("<TrajectoryTree ").removesuffix(">"))
+    return f"<details{' open' if opened else ''}><summary>{head}</summary><ul>{''.join(found)}</ul>{more}</details>"
+
+
+def outlines(trees: Sequence[TrajectoryTree]) -> str:
+    """Several trees as HTML, each folded."""
+    shown = "".join(outline(tree, opened=False) for tree in trees[:_LINES])
+    more = f"<p>and {len(trees) - _LINES} more</p>" if len(trees) > _LINES else ""
+    return f"<p>{counted(len(trees), 'tree')}</p>{shown}{more}"
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"
+
+
+__all__ = ["line_of", "lines_of", "outline", "outlines"]

@@ -1,0 +1,63 @@
+"""What a prompt and a notebook show of trees: short, whole, and nothing that a page would run."""
+
+from html.parser import HTMLParser
+
+from hypothesis import given
+from tests.builders import quick, trajectories, trajectory
+
+import trajtree
+from trajtree.trajectory import Trajectory
+
+VOID = {"br"}
+
+
+class Balanced(HTMLParser):
+    """Checks that every element is closed, and counts them."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.opened: list[str] = []
+        self.counts: dict[str, int] = {}
+        self.feed(page)
+        assert not self.opened
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self.opened.append(tag)
+        self.counts[tag] = self.counts.get(tag, 0) + 1
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.opened.pop() == tag
+
+
+def test_a_tree_is_one_line() -> None:
+    tree = trajtree.build_tree([trajectory(["a", "b"], 1.0), trajectory(["a", "c"], 0.0, sample=1)])
+    assert repr(tree) == "<TrajectoryTree 'toy/0': 2 runs, 3 nodes, 1 fork, scores 0.00 to 1.00>"
+
+
+def test_many_trees_are_twenty_lines_and_a_number() -> None:
+    trees = trajtree.build([trajectory(["a"], task=f"t{number:02}") for number in range(23)])
+    assert isinstance(trees, list)
+    lines = repr(trees).splitlines()
+    assert lines[0] == "23 trees:"
+    assert len(lines) == 22
+    assert lines[-1] == "  and 3 more"
+    assert Balanced(trees._repr_html_()).counts["details"] == 20
+
+
+@quick
+@given(trajectories())
+def test_the_outline_has_every_node_once(runs: list[Trajectory]) -> None:
+    tree = trajtree.build_tree(runs)
+    assert Balanced(tree._repr_html_()).counts.get("li", 0) == len(tree) - 1
+
+
+def test_an_outline_is_cut_and_says_so() -> None:
+    tree = trajtree.build_tree([trajectory([str(number) for number in range(250)])])
+    page = tree._repr_html_()
+    assert Balanced(page).counts["li"] == 200
+    assert "and 50 more nodes" in page
+
+
+def test_texts_of_runs_are_no_markup() -> None:
+    tree = trajtree.build_tree([trajectory(["<script>alert(1)</script>"], task="<b>")])
+    assert not {"script", "b"} & Balanced(tree._repr_html_()).counts.keys()
