@@ -111,3 +111,8 @@ def test_a_class_beside_which_the_command_is_given(tmp_path: Path) -> None:
     home = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])}
     done = subprocess.run(command, cwd=tmp_path, env=home, input="look\n", capture_output=True, text=True, timeout=120)
     assert done.returncode == 0 and "score 0.000" in done.stdout
+
+
+@pytest.mark.parametrize("asked", [["-h"], ["build", "-h"], ["env", "list", "-h"]])
+def test_help_has_a_short_name(asked: list[str]) -> None:
+    assert "Usage:" in done(*asked)

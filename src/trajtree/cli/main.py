@@ -22,7 +22,8 @@ from trajtree.store.full_disk import is_full
 app = typer.Typer(
     help="Teach a strong model from a weak agent's runs, failures included.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
