@@ -1,6 +1,7 @@
 """What the weak and the strong model reach on each ScienceWorld task type with expert demonstrations alone, on dev.
 
     OMP_NUM_THREADS=1 python benchmarks/scienceworld_types.py --run runs/scienceworld-types
+    python benchmarks/scienceworld_types.py --table    # the table in docs/results.md, from the results
 
 The recipe is recipes/scienceworld.yaml with two rows, the weak model and the strong one tuned on the expert. The
 results are written after the first row and again after the second. A run that was killed goes on where it stopped when
@@ -17,6 +18,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from trajtree.experiment.execute import run_recipe
 from trajtree.experiment.recipe import Recipe, load_recipe
@@ -72,6 +74,22 @@ def saying(stage: str) -> Progress:
     return SILENT
 
 
+def table(types: Mapping[str, Any]) -> str:
+    """The results as a Markdown table, one line per type."""
+    lines = [
+        "| type | step limit | expert's steps | tasks, situations | weak: solved, score | strong SFT: solved, score |",
+        "|---|---|---|---|---|---|",
+    ]
+    for kind, found in types.items():
+        rows = [found[row] for row in ROWS if row in found]
+        reached = [f"{row['successes']}, {row['mean score']:.2f}" for row in rows]
+        lines.append(
+            f"| {kind} | {found['step limit']} | {found['expert steps']['median']:g} | "
+            f"{rows[0]['tasks']}, {rows[0]['situations']} | {' | '.join(reached)} |"
+        )
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Measure row after row, and write what there is after each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -79,7 +97,11 @@ def main() -> None:
     parser.add_argument("--run", type=Path, default=Path("runs/scienceworld-types"))
     parser.add_argument("--set", action="append", default=[], help="override of the recipe, as for trajtree run")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "scienceworld-types.json")
+    parser.add_argument("--table", action="store_true", help="only print the table of the results in --out")
     args = parser.parse_args()
+    if args.table:
+        print(table(json.loads(args.out.read_text())["types"]))
+        return
     for count in range(1, len(ROWS) + 1):
         rows = ",".join(ROWS[:count])
         only = [f"evaluate.rows=[{rows}]", "evaluate.primary=weak", "evaluate.ceiling=weak", "evaluate.split=dev"]

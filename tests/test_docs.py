@@ -1,6 +1,7 @@
 """The code in the documentation runs."""
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -128,3 +129,12 @@ def test_the_docs_name_everything_that_can_be_ignored() -> None:
     names = [*IGNORABLE, *PASTS]
     assert [name for name in names if f"| `{name}` |" not in page] == []
     assert all(name in page for name in ACTIONS)
+
+
+def test_the_table_of_types_is_what_the_benchmark_prints(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["scienceworld_types.py", "--table"])
+    runpy.run_path(str(ROOT / "benchmarks" / "scienceworld_types.py"), run_name="__main__")
+    page = (ROOT / "docs" / "results.md").read_text()
+    assert f"<!-- types:begin -->\n{capsys.readouterr().out}<!-- types:end -->" in page
