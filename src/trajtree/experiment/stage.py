@@ -38,7 +38,7 @@ class Kind:
 KINDS: dict[str, Kind] = {
     "tasks": Kind(2, "Choose demonstration, exploration, dev and test tasks."),
     "demonstrations": Kind(1, "Collect expert demonstrations that reach the full score."),
-    "weak": Kind(1, "Train the weak model on the demonstrations."),
+    "weak": Kind(2, "Train the weak model on the demonstrations."),
     "explore": Kind(2, "Play: the weak model, or another that explores, several episodes per task."),
     "pool": Kind(1, "Put an exploration's trajectories with those of the one that it adds to."),
     "trees": Kind(1, "Merge each task's trajectories into a tree."),

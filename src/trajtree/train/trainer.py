@@ -36,6 +36,7 @@ from trajtree.train.packing import packs
 from trajtree.train.scoring import check_head, check_reference, has_adapter, logits_of, scores_of, token_logprobs
 from trajtree.train.settings import Optimisation
 from trajtree.train.tree_attention import tree_attention_where_possible
+from trajtree.train.vocabulary import placed
 
 _NOTE = "whole.json"
 """The file of a checkpoint that is written last: the checkpoint's contents, and the metrics of its step."""
@@ -128,7 +129,7 @@ def train(
             model=model,
             args=_arguments(how, checkpoints, device, seed),
             train_dataset=units,
-            data_collator=lambda drawn: {"batch": collate([e for unit in drawn for e in unit], packed=packed)},
+            data_collator=lambda drawn: {"batch": placed(model, collate([e for u in drawn for e in u], packed=packed))},
             objective=objective,
             reference=reference,
             dtype=precision,
@@ -307,8 +308,10 @@ def _self_check(model: Any, examples: Sequence[Example], dtype: torch.dtype) -> 
         PolicyError: the difference is larger than rounding.
     """
     device = next(model.parameters()).device
-    together = collate(examples, packed=True).to(device)
-    alone = collate(examples[:1], packed=False).to(device)
+    together, alone = (
+        placed(model, collate(some, packed=packed)).to(device)
+        for some, packed in ((examples, True), (examples[:1], False))
+    )
     with torch.no_grad(), torch.autocast(device.type, dtype, enabled=dtype is torch.bfloat16):
         found = [token_logprobs(logits_of(model, batch), batch)[batch.token] for batch in (together, alone)]
     length = int(alone.lengths[0])

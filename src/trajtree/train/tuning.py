@@ -17,6 +17,7 @@ from trajtree.train.reference import with_reference
 from trajtree.train.settings import METHODS, Lora, Scratch, TrainSettings, resolved
 from trajtree.train.trainable import from_scratch, whole, with_adapter
 from trajtree.train.trainer import Watch, train
+from trajtree.train.vocabulary import restore, trim
 from trajtree.trees.forks import PairSettings
 from trajtree.trees.search import PathSettings
 
@@ -103,6 +104,8 @@ def tune(
         raise RecipeError(f"cache_reference: the reference of {training.method} cannot be cached: the method {why}")
     model, chat = trainable(training), training.chat()
     examples = examples_of(material, training.method, training.taking(chat, context_length(model)))
+    if isinstance(training.model, Scratch):
+        trim(model, examples)
     # A model that is tuned as a whole is kept in float32, and its reference must compute in the same way.
     dtype = "float32" if training.is_whole else training.dtype
     reference = _reference(training, chat, dtype) if objective.reference else None
@@ -127,7 +130,7 @@ def tune(
         dtype=training.dtype,
         progress=progress,
         reference=reference,
-        save=lambda metrics: save(model, chat, metrics, len(examples)),
+        save=lambda metrics: save(restore(model), chat, metrics, len(examples)),
         watch=watch,
     )
 
