@@ -120,6 +120,12 @@ def test_the_least_constant_grows_exponentially_with_half_the_divergence() -> No
     assert "with no C" in of(kl=5000.0).sentences()[0]
 
 
+@quick
+@given(st.floats(0, 590), st.floats(0, 10), st.floats(1e-6, 0.124))
+def test_a_best_policy_that_is_farther_needs_no_smaller_constant(kl: float, more: float, delta: float) -> None:
+    assert least_constant(kl + more, delta) >= least_constant(kl, delta) * (1 - 1e-9)
+
+
 def test_the_mean_divergence_of_independent_tasks_has_students_interval() -> None:
     nats = np.array([18.0, 25.0, 3.0, 40.0, 11.0])
     found = divergence_interval(nats, Layout.apart(5))

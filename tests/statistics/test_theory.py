@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from benchmarks.guarantee_simulation import (
+    ANCHOR,
     ANCHORED,
     BETA,
     CHOSEN,
@@ -419,16 +420,16 @@ def test_17_with_a_weight_that_falls_it_has_the_papers_form() -> None:
         assert ours <= constant * np.sqrt((kl + np.log(n / delta)) / n) * (1 + 1e-9)
 
 
-@pytest.mark.parametrize("rare", [1 / 3, 0.1, 0.02, 0.003, 1e-6])
-def test_18_no_constant_holds_where_the_best_is_rarer_than_the_pairs_are_many(rare: float) -> None:
-    n, delta, high, low = int(np.floor(1 / (3 * rare) + 1e-9)), 0.05, 0.55, 0.45
+@pytest.mark.parametrize("n", [1, 2, 3, 17, 333, 10**6])
+def test_18_no_constant_holds_where_the_best_is_rarer_than_the_pairs_are_many(n: int) -> None:
+    rare, delta, high, low = 1 / (3 * n), 0.05, 0.55, 0.45
     # How often a pair of two different episodes of the reference does not hold the rare one.
     reference = np.array([[(1 - rare) / 2, (1 - rare) / 2, rare]])
     chances = pair_chances(reference)[0]
     held = chances[2].sum() + chances[:, 2].sum()
     assert held == pytest.approx(4 * rare / (1 + 3 * rare))
     assert np.log1p(-held) >= -4 * rare * (1 + 1e-9)
-    assert n >= 1 and (1 - held) ** n >= np.exp(-4 / 3) * (1 - 1e-9) > 1 / 4
+    assert (1 - held) ** n >= np.exp(-4 / 3) * (1 - 1e-9) > 1 / 4
     # Two environments that differ only there. What is learned without it is the same in both, and bad in one.
     share, others = np.meshgrid(np.linspace(0, 1, 101), np.linspace(low, high, 11))
     regrets = 1 - (share + (1 - share) * others), high - (1 - share) * others
@@ -440,7 +441,8 @@ def test_18_no_constant_holds_where_the_best_is_rarer_than_the_pairs_are_many(ra
     # So a constant that holds with a chance of 1 - delta > 7 / 8 brings the root term to at least that regret.
     least = least_constant(kl, delta)
     assert least * np.sqrt((kl + np.log(n / delta)) / n) == pytest.approx(low * high)
-    assert least >= np.exp(kl / 2) / 10 / np.sqrt(2 * kl + np.log(1 / delta))
+    assert least == pytest.approx(low * high * np.sqrt(n / np.log(3 * n**2 / delta)))
+    assert least >= np.exp(kl / 2) / 7 / np.sqrt(2 * kl + np.log(1 / delta))
 
 
 def test_18_the_learner_misses_it_as_often() -> None:
@@ -484,7 +486,7 @@ def anchored_loss(pi: Floats, won: Floats, chosen: Floats, worlds: Worlds) -> Fl
     loss = (won * np.logaddexp(0, margin[:, None, :] - margin[:, :, None])).sum((1, 2))
     for level in range(worlds.depth):
         steps = np.log(given_its_node(pi, worlds, level)) / (worlds.depth - level)
-        loss = loss - 0.5 * (chosen[:, level] * steps).sum(1)
+        loss = loss - ANCHOR * (chosen[:, level] * steps).sum(1)
     return loss
 
 
@@ -515,6 +517,47 @@ def test_20_21_what_is_minimised_counts_from_the_fork_on(drawn: tuple[Worlds, Ge
     same = [anchored_loss(p, won, chosen, worlds) for p in (pi, moved)]
     np.testing.assert_allclose(*same)
     assert np.abs(pi - moved).max() > 0.01
+
+
+@pytest.mark.parametrize("method", ["anchored-dpo", "chosen-sft"])
+def test_20_21_what_is_simulated_is_what_training_minimises(method: str) -> None:
+    torch = pytest.importorskip("torch")
+    from trajtree.train.batch import Batch
+    from trajtree.train.losses import Scores, objective_of
+    from trajtree.train.settings import METHODS, LossSettings
+
+    rng = np.random.default_rng(0)
+    worlds = draw_worlds(2, 4, COUNT, rng)
+    pi, ref, settings = some_policies(worlds, rng), worlds.reference, LossSettings(beta=BETA)
+    pi /= pi.sum(1, keepdims=True)
+    sides = [(0, 5), (3, 2), (9, 0), (12, 15), (13, 12)]
+    chosen_alone = method == "chosen-sft"
+    won, chosen = np.zeros((COUNT, 16, 16)), np.zeros((COUNT, 4, 16))
+    branches = []
+    for pair in sides:
+        level = next(n for n in (3, 2, 1, 0) if len({leaf // 2 ** (4 - n) for leaf in pair}) == 1)
+        won[:, pair[0], pair[1]] += 1 / len(sides)
+        chosen[:, level, pair[0]] += 1 / len(sides)
+        branches.append([(leaf, level) for leaf in pair])
+    order = [side[0] for side in branches] + ([] if chosen_alone else [side[1] for side in branches])
+    # One token per step from the fork on, as the examples of pairs and of their chosen sides have them.
+    spans = [(leaf, step) for leaf, level in order for step in range(level, 4)]
+    branch = torch.tensor([n for n, (_, level) in enumerate(order) for _ in range(level, 4)])
+    none = torch.zeros(0, dtype=torch.long)
+    batch = Batch(
+        *(none,) * 5, branch, torch.arange(len(spans)), none, torch.ones(len(sides)), None, len(order), len(spans), ()
+    )
+    logs = [np.log([sums(p, 2 ** (k + 1))[:, leaf] / sums(p, 2**k)[:, leaf] for leaf, k in spans]) for p in (pi, ref)]
+    objective = objective_of(METHODS[method], settings)
+    for e in range(COUNT):
+        scores = Scores(*(torch.tensor(of[:, e]) for of in logs))
+        losses, _ = objective.loss(scores, batch)
+        if chosen_alone:
+            likelihood = sum((chosen[e, n] * np.log(given_its_node(pi, worlds, n))[e]).sum() for n in range(4))
+            assert float(losses.sum()) / len(sides) == pytest.approx(-likelihood)
+        else:
+            assert settings.anchor == ANCHOR
+            assert float(losses.mean()) == pytest.approx(anchored_loss(pi, won, chosen, worlds)[e])
 
 
 def test_20_at_a_trained_node_only_what_was_chosen_is_done(drawn: tuple[Worlds, Generator]) -> None:
@@ -552,7 +595,7 @@ def test_20_of_whole_runs_only_what_was_chosen_at_least_once_is_done(drawn: tupl
     pi /= pi.sum(1, keepdims=True)
     mass = (pi * chosen).sum(1)
     within = np.maximum(pi * chosen / mass[:, None], 1e-300)
-    share = 0.5 / worlds.depth
+    share = ANCHOR / worlds.depth
     sides = whole(won, worlds.depth)
     lower = anchored_loss(pi, won, sides, worlds) - share * np.log(1 / mass)
     assert (anchored_loss(within, won, sides, worlds) <= lower + 1e-9).all()

@@ -143,15 +143,17 @@ def least_constant(kl: float, delta: float) -> float:
     """The least C with which the theorem may hold in every environment with a best policy this near; inequality (18).
 
     C is the same for all numbers of pairs, and the pairs are the reference's own episodes. It grows as exp(KL / 2):
-    what the reference does with chance exp(-KL) is not in the pairs before there are about exp(KL) of them. 0, which
-    says nothing, for KL below log 3 or delta from 1/8 on.
+    what the reference does with chance exp(-KL) is not in the pairs before there are about exp(KL) of them, and the
+    root term cannot be small by then. 0, which says nothing, for KL below log 3 or delta from 1/8 on.
     """
     if kl < log(3) or delta >= 1 / 8:
         return 0.0
     if kl > _MOST_KL:
         return inf
-    pairs = floor(exp(kl) / 3 + 1e-9)  # which may be a whole number but for rounding
-    return _MISSED / sqrt(_inside(pairs, kl, delta))
+    pairs = floor(
+        exp(kl) / 3 + 1e-9
+    )  # the most for which log(3 N) is no more than the KL; rounding may hide a whole one
+    return _MISSED / sqrt(_inside(pairs, log(3 * pairs), delta))
 
 
 def _inside(pairs: float, kl: float, delta: float) -> float:
