@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from itertools import combinations, pairwise
 from pathlib import Path
 
@@ -405,6 +406,36 @@ def test_15_16_the_bound_holds_in_every_environment_that_is_drawn() -> None:
             assert (found[f"{name}/gap"] <= found[f"{name}/gap bound"]).all()
             assert (found[f"{name}/gap"] <= found[f"{name}/gap by rms"] * (1 + 1e-9)).all()
             assert (found[f"{name}/regret"] <= found[f"{name}/regret bound"]).all()
+
+
+@pytest.mark.parametrize("n", [20, 2000])
+def test_11_13_15_16_hold_for_several_tasks_whose_shares_of_the_pairs_differ(
+    drawn: tuple[Worlds, Generator], n: int
+) -> None:
+    worlds, rng = drawn
+    tasks = replace(worlds, temperature=np.full(COUNT, 0.4))
+    share = rng.dirichlet(np.full(COUNT, 5.0))
+    won = np.zeros((COUNT, *[worlds.score.shape[1]] * 2))
+    for task, pairs_of_it in enumerate(rng.multinomial(n, share)):
+        one = replace(tasks, **{name: getattr(tasks, name)[[task]] for name in ("score", "reference", "temperature")})
+        won[task] = draw_pairs(one, pairs_of_it, rng)[0] * pairs_of_it / n
+    # The loss is a sum over tasks: their parts of the pairs, and the weight over their number times their own KL.
+    found, _, _ = lowest(COUNT * won, tasks, Weights(kl=1 / n))
+    ref, chances, true = tasks.reference, pair_chances(tasks.reference), tasks.utility
+    ideal, pi = policy(true, ref, BETA), policy(found, ref, BETA)
+    kl = divergence(ideal, ref).mean()
+    error = np.sqrt((share * rms(found - true, chances) ** 2).sum())
+    bound = utility_error(pairs=n, leaves=true.size, most=tasks.most[:1], weight=1 / n, kl=np.array([kl]), delta=DELTA)[
+        0
+    ]
+    assert error <= bound
+    gap = (regularised(ideal, tasks) - regularised(pi, tasks)).mean()
+    assert gap <= np.sqrt((coverage(ideal, pi, chances) / (COUNT * share)).mean()) * error * (1 + 1e-9)
+    best = np.zeros_like(ref)
+    best[np.arange(COUNT), tasks.score.argmax(1)] = 1
+    cover = (coverage(best, pi, chances) / (COUNT * share)).mean()
+    lacking = (returns(best, tasks) - returns(pi, tasks)).mean()
+    assert lacking <= 0.4 * (np.sqrt(cover) * error + BETA * divergence(best, ref).mean()) * (1 + 1e-9)
 
 
 def test_17_with_a_weight_that_falls_it_has_the_papers_form() -> None:
