@@ -229,9 +229,9 @@ def _settings(done: dict) -> str:
     return (
         f"{done['environments']:,} random trees of {' or '.join(map(str, sizes))} episodes ({shapes}); "
         f"β = {_f(BETA, 1)}, fixed KL weight {_f(KL_WEIGHT, 1)}, anchor {_f(ANCHOR, 1)}, δ = {_f(DELTA, 2)}. This "
-        f"took {done['CPU seconds']:,.0f} CPU seconds; {done['seconds']:,.0f} seconds passed, with {done['processes']} "
-        "process(es) and others computing on the same two cores. ± is half of a 95 % interval; of the mean regrets it "
-        f"is at most {_f(1.96 * widest)}."
+        f"took {done['CPU seconds']:,.0f} CPU seconds; {done['seconds']:,.0f} seconds passed, on {done['processes']} "
+        "of two cores that others used too. ± is half of a 95 % interval; of the mean regrets it is at most "
+        f"{_f(1.96 * widest)}."
     )
 
 

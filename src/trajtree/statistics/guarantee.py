@@ -16,7 +16,7 @@ from math import ceil, exp, floor, inf, isfinite, isnan, log, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from trajtree.errors import TrajtreeError
+from trajtree.errors import TrajtreeError, counted
 from trajtree.statistics.clustered import estimate
 from trajtree.statistics.layout import Layout
 from trajtree.statistics.results import Interval
@@ -73,7 +73,7 @@ class Guarantee:
         """What it says in plain words, the conclusion first."""
         found = [self._conclusion()]
         if self.further is not None:
-            found.append(f"To halve the root term takes {self.further:,} more informative pairs.")
+            found.append(f"To halve the root term takes {counted(self.further, 'more informative pair')}.")
         return found
 
     def _conclusion(self) -> str:
@@ -83,16 +83,17 @@ class Guarantee:
         if not isfinite(self.kl):
             return "The guarantee says nothing: the best policy does what the reference never does (KL is infinite)."
         if self.constant < self.least_constant:
-            least = f"only from C = {self.least_constant:.3g} on" if isfinite(self.least_constant) else "with no C"
+            least = f"C = {self.least_constant:.3g}" if isfinite(self.least_constant) else "a C that is past counting"
             return (
                 f"The guarantee says nothing: with C = {self.constant:g} it is no theorem; for a KL of {self.kl:.1f} "
                 "nats, and even with pairs drawn from the reference, it can hold in every environment and for every "
-                f"number of pairs {least}."
+                f"number of pairs only from {least} on."
             )
         if self.says_nothing:
+            pairs = counted(self.pairs, "informative pair")
             return (
-                f"The guarantee says nothing: with {self.pairs:,} informative pairs the root term is {self.root:.3g}, "
-                f"which is no less than the return of the best policy, {self.best:.3g}."
+                f"The guarantee says nothing: with {pairs} the root term is {self.root:.3g}, which is no less than the "
+                f"return of the best policy, {self.best:.3g}."
             )
         if self.start is None:
             return f"The return is at least {self.bound:.3f} {held}."
@@ -150,9 +151,8 @@ def least_constant(kl: float, delta: float) -> float:
         return 0.0
     if kl > _MOST_KL:
         return inf
-    pairs = floor(
-        exp(kl) / 3 + 1e-9
-    )  # the most for which log(3 N) is no more than the KL; rounding may hide a whole one
+    # The most pairs for which log(3 N) is no more than the KL, were it not for rounding.
+    pairs = floor(exp(kl) / 3 + 1e-9)
     return _MISSED / sqrt(_inside(pairs, log(3 * pairs), delta))
 
 
