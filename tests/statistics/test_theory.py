@@ -616,6 +616,16 @@ def test_20_at_a_trained_node_only_what_was_chosen_is_done(drawn: tuple[Worlds, 
             theirs = sums(worlds.reference, worlds.arms ** (level + 1)) / sums(worlds.reference, worlds.arms**level)
             left = (at_node == 0) & (sums(found, worlds.arms**level) > 1e-6)
             np.testing.assert_allclose(step[left], theirs[left], rtol=1e-6)
+        # Nor does it come, from a fork, to a node that only rejected sides pass after theirs.
+        for e, better, worse in np.argwhere(won > 0):
+            level = max(n for n in range(worlds.depth) if chosen[e, n, better] > 0)
+            for deeper in range(level + 1, worlds.depth):
+                trained = sums(chosen[[e], : deeper + 1].sum(1), worlds.arms**deeper)[0, worse] > 0
+                at_fork, there = (sums(found[[e]], worlds.arms**n)[0, worse] for n in (level, deeper))
+                shared = better // worlds.arms ** (worlds.depth - level) == worse // worlds.arms ** (
+                    worlds.depth - level
+                )
+                assert trained or not shared or there <= 1e-6 * at_fork
 
 
 def test_20_of_whole_runs_only_what_was_chosen_at_least_once_is_done(drawn: tuple[Worlds, Generator]) -> None:
