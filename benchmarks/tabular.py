@@ -2,13 +2,14 @@
 
 An environment is a tree in which every episode takes `depth` actions, each one of `arms`. A policy may act differently
 at every node, so it is any distribution over the leaves; pairs of episodes are pairs of leaves, and a beginning that
-both share has dropped out of DPO's margin. Environments of one shape are handled together, as arrays whose first axis
-[E] is the environment; Y is the number of leaves. docs/theory.md has the notation.
+both share has dropped out of DPO's margin. The likelihood of a chosen side counts from the node on from which it is
+trained: its pair's fork, or the root. Environments of one shape are handled together, as arrays whose first axis [E] is
+the environment; Y is the number of leaves. docs/theory.md has the notation.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,17 +94,67 @@ def draw_worlds(arms: int, depth: int, count: int, rng: np.random.Generator) -> 
     return Worlds(arms, depth, score, reference, temperature, features)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Weights:
-    """What a loss is made of: DPO at `beta`, `kl` x KL(pi || reference), `nll` x NLL of the chosen sides.
+    """What a loss is made of.
 
-    `kl` and `nll` count whole episodes, summed over their steps.
+    Attributes:
+        dpo, beta: of DPO, and its inverse temperature.
+        kl: of KL(pi || reference) over whole episodes, that is, summed over their steps; one number, or [E].
+        nll: [E, depth, Y] of -log pi(leaf | its node of this level), summed over the steps from that node on; at level
+            0 that is the whole episode. None for no such term.
     """
 
     dpo: float = 1.0
     beta: float = 0.1
     kl: float | Floats = 0.0
-    nll: float = 0.0
+    nll: Floats | None = None
+
+    def of(self, some: Ints | NDArray[np.bool_]) -> Weights:
+        """Those of some of the environments."""
+        kl = self.kl[some] if isinstance(self.kl, np.ndarray) else self.kl
+        return replace(self, kl=kl, nll=None if self.nll is None else self.nll[some])
+
+
+def whole(won: Floats, depth: int) -> Floats:
+    """[E, depth, Y] how often leaves are chosen, where each pair is of whole episodes, trained from the root on."""
+    chosen = np.zeros((len(won), depth, won.shape[1]))
+    chosen[:, 0] = won.sum(2)
+    return chosen
+
+
+def sums(values: Floats, nodes: int) -> Floats:
+    """[E, Y] for each leaf the sum of the `values` [E, Y] of all leaves below its node, at a level of so many nodes."""
+    below = values.reshape(len(values), nodes, -1).sum(2)
+    return np.repeat(below, values.shape[1] // nodes, axis=1)
+
+
+def stepwise(wanted: Floats, reference: Floats, arms: int) -> Floats:
+    """[E, Y] the policy that at a node of each level acts as often in each way as `wanted` [E, depth, Y] below it says.
+
+    At nodes with nothing below them it acts as the reference does: a training that never looks there leaves it so.
+    """
+    pi = np.ones_like(reference)
+    for level in range(wanted.shape[1]):
+        own = [sums(wanted[:, level], arms**step) for step in (level, level + 1)]
+        theirs = [sums(reference, arms**step) for step in (level, level + 1)]
+        pi *= np.where(own[0] > 0, own[1] / np.where(own[0] > 0, own[0], 1), theirs[1] / theirs[0])
+    return pi
+
+
+def imitation(chosen: Floats, reference: Floats, arms: int) -> Floats:
+    """[E, Y] what minimises the likelihood of chosen sides alone: each step as often as it was chosen after a fork."""
+    return stepwise(chosen.cumsum(1), reference, arms)
+
+
+def as_trained(pi: Floats, chosen: Floats, reference: Floats, arms: int) -> Floats:
+    """[E, Y] the policy that acts as `pi` where chosen sides are trained, and as the reference at other nodes.
+
+    Nodes on rejected sides alone are reached only by what an anchored minimiser never does, so they do not matter.
+    """
+    trained = chosen.cumsum(1)
+    here = [sums(trained[:, level], arms**level) > 0 for level in range(chosen.shape[1])]
+    return stepwise(np.where(np.stack(here, 1), pi[:, None], 0.0), reference, arms)
 
 
 def policy(utility: Floats, reference: Floats, beta: float) -> Floats:
@@ -128,7 +179,7 @@ def loss_of(utility: Floats, won: Floats, reference: Floats, weights: Weights) -
         utility: [E, Y] beta log(pi / reference), up to a constant.
         won: [E, Y, Y] share of the pairs in which the first leaf was chosen over the second.
         reference: [E, Y].
-        weights: of the parts; `kl` may be [E].
+        weights: of the parts.
     """
     margin = utility[:, :, None] - utility[:, None, :]
     # What pairs cost: log(1 + exp(-margin)), written so that it does not overflow.
@@ -136,9 +187,18 @@ def loss_of(utility: Floats, won: Floats, reference: Floats, weights: Weights) -
     pi = policy(utility, reference, weights.beta)
     if np.any(weights.kl):
         loss = loss + weights.kl * divergence(pi, reference)
-    if weights.nll:
-        loss = loss - weights.nll * (won.sum(2) * np.log(np.maximum(pi, 1e-300))).sum(1)
+    for level, nodes in _levels(weights):
+        within = np.maximum(pi / sums(pi, nodes), 1e-300)
+        loss = loss - (weights.nll[:, level] * np.log(within)).sum(1)
     return loss
+
+
+def _levels(weights: Weights) -> list[tuple[int, int]]:
+    """The levels from which chosen sides are trained, and how many nodes each has."""
+    if weights.nll is None:
+        return []
+    _, depth, leaves = weights.nll.shape
+    return [(level, round(leaves ** (level / depth))) for level in range(depth) if weights.nll[:, level].any()]
 
 
 def minimise(
@@ -161,10 +221,9 @@ def minimise(
     most = np.broadcast_to(most[:, None], reference.shape)
     found = most / 2 if start is None else start.copy()
     left = np.full(len(found), np.inf)
-    kl = np.broadcast_to(np.asarray(weights.kl, float), len(found))
     live = np.arange(len(found))
     for _ in range(400):
-        here = Weights(weights.dpo, weights.beta, kl[live], weights.nll)
+        here = weights.of(live)
         u, w, ref, top = found[live], won[live], reference[live], most[live]
         gradient, hessian = _slope(u, w, ref, here)
         left[live] = np.abs(u - np.clip(u - gradient, 0, top)).max(1)
@@ -172,8 +231,7 @@ def minimise(
         if not go.any():
             break
         live, u, w, ref, top = live[go], u[go], w[go], ref[go], top[go]
-        here = Weights(weights.dpo, weights.beta, kl[live], weights.nll)
-        found[live], moved = _step(u, gradient[go], hessian[go], w, ref, top, here)
+        found[live], moved = _step(u, gradient[go], hessian[go], w, ref, top, weights.of(live))
         live = live[moved]
         if not len(live):
             break
@@ -194,7 +252,7 @@ def lowest(won: Floats, worlds: Worlds, weights: Weights) -> tuple[Floats, Float
     first, left = minimise(won, *settings)
     if not np.any(weights.kl):
         return first, left, first
-    free, _ = minimise(won, worlds.reference, worlds.most, Weights(weights.dpo, weights.beta, 0.0, weights.nll))
+    free, _ = minimise(won, worlds.reference, worlds.most, replace(weights, kl=0.0))
     found, least = first, loss_of(first, won, worlds.reference, weights)
     starts, jumps = [worlds.utility, free], 0
     while starts and jumps < 30:
@@ -274,18 +332,25 @@ def _slope(u: Floats, won: Floats, reference: Floats, weights: Weights) -> tuple
     gradient = pull.sum(1) - pull.sum(2)
     curve = pull * (1 - missed)
     curve = curve + curve.transpose(0, 2, 1)
-    eye = np.eye(u.shape[1])
-    hessian = eye * curve.sum(2)[:, :, None] - curve
+    hessian = np.eye(u.shape[1]) * curve.sum(2)[:, :, None] - curve
     centred = (u - (pi * u).sum(1, keepdims=True)) / beta
     kl = np.broadcast_to(np.asarray(weights.kl, float), len(u))[:, None]
     gradient = gradient + kl * pi * centred / beta
-    mass = kl * pi * np.maximum(1 + centred, 0.1) / beta**2
-    if weights.nll:
-        chosen = weights.nll * won.sum(2)
-        gradient = gradient + (pi * chosen.sum(1, keepdims=True) - chosen) / beta
-        mass = mass + pi * chosen.sum(1, keepdims=True) / beta**2
-    total = np.maximum(mass.sum(1), 1e-300)[:, None, None]
-    return gradient, hessian + eye * mass[:, :, None] - mass[:, :, None] * mass[:, None, :] / total
+    hessian = hessian + _curve(kl * pi * np.maximum(1 + centred, 0.1) / beta**2, 1)
+    for level, nodes in _levels(weights):
+        chosen = weights.nll[:, level]
+        expected = sums(chosen, nodes) * pi / sums(pi, nodes)
+        gradient = gradient + (expected - chosen) / beta
+        hessian = hessian + _curve(expected / beta**2, nodes)
+    return gradient, hessian
+
+
+def _curve(mass: Floats, nodes: int) -> Floats:
+    """[E, Y, Y] how the logarithm of the normaliser curves, in each node of a level by itself: its variance."""
+    size = mass.shape[1] // nodes
+    same = np.kron(np.eye(nodes), np.ones((size, size)))
+    total = np.maximum(sums(mass, nodes), 1e-300)
+    return np.eye(mass.shape[1]) * mass[:, :, None] - same * mass[:, :, None] * (mass / total)[:, None, :]
 
 
 def pair_chances(reference: Floats) -> Floats:

@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from itertools import combinations, pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks.guarantee import ANCHORED, BETA, CHOSEN, DELTA, FALLING, FIXED, PAIRS, chunk, coverage, learned
+from benchmarks.guarantee_simulation import (
+    ANCHOR,
+    ANCHORED,
+    BETA,
+    CHOSEN,
+    CHOSEN_RUNS,
+    DELTA,
+    FALLING,
+    FIXED,
+    PAIRS,
+    anchor,
+    chunk,
+    coverage,
+    learned,
+)
 from benchmarks.tabular import (
     SHAPES,
     Floats,
@@ -22,6 +37,8 @@ from benchmarks.tabular import (
     minimise,
     pair_chances,
     policy,
+    sums,
+    whole,
 )
 from numpy.random import Generator
 from scipy.optimize import minimize
@@ -61,6 +78,17 @@ def regularised(pi: Floats, worlds: Worlds) -> Floats:
 
 def rms(error: Floats, chances: Floats) -> Floats:
     return np.sqrt((chances * (error[:, :, None] - error[:, None, :]) ** 2).sum((1, 2)))
+
+
+def at_levels(won: Floats, worlds: Worlds, rng: Generator) -> Floats:
+    """[E, depth, Y] what was chosen, as if the pairs' forks were at random levels."""
+    share = rng.dirichlet(np.ones(worlds.depth), won.shape[:1] + won.shape[2:])
+    return won.sum(2)[:, None] * share.transpose(0, 2, 1)
+
+
+def given_its_node(pi: Floats, worlds: Worlds, level: int) -> Floats:
+    """[E, Y] chance of each leaf from its node of a level on."""
+    return pi / sums(pi, worlds.arms**level)
 
 
 def sigmoid(x: Floats) -> Floats:
@@ -104,6 +132,12 @@ def test_2_a_shared_beginning_and_the_normaliser_drop_out_of_the_margin(drawn: t
     pi, ref = policy(u, worlds.reference, BETA), worlds.reference
     gained = BETA * np.log(pi / ref)
     np.testing.assert_allclose(gained[:, 0] - gained[:, 1], u[:, 0] - u[:, 1], atol=1e-9)
+    # The class is all policies whose log-ratio to the reference varies by no more than U / beta.
+    other = some_policies(worlds, rng)
+    ratio = np.log(other / ref)
+    again = policy(BETA * (ratio - ratio.min(1, keepdims=True)), ref, BETA)
+    np.testing.assert_allclose(again, other / other.sum(1, keepdims=True), atol=1e-9)
+    assert (np.ptp(np.log(pi / ref), axis=1) <= worlds.most / BETA + 1e-9).all()
     # Leaves 0 and 1 are siblings: what the policies do given their parent says the same.
     arms = worlds.arms
     given, given_ref = (p[:, :arms] / p[:, :arms].sum(1, keepdims=True) for p in (pi, ref))
@@ -155,7 +189,7 @@ def test_5_the_minimiser_fits_the_pairs_as_well_as_the_truth_but_for_the_diverge
 def test_5_descents_from_anywhere_find_nothing_lower_than_the_lowest(drawn: tuple[Worlds, Generator]) -> None:
     worlds, rng = drawn
     won = draw_pairs(worlds, 200, rng)
-    for weights in (Weights(kl=1 / 200), Weights(nll=0.2), Weights()):
+    for weights in (Weights(kl=1 / 200), Weights(nll=0.2 * at_levels(won, worlds, rng)), Weights()):
         found, _, _ = lowest(won, worlds, weights)
         least = loss_of(found, won, worlds.reference, weights)
         for _ in range(3):
@@ -169,19 +203,19 @@ def test_5_the_minimiser_is_what_another_optimiser_finds() -> None:
     rng = np.random.default_rng(0)
     worlds = draw_worlds(2, 3, 6, rng)
     won = draw_pairs(worlds, 50, rng)
-    for weights in (Weights(nll=0.2), Weights()):
+    for weights in (Weights(nll=0.2 * whole(won, 3)), Weights(nll=anchor(at_levels(won, worlds, rng))), Weights()):
         found, _ = minimise(won, worlds.reference, worlds.most, weights)
         for e in range(6):
-            one = slice(e, e + 1)
-            top = worlds.most[e]
+            one = np.arange(6) == e
+            top, own = worlds.most[e], weights.of(one)
             theirs = minimize(
-                lambda u, one=one, weights=weights: loss_of(u[None], won[one], worlds.reference[one], weights)[0],
+                lambda u, one=one, own=own: loss_of(u[None], won[one], worlds.reference[one], own)[0],
                 np.full(8, top / 2),
                 method="L-BFGS-B",
                 bounds=[(0, top)] * 8,
                 options={"ftol": 1e-14, "gtol": 1e-8, "maxfun": 10**5},
             )
-            ours = loss_of(found[one], won[one], worlds.reference[one], weights)[0]
+            ours = loss_of(found[one], won[one], worlds.reference[one], own)[0]
             assert ours <= theirs.fun + 1e-9 and ours == pytest.approx(theirs.fun, abs=1e-3)
 
 
@@ -288,6 +322,37 @@ def test_11_a_fixed_weight_leaves_another_policy_however_many_pairs_there_are(
     assert lacking[1e-6].mean() < 0.01 < 0.5 < lacking[0.1].mean()
 
 
+def test_11_only_where_all_pairs_are_ties_does_a_fixed_weight_leave_no_error(
+    drawn: tuple[Worlds, Generator],
+) -> None:
+    worlds, _ = drawn
+
+    def learned_from(u: Floats, chances: Floats) -> tuple[Floats, Floats]:
+        """Error over infinitely many pairs, and how far the policy is from the optimum."""
+        shares = 2 * chances * sigmoid(u[:, :, None] - u[:, None, :])
+        here = Worlds(worlds.arms, worlds.depth, u * worlds.temperature[:, None], ref, worlds.temperature, {})
+        found, _, _ = lowest(shares, here, Weights(kl=0.1))
+        return rms(found - u, chances), divergence(policy(found, ref, BETA), policy(u, ref, BETA))
+
+    ref, every, u = worlds.reference, pair_chances(worlds.reference), worlds.utility
+    error, away = learned_from(u, every)
+    assert np.median(error) > 0.1 and np.median(away) > 0.1 and error.min() > 0
+    # The KL's slope towards the reference is the variance of the utilities under the optimum over beta squared; where
+    # the optimum nearly always does the same it is tiny, and so may be the error.
+    ideal, step = policy(u, ref, BETA), 1e-4
+    variance = (ideal * (u - (ideal * u).sum(1, keepdims=True)) ** 2).sum(1)
+    slope = (
+        divergence(policy(u * (1 + step), ref, BETA), ref) - divergence(policy(u * (1 - step), ref, BETA), ref)
+    ) / 2
+    np.testing.assert_allclose(slope / step, variance / BETA**2, rtol=1e-3, atol=1e-6)
+    assert (variance > 0).all() and (error > 0.01)[variance > 1e-3].all()
+    # Pairs that never hold the best leaf, all others of which score the same: no pair shows a difference.
+    best = np.arange(ref.shape[1]) == worlds.score.argmax(1)[:, None]
+    ties = every * ~best[:, :, None] * ~best[:, None, :]
+    error, away = learned_from(np.where(best, worlds.most[:, None], 0.0), ties / ties.sum((1, 2), keepdims=True))
+    assert error.max() < 1e-3 and away.min() > 1e-4
+
+
 # What that means for the return.
 
 
@@ -314,15 +379,21 @@ def test_13_14_errors_where_data_are_bound_errors_elsewhere_by_the_coverage(draw
     ratios = [(p / ref).max(1) for p in (wanted, pi)]
     assert (cover <= ratios[0] * ratios[1] * (1 + 1e-9)).all()
     # With several tasks, a task's coverage counts the more the fewer of the pairs are its own.
-    share = rng.dirichlet(np.ones(COUNT))
-    together = np.sqrt((share * rms(error, chances) ** 2).sum())
-    assert ((wanted - pi) * error).sum(1).mean() <= np.sqrt((cover / (COUNT * share)).max()) * together + 1e-9
+    for share in (rng.dirichlet(np.ones(COUNT)), np.full(COUNT, 1 / COUNT)):
+        together = np.sqrt((share * rms(error, chances) ** 2).sum())
+        assert ((wanted - pi) * error).sum(1).mean() <= np.sqrt((cover / (COUNT * share)).mean()) * together + 1e-9
     # exp(KL) is the least that the bound's first factor can be, and all of it for a policy that does one thing.
     assert (np.log(ratios[0]) >= divergence(wanted, ref) - 1e-12).all()
     assert (np.log(ratios[1]) <= worlds.most / BETA + 1e-9).all()
+    assert (np.log(coverage(policy(worlds.utility, ref, BETA), pi, chances)) <= 2 * worlds.most / BETA).all()
     one = np.zeros_like(ref)
     one[np.arange(COUNT), worlds.score.argmax(1)] = 1
     np.testing.assert_allclose((one / ref).max(1), np.exp(divergence(one, ref)))
+    # Over several tasks with equal shares, of which each environment is one: not the mean KL but the worst is enough.
+    kl, factor = divergence(one, ref), (pi / ref).max(1)
+    assert np.exp(kl.mean()) < np.exp(kl).mean() <= np.exp(kl.max())
+    assert coverage(one, pi, chances).mean() <= (np.exp(kl) * factor).mean() * (1 + 1e-9)
+    assert (np.exp(kl) * factor).mean() <= np.exp(kl.max() + worlds.most.max() / BETA)
     # It bounds the coverage from above only: that of a path may be less than one over the path's chance.
     assert (coverage(one, ref, chances) < np.exp(divergence(one, ref))).any()
 
@@ -335,6 +406,36 @@ def test_15_16_the_bound_holds_in_every_environment_that_is_drawn() -> None:
             assert (found[f"{name}/gap"] <= found[f"{name}/gap bound"]).all()
             assert (found[f"{name}/gap"] <= found[f"{name}/gap by rms"] * (1 + 1e-9)).all()
             assert (found[f"{name}/regret"] <= found[f"{name}/regret bound"]).all()
+
+
+@pytest.mark.parametrize("n", [20, 2000])
+def test_11_13_15_16_hold_for_several_tasks_whose_shares_of_the_pairs_differ(
+    drawn: tuple[Worlds, Generator], n: int
+) -> None:
+    worlds, rng = drawn
+    tasks = replace(worlds, temperature=np.full(COUNT, 0.4))
+    share = rng.dirichlet(np.full(COUNT, 5.0))
+    won = np.zeros((COUNT, *[worlds.score.shape[1]] * 2))
+    for task, pairs_of_it in enumerate(rng.multinomial(n, share)):
+        one = replace(tasks, **{name: getattr(tasks, name)[[task]] for name in ("score", "reference", "temperature")})
+        won[task] = draw_pairs(one, pairs_of_it, rng)[0] * pairs_of_it / n
+    # The loss is a sum over tasks: their parts of the pairs, and the weight over their number times their own KL.
+    found, _, _ = lowest(COUNT * won, tasks, Weights(kl=1 / n))
+    ref, chances, true = tasks.reference, pair_chances(tasks.reference), tasks.utility
+    ideal, pi = policy(true, ref, BETA), policy(found, ref, BETA)
+    kl = divergence(ideal, ref).mean()
+    error = np.sqrt((share * rms(found - true, chances) ** 2).sum())
+    bound = utility_error(pairs=n, leaves=true.size, most=tasks.most[:1], weight=1 / n, kl=np.array([kl]), delta=DELTA)[
+        0
+    ]
+    assert error <= bound
+    gap = (regularised(ideal, tasks) - regularised(pi, tasks)).mean()
+    assert gap <= np.sqrt((coverage(ideal, pi, chances) / (COUNT * share)).mean()) * error * (1 + 1e-9)
+    best = np.zeros_like(ref)
+    best[np.arange(COUNT), tasks.score.argmax(1)] = 1
+    cover = (coverage(best, pi, chances) / (COUNT * share)).mean()
+    lacking = (returns(best, tasks) - returns(pi, tasks)).mean()
+    assert lacking <= 0.4 * (np.sqrt(cover) * error + BETA * divergence(best, ref).mean()) * (1 + 1e-9)
 
 
 def test_17_with_a_weight_that_falls_it_has_the_papers_form() -> None:
@@ -350,38 +451,43 @@ def test_17_with_a_weight_that_falls_it_has_the_papers_form() -> None:
         assert ours <= constant * np.sqrt((kl + np.log(n / delta)) / n) * (1 + 1e-9)
 
 
-@pytest.mark.parametrize("rare", [0.4, 0.1, 0.02, 0.003])
-def test_18_no_constant_holds_where_the_best_is_rarer_than_the_pairs_are_many(rare: float) -> None:
-    n, delta = int(np.floor(1 / (2 * rare))), 0.05
-    # How often a pair of two different episodes does not hold the rare one, where there are a million equal others.
-    differ = 1 - rare**2 - (1 - rare) ** 2 / 10**6
-    without = 1 - 2 * rare * (1 - rare) / differ
-    assert without**n >= (1 - rare) ** (2 * n) >= 1 / 4
+@pytest.mark.parametrize("n", [1, 2, 3, 17, 333, 10**6])
+def test_18_no_constant_holds_where_the_best_is_rarer_than_the_pairs_are_many(n: int) -> None:
+    rare, delta, high, low = 1 / (3 * n), 0.05, 0.55, 0.45
+    # How often a pair of two different episodes of the reference does not hold the rare one.
+    reference = np.array([[(1 - rare) / 2, (1 - rare) / 2, rare]])
+    chances = pair_chances(reference)[0]
+    held = chances[2].sum() + chances[:, 2].sum()
+    assert held == pytest.approx(4 * rare / (1 + 3 * rare))
+    assert np.log1p(-held) >= -4 * rare * (1 + 1e-9)
+    assert (1 - held) ** n >= np.exp(-4 / 3) * (1 - 1e-9) > 1 / 4
     # Two environments that differ only there. What is learned without it is the same in both, and bad in one.
-    learned_share = np.linspace(0, 1, 101)
-    returned = [rare_score * learned_share + (1 - learned_share) / 2 for rare_score in (1, 0)]
-    regrets = 1 - returned[0], 1 / 2 - returned[1]
-    np.testing.assert_allclose(regrets, [(1 - learned_share) / 2, learned_share / 2], atol=1e-12)
-    assert np.maximum(*regrets).min() >= 1 / 4 - 1e-12
-    # So a constant that holds with a chance of 1 - delta > 7 / 8 brings the root term to at least 1/4.
+    share, others = np.meshgrid(np.linspace(0, 1, 101), np.linspace(low, high, 11))
+    regrets = 1 - (share + (1 - share) * others), high - (1 - share) * others
+    assert (regrets[0] >= low * (1 - share) - 1e-12).all() and (regrets[1] >= high * share - 1e-12).all()
+    assert np.maximum(*regrets).min() >= low * high - 1e-12
+    # Where the rare one is bad, the better of the others is best, and no farther than the rare one is elsewhere.
     kl = -np.log(rare)
-    # Where the rare one is bad, any of the others is best, and the nearest such policy is no farther than that.
-    assert -np.log(1 - rare) <= np.log(2) <= kl
-    assert least_constant(kl, delta) * np.sqrt((kl + np.log(n / delta)) / n) == pytest.approx(1 / 4)
-    assert least_constant(kl, delta) >= np.exp(kl / 2) / 8 / np.sqrt(2 * kl + np.log(1 / delta))
+    assert -np.log((1 - rare) / 2) <= kl + 1e-12
+    # So a constant that holds with a chance of 1 - delta > 7 / 8 brings the root term to at least that regret.
+    least = least_constant(kl, delta)
+    assert least * np.sqrt((kl + np.log(n / delta)) / n) == pytest.approx(low * high)
+    assert least == pytest.approx(low * high * np.sqrt(n / np.log(3 * n**2 / delta)))
+    assert least >= np.exp(kl / 2) / 7 / np.sqrt(2 * kl + np.log(1 / delta))
 
 
 def test_18_the_learner_misses_it_as_often() -> None:
-    rng, rare, others, n = np.random.default_rng(0), 0.02, 49, 25
-    reference = np.append(np.full(others, (1 - rare) / others), rare)
-    score = np.append(np.full(others, 0.5), 1.0)
-    world = Worlds(50, 1, score[None], reference[None], np.array([0.25]), {})
-    large, tries = 0, 60
-    for _ in range(tries):
-        won = draw_pairs(world, n, rng)
-        pi, _, _ = learned(FALLING, won, n, world)
-        large += returns(pi, world)[0] <= 1 - 1 / 4
-    assert large / tries > 0.25
+    rng, rare, n = np.random.default_rng(0), 0.02, 16
+    reference = np.array([[(1 - rare) / 2, (1 - rare) / 2, rare]])
+    missed, tries = [0, 0], 60
+    for which, rare_score in enumerate((1.0, 0.0)):
+        score = np.array([[0.55, 0.45, rare_score]])
+        world = Worlds(3, 1, score, reference, np.array([0.25]), {})
+        for _ in range(tries):
+            won = draw_pairs(world, n, rng)
+            pi, _, _ = learned(FALLING, won, whole(won, 1), n, world)
+            missed[which] += returns(pi, world)[0] <= score.max() - 0.45 * 0.55
+    assert max(missed) / tries > 1 / 8
 
 
 def test_19_without_a_pair_the_fall_back_is_the_reference_be_it_good_or_bad(drawn: tuple[Worlds, Generator]) -> None:
@@ -393,7 +499,7 @@ def test_19_without_a_pair_the_fall_back_is_the_reference_be_it_good_or_bad(draw
     for reference in (strong, weak):
         here = Worlds(worlds.arms, worlds.depth, worlds.score, reference, worlds.temperature, {})
         for loss in (FIXED, FALLING):
-            pi, _, _ = learned(loss, nothing, 0, here)
+            pi, _, _ = learned(loss, nothing, whole(nothing, worlds.depth), 0, here)
             np.testing.assert_allclose(returns(pi, worlds), returns(reference, worlds), atol=1e-7)
     # Started from the strong model, the loss whose reference is the weak one pulls it down to the weak one.
     begin = BETA * np.log(strong / weak)
@@ -405,7 +511,124 @@ def test_19_without_a_pair_the_fall_back_is_the_reference_be_it_good_or_bad(draw
 # What the other losses do, and what trees are worth.
 
 
-def test_20_the_anchored_minimiser_does_only_what_was_chosen(drawn: tuple[Worlds, Generator]) -> None:
+def anchored_loss(pi: Floats, won: Floats, chosen: Floats, worlds: Worlds) -> Floats:
+    """Anchored DPO written out: margins, and the mean log-likelihood of a chosen side's steps from its fork on."""
+    margin = BETA * np.log(pi / worlds.reference)
+    loss = (won * np.logaddexp(0, margin[:, None, :] - margin[:, :, None])).sum((1, 2))
+    for level in range(worlds.depth):
+        steps = np.log(given_its_node(pi, worlds, level)) / (worlds.depth - level)
+        loss = loss - ANCHOR * (chosen[:, level] * steps).sum(1)
+    return loss
+
+
+def fork_pairs(worlds: Worlds, rng: Generator, runs: int) -> tuple[Floats, Floats]:
+    """Pairs at forks of random leaves: the shares of what won over what, and of what was chosen at forks of a level."""
+    size = worlds.score.shape[1]
+    won, chosen = np.zeros((COUNT, size, size)), np.zeros((COUNT, worlds.depth, size))
+    for e in range(COUNT):
+        for one, other in rng.choice(size, (runs, 2)):
+            if one != other:
+                level = max(n for n in range(worlds.depth) for w in [size // worlds.arms**n] if one // w == other // w)
+                won[e, one, other] += 1 / runs
+                chosen[e, level, one] += 1 / runs
+    return won, chosen
+
+
+def test_20_21_what_is_minimised_counts_from_the_fork_on(drawn: tuple[Worlds, Generator]) -> None:
+    worlds, rng = drawn
+    won, chosen = fork_pairs(worlds, rng, 6)
+    u = some_utilities(worlds, rng)
+    pi = policy(u, worlds.reference, BETA)
+    written_out = anchored_loss(pi, won, chosen, worlds)
+    np.testing.assert_allclose(loss_of(u, won, worlds.reference, Weights(nll=anchor(chosen))), written_out, rtol=1e-9)
+    # What is done before a fork changes nothing: here, at the root, with forks below it alone.
+    won[:], chosen[:, 0] = won * 0, 0
+    moved = pi * np.repeat(rng.uniform(0.5, 2, (COUNT, worlds.arms)), pi.shape[1] // worlds.arms, axis=1)
+    moved /= moved.sum(1, keepdims=True)
+    same = [anchored_loss(p, won, chosen, worlds) for p in (pi, moved)]
+    np.testing.assert_allclose(*same)
+    assert np.abs(pi - moved).max() > 0.01
+
+
+@pytest.mark.parametrize("method", ["anchored-dpo", "chosen-sft"])
+def test_20_21_what_is_simulated_is_what_training_minimises(method: str) -> None:
+    torch = pytest.importorskip("torch")
+    from trajtree.train.batch import Batch
+    from trajtree.train.losses import Scores, objective_of
+    from trajtree.train.settings import METHODS, LossSettings
+
+    rng = np.random.default_rng(0)
+    worlds = draw_worlds(2, 4, COUNT, rng)
+    pi, ref, settings = some_policies(worlds, rng), worlds.reference, LossSettings(beta=BETA)
+    pi /= pi.sum(1, keepdims=True)
+    sides = [(0, 5), (3, 2), (9, 0), (12, 15), (13, 12)]
+    chosen_alone = method == "chosen-sft"
+    won, chosen = np.zeros((COUNT, 16, 16)), np.zeros((COUNT, 4, 16))
+    branches = []
+    for pair in sides:
+        level = next(n for n in (3, 2, 1, 0) if len({leaf // 2 ** (4 - n) for leaf in pair}) == 1)
+        won[:, pair[0], pair[1]] += 1 / len(sides)
+        chosen[:, level, pair[0]] += 1 / len(sides)
+        branches.append([(leaf, level) for leaf in pair])
+    order = [side[0] for side in branches] + ([] if chosen_alone else [side[1] for side in branches])
+    # One token per step from the fork on, as the examples of pairs and of their chosen sides have them.
+    spans = [(leaf, step) for leaf, level in order for step in range(level, 4)]
+    branch = torch.tensor([n for n, (_, level) in enumerate(order) for _ in range(level, 4)])
+    none = torch.zeros(0, dtype=torch.long)
+    batch = Batch(
+        *(none,) * 5, branch, torch.arange(len(spans)), none, torch.ones(len(sides)), None, len(order), len(spans), ()
+    )
+    logs = [np.log([sums(p, 2 ** (k + 1))[:, leaf] / sums(p, 2**k)[:, leaf] for leaf, k in spans]) for p in (pi, ref)]
+    objective = objective_of(METHODS[method], settings)
+    for e in range(COUNT):
+        scores = Scores(*(torch.tensor(of[:, e]) for of in logs))
+        losses, _ = objective.loss(scores, batch)
+        if chosen_alone:
+            likelihood = sum((chosen[e, n] * np.log(given_its_node(pi, worlds, n))[e]).sum() for n in range(4))
+            assert float(losses.sum()) / len(sides) == pytest.approx(-likelihood)
+        else:
+            assert settings.anchor == ANCHOR
+            assert float(losses.mean()) == pytest.approx(anchored_loss(pi, won, chosen, worlds)[e])
+
+
+def test_20_at_a_trained_node_only_what_was_chosen_is_done(drawn: tuple[Worlds, Generator]) -> None:
+    worlds, rng = drawn
+    drawn_apart = draw_pairs(worlds, 12, rng)
+    for won, chosen in (fork_pairs(worlds, rng, 6), (drawn_apart, whole(drawn_apart, worlds.depth))):
+        pi = some_policies(worlds, rng)
+        pi /= pi.sum(1, keepdims=True)
+        for level in range(worlds.depth):
+            trained = chosen[:, : level + 1].sum(1)
+            at_node, by_action = (sums(trained, worlds.arms**n) for n in (level, level + 1))
+            never = (at_node > 0) & (by_action == 0)
+            shrunk = np.where(never, 1e-3 * pi, pi)
+            shrunk /= shrunk.sum(1, keepdims=True)
+            before, after = (anchored_loss(p, won, chosen, worlds) for p in (pi, shrunk))
+            assert (after <= before + 1e-9).all()
+            assert (after < before)[never.any(1)].all() and never.any()
+        # So the minimiser leaves such actions nothing, be it that they lost or never came. Elsewhere nothing changes.
+        found, _, _ = learned(ANCHORED, won, chosen, 12, worlds)
+        for level in range(worlds.depth):
+            trained = chosen[:, : level + 1].sum(1)
+            at_node, by_action = (sums(trained, worlds.arms**n) for n in (level, level + 1))
+            step = sums(found, worlds.arms ** (level + 1)) / np.maximum(sums(found, worlds.arms**level), 1e-300)
+            assert step[(at_node > 0) & (by_action == 0)].max() < 1e-6
+            theirs = sums(worlds.reference, worlds.arms ** (level + 1)) / sums(worlds.reference, worlds.arms**level)
+            left = (at_node == 0) & (sums(found, worlds.arms**level) > 1e-6)
+            np.testing.assert_allclose(step[left], theirs[left], rtol=1e-6)
+        # Nor does it come, from a fork, to a node that only rejected sides pass after theirs.
+        for e, better, worse in np.argwhere(won > 0):
+            level = max(n for n in range(worlds.depth) if chosen[e, n, better] > 0)
+            for deeper in range(level + 1, worlds.depth):
+                trained = sums(chosen[[e], : deeper + 1].sum(1), worlds.arms**deeper)[0, worse] > 0
+                at_fork, there = (sums(found[[e]], worlds.arms**n)[0, worse] for n in (level, deeper))
+                shared = better // worlds.arms ** (worlds.depth - level) == worse // worlds.arms ** (
+                    worlds.depth - level
+                )
+                assert trained or not shared or there <= 1e-6 * at_fork
+
+
+def test_20_of_whole_runs_only_what_was_chosen_at_least_once_is_done(drawn: tuple[Worlds, Generator]) -> None:
     worlds, rng = drawn
     won = draw_pairs(worlds, 12, rng)
     chosen = won.sum(2) > 0
@@ -413,28 +636,32 @@ def test_20_the_anchored_minimiser_does_only_what_was_chosen(drawn: tuple[Worlds
     pi /= pi.sum(1, keepdims=True)
     mass = (pi * chosen).sum(1)
     within = np.maximum(pi * chosen / mass[:, None], 1e-300)
-    anchor = 0.5 / worlds.depth
-
-    def anchored(p: Floats) -> Floats:
-        margin = BETA * np.log(p / worlds.reference)
-        pairs = (won * np.logaddexp(0, margin[:, None, :] - margin[:, :, None])).sum((1, 2))
-        return pairs - anchor * (won.sum(2) * np.log(p)).sum(1)
-
-    assert (anchored(within) <= anchored(pi) - anchor * np.log(1 / mass) + 1e-9).all()
-    # So the minimiser leaves the others no more than the bounds on its utilities do, whether they lost or never came.
-    wide = Worlds(worlds.arms, worlds.depth, worlds.score, worlds.reference, worlds.temperature * 0 + 0.2, {})
-    learned_, _, _ = learned(ANCHORED, won, 12, wide)
-    assert (learned_ * ~chosen).sum(1).max() < 1e-6
+    share = ANCHOR / worlds.depth
+    sides = whole(won, worlds.depth)
+    lower = anchored_loss(pi, won, sides, worlds) - share * np.log(1 / mass)
+    assert (anchored_loss(within, won, sides, worlds) <= lower + 1e-9).all()
+    found, _, _ = learned(ANCHORED, won, sides, 12, worlds)
+    assert (found * ~chosen).sum(1).max() < 1e-6
 
 
 def test_21_the_chosen_sides_alone_are_imitated_as_often_as_they_were_chosen(drawn: tuple[Worlds, Generator]) -> None:
     worlds, rng = drawn
-    won = draw_pairs(worlds, 12, rng)
-    pi, _, _ = learned(CHOSEN, won, 12, worlds)
-    np.testing.assert_allclose(pi, won.sum(2))
-    wide = np.full(COUNT, 5.0)
-    found, _ = minimise(won, worlds.reference, wide, Weights(dpo=0, nll=1.0))
-    np.testing.assert_allclose(policy(found, worlds.reference, BETA), pi, atol=1e-6)
+    won, chosen = fork_pairs(worlds, rng, 6)
+    free = np.full(COUNT, 5.0)
+    pi, _, _ = learned(CHOSEN, won, chosen, 6, worlds)
+    found, _ = minimise(won, worlds.reference, free, Weights(dpo=0, nll=chosen))
+    both = pi, policy(found, worlds.reference, BETA)
+    for level in range(worlds.depth):
+        # Where chosen sides pass from their forks on, that is what minimises their negative log-likelihood.
+        trained = sums(chosen[:, : level + 1].sum(1), worlds.arms**level) > 0
+        steps = [sums(p, worlds.arms ** (level + 1)) / np.maximum(sums(p, worlds.arms**level), 1e-300) for p in both]
+        reached = sums(pi, worlds.arms**level) > 0
+        np.testing.assert_allclose(steps[0][trained & reached], steps[1][trained & reached], atol=1e-6)
+    np.testing.assert_allclose(pi.sum(1), 1)
+    # Of whole runs, episodes are imitated; `chosen_runs_sft` does so with pairs at forks too.
+    runs, _, _ = learned(CHOSEN_RUNS, won, chosen, 6, worlds)
+    np.testing.assert_allclose(runs, won.sum(2) / won.sum((1, 2))[:, None], atol=1e-12)
+    np.testing.assert_allclose(learned(CHOSEN, won, whole(won, worlds.depth), 6, worlds)[0], runs, atol=1e-12)
 
 
 def runs_of(rng: Generator, arms: int, depth: int, count: int) -> list[Trajectory]:

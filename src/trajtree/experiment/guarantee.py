@@ -29,11 +29,11 @@ from trajtree.trees.search import best_path, exact
 MEASURED = "guarantee.json"
 """In the stage's folder: pairs, and for each task how far its best path is from the reference, and its score."""
 CONSTANT, DELTA = 1.0, 0.05
-"""The paper leaves C open; 1 is what a reader of its formula would try."""
+"""The paper leaves C open, one for all environments and numbers of pairs; 1 is what its reader would try."""
 _CAVEAT = (
     "Other paths may score as much, so the nats are an upper bound on the KL of the nearest best policy. "
-    "The paper does not give C, and its assumptions do not hold here: pairs of one tree are not independent, and their "
-    "labels never contradict (docs/theory.md)."
+    "The paper does not give C, and its assumptions do not hold here: pairs are picked from trees, so they are not "
+    "independent episodes of the reference, and their labels never contradict (docs/theory.md)."
 )
 
 

@@ -16,7 +16,7 @@ from math import ceil, exp, floor, inf, isfinite, isnan, log, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from trajtree.errors import TrajtreeError
+from trajtree.errors import TrajtreeError, counted
 from trajtree.statistics.clustered import estimate
 from trajtree.statistics.layout import Layout
 from trajtree.statistics.results import Interval
@@ -26,22 +26,26 @@ _Floats = NDArray[np.float64]
 _MOST_KL = 600.0
 """Above this, exp(KL) is as good as infinite."""
 
+_MISSED = 0.45 * 0.55
+"""The least regret, in one of two environments, of what is learned without having seen what tells them apart; (18)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Guarantee:
     """The theorem's terms for one run. Returns are mean scores in [0, 1], divergences are in nats.
 
     Attributes:
-        pairs: N, informative pairs: their sides differ, and so do their scores.
+        pairs: N, informative pairs, whose sides differ.
         kl: KL(pi* || pi_ref) over whole episodes; infinite where pi* does what the reference never does.
-        constant: C.
+        constant: C, one number for all environments and all numbers of pairs, as the paper has it.
         delta: chance with which the bound may fail.
         best: R(pi*).
         start: R(SFT_s), of the strong model that the training starts from; None if not measured.
         root: the root term with its constant, in points of return; infinite without a pair.
         bound: best - root, below which the return falls with a chance of at most delta, if C is right; -inf as above.
         further: how many more pairs would halve the root term; None where no number does, or it is past counting.
-        least_constant: no constant below this is right for every environment with such a KL (18).
+        least_constant: no such C below this is right for every environment with such a KL, even if pairs are drawn from
+            the reference itself (18).
     """
 
     pairs: int
@@ -69,7 +73,7 @@ class Guarantee:
         """What it says in plain words, the conclusion first."""
         found = [self._conclusion()]
         if self.further is not None:
-            found.append(f"To halve the root term takes {self.further:,} more informative pairs.")
+            found.append(f"To halve the root term takes {counted(self.further, 'more informative pair')}.")
         return found
 
     def _conclusion(self) -> str:
@@ -79,15 +83,17 @@ class Guarantee:
         if not isfinite(self.kl):
             return "The guarantee says nothing: the best policy does what the reference never does (KL is infinite)."
         if self.constant < self.least_constant:
-            least = f"only from C = {self.least_constant:.3g} on" if isfinite(self.least_constant) else "with no C"
+            least = f"C = {self.least_constant:.3g}" if isfinite(self.least_constant) else "a C that is past counting"
             return (
                 f"The guarantee says nothing: with C = {self.constant:g} it is no theorem; for a KL of {self.kl:.1f} "
-                f"nats it can hold in every environment {least}."
+                "nats, and even with pairs drawn from the reference, it can hold in every environment and for every "
+                f"number of pairs only from {least} on."
             )
         if self.says_nothing:
+            pairs = counted(self.pairs, "informative pair")
             return (
-                f"The guarantee says nothing: with {self.pairs:,} informative pairs the root term is {self.root:.3g}, "
-                f"which is no less than the return of the best policy, {self.best:.3g}."
+                f"The guarantee says nothing: with {pairs} the root term is {self.root:.3g}, which is no less than the "
+                f"return of the best policy, {self.best:.3g}."
             )
         if self.start is None:
             return f"The return is at least {self.bound:.3f} {held}."
@@ -137,16 +143,17 @@ def guarantee(
 def least_constant(kl: float, delta: float) -> float:
     """The least C with which the theorem may hold in every environment with a best policy this near; inequality (18).
 
-    For pairs of the reference's own episodes. It grows as exp(KL / 2): what the reference does with chance exp(-KL) is
-    not in the pairs before there are about exp(KL) of them. 0, which says nothing, for KL below log 2 or delta from 1/8
-    on.
+    C is the same for all numbers of pairs, and the pairs are the reference's own episodes. It grows as exp(KL / 2):
+    what the reference does with chance exp(-KL) is not in the pairs before there are about exp(KL) of them, and the
+    root term cannot be small by then. 0, which says nothing, for KL below log 3 or delta from 1/8 on.
     """
-    if kl < log(2) or delta >= 1 / 8:
+    if kl < log(3) or delta >= 1 / 8:
         return 0.0
     if kl > _MOST_KL:
         return inf
-    pairs = max(1, floor(exp(kl) / 2 + 1e-9))  # which may be a whole number but for rounding
-    return sqrt(1 / _inside(pairs, kl, delta)) / 4
+    # The most pairs for which log(3 N) is no more than the KL, were it not for rounding.
+    pairs = floor(exp(kl) / 3 + 1e-9)
+    return _MISSED / sqrt(_inside(pairs, log(3 * pairs), delta))
 
 
 def _inside(pairs: float, kl: float, delta: float) -> float:
