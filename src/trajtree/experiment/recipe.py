@@ -367,7 +367,15 @@ def _check_row(recipe: Recipe, row: Row) -> None:
         _check_exploration(recipe, row.explored_by)
     if problem := row.problem():
         raise ValueError(f"{where}.{problem}")
-    recipe.pair_settings(row), recipe.path_settings(row), recipe.train_settings(row)
+    recipe.pair_settings(row), recipe.path_settings(row)
+    settings = recipe.train_settings(row)
+    from_scratch = row.name == "weak" and recipe.weak.model is None
+    if from_scratch and row.reference == "start" and settings.diversity and "diversity" in METHODS[row.method].knobs:
+        raise ValueError(
+            "weak.diversity: a model from scratch has no earlier checkpoint to differ from; tune another row from it, "
+            "and let that explore: rows: {diverse: {starts_from: weak, learns_from: demonstrations, train: {diversity: "
+            "0.01}}}, explore: {by: diverse}"
+        )
 
 
 def _check_exploration(recipe: Recipe, name: str) -> None:
