@@ -137,10 +137,24 @@ def test_a_finished_training_is_verified(trees: Path, tiny_words: Path, tmp_path
         train_file(trees, quick(tiny_words), tmp_path)
 
 
+def test_diversity_trains_a_model_that_differs(trees: Path, tiny_words: Path, tmp_path: Path) -> None:
+    """From its reference more than plain imitation does; at weight 0 the weights are those of plain imitation."""
+    plain = train_file(trees, quick(tiny_words, method="sft"), tmp_path / "plain")
+    none = train_file(trees, quick(tiny_words, method="sft", settings=how(diversity=0.0)), tmp_path / "none")
+    assert weights(none) == weights(plain)
+    train_file(trees, quick(tiny_words, method="sft", settings=how(diversity=0.05)), tmp_path / "diverse")
+    assert weights(tmp_path / "diverse" / "model") != weights(plain)
+    held = json.loads((tmp_path / "diverse" / "train.json").read_text())
+    assert held["metrics"]["kl"] > 0 and held["settings"]["diversity"] == 0.05
+    with pytest.raises(RecipeError, match="the method needs the whole distribution"):
+        cached = how(diversity=0.05, cache_reference=True)
+        train_file(trees, quick(tiny_words, method="sft", settings=cached), tmp_path / "cached")
+
+
 def test_a_training_of_an_earlier_version_is_taken_as_it_is(trees: Path, tiny_words: Path, tmp_path: Path) -> None:
     folder = train_file(trees, quick(tiny_words), tmp_path)
     held = json.loads((tmp_path / "train.json").read_text())
-    del held["files"]
+    del held["files"], held["settings"]["diversity"]
     (tmp_path / "train.json").write_text(json.dumps(held))
     train_file(trees, quick(tiny_words), tmp_path)
     (folder / "adapter_model.safetensors").write_bytes(b"")

@@ -21,6 +21,7 @@ import yaml
 pytest.importorskip("torch")
 pytest.importorskip("peft")
 
+from trajtree.errors import RecipeError
 from trajtree.experiment.guarantee import MEASURED
 from trajtree.experiment.learn import model_of
 from trajtree.experiment.pipeline import stages_of
@@ -263,6 +264,46 @@ def test_what_a_knob_changes(recipe: Path, changes: list[str], changed: set[str]
     assert [s.name for s in before] == [s.name for s in after]
     both = zip(before, after, strict=True)
     assert {a.name for a, b in both if (a.settings, a.inputs) != (b.settings, b.inputs)} == changed
+
+
+def test_a_slot_names_who_plays_it(tmp_path: Path, recipe: Path) -> None:
+    """The model before its tuning, for example; its weights are part of the stage's key, and nobody else's."""
+    slots = "explore.grid=[{temperature: 1.2}, {temperature: 1.0, by: strong}]"
+    run = tmp_path / "run"
+    more = ["--set", slots, "--set", "explore.rollouts=3", "--set", "weak.epochs=1"]
+    done = call(command(recipe, run, *more, does="stage explore"))
+    assert done.returncode == 0, done.stderr[-3000:]
+    (store,) = run.glob("explore-weak/*/trajectories.jsonl")
+    assert {(t.sample, t.policy) for t in TrajectoryStore(store)} == {(0, "weak"), (1, "strong"), (2, "weak")}
+    before = store.read_bytes()
+    done = call(command(recipe, run, *more, does="stage explore"))
+    assert done.returncode == 0 and store.read_bytes() == before
+    assert len(list(run.glob("explore-weak/*"))) == 1
+
+
+def test_a_slots_model_is_an_input(recipe: Path) -> None:
+    plain, strong, tuned = (
+        {s.name: s for s in stages_of(load_recipe(recipe, [f"explore.grid=[{{temperature: 1.2{by}}}]"]))}[
+            "explore-weak"
+        ]
+        for by in ("", ", by: strong", ", by: strong_sft")
+    )
+    assert len({json.dumps(s.settings, default=str) for s in (plain, strong, tuned)}) == 3
+    assert plain.inputs == strong.inputs, "the untouched model is no stage"
+    assert dict(tuned.inputs) == {**plain.inputs, "strong_sft: model 0": "train-strong_sft"}
+
+
+@pytest.mark.parametrize(
+    ("slot", "said"),
+    [
+        ("{by: weaker}", "explorations.weak.grid.0.by: 'weaker' is not one of"),
+        ("{by: w2sg_exact}", "needs itself"),
+        ("{policy: strong}", "explore.grid"),
+    ],
+)
+def test_a_slot_of_nobody(recipe: Path, slot: str, said: str) -> None:
+    with pytest.raises(RecipeError, match=said):
+        load_recipe(recipe, [f"explore.grid=[{slot}]"])
 
 
 def test_a_weak_model_from_the_hub_has_the_adapter_of_the_strong_one(recipe: Path, tiny_words: Path) -> None:

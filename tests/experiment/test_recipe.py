@@ -15,7 +15,7 @@ from trajtree.errors import RecipeError
 from trajtree.experiment.pipeline import stages_of
 from trajtree.experiment.recipe import Recipe, load_recipe
 from trajtree.experiment.rows import ROWS
-from trajtree.trajectory import Sampling
+from trajtree.explore.strategies import Slot
 
 MINIMAL = "name: mine\ntasks: {types: [find-plant]}\n"
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
@@ -30,7 +30,7 @@ def load(folder: Path, text: str, *overrides: str) -> Recipe:
 def test_defaults_are_filled_in(tmp_path: Path) -> None:
     recipe = load(tmp_path, MINIMAL)
     assert (recipe.name, recipe.tasks.types, recipe.seed) == ("mine", ("find-plant",), 0)
-    assert recipe.explore.grid == (Sampling(0.8, 0.95),)
+    assert recipe.explore.grid == (Slot(0.8, 0.95),)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_overrides(tmp_path: Path) -> None:
     assert (recipe.weak.model, recipe.strong.model) == ("a=b", "org/model")
     assert recipe.tasks.types == ("find-plant", "boil")
     assert recipe.evaluate.rows == ("weak", "strong_sft", "w2sg_exact")
-    assert recipe.explore.grid == (Sampling(1.0), Sampling(0.5, 0.9))
+    assert recipe.explore.grid == (Slot(1.0), Slot(0.5, 0.9))
     assert load(tmp_path, MINIMAL, "weak.model=null").weak.model is None
 
 
@@ -325,3 +325,13 @@ def test_a_recipe_is_a_file(tmp_path: Path) -> None:
     for path in (tmp_path / "pipe.yaml", tmp_path, Path("/dev/zero")):
         with pytest.raises(RecipeError, match=r"is a (pipe|folder|device)"):
             load_recipe(path)
+
+
+def test_a_model_from_scratch_has_nothing_to_differ_from(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"weak.diversity: a model from scratch has no earlier checkpoint.*diverse: "):
+        load(tmp_path, MINIMAL + "weak: {diversity: 0.1}")
+    load(tmp_path, MINIMAL + "weak: {diversity: 0.1, model: some/model}")
+    rows = "rows: {diverse: {starts_from: weak, learns_from: demonstrations, train: {diversity: 0.01}}}"
+    recipe = load(tmp_path, f"{MINIMAL}{rows}\nexplore: {{by: diverse}}")
+    assert recipe.train_settings(recipe.all_rows["diverse"]).diversity == 0.01
+    assert recipe.train_settings(recipe.all_rows["strong_sft"]).diversity == 0

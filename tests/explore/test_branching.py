@@ -15,9 +15,9 @@ from tests.toy import COLOURS, Toy
 
 from trajtree.envs.base import StepResult
 from trajtree.explore.branching import branch_points
-from trajtree.explore.episode import EpisodeSpec, Start, sampled_tokens, tokens_per_step
+from trajtree.explore.episode import Episode, EpisodeSpec, Start, sampled_tokens, tokens_per_step
 from trajtree.explore.rollout import explore, rollout
-from trajtree.explore.strategies import STRATEGIES, ExploreSettings, independent
+from trajtree.explore.strategies import STRATEGIES, ExploreSettings, Slot, independent
 from trajtree.policies.base import Reply
 from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.trajectory import Cause, Message, Origin, Outcome, Sampling, Tokens, Trajectory
@@ -223,3 +223,35 @@ def test_tokens_that_were_taken_over_are_not_counted() -> None:
 
 def test_independent_is_as_before() -> None:
     assert next(passes("independent", rollouts=2)) == independent(TASKS, 2, [WARM])
+
+
+def test_slots_of_other_policies_play_from_the_beginning_only() -> None:
+    grid = (Slot(0.7), Slot(1.0, by="other"), Slot(0.0))
+    settings = ExploreSettings(3, grid, budget=10_000, branches=3)
+    found = STRATEGIES["branching"].passes(["toy/0"], settings, tree_of)
+    assert [spec.by for spec in next(found)] == [None, "other", None]
+    branched = found.send([replace(run, task="toy/0") for run in runs(("ab", 0.0), ("ac", 1.0), ("ad", 0.0))])
+    assert {(spec.by, spec.sampling) for spec in branched} == {(None, Sampling(0.7))} and len(branched) == 3
+
+
+def test_another_models_tokens_are_not_taken_over() -> None:
+    class Takes(Talk):
+        took = False
+
+        def take_over(self, messages: Sequence[Message], tokens: Sequence[Tokens]) -> None:
+            self.messages[:] = messages
+            self.took = True
+
+    class Player(Scripted):
+        def start(self, system: str, sampling: Sampling, seed: tuple[int, ...]) -> Talk:
+            return Takes(system, seed, [Message("system", system)])
+
+    (parent,) = runs(
+        ("abc", 1.0),
+    )
+    parent = replace(parent, tokens=(Tokens((1, 2, 3), ((0, 1), (1, 2), (2, 3))),))
+    for policy, took in (("scripted", True), ("other", False)):
+        spec = EpisodeSpec(parent.task, 9, WARM, Start(replace(parent, policy=policy), 1))
+        episode = Episode.of(spec, Toy(), Player(lambda number, turn, seed: "look"), 0, "")
+        assert episode.conversation.took is took  # type: ignore[attr-defined]
+        assert episode.conversation.messages == list(spec.start.messages)  # type: ignore[union-attr]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
 from collections import Counter
@@ -19,8 +20,8 @@ from trajtree.envs.base import Environment, StepResult
 from trajtree.errors import DataError, EnvError, RunError
 from trajtree.explore.episode import EpisodeSpec
 from trajtree.explore.faults import ATTEMPTS
-from trajtree.explore.rollout import rollout
-from trajtree.explore.strategies import independent
+from trajtree.explore.rollout import explore, rollout
+from trajtree.explore.strategies import Slot, independent, one_pass
 from trajtree.policies.base import Reply
 from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.trajectory import Cause, Message, Outcome, Sampling, Tokens, Trajectory
@@ -375,3 +376,61 @@ def test_one_more_sample_keeps_the_others(tmp_path: Path) -> None:
 
 def test_no_episodes_at_all(tmp_path: Path) -> None:
     assert play(Scripted(winning), [], tmp_path) == []
+
+
+class Named(Scripted):
+    """Wins, but for its name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(winning)
+        self.name = name
+
+
+MIXED = (Sampling(0.5), Slot(1.0, 0.9, by="other"), Slot(0.0))
+
+
+def play_mixed(store: TrajectoryStore, *, dies: int | None = None) -> tuple[Named, Named]:
+    own, other = Named("own"), Named("other")
+    progress = Told() if dies is None else Dies(dies)
+    passes = one_pass(independent(["toy/0", "toy/1", "toy/2"], 4, MIXED))
+    with contextlib.suppress(KeyboardInterrupt):
+        explore(passes, own, Toy, store, seed=0, batch=4, progress=progress, others={"own": own, "other": other})
+    return own, other
+
+
+class Dies(Told):
+    """A kill after so many stored episodes."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__()
+        self.after = after
+
+    def advance(self, amount: int, figures: object = None) -> None:
+        self.after -= amount
+        if self.after <= 0:
+            raise KeyboardInterrupt
+
+
+def test_a_slot_names_its_policy(tmp_path: Path) -> None:
+    store = TrajectoryStore(tmp_path / "s.jsonl")
+    own, other = play_mixed(store)
+    assert {t.key: (t.policy, t.sampling) for t in store} == {
+        (f"toy/{task}", sample): {
+            0: ("own", Sampling(0.5)),
+            1: ("other", Sampling(1.0, 0.9)),
+            2: ("own", Sampling(0.0)),
+        }[sample % 3]
+        for task in range(3)
+        for sample in range(4)
+    }
+    assert max(own.batches) == 4 and max(other.batches) == 3, "waves of their own"
+
+
+@pytest.mark.parametrize("dies", [1, 5, 9, 10])
+def test_a_mixed_grid_resumes_to_the_same_bytes(tmp_path: Path, dies: int) -> None:
+    whole, torn = TrajectoryStore(tmp_path / "whole.jsonl"), TrajectoryStore(tmp_path / "torn.jsonl")
+    play_mixed(whole)
+    play_mixed(torn, dies=dies)
+    assert 0 < len(list(torn)) <= 12
+    play_mixed(torn)
+    assert torn.path.read_bytes() == whole.path.read_bytes()

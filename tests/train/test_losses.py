@@ -29,8 +29,9 @@ from torch import Tensor  # noqa: E402
 from trajtree.errors import PolicyError  # noqa: E402
 from trajtree.train.batch import Batch, collate  # noqa: E402
 from trajtree.train.examples import Example, PairExample, SftExample  # noqa: E402
-from trajtree.train.losses import Objective, bounded, dpo, ipo, kto, multi_turn_dpo, sft  # noqa: E402
+from trajtree.train.losses import Objective, bounded, dpo, ipo, kto, multi_turn_dpo, objective_of, sft  # noqa: E402
 from trajtree.train.scoring import scores_of  # noqa: E402
+from trajtree.train.settings import METHODS, LossSettings  # noqa: E402
 from trajtree.train.tree_attention import use_tree_attention  # noqa: E402
 from trajtree.trajectory import Tokens  # noqa: E402
 
@@ -201,6 +202,17 @@ def slow_sft(model: Any) -> Slow:
     return total / sum(e.weight * len(trained(e.tokens)) for e in examples), {}  # type: ignore[return-value]
 
 
+def slow_diverse_sft(diversity: float) -> Callable[[Any], Slow]:
+    def slow(model: Any) -> Slow:
+        examples = branches(PAIRS)
+        away = [divergences(model, e.tokens) for e in examples]
+        total = sum((e.weight * far.sum() for e, far in zip(examples, away, strict=True)), torch.tensor(0.0))
+        tokens = sum(e.weight * len(trained(e.tokens)) for e in examples)
+        return slow_sft(model)[0] - diversity * total / tokens, {"kl": float(torch.cat(away).mean().detach())}
+
+    return slow
+
+
 CASES: dict[str, tuple[Objective, Callable[[Any], Slow], Sequence[Example]]] = {
     "dpo": (dpo(0.3), slow_dpo(0.3, 0, 0), PAIRS),
     "dpo, smoothed": (dpo(0.3, label_smoothing=0.2), slow_dpo(0.3, 0.2, 0), PAIRS),
@@ -214,6 +226,7 @@ CASES: dict[str, tuple[Objective, Callable[[Any], Slow], Sequence[Example]]] = {
     "multi-turn": (multi_turn_dpo(0.3, 0.7), slow_multi_turn(0.3, 0.7), PAIRS),
     "kto": (kto(0.2), slow_kto(0.2), SIDES),
     "sft": (sft(), slow_sft, branches(PAIRS)),
+    "diverse sft": (sft(0.3), slow_diverse_sft(0.3), branches(PAIRS)),
 }
 
 
@@ -260,8 +273,10 @@ def test_weight_is_how_often(objective: Objective, packed: bool) -> None:
 
 
 def test_names() -> None:
-    named = {o.name for o in (sft(), dpo(0.1), dpo(0.1, kl=0.1), ipo(0.1), kto(0.1), multi_turn_dpo(0.1, 0.9))}
-    assert named == {"sft", "dpo", "tree-dpo", "ipo", "kto", "multi-turn-dpo"}
+    named = {
+        o.name for o in (sft(), sft(0.1), dpo(0.1), dpo(0.1, kl=0.1), ipo(0.1), kto(0.1), multi_turn_dpo(0.1, 0.9))
+    }
+    assert named == {"sft", "diverse-sft", "dpo", "tree-dpo", "ipo", "kto", "multi-turn-dpo"}
 
 
 @pytest.mark.parametrize("gamma", [0.2, 0.9])
@@ -277,6 +292,39 @@ def test_single_turns_are_plain_dpo(gamma: float) -> None:
 
 def _first_turn(side: Tokens) -> Tokens:
     return Tokens(side.ids, side.agent[:1])
+
+
+@both_ways
+def test_diversity_drives_away_from_the_reference(packed: bool) -> None:
+    """A small step down the loss increases the KL by more than a step down plain imitation does."""
+
+    def after_a_step(objective: Objective) -> float:
+        model = policy(packed)
+        batch = collate(branches(PAIRS), packed=packed)
+        slope = torch.autograd.grad(value(model, batch, objective)[0], weights := trainable(model))
+        with torch.no_grad():
+            for weight, down in zip(weights, slope, strict=True):
+                weight -= 1e-3 * down
+            return float(value(model, batch, sft(1.0))[1]["kl"])
+
+    plain, diverse, more = (after_a_step(objective) for objective in (sft(), sft(1.0), sft(2.0)))
+    assert plain < diverse < more
+
+
+def trainable(model: Any) -> list[Any]:
+    return [weight for weight in model.parameters() if weight.requires_grad]
+
+
+def test_no_diversity_is_plain_imitation() -> None:
+    """To the last bit: the reference is not even asked, so a model without an adapter will do."""
+    model, batch = build("llama"), collate(branches(PAIRS), packed=False)
+    assert objective_of(METHODS["sft"], LossSettings()).name == "sft"
+    scores = scores_of(model, batch, sft(0.0))
+    assert scores.reference is None and scores.kl is None
+    losses, figures = sft(0.0).loss(scores, batch)
+    assert torch.equal(losses, -scores.policy[batch.token]) and figures == {}
+    with pytest.raises(PolicyError, match="name a reference model"):
+        scores_of(model, batch, sft(0.1))
 
 
 # --- references ---

@@ -49,6 +49,9 @@ def train(
     gamma: Annotated[float, typer.Option(help="Discount per turn, in multi-turn-dpo.", min=0, max=0.999)] = _T.gamma,
     label_smoothing: Annotated[float, typer.Option(min=0, max=0.49)] = _T.label_smoothing,
     weigh: Annotated[str, option_of(WEIGHTS, help="Weight of pairs.")] = _T.weigh,
+    diversity: Annotated[
+        float, typer.Option(help="Weight of the KL to the reference that imitation increases.", min=0)
+    ] = _T.diversity,
     min_gap: Annotated[float, typer.Option(help="Smallest difference in value at a fork.", min=0, max=1)] = _P.min_gap,
     per_fork: Annotated[int, typer.Option(help="Largest number of pairs per fork.", min=1)] = _P.per_fork,
     per_tree: Annotated[int, typer.Option(help="Largest number of pairs per tree.", min=1)] = _P.per_tree,
@@ -104,6 +107,7 @@ def train(
             gamma=gamma,
             label_smoothing=label_smoothing,
             weigh=weigh,
+            diversity=diversity,
             packed=not padded,
             recompute=recompute,
             cache_reference=cache_reference,

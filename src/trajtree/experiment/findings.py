@@ -103,7 +103,8 @@ def _fork_views(recipe: Recipe, trees: Sequence[TrajectoryTree]) -> list[ForkVie
 
 def _notes(recipe: Recipe, explored: Exploration | None) -> tuple[str, ...]:
     ceiling = recipe.all_rows[recipe.evaluate.ceiling].label
-    who = [] if explored is None else [f"{recipe.all_rows[explored.by].label} explored {_EXPLORED[explored.tasks]}."]
+    players = [] if explored is None else [recipe.all_rows[row].label for row in explored.players]
+    who = [] if explored is None else [f"{' and '.join(players)} explored {_EXPLORED[explored.tasks]}."]
     return (
         *who,
         f"Rows are measured on the {recipe.evaluate.split} split; settings are to be chosen on dev.",

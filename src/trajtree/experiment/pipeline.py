@@ -172,6 +172,9 @@ class _Plan:
             "play": self._playing(how.by),
             "seed": self.recipe.seed,
         }
+        for other in how.players[1:]:
+            inputs |= {f"{other}: {role}": stage for role, stage in self.model(other).items()}
+            settings[f"policy {other}"] = {"model": self._base(other), "play": self._playing(other)}
         return self._add(f"explore-{name}", "explore", inputs, settings, partial(play.explore, self.recipe, how))
 
     def trees(self, exploration: str) -> str:

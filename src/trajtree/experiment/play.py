@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
 from trajtree.chat import REACT, parse_act, parse_react
 from trajtree.envs.domain import load_domain
 from trajtree.errors import PolicyError
@@ -15,8 +19,9 @@ from trajtree.explore.made_with import claim
 from trajtree.explore.rollout import explore as play_passes
 from trajtree.explore.strategies import STRATEGIES, ExploreSettings, Passes, independent, one_pass
 from trajtree.explore.workers import EnvMaker, cores, environments
-from trajtree.policies.base import ServedPolicy
+from trajtree.policies.base import Policy, ServedPolicy
 from trajtree.policies.opening import open_policy
+from trajtree.policies.spending import Spending
 from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.trajectory import Cause, Sampling
 
@@ -33,30 +38,41 @@ def explore(recipe: Recipe, how: Exploration, work: Work) -> None:
         tasks += read_tasks(work.inputs["unseen"])
     settings = ExploreSettings(how.rollouts, how.grid, how.budget, how.branches)
     tree_of = tree_maker(load_domain(recipe.env.name).environment)
-    _play(recipe, work, recipe.all_rows[how.by], STRATEGIES[how.strategy].passes(tasks, settings, tree_of), "train")
+    _play(recipe, work, how.players, STRATEGIES[how.strategy].passes(tasks, settings, tree_of), "train")
 
 
 def evaluate(recipe: Recipe, row: Row, work: Work) -> None:
     """Play one greedy episode per held-out task."""
     by_type = read_tasks(work.inputs["tasks"])[recipe.evaluate.split]
     tasks = [task for tasks in by_type.values() for task in tasks]
-    _play(recipe, work, row, one_pass(independent(tasks, 1, [Sampling()])), recipe.evaluate.split)
+    _play(recipe, work, [row.name], one_pass(independent(tasks, 1, [Sampling()])), recipe.evaluate.split)
 
 
-def _play(recipe: Recipe, work: Work, row: Row, passes: Passes, split: str) -> None:
+def _open(recipe: Recipe, row: str, inputs: Mapping[str, Path], spending: Spending) -> Policy[Any]:
+    return open_policy(
+        model_of(recipe, row, inputs),
+        max_new_tokens=recipe.play.max_new_tokens,
+        one_line=not recipe.env.thoughts,
+        dtype=recipe.play.dtype,
+        name=row,
+        spending=spending,
+    )
+
+
+def _play(recipe: Recipe, work: Work, players: Sequence[str], passes: Passes, split: str) -> None:
+    """Play the passes with the models of the rows `players`: the first one's, but where a slot names another one."""
     thoughts = recipe.env.thoughts
     store = TrajectoryStore(work.folder / STORE)
-    policy = open_policy(
-        model_of(recipe, row.name, work.inputs),
-        max_new_tokens=recipe.play.max_new_tokens,
-        one_line=not thoughts,
-        dtype=recipe.play.dtype,
-        name=row.name,
-        spending=work.spending,
-    )
-    if isinstance(policy, ServedPolicy):
-        way_out = f"start the same server again, or delete {work.folder} to play it anew"
-        claim(store.path, {"server": dict(policy.identity)}, way_out)
+    first, *named = players
+    policy = _open(recipe, first, work.inputs, work.spending)
+    others: dict[str, Policy[Any]] = {}
+    for row in named:
+        inputs = {role.removeprefix(f"{row}: "): path for role, path in work.inputs.items()}
+        others[row] = _open(recipe, row, inputs, work.spending)
+    served = {"server": policy, **{f"server of {row}": other for row, other in others.items()}}
+    said = {what: dict(each.identity) for what, each in served.items() if isinstance(each, ServedPolicy)}
+    if said:
+        claim(store.path, said, f"start the same server again, or delete {work.folder} to play it anew")
     how = recipe.play
     workers = cores() if how.workers is None else how.workers
     with environments(maker(recipe, split), workers=workers, seconds=how.seconds) as make:
@@ -70,6 +86,7 @@ def _play(recipe: Recipe, work: Work, row: Row, passes: Passes, split: str) -> N
             parse=parse_react if thoughts else parse_act,
             suffix=REACT if thoughts else "",
             progress=work.progress,
+            others={first: policy, **others} if others else {},
         )
     played, overflowed = 0, list[str]()
     for trajectory in store:

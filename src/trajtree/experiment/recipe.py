@@ -30,12 +30,11 @@ from pydantic import (
 
 from trajtree.errors import DataError, RecipeError, one_of
 from trajtree.experiment.rows import DEFAULT_ROWS, ROWS, SOURCES, Row, chain, default_comparisons, later_round
-from trajtree.explore.strategies import MOST_BRANCHES, STRATEGIES
+from trajtree.explore.strategies import MOST_BRANCHES, STRATEGIES, Slot
 from trajtree.models.weights import DTYPES
 from trajtree.policies.opening import is_local
 from trajtree.store.files import open_input
 from trajtree.train.settings import METHODS, Lora, Scratch, TrainSettings
-from trajtree.trajectory import Sampling
 from trajtree.trees.forks import PairSettings
 from trajtree.trees.search import PathSettings
 
@@ -181,8 +180,13 @@ class Exploration(_Section):
     rounds: int = Field(1, ge=1, le=100)
     """In `explore` only: in round k, from the second on, the model tuned on the paths of the round before explores, and
     its runs join those of the rounds before. Row `roundK` learns from all of them."""
-    grid: Annotated[tuple[Sampling, ...], AfterValidator(_not_empty)] = (Sampling(0.8, 0.95),)
-    """Sampling settings, used in turn."""
+    grid: Annotated[tuple[Slot, ...], AfterValidator(_not_empty)] = (Slot(0.8, 0.95),)
+    """Sampling settings, used in turn; a slot may name, with `by`, the row whose model plays it."""
+
+    @property
+    def players(self) -> tuple[str, ...]:
+        """The rows whose models play: `by`, then those that slots of the grid name."""
+        return tuple(dict.fromkeys([self.by, *(slot.by for slot in self.grid if slot.by is not None)]))
 
 
 class RowSpec(_Section):
@@ -391,7 +395,15 @@ def _check_row(recipe: Recipe, row: Row) -> None:
         _check_exploration(recipe, row.explored_by)
     if problem := row.problem():
         raise ValueError(f"{where}.{problem}")
-    recipe.pair_settings(row), recipe.path_settings(row), recipe.train_settings(row)
+    recipe.pair_settings(row), recipe.path_settings(row)
+    settings = recipe.train_settings(row)
+    from_scratch = row.name == "weak" and recipe.weak.model is None
+    if from_scratch and row.reference == "start" and settings.diversity and "diversity" in METHODS[row.method].knobs:
+        raise ValueError(
+            "weak.diversity: a model from scratch has no earlier checkpoint to differ from; tune another row from it, "
+            "and let that explore: rows: {diverse: {starts_from: weak, learns_from: demonstrations, train: {diversity: "
+            "0.01}}}, explore: {by: diverse}"
+        )
 
 
 def _check_exploration(recipe: Recipe, name: str) -> None:
@@ -401,6 +413,9 @@ def _check_exploration(recipe: Recipe, name: str) -> None:
     while True:
         how, where = known[seen[-1]], f"explorations.{seen[-1]}"
         _in(f"{where}.by", how.by, recipe.all_rows)
+        for number, slot in enumerate(how.grid):
+            if slot.by is not None:
+                _in(f"{where}.grid.{number}.by", slot.by, recipe.all_rows)
         if how.rounds > 1:
             raise ValueError(f"{where}.rounds: only `explore` has rounds; say what this one adds to with adds_to")
         if how.adds_to is None:
@@ -414,7 +429,7 @@ def _check_exploration(recipe: Recipe, name: str) -> None:
 def explorers(recipe: Recipe, exploration: str) -> list[str]:
     """The rows whose runs are in an exploration's trees: its own, and those of the explorations that it adds to."""
     how = recipe.all_explorations[exploration]
-    return [how.by, *(explorers(recipe, how.adds_to) if how.adds_to is not None else [])]
+    return [*how.players, *(explorers(recipe, how.adds_to) if how.adds_to is not None else [])]
 
 
 def _check_order(recipe: Recipe, name: str) -> None:

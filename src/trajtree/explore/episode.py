@@ -7,7 +7,7 @@ outcome and a typed cause; nothing is raised.
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Generic
 
 from trajtree.chat import Parser, action_of
@@ -43,12 +43,21 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class EpisodeSpec:
-    """One episode to play: `sample` counts the episodes of a task; `start` is None for one from the beginning."""
+    """One episode to play.
+
+    Attributes:
+        task: its task.
+        sample: counts the episodes of a task.
+        sampling: how replies are sampled.
+        start: where it branches off; None for one from the beginning.
+        by: name of the policy that plays it; None for the one that explores.
+    """
 
     task: str
     sample: int
     sampling: Sampling
     start: Start | None = None
+    by: str | None = None
 
     @property
     def key(self) -> tuple[str, int]:
@@ -78,6 +87,9 @@ class Episode(Generic[C]):
         """An episode that has not begun; `suffix` is added to the environment's instruction."""
         instruction = f"{env.instruction} {suffix}".strip()
         stream = (seed, zlib.crc32(spec.task.encode()), spec.sample)
+        if spec.start is not None and spec.start.parent.policy != policy.name:
+            # Another model's tokens say nothing to this one: it reads the messages.
+            spec = replace(spec, start=replace(spec.start, parent=replace(spec.start.parent, tokens=())))
         return cls.open(spec, env, policy.start(instruction, spec.sampling, stream))
 
     @classmethod

@@ -14,9 +14,11 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import Counter
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from types import MappingProxyType
+from typing import Any
 
 from trajtree.chat import Parser, parse_act
 from trajtree.envs.base import Environment
@@ -62,12 +64,13 @@ def explore(
     parse: Parser = parse_act,
     suffix: str = "",
     progress: Progress = SILENT,
+    others: Mapping[str, Policy[Any]] = MappingProxyType({}),
 ) -> None:
     """Play one pass after another: every episode that the store lacks or that was lost to a fault.
 
     Args:
         passes: what to play; (task, sample) must be unique.
-        policy: plays the episodes.
+        policy: plays the episodes, but for those of which a slot of the grid names another one.
         make_env: makes one environment; up to `batch` of them exist at once.
         store: receives the trajectories, one wave at a time, or one episode at a time from model servers.
         seed: every episode's random stream is derived from (seed, task, sample).
@@ -75,6 +78,7 @@ def explore(
         parse: parses a reply; an unparseable one ends the episode as agent_error.
         suffix: added to the environment's instruction.
         progress: counts the stored episodes.
+        others: the other policies by their names in the grid. Each plays its episodes of a pass in waves of its own.
 
     Raises:
         EnvError, EngineError: more than BROKEN_SHARE of a wave's tasks, and at least two, are lost to faults; they can
@@ -95,18 +99,32 @@ def explore(
             progress.total(total)
             while len(envs) < min(batch, len(episodes)):
                 envs.append(made.enter_context(closed(make_env())))
-            if isinstance(policy, ServedPolicy):
-                paced = Paced(policy, pool, store, seed, batch, parse, suffix, progress)
-                asyncio.run(paced.play_all(_missing(episodes, present, progress), envs))
-            else:
-                for wave in _waves(episodes, batch):
+            for by, group in _by_policy(episodes, others):
+                player = policy if by is None else others[by]
+                if isinstance(player, ServedPolicy):
+                    paced = Paced(player, pool, store, seed, batch, parse, suffix, progress)
+                    asyncio.run(paced.play_all(_missing(group, present, progress), envs))
+                    continue
+                for wave in _waves(group, batch):
                     missing = {spec.key for spec in wave} - present
                     if missing:
-                        found = _play_until_sound(wave, envs, policy, pool, seed, parse, suffix)
+                        found = _play_until_sound(wave, envs, player, pool, seed, parse, suffix)
                         check_sound(found)
                         store.append(t for t in found if t.key in missing)
                     progress.advance(len(wave))
             played = _stored(store, episodes)
+
+
+def _by_policy(
+    episodes: Sequence[EpisodeSpec], others: Mapping[str, Policy[Any]]
+) -> Iterable[tuple[str | None, Sequence[EpisodeSpec]]]:
+    """The episodes of each policy, in the order in which the policies first occur."""
+    if not others:
+        return [(None, episodes)]
+    found: dict[str | None, list[EpisodeSpec]] = {}
+    for spec in episodes:
+        found.setdefault(spec.by, []).append(spec)
+    return found.items()
 
 
 def _missing(

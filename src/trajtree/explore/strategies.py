@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Generator, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import overload
+
+from pydantic import ConfigDict, with_config
 
 from trajtree.errors import RunError, counted
 from trajtree.explore.branching import TreeOf, branch_points
@@ -23,13 +25,30 @@ MOST_BRANCHES = 1000
 """Largest number of episodes from one point in one pass; a pass of branching is planned as a whole."""
 
 
+@with_config(ConfigDict(extra="forbid"))
+@dataclass(frozen=True, slots=True)
+class Slot(Sampling):
+    """A slot of a grid: how replies are sampled and, where it names a policy, by whom.
+
+    Attributes:
+        by: the row whose model plays the slot's episodes; None for the one that explores.
+    """
+
+    by: str | None = None
+
+    @property
+    def sampling(self) -> Sampling:
+        """The decoding settings alone."""
+        return Sampling(self.temperature, self.top_p)
+
+
 @dataclass(frozen=True, slots=True)
 class ExploreSettings:
     """How much is explored.
 
     Attributes:
         rollouts: episodes per task from its beginning; an upper limit for independent rollouts with a budget.
-        grid: sampling settings, used in turn by the episodes of a task.
+        grid: sampling settings, used in turn by the episodes of a task; a Slot may name the policy too.
         budget: total number of agent tokens to sample; the last pass may exceed it by less than its own length. None
             leaves it to the strategy.
         branches: episodes that start from one branching point in one pass.
@@ -39,6 +58,16 @@ class ExploreSettings:
     grid: Sequence[Sampling]
     budget: int | None = None
     branches: int = 4
+
+    def episode(self, task: str, sample: int) -> EpisodeSpec:
+        """The episode of this number from the task's beginning, as its slot of the grid says."""
+        return _in_slot(task, sample, self.grid[sample % len(self.grid)])
+
+
+def _in_slot(task: str, sample: int, slot: Sampling) -> EpisodeSpec:
+    if isinstance(slot, Slot):
+        return EpisodeSpec(task, sample, slot.sampling, by=slot.by)
+    return EpisodeSpec(task, sample, slot)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +101,7 @@ class Independent(Sequence[EpisodeSpec]):
         if isinstance(index, slice):
             return [self[number] for number in range(len(self))[index]]
         task, sample = divmod(range(len(self))[index], self.rollouts)
-        return EpisodeSpec(self.tasks[task], sample, self.grid[sample % len(self.grid)])
+        return _in_slot(self.tasks[task], sample, self.grid[sample % len(self.grid)])
 
 
 def independent(tasks: Sequence[str], rollouts: int, grid: Sequence[Sampling]) -> Independent:
@@ -98,8 +127,7 @@ def independent_passes(tasks: Sequence[str], settings: ExploreSettings, tree_of:
     for sample in range(settings.rollouts):
         if spent >= settings.budget:
             return
-        sampling = settings.grid[sample % len(settings.grid)]
-        played = yield [EpisodeSpec(task, sample, sampling) for task in tasks]
+        played = yield [settings.episode(task, sample) for task in tasks]
         spent += sum(map(sampled_tokens, played))
 
 
@@ -108,9 +136,11 @@ def branching(tasks: Sequence[str], settings: ExploreSettings, tree_of: TreeOf) 
 
     In each pass, every task may get `branches` episodes from one point of its tree, the points with the highest worth
     per token first (see `trajtree.explore.branching`), until the budget is spent; by default twice what the first
-    pass took. It ends early if no point is worth anything, which means that everything tried so far ended alike.
+    pass took. It ends early if no point is worth anything, which means that everything tried so far ended alike. Slots
+    of other policies play from the beginning only: what is uncertain is the value for the policy that explores.
     """
-    warm = [sampling for sampling in settings.grid if sampling.temperature > 0] or list(settings.grid)
+    own = [slot for slot in settings.grid if not (isinstance(slot, Slot) and slot.by is not None)]
+    warm = [slot for slot in own if slot.temperature > 0] or own or list(settings.grid)
     runs: dict[str, list[Trajectory]] = {task: [] for task in tasks}
     samples = dict.fromkeys(tasks, settings.rollouts)
     played = list((yield independent(tasks, settings.rollouts, settings.grid)))
@@ -129,7 +159,7 @@ def branching(tasks: Sequence[str], settings: ExploreSettings, tree_of: TreeOf) 
             task = point.parent.task
             start = Start(point.parent, point.steps) if point.steps else None
             for sample in range(samples[task], samples[task] + settings.branches):
-                episodes.append(EpisodeSpec(task, sample, warm[sample % len(warm)], start))
+                episodes.append(replace(_in_slot(task, sample, warm[sample % len(warm)]), start=start))
             samples[task] += settings.branches
         if not episodes:
             return
@@ -157,6 +187,7 @@ __all__ = [
     "ExploreSettings",
     "Independent",
     "Passes",
+    "Slot",
     "Strategy",
     "branching",
     "independent",

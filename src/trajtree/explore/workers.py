@@ -150,11 +150,11 @@ class _Worker:
     def _start(self) -> None:
         context = get_context("spawn")
         ours, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, self._make), daemon=True)
+        process = context.Process(target=_serve, args=(theirs, self._make), daemon=True)
         with _without_interrupts():
-            self._process.start()
+            process.start()
         theirs.close()
-        self._connection = ours
+        self._process, self._connection = process, ours
         self.generation += 1
         if not ours.poll(_START):
             self._kill()
@@ -164,6 +164,8 @@ class _Worker:
     def _kill(self) -> int | None:
         """End the process and all that it has started; its exit code."""
         process = self._process
+        if process is None:  # the system could not start one
+            return None
         with suppress(ProcessLookupError, PermissionError):
             if hasattr(os, "killpg"):
                 os.killpg(process.pid, signal.SIGKILL)

@@ -33,7 +33,7 @@ from trajtree.store.progress import SILENT, Progress
 from trajtree.store.unfinished import unfinished_folder
 from trajtree.train.material import material_of
 from trajtree.train.model_card import write_card
-from trajtree.train.settings import METHODS, resolved
+from trajtree.train.settings import METHODS, TrainSettings, resolved
 from trajtree.train.tuning import Training, tune
 
 _MERGED = "merged"
@@ -182,6 +182,9 @@ def _held(file: Path) -> dict[str, Any]:
             raise ValueError("it must hold an object, with metrics once it is done")
     except ValueError as error:
         raise RunError(f"{file}: damaged ({error}); remove {file.parent} or name another folder") from None
+    if isinstance(settings := held.get("settings"), dict):
+        # A setting that an earlier version did not know was at what is now its default.
+        held["settings"] = {**json.loads(json.dumps(asdict(TrainSettings()))), **settings}
     return held
 
 

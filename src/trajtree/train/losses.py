@@ -67,13 +67,28 @@ def objective_of(method: Method, settings: LossSettings) -> Objective:
     return maker(**{knob: getattr(settings, knob) for knob in method.knobs})
 
 
-def sft() -> Objective:
-    """Negative log-likelihood of the agent's tokens, each branch weighted; an item is a token of a branch."""
+def sft(diversity: float = 0.0) -> Objective:
+    """Negative log-likelihood of the agent's tokens, each branch weighted; an item is a token of a branch.
+
+    With `diversity`, less that many times KL(policy || reference) where the token is predicted: the diversity term of
+    arXiv 2507.18858 for a model that is to explore, L_SFT - lambda KL(pi_w || pi'). That pi' is a frozen earlier
+    checkpoint, here the reference, is our reading; so is that the KL is a mean over tokens, as in `dpo`. It has no
+    lower bound, so a large weight drives the model away from everything that it knew.
+    """
 
     def loss(scores: Scores, batch: Batch) -> tuple[Tensor, Metrics]:
-        return -scores.policy[batch.token], {}
+        if scores.kl is None:
+            return -scores.policy[batch.token], {}
+        away = scores.kl[batch.token]
+        return -scores.policy[batch.token] - diversity * away, {"kl": float(away.detach().mean())}
 
-    return Objective("sft", lambda batch: batch.weight[batch.branch], loss, reference=False)
+    return Objective(
+        "diverse-sft" if diversity else "sft",
+        lambda batch: batch.weight[batch.branch],
+        loss,
+        reference=diversity > 0,
+        kl=diversity > 0,
+    )
 
 
 def dpo(beta: float, *, label_smoothing: float = 0.0, kl: float = 0.0, anchor: float = 0.0) -> Objective:

@@ -58,7 +58,7 @@ class Method:
 
 
 def _imitation(takes: str, about: str) -> Method:
-    return Method(takes, "sft", (), "sft", 3.0, 3e-4, about)
+    return Method(takes, "sft", ("diversity",), "sft", 3.0, 3e-4, about)
 
 
 def _preference(takes: str, loss: str, knobs: tuple[str, ...], about: str) -> Method:
@@ -134,6 +134,8 @@ class LossSettings:
         gamma: discount per turn in multi-turn-dpo.
         label_smoothing: assumed share of pairs with swapped labels.
         weigh: how pairs are weighted, a name in WEIGHTS.
+        diversity: weight of the KL to the reference per token that imitation is to increase, for a model that explores;
+            see `trajtree.train.losses.sft`.
     """
 
     beta: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.1
@@ -142,6 +144,7 @@ class LossSettings:
     gamma: Annotated[float, Field(gt=0, lt=1)] = 0.9
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
     weigh: Annotated[str, AfterValidator(one_of(WEIGHTS))] = "equal"
+    diversity: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
 
 
 @with_config(_STRICT)

@@ -104,7 +104,8 @@ def tune(
         raise RecipeError(f"cache_reference: the reference of {training.method} cannot be cached: the method {why}")
     model, chat = trainable(training), training.chat()
     examples = examples_of(material, training.method, training.taking(chat, context_length(model)))
-    if isinstance(training.model, Scratch):
+    # A reference has the whole vocabulary.
+    if isinstance(training.model, Scratch) and not objective.reference:
         trim(model, examples)
     # A model that is tuned as a whole is kept in float32, and its reference must compute in the same way.
     dtype = "float32" if training.is_whole else training.dtype
