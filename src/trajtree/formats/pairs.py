@@ -25,6 +25,7 @@ class PairMessages:
             replies in them, and no other messages, are compared.
         tools: the tools' definitions, each as JSON text.
         provenance: where the pair comes from (task, depth, samples, values, ...); used to name the pair in errors.
+        own_prompt: what the rejected side's own run was given, where that is not exactly the prompt.
     """
 
     prompt: tuple[Message, ...]
@@ -32,6 +33,12 @@ class PairMessages:
     rejected: tuple[Message, ...]
     tools: tuple[str, ...] = ()
     provenance: dict[str, str | int | float] = field(default_factory=dict)
+    own_prompt: tuple[Message, ...] | None = None
+
+    @property
+    def rejected_prompt(self) -> tuple[Message, ...]:
+        """Everything up to the fork in the rejected side's own run."""
+        return self.prompt if self.own_prompt is None else self.own_prompt
 
     def __post_init__(self) -> None:
         """Raise ValueError if there is no prompt or a side does not begin with a reply."""
@@ -66,6 +73,7 @@ def _messages(pair: Pair, better: Trajectory, worse: Trajectory, step_only: bool
             )
     start = better.replies[pair.depth]
     rejected = grafted(better, worse, pair.depth)[start:]
+    own_prompt = worse.messages[: worse.replies[pair.depth]]
     return PairMessages(
         prompt=better.messages[:start],
         chosen=better.messages[start : start + 1] if step_only else better.messages[start : better.replies[-1] + 1],
@@ -83,6 +91,7 @@ def _messages(pair: Pair, better: Trajectory, worse: Trajectory, step_only: bool
             "chosen_visits": pair.chosen_visits,
             "rejected_visits": pair.rejected_visits,
         },
+        own_prompt=None if own_prompt == better.messages[:start] else own_prompt,
     )
 
 

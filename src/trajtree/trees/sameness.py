@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Collection, Sequence
 from difflib import get_close_matches
 from functools import partial
+from shlex import quote
 from typing import NamedTuple
 
 import msgspec
@@ -37,6 +38,15 @@ class Merging(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fi
     similarity: float | None = None
     model: str | None = None
     env: str | None = None
+
+    @property
+    def options(self) -> str:
+        """As options of `trajtree build`; "" for the default."""
+        named = {"--action": self.action, "--env": self.env}
+        if self.similarity is not None:
+            named |= {"--merge": "semantic", "--similarity": f"{self.similarity:g}", "--model": self.model}
+        found = [*(("--ignore", rule) for rule in self.ignore), *named.items()]
+        return " ".join(f"{name} {quote(value)}" for name, value in found if value is not None)
 
     @property
     def ignores(self) -> bool:

@@ -1,0 +1,41 @@
+"""KTO for TRL: unpaired replies, each with the prompt under which its own run gave it, and whether it is wanted.
+
+Source: TRL's "Dataset formats and types", unpaired preference: `prompt`, `completion`, `label`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from trajtree.formats.pairs import PairMessages
+from trajtree.formats.write.trl import trl_pair
+from trajtree.store.lines import JsonObject
+
+TARGET = "trl-kto"
+
+
+def kto_rows(pairs: Sequence[PairMessages]) -> list[JsonObject]:
+    """The sides of a tree's pairs as rows: `prompt`, `completion`, `label` and `tools`, each completion once.
+
+    A completion that is the better side of one pair and the worse side of another has no label, and is left out.
+
+    Raises:
+        DataError: for the reasons of `trl_pair`.
+    """
+    found: dict[str, JsonObject | None] = {}
+    for pair in pairs:
+        for side, label in ((pair.chosen, True), (pair.rejected, False)):
+            prompt = pair.prompt if label else pair.rejected_prompt
+            row = trl_pair(PairMessages(prompt, side, side, pair.tools, pair.provenance), TARGET)
+            row = {"prompt": row["prompt"], "completion": row["chosen"], "label": label} | (
+                {"tools": row["tools"]} if "tools" in row else {}
+            )
+            key = json.dumps({**row, "label": None})
+            earlier = found.setdefault(key, row)
+            if earlier is not None and earlier["label"] is not label:
+                found[key] = None
+    return [row for row in found.values() if row is not None]
+
+
+__all__ = ["kto_rows"]
