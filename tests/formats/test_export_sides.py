@@ -46,6 +46,19 @@ def test_a_completion_that_is_better_and_worse_has_no_label() -> None:
     assert kto_rows([pair([USER], [A], [B], tools=[{}])])[0]["tools"] == [{}]
 
 
+def test_a_side_has_its_own_tools() -> None:
+    """Tools that differ in what was ignored."""
+    given_ = [
+        replace(
+            trajectory("ab"[n], n, sample=n, seen=["go"]), messages=(USER, (A, B)[n]), tools=(f'{{"at": "10:3{n}"}}',)
+        )
+        for n in range(2)
+    ]
+    tree = build_tree(given_, ignore=["clock-times"])
+    rows = kto_rows(list(pair_messages(tree, pairs_of(tree, PairSettings()))))
+    assert [(row["label"], row["tools"]) for row in rows] == [(True, [{"at": "10:31"}]), (False, [{"at": "10:30"}])]
+
+
 def test_labels_and_values_are_those_of_the_nodes() -> None:
     """a leads to 1 and 0, b to 0: the first step of the runs through a is worth a half."""
     given_ = [trajectory("ac", 1.0, sample=0), trajectory("ad", 0.0, sample=1), trajectory("b", 0.0, sample=2)]

@@ -25,12 +25,10 @@ def kto_rows(pairs: Sequence[PairMessages]) -> list[JsonObject]:
     """
     found: dict[str, JsonObject | None] = {}
     for pair in pairs:
-        for side, label in ((pair.chosen, True), (pair.rejected, False)):
-            prompt = pair.prompt if label else pair.rejected_prompt
-            row = trl_pair(PairMessages(prompt, side, side, pair.tools, pair.provenance), TARGET)
-            row = {"prompt": row["prompt"], "completion": row["chosen"], "label": label} | (
-                {"tools": row["tools"]} if "tools" in row else {}
-            )
+        for alone, label in ((pair, True), (pair.rejected_alone, False)):
+            whole = trl_pair(alone, TARGET)
+            row: JsonObject = {"prompt": whole["prompt"], "completion": whole["chosen"], "label": label}
+            row |= {"tools": whole["tools"]} if "tools" in whole else {}
             key = json.dumps({**row, "label": None})
             earlier = found.setdefault(key, row)
             if earlier is not None and earlier["label"] is not label:
