@@ -111,12 +111,22 @@ class ActionPart(NamedTuple):
     about: str
 
 
-_CODE_BLOCK = re.compile(r"^[ \t]*(```+|~~~+)[^\n`]*\n(.*?)^[ \t]*\1[ \t]*$", re.DOTALL | re.MULTILINE)
+_FENCE = re.compile(r"[ \t]*(`{3,}|~{3,})[^`]*")
 
 
 def _last_code_block(reply: str) -> str | None:
-    blocks = _CODE_BLOCK.findall(reply)
-    return blocks[-1][1] if blocks else None
+    """The lines between the last two fences that belong together; one that is never closed is none."""
+    last = fence = None
+    lines: list[str] = []
+    for line in reply.split("\n"):
+        if fence is None:
+            if (opening := _FENCE.fullmatch(line)) is not None:
+                fence, lines = opening[1], []
+        elif (closing := line.strip()).startswith(fence) and not closing.strip(fence[0]):
+            last, fence = "\n".join(lines), None
+        else:
+            lines.append(line)
+    return last
 
 
 ACTIONS = {"last-code-block": ActionPart(_last_code_block, "the last fenced block of a reply")}
