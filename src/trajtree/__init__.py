@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from trajtree.trajectory import Trajectory as Trajectory
     from trajtree.trees.forks import Pair as Pair
     from trajtree.trees.forks import pairs as pairs
+    from trajtree.trees.merge import Merger as Merger
     from trajtree.trees.merge import build as build
     from trajtree.trees.merge import build_tree as build_tree
     from trajtree.trees.quality import TreeQuality as TreeQuality
@@ -69,7 +70,7 @@ _NAMES = {
     "store.tree_store": ("read_trees", "write_trees"),
     "trajectory": ("Message", "Outcome", "Sampling", "Step", "Tokens", "ToolCall", "Trajectory"),
     "trees.forks": ("Pair", "pairs"),
-    "trees.merge": ("build", "build_tree"),
+    "trees.merge": ("Merger", "build", "build_tree"),
     "trees.quality": ("TreeQuality", "quality"),
     "trees.search": ("SearchResult", "best_of_n", "exact", "mcts"),
     "trees.stitching": ("propose", "stitch"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from tests.formats.test_export_pairs import HOLDS as PAIRS
 from tests.formats.test_export_trajectories import HOLDS as RUNS
 
 from trajtree.formats.write import PAIR_TARGETS, TRAJECTORY_TARGETS
-from trajtree.trajectory import Message, ToolCall
+from trajtree.formats.write.prm import step_rewards
+from trajtree.trajectory import Message, Step, ToolCall
+from trajtree.trees.merge import build_tree
 
 DOC = (Path(__file__).parents[2] / "docs" / "exports.md").read_text(encoding="utf-8")
 LOOK = {"type": "function", "function": {"name": "look", "parameters": {}}}
@@ -28,7 +31,7 @@ STEP_ONLY = pair([USER], [HALL], [ATTIC])
 
 
 def examples(kind: str) -> dict[str, dict[str, Any]]:
-    found = re.findall(rf"{kind} for `([a-z-]+)`:\n\n```json\n(.*?)```", DOC, re.DOTALL)
+    found = re.findall(rf"{kind} for `([a-z-]+)`(?:, two rows)?:\n\n```json\n(.*?)```", DOC, re.DOTALL)
     return {target: json.loads(text) for target, text in found}
 
 
@@ -40,7 +43,8 @@ def test_every_target_has_an_example() -> None:
 @pytest.mark.parametrize("target", PAIR_TARGETS)
 def test_the_pair_is_what_is_written(target: str) -> None:
     example = PAIR if PAIRS[target].turns else STEP_ONLY
-    assert examples("A pair")[target] == PAIR_TARGETS[target].row(example)
+    apart = PAIR_TARGETS[target].apart
+    assert examples("A pair")[target] == (apart([example]) if apart else PAIR_TARGETS[target].row(example))
 
 
 @pytest.mark.parametrize("target", sorted(TRAJECTORY_TARGETS.keys() - {"llamafactory"}))
@@ -59,3 +63,14 @@ def test_the_tables_agree_with_the_targets() -> None:
         assert [cell != "no" for cell in row[1:4]] == [can.turns, can.calls, can.thoughts]
     for row, can in zip(runs, RUNS.values(), strict=True):
         assert [cell != "no" for cell in row[1:4]] == [can.context, can.calls, can.thoughts]
+
+
+def test_the_step_rewards_are_what_is_written() -> None:
+    steps = (Step("Where am I?", 'look({"at": "sign"})'), Step("HALL", "In the hall."))
+    runs = [
+        replace(RUN, sample=0, steps=steps, tools=(), score=0.0),
+        replace(run([USER, CALL, SIGN, ATTIC]), sample=1, steps=(steps[0], Step("HALL", "In the attic.")), score=1.0),
+    ]
+    tree = build_tree(runs)
+    (told,) = re.findall(r"## Step rewards.*?```json\n(.*?)```", DOC, re.DOTALL)
+    assert json.loads(told) in list(step_rewards(tree, tree.mean, 0.5))

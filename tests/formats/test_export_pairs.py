@@ -19,6 +19,7 @@ from trajtree.trajectory import Message, ToolCall
 
 HOLDS = {
     "trl": Can(),
+    "trl-kto": Can(),
     "ms-swift": Can(ids=False, tags=False),
     "llamafactory": Can(turns=False, several=False, text_beside_calls=False, ids=False, tags=False),
     "axolotl": Can(turns=False, calls=False, thoughts=False),
@@ -35,7 +36,7 @@ RESULT = Message("tool", "You are in the shop.", tool_call_id="c1")
 
 def sides(target: str, row: dict[str, Any]) -> list[list[Message]]:
     """Prompt, chosen and rejected, read back."""
-    if target == "trl":
+    if target in ("trl", "trl-kto"):
         return [read_messages(row[key]) for key in ("prompt", "chosen", "rejected")]
     if target == "axolotl":
         return [read_messages(m) for m in (row["messages"], [row["chosen"]], [row["rejected"]])]

@@ -117,8 +117,12 @@ def test_rules_that_cannot_be_meant_are_refused(rule: str, said: str) -> None:
 @pytest.mark.parametrize(
     ("action", "reply", "found"),
     [
-        ("last-code-block", "Look:\n```\nls\n```\nthen\n```bash\ncat a\n```\nOK?", "cat a\n"),
-        ("last-code-block", "~~~\nls\n~~~", "ls\n"),
+        ("last-code-block", "Look:\n```\nls\n```\nthen\n```bash\ncat a\n```\nOK?", "cat a"),
+        ("last-code-block", "~~~\nls\n~~~", "ls"),
+        ("last-code-block", "````md\n```\na\n```\n````", "```\na\n```"),
+        ("last-code-block", "```\r\nls\r\n```\r\n", "ls\r"),
+        ("last-code-block", "```\nls\n```\nand\n```\nrm", "ls"),
+        ("last-code-block", "```a\n" * 20_000, None),
         ("last-code-block", "a ``` b ``` c", None),
         (r"<run>(.*)</run>", "I think.\n<run>ls</run>", "ls"),
         (r"^\$.*", "$ ls", "$ ls"),

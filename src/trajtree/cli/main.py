@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from trajtree.cli import demo, doctor, envs, logs, play, recipes, stores, train, trees
+from trajtree.cli import demo, doctor, envs, exports, logs, play, recipes, stores, train, trees
 from trajtree.cli.interrupts import ended_in_order
 from trajtree.cli.terminal import complain
 from trajtree.errors import TrajtreeError
@@ -36,6 +36,7 @@ EXTRAS = {
     **dict.fromkeys(("jinja2", "matplotlib"), "report"),
     "sentence_transformers": "semantic",
     "gguf": "demo",
+    **dict.fromkeys(("pyarrow", "zstandard"), "logs"),
     **dict.fromkeys(("openai", "httpx2"), "server"),
 }
 """The extra that installs each package not needed by the core."""
@@ -56,7 +57,7 @@ def _options(
     pass
 
 
-for _commands in (demo, recipes, play, logs, stores, trees, train, envs, doctor):
+for _commands in (demo, recipes, play, logs, stores, trees, exports, train, envs, doctor):
     _commands.add_to(app)
 
 

@@ -14,6 +14,7 @@ import msgspec
 import typer
 from rich.console import Console
 
+from trajtree.cli.cards import ROWS, CardOption, LicenseOption, check_card_options, write_card
 from trajtree.cli.choices import described, option_of
 from trajtree.cli.logs import NEXT
 from trajtree.cli.outputs import at_least_one, check_output
@@ -24,6 +25,8 @@ from trajtree.envs.replay import replayer
 from trajtree.errors import DataError, counted
 from trajtree.formats.pairs import pair_messages
 from trajtree.formats.write import PAIR_TARGETS, TRAJECTORY_TARGETS
+from trajtree.formats.write.card import Provenance
+from trajtree.formats.write.parquet import SUFFIX, write_rows
 from trajtree.report.tree_table import print_quality, totals
 from trajtree.store import trajectory_store, tree_store
 from trajtree.store.files import is_stream, write_whole
@@ -166,7 +169,7 @@ def _findings(found: Findings, out: Path) -> Iterator[str]:
 
 def pairs(
     trees: TreesArgument,
-    out: OutOption,
+    out: Annotated[Path, typer.Option("--out", help=ROWS)],
     to: Annotated[str, option_of(PAIR_TARGETS, help=f"The trainer's format: {described(PAIR_TARGETS)}.")] = "trl",
     mode: Annotated[str, option_of(MODES, help=f"What is compared: {described(MODES)}.")] = _PAIRS.mode,
     value: Annotated[
@@ -183,6 +186,8 @@ def pairs(
     past: Annotated[
         str, option_of(PASTS, help=f"How similar the sides' pasts must be: {described(PASTS)}.")
     ] = _PAIRS.past,
+    card: CardOption = None,
+    license: LicenseOption = None,
 ) -> None:
     """Write preference pairs: a shared past with a better and a worse continuation.
 
@@ -194,17 +199,20 @@ def pairs(
     if gamma is not None and not AGGREGATES[value].discounts:
         raise DataError(f"--gamma: --value {value} does not discount; add --value discounted, or leave out --gamma")
     check_output(out, trees)
+    check_card_options(card, license, trees, out)
     settings = PairSettings(mode, value, _PAIRS.gamma if gamma is None else gamma, min_gap, per_fork, per_tree, past)
     pasts: Counter[str] = Counter()
-    apart = 0
+    provenance, apart = Provenance(), 0
+    merged: set[str] = set()
 
     def rows() -> Iterator[JsonObject]:
         nonlocal apart
         for tree in read_trees(trees):
             found = pairs_of(tree, settings)
-            for pair, messages in zip(found, pair_messages(tree, found, step_only=step_only), strict=True):
-                pasts[pair.past] += 1
-                yield {**PAIR_TARGETS[to].row(messages), "past": pair.past}
+            pasts.update(pair.past for pair in found)
+            merged.add(tree.merging.options)
+            provenance.add({t.sample: t for pair in found for t in pair.sides(tree)}.values())
+            yield from PAIR_TARGETS[to].rows(list(pair_messages(tree, found, step_only=step_only)))
             if not MODES[mode].at_forks:
                 apart += prompts_apart(tree, min_gap=min_gap)
             progress.advance(1)
@@ -214,16 +222,29 @@ def pairs(
 
     terminal = console(out)
     with counting(terminal, "pairs", "trees") as progress:
-        count = write_jsonl(at_least_one(rows(), none), out)
+        count = write_rows(at_least_one(rows(), none), out)
     alike = ", ".join(f"{pasts[name]} with {name} pasts" for name in PASTS if pasts[name])
-    terminal.print(f"{counted(count, 'pair')} in {out}: {alike}", soft_wrap=True)
+    rows_too = "" if PAIR_TARGETS[to].apart is None else f"{counted(count, 'row')} of "
+    terminal.print(f"{rows_too}{counted(pasts.total(), 'pair')} in {out}: {alike}", soft_wrap=True)
     if apart:
         terminal.print(f"{counted(apart, 'pair')} left out: the two runs began with different prompts", soft_wrap=True)
+    made = {"contents": f"preference pairs for {to}", **_options(settings), "step only": step_only, "pasts": alike}
+    made |= {"trees built with": "; ".join(sorted(merged - {""}))} if merged - {""} else {}
+    write_card(terminal, card, license, out, count, provenance, made)
+
+
+def _options(settings: PairSettings) -> dict[str, object]:
+    """Settings of pairs, for a card."""
+    return {
+        name: value
+        for name, value in asdict(settings).items()
+        if name != "gamma" or AGGREGATES[settings.aggregate].discounts
+    }
 
 
 def paths(
     trees: TreesArgument,
-    out: OutOption,
+    out: Annotated[Path, typer.Option("--out", help=ROWS)],
     search: Annotated[
         str,
         option_of(
@@ -241,6 +262,8 @@ def paths(
     min_score: Annotated[float, typer.Option(help="Leave out paths that score less.", min=0, max=1)] = _PATHS.min_score,
     env: Annotated[str | None, typer.Option(help="With --search stitch: where proposals are played.")] = None,
     max_steps: Annotated[int | None, typer.Option(help="Step limit of that environment.", min=1)] = None,
+    card: CardOption = None,
+    license: LicenseOption = None,
 ) -> None:
     """Write each tree's best path, for imitation.
 
@@ -249,9 +272,15 @@ def paths(
     """
     if search != _STITCH and (env is not None or max_steps is not None):
         raise DataError("--env and --max-steps: only --search stitch plays anything; leave them out")
+    if out.suffix == SUFFIX and to == _STORE:
+        others = ", ".join(TRAJECTORY_TARGETS)
+        raise DataError(f"{out}: --to {_STORE} writes a store, which is not Parquet; name a format with --to: {others}")
     check_output(out, trees, by="paths")
-    terminal = console(out)
+    check_card_options(card, license, trees, out)
+    terminal, provenance = console(out), Provenance()
     if search == _STITCH and env is None:
+        if card is not None:
+            raise DataError("--card: without --env, stitching writes proposals and no data set; leave it out")
         if to != _STORE:
             raise DataError(f"--to {to}: without --env, stitching writes proposals, which have not been played yet")
         _propose(terminal, trees, out)
@@ -263,8 +292,16 @@ def paths(
             found = _searched(trees, search_of(PathSettings(search)), progress)
         kept = (path for path in found if path.reaches(min_score))
         none = f"{trees}: no path scores at least {min_score}; lower --min-score"
-        count = _write_paths(at_least_one(kept, none), out, to)
+        count = _write_paths(_counted(at_least_one(kept, none), provenance), out, to)
     terminal.print(f"{counted(count, 'path')} in {out}", soft_wrap=True)
+    made = {"contents": f"the best path of each task, for {to}", "search": search, "min score": min_score}
+    write_card(terminal, card, license, out, count, provenance, made)
+
+
+def _counted(paths: Iterable[Trajectory], provenance: Provenance) -> Iterator[Trajectory]:
+    for path in paths:
+        provenance.add([path])
+        yield path
 
 
 def _searched(trees: Path, find: Search, progress: Progress) -> Iterator[Trajectory]:
@@ -295,7 +332,7 @@ def _propose(terminal: Console, trees: Path, out: Path) -> None:
 def _write_paths(paths: Iterable[Trajectory], out: Path, to: str) -> int:
     if to == _STORE:
         return write_store(paths, out, made_by="paths")
-    return write_jsonl(map(TRAJECTORY_TARGETS[to].row, paths), out)
+    return write_rows(map(TRAJECTORY_TARGETS[to].row, paths), out)
 
 
 def show(

@@ -25,6 +25,7 @@ class PairMessages:
             replies in them, and no other messages, are compared.
         tools: the tools' definitions, each as JSON text.
         provenance: where the pair comes from (task, depth, samples, values, ...); used to name the pair in errors.
+        own: what the rejected side's own run was given and its tools, where these are not exactly those of the pair.
     """
 
     prompt: tuple[Message, ...]
@@ -32,6 +33,13 @@ class PairMessages:
     rejected: tuple[Message, ...]
     tools: tuple[str, ...] = ()
     provenance: dict[str, str | int | float] = field(default_factory=dict)
+    own: tuple[tuple[Message, ...], tuple[str, ...]] | None = None
+
+    @property
+    def rejected_alone(self) -> PairMessages:
+        """The rejected side after everything that its own run had up to the fork, on both sides of a pair."""
+        prompt, tools = (self.prompt, self.tools) if self.own is None else self.own
+        return PairMessages(prompt, self.rejected, self.rejected, tools, self.provenance)
 
     def __post_init__(self) -> None:
         """Raise ValueError if there is no prompt or a side does not begin with a reply."""
@@ -66,6 +74,7 @@ def _messages(pair: Pair, better: Trajectory, worse: Trajectory, step_only: bool
             )
     start = better.replies[pair.depth]
     rejected = grafted(better, worse, pair.depth)[start:]
+    own = worse.messages[: worse.replies[pair.depth]], worse.tools
     return PairMessages(
         prompt=better.messages[:start],
         chosen=better.messages[start : start + 1] if step_only else better.messages[start : better.replies[-1] + 1],
@@ -83,6 +92,7 @@ def _messages(pair: Pair, better: Trajectory, worse: Trajectory, step_only: bool
             "chosen_visits": pair.chosen_visits,
             "rejected_visits": pair.rejected_visits,
         },
+        own=None if own == (better.messages[:start], better.tools) else own,
     )
 
 

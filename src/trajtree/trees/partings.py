@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from shlex import quote
 from typing import NamedTuple
 
 import numpy as np
@@ -176,9 +175,7 @@ def _remedy(examples: Sequence[Parting]) -> str:
 
 def _further(tree: TrajectoryTree, remedy: str) -> str:
     """The options that the tree was built with, and further ones; "" if there are no further ones."""
-    before = [f"--ignore {quote(rule)}" for rule in tree.merging.ignore]
-    before += [f"--action {quote(tree.merging.action)}"] if tree.merging.action is not None else []
-    return " ".join([*before, remedy]) if remedy else ""
+    return f"{tree.merging.options} {remedy}".strip() if remedy else ""
 
 
 def _ignoring(one: str, other: str) -> str:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Collection, Sequence
 from difflib import get_close_matches
 from functools import partial
+from shlex import quote
 from typing import NamedTuple
 
 import msgspec
@@ -37,6 +38,15 @@ class Merging(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fi
     similarity: float | None = None
     model: str | None = None
     env: str | None = None
+
+    @property
+    def options(self) -> str:
+        """As options of `trajtree build`; "" for the default."""
+        named = {"--action": self.action, "--env": self.env}
+        if self.similarity is not None:
+            named |= {"--merge": "semantic", "--similarity": f"{self.similarity:g}", "--model": self.model}
+        found = [*(("--ignore", rule) for rule in self.ignore), *named.items()]
+        return " ".join(f"{name} {quote(value)}" for name, value in found if value is not None)
 
     @property
     def ignores(self) -> bool:
@@ -101,12 +111,22 @@ class ActionPart(NamedTuple):
     about: str
 
 
-_CODE_BLOCK = re.compile(r"^[ \t]*(```+|~~~+)[^\n`]*\n(.*?)^[ \t]*\1[ \t]*$", re.DOTALL | re.MULTILINE)
+_FENCE = re.compile(r"[ \t]*(`{3,}|~{3,})[^`]*")
 
 
 def _last_code_block(reply: str) -> str | None:
-    blocks = _CODE_BLOCK.findall(reply)
-    return blocks[-1][1] if blocks else None
+    """The lines between the last two fences that belong together; one that is never closed is none."""
+    last = fence = None
+    lines: list[str] = []
+    for line in reply.split("\n"):
+        if fence is None:
+            if (opening := _FENCE.fullmatch(line)) is not None:
+                fence, lines = opening[1], []
+        elif (closing := line.strip()).startswith(fence) and not closing.strip(fence[0]):
+            last, fence = "\n".join(lines), None
+        else:
+            lines.append(line)
+    return last
 
 
 ACTIONS = {"last-code-block": ActionPart(_last_code_block, "the last fenced block of a reply")}

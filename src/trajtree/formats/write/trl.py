@@ -27,20 +27,20 @@ from trajtree.store.lines import JsonObject
 from trajtree.trajectory import Message, Trajectory
 
 
-def trl_pair(pair: PairMessages) -> JsonObject:
+def trl_pair(pair: PairMessages, target: str = "trl") -> JsonObject:
     """`prompt`, `chosen`, `rejected` and `tools`.
 
     Raises:
         DataError: a call is not answered; arguments or tools that are not JSON objects.
     """
     for side in (pair.chosen, pair.rejected):
-        check_answered([*pair.prompt, *side], pair.name, "trl")
+        check_answered([*pair.prompt, *side], pair.name, target)
     row: JsonObject = {
-        "prompt": _messages(pair.prompt, pair.name, "trl"),
-        "chosen": _messages(pair.chosen, pair.name, "trl"),
-        "rejected": _messages(pair.rejected, pair.name, "trl"),
+        "prompt": _messages(pair.prompt, pair.name, target),
+        "chosen": _messages(pair.chosen, pair.name, target),
+        "rejected": _messages(pair.rejected, pair.name, target),
     }
-    return row | _tools(pair.tools, pair.name, "trl")
+    return row | _tools(pair.tools, pair.name, target)
 
 
 def trl_trajectory(trajectory: Trajectory) -> JsonObject:

@@ -1,0 +1,145 @@
+"""Commands that write runs and trees for other tools: convert, and rewards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trajtree.cli.cards import ROWS, CardOption, LicenseOption, check_card_options, write_card
+from trajtree.cli.choices import described, option_of
+from trajtree.cli.outputs import at_least_one, check_output
+from trajtree.cli.terminal import console, counting
+from trajtree.errors import DataError, counted
+from trajtree.formats.converting import rows_of, runs_in
+from trajtree.formats.importing import ImportReport, import_files
+from trajtree.formats.read.detect import FORMATS
+from trajtree.formats.write import TRAJECTORY_TARGETS
+from trajtree.formats.write.card import Provenance
+from trajtree.formats.write.parquet import write_rows
+from trajtree.formats.write.prm import step_rewards
+from trajtree.store.lines import JsonObject
+from trajtree.store.tree_store import read_trees
+from trajtree.trajectory import Trajectory
+from trajtree.trees.forks import AGGREGATES, PairSettings
+
+_PAIRS = PairSettings()
+"""Defaults."""
+_GOOD = 0.5
+"""Default value from which a step is good."""
+
+
+def convert(
+    source: Annotated[Path, typer.Argument(help="Runs: a log in any format, a store, or a file of trees.")],
+    out: Annotated[Path, typer.Argument(help=ROWS)],
+    to: Annotated[
+        str, option_of(TRAJECTORY_TARGETS, help=f"The format of the rows: {described(TRAJECTORY_TARGETS)}.")
+    ] = "trl",
+    from_: Annotated[
+        str | None, option_of(FORMATS, "--from", help="The log's format, detected by default; as for import.")
+    ] = None,
+    score: Annotated[str | None, typer.Option(help="Path of the field with the score, as for import.")] = None,
+    score_range: Annotated[
+        tuple[float, float], typer.Option(help="The score values that stand for 0 and 1, as for import.")
+    ] = (0.0, 1.0),
+    task: Annotated[str | None, typer.Option(help="Field that names the task, as for import.")] = None,
+    context_turns: Annotated[
+        int | None, typer.Option(min=0, help="How many leading replies are an example, as for import.")
+    ] = None,
+    run: Annotated[str | None, typer.Option(help="Field that names the run, as for import.")] = None,
+    card: CardOption = None,
+    license: LicenseOption = None,
+) -> None:
+    """Convert runs from any format to any other that can hold them, without loss.
+
+    A run that cannot be read whole, or that the other format cannot hold, is refused with its line; then nothing is
+    written. Task, score, outcome and model are written beside the conversation, except to openai, which has no such
+    fields.
+    """
+    if not source.exists():
+        raise DataError(f"{source}: there is no such file or folder; name a log, a store or a file of trees")
+    check_output(out, source)
+    check_card_options(card, license, source, out)
+    provenance, terminal = Provenance(), console(out)
+
+    def read(store: Path) -> ImportReport:
+        return import_files(
+            source,
+            store,
+            format=from_,
+            score=score,
+            score_range=score_range,
+            task=task,
+            context_turns=context_turns,
+            run=run,
+        )
+
+    def counted_in(runs: Iterable[Trajectory]) -> Iterator[Trajectory]:
+        for found in runs:
+            yield found
+            provenance.add([found])
+            progress.advance(1)
+
+    with runs_in(source, read) as runs, counting(terminal, "convert", "runs") as progress:
+        count = write_rows(at_least_one(rows_of(counted_in(runs), to), f"{source}: contains no run"), out)
+    terminal.print(f"{counted(count, 'run')} in {out}", soft_wrap=True)
+    if to == "openai":
+        terminal.print("task, score, outcome and model are not in it: openai has no fields for them", soft_wrap=True)
+    write_card(terminal, card, license, out, count, provenance, {"format": to})
+
+
+def rewards(
+    trees: Annotated[Path, typer.Argument(help="File of trees, made by: trajtree build", metavar="TREES")],
+    out: Annotated[Path, typer.Option("--out", help=ROWS)],
+    value: Annotated[str, option_of(AGGREGATES, help=f"A step's value: {described(AGGREGATES)}.")] = _PAIRS.aggregate,
+    gamma: Annotated[
+        float | None,
+        typer.Option(help=f"Discount per step, with --value discounted; {_PAIRS.gamma} by default.", min=0, max=1),
+    ] = None,
+    good_from: Annotated[float, typer.Option(help="Smallest value of a good step.", min=0, max=1)] = _GOOD,
+    card: CardOption = None,
+    license: LicenseOption = None,
+) -> None:
+    """Write step rewards for process reward models, as TRL reads them: prompt, completions, labels.
+
+    A step is labelled good if the runs through it are worth at least --good-from. Its value and the number of runs
+    behind it stand beside the labels.
+    """
+    if gamma is not None and not AGGREGATES[value].discounts:
+        raise DataError(f"--gamma: --value {value} does not discount; add --value discounted, or leave out --gamma")
+    check_output(out, trees)
+    check_card_options(card, license, trees, out)
+    settings = PairSettings(aggregate=value, gamma=_PAIRS.gamma if gamma is None else gamma)
+    aggregate = AGGREGATES[value].aggregate(settings)
+    provenance, terminal = Provenance(), console(out)
+    good = steps = 0
+
+    def rows() -> Iterator[JsonObject]:
+        nonlocal good, steps
+        for tree in read_trees(trees):
+            for row in step_rewards(tree, aggregate(tree), good_from):
+                good += sum(row["labels"])
+                steps += len(row["labels"])
+                yield row
+            provenance.add(tree.trajectories)
+            progress.advance(1)
+
+    with counting(terminal, "rewards", "trees") as progress:
+        count = write_rows(at_least_one(rows(), f"{trees}: no run has a step"), out)
+    terminal.print(f"{counted(count, 'run')} in {out}: {good:,} of {counted(steps, 'step')} are good", soft_wrap=True)
+    made: dict[str, object] = {
+        "contents": "step rewards: prompt, completions, labels",
+        "rule": f"a step is good if the value of its node (--value {value}) is at least {good_from:g}",
+    }
+    write_card(terminal, card, license, out, count, provenance, made)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    for command in (rewards, convert):
+        app.command()(command)
+
+
+__all__ = ["add_to"]
