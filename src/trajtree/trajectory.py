@@ -188,6 +188,8 @@ class Trajectory:
     acknowledgement), then the replies of `steps`, in order; a reply from which no action could be read may follow.
     `tools` are the tools' definitions, each as JSON text.
 
+    An `unscored` one was imported without a score, and its `score` of 0 says nothing.
+
     `origin` is None for an episode that was played from the beginning of its task. A branched episode took its first
     `origin.steps` steps from another episode, with their messages and tokens, and was sampled from there on.
     """
@@ -210,6 +212,7 @@ class Trajectory:
     metadata: dict[str, str | int | float | bool] = field(default_factory=dict)
     origin: Origin | None = None
     cause: Cause | None = None
+    unscored: bool = False
 
     def __post_init__(self) -> None:
         """Check that the fields are consistent.
@@ -277,9 +280,14 @@ class Trajectory:
         return self.task, self.sample
 
     @property
+    def counts(self) -> bool:
+        """Whether its score says something about the policy: only such trajectories are compared and measured."""
+        return not self.unscored and not self.outcome.is_fault
+
+    @property
     def success(self) -> bool:
         """True when the environment completed the episode with the full score."""
-        return self.outcome is Outcome.COMPLETED and self.reaches(1.0)
+        return self.outcome is Outcome.COMPLETED and not self.unscored and self.reaches(1.0)
 
     def reaches(self, score: float) -> bool:
         """Whether the score is at least `score`, within SCORE_TOLERANCE."""

@@ -99,6 +99,7 @@ class Row(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     place: Place | None = None
     metadata: dict[str, str | int | float | bool] = {}
     origin: tuple[int, int] | None = None
+    unscored: bool = False
 
 
 def to_row(trajectory: Trajectory) -> dict[str, Any]:
@@ -141,6 +142,8 @@ def to_row(trajectory: Trajectory) -> dict[str, Any]:
         row["metadata"] = metadata
     if trajectory.origin is not None:
         row["origin"] = [trajectory.origin.sample, trajectory.origin.steps]
+    if trajectory.unscored:
+        row["unscored"] = True
     return row
 
 
@@ -173,6 +176,7 @@ def from_row(row: Row) -> Trajectory:
         metadata=metadata,
         origin=None if row.origin is None else Origin(*row.origin),
         cause=row.cause,
+        unscored=row.unscored,
     )
 
 

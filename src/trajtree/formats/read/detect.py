@@ -55,6 +55,11 @@ class Format:
     runs: Callable[[Path, Iterator[RawRecord]], Iterator[RawRecord]] = _as_written
     tasks: tuple[str, ...] = TASKS
 
+    @property
+    def makes_runs(self) -> bool:
+        """Whether a run is not simply a record as written."""
+        return self.runs is not _as_written
+
 
 FORMATS = {
     "atif": Format(

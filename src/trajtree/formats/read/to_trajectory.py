@@ -24,7 +24,7 @@ from trajtree.formats.read.fields import (
     text_at,
     tools_at,
 )
-from trajtree.formats.read.scores import scaled
+from trajtree.formats.read.scores import is_missing, scaled
 from trajtree.trajectory import Message, Outcome, Step, Trajectory
 
 _ACTION = re.compile(r"^[ \t]*Action:", re.MULTILINE)
@@ -91,9 +91,21 @@ def with_usual_fields(
 
 
 def trajectory_of(
-    found: Imported, env: str, score_range: tuple[float, float], stored: Container[str] = ()
+    found: Imported,
+    env: str,
+    score_range: tuple[float, float],
+    *,
+    stored: Container[str] = (),
+    keep_unscored: bool = False,
 ) -> Trajectory:
-    """The trajectory of a run, with `sample` 0; `stored` has the tasks of the store that it is for.
+    """The trajectory of a run, with `sample` 0.
+
+    Args:
+        found: the run.
+        env: the name of its format.
+        score_range: the score values that stand for 0 and 1.
+        stored: the tasks of the store that it is for.
+        keep_unscored: make a trajectory of a run without a score too.
 
     The rewards of its steps are unknown, so the last one gets the whole score.
 
@@ -105,7 +117,8 @@ def trajectory_of(
             "messages: the first one is a tool's result, so this is the later part of a run; "
             "parts of one run are joined with --run FIELD"
         )
-    score = scaled(*found.score, *score_range)
+    unscored = keep_unscored and is_missing(found.score[1])
+    score = 0.0 if unscored else scaled(*found.score, *score_range)
     steps, first = _steps(found.messages, found.context_turns, score)
     if not steps:
         raise DataError("messages: the agent never replies")
@@ -124,6 +137,7 @@ def trajectory_of(
         context_turns=found.context_turns,
         tools=found.tools,
         metadata=dict(found.metadata),
+        unscored=unscored,
     )
 
 
