@@ -61,6 +61,13 @@ def import_(
     unscored: Annotated[
         str, option_of(UNSCORED, "--unscored", help=f"Runs without a score: {described(UNSCORED)}.")
     ] = "leave-out",
+    redact: Annotated[
+        bool | None,
+        typer.Option(
+            "--redact/--no-redact",
+            help="Replace keys, tokens, mail addresses and names of home folders; by default in people's own sessions.",
+        ),
+    ] = None,
     score_range: Annotated[
         tuple[float, float], typer.Option(help="The score values that stand for 0 and 1: --score-range 0 100")
     ] = (0.0, 1.0),
@@ -96,6 +103,7 @@ def import_(
             run=run,
             scores=scores,
             keep_unscored=UNSCORED[unscored].keep,
+            redact=redact,
             progress=progress,
         )
     told = list(_sentences(done.left_out))
@@ -129,6 +137,8 @@ def _summary(done: ImportReport) -> Iterator[str]:
         ]
         yield "; ".join([f"task: from {_counts(done.task_fields)}", *others])
         yield f"outcome: {_counts(done.outcomes)}"
+    if done.redacted:
+        yield f"redacted: {_counts(done.redacted)}"
     if done.sheet is not None:
         yield from _sheet(done.sheet)
     if done.tasks:
@@ -179,6 +189,11 @@ def _hints(done: ImportReport) -> Iterator[str]:
         yield (
             f"check: all runs are the same up to reply {done.example_turns}, whatever the task; if that is an example, "
             f"import into a new store with --context-turns {done.example_turns}"
+        )
+    if done.with_keys:
+        yield (
+            f"check: runs that hold what looks like a key or a token: {done.with_keys:,}; import into a new store with "
+            "--redact before you pass anything on"
         )
     if done.repeated:
         yield (

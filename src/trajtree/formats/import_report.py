@@ -118,6 +118,8 @@ class ImportReport:
     undecided: int = 0
     disagreeing: int = 0
     beginnings: int = 0
+    redacted: Mapping[str, int] = field(default_factory=dict)
+    with_keys: int = 0
     repeated: int = 0
     example_turns: int = 0
 
@@ -129,6 +131,8 @@ class Tally:
         self.skipped = self.held = self.joined = self.undecided = self.disagreeing = self.repeated = 0
         self.tasks: Counter[str] = Counter()
         """Number of trajectories per task of the store."""
+        self.with_keys = 0
+        self.redacted: Counter[str] = Counter()
         self.sheet: SheetUse | None = None
         self.others: Counter[str] = Counter()
         """Number of files that are no logs, by suffix."""
@@ -190,6 +194,8 @@ class Tally:
             undecided=self.undecided,
             disagreeing=self.disagreeing,
             beginnings=self._beginnings.count,
+            redacted=dict(self.redacted),
+            with_keys=self.with_keys,
             repeated=self.repeated,
             example_turns=self._example.turns,
         )

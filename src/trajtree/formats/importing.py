@@ -28,6 +28,7 @@ from trajtree.formats.read.detect import format_named, runs_of
 from trajtree.formats.read.fields import tasks_in
 from trajtree.formats.read.records import RawRecord, decode
 from trajtree.formats.read.to_trajectory import Imported, trajectory_of
+from trajtree.formats.redaction import Redactor, may_hold_a_key
 from trajtree.formats.score_sheet import ScoreSheet, read_scores
 from trajtree.store.lock import claimed
 from trajtree.store.progress import SILENT, Progress
@@ -56,6 +57,7 @@ class _Asked:
     context_turns: int | None
     run: str | None
     keep_unscored: bool
+    redact: bool | None
 
 
 def import_files(
@@ -70,6 +72,7 @@ def import_files(
     run: str | None = None,
     scores: str | os.PathLike[str] | None = None,
     keep_unscored: bool = False,
+    redact: bool | None = None,
     progress: Progress = SILENT,
 ) -> ImportReport:
     """Append the runs in `files` to a store, except those that it already has.
@@ -86,6 +89,8 @@ def import_files(
         run: dotted path of the field that names the run; records of the same run are its calls or its parts.
         scores: a file with the scores of runs, see `score_sheet`; they take precedence over those of the logs.
         keep_unscored: store runs without a score too; they are never compared or measured.
+        redact: whether keys, mail addresses and the like are replaced, see `redaction`; by default in the formats of
+            people's own sessions.
         progress: counts the processed records.
 
     Raises:
@@ -97,7 +102,7 @@ def import_files(
     low, high = score_range
     if not 0 < high - low < math.inf:
         raise DataError(f"--score-range {low:g} {high:g}: LOW must be less than HIGH")
-    asked = _Asked(score, (low, high), task, context_turns, run, keep_unscored)
+    asked = _Asked(score, (low, high), task, context_turns, run, keep_unscored, redact)
     sheet = None if scores is None else read_scores(Path(scores))
     store, tally = TrajectoryStore(store_path), Tally()
     several = [files] if isinstance(files, str | os.PathLike) else files
@@ -110,6 +115,7 @@ def import_files(
             state = _Import(asked, known, tally, sheet)
             state.look_up(to_read)
             _take(to_read, store, state, progress)
+            tally.redacted.update(state.redactor.counts)
     return tally.report()
 
 
@@ -168,6 +174,11 @@ class _Import:
     known: Known
     tally: Tally
     sheet: ScoreSheet | None
+    redactor: Redactor = field(default_factory=Redactor)
+
+    def redacts(self, source: Source) -> bool:
+        """Whether the runs of a file are redacted."""
+        return format_named(source.format).private if self.asked.redact is None else self.asked.redact
 
     def look_up(self, to_read: list[Source]) -> None:
         """Find the rows of the file of scores for all runs, if there is one: a row that fits several is not used."""
@@ -231,6 +242,9 @@ class _Import:
                 task = found.task
                 found = self.sheet.given((source.name, raw.number), found)
                 named = named if found.task == task else [(self.sheet.path.name, str(found.task)), *named]
+            redacts = self.redacts(source)
+            if redacts:
+                found = self.redactor.run(found)
             made = trajectory_of(
                 found,
                 source.format,
@@ -251,6 +265,7 @@ class _Import:
         except (DataError, RecursionError, UnicodeEncodeError) as error:
             self.tally.leave_out(LeftOut(source.shown, raw.line, raw.number, _REASONS.get(type(error), str(error))))
             return None
+        self.tally.with_keys += not redacts and may_hold_a_key(line)
         self.known.store(source.name, raw.number, digest)
         self.known.samples[made.task] = sample + 1
         self.tally.repeated += equal is None
