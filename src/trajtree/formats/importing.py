@@ -33,6 +33,7 @@ from trajtree.formats.score_sheet import ScoreSheet, read_scores
 from trajtree.store.lock import claimed
 from trajtree.store.progress import SILENT, Progress
 from trajtree.store.trajectory_store import TrajectoryStore, line_of
+from trajtree.trajectory import Made
 
 _canonical = json.JSONEncoder(sort_keys=True).encode
 """Encodes a record's content independently of its spelling; created once, as json.dumps would at each call."""
@@ -336,7 +337,17 @@ def _joined(parts: dict[int, Imported], last: Imported) -> Imported:
     metadata = {
         f"{name}_row_{number}": value for number, part in parts.items() for name, value in part.metadata.items()
     }
-    return replace(last, messages=tuple(messages), metadata={**metadata, **last.metadata})
+    made = [one for part in (*parts.values(), last) for one in part.made or (Made(),) * _replies(part)]
+    return replace(
+        last,
+        messages=tuple(messages),
+        metadata={**metadata, **last.metadata},
+        made=tuple(made) if any(one != Made() for one in made) else (),
+    )
+
+
+def _replies(part: Imported) -> int:
+    return sum(message.role == "assistant" for message in part.messages)
 
 
 __all__ = ["KEPT", "ImportReport", "LeftOut", "OtherScore", "import_files"]

@@ -23,7 +23,8 @@ _KEYS = (
     r"xox[abprs]-[0-9A-Za-z-]{10,}|hf_[A-Za-z0-9]{30,}|npm_[A-Za-z0-9]{36}|pypi-[A-Za-z0-9_-]{50,}",
     r"(?:sk|rk|pk)_(?:live|test)_[0-9A-Za-z]{16,}|SG\.[\w-]{20,}\.[\w-]{20,}",
     r"eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}",
-    r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?:[A-Za-z0-9+/=\s,:.]|\\[nr]|-(?!----END))*+(?:-----END [A-Z ]*PRIVATE KEY-----)?",
+    r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?:[A-Za-z0-9+/=\s,:.]|\\[nr]|-(?!----END))*+"
+    r"(?:-----END [A-Z ]*PRIVATE KEY-----)?",
 )
 _ALL_KEYS = "|".join(_KEYS)
 _QUICK = (b"sk-", b"ghp_", b"github_pat_", b"AKIA", b"AIza", b"hf_", b"PRIVATE KEY-----")
@@ -118,6 +119,7 @@ class Redactor:
             task=None if found.task is None else text(found.task),
             policy=None if found.policy is None else text(found.policy),
             tools=tuple(map(text, found.tools)),
+            made=tuple(one if one.model is None else replace(one, model=text(one.model)) for one in found.made),
             metadata={
                 text(name): text(value) if isinstance(value, str) else value for name, value in found.metadata.items()
             },
