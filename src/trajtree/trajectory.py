@@ -170,6 +170,26 @@ class Origin:
     steps: Annotated[int, Field(ge=1)]
 
 
+@with_config(_STRICT)
+@dataclass(frozen=True, slots=True)
+class Made:
+    """How a reply was made, as far as a log says.
+
+    Attributes:
+        model: the model, if it is not the trajectory's policy.
+        time: when, as the log writes it.
+        cost: in US dollars.
+        token_ids: the tokens of the reply, in that model's vocabulary.
+        logprobs: [token_ids] their log-probabilities.
+    """
+
+    model: str | None = None
+    time: str | None = None
+    cost: float | None = None
+    token_ids: tuple[int, ...] = ()
+    logprobs: tuple[float, ...] = ()
+
+
 Context = tuple[tuple[Message, ...], tuple[str, ...], tuple[str, ...]]
 """Messages (instructions, an example), roles of the messages in which the first observation came, and tools."""
 
@@ -187,6 +207,10 @@ class Trajectory:
     The assistant's messages are first `context_turns` replies that belong to the prompt (an example, an
     acknowledgement), then the replies of `steps`, in order; a reply from which no action could be read may follow.
     `tools` are the tools' definitions, each as JSON text.
+
+    `made` says how each of the assistant's messages was made, in order; it is empty if that is unknown.
+
+    An `unscored` one was imported without a score, and its `score` of 0 says nothing.
 
     `origin` is None for an episode that was played from the beginning of its task. A branched episode took its first
     `origin.steps` steps from another episode, with their messages and tokens, and was sampled from there on.
@@ -210,14 +234,16 @@ class Trajectory:
     metadata: dict[str, str | int | float | bool] = field(default_factory=dict)
     origin: Origin | None = None
     cause: Cause | None = None
+    unscored: bool = False
+    made: tuple[Made, ...] = ()
 
     def __post_init__(self) -> None:
         """Check that the fields are consistent.
 
         Raises:
             ValueError: the score is outside [0, 1], a number in the metadata is infinite or NaN, the cause belongs to
-                another outcome, the origin has more steps than the episode, or the agent's token ranges do not match
-                its replies.
+                another outcome, the origin has more steps than the episode, or the agent's token ranges or `made` do
+                not match its replies.
         """
         if not 0.0 <= self.score <= 1.0:
             raise ValueError(f"score is {self.score}, must be in [0, 1]")
@@ -228,6 +254,8 @@ class Trajectory:
             raise ValueError(f"cause {self.cause} belongs to outcome {self.cause.outcome}, not to {self.outcome}")
         if self.origin is not None and self.origin.steps > len(self.steps):
             raise ValueError(f"origin has {self.origin.steps} steps, the episode has {len(self.steps)}")
+        if self.made and len(self.made) != sum(message.role == "assistant" for message in self.messages):
+            raise ValueError(f"made has {len(self.made)} entries, but there is one for each of the replies")
         if self.tokens and self.messages:
             # The last reply may be empty, and then has no tokens; every reply with a step has some.
             ranges = sum(len(tokens.agent) for tokens in self.tokens)
@@ -277,9 +305,14 @@ class Trajectory:
         return self.task, self.sample
 
     @property
+    def counts(self) -> bool:
+        """Whether its score says something about the policy: only such trajectories are compared and measured."""
+        return not self.unscored and not self.outcome.is_fault
+
+    @property
     def success(self) -> bool:
         """True when the environment completed the episode with the full score."""
-        return self.outcome is Outcome.COMPLETED and self.reaches(1.0)
+        return self.outcome is Outcome.COMPLETED and not self.unscored and self.reaches(1.0)
 
     def reaches(self, score: float) -> bool:
         """Whether the score is at least `score`, within SCORE_TOLERANCE."""
@@ -300,13 +333,21 @@ class Trajectory:
         replies = self.replies[:steps]
         end = replies[-1] + 1 if replies else len(self.messages)
         origin = self.origin if self.origin is not None and self.origin.steps <= steps else None
-        return replace(self, steps=self.steps[:steps], messages=self.messages[:end], tokens=(), origin=origin)
+        return replace(
+            self,
+            steps=self.steps[:steps],
+            messages=self.messages[:end],
+            tokens=(),
+            origin=origin,
+            made=self.made[: self.context_turns + len(replies)] if replies else self.made,
+        )
 
 
 __all__ = [
     "SCORE_TOLERANCE",
     "Cause",
     "Context",
+    "Made",
     "Message",
     "Origin",
     "Outcome",

@@ -18,7 +18,8 @@ from tests.formats.conversations import Run, as_atif, as_completion, as_messages
 from trajtree.errors import DataError
 from trajtree.formats.read.detect import FORMATS, detect
 from trajtree.formats.read.to_trajectory import parted, trajectory_of
-from trajtree.trajectory import Message, Outcome, ToolCall, Trajectory
+from trajtree.store.trajectory_store import TrajectoryStore
+from trajtree.trajectory import Made, Message, Outcome, ToolCall, Trajectory
 
 WRITERS: dict[str, tuple[Callable[[Run], dict[str, Any]], str, bool]] = {
     "messages": (as_messages, "messages", True),
@@ -765,3 +766,49 @@ def test_instructions_that_contradict_the_first_message_are_refused() -> None:
     assert len(read({**document, "agent": {"extra": {"system_prompt": "Be kind."}}}, "atif").messages) == 3
     with pytest.raises(DataError, match="begin with another system message"):
         read({**document, "agent": {"extra": {"system_prompt": "Be cruel."}}}, "atif")
+
+
+def test_how_replies_were_made_is_kept() -> None:
+    """Wherever the format has it; a model is repeated only where it is not the run's."""
+    ids = [5, 7]
+    openai = {"content": [{"token": "x", "logprob": -0.5}, {"token": "y", "logprob": -1}]}
+    said = [
+        {"role": "user", "content": "Q", "timestamp": "t0"},
+        {"role": "assistant", "content": "A", "model": "weak", "timestamp": "t1", "token_ids": ids, "logprobs": openai},
+        {"role": "user", "content": "R"},
+        {"role": "assistant", "content": "B", "model": "strong", "created": 17, "usage": {"cost": 0.5}},
+    ]
+    found = read({"messages": said, "score": 1, "model": "weak"}, "messages")
+    assert found.made == (
+        Made(time="t1", token_ids=(5, 7), logprobs=(-0.5, -1.0)),
+        Made(model="strong", time="17", cost=0.5),
+    )
+    assert found.first(1).made == found.made[:1]
+    alone = read({"messages": said[:2], "score": 1}, "messages")
+    assert (alone.policy, alone.made[0].model) == ("weak", None)
+    assert read({"prompt": said[:1], "completion": said[1:2], "reward": 1, "example_id": 1}, "verifiers").made[0] == (
+        Made(model="weak", time="t1", token_ids=(5, 7), logprobs=(-0.5, -1.0))
+    )
+    metrics = {"cost_usd": 0.25, "completion_token_ids": ids, "logprobs": [-1, -2]}
+    steps = [
+        {"source": "user", "message": "Q"},
+        {"source": "agent", "message": "A", "timestamp": "t", "metrics": metrics},
+    ]
+    document = {"schema_version": "ATIF-v1.7", "steps": steps, "extra": {"score": 1}}
+    assert read(document, "atif").made == (Made(time="t", cost=0.25, token_ids=(5, 7), logprobs=(-1.0, -2.0)),)
+
+
+@pytest.mark.parametrize(
+    "value", [None, [], {}, "x", [None], [1.5], [10**30], [-1], {"content": None}, float("nan"), True]
+)
+def test_what_is_no_token_or_cost_is_not_taken_for_one(value: Any) -> None:
+    reply = {"role": "assistant", "content": "A", "token_ids": value, "cost": value}
+    assert read({"messages": [reply], "score": 1}, "messages").made == ()
+    store_row(read({"messages": [{**reply, "logprobs": value, "time": value}], "score": 1}, "messages"))
+
+
+def store_row(run: Trajectory) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        store = TrajectoryStore(Path(folder) / "s.jsonl")
+        store.append([run])
+        assert list(store) == [run]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
@@ -12,6 +12,7 @@ from trajtree.cli.choices import described, option_of
 from trajtree.cli.outputs import check_output
 from trajtree.cli.terminal import console, counting
 from trajtree.errors import DataError, counted
+from trajtree.formats.import_report import SheetUse
 from trajtree.formats.importing import ImportReport, LeftOut, import_files
 from trajtree.formats.read.detect import FORMATS
 from trajtree.store import trajectory_store, tree_store
@@ -22,6 +23,19 @@ NEXT = {
     tree_store.FORMAT: "continue with: trajtree pairs, paths or show",
 }
 """What to do with a trajtree file that was given to the wrong command."""
+
+
+class _Unscored(NamedTuple):
+    """What is done with runs that have no score."""
+
+    keep: bool
+    about: str
+
+
+UNSCORED = {
+    "leave-out": _Unscored(False, "they are listed"),
+    "keep": _Unscored(True, "they are stored, and never compared or measured"),
+}
 
 _PLACES = 10
 """Number of records named per reason; further ones are counted."""
@@ -34,7 +48,26 @@ def import_(
         str | None,
         option_of(FORMATS, "--from", help=f"Their format, detected by default: {described(FORMATS)}."),
     ] = None,
-    score: Annotated[str | None, typer.Option(help="Path of the field with the score: --score info.reward")] = None,
+    score: Annotated[
+        str | None,
+        typer.Option(help="Field with the score, or several weighed: --score info.reward, --score tests=0.7,style=0.3"),
+    ] = None,
+    scores: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV, JSON or JSON Lines with the scores of runs: columns run or file, score, and maybe task, outcome."
+        ),
+    ] = None,
+    unscored: Annotated[
+        str, option_of(UNSCORED, "--unscored", help=f"Runs without a score: {described(UNSCORED)}.")
+    ] = "leave-out",
+    redact: Annotated[
+        bool | None,
+        typer.Option(
+            "--redact/--no-redact",
+            help="Replace keys, tokens, mail addresses and names of home folders; by default in people's own sessions.",
+        ),
+    ] = None,
     score_range: Annotated[
         tuple[float, float], typer.Option(help="The score values that stand for 0 and 1: --score-range 0 100")
     ] = (0.0, 1.0),
@@ -68,6 +101,9 @@ def import_(
             task=task,
             context_turns=context_turns,
             run=run,
+            scores=scores,
+            keep_unscored=UNSCORED[unscored].keep,
+            redact=redact,
             progress=progress,
         )
     told = list(_sentences(done.left_out))
@@ -101,9 +137,26 @@ def _summary(done: ImportReport) -> Iterator[str]:
         ]
         yield "; ".join([f"task: from {_counts(done.task_fields)}", *others])
         yield f"outcome: {_counts(done.outcomes)}"
+    if done.redacted:
+        yield f"redacted: {_counts(done.redacted)}"
+    if done.sheet is not None:
+        yield from _sheet(done.sheet)
     if done.tasks:
         low, middle, high = done.runs_per_task
         yield f"tasks: {done.tasks:,} in the store; runs per task: {low:,} to {high:,}, median {middle:g}"
+
+
+def _sheet(sheet: SheetUse) -> Iterator[str]:
+    """How the file of scores was used."""
+    used = sheet.rows - sheet.unmatched_count
+    yield f"{sheet.name}: {counted(used, 'row')} of {sheet.rows:,} used"
+    for names, number, what in (
+        (sheet.unmatched, sheet.unmatched_count, "rows that fit no run"),
+        (sheet.without, sheet.without_count, "runs that it does not name"),
+    ):
+        if number:
+            more = f" and {number - len(names):,} more" if number > len(names) else ""
+            yield f"check: {sheet.name}, {what}: {number:,}: {', '.join(names)}{more}"
 
 
 def _hints(done: ImportReport) -> Iterator[str]:
@@ -136,6 +189,11 @@ def _hints(done: ImportReport) -> Iterator[str]:
         yield (
             f"check: all runs are the same up to reply {done.example_turns}, whatever the task; if that is an example, "
             f"import into a new store with --context-turns {done.example_turns}"
+        )
+    if done.with_keys:
+        yield (
+            f"check: runs that hold what looks like a key or a token: {done.with_keys:,}; import into a new store with "
+            "--redact before you pass anything on"
         )
     if done.repeated:
         yield (

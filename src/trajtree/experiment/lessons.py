@@ -60,7 +60,7 @@ def find_expert_pairs(how: PairSettings, work: Work) -> None:
 
     The explorer's samples keep their numbers; the expert's follow them.
     """
-    explored = [t for t in TrajectoryStore(work.inputs["explored"] / STORE) if not t.outcome.is_fault]
+    explored = [t for t in TrajectoryStore(work.inputs["explored"] / STORE) if t.counts]
     both = pooled([explored, TrajectoryStore(work.inputs["demonstrations"] / STORE)])
     by_task: defaultdict[str, list[Trajectory]] = defaultdict(list)
     for t in both:

@@ -20,6 +20,7 @@ KEPT = 1000
 """Number of left-out records that a report names; further ones are only counted."""
 
 THE_PROMPT = "the prompt"
+NO_SCORE = "no score, kept without"
 _KINDS = 100
 _OTHER = "other reasons"
 _NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[-+]?\d+)?")
@@ -53,6 +54,18 @@ class OtherTask:
 
 
 @dataclass(frozen=True, slots=True)
+class SheetUse:
+    """How a file of scores was used: its rows, those that fit no run, and runs that no row fits, each with a number."""
+
+    name: str
+    rows: int
+    unmatched: tuple[str, ...]
+    unmatched_count: int
+    without: tuple[str, ...]
+    without_count: int
+
+
+@dataclass(frozen=True, slots=True)
 class ImportReport:
     """What an import did.
 
@@ -69,6 +82,7 @@ class ImportReport:
         task_fields: number of trajectories by where their task comes from: a field, or `the prompt`.
         other_tasks: other usual fields for tasks that also occurred.
         prompts_differ: number of tasks with several new trajectories, none of which begins with the first one's prompt.
+        sheet: how the file of scores was used, if there was one.
         outcomes: number of trajectories by outcome.
         tasks: number of tasks in the whole store.
         runs_per_task: fewest, median and most trajectories per task in the whole store.
@@ -95,6 +109,7 @@ class ImportReport:
     task_fields: Mapping[str, int] = field(default_factory=dict)
     other_tasks: Mapping[str, OtherTask] = field(default_factory=dict)
     prompts_differ: int = 0
+    sheet: SheetUse | None = None
     outcomes: Mapping[str, int] = field(default_factory=dict)
     tasks: int = 0
     runs_per_task: tuple[int, float, int] = (0, 0, 0)
@@ -103,6 +118,8 @@ class ImportReport:
     undecided: int = 0
     disagreeing: int = 0
     beginnings: int = 0
+    redacted: Mapping[str, int] = field(default_factory=dict)
+    with_keys: int = 0
     repeated: int = 0
     example_turns: int = 0
 
@@ -114,6 +131,9 @@ class Tally:
         self.skipped = self.held = self.joined = self.undecided = self.disagreeing = self.repeated = 0
         self.tasks: Counter[str] = Counter()
         """Number of trajectories per task of the store."""
+        self.with_keys = 0
+        self.redacted: Counter[str] = Counter()
+        self.sheet: SheetUse | None = None
         self.others: Counter[str] = Counter()
         """Number of files that are no logs, by suffix."""
         self._left_out: list[LeftOut] = []
@@ -140,11 +160,11 @@ class Tally:
         """Count a trajectory made from what a reader found; `named` has the fields that name a task."""
         self.tasks[made.task] += 1
         self._formats[made.env] += 1
-        self._scores[found.score[0]] += 1
+        self._scores[NO_SCORE if made.unscored else found.score[0]] += 1
         self._outcomes[made.outcome] += 1
         for name, value in found.other_scores:
             self._present[name] += 1
-            self._differs[name] += differs(value, made.score, *score_range)
+            self._differs[name] += made.unscored or differs(value, made.score, *score_range)
         self._tasks_from.add(found, made, named)
         self._beginnings.add(made.messages)
         self._example.add(made)
@@ -165,6 +185,7 @@ class Tally:
             task_fields=dict(self._tasks_from.fields),
             other_tasks=self._tasks_from.others(),
             prompts_differ=self._tasks_from.prompts_differ(),
+            sheet=self.sheet,
             outcomes=dict(self._outcomes),
             tasks=len(runs),
             runs_per_task=(min(runs), median(runs), max(runs)) if runs else (0, 0, 0),
@@ -173,6 +194,8 @@ class Tally:
             undecided=self.undecided,
             disagreeing=self.disagreeing,
             beginnings=self._beginnings.count,
+            redacted=dict(self.redacted),
+            with_keys=self.with_keys,
             repeated=self.repeated,
             example_turns=self._example.turns,
         )
@@ -191,7 +214,8 @@ class _TasksFrom:
 
     def add(self, found: Imported, made: Trajectory, named: Sequence[tuple[str, str]]) -> None:
         used = next((name for name, value in named if value == found.task), None)
-        self.fields[used or (THE_PROMPT if found.task is None else "the log or its name")] += 1
+        elsewhere = THE_PROMPT if found.task is None else "the file's name" if found.named_by_file else "the log"
+        self.fields[used or elsewhere] += 1
         for name, value in named:
             if name != used:
                 self._present[name] += 1
@@ -282,4 +306,4 @@ class _Example:
             self._tasks.add(trajectory.task)
 
 
-__all__ = ["KEPT", "MANY", "ImportReport", "LeftOut", "OtherScore", "OtherTask", "Tally"]
+__all__ = ["KEPT", "MANY", "ImportReport", "LeftOut", "OtherScore", "OtherTask", "SheetUse", "Tally"]

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import blake2b
+from itertools import islice
 from pathlib import Path
 
 from trajtree.errors import DataError
 from trajtree.formats.containers.finding import Finds
 from trajtree.formats.import_report import LeftOut, Tally
 from trajtree.formats.one_run import may_be_calls
-from trajtree.formats.read.detect import FORMATS, beginning_of, format_named
+from trajtree.formats.read.detect import FORMATS, beginning_of, format_named, runs_of
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Source:
     """A file to import.
 
@@ -23,7 +25,7 @@ class Source:
         shown: how it is named to the user: differently if it is in an archive.
         name: identifies the file: its own name, its first record, its folder.
         format: the format of its records.
-        alone: whether it contains only one record.
+        single: whether it contains only one record.
         calls: whether several of its records may belong to one run.
     """
 
@@ -31,24 +33,36 @@ class Source:
     shown: Path
     name: str
     format: str
-    alone: bool
+    single: bool
     calls: bool
 
+    @cached_property
+    def alone(self) -> bool:
+        """Whether it contains only one run; where a format makes runs of records itself, the file is read for it."""
+        if not FORMATS[self.format].makes_runs:
+            return self.single
+        return len(list(islice(runs_of(self.path, self.format), 2))) < 2
 
-def sources(finds: Finds, store: Path, tally: Tally, *, format: str | None, run: str | None) -> list[Source]:
-    """Every file that can be read; the store may be in the folder, but is not one of them."""
+
+def sources(finds: Finds, own: list[Path], tally: Tally, *, format: str | None, run: str | None) -> list[Source]:
+    """Every file that can be read.
+
+    `own` is the store and, if there is one, the file of scores: they may be in the folder, but are not read.
+    """
     if format is not None:
         format_named(format)
     tally.others.update(finds.others)
     for shown, problem in finds.problems:
         tally.leave_out(LeftOut(shown, 1, 0, problem))
+    mine = {path.resolve() for path in own}
     known_files: list[Source] = []
     continuations: set[str] = set()
     for found in finds.files:
         path = found.path
-        if path.resolve() == store.resolve():
+        if path.resolve() in mine:
             if found.named:
-                raise DataError(f"{path}: a store cannot be imported into itself")
+                what = "a store cannot be imported into itself" if path.resolve() == own[0].resolve() else "has scores"
+                raise DataError(f"{path}: {what}; name the logs to import")
             continue
         try:
             beginning = beginning_of(path, format)

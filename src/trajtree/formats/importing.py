@@ -28,9 +28,12 @@ from trajtree.formats.read.detect import format_named, runs_of
 from trajtree.formats.read.fields import tasks_in
 from trajtree.formats.read.records import RawRecord, decode
 from trajtree.formats.read.to_trajectory import Imported, trajectory_of
+from trajtree.formats.redaction import Redactor, may_hold_a_key
+from trajtree.formats.score_sheet import ScoreSheet, read_scores
 from trajtree.store.lock import claimed
 from trajtree.store.progress import SILENT, Progress
 from trajtree.store.trajectory_store import TrajectoryStore, line_of
+from trajtree.trajectory import Made
 
 _canonical = json.JSONEncoder(sort_keys=True).encode
 """Encodes a record's content independently of its spelling; created once, as json.dumps would at each call."""
@@ -54,6 +57,8 @@ class _Asked:
     task: str | None
     context_turns: int | None
     run: str | None
+    keep_unscored: bool
+    redact: bool | None
 
 
 def import_files(
@@ -66,6 +71,9 @@ def import_files(
     task: str | None = None,
     context_turns: int | None = None,
     run: str | None = None,
+    scores: str | os.PathLike[str] | None = None,
+    keep_unscored: bool = False,
+    redact: bool | None = None,
     progress: Progress = SILENT,
 ) -> ImportReport:
     """Append the runs in `files` to a store, except those that it already has.
@@ -80,6 +88,10 @@ def import_files(
         task: dotted path of the field that names the task, likewise.
         context_turns: number of leading replies of each run that are an example, not the agent's own.
         run: dotted path of the field that names the run; records of the same run are its calls or its parts.
+        scores: a file with the scores of runs, see `score_sheet`; they take precedence over those of the logs.
+        keep_unscored: store runs without a score too; they are never compared or measured.
+        redact: whether keys, mail addresses and the like are replaced, see `redaction`; by default in the formats of
+            people's own sessions.
         progress: counts the processed records.
 
     Raises:
@@ -91,15 +103,20 @@ def import_files(
     low, high = score_range
     if not 0 < high - low < math.inf:
         raise DataError(f"--score-range {low:g} {high:g}: LOW must be less than HIGH")
-    asked = _Asked(score, (low, high), task, context_turns, run)
+    asked = _Asked(score, (low, high), task, context_turns, run, keep_unscored, redact)
+    sheet = None if scores is None else read_scores(Path(scores))
     store, tally = TrajectoryStore(store_path), Tally()
     several = [files] if isinstance(files, str | os.PathLike) else files
     with ExitStack() as stack:
         finds = find(map(Path, several), lambda: _scratch(stack))
-        to_read = sources(finds, store.path, tally, format=format, run=run)
+        own = [store.path] if sheet is None else [store.path, sheet.path]
+        to_read = sources(finds, own, tally, format=format, run=run)
         with claimed(store.path):
             known = look_into(store, [source.name for source in to_read], tally)
-            _take(to_read, store, _Import(asked, known, tally), progress)
+            state = _Import(asked, known, tally, sheet)
+            state.look_up(to_read)
+            _take(to_read, store, state, progress)
+            tally.redacted.update(state.redactor.counts)
     return tally.report()
 
 
@@ -157,6 +174,28 @@ class _Import:
     asked: _Asked
     known: Known
     tally: Tally
+    sheet: ScoreSheet | None
+    redactor: Redactor = field(default_factory=Redactor)
+
+    def redacts(self, source: Source) -> bool:
+        """Whether the runs of a file are redacted."""
+        return format_named(source.format).private if self.asked.redact is None else self.asked.redact
+
+    def look_up(self, to_read: list[Source]) -> None:
+        """Find the rows of the file of scores for all runs, if there is one: a row that fits several is not used."""
+        if self.sheet is None:
+            return
+        for source in to_read:
+            plan, alone = self._plan(source), source.alone
+            for raw in runs_of(source.path, source.format):
+                if raw.number not in plan.holder:
+                    try:
+                        record = decode(raw)
+                    except DataError:
+                        continue  # it is left out for that reason later
+                    key = source.name, raw.number
+                    self.sheet.look_up(key, record, source.shown, alone=alone, run=self.asked.run)
+        self.tally.sheet = self.sheet.use()
 
     def lines(self, source: Source) -> Iterator[tuple[RawRecord, bytes | None]]:
         """Every record of a file, with the line of its trajectory if it has a new one.
@@ -199,7 +238,21 @@ class _Import:
                 self.tally.joined += joined
                 self.tally.held += not joined
                 return None
-            made = trajectory_of(found, source.format, self.asked.score_range, self.known.samples)
+            named = tasks_in(record, self._task_places(source))
+            if self.sheet is not None:
+                task = found.task
+                found = self.sheet.given((source.name, raw.number), found)
+                named = named if found.task == task else [(self.sheet.path.name, str(found.task)), *named]
+            redacts = self.redacts(source)
+            if redacts:
+                found = self.redactor.run(found)
+            made = trajectory_of(
+                found,
+                source.format,
+                self.asked.score_range,
+                stored=self.known.samples,
+                keep_unscored=self.asked.keep_unscored,
+            )
             sample = self.known.samples.get(made.task, 0)
             place: dict[str, str | int] = {
                 "source": source.name,
@@ -213,18 +266,24 @@ class _Import:
         except (DataError, RecursionError, UnicodeEncodeError) as error:
             self.tally.leave_out(LeftOut(source.shown, raw.line, raw.number, _REASONS.get(type(error), str(error))))
             return None
+        self.tally.with_keys += not redacts and may_hold_a_key(line)
         self.known.store(source.name, raw.number, digest)
         self.known.samples[made.task] = sample + 1
         self.tally.repeated += equal is None
-        places = format_named(source.format).tasks if self.asked.task is None else (self.asked.task,)
-        self.tally.add(found, made, tasks_in(record, places), self.asked.score_range)
+        self.tally.add(found, made, named, self.asked.score_range)
         return line
 
-    def _runs(self, source: Source) -> _Runs:
+    def _task_places(self, source: Source) -> tuple[str, ...]:
+        return format_named(source.format).tasks if self.asked.task is None else (self.asked.task,)
+
+    def _plan(self, source: Source) -> Plan:
         if not source.calls:
-            return _Runs(Plan())
+            return Plan()
         asked = self.asked
-        made = plan(source.path, source.format, asked.run, score=asked.score, task=asked.task)
+        return plan(source.path, source.format, asked.run, score=asked.score, task=asked.task)
+
+    def _runs(self, source: Source) -> _Runs:
+        made = self._plan(source)
         self.tally.undecided += made.undecided
         self.tally.disagreeing += made.disagreeing
         runs = _Runs(made)
@@ -278,7 +337,17 @@ def _joined(parts: dict[int, Imported], last: Imported) -> Imported:
     metadata = {
         f"{name}_row_{number}": value for number, part in parts.items() for name, value in part.metadata.items()
     }
-    return replace(last, messages=tuple(messages), metadata={**metadata, **last.metadata})
+    made = [one for part in (*parts.values(), last) for one in part.made or (Made(),) * _replies(part)]
+    return replace(
+        last,
+        messages=tuple(messages),
+        metadata={**metadata, **last.metadata},
+        made=tuple(made) if any(one != Made() for one in made) else (),
+    )
+
+
+def _replies(part: Imported) -> int:
+    return sum(message.role == "assistant" for message in part.messages)
 
 
 __all__ = ["KEPT", "ImportReport", "LeftOut", "OtherScore", "import_files"]

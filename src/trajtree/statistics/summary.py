@@ -93,7 +93,7 @@ def task_type(trajectory: Trajectory) -> str:
 def _played(name: str, trajectories: Sequence[Trajectory]) -> Played:
     usable: defaultdict[str, list[Trajectory]] = defaultdict(list)
     for trajectory in trajectories:
-        if not trajectory.outcome.is_fault:
+        if trajectory.counts:
             usable[trajectory.task].append(trajectory)
     if not usable:
         lost = f"all trajectories ({len(trajectories)}) were lost to faults of the environment or the engine"

@@ -23,7 +23,7 @@ import msgspec
 from msgspec import Meta
 
 from trajtree.chat import action_of
-from trajtree.trajectory import Cause, Message, Origin, Outcome, Sampling, Step, Tokens, ToolCall, Trajectory
+from trajtree.trajectory import Cause, Made, Message, Origin, Outcome, Sampling, Step, Tokens, ToolCall, Trajectory
 
 _ROLES: dict[str, Literal["s", "u", "a", "t"]] = {"system": "s", "user": "u", "assistant": "a", "tool": "t"}
 _NAMES: dict[str, Any] = {letter: name for name, letter in _ROLES.items()}
@@ -65,6 +65,16 @@ class _Tokens(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     logprobs: list[float] = []
 
 
+class _Made(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
+    """How a reply was made; fields that a log does not give are left out."""
+
+    model: str | None = None
+    time: str | None = None
+    cost: float | None = None
+    ids: Sequence[int] = ()
+    logprobs: Sequence[float] = ()
+
+
 Sample = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 """A sample's number: indexes keep 64 bits of it."""
 
@@ -99,6 +109,8 @@ class Row(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     place: Place | None = None
     metadata: dict[str, str | int | float | bool] = {}
     origin: tuple[int, int] | None = None
+    unscored: bool = False
+    made: list[_Made] = []
 
 
 def to_row(trajectory: Trajectory) -> dict[str, Any]:
@@ -141,6 +153,10 @@ def to_row(trajectory: Trajectory) -> dict[str, Any]:
         row["metadata"] = metadata
     if trajectory.origin is not None:
         row["origin"] = [trajectory.origin.sample, trajectory.origin.steps]
+    if trajectory.unscored:
+        row["unscored"] = True
+    if trajectory.made:
+        row["made"] = [_Made(m.model, m.time, m.cost, m.token_ids, m.logprobs) for m in trajectory.made]
     return row
 
 
@@ -173,6 +189,8 @@ def from_row(row: Row) -> Trajectory:
         metadata=metadata,
         origin=None if row.origin is None else Origin(*row.origin),
         cause=row.cause,
+        unscored=row.unscored,
+        made=tuple([Made(m.model, m.time, m.cost, tuple(m.ids), tuple(m.logprobs)) for m in row.made]),
     )
 
 

@@ -113,7 +113,7 @@ def material_of(source: Path, paths: PathSettings) -> Material:
     if form == tree_store.FORMAT:
         return Trees(str(source), source)
     if form == trajectory_store.FORMAT:
-        good = [t for t in TrajectoryStore(source) if t.reaches(paths.min_score) and not t.outcome.is_fault]
+        good = [t for t in TrajectoryStore(source) if t.counts and t.reaches(paths.min_score)]
         if not good:
             raise DataError(f"{source}: no run scored at least {paths.min_score}; lower --min-score")
         return Trajectories(str(source), good)

@@ -79,7 +79,7 @@ class Merger:
         """One tree per task, see `build`."""
         by_task: dict[str, list[Trajectory]] = {}
         for trajectory in trajectories:
-            if not trajectory.outcome.is_fault:
+            if trajectory.counts:
                 by_task.setdefault(trajectory.task, []).append(trajectory)
         return [self.tree(by_task[task]) for task in sorted(by_task)]
 
@@ -90,9 +90,11 @@ class Merger:
         if len(tasks) != 1:
             raise DataError(f"a tree needs trajectories of one task, got {tasks or 'none'}")
         for trajectory in rows:
+            what = f"task {trajectory.task}, sample {trajectory.sample}"
             if trajectory.outcome.is_fault:
-                what = f"task {trajectory.task}, sample {trajectory.sample}"
                 raise DataError(f"{what}: {trajectory.outcome} says nothing about the policy, leave it out")
+            if trajectory.unscored:
+                raise DataError(f"{what}: has no score, leave it out")
         _check_samples(rows)
         lengths = np.array([len(t.steps) for t in rows], np.int64)
         context = self._contexts(rows)
@@ -133,14 +135,14 @@ def build_tree(trajectories: Iterable[Trajectory], **options: Unpack[MergeOption
 
     Raises:
         DataError: there are no trajectories, they belong to several tasks, one was lost to a fault of the environment
-            or the engine, two are the same sample, one branched off a trajectory that is not among them, or an option
-            is wrong.
+            or the engine or has no score, two are the same sample, one branched off a trajectory that is not among
+            them, or an option is wrong.
     """
     return Merger(**options).tree(trajectories)
 
 
 def build(trajectories: Iterable[Trajectory], **options: Unpack[MergeOptions]) -> Trees:
-    """One tree per task, sorted by task. Trajectories lost to faults of the environment or the engine are left out.
+    """One tree per task, sorted by task. Trajectories that do not count (`Trajectory.counts`) are left out.
 
     The options are the arguments of `Merger`; DataError is raised as by `build_tree`.
     """

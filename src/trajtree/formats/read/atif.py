@@ -22,6 +22,7 @@ from trajtree.formats.read.fields import (
     text_at,
     tools_at,
 )
+from trajtree.formats.read.made import made_of
 from trajtree.formats.read.to_trajectory import Imported
 from trajtree.trajectory import Message, Outcome, ToolCall
 
@@ -103,6 +104,7 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
     outcome, exception = _ended(record)
     messages: list[Message] = []
     context: list[bool] = []
+    replies: list[Record] = []
     known: set[str] = set()
     unanswered: list[str] = []
     documents = [("", record), *((f"continuations.{i}.", later) for i, later in enumerate(continuations))]
@@ -123,6 +125,7 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
             if not silent or not results:
                 messages.append(said)
                 if said.role == "assistant":
+                    replies.append(step)
                     context.append(step.get("is_copied_context") is True or step.get("llm_call_count") == 0)
                     unanswered = [call.id for call in said.tool_calls]
                     known.update(unanswered)
@@ -134,16 +137,18 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
     metadata: dict[str, str | int | float | bool] = {**fields_aside(parts, _FIELDS)}
     if copied_replies:
         metadata["copied_replies"] = copied_replies
+    policy = text_at(record, "agent.model_name") or next(models, None) or text_at(record, "agent.name")
     return Imported(
         messages=tuple(messages),
         context_turns=leading(context, "was copied or made without a model"),
         score=taken,
         task=task_at(record, task, TASKS),
-        policy=text_at(record, "agent.model_name") or next(models, None) or text_at(record, "agent.name"),
+        policy=policy,
         tools=tools_at(record, "agent.tool_definitions"),
         outcome=outcome,
         metadata={**metadata, **exception, **_measured(documents[-1][1], parts)},
         other_scores=other_scores(record, taken[0], usual),
+        made=made_of(replies, policy),
     )
 
 

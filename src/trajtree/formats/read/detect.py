@@ -45,6 +45,7 @@ class Format:
             results, adds what stands in files beside it. By default every record is a run. The records that it makes
             are JSON objects like those of a file, numbered from 1, each with the line on which its run begins.
         tasks: the fields in which a record may name its task.
+        private: whether such logs are somebody's own sessions, which are redacted unless the user says otherwise.
     """
 
     read: Reader
@@ -54,6 +55,12 @@ class Format:
     goes_on_in: Callable[[Record], str | None] = lambda record: None
     runs: Callable[[Path, Iterator[RawRecord]], Iterator[RawRecord]] = _as_written
     tasks: tuple[str, ...] = TASKS
+    private: bool = False
+
+    @property
+    def makes_runs(self) -> bool:
+        """Whether a run is not simply a record as written."""
+        return self.runs is not _as_written
 
 
 FORMATS = {

@@ -132,9 +132,9 @@ def score_at(record: Record, field: str | None, usual: Sequence[str]) -> tuple[s
     if field is None:
         found = ((name, at(record, name)) for name in usual)
         return next((_only(*one) for one in found if one[1] is not None), ("", NoScore(record, field, usual)))
-    weights = weights_in(field)
+    value = _named(record, field, usual)
+    weights = weights_in(field) if value is None else ()
     if not weights:
-        value = _named(record, field, usual)
         return _only(field, value) if value is not None else (field, NoScore(record, field, usual))
     parts = []
     for name, weight in weights:

@@ -59,7 +59,8 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
     ]
     context_turns = leading(context, "is marked as not trained (weight is 0 or loss is false)")
     aside = fields_aside(turns, FIELDS)
-    return with_usual_fields(record, messages, context_turns, score=score, task=task, metadata=aside)
+    replies = [turn for _, part in turns for turn in part if turn.get("role") == "assistant"]
+    return with_usual_fields(record, messages, context_turns, score=score, task=task, metadata=aside, replies=replies)
 
 
 def _turns(record: Record, name: str, role: str) -> Sequence[Record]:

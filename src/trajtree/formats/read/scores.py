@@ -20,7 +20,7 @@ _WORDS = {
 }
 """Texts that stand for a score in any range; the letters are inspect_ai's: N is no answer, P partly correct."""
 
-_NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*")
+_NUMBER = re.compile(r"\s*[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?\s*")
 _WEIGHT = re.compile(r"([^=,]+)=([-+.\deE]+)")
 
 

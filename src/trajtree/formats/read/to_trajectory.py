@@ -24,8 +24,9 @@ from trajtree.formats.read.fields import (
     text_at,
     tools_at,
 )
-from trajtree.formats.read.scores import scaled
-from trajtree.trajectory import Message, Outcome, Step, Trajectory
+from trajtree.formats.read.made import made_of
+from trajtree.formats.read.scores import is_missing, scaled
+from trajtree.trajectory import Made, Message, Outcome, Step, Trajectory
 
 _ACTION = re.compile(r"^[ \t]*Action:", re.MULTILINE)
 _END_OF_THINKING = "</think>"
@@ -45,6 +46,7 @@ class Imported:
         outcome: how the run ended.
         metadata: anything else worth keeping.
         other_scores: other fields in which the format may have a score, and their values.
+        made: how each reply was made, see `made.made_of`.
         named_by_file: whether such runs are stored one per file, with the file named after the task.
     """
 
@@ -58,6 +60,7 @@ class Imported:
     metadata: Mapping[str, str | int | float | bool] = field(default_factory=dict)
     other_scores: tuple[tuple[str, object], ...] = ()
     named_by_file: bool = False
+    made: tuple[Made, ...] = ()
 
 
 def with_usual_fields(
@@ -69,31 +72,50 @@ def with_usual_fields(
     task: str | None,
     metadata: Mapping[str, str],
     named_by_file: bool = False,
+    replies: Sequence[Record] = (),
 ) -> Imported:
     """A run with score, task, model and tools beside its conversation under their usual names.
+
+    `replies` are the records of its replies, which may say how each was made.
 
     Raises:
         DataError: a requested field is wrong.
     """
     taken = score_at(record, score, SCORES)
+    policy = text_at(record, "model", "model_name", "policy")
+    if policy is None and len(models := {text_at(reply, "model", "model_name") for reply in replies}) == 1:
+        (policy,) = models
     return Imported(
         messages=tuple(messages),
         context_turns=context_turns,
         score=taken,
         task=task_at(record, task, TASKS),
-        policy=text_at(record, "model", "model_name", "policy"),
+        policy=policy,
         tools=tools_at(record, "tools"),
         outcome=outcome_at(record),
         metadata=metadata,
         other_scores=other_scores(record, taken[0], SCORES),
         named_by_file=named_by_file,
+        made=made_of(replies, policy),
     )
 
 
 def trajectory_of(
-    found: Imported, env: str, score_range: tuple[float, float], stored: Container[str] = ()
+    found: Imported,
+    env: str,
+    score_range: tuple[float, float],
+    *,
+    stored: Container[str] = (),
+    keep_unscored: bool = False,
 ) -> Trajectory:
-    """The trajectory of a run, with `sample` 0; `stored` has the tasks of the store that it is for.
+    """The trajectory of a run, with `sample` 0.
+
+    Args:
+        found: the run.
+        env: the name of its format.
+        score_range: the score values that stand for 0 and 1.
+        stored: the tasks of the store that it is for.
+        keep_unscored: make a trajectory of a run without a score too.
 
     The rewards of its steps are unknown, so the last one gets the whole score.
 
@@ -105,7 +127,8 @@ def trajectory_of(
             "messages: the first one is a tool's result, so this is the later part of a run; "
             "parts of one run are joined with --run FIELD"
         )
-    score = scaled(*found.score, *score_range)
+    unscored = keep_unscored and is_missing(found.score[1])
+    score = 0.0 if unscored else scaled(*found.score, *score_range)
     steps, first = _steps(found.messages, found.context_turns, score)
     if not steps:
         raise DataError("messages: the agent never replies")
@@ -124,6 +147,8 @@ def trajectory_of(
         context_turns=found.context_turns,
         tools=found.tools,
         metadata=dict(found.metadata),
+        unscored=unscored,
+        made=found.made,
     )
 
 

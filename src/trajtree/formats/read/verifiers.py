@@ -23,6 +23,7 @@ from trajtree.formats.read.fields import (
     text_at,
     tools_at,
 )
+from trajtree.formats.read.made import made_of
 from trajtree.formats.read.to_trajectory import Imported
 from trajtree.trajectory import Message, Outcome
 
@@ -59,16 +60,18 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
     name = None if traced or task is not None else text_at(record, "task")
     found = task_at(record, task, TASKS)
     taken = _score(record, score, traced)
+    policy = text_at(record, "agent.config.model", "agent.model", "calls.0.model", "model")
     return Imported(
         messages=messages,
         context_turns=leading(fabricated, "was not written by the model"),
         score=taken,
         task=f"{name}/{found}" if name and found else found,
-        policy=text_at(record, "agent.config.model", "agent.model", "calls.0.model", "model"),
+        policy=policy,
         tools=tools_at(record, "tools") or tools_at(record, "tool_defs") or tools_at(record, "nodes.0.tools"),
         outcome=_outcome(record, traced),
         metadata={**aside, "branches": branches} if branches > 1 else aside,
         other_scores=other_scores(record, taken[0], _SCORES),
+        made=made_of([message for message, _, _ in path if message.get("role") == "assistant"], policy),
     )
 
 

@@ -1,0 +1,210 @@
+"""Scores from a file of their own, for logs that have none: a row per run, in CSV, JSON or JSON Lines.
+
+A row names its run (`run`), its file (`file`), or both, and gives `score`, and optionally `task` and `outcome`. It
+belongs to one run: a row that fits several, or a run that several rows fit, is a mistake, which is not guessed away.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from trajtree.errors import DataError, one_of
+from trajtree.formats.import_report import SheetUse
+from trajtree.formats.read.fields import Record, at
+from trajtree.formats.read.records import decode, raw_records
+from trajtree.formats.read.scores import is_missing
+from trajtree.formats.read.to_trajectory import Imported
+from trajtree.store.files import open_input
+from trajtree.trajectory import Outcome
+
+NAMED = 10
+"""Number of unmatched rows and runs that are named; further ones are counted."""
+
+_COLUMNS = ("run", "file", "score", "task", "outcome")
+_IDS = (
+    *("run", "run_id", "rollout_id", "trajectory_id", "episode_id", "trial_name", "trial_id"),
+    *("session_id", "sessionId", "id", "uuid", "instance_id"),
+    *("events.0.sessionId", "events.0.session_id", "events.0.payload.id", "sample.uuid", "sample.id"),
+)
+"""Fields that may name a run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a row says of its run; `line` is its line, or its number where it has none."""
+
+    line: int
+    score: object
+    run: str | None = None
+    file: str | None = None
+    task: str | None = None
+    outcome: Outcome | None = None
+
+    def __str__(self) -> str:
+        named = [f"{name} {value!r}" for name, value in (("run", self.run), ("file", self.file)) if value is not None]
+        return f"line {self.line} ({', '.join(named)})"
+
+
+@dataclass(slots=True)
+class ScoreSheet:
+    """The rows of a file of scores, and which run each belongs to.
+
+    Attributes:
+        path: the file.
+        rows: its rows.
+        without: names of the first runs that no row fits, and `without_count`, how many they are.
+    """
+
+    path: Path
+    rows: tuple[Given, ...]
+    without: list[str] = field(default_factory=list)
+    without_count: int = 0
+    _by_name: dict[str, list[int]] = field(default_factory=dict)
+    _found: dict[tuple[str, int], list[int]] = field(default_factory=dict)
+    _uses: dict[int, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for index, row in enumerate(self.rows):
+            name = row.run if row.run is not None else Path(row.file or "").name
+            self._by_name.setdefault(name, []).append(index)
+
+    def use(self) -> SheetUse:
+        """How it was used, after all runs were looked up."""
+        unmatched = [row for index, row in enumerate(self.rows) if index not in self._uses]
+        return SheetUse(
+            self.path.name,
+            len(self.rows),
+            tuple(map(str, unmatched[:NAMED])),
+            len(unmatched),
+            tuple(self.without),
+            self.without_count,
+        )
+
+    def look_up(self, key: tuple[str, int], record: Record, file: Path, *, alone: bool, run: str | None) -> None:
+        """Note which rows fit a run; all runs are looked up before any is given its score.
+
+        Args:
+            key: identifies the run.
+            record: the run's record.
+            file: its file.
+            alone: whether it is the only run in that file.
+            run: a further field that names runs.
+        """
+        ids = {str(value) for name in (run, *_IDS) if name and type(value := at(record, name)) in (str, int)}
+        names = ids | ({file.stem, file.name.partition(".")[0], file.name} if alone else set())
+        indices = {index for name in (*names, file.name, file.stem) for index in self._by_name.get(name, ())}
+        fitting = sorted(index for index in indices if _fits(self.rows[index], names, file, alone))
+        if not fitting:
+            self.without_count += 1
+            if len(self.without) < NAMED:
+                self.without.append(str(file) if alone else f"{file}, row {key[1]}")
+        self._found[key] = fitting
+        for index in fitting:
+            self._uses[index] = self._uses.get(index, 0) + 1
+
+    def given(self, key: tuple[str, int], found: Imported) -> Imported:
+        """A run with what its row says; unchanged if there is none.
+
+        Raises:
+            DataError: several rows fit the run, or its row fits several runs.
+        """
+        fitting = self._found.get(key, [])
+        if not fitting:
+            return found
+        rows = [self.rows[index] for index in fitting]
+        if len(rows) > 1:
+            raise DataError(f"{self.path.name}: {' and '.join(map(str, rows[:3]))} both name this run; leave one out")
+        (row,), uses = rows, self._uses[fitting[0]]
+        if uses > 1:
+            raise DataError(
+                f"{self.path.name}, {row} fits {uses:,} runs; each needs a row of its own, with columns that tell "
+                "them apart (run, file)"
+            )
+        others = found.other_scores if is_missing(found.score[1]) else (found.score, *found.other_scores)
+        return replace(
+            found,
+            score=(self.path.name, row.score),
+            other_scores=others,
+            task=found.task if row.task is None else row.task,
+            outcome=found.outcome if row.outcome is None else row.outcome,
+        )
+
+
+def _fits(row: Given, names: set[str], file: Path, alone: bool) -> bool:
+    if row.file is not None and not _is_file(row.file, file):
+        return False
+    return alone if row.run is None else row.run in names
+
+
+def _is_file(name: str, file: Path) -> bool:
+    """Whether a name is that of the file: its last parts, with or without its suffixes."""
+    parts = Path(name).parts
+    own = file.parts[-len(parts) :]
+    return parts[:-1] == own[:-1] and parts[-1:] in ((file.name,), (file.stem,), (file.name.partition(".")[0],))
+
+
+def read_scores(path: Path) -> ScoreSheet:
+    """Read a file of scores. JSON may also be one object of names and scores.
+
+    Raises:
+        DataError: naming the file and the line: a column is missing, or a value is not what it must be.
+    """
+    written = _csv_rows(path) if path.suffix.lower() in (".csv", ".tsv") else _json_rows(path)
+    rows = tuple(_given(path, line, row) for line, row in written)
+    if not rows:
+        raise DataError(f"{path}: holds no scores; it needs a row per run with the columns run or file, and score")
+    return ScoreSheet(path, rows)
+
+
+def _csv_rows(path: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
+    with open_input(path) as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
+        reader = csv.DictReader(text, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
+        try:
+            for row in reader:
+                if None in row or None in row.values():
+                    raise DataError(f"{path}, line {reader.line_num}: has not as many values as there are columns")
+                yield reader.line_num, row
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise DataError(f"{path}, line {reader.line_num + 1}: no CSV in UTF-8 ({error})") from None
+
+
+def _json_rows(path: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
+    for raw in raw_records(path):
+        try:
+            row = decode(raw)
+        except DataError as error:
+            raise DataError(f"{path}, line {raw.line}: {error}") from None
+        if "score" not in row and row and not any(isinstance(value, dict | list) for value in row.values()):
+            yield from ((raw.line, {"run": name, "score": score}) for name, score in row.items())
+        else:
+            yield raw.line, row
+
+
+def _given(path: Path, line: int, written: Mapping[str, object]) -> Given:
+    row = {name.strip().lower(): value for name, value in written.items()}
+    text = {name: _text(path, line, name, row.get(name)) for name in ("run", "file", "task", "outcome")}
+    if text["run"] is None and text["file"] is None:
+        raise DataError(f"{path}, line {line}: names no run; a row needs the column run or file")
+    score = row.get("score")
+    if score is None or score == "":
+        raise DataError(f"{path}, line {line}, field score: is missing; leave the row out if the run has no score")
+    try:
+        outcome = None if text["outcome"] is None else Outcome(one_of([*Outcome])(text["outcome"].strip().lower()))
+    except ValueError as error:
+        raise DataError(f"{path}, line {line}, field outcome: {error}") from None
+    return Given(line, score, text["run"], text["file"], text["task"], outcome)
+
+
+def _text(path: Path, line: int, name: str, value: object) -> str | None:
+    if value is None or value == "":
+        return None
+    if type(value) in (str, int):
+        return str(value)
+    raise DataError(f"{path}, line {line}, field {name}: must be text, got {type(value).__name__}")
+
+
+__all__ = ["Given", "ScoreSheet", "read_scores"]
