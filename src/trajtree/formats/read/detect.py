@@ -75,24 +75,42 @@ FORMATS = {
         tasks=verifiers.TASKS,
     ),
     "swe-agent": Format(
-        swe_agent.read, swe_agent.recognises, "history and info of SWE-agent", whole=True, runs=swe_agent.runs
+        swe_agent.read,
+        swe_agent.recognises,
+        "history and info of SWE-agent",
+        whole=True,
+        tasks=swe_agent.TASKS,
+        runs=swe_agent.runs,
     ),
     "mini-swe-agent": Format(
         mini_swe_agent.read,
         mini_swe_agent.recognises,
         "messages and info.exit_status",
         whole=True,
+        tasks=mini_swe_agent.TASKS,
         runs=mini_swe_agent.runs,
     ),
-    "tau-bench": Format(tau_bench.read, tau_bench.recognises, "traj and task_id", whole=True),
-    "tau2-bench": Format(tau2.read, tau2.recognises, "simulations", whole=True, runs=tau2.runs),
+    "tau-bench": Format(tau_bench.read, tau_bench.recognises, "traj and task_id", whole=True, tasks=tau_bench.TASKS),
+    "tau2-bench": Format(tau2.read, tau2.recognises, "simulations", whole=True, tasks=tau2.TASKS, runs=tau2.runs),
     "inspect": Format(
-        inspect_ai.read, inspect_ai.recognises, "eval and samples of inspect_ai", whole=True, runs=inspect_ai.runs
+        inspect_ai.read,
+        inspect_ai.recognises,
+        "eval and samples of inspect_ai",
+        whole=True,
+        tasks=inspect_ai.TASKS,
+        runs=inspect_ai.runs,
     ),
     "openhands": Format(
-        openhands.read, openhands.recognises, "history of OpenHands' events", whole=True, runs=openhands.runs
+        openhands.read,
+        openhands.recognises,
+        "history of OpenHands' events",
+        whole=True,
+        tasks=openhands.TASKS,
+        runs=openhands.runs,
     ),
-    "rllm": Format(rllm.read, rllm.recognises, "id and trajectories of steps", whole=True, runs=rllm.runs),
+    "rllm": Format(
+        rllm.read, rllm.recognises, "id and trajectories of steps", whole=True, tasks=rllm.TASKS, runs=rllm.runs
+    ),
     "hub-rows": Format(hub_rows.read, hub_rows.recognises, "messages as JSON text, or trajectory"),
     "llamafactory": Format(llamafactory.read, llamafactory.recognises, "messages of parts with type and value"),
     "sharegpt": Format(sharegpt.read, sharegpt.recognises, "conversations of from and value"),

@@ -11,14 +11,13 @@ from pathlib import Path
 from trajtree.chat import message_from_dict, text_of
 from trajtree.errors import DataError
 from trajtree.formats.read.benchmarks import openhands_sdk
-from trajtree.formats.read.benchmarks.reports import RESOLVED, has_reports, refuse_unevaluated, verdict, with_beside
+from trajtree.formats.read.benchmarks.reports import RESOLVED, benchmark_score, has_reports, verdict, with_beside
 from trajtree.formats.read.fields import (
     SCORES,
     Record,
     at,
     objects,
     other_scores,
-    score_at,
     task_at,
     text_at,
     tools_at,
@@ -27,6 +26,7 @@ from trajtree.formats.read.records import RawRecord, decode
 from trajtree.formats.read.to_trajectory import Imported
 from trajtree.trajectory import Message, Outcome
 
+TASKS = ("instance_id",)
 _SCORES = ("report.resolved", "test_result.report.resolved", "test_result.resolved", RESOLVED, *SCORES)
 
 _UNSAID = frozenset(
@@ -88,17 +88,15 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
         DataError: a field is wrong; an event's kind is not known; the model's reply to an action is not in the log;
             the run delegated to another agent; or something other than the agent ended it.
     """
-    if score is None:
-        refuse_unevaluated(record)
     history = record.get("history")
     events = objects(_flat(history) if isinstance(history, list) else history, "history")
     told = openhands_sdk.told(events) if events and "kind" in events[0] else _told(events)
-    taken = score_at(record, score, _SCORES)
+    taken = benchmark_score(record, score, _SCORES)
     return Imported(
         messages=tuple(told.messages),
         context_turns=0,
         score=taken,
-        task=task_at(record, task, ("instance_id",)),
+        task=task_at(record, task, TASKS),
         policy=text_at(record, "metadata.llm_config.model", "metadata.llm.model"),
         tools=tools_at({"tools": told.tools}, "tools"),
         outcome=_outcome(record.get("error"), told.cut_short),
@@ -178,4 +176,4 @@ def _outcome(error: object, cut_short: bool) -> Outcome:
     raise DataError(f"error: {said[:200]}; the run failed, which says nothing about the agent")
 
 
-__all__ = ["read", "recognises", "runs"]
+__all__ = ["TASKS", "read", "recognises", "runs"]

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
@@ -18,8 +19,9 @@ from typing import Any
 from pydantic_core import from_json
 
 from trajtree.errors import DataError
-from trajtree.formats.read.fields import Record, at
+from trajtree.formats.read.fields import Record, at, score_at
 from trajtree.formats.read.records import RawRecord
+from trajtree.formats.read.scores import Missing, is_missing
 
 BESIDE = "beside"
 """Field that a record gets with what stands beside its file."""
@@ -74,11 +76,30 @@ def with_beside(raw: RawRecord, beside: Mapping[str, Any]) -> RawRecord:
     return raw._replace(data=raw.data[:-1] + comma + added[1:])
 
 
-def refuse_unevaluated(record: Record) -> None:
-    """Raise DataError if the report says that the run's result was not evaluated."""
+@dataclass(frozen=True, slots=True)
+class _NotEvaluated(Missing):
+    """The score of a run that a report lists as not evaluated."""
+
+    report: str
+    kind: str
+
+    @property
+    def reason(self) -> str:
+        """What the report says."""
+        return f"{self.report}: lists the task under {self.kind}: its result was not evaluated, so there is no score"
+
+
+def benchmark_score(record: Record, field: str | None, usual: Sequence[str]) -> tuple[str, object]:
+    """The score like `score_at`; where there is none because the benchmark did not evaluate the run, that is said.
+
+    Raises:
+        DataError: `field` has weights that do not add up to 1.
+    """
+    found = score_at(record, field, usual)
     kind = at(record, f"{BESIDE}.not_evaluated")
-    if kind is not None:
-        raise DataError(f"{at(record, f'{BESIDE}.report')}: lists the task under {kind}: its result was not evaluated")
+    if is_missing(found[1]) and field is None and kind is not None:
+        return "", _NotEvaluated(str(at(record, f"{BESIDE}.report")), str(kind))
+    return found
 
 
 def verdict(path: Path, task: str) -> dict[str, Any]:
@@ -173,10 +194,10 @@ def _verdict(lists: list[str], solved: str, failed: Iterable[str], skipped: list
 __all__ = [
     "BESIDE",
     "RESOLVED",
+    "benchmark_score",
     "has_reports",
     "is_report",
     "named_after_task",
-    "refuse_unevaluated",
     "verdict",
     "with_beside",
 ]
