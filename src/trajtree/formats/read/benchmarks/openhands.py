@@ -116,7 +116,8 @@ def _told(events: Sequence[Record]) -> openhands_sdk.Told:
     told = openhands_sdk.Told()
     said: set[str] = set()
     for index, event in enumerate(events):
-        where, action, observation = f"history.{index}", event.get("action"), event.get("observation")
+        where = f"history.{index}"
+        action, observation = (str(event.get(name) or "") for name in ("action", "observation"))
         if action in _UNSAID or observation in _UNSAID:
             continue
         if action in _CONDENSED or observation in _CONDENSED:
@@ -137,7 +138,7 @@ def _told(events: Sequence[Record]) -> openhands_sdk.Told:
         elif observation in _OBSERVATIONS:
             told.messages.append(_result(event, where))
         else:
-            kind = f"action {str(action)[:80]!r}" if action is not None else f"observation {str(observation)[:80]!r}"
+            kind = f"action {action[:80]!r}" if action else f"observation {observation[:80]!r}"
             raise DataError(f"{where}: {kind} cannot be read")
     return told
 
