@@ -44,7 +44,7 @@ class Format:
         runs: makes one record per run of a file's records as written: joins the events of a session, splits a file of
             results, adds what stands in files beside it. By default every record is a run. The records that it makes
             are JSON objects like those of a file, numbered from 1, each with the line on which its run begins.
-        tasks: the fields in which a record may name its task.
+        tasks: the fields in which a record may name its task; none if the reader makes the name of several.
     """
 
     read: Reader
@@ -90,14 +90,14 @@ FORMATS = {
         tasks=mini_swe_agent.TASKS,
         runs=mini_swe_agent.runs,
     ),
-    "tau-bench": Format(tau_bench.read, tau_bench.recognises, "traj and task_id", whole=True, tasks=tau_bench.TASKS),
-    "tau2-bench": Format(tau2.read, tau2.recognises, "simulations", whole=True, tasks=tau2.TASKS, runs=tau2.runs),
+    "tau-bench": Format(tau_bench.read, tau_bench.recognises, "traj and task_id", whole=True, tasks=()),
+    "tau2-bench": Format(tau2.read, tau2.recognises, "simulations", whole=True, tasks=(), runs=tau2.runs),
     "inspect": Format(
         inspect_ai.read,
         inspect_ai.recognises,
         "eval and samples of inspect_ai",
         whole=True,
-        tasks=inspect_ai.TASKS,
+        tasks=(),
         runs=inspect_ai.runs,
     ),
     "openhands": Format(

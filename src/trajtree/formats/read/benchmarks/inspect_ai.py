@@ -27,7 +27,7 @@ from trajtree.formats.read.to_trajectory import Imported
 from trajtree.trajectory import Message, Outcome
 
 _OWN = frozenset(("source", "function"))
-TASKS = ("sample.id",)
+_TASKS = ("sample.id",)
 _CUT_SHORT = ("max_tokens", "model_length")
 _ATTACHMENT = re.compile(r"attachment://([0-9a-f]{32})")
 
@@ -91,7 +91,7 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
     scores = _scores(at(record, "sample.scores"))
     taken = score_at({**record, "scores": scores or None}, score, ("scores",))
     others = {f"scores.{name}": other for name, other in scores.items()} if score is None else {}
-    suite, name = text_at(record, "header.eval.task"), task_at(record, task, TASKS)
+    suite, name = text_at(record, "header.eval.task"), task_at(record, task, _TASKS)
     return Imported(
         messages=tuple([_message(turn, f"sample.messages.{index}") for index, turn in enumerate(turns)]),
         context_turns=leading(given, "was given, not written by the model (source is input)"),
@@ -191,4 +191,4 @@ def _outcome(record: Record) -> Outcome:
     return Outcome.TRUNCATED if stopped or at(record, "sample.limit") is not None else Outcome.COMPLETED
 
 
-__all__ = ["TASKS", "read", "recognises", "runs"]
+__all__ = ["read", "recognises", "runs"]

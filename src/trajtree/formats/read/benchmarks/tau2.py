@@ -18,7 +18,7 @@ from trajtree.formats.read.to_trajectory import Imported
 from trajtree.trajectory import Message, Outcome
 
 _SCORES = ("simulation.reward_info.reward",)
-TASKS = ("simulation.task_id",)
+_TASKS = ("simulation.task_id",)
 _OWN = frozenset(
     (
         *("turn_idx", "cost", "raw_data", "requestor", "error", "generation_time_seconds"),
@@ -103,7 +103,7 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
         messages.insert(0, Message("system", policy))
     user_tools = {str(index): _bare(turn) for index, turn in enumerate(turns) if _of_user(turn)}
     metadata = fields_aside([("simulation.messages", turns)], FIELDS | _OWN)
-    domain, name = text_at(record, "info.environment_info.domain_name"), task_at(record, task, TASKS)
+    domain, name = text_at(record, "info.environment_info.domain_name"), task_at(record, task, _TASKS)
     reason = at(simulation, "termination_reason")
     return Imported(
         messages=tuple(messages),
@@ -148,4 +148,4 @@ def _message(turn: Record, where: str) -> Message:
     return message_from_dict(plain, where)
 
 
-__all__ = ["TASKS", "read", "recognises", "runs"]
+__all__ = ["read", "recognises", "runs"]
