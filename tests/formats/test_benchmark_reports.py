@@ -51,6 +51,9 @@ def imported(folder: Path) -> tuple[ImportReport, dict[str, float]]:
         ({"resolved": ["other"], "no_generation": [], "no_logs": []}, {"resolved": False}),
         ({"resolved": [], "no_generation": [], "no_logs": [TASK]}, {"not_evaluated": "no_logs"}),
         ({TASK: {"resolved": True, "patch_exists": True}}, {"resolved": True}),
+        ({"resolved": 1, "unresolved": 0, "ids_resolved": [TASK], "ids_unresolved": []}, {"resolved": True}),
+        ({"resolved": 0, "unresolved": 1, "ids_resolved": [], "ids_unresolved": [TASK]}, {"resolved": False}),
+        ({"resolved": True, "patch_exists": True}, {}),
         ({"other": {"resolved": True}}, {}),
         ({"resolved": [TASK]}, {}),
         ({"resolved": "all of them"}, {}),
@@ -73,6 +76,8 @@ def test_every_form_of_report(tmp_path: Path, report: Any, said: dict[str, Any])
         ("{task}.traj", "logs/{task}/report.json"),
         ("{task}.traj", "{task}/report.json"),
         ("{task}/{task}.traj", "{task}/report.json"),
+        ("trajectories/{task}/{task}.traj", "run_evaluation/report.json"),
+        ("trajectories/{task}/{task}.traj", "logs/run_evaluation/{task}/report.json"),
     ],
 )
 def test_where_reports_lie(tmp_path: Path, run: str, report: str) -> None:
@@ -80,6 +85,13 @@ def test_where_reports_lie(tmp_path: Path, run: str, report: str) -> None:
     place(runs / run.format(task=TASK), RUN)
     place(runs / report.format(task=TASK), {"resolved_ids": [TASK]})
     assert imported(runs)[1] == {TASK: 1.0}
+
+
+def test_a_report_that_names_no_task_is_about_that_of_its_folder(tmp_path: Path) -> None:
+    place(tmp_path / "runs" / "trajectories" / TASK / f"{TASK}.traj", RUN)
+    place(tmp_path / "runs" / "run_evaluation" / TASK / "report.json", {"resolved": True, "patch_exists": True})
+    place(tmp_path / "runs" / "run_evaluation" / "other" / "report.json", {"resolved": False, "patch_exists": True})
+    assert imported(tmp_path / "runs")[1] == {TASK: 1.0}
 
 
 def test_a_folder_of_many_tasks(tmp_path: Path) -> None:
