@@ -106,6 +106,19 @@ def mini_swe_agent(folder: Path, runs: Sequence[Run]) -> None:
         _dump(experiment / "logs" / task / "report.json", {task: {"resolved": _solved(score), "patch_exists": True}})
 
 
+def message_list(folder: Path, runs: Sequence[Run]) -> None:
+    """The messages alone, as an array or as lines; the score stands in a report."""
+    for number, (messages, score) in enumerate(runs):
+        experiment, task = folder / f"run{number}", "post__mailbox-7"
+        experiment.mkdir()
+        turns = [_openai(message) for message in messages]
+        if number:
+            _dump_lines(experiment / f"{task}.traj.json", turns)
+        else:
+            _dump(experiment / f"{task}.traj.json", turns)
+        _dump(experiment / "report.json", {task: {"resolved": _solved(score)}})
+
+
 def tau_bench(folder: Path, runs: Sequence[Run]) -> None:
     rows = [
         {
@@ -355,6 +368,7 @@ def trajectory_rows(folder: Path, runs: Sequence[Run]) -> None:
 WRITERS: dict[str, Writer] = {
     "SWE-agent": Writer("swe-agent", swe_agent, task="post__mailbox-7", binary=True),
     "mini-swe-agent": Writer("mini-swe-agent", mini_swe_agent, task="post__mailbox-7", binary=True),
+    "messages alone": Writer("message-list", message_list, task="post__mailbox-7", binary=True),
     "tau-bench": Writer("tau-bench", tau_bench, task="7/mailbox"),
     "tau2-bench": Writer("tau2-bench", tau2),
     "inspect": Writer("inspect", inspect),

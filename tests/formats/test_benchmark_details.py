@@ -139,6 +139,26 @@ def test_answers_of_the_responses_api_are_refused() -> None:
         read("mini-swe-agent", record)
 
 
+# Messages alone
+
+
+def test_messages_alone_are_one_run(tmp_path: Path) -> None:
+    messages = [{"role": "user", "content": "go"}, {"role": "assistant", "content": "done"}]
+    report, _ = imported(tmp_path, messages, "chat.json")
+    assert report.left_out[0].reason.startswith("no score: none of ")
+    (tmp_path / "run__of-1.jsonl").write_text("".join(json.dumps(one) + "\n" for one in messages))
+    (tmp_path / "report.json").write_text(json.dumps({"run__of-1": {"resolved": True}}))
+    assert import_files(tmp_path / "run__of-1.jsonl", tmp_path / "other.jsonl").added == 1
+    (found,) = TrajectoryStore(tmp_path / "other.jsonl")
+    assert ([m.content for m in found.messages], found.score, found.task) == (["go", "done"], 1.0, "run__of-1")
+
+
+def test_one_broken_message_leaves_its_file_out(tmp_path: Path) -> None:
+    (tmp_path / "chat.json").write_text('[{"role": "user", "content": "go"}, {"role": "assistant"')
+    report = import_files(tmp_path / "chat.json", tmp_path / "store.jsonl")
+    assert [(left.line, left.reason) for left in report.left_out] == [(1, "the file ends before the array does")]
+
+
 # tau-bench
 
 

@@ -169,6 +169,9 @@ def test_a_run_that_was_not_evaluated_is_read_without_a_score() -> None:
     [
         (f"{TASK}.traj", TASK),
         (f"{TASK}.traj.json", TASK),
+        (f"{TASK}.json", TASK),
+        ("a__b-1.json.traj", "a__b-1.json"),
+        ("pandas-dev__pandas.95280573.pr_53652.traj", "pandas-dev__pandas.95280573.pr_53652"),
         ("mailbox/mailbox.traj", "mailbox"),
         ("first try.traj", None),
         ("runs/second.traj", None),

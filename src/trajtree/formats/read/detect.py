@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from trajtree.errors import DataError
-from trajtree.formats.read import atif, harbor, hub_rows, llamafactory, messages, sharegpt, verifiers
+from trajtree.formats.read import atif, harbor, hub_rows, llamafactory, message_list, messages, sharegpt, verifiers
 from trajtree.formats.read.benchmarks import inspect_ai, mini_swe_agent, openhands, rllm, swe_agent, tau2, tau_bench
 from trajtree.formats.read.fields import TASKS, Record
 from trajtree.formats.read.not_runs import why_no_run
@@ -113,6 +113,13 @@ FORMATS = {
     ),
     "hub-rows": Format(hub_rows.read, hub_rows.recognises, "messages as JSON text, or trajectory"),
     "llamafactory": Format(llamafactory.read, llamafactory.recognises, "messages of parts with type and value"),
+    "message-list": Format(
+        message_list.read,
+        message_list.recognises,
+        "messages alone, one run per file",
+        whole=True,
+        runs=message_list.runs,
+    ),
     "sharegpt": Format(sharegpt.read, sharegpt.recognises, "conversations of from and value"),
     "messages": Format(messages.read, messages.recognises, "messages, or prompt and completion"),
 }

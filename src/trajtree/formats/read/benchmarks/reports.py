@@ -34,7 +34,8 @@ _OF_REPORTS = ("", "results", "logs", "run_evaluation", "logs/run_evaluation")
 _LARGEST = 1 << 26
 """Size in bytes above which a JSON file is not looked into for a report."""
 
-_RUNS = (".traj", ".traj.json")
+_RUNS = ".traj.json"
+_SUFFIXES = re.compile(r"(\.traj)?(\.jsonl?)?(\.gz|\.zst)?$")
 _SOLVED = ("resolved_ids", "ids_resolved")
 _FAILED = ("unresolved_ids", "empty_patch_ids", "ids_unresolved")
 _COMPLETED = ("completed_ids",)
@@ -42,8 +43,8 @@ _SAYS_NOTHING = ("submitted_ids", "total_ids")
 _IDS = re.compile(r"ids_\w+|\w+_ids")
 _OLD_FAILED = ("no_generation", "no_apply", "applied", "no_patch")
 _OLD_NOT_EVALUATED = ("no_logs", "install_fail", "reset_failed", "test_errored", "test_timeout")
-_INSTANCE = re.compile(r".+__.+-\w+$")
-"""A task of SWE-bench, `owner__repository-number`."""
+_INSTANCE = re.compile(r".+__.+[-.]\w+$")
+"""A task of SWE-bench, `owner__repository-number`, or of SWE-smith, `owner__repository.commit.kind`."""
 
 
 def is_report(record: Record) -> bool:
@@ -65,7 +66,7 @@ def named_after_task(path: Path, raw: RawRecord) -> RawRecord:
     `beside.not_evaluated` under what the report lists it instead. Reports that contradict each other are the record's
     problem.
     """
-    task = next((path.name.removesuffix(end) for end in (*reversed(_RUNS), ".json") if path.name.endswith(end)), "")
+    task = _SUFFIXES.sub("", path.name)
     try:
         found = verdict(path, task)
     except DataError as error:
