@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from trajtree.errors import DataError
-from trajtree.formats.read import atif, harbor, hub_rows, llamafactory, messages, sharegpt, verifiers
+from trajtree.formats.read import atif, harbor, hub_rows, llamafactory, message_list, messages, sharegpt, verifiers
 from trajtree.formats.read.benchmarks import inspect_ai, mini_swe_agent, openhands, rllm, swe_agent, tau2, tau_bench
 from trajtree.formats.read.fields import TASKS, Record
 from trajtree.formats.read.not_runs import why_no_run
@@ -44,7 +44,7 @@ class Format:
         runs: makes one record per run of a file's records as written: joins the events of a session, splits a file of
             results, adds what stands in files beside it. By default every record is a run. The records that it makes
             are JSON objects like those of a file, numbered from 1, each with the line on which its run begins.
-        tasks: the fields in which a record may name its task.
+        tasks: the fields in which a record may name its task; none if the reader makes the name of several.
         private: whether such logs are somebody's own sessions, which are redacted unless the user says otherwise.
     """
 
@@ -82,26 +82,51 @@ FORMATS = {
         tasks=verifiers.TASKS,
     ),
     "swe-agent": Format(
-        swe_agent.read, swe_agent.recognises, "history and info of SWE-agent", whole=True, runs=swe_agent.runs
+        swe_agent.read,
+        swe_agent.recognises,
+        "history and info of SWE-agent",
+        whole=True,
+        tasks=swe_agent.TASKS,
+        runs=swe_agent.runs,
     ),
     "mini-swe-agent": Format(
         mini_swe_agent.read,
         mini_swe_agent.recognises,
         "messages and info.exit_status",
         whole=True,
+        tasks=mini_swe_agent.TASKS,
         runs=mini_swe_agent.runs,
     ),
-    "tau-bench": Format(tau_bench.read, tau_bench.recognises, "traj and task_id", whole=True),
-    "tau2-bench": Format(tau2.read, tau2.recognises, "simulations", whole=True, runs=tau2.runs),
+    "tau-bench": Format(tau_bench.read, tau_bench.recognises, "traj and task_id", whole=True, tasks=()),
+    "tau2-bench": Format(tau2.read, tau2.recognises, "simulations", whole=True, tasks=(), runs=tau2.runs),
     "inspect": Format(
-        inspect_ai.read, inspect_ai.recognises, "eval and samples of inspect_ai", whole=True, runs=inspect_ai.runs
+        inspect_ai.read,
+        inspect_ai.recognises,
+        "eval and samples of inspect_ai",
+        whole=True,
+        tasks=(),
+        runs=inspect_ai.runs,
     ),
     "openhands": Format(
-        openhands.read, openhands.recognises, "history of OpenHands' events", whole=True, runs=openhands.runs
+        openhands.read,
+        openhands.recognises,
+        "history of OpenHands' events",
+        whole=True,
+        tasks=openhands.TASKS,
+        runs=openhands.runs,
     ),
-    "rllm": Format(rllm.read, rllm.recognises, "id and trajectories of steps", whole=True, runs=rllm.runs),
+    "rllm": Format(
+        rllm.read, rllm.recognises, "id and trajectories of steps", whole=True, tasks=rllm.TASKS, runs=rllm.runs
+    ),
     "hub-rows": Format(hub_rows.read, hub_rows.recognises, "messages as JSON text, or trajectory"),
     "llamafactory": Format(llamafactory.read, llamafactory.recognises, "messages of parts with type and value"),
+    "message-list": Format(
+        message_list.read,
+        message_list.recognises,
+        "messages alone, one run per file",
+        whole=True,
+        runs=message_list.runs,
+    ),
     "sharegpt": Format(sharegpt.read, sharegpt.recognises, "conversations of from and value"),
     "messages": Format(messages.read, messages.recognises, "messages, or prompt and completion"),
 }

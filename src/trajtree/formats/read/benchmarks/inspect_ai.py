@@ -17,7 +17,6 @@ from trajtree.formats.read.fields import (
     fields_aside,
     leading,
     objects,
-    other_scores,
     score_at,
     task_at,
     text_at,
@@ -28,9 +27,7 @@ from trajtree.formats.read.to_trajectory import Imported
 from trajtree.trajectory import Message, Outcome
 
 _OWN = frozenset(("source", "function"))
-_GRADES = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0}
-"""What inspect's own metrics count for correct, partially correct, incorrect and no answer."""
-
+_TASKS = ("sample.id",)
 _CUT_SHORT = ("max_tokens", "model_length")
 _ATTACHMENT = re.compile(r"attachment://([0-9a-f]{32})")
 
@@ -76,12 +73,12 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
 
     Args:
         record: `header` and `sample`.
-        score: dotted path of the score; without one, the value of its only scorer, or of the one named `reward`.
+        score: a scorer or a dotted path; without one, the only scorer, or the one named `reward`.
         task: dotted path of the task; without one, the sample's id after the name of inspect's task.
 
     Raises:
-        DataError: a field is wrong; several scorers, none named `reward`; the sample failed with an error, which says
-            nothing about the agent; or something in it is no text.
+        DataError: a field is wrong; the sample failed with an error, which says nothing about the agent; or something
+            in it is no text.
     """
     error = at(record, "sample.error")
     if error:
@@ -92,18 +89,21 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
     turns = objects(_resolved(at(record, "sample.messages"), attachments), "sample.messages")
     given = (turn.get("source") == "input" for turn in turns if turn.get("role") == "assistant")
     scores = _scores(at(record, "sample.scores"))
-    field, value = score_at(record, score, _preferred(scores) if score is None else scores)
-    suite, name = text_at(record, "header.eval.task"), task_at(record, task, ("sample.id",))
+    taken = score_at({**record, "scores": scores or None}, score, ("scores",))
+    others = {f"scores.{name}": other for name, other in scores.items()} if score is None else {}
+    suite, name = text_at(record, "header.eval.task"), task_at(record, task, _TASKS)
     return Imported(
         messages=tuple([_message(turn, f"sample.messages.{index}") for index, turn in enumerate(turns)]),
         context_turns=leading(given, "was given, not written by the model (source is input)"),
-        score=(field, _graded(value)),
+        score=taken,
         task=f"{suite}/{name}" if suite and name and task is None else name,
         policy=text_at(record, "header.eval.model", "sample.output.model"),
         tools=tools_at(record, "tools") or tools_at({"tools": _tools(_sample(record))}, "tools"),
         outcome=_outcome(record),
         metadata=fields_aside([("sample.messages", [_aside(turn) for turn in turns])], FIELDS | _OWN),
-        other_scores=tuple((name, _graded(other)) for name, other in other_scores(record, field, scores)),
+        other_scores=tuple(
+            [(f"scores.{name}", other) for name, other in others.items() if f"scores.{name}" != taken[0]]
+        ),
     )
 
 
@@ -174,33 +174,16 @@ def _redacted(part: object) -> bool:
     return at(part, "redacted") is True
 
 
-def _scores(scores: object) -> tuple[str, ...]:
-    """The fields with a score: each scorer's value, or the entries of a value that is an object."""
-    found: list[str] = []
+def _scores(scores: object) -> dict[str, Any]:
+    """Every scorer's value by its name; those of a value that is an object by `scorer.name`."""
+    found: dict[str, Any] = {}
     for name, score in scores.items() if isinstance(scores, dict) else ():
         value = at(score, "value")
         if isinstance(value, dict):
-            found += [f"sample.scores.{name}.value.{inner}" for inner in value]
+            found |= {f"{name}.{inner}": one for inner, one in value.items()}
         elif value is not None:
-            found.append(f"sample.scores.{name}.value")
-    return tuple(found)
-
-
-def _preferred(scores: tuple[str, ...]) -> tuple[str, ...]:
-    """The only field with a score, or the one that stands for all.
-
-    Raises:
-        DataError: there are several, and not just one of them is named `reward`.
-    """
-    reward = tuple(name for name in scores if "reward" in name.removeprefix("sample.scores.").split("."))
-    if len(scores) < 2 or len(reward) == 1:
-        return reward if len(scores) > 1 else scores or ("sample.scores.NAME.value",)
-    names = ", ".join(scores[:10])
-    raise DataError(f"sample.scores: there are several, {names}; say which one counts with --score {scores[0]}")
-
-
-def _graded(value: object) -> object:
-    return _GRADES.get(value, value) if isinstance(value, str) else value
+            found[name] = value
+    return found
 
 
 def _outcome(record: Record) -> Outcome:

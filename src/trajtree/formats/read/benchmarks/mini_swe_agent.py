@@ -8,7 +8,7 @@ from pathlib import Path
 from trajtree.chat import FIELDS, message_from_dict
 from trajtree.errors import DataError
 from trajtree.formats.read.benchmarks.ended import ended
-from trajtree.formats.read.benchmarks.reports import BESIDE, RESOLVED, named_after_task, refuse_unevaluated
+from trajtree.formats.read.benchmarks.reports import BESIDE, RESOLVED, benchmark_score, named_after_task
 from trajtree.formats.read.fields import (
     SCORES,
     Record,
@@ -16,7 +16,6 @@ from trajtree.formats.read.fields import (
     fields_aside,
     objects,
     other_scores,
-    score_at,
     task_at,
     text_at,
     tools_at,
@@ -26,7 +25,7 @@ from trajtree.formats.read.to_trajectory import Imported
 from trajtree.trajectory import Outcome
 
 _SCORES = (*SCORES, RESOLVED)
-_TASKS = ("instance_id", f"{BESIDE}.task")
+TASKS = ("instance_id", f"{BESIDE}.task")
 _OWN = frozenset(("extra",))
 """What mini-swe-agent adds to a message: the parsed action, the engine's whole answer, cost and time."""
 
@@ -63,11 +62,8 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
         task: dotted path of the task; without one, `instance_id` or the file's name.
 
     Raises:
-        DataError: a field is wrong; the benchmark did not evaluate the run; or it was ended by something other than
-            the agent.
+        DataError: a field is wrong, or the run was ended by something other than the agent.
     """
-    if score is None:
-        refuse_unevaluated(record)
     turns = objects(record.get("messages"), "messages")
     if turns and turns[-1].get("role") == "exit":
         turns = turns[:-1]
@@ -75,12 +71,12 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
     for index, turn in enumerate(bare):
         if "role" not in turn and turn.get("object") == "response":
             raise DataError(f"messages.{index}: is an answer of OpenAI's Responses API, which is not read here")
-    taken = score_at(record, score, _SCORES)
+    taken = benchmark_score(record, score, _SCORES)
     return Imported(
         messages=tuple([message_from_dict(turn, f"messages.{index}") for index, turn in enumerate(bare)]),
         context_turns=0,
         score=taken,
-        task=task_at(record, task, _TASKS),
+        task=task_at(record, task, TASKS),
         policy=text_at(record, "info.config.model.model_name", "model", "model_name"),
         tools=tools_at(record, "tools"),
         outcome=_outcome(record),
@@ -95,4 +91,4 @@ def _outcome(record: Record) -> Outcome:
     return Outcome.TRUNCATED if status in (None, "") else ended(status, "info.exit_status", _ENDS)
 
 
-__all__ = ["read", "recognises", "runs"]
+__all__ = ["TASKS", "read", "recognises", "runs"]

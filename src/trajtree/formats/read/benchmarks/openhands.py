@@ -11,14 +11,13 @@ from pathlib import Path
 from trajtree.chat import message_from_dict, text_of
 from trajtree.errors import DataError
 from trajtree.formats.read.benchmarks import openhands_sdk
-from trajtree.formats.read.benchmarks.reports import RESOLVED, has_reports, refuse_unevaluated, verdict, with_beside
+from trajtree.formats.read.benchmarks.reports import RESOLVED, benchmark_score, has_reports, verdict, with_beside
 from trajtree.formats.read.fields import (
     SCORES,
     Record,
     at,
     objects,
     other_scores,
-    score_at,
     task_at,
     text_at,
     tools_at,
@@ -27,6 +26,7 @@ from trajtree.formats.read.records import RawRecord, decode
 from trajtree.formats.read.to_trajectory import Imported
 from trajtree.trajectory import Message, Outcome
 
+TASKS = ("instance_id",)
 _SCORES = ("report.resolved", "test_result.report.resolved", "test_result.resolved", RESOLVED, *SCORES)
 
 _UNSAID = frozenset(
@@ -88,17 +88,15 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
         DataError: a field is wrong; an event's kind is not known; the model's reply to an action is not in the log;
             the run delegated to another agent; or something other than the agent ended it.
     """
-    if score is None:
-        refuse_unevaluated(record)
     history = record.get("history")
     events = objects(_flat(history) if isinstance(history, list) else history, "history")
     told = openhands_sdk.told(events) if events and "kind" in events[0] else _told(events)
-    taken = score_at(record, score, _SCORES)
+    taken = benchmark_score(record, score, _SCORES)
     return Imported(
         messages=tuple(told.messages),
         context_turns=0,
         score=taken,
-        task=task_at(record, task, ("instance_id",)),
+        task=task_at(record, task, TASKS),
         policy=text_at(record, "metadata.llm_config.model", "metadata.llm.model"),
         tools=tools_at({"tools": told.tools}, "tools"),
         outcome=_outcome(record.get("error"), told.cut_short),
@@ -118,7 +116,8 @@ def _told(events: Sequence[Record]) -> openhands_sdk.Told:
     told = openhands_sdk.Told()
     said: set[str] = set()
     for index, event in enumerate(events):
-        where, action, observation = f"history.{index}", event.get("action"), event.get("observation")
+        where = f"history.{index}"
+        action, observation = (str(event.get(name) or "") for name in ("action", "observation"))
         if action in _UNSAID or observation in _UNSAID:
             continue
         if action in _CONDENSED or observation in _CONDENSED:
@@ -139,7 +138,7 @@ def _told(events: Sequence[Record]) -> openhands_sdk.Told:
         elif observation in _OBSERVATIONS:
             told.messages.append(_result(event, where))
         else:
-            kind = f"action {str(action)[:80]!r}" if action is not None else f"observation {str(observation)[:80]!r}"
+            kind = f"action {action[:80]!r}" if action else f"observation {observation[:80]!r}"
             raise DataError(f"{where}: {kind} cannot be read")
     return told
 
@@ -178,4 +177,4 @@ def _outcome(error: object, cut_short: bool) -> Outcome:
     raise DataError(f"error: {said[:200]}; the run failed, which says nothing about the agent")
 
 
-__all__ = ["read", "recognises", "runs"]
+__all__ = ["TASKS", "read", "recognises", "runs"]

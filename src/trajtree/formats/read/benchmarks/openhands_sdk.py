@@ -46,7 +46,7 @@ def told(events: Sequence[Record]) -> Told:
     found = Told()
     replies: dict[str, int] = {}
     for index, event in enumerate(events):
-        where, kind = f"history.{index}", event.get("kind")
+        where, kind = f"history.{index}", str(event.get("kind"))
         if kind in _UNSAID:
             continue
         if kind == "SystemPromptEvent":
@@ -72,7 +72,7 @@ def told(events: Sequence[Record]) -> Told:
             found.cut_short = True
         else:
             said_ = f": {event.get('code')}: {str(event.get('detail'))[:200]}" if "code" in event else ""
-            raise DataError(f"{where}: an event of kind {str(kind)[:80]!r} cannot be read{said_}")
+            raise DataError(f"{where}: an event of kind {kind[:80]!r} cannot be read{said_}")
     return found
 
 

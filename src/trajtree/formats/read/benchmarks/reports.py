@@ -1,15 +1,17 @@
-"""What a SWE-bench report that lies beside a run says about it.
+"""What a report of SWE-bench, or of a benchmark like it, that lies beside a run says about the run.
 
 Such agents write a file per task and no score. The score comes from the benchmark, later, as one of: the harness's
-report (`resolved_ids` and other lists), the result lists of older versions and of submissions (`resolved`,
-`no_generation`, ...), or a report per task (`{task: {"resolved": true}}`).
+report (`resolved_ids` and other lists; SWE-smith's `ids_resolved`), the result lists of older versions and of
+submissions (`resolved`, `no_generation`, ...), or a report per task (`{task: {"resolved": true}}`; SWE-smith's without
+the task).
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
@@ -18,32 +20,41 @@ from typing import Any
 from pydantic_core import from_json
 
 from trajtree.errors import DataError
-from trajtree.formats.read.fields import Record, at
+from trajtree.formats.read.fields import Record, at, score_at
 from trajtree.formats.read.records import RawRecord
+from trajtree.formats.read.scores import Missing, is_missing
 
 BESIDE = "beside"
 """Field that a record gets with what stands beside its file."""
 
 RESOLVED = f"{BESIDE}.resolved"
 
+_OF_RUNS = ("trajs", "trajectories")
+_OF_REPORTS = ("", "results", "logs", "run_evaluation", "logs/run_evaluation")
 _LARGEST = 1 << 26
 """Size in bytes above which a JSON file is not looked into for a report."""
 
-_RUNS = (".traj", ".traj.json")
-_FAILED = ("unresolved_ids", "empty_patch_ids")
-_NOT_EVALUATED = re.compile(r"^(?!resolved|unresolved|completed|submitted|total|schema).*_ids$")
+_RUNS = ".traj.json"
+_SUFFIXES = re.compile(r"(\.traj)?(\.jsonl?)?(\.gz|\.zst)?$")
+_SOLVED = ("resolved_ids", "ids_resolved")
+_FAILED = ("unresolved_ids", "empty_patch_ids", "ids_unresolved")
+_COMPLETED = ("completed_ids",)
+_SAYS_NOTHING = ("submitted_ids", "total_ids")
+_IDS = re.compile(r"ids_\w+|\w+_ids")
 _OLD_FAILED = ("no_generation", "no_apply", "applied", "no_patch")
 _OLD_NOT_EVALUATED = ("no_logs", "install_fail", "reset_failed", "test_errored", "test_timeout")
-_INSTANCE = re.compile(r".+__.+-\w+$")
-"""A task of SWE-bench, `owner__repository-number`."""
+_INSTANCE = re.compile(r".+__.+[-.]\w+$")
+"""A task of SWE-bench, `owner__repository-number`, or of SWE-smith, `owner__repository.commit.kind`."""
 
 
 def is_report(record: Record) -> bool:
     """Whether a record is a benchmark's report."""
-    if isinstance(record.get("resolved_ids"), list):
+    if any(isinstance(record.get(name), list) for name in _SOLVED):
         return True
     if isinstance(record.get("resolved"), list):
         return any(isinstance(record.get(name), list) for name in (*_OLD_FAILED, *_OLD_NOT_EVALUATED, "generated"))
+    if isinstance(record.get("resolved"), bool):
+        return "patch_exists" in record
     return bool(record) and all(isinstance(at(one, "resolved"), bool) for one in record.values())
 
 
@@ -55,7 +66,7 @@ def named_after_task(path: Path, raw: RawRecord) -> RawRecord:
     `beside.not_evaluated` under what the report lists it instead. Reports that contradict each other are the record's
     problem.
     """
-    task = next((path.name.removesuffix(end) for end in (*reversed(_RUNS), ".json") if path.name.endswith(end)), "")
+    task = _SUFFIXES.sub("", path.name)
     try:
         found = verdict(path, task)
     except DataError as error:
@@ -74,53 +85,80 @@ def with_beside(raw: RawRecord, beside: Mapping[str, Any]) -> RawRecord:
     return raw._replace(data=raw.data[:-1] + comma + added[1:])
 
 
-def refuse_unevaluated(record: Record) -> None:
-    """Raise DataError if the report says that the run's result was not evaluated."""
+@dataclass(frozen=True, slots=True)
+class _NotEvaluated(Missing):
+    """The score of a run that a report lists as not evaluated."""
+
+    report: str
+    kind: str
+
+    @property
+    def reason(self) -> str:
+        """What the report says."""
+        return f"{self.report}: lists the task under {self.kind}: its result was not evaluated, so there is no score"
+
+
+def benchmark_score(record: Record, field: str | None, usual: Sequence[str]) -> tuple[str, object]:
+    """The score like `score_at`; where there is none because the benchmark did not evaluate the run, that is said.
+
+    Raises:
+        DataError: `field` has weights that do not add up to 1.
+    """
+    found = score_at(record, field, usual)
     kind = at(record, f"{BESIDE}.not_evaluated")
-    if kind is not None:
-        raise DataError(f"{at(record, f'{BESIDE}.report')}: lists the task under {kind}: its result was not evaluated")
+    if is_missing(found[1]) and field is None and kind is not None:
+        return "", _NotEvaluated(str(at(record, f"{BESIDE}.report")), str(kind))
+    return found
 
 
 def verdict(path: Path, task: str) -> dict[str, Any]:
     """What the nearest report beside a file says about a task: `report`, and `resolved` or `not_evaluated`; {} if none.
 
-    Reports are searched for in the file's folder, and above it if that folder is the task's or only holds the runs.
+    Reports are searched for in the file's folder, and above it if that folder is the task's own or only holds runs.
 
     Raises:
         DataError: reports that are equally near contradict each other.
     """
     if not task:
         return {}
-    folder = path.absolute().parent
-    above = folder.name == task or folder.name in ("trajs", "trajectories")
-    for place in (folder, folder.parent) if above else (folder,):
+    for place in _places(path, task):
         said = {name: found for name, report in _reports(place, task) if (found := _says(report, task))}
         if len({json.dumps(found) for found in said.values()}) > 1:
-            raise DataError(
-                f"{place}: {' and '.join(sorted(said))} contradict each other about {task}; keep one of them"
-            )
+            names = " and ".join(sorted(said))
+            raise DataError(f"{place}: {names} contradict each other about {task}; keep one of them")
         if said:
             name, found = min(said.items())
             return {"report": name, **found}
     return {}
 
 
-def has_reports(path: Path) -> bool:
-    """Whether any report lies beside a file."""
+def _places(path: Path, task: str) -> Iterator[Path]:
+    """The file's folder, and those above it as long as the one below is the task's own or only holds runs."""
     folder = path.absolute().parent
-    return bool(_candidates(folder) or _candidates(folder / "results"))
+    yield folder
+    while folder.name in (task, *_OF_RUNS) and folder.parent != folder:
+        folder = folder.parent
+        yield folder
+
+
+def has_reports(path: Path) -> bool:
+    """Whether any report about several tasks lies beside a file."""
+    folder = path.absolute().parent
+    return any(_candidates(folder / name) for name in _OF_REPORTS)
 
 
 def _reports(folder: Path, task: str) -> Iterator[tuple[str, Record]]:
-    own = (folder / "logs" / task / "report.json", folder / task / "report.json")
-    for file in chain(_candidates(folder), _candidates(folder / "results"), own):
+    """(name, report) of the reports in a folder, and in those within it that only hold reports."""
+    own = [folder / name / task / "report.json" for name in _OF_REPORTS]
+    for file in chain(*(_candidates(folder / name) for name in _OF_REPORTS), own):
         try:
             stat = file.stat()
         except (FileNotFoundError, NotADirectoryError):
             continue
         report = _parsed(file, stat.st_mtime_ns, stat.st_size)
         if report is not None:
-            yield str(file.relative_to(folder)), report
+            about_one = isinstance(report.get("resolved"), bool)
+            yield str(file.relative_to(folder)), {file.parent.name: report} if about_one else report
 
 
 def _candidates(folder: Path) -> tuple[Path, ...]:
@@ -135,7 +173,10 @@ def _looked_through(folder: Path, changed: int) -> tuple[Path, ...]:
 
 
 def _mentions_resolved(file: Path) -> bool:
-    return file.is_file() and file.stat().st_size <= _LARGEST and b'"resolved' in file.read_bytes()
+    if not file.is_file() or file.stat().st_size > _LARGEST:
+        return False
+    data = file.read_bytes()
+    return b'"resolved' in data or b'ids_resolved"' in data
 
 
 @lru_cache(maxsize=4096)
@@ -148,35 +189,36 @@ def _parsed(file: Path, changed: int, size: int) -> Record | None:
 
 
 def _says(report: Record, task: str) -> dict[str, Any]:
-    lists = [name for name, listed in report.items() if isinstance(listed, list) and task in listed]
-    if isinstance(report.get("resolved_ids"), list):
-        return _verdict(lists, "resolved_ids", _FAILED, [name for name in lists if _NOT_EVALUATED.match(name)])
+    lists = {name for name, listed in report.items() if isinstance(listed, list) and task in listed}
     if isinstance(report.get("resolved"), list):
-        skipped = [name for name in lists if name in _OLD_NOT_EVALUATED]
         # These lists name only the solved tasks among the evaluated ones.
-        return _verdict(lists, "resolved", _OLD_FAILED, skipped) or {"resolved": False}
+        skipped = lists.intersection(_OLD_NOT_EVALUATED)
+        return _verdict(lists, {"resolved"}, {*_OLD_FAILED}, skipped) or {"resolved": False}
+    if any(isinstance(report.get(name), list) for name in _SOLVED):
+        known = {*_SOLVED, *_FAILED, *_COMPLETED, *_SAYS_NOTHING}
+        return _verdict(lists, {*_SOLVED}, {*_FAILED}, {name for name in lists - known if _IDS.fullmatch(name)})
     one = at(report.get(task), "resolved")
     return {"resolved": one} if isinstance(one, bool) else {}
 
 
-def _verdict(lists: list[str], solved: str, failed: Iterable[str], skipped: list[str]) -> dict[str, Any]:
+def _verdict(lists: set[str], solved: set[str], failed: set[str], skipped: set[str]) -> dict[str, Any]:
     """What it means that a report has a task in some of its lists."""
-    if solved in lists:
+    if lists & solved:
         return {"resolved": True}
-    if any(name in lists for name in failed):
+    if lists & failed:
         return {"resolved": False}
     if skipped:
-        return {"not_evaluated": skipped[0]}
-    return {"resolved": False} if "completed_ids" in lists else {}
+        return {"not_evaluated": min(skipped)}
+    return {"resolved": False} if lists.intersection(_COMPLETED) else {}
 
 
 __all__ = [
     "BESIDE",
     "RESOLVED",
+    "benchmark_score",
     "has_reports",
     "is_report",
     "named_after_task",
-    "refuse_unevaluated",
     "verdict",
     "with_beside",
 ]

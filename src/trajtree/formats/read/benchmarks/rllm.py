@@ -26,6 +26,7 @@ from trajtree.formats.read.records import RawRecord
 from trajtree.formats.read.to_trajectory import Imported
 from trajtree.trajectory import Message, Outcome
 
+TASKS = ("task_id",)
 _SCORES = ("trajectory.reward", "episode.is_correct")
 _ENDS = {
     "env_done": Outcome.COMPLETED,
@@ -101,7 +102,7 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
         messages=told[-1],
         context_turns=_context_turns(told),
         score=taken,
-        task=task_at(record, task, ("task_id",)),
+        task=task_at(record, task, TASKS),
         policy=text_at(record, "episode.model", "trajectory.model"),
         tools=tools_at(record, "trajectory.tools"),
         outcome=Outcome.COMPLETED if reason is None else ended(reason, "episode.termination_reason", _ENDS),
@@ -127,4 +128,4 @@ def _context_turns(told: Sequence[tuple[Message, ...]]) -> int:
     return max(0, replies[0] - 1)
 
 
-__all__ = ["read", "recognises", "runs"]
+__all__ = ["TASKS", "read", "recognises", "runs"]

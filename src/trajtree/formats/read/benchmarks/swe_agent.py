@@ -12,7 +12,7 @@ from pydantic_core import from_json
 from trajtree.chat import FIELDS, message_from_dict
 from trajtree.errors import DataError
 from trajtree.formats.read.benchmarks.ended import ended
-from trajtree.formats.read.benchmarks.reports import BESIDE, RESOLVED, named_after_task, refuse_unevaluated
+from trajtree.formats.read.benchmarks.reports import BESIDE, RESOLVED, benchmark_score, named_after_task
 from trajtree.formats.read.fields import (
     SCORES,
     Record,
@@ -21,7 +21,6 @@ from trajtree.formats.read.fields import (
     leading,
     objects,
     other_scores,
-    score_at,
     task_at,
     text_at,
     tools_at,
@@ -31,7 +30,7 @@ from trajtree.formats.read.to_trajectory import Imported
 from trajtree.trajectory import Message, Outcome
 
 _SCORES = (*SCORES, RESOLVED)
-_TASKS = ("instance_id", f"{BESIDE}.task")
+TASKS = ("instance_id", f"{BESIDE}.task")
 OWN = frozenset(("agent", "message_type", "thought", "action", "is_demo", "tool_call_ids", "tags"))
 """Fields that SWE-agent adds to a message: `thought` and `action` were parsed out of its content."""
 
@@ -72,21 +71,18 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
         task: dotted path of the task; without one, the file's name.
 
     Raises:
-        DataError: a field is wrong; the benchmark did not evaluate the run; or it was ended by something other than
-            the agent.
+        DataError: a field is wrong, or the run was ended by something other than the agent.
     """
-    if score is None:
-        refuse_unevaluated(record)
     turns = objects(record.get("history"), "history")
     demos = (turn.get("is_demo") is True for turn in turns if turn.get("role") == "assistant")
-    taken = score_at(record, score, _SCORES)
+    taken = benchmark_score(record, score, _SCORES)
     return Imported(
         messages=tuple(
             [message_from_dict(plain(turn, f"history.{index}"), f"history.{index}") for index, turn in enumerate(turns)]
         ),
         context_turns=leading(demos, "is a demonstration"),
         score=taken,
-        task=task_at(record, task, _TASKS),
+        task=task_at(record, task, TASKS),
         policy=_model(record),
         tools=tools_at(record, "tools"),
         outcome=_outcome(record),
@@ -133,4 +129,4 @@ def _model(record: Record) -> str | None:
     return text_at(config, "agent.model.name") or text_at(record, "model", "model_name")
 
 
-__all__ = ["OWN", "exited", "plain", "read", "recognises", "runs"]
+__all__ = ["OWN", "TASKS", "exited", "plain", "read", "recognises", "runs"]

@@ -59,7 +59,8 @@ def runs(path: Path, records: Iterator[RawRecord]) -> Iterator[RawRecord]:
         try:
             info = _info(decode_file(shared))
         except DataError as error:
-            return (raw._replace(data=b"", problem=str(error)) for raw in records)
+            problem = str(error)
+            return (raw._replace(data=b"", problem=problem) for raw in records)
     return split(records, partial(_simulations, info=info))
 
 

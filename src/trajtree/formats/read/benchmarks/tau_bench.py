@@ -17,6 +17,7 @@ from trajtree.formats.read.fields import (
 from trajtree.formats.read.to_trajectory import Imported
 from trajtree.trajectory import Outcome
 
+_TASKS = ("task_id",)
 _SCORES = ("reward",)
 
 
@@ -42,7 +43,7 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
     if error is not None:
         raise DataError(f"info.error: {str(error)[:200]}; the run failed and was not scored")
     turns = objects(record.get("traj"), "traj")
-    name, user = task_at(record, task, ("task_id",)), text_at(record, "info.task.user_id")
+    name, user = task_at(record, task, _TASKS), text_at(record, "info.task.user_id")
     return Imported(
         messages=tuple([message_from_dict(turn, f"traj.{index}") for index, turn in enumerate(turns)]),
         context_turns=0,
