@@ -468,7 +468,7 @@ SUBAGENT = [{"trajectory_path": "b.json"}]
             "source_call_id: 'z' is not a call",
         ),
         (atif(USER), "the agent never replies"),
-        (atif(USER, AGENT, extra={}), "no score: none of extra.score, extra.reward"),
+        (atif(USER, AGENT, extra={}), "no score: none of .*extra.score, extra.reward"),
     ],
 )
 def test_what_atif_may_hold_and_we_cannot(record: dict[str, Any], reason: str) -> None:
