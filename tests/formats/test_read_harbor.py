@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.builders import quick
 from tests.formats.conversations import Run, as_atif, lines_of, runs
 from tests.formats.one_story import CALLS, Telling, check_story
+from tests.formats.vendor_logs import as_claude, as_codex
 
 from trajtree.errors import DataError
 from trajtree.formats.importing import ImportReport, import_files
@@ -271,6 +272,16 @@ def test_a_trial_in_several_steps(tmp_path: Path) -> None:
     (tmp_path / "t__1" / "result.json").write_text(json.dumps(result))
     found = only(folder / "agent", tmp_path / "s.jsonl")
     assert (found.task, found.score) == ("t/b", 0.5)
+
+
+@pytest.mark.parametrize("write", [as_claude, as_codex])
+def test_a_session_beside_its_document_is_not_a_second_run(tmp_path: Path, write: Any) -> None:
+    folder = trial(tmp_path, "a__b", SAID, **rewarded(reward=1))
+    (folder / "agent" / "sessions").mkdir()
+    (folder / "agent" / "sessions" / "x.jsonl").write_text(lines_of(write(CALLS[0].messages)))
+    report = import_files(tmp_path, tmp_path / "s.jsonl")
+    assert report.added == 1
+    assert reason(report, "x.jsonl").startswith("the session of a run that is read from agent/trajectory.json")
 
 
 def test_a_broken_result_is_said(tmp_path: Path) -> None:

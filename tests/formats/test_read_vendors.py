@@ -227,6 +227,11 @@ def test_the_last_branch_of_a_session_is_the_run(tmp_path: Path) -> None:
     assert heard(file) == [("user", "Go"), ("assistant", "right")]
 
 
+def test_a_session_without_branches_is_read_in_the_order_of_its_file(tmp_path: Path) -> None:
+    events = [event(str(i), None, said) for i, said in enumerate([ASK, says("a", "m1"), ASK, says("b", "m2")])]
+    assert [content for _, content in heard(session(tmp_path, *events))] == ["Go", "a", "Go", "b"]
+
+
 def test_what_the_model_never_saw_is_left_out(tmp_path: Path) -> None:
     queued = {"type": "attachment", "attachment": {"type": "queued_command", "prompt": "Also this"}}
     events = [

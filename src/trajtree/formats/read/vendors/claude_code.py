@@ -16,7 +16,7 @@ from trajtree.formats.read.fields import SCORES, Record, at, objects, score_at, 
 from trajtree.formats.read.records import RawRecord, decode
 from trajtree.formats.read.to_trajectory import Imported
 from trajtree.formats.read.vendors.blocks import add_blocks
-from trajtree.formats.read.vendors.events import Events
+from trajtree.formats.read.vendors.events import Events, twin_of
 from trajtree.formats.read.vendors.talk import Metadata, Talk, kind_of
 
 _SPOKEN = ("user", "assistant")
@@ -47,6 +47,9 @@ def recognises(record: Record) -> bool:
 
 def runs(path: Path, records: Iterator[RawRecord]) -> Iterator[RawRecord]:
     """The session's own run, then one record for each of its subagents' (sidechains)."""
+    if (twin := twin_of(path)) is not None:
+        yield twin
+        return
     main: Events | None = None
     sides: dict[str, Events] = {}
     named: dict[str, str] = {}
@@ -113,7 +116,7 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
             raise DataError(f"{where}.message: must be an object, got {type(message).__name__}")
         elif not _unsent(event):
             if kind == "assistant":
-                models.update([str(message.get("model"))])
+                models.update(filter(None, [text_at(message, "model")]))
             if message.get("content") is None:
                 raise DataError(f"{where}.message.content: is missing")
             name = text_at(message, "id") or str(event.get("uuid"))
@@ -155,7 +158,10 @@ def _branch(events: Sequence[Record]) -> list[int]:
             raise DataError(f"events.{index}.type: {kind[:80]!r} is not an event that is known")
         if isinstance(event.get("uuid"), str):
             place.setdefault(event["uuid"], index)
-    at_ = next((i for i in reversed(range(len(events))) if kind_of(events[i]) in _SPOKEN), None)
+    spoken = [i for i, event in enumerate(events) if kind_of(event) in _SPOKEN]
+    if not any(text_at(events[i], "parentUuid") for i in spoken):
+        return list(range(len(events)))  # it is not recorded what follows what
+    at_ = spoken[-1] if spoken else None
     chain: set[int] = set()
     while at_ is not None and at_ not in chain:
         chain.add(at_)

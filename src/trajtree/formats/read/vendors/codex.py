@@ -14,7 +14,7 @@ from trajtree.errors import DataError
 from trajtree.formats.read.fields import SCORES, Record, at, objects, score_at, task_at, text_at
 from trajtree.formats.read.records import RawRecord
 from trajtree.formats.read.to_trajectory import Imported
-from trajtree.formats.read.vendors.events import Events
+from trajtree.formats.read.vendors.events import Events, twin_of
 from trajtree.formats.read.vendors.items import BETWEEN, add_item
 from trajtree.formats.read.vendors.talk import Metadata, Talk, kind_of
 from trajtree.trajectory import Message
@@ -37,6 +37,9 @@ def recognises(record: Record) -> bool:
 
 def runs(path: Path, records: Iterator[RawRecord]) -> Iterator[RawRecord]:
     """One record for the whole session."""
+    if (twin := twin_of(path)) is not None:
+        yield twin
+        return
     events: Events | None = None
     session = ""
     for raw in records:

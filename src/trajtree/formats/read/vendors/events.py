@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 from trajtree.formats.read.records import LONGEST, RawRecord
 
@@ -51,6 +52,16 @@ def joined(records: Iterator[RawRecord]) -> Iterator[RawRecord]:
         yield events.record(1)
 
 
+def twin_of(path: Path) -> RawRecord | None:
+    """What is read instead of a session that Harbor has in another form: nothing, with the reason."""
+    agent = next((folder for folder in path.absolute().parents if folder.name == "agent"), None)
+    if agent is None or not (agent / "trajectory.json").is_file():
+        return None
+    return RawRecord(
+        1, 1, b"", "the session of a run that is read from agent/trajectory.json, where Harbor wrote it too"
+    )
+
+
 def _problem_of(raw: RawRecord) -> str | None:
     """Why an event cannot be used: it is cut off. Whether it is JSON otherwise shows when the run is read."""
     if raw.problem is None and raw.data.startswith(b"{") and raw.data.endswith(b"}"):
@@ -59,4 +70,4 @@ def _problem_of(raw: RawRecord) -> str | None:
     return f"line {raw.line}: {problem}, so the session is not whole; restore or remove the line"
 
 
-__all__ = ["Events", "joined"]
+__all__ = ["Events", "joined", "twin_of"]
