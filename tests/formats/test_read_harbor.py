@@ -18,8 +18,10 @@ from trajtree.errors import DataError
 from trajtree.formats.importing import ImportReport, import_files
 from trajtree.formats.read.detect import FORMATS, detect
 from trajtree.formats.write.atif import atif_trajectory
+from trajtree.formats.write.openai import openai_trajectory
+from trajtree.formats.write.trl import trl_trajectory
 from trajtree.store.trajectory_store import TrajectoryStore
-from trajtree.trajectory import Outcome, Trajectory
+from trajtree.trajectory import Message, Outcome, Trajectory
 
 
 def document(run: Run | Telling, **changes: Any) -> dict[str, Any]:
@@ -289,6 +291,25 @@ def test_a_broken_result_is_said(tmp_path: Path) -> None:
     (folder / "result.json").write_text('{"trial_name": "a__b", ')
     report = import_files(folder / "agent", tmp_path / "s.jsonl")
     assert reason(report) == "result.json beside the run is not JSON; restore or remove it"
+
+
+COMMANDS = [
+    {"tool_call_id": id_, "function_name": "bash", "arguments": {"keystrokes": keys}}
+    for id_, keys in (("a", "ls"), ("b", "pwd"))
+]
+
+
+def test_one_result_of_several_calls_can_be_exported(tmp_path: Path) -> None:
+    """As terminus-2 writes what its terminal shows after several commands."""
+    made = document(CALLS[0], steps=steps(("user", "Go."), ("agent", "I look."), ("agent", "Done.")))
+    made["steps"][1] |= {"tool_calls": COMMANDS, "observation": {"results": [{"content": "$ ok"}]}}
+    trial(tmp_path, "a__b", made, **rewarded(reward=1))
+    found = only(tmp_path, tmp_path / "s.jsonl")
+    assert found.messages[2] == Message("tool", "$ ok")
+    assert len(trl_trajectory(found)["messages"]) == 4
+    assert FORMATS["atif"].read(atif_trajectory(found), score=None, task=None).messages == found.messages
+    with pytest.raises(DataError, match="message 2 must name the call before it that it answers"):
+        openai_trajectory(found)
 
 
 # Traces
