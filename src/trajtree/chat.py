@@ -194,16 +194,14 @@ def text_of(content: object, where: str) -> str:
 
 
 def arguments_text(arguments: object, where: str) -> str:
-    """Arguments of a tool call as JSON text: JSON text of an object is kept as it is, objects are serialised."""
+    """Arguments of a tool call as text: objects as JSON, text as the agent wrote it, even if that is not JSON.
+
+    An agent that writes broken arguments has made a mistake worth learning from. Raises DataError for anything else.
+    """
+    if isinstance(arguments, str):
+        return arguments or "{}"
     if isinstance(arguments, dict):
         return json.dumps(arguments, ensure_ascii=False)
-    if isinstance(arguments, str):
-        try:
-            parsed = json.loads(arguments or "{}")
-        except ValueError:
-            raise DataError(f"{where}: not JSON: {arguments[:80]!r}") from None
-        if isinstance(parsed, dict):
-            return arguments or "{}"
     raise DataError(f"{where}: must be a JSON object or its text")
 
 
@@ -226,10 +224,15 @@ def _sorted(arguments: str) -> str:
 
 
 def _call(data: object, where: str) -> ToolCall:
-    function = data.get("function") if isinstance(data, dict) else None
+    kind = "custom" if isinstance(data, dict) and isinstance(data.get("custom"), dict) else "function"
+    function = data.get(kind) if isinstance(data, dict) else None
     if not isinstance(data, dict) or not isinstance(function, dict) or not isinstance(function.get("name"), str):
         raise DataError(f"{where}: a tool call needs an id and a function with name and arguments")
-    arguments = arguments_text(function.get("arguments", "{}"), f"{where}.function.arguments")
+    field = "input" if kind == "custom" else "arguments"
+    given = function.get(field, "" if kind == "custom" else "{}")
+    if kind == "custom" and isinstance(given, str):
+        return ToolCall(str(data.get("id") or ""), function["name"], given)
+    arguments = arguments_text(given, f"{where}.{kind}.{field}")
     return ToolCall(str(data.get("id") or ""), function["name"], arguments)
 
 

@@ -82,7 +82,7 @@ _OUTCOMES = {
 @with_config(_STRICT)
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A call of a tool by the agent; `arguments` is the JSON text that the agent wrote."""
+    """A call of a tool by the agent; `arguments` is the text that the agent wrote, JSON unless it made a mistake."""
 
     id: str
     name: str

@@ -469,7 +469,7 @@ SUBAGENT = [{"trajectory_path": "b.json"}]
             "source_call_id: 'z' is not a call",
         ),
         (atif(USER), "the agent never replies"),
-        (atif(USER, AGENT, extra={}), "no score: none of extra.score, extra.reward"),
+        (atif(USER, AGENT, extra={}), "no score: none of .*extra.score, extra.reward"),
     ],
 )
 def test_what_atif_may_hold_and_we_cannot(record: dict[str, Any], reason: str) -> None:
@@ -597,15 +597,34 @@ def test_older_traces() -> None:
         (
             {
                 "score": 1,
-                "messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "x", "arguments": "{"}}]}],
+                "messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "x", "arguments": [1]}}]}],
             },
-            "not JSON",
+            "must be a JSON object or its text",
         ),
     ],
 )
 def test_reasons_name_the_field_and_the_way_out(record: dict[str, Any], reason: str) -> None:
     with pytest.raises(DataError, match=reason):
         read({"messages": [{"role": "assistant", "content": "x"}], **record}, "messages")
+
+
+@pytest.mark.parametrize(
+    ("call", "read_as"),
+    [
+        ({"id": "p", "function": {"name": "run", "arguments": '{"a": '}}, ToolCall("p", "run", '{"a": ')),
+        ({"id": "p", "function": {"name": "run", "arguments": "[1]"}}, ToolCall("p", "run", "[1]")),
+        ({"id": "p", "function": {"name": "run", "arguments": ""}}, ToolCall("p", "run", "{}")),
+        (
+            {"id": "p", "type": "custom", "custom": {"name": "patch", "input": "*** Begin"}},
+            ToolCall("p", "patch", "*** Begin"),
+        ),
+        ({"id": "p", "type": "custom", "custom": {"name": "patch", "input": ""}}, ToolCall("p", "patch", "")),
+    ],
+)
+def test_arguments_are_kept_as_the_agent_wrote_them(call: dict[str, Any], read_as: ToolCall) -> None:
+    found = read({"messages": [{"role": "assistant", "tool_calls": [call]}], "score": 0}, "messages")
+    assert found.messages[0].tool_calls == (read_as,)
+    assert found.steps[0].action == f"{read_as.name}({read_as.arguments})"
 
 
 def test_fields_that_are_asked_for() -> None:

@@ -12,13 +12,16 @@ from hypothesis import strategies as st
 from tests.builders import quick
 from tests.formats.conversations import Run, as_atif, lines_of, runs
 from tests.formats.one_story import CALLS, Telling, check_story
+from tests.formats.vendor_logs import as_claude, as_codex
 
 from trajtree.errors import DataError
 from trajtree.formats.importing import ImportReport, import_files
 from trajtree.formats.read.detect import FORMATS, detect
 from trajtree.formats.write.atif import atif_trajectory
+from trajtree.formats.write.openai import openai_trajectory
+from trajtree.formats.write.trl import trl_trajectory
 from trajtree.store.trajectory_store import TrajectoryStore
-from trajtree.trajectory import Outcome, Trajectory
+from trajtree.trajectory import Message, Outcome, Trajectory
 
 
 def document(run: Run | Telling, **changes: Any) -> dict[str, Any]:
@@ -72,6 +75,26 @@ def test_a_job_folder_tells_the_story(tmp_path: Path) -> None:
     assert {run.policy for run in found} == {"weak-1"}
     report = import_files(tmp_path / "job", tmp_path / "again.jsonl")
     assert (report.added, report.scores) == (2, {"trial.verifier_result.rewards.reward": 2})
+    assert [r.reason for r in report.left_out] == [RESULT] * 2
+
+
+RESULT = "line 1: a file of Harbor's beside the runs, no run; a trial's result gives its run the score"
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"id": "j", "stats": {"evals": {}}, "n_total_trials": 2},
+        {"job_name": "j", "jobs_dir": "jobs", "n_attempts": 1, "agents": []},
+        {"task": {"path": "tasks/mail"}, "trial_name": "a__b", "trials_dir": "jobs"},
+        {"trial_name": "a__b", "task_name": "mail", "verifier_result": None},
+        {"results": {"tool": {"name": "pytest"}, "summary": {}, "tests": []}},
+    ],
+)
+def test_what_stands_beside_the_runs_of_a_job_is_said(tmp_path: Path, beside: dict[str, Any]) -> None:
+    trial(tmp_path, "a__b", SAID, **rewarded(reward=1))
+    (tmp_path / "beside.json").write_text(json.dumps(beside))
+    assert reason(import_files(tmp_path, tmp_path / "s.jsonl"), "beside.json") == RESULT
 
 
 @quick
@@ -91,12 +114,8 @@ def test_the_reward_is_the_only_one_or_the_one_of_that_name(tmp_path: Path) -> N
     assert only(tmp_path / "two", tmp_path / "2.jsonl").score == 0.25
     trial(tmp_path / "three", "a__b", SAID, **rewarded(tests=0.5, style=0.25))
     report = import_files(tmp_path / "three", tmp_path / "3.jsonl")
-    assert reason(report) == (
-        "trial.verifier_result.rewards: has several (tests, style); say which is the score: --score "
-        "trial.verifier_result.rewards.NAME"
-    )
-    named = only(tmp_path / "three", tmp_path / "3.jsonl", score="trial.verifier_result.rewards.style")
-    assert named.score == 0.25
+    assert reason(report).startswith("trial.verifier_result.rewards: has several scores (tests, style); name one")
+    assert only(tmp_path / "three", tmp_path / "3.jsonl", score="style").score == 0.25
 
 
 def test_a_reward_file_serves_where_the_result_has_none(tmp_path: Path) -> None:
@@ -184,6 +203,7 @@ def continued(job: Path, **documents: dict[str, Any]) -> Path:
 def test_a_run_goes_on_in_its_continuations(tmp_path: Path) -> None:
     continued(tmp_path, cont_1=SECOND, cont_2=THIRD)
     found = only(tmp_path, tmp_path / "s.jsonl")
+    assert import_files(tmp_path, tmp_path / "s.jsonl").held == 2
     assert [(m.role, m.content) for m in found.messages] == [
         ("user", "Sort the mail."),
         ("assistant", "ls"),
@@ -256,11 +276,40 @@ def test_a_trial_in_several_steps(tmp_path: Path) -> None:
     assert (found.task, found.score) == ("t/b", 0.5)
 
 
+@pytest.mark.parametrize("write", [as_claude, as_codex])
+def test_a_session_beside_its_document_is_not_a_second_run(tmp_path: Path, write: Any) -> None:
+    folder = trial(tmp_path, "a__b", SAID, **rewarded(reward=1))
+    (folder / "agent" / "sessions").mkdir()
+    (folder / "agent" / "sessions" / "x.jsonl").write_text(lines_of(write(CALLS[0].messages)))
+    report = import_files(tmp_path, tmp_path / "s.jsonl")
+    assert report.added == 1
+    assert reason(report, "x.jsonl").startswith("the session of a run that is read from agent/trajectory.json")
+
+
 def test_a_broken_result_is_said(tmp_path: Path) -> None:
     folder = trial(tmp_path, "a__b", SAID)
     (folder / "result.json").write_text('{"trial_name": "a__b", ')
     report = import_files(folder / "agent", tmp_path / "s.jsonl")
     assert reason(report) == "result.json beside the run is not JSON; restore or remove it"
+
+
+COMMANDS = [
+    {"tool_call_id": id_, "function_name": "bash", "arguments": {"keystrokes": keys}}
+    for id_, keys in (("a", "ls"), ("b", "pwd"))
+]
+
+
+def test_one_result_of_several_calls_can_be_exported(tmp_path: Path) -> None:
+    """As terminus-2 writes what its terminal shows after several commands."""
+    made = document(CALLS[0], steps=steps(("user", "Go."), ("agent", "I look."), ("agent", "Done.")))
+    made["steps"][1] |= {"tool_calls": COMMANDS, "observation": {"results": [{"content": "$ ok"}]}}
+    trial(tmp_path, "a__b", made, **rewarded(reward=1))
+    found = only(tmp_path, tmp_path / "s.jsonl")
+    assert found.messages[2] == Message("tool", "$ ok")
+    assert len(trl_trajectory(found)["messages"]) == 4
+    assert FORMATS["atif"].read(atif_trajectory(found), score=None, task=None).messages == found.messages
+    with pytest.raises(DataError, match="message 2 must name the call before it that it answers"):
+        openai_trajectory(found)
 
 
 # Traces
@@ -291,13 +340,17 @@ def test_a_trace_has_its_reward_in_result(tmp_path: Path) -> None:
     ("changes", "why"),
     [
         ({"result": "AgentTimeoutError"}, "result: the trial ended in 'AgentTimeoutError' and has no reward"),
-        ({"result": None}, "no score: result is empty"),
         ({"result": "1", "trace_source": "summarization-1-summary"}, "trace_source: .* is a helper call"),
     ],
 )
 def test_traces_without_a_run_or_a_reward(changes: dict[str, Any], why: str) -> None:
     with pytest.raises(DataError, match=why):
         FORMATS["harbor-traces"].read({**TRACE, **changes}, score=None, task=None)
+
+
+def test_a_trace_without_a_reward_has_no_score(tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").write_text(lines_of([{**TRACE, "result": None}]))
+    assert reason(import_files(tmp_path / "x.jsonl", tmp_path / "s.jsonl"), "x.jsonl").startswith("no score: none of")
 
 
 def test_the_last_episode_of_a_trial_is_the_run(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from tests.builders import quick
 from trajtree.errors import PolicyError
 from trajtree.models.transcript import ChatFormat, Transcript, tokenise
 from trajtree.models.weights import load_tokenizer
-from trajtree.trajectory import Message, Tokens
+from trajtree.trajectory import Message, Tokens, ToolCall
 
 CHATML = (
     "{% for m in messages %}"
@@ -248,6 +248,19 @@ def test_a_reply_that_was_cut_off_is_closed_by_the_template() -> None:
     (tokens,) = transcript.tokens()
     assert agent_texts(chat, tokens) == ["go"]
     assert chat.decode(tokens.ids).endswith("go<|im_end|>\n<|im_start|>user\nv<|im_end|>\n<|im_start|>assistant\n")
+
+
+def test_arguments_that_are_not_json_reach_the_template_as_text() -> None:
+    template = (
+        "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] }}"
+        "{% for c in m['tool_calls'] %}{{ c['function']['name'] }}{{ c['function']['arguments'] }}{% endfor %}"
+        "{{ '<|im_end|>\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    )
+    chat = ChatFormat(byte_bpe(IM, template), "calls")
+    calls = (ToolCall("a", "run", '{"a": '), ToolCall("b", "run", '{"a": 1}'))
+    (tokens,) = tokenise(chat, [Message("user", "go"), Message("assistant", "", tool_calls=calls)])
+    assert agent_texts(chat, tokens) == ['run{"a": run' + "{'a': 1}<|im_end|>"]
 
 
 def test_no_chat_template() -> None:

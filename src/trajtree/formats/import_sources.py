@@ -78,8 +78,7 @@ def sources(finds: Finds, own: list[Path], tally: Tally, *, format: str | None, 
         name = _source_name(found.shown, beginning.first)
         known_files.append(Source(path, found.shown, name, beginning.format, beginning.alone, calls))
     later = {source for source in known_files if str(source.path.resolve()) in continuations}
-    for source in sorted(later, key=lambda source: source.shown):
-        tally.leave_out(LeftOut(source.shown, 1, 0, "the later part of a run that began in another file"))
+    tally.held += len(later)
     return [source for source in known_files if source not in later]
 
 

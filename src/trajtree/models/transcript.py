@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from trajtree.chat import message_to_dict
@@ -104,8 +105,10 @@ class ChatFormat:
 def _template_message(message: Message) -> dict[str, Any]:
     written = message_to_dict(message)
     for call in written.get("tool_calls", []):
-        # Templates access individual arguments, so transformers specifies an object, not JSON text.
-        call["function"]["arguments"] = json.loads(call["function"]["arguments"])
+        # Templates access individual arguments, so transformers specifies an object, not JSON text. Arguments that the
+        # agent broke are not JSON; they stay text, as it wrote them.
+        with suppress(ValueError):
+            call["function"]["arguments"] = json.loads(call["function"]["arguments"])
     return written
 
 

@@ -26,8 +26,11 @@ from trajtree.formats.read.made import made_of
 from trajtree.formats.read.to_trajectory import Imported
 from trajtree.trajectory import Message, Outcome, ToolCall
 
-_SCORES = ("extra.score", "extra.reward", "final_metrics.extra.score", "final_metrics.extra.reward")
 _REWARDS = "trial.verifier_result.rewards"
+_SCORES = (
+    *(_REWARDS, "trial_reward"),
+    *("extra.score", "extra.reward", "final_metrics.extra.score", "final_metrics.extra.reward"),
+)
 _FIELDS = frozenset(
     (
         *("step_id", "timestamp", "source", "model_name", "reasoning_effort", "message", "reasoning_content"),
@@ -131,8 +134,7 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
                     known.update(unanswered)
             messages += _heard(results, where, unanswered if said.role == "assistant" else [], known)
     messages[:0] = system_beside(record, messages, _INSTRUCTIONS)
-    usual = (*_rewards(record, score), *_SCORES)
-    taken = score_at(record, score, usual)
+    taken = score_at(record, score, _SCORES)
     models = (text_at(step, "model_name") for _, steps in parts for step in steps if step.get("source") == "agent")
     metadata: dict[str, str | int | float | bool] = {**fields_aside(parts, _FIELDS)}
     if copied_replies:
@@ -147,7 +149,7 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
         tools=tools_at(record, "agent.tool_definitions"),
         outcome=outcome,
         metadata={**metadata, **exception, **_measured(documents[-1][1], parts)},
-        other_scores=other_scores(record, taken[0], usual),
+        other_scores=other_scores(record, taken[0], _SCORES),
         made=made_of(replies, policy),
     )
 
@@ -163,23 +165,6 @@ def _check_whole(record: Record, continuations: Sequence[Record]) -> None:
     session = text_at(record, "session_id") or ""
     if _CONTINUATION.search(session) or at(record, "agent.extra.continuation_index") is not None:
         raise DataError("session_id: this is the later part of a run that began in another document")
-
-
-def _rewards(record: Record, score: str | None) -> tuple[str, ...]:
-    """The field with a trial's reward, if any: the only one, or the one named `reward`.
-
-    Raises:
-        DataError: the score is not named, and there are several others.
-    """
-    rewards = at(record, _REWARDS)
-    if not isinstance(rewards, dict) or not rewards:
-        return ("trial_reward",) if "trial_reward" in record else ()
-    if len(rewards) == 1 or "reward" in rewards:
-        return (f"{_REWARDS}.{'reward' if 'reward' in rewards else next(iter(rewards))}",)
-    if score is None:
-        names = ", ".join(rewards)[:200]
-        raise DataError(f"{_REWARDS}: has several ({names}); say which is the score: --score {_REWARDS}.NAME")
-    return ()
 
 
 def _ended(record: Record) -> tuple[Outcome, dict[str, str]]:

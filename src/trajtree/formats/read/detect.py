@@ -15,6 +15,7 @@ from trajtree.formats.read.fields import TASKS, Record
 from trajtree.formats.read.not_runs import why_no_run
 from trajtree.formats.read.records import RawRecord, decode, raw_records
 from trajtree.formats.read.to_trajectory import Imported
+from trajtree.formats.read.vendors import claude_code, codex, gemini, spans
 
 _LOOK_AT = 100
 
@@ -74,6 +75,16 @@ FORMATS = {
         runs=harbor.runs,
     ),
     "harbor-traces": Format(harbor.read_trace, harbor.recognises_trace, "conversations, task, episode, trial_name"),
+    "claude-code": Format(
+        claude_code.read, claude_code.recognises, "events with type and sessionId", whole=True, runs=claude_code.runs
+    ),
+    "codex": Format(codex.read, codex.recognises, "events, first session_meta", whole=True, runs=codex.runs),
+    "gemini": Format(
+        gemini.read, gemini.recognises, "contents of role and parts, or a session with projectHash", runs=gemini.runs
+    ),
+    "opentelemetry": Format(
+        spans.read, spans.recognises, "spans with trace_id and attributes", whole=True, runs=spans.runs
+    ),
     "verifiers": Format(
         verifiers.read,
         verifiers.recognises,

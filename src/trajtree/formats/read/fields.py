@@ -259,17 +259,20 @@ def refuse_media(record: Record, where: str = "") -> None:
             raise DataError(f"{where}{name}: only text can be kept; runs with images or sound cannot be imported")
 
 
-def fields_aside(parts: Iterable[tuple[str, Sequence[Record]]], read: frozenset[str]) -> dict[str, str]:
+def fields_aside(
+    parts: Iterable[tuple[str, Sequence[Record]]], read: frozenset[str], within: Mapping[str, object] | None = None
+) -> dict[str, str]:
     """Metadata `message_fields`: as JSON text, the messages' fields other than those in `read`, by position.
 
     Args:
         parts: (field with messages, those messages).
         read: the fields that are read, or are known to be irrelevant to the conversation.
+        within: what was kept aside of the messages' parts, by position.
 
     Raises:
         DataError: a message has images, videos or sound.
     """
-    found: dict[str, object] = {}
+    found: dict[str, object] = dict(within or {})
     for name, turns in parts:
         for index, turn in enumerate(turns):
             if left := unread(turn, read):

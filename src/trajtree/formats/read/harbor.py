@@ -155,12 +155,10 @@ def read_trace(record: Record, *, score: str | None, task: str | None) -> Import
     if isinstance(source, str) and source != MAIN:
         raise DataError(f"trace_source: {source[:80]!r} is a helper call, not a run of the agent's")
     result = record.get("result")
-    if score is None and result is None:
-        raise DataError("no score: result is empty, so the trial has no reward; say where it is with --score FIELD")
     if score is None and isinstance(result, str) and not _is_number(result):
         raise DataError(f"result: the trial ended in {result[:80]!r} and has no reward")
     reader = sharegpt.read if "from" in (first_turn(record) or {}) else messages.read
-    return reader(record, score=score or "result", task=task)
+    return reader(record, score="result" if score is None and result is not None else score, task=task)
 
 
 def _is_number(text: str) -> bool:

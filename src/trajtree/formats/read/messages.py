@@ -1,4 +1,4 @@
-"""Runs as chat messages: `messages` as OpenAI writes them, or `prompt` and `completion` as TRL does."""
+"""Runs as chat messages: `messages` as OpenAI or Anthropic writes them, or `prompt` and `completion` as TRL does."""
 
 from __future__ import annotations
 
@@ -16,6 +16,10 @@ from trajtree.formats.read.fields import (
     system_beside,
 )
 from trajtree.formats.read.to_trajectory import Imported, with_usual_fields
+from trajtree.formats.read.vendors.blocks import add_blocks, has_blocks
+from trajtree.formats.read.vendors.items import BETWEEN, add_item, are_items
+from trajtree.formats.read.vendors.talk import Talk
+from trajtree.trajectory import Message
 
 
 def recognises(record: Record) -> bool:
@@ -52,15 +56,48 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
     else:
         name = "messages" if "messages" in record else "conversations"
         turns = [(name, objects(record.get(name), name))]
-    messages = [message_from_dict(turn, f"{name}.{i}") for name, part in turns for i, turn in enumerate(part)]
+    messages: list[Message] = []
+    context: list[bool] = []
+    within: dict[str, object] = {}
+    for name, part in turns:
+        said, flags, aside = _items(name, part) if are_items(part) else _messages(name, part)
+        messages += said
+        context += flags
+        within |= aside
     messages = [*system_beside(record, messages), *messages]
-    context = [
-        name == "prompt" or _unlearned(turn) for name, part in turns for turn in part if turn.get("role") == "assistant"
-    ]
     context_turns = leading(context, "is marked as not trained (weight is 0 or loss is false)")
-    aside = fields_aside(turns, FIELDS)
+    aside_ = fields_aside([(name, part) for name, part in turns if not are_items(part)], FIELDS, within)
     replies = [turn for _, part in turns for turn in part if turn.get("role") == "assistant"]
-    return with_usual_fields(record, messages, context_turns, score=score, task=task, metadata=aside, replies=replies)
+    if len(replies) != len(context):
+        replies = []  # what is said of replies is not said reply by reply
+    return with_usual_fields(record, messages, context_turns, score=score, task=task, metadata=aside_, replies=replies)
+
+
+_Said = tuple[Sequence[Message], list[bool], dict[str, object]]
+"""Messages, which of their replies are context, and what was kept aside of their parts, by position."""
+
+
+def _messages(name: str, turns: Sequence[Record]) -> _Said:
+    """Messages as OpenAI's chat API has them, or with Anthropic's blocks."""
+    talk, context = Talk(), []
+    for index, turn in enumerate(turns):
+        where, before = f"{name}.{index}", len(talk.messages)
+        if has_blocks(turn.get("content")):
+            add_blocks(talk, turn.get("role"), turn["content"], where, where)
+        else:
+            talk.hear(message_from_dict(turn, where))
+        replies = sum(message.role == "assistant" for message in talk.messages[before:])
+        context += [name == "prompt" or _unlearned(turn)] * replies
+    return talk.messages, context, talk.aside
+
+
+def _items(name: str, items: Sequence[Record]) -> _Said:
+    """Items of OpenAI's Responses API."""
+    talk = Talk(BETWEEN)
+    for index, item in enumerate(items):
+        add_item(talk, item, f"{name}.{index}")
+    messages, _ = talk.finished()
+    return messages, [name == "prompt" for message in messages if message.role == "assistant"], talk.aside
 
 
 def _turns(record: Record, name: str, role: str) -> Sequence[Record]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from trajtree.formats.read.benchmarks.reports import is_report
-from trajtree.formats.read.fields import Record
+from trajtree.formats.read.fields import Record, at
 
 
 def _is_rollout_dump(record: Record) -> bool:
@@ -19,6 +19,15 @@ def _is_prediction(record: Record) -> bool:
     return bool(record) and all(isinstance(one, dict) and "model_patch" in one for one in record.values())
 
 
+_HARBORS = ({"trial_name", "verifier_result"}, {"trial_name", "trials_dir"}, {"job_name", "jobs_dir"})
+"""Fields of a trial's result and configuration, and of a job's configuration."""
+
+
+def _is_harbors(record: Record) -> bool:
+    within = ("task.path", "stats.evals", "results.tests")  # a trial's task, a job's result, a report of tests
+    return any(names <= record.keys() for names in _HARBORS) or any(at(record, path) is not None for path in within)
+
+
 NOT_RUNS: tuple[tuple[Callable[[Record], bool], str], ...] = (
     (
         _is_rollout_dump,
@@ -26,6 +35,7 @@ NOT_RUNS: tuple[tuple[Callable[[Record], bool], str], ...] = (
         "recovered safely; log the conversation and write rows with messages and score",
     ),
     (is_report, "a benchmark's report, no run; it gives the runs beside it their scores"),
+    (_is_harbors, "a file of Harbor's beside the runs, no run; a trial's result gives its run the score"),
     (_is_prediction, "the predictions of a benchmark, which hold the results of runs and not the runs"),
 )
 """How to recognise such a record, and what to say about it."""

@@ -1,0 +1,1 @@
+"""Logs in a vendor's own parts, from its API or its command line: Anthropic, OpenAI, Google, OpenTelemetry."""

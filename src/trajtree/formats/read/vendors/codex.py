@@ -1,0 +1,147 @@
+"""Sessions of Codex: one event per line, among them the items that the model was given and gave.
+
+Source: session files (`rollout-*.jsonl`) of versions 0.20 to 0.140; older ones have the items themselves as lines.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from trajtree.errors import DataError
+from trajtree.formats.read.fields import SCORES, Record, at, objects, score_at, task_at, text_at
+from trajtree.formats.read.records import RawRecord
+from trajtree.formats.read.to_trajectory import Imported
+from trajtree.formats.read.vendors.events import Events, twin_of
+from trajtree.formats.read.vendors.items import BETWEEN, add_item
+from trajtree.formats.read.vendors.talk import Metadata, Talk, kind_of
+from trajtree.trajectory import Message
+
+_NOTES = frozenset(("turn_context", "event_msg", "world_state", "session_state"))
+"""Events that the program writes for itself; the model never sees them."""
+
+_ID = re.compile(rb'"id"\s*:\s*"([^"\\]*)"')
+_ROLLED_BACK = "thread_rolled_back"
+_UNREADABLE = ("compaction", "compaction_summary", "context_compaction")
+"""Items that stand for a compacted history; what they hold is encrypted."""
+
+
+def recognises(record: Record) -> bool:
+    """Whether a record is the first event of a session."""
+    if record.get("type") == "session_meta":
+        return isinstance(record.get("payload"), dict)
+    return {"id", "timestamp", "instructions"} <= record.keys() and "type" not in record
+
+
+def runs(path: Path, records: Iterator[RawRecord]) -> Iterator[RawRecord]:
+    """One record for the whole session."""
+    if (twin := twin_of(path)) is not None:
+        yield twin
+        return
+    events: Events | None = None
+    session = ""
+    for raw in records:
+        if events is None:
+            events = Events(raw.line)
+            found = _ID.search(raw.data)
+            session = found[1].decode("utf-8", "replace") if found else ""
+        events.add(raw)
+    if events is not None:
+        yield events.record(1, session_id=session)
+
+
+def read(record: Record, *, score: str | None, task: str | None) -> Imported:
+    """Read one session.
+
+    What follows a compaction comes after the summary that the model was given then.
+
+    Args:
+        record: `events`, and `session_id`.
+        score: dotted path of the score; without one, the usual names are tried. A session has none.
+        task: dotted path of the task; without one, the prompt is the task.
+
+    Raises:
+        DataError: an event or item is of an unknown type; or turns were rolled back, so that it is not known what the
+            model saw.
+    """
+    events = objects(record.get("events"), "events")
+    talk, models = Talk(BETWEEN), Counter[str]()
+    meta: Record = {}
+    compactions = 0
+    for index, event in enumerate(events):
+        where, kind, payload = f"events.{index}", kind_of(event), event.get("payload")
+        if index == 0:
+            meta = payload if isinstance(payload, dict) else event
+            instructions = text_at(meta, "base_instructions.text", "instructions")
+            if instructions:
+                talk.hear(Message("system", instructions))
+        elif kind == "response_item":
+            (item,) = objects([payload], where)
+            compactions += _add(talk, item, f"{where}.payload")
+        elif kind == "compacted":
+            compactions += 1
+            _summary(talk, payload, f"{where}.payload")
+        elif kind == "event_msg" and at(payload, "type") == _ROLLED_BACK:
+            raise DataError(f"{where}: turns were rolled back, so it is not known what the model saw later")
+        elif kind == "turn_context":
+            models.update(filter(None, [text_at(payload, "model")]))
+        elif kind not in _NOTES and kind != "session_meta" and payload is None and event.get("record_type") != "state":
+            compactions += _add(talk, event, where)
+        elif payload is not None and kind not in _NOTES and kind != "session_meta":
+            raise DataError(f"{where}.type: {kind[:80]!r} is not an event that is known")
+    messages, metadata = talk.finished()
+    return Imported(
+        messages=messages,
+        context_turns=0,
+        score=score_at(record, score, SCORES),
+        task=task_at(record, task, ()),
+        policy=models.most_common(1)[0][0] if models else text_at(meta, "model"),
+        metadata={**metadata, **_described(record, meta, events, models, compactions)},
+    )
+
+
+def _add(talk: Talk, item: Record, where: str) -> bool:
+    """Add an item; whether it stands for a history that was compacted."""
+    if kind_of(item) in _UNREADABLE:
+        return True
+    add_item(talk, item, where)
+    return False
+
+
+def _summary(talk: Talk, payload: object, where: str) -> None:
+    """Add the summary with which a compacted history begins: what the model was given that is not said yet."""
+    history = at(payload, "replacement_history")
+    message = text_at(payload, "message")
+    if not isinstance(history, list):
+        if message is None:
+            raise DataError(f"{where}.message: the summary of the history is missing")
+        talk.hear(Message("user", message))
+        return
+    given = Talk(BETWEEN)
+    for index, item in enumerate(objects(history, f"{where}.replacement_history")):
+        _add(given, item, f"{where}.replacement_history.{index}")
+    said = {(m.role, m.content) for m in talk.messages}
+    for new in given.messages:
+        if new.role == "user" and (new.role, new.content) not in said:
+            talk.hear(new)
+
+
+def _described(
+    record: Record, meta: Record, events: Sequence[Record], models: Counter[str], compactions: int
+) -> Metadata:
+    times = [time for event in events if (time := text_at(event, "timestamp"))]
+    found: Metadata = {"started": times[0], "ended": times[-1]} if times else {}
+    for name, value in (
+        ("session", text_at(record, "session_id")),
+        ("version", text_at(meta, "cli_version")),
+        ("models", ", ".join(models) if len(models) > 1 else None),
+        ("compactions", compactions),
+    ):
+        if value:
+            found[name] = value
+    return found
+
+
+__all__ = ["read", "recognises", "runs"]

@@ -1,0 +1,307 @@
+"""Spans of OpenTelemetry with GenAI attributes: the calls of one trace, each with its history, are one run.
+
+A file holds one span per record, or OTLP's `resourceSpans`. Source: OpenTelemetry's semantic conventions for generative
+AI, 1.37 and later (`gen_ai.input.messages`, `gen_ai.output.messages`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic_core import from_json
+
+from trajtree.chat import arguments_text
+from trajtree.errors import DataError
+from trajtree.formats.read.fields import (
+    SCORES,
+    TASKS,
+    Record,
+    at,
+    objects,
+    other_scores,
+    score_at,
+    task_at,
+    text_at,
+    tools_at,
+)
+from trajtree.formats.read.records import RawRecord, decode
+from trajtree.formats.read.to_trajectory import Imported
+from trajtree.formats.read.vendors.talk import Metadata, Talk
+from trajtree.trajectory import Message, Outcome, ToolCall
+
+_INPUT, _OUTPUT = "gen_ai.input.messages", "gen_ai.output.messages"
+_EVALUATION = "gen_ai.evaluation"
+_ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
+_FIELDS = frozenset(("type", "content", "id", "name", "arguments", "response", "result"))
+_CUT_SHORT = ("length", "max_tokens")
+
+
+def recognises(record: Record) -> bool:
+    """Whether a record is a span, or OTLP's list of them."""
+    return isinstance(record.get("resourceSpans"), list) or (
+        _trace(record) is not None and isinstance(record.get("attributes"), dict | list)
+    )
+
+
+@dataclass(slots=True)
+class _Trace:
+    """What is kept of a trace's spans while the file is read."""
+
+    line: int
+    calls: list[dict[str, Any]] = field(default_factory=list)
+    attributes: dict[str, Any] = field(default_factory=dict)
+    evaluations: dict[str, Any] = field(default_factory=dict)
+
+
+def runs(path: Path, records: Iterator[RawRecord]) -> Iterator[RawRecord]:
+    """One record for each conversation of a trace: the call whose history holds the others' messages.
+
+    The spans of a trace may stand anywhere in the file, so its calls to models are held in memory until the end.
+    """
+    traces: dict[str, _Trace] = {}
+    number = 0
+    for raw in records:
+        try:
+            for span in _spans(decode(raw)):
+                trace = traces.setdefault(str(_trace(span)), _Trace(raw.line))
+                _add(trace, span)
+        except DataError as error:
+            number += 1
+            yield RawRecord(number, raw.line, raw.data, str(error))
+    for name, trace in traces.items():
+        for index, call in enumerate(_conversations(trace.calls)):
+            number += 1
+            run = {
+                "session_id": f"{name}/{index}" if index else name,
+                **call,
+                "attributes": {**call["attributes"], **trace.attributes},
+                "evaluations": trace.evaluations,
+            }
+            yield RawRecord(number, trace.line, json.dumps(run).encode())
+
+
+def _trace(span: Record) -> str | None:
+    return text_at(span, "trace_id", "traceId", "context.trace_id")
+
+
+def _spans(record: Record) -> Iterator[Record]:
+    """The spans of a record."""
+    if "resourceSpans" not in record:
+        yield record
+        return
+    for i, resource in enumerate(objects(record["resourceSpans"], "resourceSpans")):
+        where = f"resourceSpans.{i}.scopeSpans"
+        for j, scope in enumerate(objects(resource.get("scopeSpans") or [], where)):
+            yield from objects(scope.get("spans") or [], f"{where}.{j}.spans")
+
+
+def _add(trace: _Trace, span: Record) -> None:
+    attributes = _attributes(span.get("attributes"))
+    for event in objects(span.get("events") or [], "events"):
+        found = _attributes(event.get("attributes"))
+        if f"{_EVALUATION}.score.value" in found:
+            trace.evaluations[str(found.get(f"{_EVALUATION}.name", "score"))] = found[f"{_EVALUATION}.score.value"]
+        elif _INPUT in found or _OUTPUT in found:
+            attributes = {**attributes, **found}
+    if _INPUT in attributes and _OUTPUT in attributes:
+        call: dict[str, Any] = {
+            "input": attributes.pop(_INPUT),
+            "output": attributes.pop(_OUTPUT),
+            "system": attributes.pop("gen_ai.system_instructions", None),
+            "tools": attributes.pop("gen_ai.tool.definitions", None),
+            "model": attributes.get("gen_ai.response.model", attributes.get("gen_ai.request.model")),
+            "started": _time(span, "start_time", "startTimeUnixNano"),
+            "ended": _time(span, "end_time", "endTimeUnixNano"),
+            "attributes": attributes,
+        }
+        trace.calls.append(call)
+    elif text_at(span, "parent_id", "parentSpanId", "parent_span_id", "context.parent_id") is None:
+        trace.attributes |= attributes
+
+
+def _time(span: Record, *names: str) -> str | None:
+    found = next((span[name] for name in names if span.get(name) is not None), None)
+    return None if found is None else str(found)
+
+
+def _attributes(value: object) -> dict[str, Any]:
+    """Attributes as one object; OTLP writes them as a list of keys and typed values."""
+    if isinstance(value, list):
+        return {str(item.get("key")): _value(item.get("value")) for item in objects(value, "attributes")}
+    return dict(value) if isinstance(value, dict) else {}
+
+
+def _value(value: object) -> Any:
+    if not isinstance(value, dict) or len(value) != 1:
+        return value
+    ((kind, inner),) = value.items()
+    if kind == "arrayValue":
+        return [_value(item) for item in at(inner, "values") or []]
+    if kind == "kvlistValue":
+        return _attributes(at(inner, "values") or [])
+    return int(inner) if kind == "intValue" and isinstance(inner, str) and inner.lstrip("-").isdecimal() else inner
+
+
+def _conversations(calls: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The calls that no other call's history holds, with the number of replies that were there before the first."""
+    read = [_hashes(call) for call in calls]
+    holder: dict[int, int] = {}
+    for index, hashes in enumerate(read):
+        for end in set(hashes[:-1]):
+            if end not in holder or len(hashes) > len(read[holder[end]]):
+                holder[end] = index
+    before: dict[int, int] = {}
+    for index, hashes in enumerate(read):
+        last = holder.get(hashes[-1], index) if hashes else index
+        replies = calls[index].get("replies_before", 0)
+        before[last] = min(before.get(last, replies), replies)
+    return [{**calls[index], "replies_before": before[index]} for index in sorted(before)]
+
+
+def _hashes(call: dict[str, Any]) -> list[int]:
+    """[messages] hash of everything said up to each message; [] where the call cannot be read, which is said later."""
+    try:
+        given, said = _talk(call)
+    except DataError:
+        return []
+    call["replies_before"] = sum(message.role == "assistant" for message in given)
+    hashes, here = [], 0
+    for message in (*given, *said):
+        here = hash((here, message))
+        hashes.append(here)
+    return hashes
+
+
+def read(record: Record, *, score: str | None, task: str | None) -> Imported:
+    """Read one conversation.
+
+    Replies in the history of its first call are context: they were made before the trace.
+
+    Args:
+        record: `input`, `output`, and if recorded `system`, `tools`, `model`, `attributes`, `evaluations`.
+        score: dotted path of the score; without one, the only evaluation of the trace, or the usual names.
+        task: dotted path of the task, likewise.
+
+    Raises:
+        DataError: a part is of an unknown type or not text, a field of it is wrong, or there are several choices.
+    """
+    given, said = _talk(record)
+    evaluations = record.get("evaluations")
+    alone = [f"evaluations.{name}" for name in evaluations] if isinstance(evaluations, dict) else []
+    alone = alone if len(alone) == 1 else []
+    usual = (*alone, *SCORES, *(f"attributes.{name}" for name in SCORES))
+    taken = score_at(record, score, usual)
+    replies = record.get("replies_before", 0)
+    return Imported(
+        messages=(*given, *said),
+        context_turns=replies if isinstance(replies, int) else 0,
+        score=taken,
+        task=task_at(record, task, (*TASKS, *(f"attributes.{name}" for name in TASKS))),
+        policy=text_at(record, "model"),
+        tools=tools_at(record, "tools"),
+        outcome=_outcome(record),
+        metadata=_described(record),
+        other_scores=other_scores(record, taken[0], usual),
+    )
+
+
+def _talk(record: Record) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
+    """The messages of a call's input and of its output."""
+    given, said = Talk(), Talk()
+    system = _parsed(record.get("system"), "system")
+    if system:
+        given.hear(Message("system", _text(system, "system")))
+    for name, talk in (("input", given), ("output", said)):
+        messages = objects(_parsed(record.get(name), name), name)
+        if name == "output" and len(messages) > 1:
+            raise DataError(f"output: has {len(messages)} choices, and it is not known which one the run went on with")
+        for index, message in enumerate(messages):
+            _add_message(talk, message, f"{name}.{index}")
+    return given.finished()[0], said.finished()[0]
+
+
+def _parsed(value: object, where: str) -> object:
+    """A structured attribute, which many exporters write as JSON text."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return from_json(value)
+    except ValueError:
+        raise DataError(f"{where}: not JSON: {value[:80]!r}") from None
+
+
+def _text(parts: object, where: str) -> str:
+    if isinstance(parts, str):
+        return parts
+    texts = []
+    for index, part in enumerate(objects(parts, where)):
+        text = part.get("content")
+        if part.get("type") != "text" or not isinstance(text, str):
+            raise DataError(f"{where}.{index}: a part of type {str(part.get('type'))[:80]!r}; only text can be kept")
+        texts.append(text)
+    return "".join(texts)
+
+
+def _add_message(talk: Talk, message: Record, where: str) -> None:
+    role = _ROLES.get(str(message.get("role")))
+    if role is None:
+        raise DataError(f"{where}.role: {str(message.get('role'))[:80]!r} is not one of {', '.join(_ROLES)}")
+    parts = objects(message.get("parts"), f"{where}.parts")
+    name = f"{where}"
+    texts: list[str] = []
+    for index, part in enumerate(parts):
+        here, kind = f"{where}.parts.{index}", part.get("type")
+        if kind == "tool_call_response" and role != "assistant":
+            talk.hear(_response(part, here))
+        elif kind == "tool_call" and role == "assistant":
+            talk.reply(Message("assistant", "", tool_calls=(_call(part, here),)), name)
+        elif kind == "reasoning" and role == "assistant":
+            talk.reply(Message("assistant", "", _text([{**part, "type": "text"}], here) or None), name)
+        elif kind != "text" or not isinstance(part.get("content"), str):
+            raise DataError(f"{here}: a part of type {str(kind)[:80]!r} in a message of role {role} cannot be kept")
+        elif role == "assistant":
+            talk.reply(Message("assistant", part["content"]), name)
+        else:
+            texts.append(part["content"])
+    if texts and role != "assistant":
+        talk.hear(Message("tool" if role == "tool" else "system" if role == "system" else "user", "".join(texts)))
+
+
+def _call(part: Record, where: str) -> ToolCall:
+    if not isinstance(part.get("name"), str):
+        raise DataError(f"{where}.name: a call needs a name")
+    arguments = part.get("arguments")
+    return ToolCall(
+        str(part.get("id") or ""),
+        part["name"],
+        arguments_text({} if arguments is None else arguments, f"{where}.arguments"),
+    )
+
+
+def _response(part: Record, where: str) -> Message:
+    response = part.get("response", part.get("result"))
+    if response is None:
+        raise DataError(f"{where}.response: is missing")
+    content = response if isinstance(response, str) else json.dumps(response, ensure_ascii=False)
+    return Message("tool", content, tool_call_id=text_at(part, "id"))
+
+
+def _outcome(record: Record) -> Outcome:
+    output = _parsed(record.get("output"), "output")
+    reason = at(output, "0.finish_reason")
+    return Outcome.TRUNCATED if reason in _CUT_SHORT else Outcome.COMPLETED
+
+
+def _described(record: Mapping[str, Any]) -> Metadata:
+    found: Metadata = {}
+    for name, kept in (("session_id", "session"), ("started", "started"), ("ended", "ended")):
+        if (value := text_at(record, name)) is not None:
+            found[kept] = value
+    return found
+
+
+__all__ = ["read", "recognises", "runs"]

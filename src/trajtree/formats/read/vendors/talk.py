@@ -1,0 +1,81 @@
+"""A conversation put together from its parts: what is recorded apart but was one reply becomes one message."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from trajtree.trajectory import Message
+
+Metadata = dict[str, str | int | float | bool]
+
+
+@dataclass(slots=True)
+class Talk:
+    """Messages in the order in which they are heard.
+
+    Attributes:
+        between: what separates texts of one reply that are recorded apart.
+        messages: the messages so far.
+        aside: fields of parts that are neither read nor irrelevant, by position.
+    """
+
+    between: str = ""
+    messages: list[Message] = field(default_factory=list)
+    aside: dict[str, object] = field(default_factory=dict)
+    _named: dict[str, int] = field(default_factory=dict)
+
+    def hear(self, message: Message) -> None:
+        """A message that is not the agent's."""
+        self.messages.append(message)
+
+    def reply(self, part: Message, name: str | None = None) -> None:
+        """A part of a reply: of the one with that name, or, without one, of the last, if nothing was heard since."""
+        last = len(self.messages) - 1
+        index = last if name is None else self._named.get(name, -1)
+        if index < 0 or self.messages[index].role != "assistant":
+            index = len(self.messages)
+            self.messages.append(part)
+        else:
+            so_far = self.messages[index]
+            self.messages[index] = replace(
+                so_far,
+                content=self.between.join(text for text in (so_far.content, part.content) if text),
+                reasoning="\n".join(text for text in (so_far.reasoning, part.reasoning) if text) or None,
+                tool_calls=so_far.tool_calls + part.tool_calls,
+            )
+        if name is not None:
+            self._named[name] = index
+
+    def keep_aside(self, where: str, part: Mapping[str, Any], read: frozenset[str]) -> None:
+        """Remember the fields of a part other than those in `read`, unless they are empty."""
+        if not part.keys() <= read:
+            left = {k: v for k, v in part.items() if k not in read and v is not None and v not in ("", [], {}, False)}
+            if left:
+                self.aside[where] = left
+
+    def finished(self) -> tuple[tuple[Message, ...], Metadata]:
+        """The messages, and metadata: `message_fields` (what was kept aside, as JSON text) and `unfinished_replies`.
+
+        A reply of thoughts alone is no reply: the agent was interrupted. Such replies are only counted.
+        """
+        made = tuple(m for m in self.messages if not unfinished(m))
+        found: Metadata = {"message_fields": json.dumps(self.aside)} if self.aside else {}
+        if len(made) < len(self.messages):
+            found["unfinished_replies"] = len(self.messages) - len(made)
+        return made, found
+
+
+def kind_of(part: Mapping[str, Any]) -> str:
+    """The `type` of a part; as text, whatever it is, so that it can be looked up in tables."""
+    return str(part.get("type"))
+
+
+def unfinished(message: Message) -> bool:
+    """Whether a reply has nothing but thoughts."""
+    return message.reasoning is not None and not message.content and not message.tool_calls
+
+
+__all__ = ["Metadata", "Talk", "kind_of", "unfinished"]
