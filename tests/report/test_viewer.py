@@ -283,6 +283,20 @@ def test_arrow_keys_walk_the_tree(show: Open) -> None:
     assert "fork" in said and "on the best path" in said
 
 
+def test_arrow_keys_work_before_anything_is_clicked_and_after_help(show: Open) -> None:
+    trees = kitchen()
+    page = show(*trees)
+    press(page, "ArrowRight")
+    assert selected(page) == node_of(trees[0], "look")
+    press(page, "?", "Escape", "ArrowLeft")
+    assert selected(page) == 0
+
+
+def test_the_tree_with_most_to_see_opens_first(show: Open) -> None:
+    dull = build_tree([trajectory(["look"], task="a dull one")])
+    assert show(dull, *kitchen()).inner_text("#name") == "tea"
+
+
 def test_a_node_is_described(show: Open) -> None:
     trees = kitchen()
     node = node_of(trees[0], "look", "take cup")
@@ -295,8 +309,8 @@ def test_a_node_is_described(show: Open) -> None:
         "thought 2 of take cup",
         "thought 3 of take cup",
         "2 of 5",
-        "12.5",
-        "+25.0",
+        "0.13",
+        "+0.25",
         "agent error",
         "no action in the reply",
     ):
@@ -358,10 +372,10 @@ def test_continuations_side_by_side(show: Open) -> None:
     acts = page.locator("#compare tbody tr")
     left = [acts.nth(i).locator("td").nth(0).inner_text() for i in range(acts.count())]
     right = [acts.nth(i).locator("td").nth(1).inner_text() for i in range(acts.count())]
-    assert "open cupboard" in left[0] and "drink" in left[2] and "100.0 · success" in left[3]
-    assert "take cup" in right[0] and "throw cup" in right[1] and right[2] == "—" and "0.0 · completed" in right[3]
+    assert "open cupboard" in left[0] and "drink" in left[2] and "1.00 · success" in left[3]
+    assert "take cup" in right[0] and "throw cup" in right[1] and right[2] == "—" and "0.00 · completed" in right[3]
     assert page.locator("#compare tbody th").all_inner_texts() == ["2", "3", "4", "end"]
-    page.select_option("#compare select >> nth=1", label="wait · sample 4 · 50.0 · completed")
+    page.select_option("#compare select >> nth=1", label="wait · sample 4 · 0.50 · completed")
     assert "wait" in acts.nth(0).locator("td").nth(1).inner_text()
     acts.nth(1).locator("td").nth(1).locator("button").click()
     assert selected(page) == node_of(trees[0], "look", "wait", "make tea")
@@ -516,7 +530,7 @@ def test_the_picture_shows_what_is_compared_and_follows_its_frame(show: Open) ->
     page.focus("#stage")
     press(page, "c")
     best_and_worst = picture(page)
-    page.select_option("#compare select >> nth=1", label="wait · sample 4 · 50.0 · completed")
+    page.select_option("#compare select >> nth=1", label="wait · sample 4 · 0.50 · completed")
     assert len({plain, best_and_worst, picture(page)}) == 3
     press(page, "Escape")
     page.set_viewport_size({"width": 100, "height": 200})

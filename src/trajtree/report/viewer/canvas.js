@@ -285,7 +285,7 @@ function drawLabels(view, inView, marks) {
     if (tree.ending.has(node) && !tree.children[node].length) {
       c.fillStyle = theme.muted;
       c.textAlign = "left";
-      c.fillText(percent(tree.mean[node]), x + 14, y + 4);
+      c.fillText(score(tree.mean[node]), x + 14, y + 4);
     }
   }
   c.globalAlpha = 1;

@@ -38,7 +38,7 @@ function listed(items, show, kind) {
 const outcome = (tree, index) => tree.text(tree.outcome[index]);
 
 function ended(tree, index) {
-  return `${percent(tree.score[index])} · ${tree.success[index] ? "success" : outcome(tree, index)}`;
+  return `${score(tree.score[index])} · ${tree.success[index] ? "success" : outcome(tree, index)}`;
 }
 
 function errorOf(tree, index) {
@@ -75,8 +75,8 @@ function heading(tree, node) {
 
 function facts(tree, node, members, shade) {
   const chips = [
-    chip("mean score", percent(tree.mean[node]), shade(tree.mean[node])),
-    chip("best ending", percent(tree.value[node])),
+    chip("mean score", score(tree.mean[node]), shade(tree.mean[node])),
+    chip("best ending", score(tree.value[node])),
     chip("visits", `${tree.visits[node]} of ${tree.visits[ROOT]}`),
   ];
   const rewards = members.map((index) => tree.reward[index][tree.depth[node] - 1] ?? 0);
@@ -88,12 +88,12 @@ function facts(tree, node, members, shade) {
   return make("dl", { class: "chips" }, ...chips);
 }
 
-const signed = (value) => (value < 0 ? "−" : "+") + percent(Math.abs(value));
+const signed = (value) => (value < 0 ? "−" : "+") + score(Math.abs(value));
 
 function forkPart(tree, children, shade, go, compare) {
   const row = (child) => {
     const properties = { type: "button", shade: shade(tree.mean[child]), onclick: () => go(child) };
-    const figures = make("span", { class: "muted" }, `${percent(tree.mean[child])} · ${tree.visits[child]}×`);
+    const figures = make("span", { class: "muted" }, `${score(tree.mean[child])} · ${tree.visits[child]}×`);
     const action = make("code", {}, oneLine(tree.text(tree.action[child]), 80));
     return make("li", {}, make("button", properties, make("i", { class: "dot" }), action, figures));
   };
@@ -130,7 +130,7 @@ function trajectoryRow(tree, index, shade, go) {
     { type: "button", shade: shade(tree.score[index]), title: "Go to its end", onclick: end },
     make("i", { class: "dot" }),
     make("span", {}, `sample ${tree.sample[index]}`),
-    make("strong", {}, percent(tree.score[index])),
+    make("strong", {}, score(tree.score[index])),
     make("span", {}, tree.success[index] ? "✓ success" : outcome(tree, index)),
     make("small", { class: "muted" }, tree.text(tree.made[index])),
     errorOf(tree, index),
@@ -172,7 +172,7 @@ function picker(tree, fork, side, choose) {
     const action = oneLine(tree.text(tree.action[child]), 40);
     const option = (index) =>
       make("option", { value: String(index) }, `${action} · sample ${tree.sample[index]} · ${ended(tree, index)}`);
-    const label = `${action} · mean ${percent(tree.mean[child])}`;
+    const label = `${action} · mean ${score(tree.mean[child])}`;
     select.append(make("optgroup", { label }, ...through(tree, child).map(option)));
   }
   select.value = String(fork.sides[side]);

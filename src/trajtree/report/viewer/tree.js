@@ -3,8 +3,8 @@
 
 const ROOT = 0;
 
-// Scores are shown on a scale of 0 to 100.
-const percent = (value) => (100 * value).toFixed(1);
+// Scores are from 0 to 1.
+const score = (value) => value.toFixed(2);
 
 function decode(source) {
   const tree = JSON.parse(source);

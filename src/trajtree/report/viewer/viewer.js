@@ -38,7 +38,7 @@ function describeItem() {
   const siblings = node === ROOT ? [ROOT] : tree.children[tree.parent[node]];
   const said = [
     node === ROOT ? "start" : oneLine(tree.text(tree.action[node]), 200),
-    `mean score ${percent(tree.mean[node])}`,
+    `mean score ${score(tree.mean[node])}`,
     count(tree.visits[node], "visit"),
     tree.forkAt.has(node) ? "fork" : "",
     tree.lit.has(node) ? "on the best path" : "",
@@ -96,7 +96,13 @@ function followAddress() {
   const address = new URLSearchParams(location.hash.slice(1));
   const named = tasks.findIndex((row) => row.task === address.get("task"));
   const node = Number(address.get("node"));
-  selectTask(Math.max(0, named), named >= 0 && Number.isInteger(node) && node > 0 ? node : ROOT);
+  selectTask(named < 0 ? mostToSee() : named, named >= 0 && Number.isInteger(node) && node > 0 ? node : ROOT);
+}
+
+// The tree that teaches most comes first: that with the most forks whose options differ in score.
+function mostToSee() {
+  const more = (a, b) => a.informative - b.informative || a.forks - b.forks || a.trajectories - b.trajectories;
+  return tasks.reduce((found, row, number) => (more(row, tasks[found]) > 0 ? number : found), 0);
 }
 
 function stepTask(way) {
@@ -145,7 +151,7 @@ function leaveFork() {
 
 function taskOption(row, number) {
   const sizes = `${count(row.trajectories, "run")} · ${count(row.forks, "fork")}`;
-  const found = `${sizes} · best ${percent(row.best)} · mean ${percent(row.mean)}`;
+  const found = `${sizes} · best ${score(row.best)} · mean ${score(row.mean)}`;
   const bar = make("span", { class: "bar", "aria-hidden": "true" }, make("i", {}), make("b", {}));
   bar.style.setProperty("--mean", `${100 * row.mean}%`);
   bar.style.setProperty("--best", `${100 * row.best}%`);
@@ -178,7 +184,7 @@ function totals() {
     count(sum("trajectories"), "trajectory", "trajectories"),
     count(sum("successes"), "success", "successes"),
     `${count(sum("forks"), "fork")}, ${sum("informative")} informative`,
-    `mean ${percent(mean)}, best ${percent(best)}`,
+    `mean ${score(mean)}, best ${score(best)}`,
   ].join(" · ");
 }
 
@@ -235,6 +241,7 @@ function onKey(event) {
     if (state.fork) leaveFork();
     else stage.focus();
   } else if (!event.target.closest("input, select") && Object.hasOwn(KEYS, event.key)) KEYS[event.key]();
+  else if (event.target === document.body) return onStageKey(event); // nothing has the focus yet
   else return;
   event.preventDefault();
 }
@@ -322,7 +329,7 @@ function hover(x, y) {
     redraw();
     if (node > ROOT) {
       const { tree } = state;
-      const figures = [`mean ${percent(tree.mean[node])}`, count(tree.visits[node], "visit"), `step ${tree.depth[node]}`];
+      const figures = [`mean ${score(tree.mean[node])}`, count(tree.visits[node], "visit"), `step ${tree.depth[node]}`];
       const action = make("code", {}, oneLine(tree.text(tree.action[node]), 200));
       tip.replaceChildren(action, make("small", {}, figures.join(" · ")));
     }
@@ -381,6 +388,7 @@ $("in").addEventListener("click", () => zoomBy(1.3));
 $("out").addEventListener("click", () => zoomBy(1 / 1.3));
 $("fit").addEventListener("click", showAll);
 $("ask").addEventListener("click", help);
+$("help").addEventListener("close", () => stage.focus());
 window.addEventListener("hashchange", followAddress);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", themed);
 
