@@ -71,8 +71,8 @@ MODELS: Body = {"object": "list", "data": [{"id": "stub", "object": "model", "cr
 
 
 @contextmanager
-def stub(answer: Callable[[Body], Answer], models: Body = MODELS) -> Iterator[Stub]:
-    """Serve `answer` on a free port of 127.0.0.1 until the block ends."""
+def stub(answer: Callable[[Body], Answer], models: Body = MODELS, port: int = 0) -> Iterator[Stub]:
+    """Serve `answer` on a port of 127.0.0.1, by default a free one, until the block ends."""
     state = Stub(answer, models)
 
     class Handler(BaseHTTPRequestHandler):
@@ -117,7 +117,7 @@ def stub(answer: Callable[[Body], Answer], models: Body = MODELS) -> Iterator[St
         def handle_error(self, *args: object) -> None:
             pass  # a client that went away
 
-    server = Server(("127.0.0.1", 0), Handler)
+    server = Server(("127.0.0.1", port), Handler)
     state.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()

@@ -1,4 +1,4 @@
-"""Hours of bad luck: kills, signals, full disks, torn files, two writers, hostile inputs, environments that break.
+"""Hours of bad luck: kills, signals, full disks, torn files, two writers, hostile inputs, worlds that break.
 
     SOAK_S=180 python -m tests.soak            # or: make soak
     SOAK_SEED=17 python -m tests.soak          # one trial again
@@ -23,7 +23,8 @@ from pathlib import Path
 from random import Random
 
 from tests.soak.commands import Ended, Violation, end, listens, run, start
-from tests.soak.hostile import READERS, bad_environment, called, mutated, valid_inputs
+from tests.soak.hostile import READERS, called, mutated, valid_inputs
+from tests.soak.playing import breaking_environment, exploring
 from tests.soak.workloads import Workload, prepare, unbroken
 
 LIGHT, HEAVY = ("import", "build", "pairs", "paths"), ("train", "run")
@@ -178,12 +179,6 @@ def hostile_inputs(base: Path, folder: Path, random: Random, count: Counter[str]
         shutil.rmtree(out)
 
 
-def breaking_environment(base: Path, folder: Path, random: Random, count: Counter[str]) -> None:
-    """An environment that raises or lies."""
-    count["episodes lost to an environment that breaks"] += bad_environment(folder, random)
-    count["explorations of an environment that breaks"] += 1
-
-
 TRIALS: dict[Trial, float] = {
     kills: 4,
     hostile_inputs: 2,
@@ -191,6 +186,7 @@ TRIALS: dict[Trial, float] = {
     full_disk: 1.5,
     torn: 1.5,
     breaking_environment: 1,
+    exploring: 3,
 }
 """What may happen, and how often."""
 

@@ -8,9 +8,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 600
@@ -60,12 +61,18 @@ def environment() -> dict[str, str]:
     return {**os.environ, **quiet, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
 
-def start(words: Sequence[str], *, largest_file: int | None = None) -> subprocess.Popen[str]:
+def start(
+    words: Sequence[str],
+    *,
+    largest_file: int | None = None,
+    module: str = "trajtree",
+    variables: Mapping[str, str] = MappingProxyType({}),
+) -> subprocess.Popen[str]:
     """Start a command; where `largest_file` is given, files cannot grow beyond so many bytes."""
-    limited = ["-c", _LIMITED, str(largest_file)] if largest_file is not None else ["-m", "trajtree"]
+    limited = ["-c", _LIMITED, str(largest_file)] if largest_file is not None else ["-m", module]
     return subprocess.Popen(
         [sys.executable, *limited, *words],
-        env=environment(),
+        env={**environment(), **variables},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -1,4 +1,4 @@
-"""Inputs and environments that mean harm, tried within this process: they are many."""
+"""Inputs that mean harm, tried within this process: they are many."""
 
 from __future__ import annotations
 
@@ -8,22 +8,13 @@ import json
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Any
 
 from tests.cli.commands import shop_run, ticket_run
 from tests.soak.commands import Violation
-from tests.toy import TASKS, Toy
 
 from trajtree.cli import main as command_line
-from trajtree.errors import EnvError
-from trajtree.explore.rollout import rollout
-from trajtree.explore.strategies import independent
-from trajtree.policies.base import Reply
-from trajtree.store.trajectory_store import TrajectoryStore
-from trajtree.trajectory import Message, Sampling, Tokens
 
 _SPLICES = (
     b"null",
@@ -120,94 +111,4 @@ def called(words: Sequence[str]) -> int:
     return status
 
 
-# --- environments ---
-
-_RAISED = (
-    RuntimeError("x"),
-    ValueError(),
-    KeyError("k"),
-    SystemExit(0),
-    GeneratorExit(),
-    StopIteration(),
-    MemoryError(),
-)
-_ANSWERS = (None, (), ("a", 0.0, True), ("a", "b", False, False), (1, 0.0, False, False), ("a", 0.0, None, 0))
-_REWARDS = (float("nan"), float("inf"), -float("inf"), 1e300, -7.0, 2.0, None, "1")
-
-
-class Bad(Toy):
-    """The toy, which breaks now and then: it raises, answers with nonsense, or gives rewards that are none."""
-
-    def __init__(self, random: Random, share: float) -> None:
-        super().__init__()
-        self.random, self.share = random, share
-
-    def step(self, action: str) -> Any:
-        result = super().step(action)
-        if self.random.random() >= self.share:
-            return result
-        kind = self.random.randrange(3)
-        if kind == 0:
-            raise self.random.choice(_RAISED)
-        if kind == 1:
-            return self.random.choice(_ANSWERS)
-        return result._replace(reward=self.random.choice(_REWARDS))
-
-
-@dataclass
-class Talk:
-    """A conversation of a policy that draws its actions from a hat."""
-
-    messages: list[Message]
-    random: Random
-    made: list[Tokens] = field(default_factory=list)
-
-    def tokens(self) -> tuple[Tokens, ...]:
-        return ()
-
-
-class Hat:
-    """A policy without a model."""
-
-    name = "hat"
-
-    def start(self, system: str, sampling: Sampling, seed: tuple[int, ...]) -> Talk:
-        return Talk([Message("system", system)], Random(str(seed)))
-
-    def reply(self, conversations: Sequence[Talk]) -> list[Reply]:
-        replies = []
-        for talk in conversations:
-            said = talk.random.choice(("take red key", "take blue key", "open red door", "open blue door", "look"))
-            talk.messages.append(Message("assistant", said))
-            replies.append(Reply(said))
-        return replies
-
-
-def bad_environment(folder: Path, random: Random) -> int:
-    """Play in an environment that breaks; the number of episodes that were lost to it.
-
-    Raises:
-        Violation: an episode that was not lost is not what a sound environment gives, or the store is not readable.
-    """
-
-    def episodes() -> Any:
-        return independent(TASKS[:6], 3, [Sampling(1.0)])
-
-    share = random.choice((0.02, 0.1, 0.5))
-    sound, store = (TrajectoryStore(folder / f"{name}.jsonl") for name in ("sound", "bad"))
-    rollout(episodes(), Hat(), Toy, sound, seed=7, batch=4)
-    with contextlib.suppress(EnvError):
-        rollout(episodes(), Hat(), lambda: Bad(Random(random.random()), share), store, seed=7, batch=4)
-    rollout(episodes(), Hat(), Toy, store, seed=7, batch=4)
-    expected, lost = {t.key: t for t in sound}, 0
-    found = list(store)
-    if sorted(t.key for t in found) != sorted(expected):
-        raise Violation(f"an environment that breaks left {len(found)} of {len(expected)} episodes")
-    for t in found:
-        lost += t.outcome.is_fault
-        if not t.outcome.is_fault and t != expected[t.key]:
-            raise Violation(f"{t.key}: not what a sound environment gives")
-    return lost
-
-
-__all__ = ["READERS", "bad_environment", "called", "mutated", "valid_inputs"]
+__all__ = ["READERS", "called", "mutated", "valid_inputs"]

