@@ -11,7 +11,6 @@ A killed run plays the missing episodes; it ends with the same tasks and samples
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
@@ -27,6 +26,7 @@ from trajtree.explore.episode import Episode, EpisodeSpec
 from trajtree.explore.faults import ATTEMPTS, check_sound, is_innocent, is_passing, worth_another_try
 from trajtree.explore.paced import Paced
 from trajtree.explore.strategies import Passes, one_pass
+from trajtree.policies import interruptible
 from trajtree.policies.base import C, Policy, ServedPolicy
 from trajtree.store.progress import SILENT, Progress
 from trajtree.store.trajectory_store import TrajectoryStore
@@ -103,7 +103,7 @@ def explore(
                 player = policy if by is None else others[by]
                 if isinstance(player, ServedPolicy):
                     paced = Paced(player, pool, store, seed, batch, parse, suffix, progress)
-                    asyncio.run(paced.play_all(_missing(group, present, progress), envs))
+                    interruptible.run(paced.play_all(_missing(group, present, progress), envs))
                     continue
                 for wave in _waves(group, batch):
                     missing = {spec.key for spec in wave} - present

@@ -24,6 +24,7 @@ import openai
 
 from trajtree.chat import message_to_dict
 from trajtree.errors import PolicyError
+from trajtree.policies import interruptible
 from trajtree.policies.answers import BadAnswer, Completion, decode, read, refused
 from trajtree.policies.base import Reply, turn_seed
 from trajtree.policies.engine_tokens import EngineTokens, spelt_reply
@@ -122,7 +123,7 @@ class ServerPolicy:
             async with self.session() as ask:
                 return list(await asyncio.gather(*map(ask, conversations)))
 
-        return asyncio.run(all_of_them())
+        return interruptible.run(all_of_them())
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[Callable[[ServerConversation], Awaitable[Reply]]]:
