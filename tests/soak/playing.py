@@ -17,7 +17,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from random import Random
@@ -130,6 +130,7 @@ class Trouble:
         hunted: whether workers and their Java are killed, or stopped for a while.
         number: the signal that ends the command itself; None for none.
         count: of what was done.
+        store: of the command.
     """
 
     server: Server | None
@@ -138,14 +139,17 @@ class Trouble:
     number: signal.Signals | None
     random: Random
     mark: str
-    count: Counter[str] = field(default_factory=Counter)
+    count: Counter[str]
+    store: Path
 
     def strike(self, process: subprocess.Popen[str], over: Event) -> None:
         """Make it happen, until the command is over."""
-        until = time.monotonic() + self.random.uniform(1, 15)
         if self.number is not None and self.number != signal.SIGKILL and not listens(process):
             return
-        left = self.random.randrange(1, 6)
+        if self.random.random() < 0.7:  # mostly while it plays
+            while not self.store.exists() and not over.wait(0.1):
+                pass
+        until, left = time.monotonic() + self.random.uniform(0, 8), self.random.randrange(1, 6)
         while not over.wait(self.random.uniform(0.2, 2)):
             if self.number is not None and time.monotonic() > until:
                 process.send_signal(self.number)
@@ -207,7 +211,7 @@ def exploring(base: Path, folder: Path, random: Random, count: Counter[str]) -> 
             share, weather = random.choice((0.0, 0.1, 0.3)), random.choice((0.0, 0.02, 0.1))
             number = random.choice((None, None, signal.SIGKILL, signal.SIGINT, signal.SIGTERM))
             trouble = Trouble(
-                model if served else None, share, random.random() < 0.7, number, random, folder.name, count
+                model if served else None, share, random.random() < 0.7, number, random, folder.name, count, store
             )
             if served:
                 model.down()
