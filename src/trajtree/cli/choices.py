@@ -39,7 +39,8 @@ def argument_of(choices: Collection[str], *, help: str) -> Any:
 def with_options_of(shared: type[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """For a command whose first parameter is a dataclass: each field of it becomes an option, as its annotation says.
 
-    The options of the dataclass come first. Several commands can share them, and each is written once.
+    Several commands can share them, and each is written once. Help shows the required ones first, then the command's
+    own, then the other shared ones.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -59,7 +60,9 @@ def with_options_of(shared: type[Any]) -> Callable[[Callable[..., None]], Callab
         def with_options(**given: Any) -> None:
             command(shared(**{option.name: given.pop(option.name) for option in options}), **given)
 
-        parameters = [*options, *(one.replace(kind=Parameter.KEYWORD_ONLY) for one in own[1:])]
+        required = [option for option in options if option.default is Parameter.empty]
+        own = [one.replace(kind=Parameter.KEYWORD_ONLY) for one in own[1:]]
+        parameters = [*required, *own, *(option for option in options if option not in required)]
         vars(with_options)["__signature__"] = Signature(parameters)
         with_options.__annotations__ = {one.name: one.annotation for one in parameters}
         return with_options
