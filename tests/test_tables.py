@@ -74,6 +74,8 @@ def said(*arguments: str) -> str:
         (PASTS, (*PAIRS, "--past")),
         ([*SEARCHES, "stitch"], (*PATHS, "--search")),
         (["trajtree", *TRAJECTORY_TARGETS], (*PATHS, "--to")),
+        (TRAJECTORY_TARGETS, ("convert", "a", "b", "--to")),
+        (AGGREGATES, ("rewards", "trees.jsonl", "--out", "out.jsonl", "--value")),
         (BRING_IN, ("data",)),
         (METHODS, (*TRAIN, "--method")),
         (WEIGHTS, (*TRAIN, "--weigh")),
@@ -124,7 +126,7 @@ def test_every_method_has_its_loss_its_examples_and_its_section() -> None:
     assert {method.takes for method in METHODS.values()} == set(material.TAKES)
 
 
-@pytest.mark.parametrize("command", ["import", "build", "pairs", "paths"])
+@pytest.mark.parametrize("command", ["import", "build", "pairs", "paths", "convert", "rewards"])
 def test_the_help_of_a_command_says_what_its_choices_are(command: str) -> None:
     result = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "2000", "TERMINAL_WIDTH": "2000"})
     tables: dict[str, list[Mapping[str, Any]]] = {
@@ -132,6 +134,8 @@ def test_the_help_of_a_command_says_what_its_choices_are(command: str) -> None:
         "build": [IGNORABLE, ACTIONS],
         "pairs": [PAIR_TARGETS, MODES, AGGREGATES, PASTS],
         "paths": [SEARCHES, TRAJECTORY_TARGETS],
+        "convert": [TRAJECTORY_TARGETS],
+        "rewards": [AGGREGATES],
     }
     shown = " ".join(result.output.split())
     for table in tables[command]:

@@ -91,17 +91,34 @@ def test_stores_and_trees_are_converted_too(tmp_path: Path, files: list[str], tr
 
 def test_loss_is_refused_with_the_row(tmp_path: Path) -> None:
     log, out = tmp_path / "log.jsonl", tmp_path / "out.jsonl"
-    runs = [ticket_run("t0", "restart", 1.0), shop_run(["lamp"], "lamp B", 0.5)]
-    log.write_text(json.dumps(runs[0]) + "\n")
+    log.write_text(json.dumps(ticket_run("t0", "restart", 1.0)) + "\n")
     with pytest.raises(DataError, match=r"log.jsonl, line 1: task .* cannot be written for openai: .*thoughts"):
         invoke("convert", log, out, "--to", "openai")
-    del runs[0]["extra"]
-    log.write_text("".join(json.dumps(row) + "\n" for row in (ticket_run("t1", "replace", 0.0), runs[0])))
-    with pytest.raises(DataError, match=r"log.jsonl, line 2: cannot be converted without loss: .*score"):
+    image = {"task": "t", "score": 1, "messages": [{"role": "user", "content": [{"type": "image"}]}]}
+    log.write_text(json.dumps(shop_run(["lamp"], "lamp B", 0.5)) + "\n" + json.dumps(image) + "\n")
+    with pytest.raises(DataError, match=r"log.jsonl, line 2: "):
         invoke("convert", log, out)
     assert not out.exists()
     with pytest.raises(DataError, match="no such file or folder"):
         invoke("convert", tmp_path / "none.jsonl", out)
+
+
+@pytest.mark.parametrize("to", ["trl", "atif"])
+def test_runs_without_a_score_are_converted_and_make_no_trees(tmp_path: Path, to: str) -> None:
+    run = ticket_run("t0", "restart", 1.0)
+    del run["extra"]
+    (tmp_path / "log.jsonl").write_text(json.dumps(run) + "\n" + json.dumps(ticket_run("t1", "replace", 1.0)) + "\n")
+    done("convert", tmp_path / "log.jsonl", tmp_path / "out.jsonl", "--to", to)
+    rows = rows_of(tmp_path / "out.jsonl")
+    assert [(row if to == "trl" else row["extra"]).get("score") for row in rows] == [None, 1.0]
+    done("import", tmp_path / "out.jsonl", "--out", tmp_path / "runs.jsonl", "--unscored", "keep")
+    assert [t.unscored for t in trajtree.TrajectoryStore(tmp_path / "runs.jsonl")] == [True, False]
+    said = done("build", tmp_path / "runs.jsonl", "--out", tmp_path / "trees.jsonl")
+    assert "left out: 1 run without a score" in said and "1 tree of 1 run" in said
+    (tmp_path / "one.jsonl").write_text(json.dumps(run) + "\n")
+    done("import", tmp_path / "one.jsonl", "--out", tmp_path / "none.jsonl", "--unscored", "keep")
+    with pytest.raises(DataError, match=r"no run from which a tree could be built: 1 run without a score; .*--scores"):
+        invoke("build", tmp_path / "none.jsonl", "--out", tmp_path / "no-trees.jsonl")
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -41,6 +41,10 @@ def convert(
         str | None, option_of(FORMATS, "--from", help="The log's format, detected by default; as for import.")
     ] = None,
     score: Annotated[str | None, typer.Option(help="Path of the field with the score, as for import.")] = None,
+    scores: Annotated[Path | None, typer.Option(help="File with the scores of runs, as for import.")] = None,
+    redact: Annotated[
+        bool | None, typer.Option("--redact/--no-redact", help="Replace keys, addresses and names, as for import.")
+    ] = None,
     score_range: Annotated[
         tuple[float, float], typer.Option(help="The score values that stand for 0 and 1, as for import.")
     ] = (0.0, 1.0),
@@ -55,17 +59,19 @@ def convert(
     """Convert runs from any format to any other that can hold them, without loss.
 
     A run that cannot be read whole, or that the other format cannot hold, is refused with its line; then nothing is
-    written. Task, score, outcome and model are written beside the conversation, except to openai, which has no such
-    fields.
+    written. Task, score (if there is one), outcome and model are written beside the conversation, except to openai,
+    which has no such fields.
     """
     if not source.exists():
         raise DataError(f"{source}: there is no such file or folder; name a log, a store or a file of trees")
     check_output(out, source)
     check_card_options(card, license, source, out)
     provenance, terminal = Provenance(), console(out)
+    redacted: Mapping[str, int] = {}
 
     def read(store: Path) -> ImportReport:
-        return import_files(
+        nonlocal redacted
+        report = import_files(
             source,
             store,
             format=from_,
@@ -74,7 +80,12 @@ def convert(
             task=task,
             context_turns=context_turns,
             run=run,
+            scores=scores,
+            keep_unscored=True,
+            redact=redact,
         )
+        redacted = report.redacted
+        return report
 
     def counted_in(runs: Iterable[Trajectory]) -> Iterator[Trajectory]:
         for found in runs:
@@ -85,6 +96,9 @@ def convert(
     with runs_in(source, read) as runs, counting(terminal, "convert", "runs") as progress:
         count = write_rows(at_least_one(rows_of(counted_in(runs), to), f"{source}: contains no run"), out)
     terminal.print(f"{counted(count, 'run')} in {out}", soft_wrap=True)
+    if redacted:
+        replaced = ", ".join(f"{name} ({number:,})" for name, number in redacted.items())
+        terminal.print(f"redacted: {replaced}; --no-redact keeps them", soft_wrap=True)
     if to == "openai":
         terminal.print("task, score, outcome and model are not in it: openai has no fields for them", soft_wrap=True)
     write_card(terminal, card, license, out, count, provenance, {"format": to})

@@ -118,9 +118,13 @@ def build(
         settings["embed"] = SentenceEmbeddings(model)
         settings["similarity"] = _SIMILARITY if similarity is None else similarity
     merger, found = Merger(**settings), Findings()
+    unscored = faults = 0
 
     def trees() -> Iterator[TrajectoryTree]:
+        nonlocal unscored, faults
         for group in TrajectoryStore(store).by_task():
+            unscored += sum(run.unscored for run in group)
+            faults += sum(run.outcome.is_fault for run in group)
             for tree in merger.trees(group):
                 found.add(tree)
                 yield replace(tree, merging=msgspec.structs.replace(tree.merging, model=model, env=env))
@@ -128,9 +132,16 @@ def build(
         if merger.acting.replies and merger.acting.without == merger.acting.replies:
             raise DataError(f"--action {action}: none of {merger.acting.replies:,} replies has it")
 
-    terminal, none = console(out), f"{store}: contains no run from which a tree could be built"
+    def none() -> str:
+        scores = f": {counted(unscored, 'run')} without a score; import with --scores FILE" if unscored else ""
+        return f"{store}: contains no run from which a tree could be built{scores}"
+
+    terminal = console(out)
     with counting(terminal, "build", "runs") as progress:
         count = write_trees(at_least_one(trees(), none), out)
+    for number, what in ((unscored, "without a score"), (faults, "lost to faults of the environment or the engine")):
+        if number:
+            terminal.print(f"left out: {counted(number, 'run')} {what}", soft_wrap=True, highlight=False)
     for sentence in (*_effects(merger), *_findings(found, out)):
         terminal.print(sentence, soft_wrap=True, highlight=False)
     terminal.print(

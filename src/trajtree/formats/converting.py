@@ -77,7 +77,8 @@ def row_of(run: Trajectory, to: str) -> JsonObject:
     row = target.row(run)
     if not target.beside:
         return row
-    row |= {"task": run.task, "score": run.score, "outcome": run.outcome.value, "model": run.policy}
+    row |= {"task": run.task, "outcome": run.outcome.value, "model": run.policy}
+    row |= {} if run.unscored else {"score": run.score}
     return row | ({"truncated": True} if run.outcome is Outcome.TRUNCATED else {})
 
 

@@ -131,7 +131,14 @@ class Divergence:
         settings, many = self.settings, counted(self.forks, "fork")
         if self.alone == self.tasks:
             tasks = counted(self.tasks, "task")
-            return Verdict(f"there is one run per task ({tasks}), and a pair needs two runs of the same task", [], "")
+            remedy = (
+                "if these are runs of the same task, import them into a new store with --task FIELD, which names it"
+            )
+            return Verdict(
+                f"there is one run per task ({tasks}), and a pair needs two runs of the same task",
+                [],
+                remedy if self.tasks > 1 else "",
+            )
         if self._different <= SCORE_TOLERANCE:
             return Verdict("all runs of each task score the same, so none is better than another", [], "")
         if not MODES[settings.mode].at_forks:

@@ -31,7 +31,7 @@ def atif_trajectory(trajectory: Trajectory) -> JsonObject:
     extra: JsonObject = {
         "task": trajectory.task,
         "sample": trajectory.sample,
-        "score": trajectory.score,
+        **({} if trajectory.unscored else {"score": trajectory.score}),
         "outcome": trajectory.outcome.value,
         "env": trajectory.env,
         "env_version": trajectory.env_version,
