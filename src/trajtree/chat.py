@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 from trajtree.errors import DataError
@@ -24,6 +25,8 @@ _ROLES: dict[str, Role] = {
     "function": "tool",
 }
 
+
+_PLAIN_ROLES = ("system", "user", "assistant")
 
 ASIDE = frozenset(
     (
@@ -89,7 +92,7 @@ def message_from_dict(data: object, where: str) -> Message:
     if role is None:
         raise DataError(f"{where}.role: {str(data.get('role'))[:80]!r} is not one of {', '.join(_ROLES)}")
     if len(data) == 2 and isinstance(data.get("content"), str):
-        return Message(role, data["content"])  # the most common message by far
+        return Message(role, data["content"])
     calls = data.get("tool_calls") or []
     if not isinstance(calls, Sequence) or isinstance(calls, str):
         raise DataError(f"{where}.tool_calls: must be a list")
@@ -106,6 +109,17 @@ def message_from_dict(data: object, where: str) -> Message:
         tool_call_id=_optional(data, "tool_call_id", where),
         name=_optional(data, "name", where),
     )
+
+
+def plain_messages(turns: Sequence[Mapping[str, Any]]) -> list[Message] | None:
+    """Messages that are a role and text and nothing else; None if any is not so. The most common ones by far."""
+    made = []
+    for turn in turns:
+        role, content = turn.get("role"), turn.get("content")
+        if len(turn) != 2 or role not in _PLAIN_ROLES or type(content) is not str:
+            return None
+        made.append(Message(role, content))
+    return made
 
 
 def unread(data: Mapping[str, Any], read: frozenset[str] = FIELDS) -> dict[str, Any]:
@@ -216,7 +230,9 @@ def action_of(message: Message) -> str:
     return "\n".join(f"{c.name}({_sorted(c.arguments)})" for c in message.tool_calls)
 
 
+@lru_cache(maxsize=256)
 def _sorted(arguments: str) -> str:
+    """Needed again soon, when the run is stored."""
     try:
         return _sort_keys(json.loads(arguments))
     except ValueError:
@@ -287,6 +303,7 @@ __all__ = [
     "message_to_dict",
     "parse_act",
     "parse_react",
+    "plain_messages",
     "text_of",
     "unread",
 ]

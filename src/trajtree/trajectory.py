@@ -170,7 +170,6 @@ class Origin:
     steps: Annotated[int, Field(ge=1)]
 
 
-@with_config(_STRICT)
 @dataclass(frozen=True, slots=True)
 class Made:
     """How a reply was made, as far as a log says.

@@ -216,3 +216,13 @@ def test_tasks_whose_runs_begin_differently_are_told(tmp_path: Path) -> None:
 
     rows = [prompted("a", "1"), prompted("a", "2"), prompted("b", "1"), prompted("b", "1"), prompted("c", "3")]
     assert imported(tmp_path, *rows).prompts_differ == 1
+
+
+def test_the_spread_of_scores_and_what_runs_share_are_told(tmp_path: Path) -> None:
+    rows = [row("a", "look", "go", score=0), row("a", "look", "stay"), *[row("b", "x", score=0.5)] * 2]
+    report = imported(tmp_path, *rows, row("c"))
+    assert report.spread == import_report.Spread(low=0.0, mean=0.6, high=1.0, several=2, differing=1)
+    assert (report.steps, report.shared_steps) == (7, 2)
+    other = tmp_path / "other"
+    other.mkdir()
+    assert imported(other, row("a", score=None), keep_unscored=True).spread is None

@@ -137,6 +137,13 @@ def _summary(done: ImportReport) -> Iterator[str]:
         ]
         yield "; ".join([f"task: from {_counts(done.task_fields)}", *others])
         yield f"outcome: {_counts(done.outcomes)}"
+    if done.spread is not None:
+        spread = done.spread
+        yield (
+            f"scores: {spread.low:.3g} to {spread.high:.3g}, mean {spread.mean:.3g}; they differ in "
+            f"{spread.differing:,} of {counted(spread.several, 'task')} with several runs"
+        )
+        yield f"steps: {done.steps:,}, of which {done.shared_steps:,} repeat the beginning of another run"
     if done.redacted:
         yield f"redacted: {_counts(done.redacted)}"
     if done.sheet is not None:

@@ -11,7 +11,7 @@ from statistics import median
 
 from trajtree.formats.read.scores import differs
 from trajtree.formats.read.to_trajectory import Imported
-from trajtree.trajectory import Message, Trajectory
+from trajtree.trajectory import SCORE_TOLERANCE, Message, Trajectory
 
 MANY = 10_000
 """Up to which number the values of a field are counted."""
@@ -54,6 +54,17 @@ class OtherTask:
 
 
 @dataclass(frozen=True, slots=True)
+class Spread:
+    """How scores are spread: lowest, mean and highest; tasks with several scored runs, and in how many they differ."""
+
+    low: float
+    mean: float
+    high: float
+    several: int
+    differing: int
+
+
+@dataclass(frozen=True, slots=True)
 class SheetUse:
     """How a file of scores was used: its rows, those that fit no run, and runs that no row fits, each with a number."""
 
@@ -86,6 +97,9 @@ class ImportReport:
         outcomes: number of trajectories by outcome.
         tasks: number of tasks in the whole store.
         runs_per_task: fewest, median and most trajectories per task in the whole store.
+        spread: how the scores of the appended trajectories are spread; None if there are none.
+        steps: number of steps of the appended trajectories.
+        shared_steps: how many of them repeat the beginning of another trajectory appended not too long before.
         held: records contained in another record of the same run, as its beginning.
         joined: records that were joined to a later part of the same run.
         undecided: records whose fields say that they belong to one run, but whose messages do not fit; each is a run.
@@ -113,6 +127,9 @@ class ImportReport:
     outcomes: Mapping[str, int] = field(default_factory=dict)
     tasks: int = 0
     runs_per_task: tuple[int, float, int] = (0, 0, 0)
+    spread: Spread | None = None
+    steps: int = 0
+    shared_steps: int = 0
     held: int = 0
     joined: int = 0
     undecided: int = 0
@@ -145,6 +162,8 @@ class Tally:
         self._outcomes: Counter[str] = Counter()
         self._beginnings = _Beginnings()
         self._example = _Example()
+        self._spread = _Spread()
+        self._steps = 0
         self._tasks_from = _TasksFrom()
 
     def leave_out(self, record: LeftOut) -> None:
@@ -166,7 +185,10 @@ class Tally:
             self._present[name] += 1
             self._differs[name] += made.unscored or differs(value, made.score, *score_range)
         self._tasks_from.add(found, made, named)
-        self._beginnings.add(made.messages)
+        self._steps += len(made.steps)
+        if not made.unscored:
+            self._spread.add(made)
+        self._beginnings.add(made)
         self._example.add(made)
 
     def report(self) -> ImportReport:
@@ -189,6 +211,9 @@ class Tally:
             outcomes=dict(self._outcomes),
             tasks=len(runs),
             runs_per_task=(min(runs), median(runs), max(runs)) if runs else (0, 0, 0),
+            spread=self._spread.result(),
+            steps=self._steps,
+            shared_steps=self._beginnings.shared,
             held=self.held,
             joined=self.joined,
             undecided=self.undecided,
@@ -238,8 +263,36 @@ class _TasksFrom:
         return len(self._several - self._alike)
 
 
+class _Spread:
+    """Collects scores, of each task only the lowest and the highest."""
+
+    def __init__(self) -> None:
+        self._sum = 0.0
+        self._runs = 0
+        self._ranges: dict[str, tuple[float, float, bool]] = {}
+
+    def add(self, made: Trajectory) -> None:
+        score = made.score
+        self._sum += score
+        self._runs += 1
+        low, high, _ = self._ranges.get(made.task, (score, score, False))
+        self._ranges[made.task] = min(low, score), max(high, score), made.task in self._ranges
+
+    def result(self) -> Spread | None:
+        if not self._runs:
+            return None
+        ranges = self._ranges.values()
+        return Spread(
+            low=min(low for low, _, _ in ranges),
+            mean=self._sum / self._runs,
+            high=max(high for _, high, _ in ranges),
+            several=sum(several for _, _, several in ranges),
+            differing=sum(high - low > SCORE_TOLERANCE for low, high, _ in ranges),
+        )
+
+
 class _Beginnings:
-    """Counts trajectories that are the beginning of another one.
+    """Counts trajectories that are the beginning of another one, and the steps that trajectories have in common.
 
     Only hashes are kept, and only a limited number, so that memory does not grow with the runs: the calls of a run are
     close to each other.
@@ -248,13 +301,15 @@ class _Beginnings:
     _MOST = 50_000
 
     def __init__(self) -> None:
-        self.count = 0
+        self.count = self.shared = 0
         self._ends: Counter[int] = Counter()
         self._passed: set[int] = set()
 
-    def add(self, messages: Sequence[Message]) -> None:
+    def add(self, made: Trajectory) -> None:
         """Count this trajectory if it is a beginning, and those that are beginnings of it."""
-        *inner, end = _after_replies(messages)
+        *inner, end = _after_replies(made.messages)
+        passed, ends = self._passed, self._ends
+        self.shared += sum(here in passed or here in ends for here in (*inner, end)[made.context_turns :])
         if not self._ends.keys().isdisjoint(inner):
             self.count += sum(self._ends.pop(passed, 0) for passed in inner)
         if end in self._passed:
@@ -306,4 +361,4 @@ class _Example:
             self._tasks.add(trajectory.task)
 
 
-__all__ = ["KEPT", "MANY", "ImportReport", "LeftOut", "OtherScore", "OtherTask", "SheetUse", "Tally"]
+__all__ = ["KEPT", "MANY", "ImportReport", "LeftOut", "OtherScore", "OtherTask", "SheetUse", "Spread", "Tally"]

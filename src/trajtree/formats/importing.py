@@ -250,25 +250,23 @@ class _Import:
                 found,
                 source.format,
                 self.asked.score_range,
-                stored=self.known.samples,
+                samples=self.known.samples,
                 keep_unscored=self.asked.keep_unscored,
+                place={
+                    "source": source.name,
+                    "row": raw.number,
+                    "line": raw.line,
+                    "digest": f"{digest:016x}",
+                    "content": f"{content:016x}",
+                },
             )
-            sample = self.known.samples.get(made.task, 0)
-            place: dict[str, str | int] = {
-                "source": source.name,
-                "row": raw.number,
-                "line": raw.line,
-                "digest": f"{digest:016x}",
-                "content": f"{content:016x}",
-            }
-            made = replace(made, sample=sample, metadata={**made.metadata, **place})
             line = line_of(made)
         except (DataError, RecursionError, UnicodeEncodeError) as error:
             self.tally.leave_out(LeftOut(source.shown, raw.line, raw.number, _REASONS.get(type(error), str(error))))
             return None
         self.tally.with_keys += not redacts and may_hold_a_key(line)
         self.known.store(source.name, raw.number, digest)
-        self.known.samples[made.task] = sample + 1
+        self.known.samples[made.task] = made.sample + 1
         self.tally.repeated += equal is None
         self.tally.add(found, made, named, self.asked.score_range)
         return line

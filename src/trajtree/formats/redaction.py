@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 
 from trajtree.formats.read.to_trajectory import Imported
-from trajtree.trajectory import Message
+from trajtree.trajectory import Message, ToolCall
 
 _KEYS = (
     r"sk-[A-Za-z0-9_-]{20,}",  # OpenAI, Anthropic and others
@@ -131,7 +131,7 @@ class Redactor:
             message.role,
             text(message.content),
             None if message.reasoning is None else text(message.reasoning),
-            tuple(replace(call, name=text(call.name), arguments=text(call.arguments)) for call in message.tool_calls),
+            tuple(ToolCall(call.id, text(call.name), text(call.arguments)) for call in message.tool_calls),
             message.tool_call_id,
             None if message.name is None else text(message.name),
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from trajtree.chat import FIELDS, message_from_dict
+from trajtree.chat import FIELDS, message_from_dict, plain_messages
 from trajtree.errors import DataError
 from trajtree.formats.read.fields import (
     Record,
@@ -59,15 +59,24 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
     messages: list[Message] = []
     context: list[bool] = []
     within: dict[str, object] = {}
+    others: list[tuple[str, Sequence[Record]]] = []
     for name, part in turns:
-        said, flags, aside = _items(name, part) if are_items(part) else _messages(name, part)
+        if (plain := plain_messages(part)) is not None:
+            messages += plain
+            context += [name == "prompt" for message in plain if message.role == "assistant"]
+            continue
+        if are_items(part):
+            said, flags, aside = _items(name, part)
+        else:
+            said, flags, aside = _messages(name, part)
+            others.append((name, part))
         messages += said
         context += flags
         within |= aside
     messages = [*system_beside(record, messages), *messages]
     context_turns = leading(context, "is marked as not trained (weight is 0 or loss is false)")
-    aside_ = fields_aside([(name, part) for name, part in turns if not are_items(part)], FIELDS, within)
-    replies = [turn for _, part in turns for turn in part if turn.get("role") == "assistant"]
+    aside_ = fields_aside(others, FIELDS, within)
+    replies = [turn for _, part in turns for turn in part if turn.get("role") == "assistant"] if others else []
     if len(replies) != len(context):
         replies = []  # what is said of replies is not said reply by reply
     return with_usual_fields(record, messages, context_turns, score=score, task=task, metadata=aside_, replies=replies)

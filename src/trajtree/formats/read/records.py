@@ -138,7 +138,7 @@ def decode(raw: RawRecord) -> dict[str, Any]:
 
 def _may_repeat_a_key(data: bytes, value: dict[str, Any]) -> bool:
     """Whether data has more colons than what was read of it, or they cannot be counted."""
-    if b"\\u003a" in data or b"\\u003A" in data:
+    if b"\\u" in data and (b"\\u003a" in data or b"\\u003A" in data):
         return True  # a colon in disguise
     try:
         return msgspec.json.encode(value).count(b":") != data.count(b":")

@@ -7,8 +7,9 @@ since the last reply is the observation; the reply's tool calls, its `Action:` p
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from trajtree.chat import Parsed, action_of
 from trajtree.errors import DataError
@@ -105,17 +106,19 @@ def trajectory_of(
     env: str,
     score_range: tuple[float, float],
     *,
-    stored: Container[str] = (),
+    samples: Mapping[str, int] = MappingProxyType({}),
     keep_unscored: bool = False,
+    place: Mapping[str, str | int] = MappingProxyType({}),
 ) -> Trajectory:
-    """The trajectory of a run, with `sample` 0.
+    """The trajectory of a run.
 
     Args:
         found: the run.
         env: the name of its format.
         score_range: the score values that stand for 0 and 1.
-        stored: the tasks of the store that it is for.
+        samples: how many samples of each task the store has that it is for.
         keep_unscored: make a trajectory of a run without a score too.
+        place: further metadata, where the run comes from.
 
     The rewards of its steps are unknown, so the last one gets the whole score.
 
@@ -132,9 +135,10 @@ def trajectory_of(
     steps, first = _steps(found.messages, found.context_turns, score)
     if not steps:
         raise DataError("messages: the agent never replies")
+    task = found.task or prompt_task(found.messages[:first], samples)
     return Trajectory(
-        task=found.task or prompt_task(found.messages[:first], stored),
-        sample=0,
+        task=task,
+        sample=samples.get(task, 0),
         policy=found.policy or "unknown",
         env=env,
         env_version="",
@@ -146,7 +150,7 @@ def trajectory_of(
         outcome=found.outcome,
         context_turns=found.context_turns,
         tools=found.tools,
-        metadata=dict(found.metadata),
+        metadata={**found.metadata, **place},
         unscored=unscored,
         made=found.made,
     )
@@ -171,16 +175,19 @@ def parted(text: str) -> Parsed:
     return Parsed("\n".join(t for t in (thought, said.thought) if t) or None, said.action)
 
 
-def _decision(message: Message) -> Parsed:
+def _decision(message: Message) -> tuple[str | None, str]:
+    content = message.content
     if not message.tool_calls:
-        thought, action = parted(message.content)
-        return Parsed(message.reasoning or thought, action)
+        if "Action:" not in content and _END_OF_THINKING not in content:
+            return message.reasoning, content  # most replies in text
+        thought, action = parted(content)
+        return message.reasoning or thought, action
     action = action_of(message)
     try:
         action.encode()
     except UnicodeEncodeError:
         raise DataError("a tool call's arguments contain half a character (a lone surrogate)") from None
-    return Parsed(message.reasoning or message.content or None, action)
+    return message.reasoning or content or None, action
 
 
 def _steps(messages: Sequence[Message], context_turns: int, score: float) -> tuple[list[Step], int]:
@@ -197,7 +204,7 @@ def _steps(messages: Sequence[Message], context_turns: int, score: float) -> tup
         if turns > context_turns:
             first = first if steps else index
             thought, action = _decision(message)
-            steps.append(Step("\n".join(seen), action, thought))
+            steps.append(Step(seen[0] if len(seen) == 1 else "\n".join(seen), action, thought))
         seen.clear()
     if steps:
         last = steps[-1]
