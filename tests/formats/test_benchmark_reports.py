@@ -63,7 +63,7 @@ def imported(folder: Path) -> tuple[ImportReport, dict[str, float]]:
 def test_every_form_of_report(tmp_path: Path, report: Any, said: dict[str, Any]) -> None:
     place(tmp_path / "weak.run1.json", report)
     found = verdict(tmp_path / f"{TASK}.traj", TASK)
-    assert found == ({"report": "weak.run1.json", **said} if said else {})
+    assert found == ({"report": "weak.run1.json", **said} if "not_evaluated" in said else said)
 
 
 @pytest.mark.parametrize(
@@ -126,6 +126,19 @@ def test_reports_that_contradict_each_other(tmp_path: Path) -> None:
     assert imported(runs)[1] == {TASK: 1.0}
 
 
+def test_another_report_that_says_the_same_changes_no_run(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    place(runs / f"{TASK}.traj", RUN)
+    place(runs / "weak.json", {"resolved_ids": [TASK]})
+    assert imported(runs)[0].added == 1
+    place(runs / "again.json", {"resolved_ids": [TASK]})
+    assert (imported(runs)[0].added, imported(runs)[0].skipped) == (0, 1)
+    for name in ("weak.json", "again.json"):
+        place(runs / name, {"resolved_ids": [], "unresolved_ids": [TASK]})
+    with pytest.raises(DataError, match="is not the one that was imported"):
+        imported(runs)
+
+
 def test_the_nearest_report_counts(tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     place(runs / TASK / f"{TASK}.traj", RUN)
@@ -146,7 +159,7 @@ def test_a_report_is_read_again_when_it_was_changed(tmp_path: Path) -> None:
     place(tmp_path / "report.json", {"resolved_ids": []})
     assert verdict(run, TASK) == {}
     place(tmp_path / "report.json", {"resolved_ids": [TASK]})
-    assert verdict(run, TASK) == {"report": "report.json", "resolved": True}
+    assert verdict(run, TASK) == {"resolved": True}
 
 
 def test_a_score_in_the_log_replaces_what_was_not_evaluated(tmp_path: Path) -> None:

@@ -62,9 +62,8 @@ def named_after_task(path: Path, raw: RawRecord) -> RawRecord:
     """The record of a run that is stored in a file named after its task, with what stands beside it in `beside`.
 
     `beside.task` is the file's name if that is a task: the name of its folder too, of SWE-bench's form, or known to a
-    report. `beside.report` names the report that knows the task, and `beside.resolved` says whether it was solved, or
-    `beside.not_evaluated` under what the report lists it instead. Reports that contradict each other are the record's
-    problem.
+    report. `beside.resolved` says whether the task was solved, or `beside.not_evaluated` under what `beside.report`
+    lists it instead. Reports that contradict each other are the record's problem.
     """
     task = _SUFFIXES.sub("", path.name)
     try:
@@ -112,7 +111,7 @@ def benchmark_score(record: Record, field: str | None, usual: Sequence[str]) -> 
 
 
 def verdict(path: Path, task: str) -> dict[str, Any]:
-    """What the nearest report beside a file says about a task: `report`, and `resolved` or `not_evaluated`; {} if none.
+    """What the nearest report beside a file says of a task: `resolved`, or `not_evaluated` and `report`; {} if nothing.
 
     Reports are searched for in the file's folder, and above it if that folder is the task's own or only holds runs.
 
@@ -128,7 +127,8 @@ def verdict(path: Path, task: str) -> dict[str, Any]:
             raise DataError(f"{place}: {names} contradict each other about {task}; keep one of them")
         if said:
             name, found = min(said.items())
-            return {"report": name, **found}
+            # A report of another name that says the same does not change the run.
+            return found if "resolved" in found else {"report": name, **found}
     return {}
 
 
