@@ -97,17 +97,31 @@ class _NotEvaluated(Missing):
         return f"{self.report}: lists the task under {self.kind}: its result was not evaluated, so there is no score"
 
 
+class _NotReported(Missing):
+    """The score of a run that neither its log nor a report tells."""
+
+    __slots__ = ()
+
+    @property
+    def reason(self) -> str:
+        """What is not there, and what to do."""
+        return (
+            "no score: the log has none, and no report beside the run names its task; put the benchmark's report "
+            "there, name a field with --score FIELD, or give a file of scores with --scores FILE"
+        )
+
+
 def benchmark_score(record: Record, field: str | None, usual: Sequence[str]) -> tuple[str, object]:
-    """The score like `score_at`; where there is none because the benchmark did not evaluate the run, that is said.
+    """The score like `score_at`; where there is none, what is missing is the benchmark's report, or its evaluation.
 
     Raises:
         DataError: `field` has weights that do not add up to 1.
     """
     found = score_at(record, field, usual)
+    if field is not None or not is_missing(found[1]):
+        return found
     kind = at(record, f"{BESIDE}.not_evaluated")
-    if is_missing(found[1]) and field is None and kind is not None:
-        return "", _NotEvaluated(str(at(record, f"{BESIDE}.report")), str(kind))
-    return found
+    return "", _NotReported() if kind is None else _NotEvaluated(str(at(record, f"{BESIDE}.report")), str(kind))
 
 
 def verdict(path: Path, task: str) -> dict[str, Any]:
