@@ -312,8 +312,10 @@ def test_several_scorers(tmp_path: Path) -> None:
         store = tmp_path / f"{number}.jsonl"
         assert import_files(tmp_path / "log.json", store, score=asked).added == 1
         assert [run.score for run in TrajectoryStore(store)] == [score]
-    _, (found,) = inspect(tmp_path / "other", scores={**scores, "reward": {"value": 0.25}})
-    assert found.score == 0.25
+    report, (found,) = inspect(tmp_path / "other", scores={"match": {"value": "C"}, "reward": {"value": 0.25}})
+    assert (found.score, report.scores, set(report.other_scores)) == (0.25, {"scores.reward": 1}, {"scores.match"})
+    report, _ = inspect(tmp_path / "one", scores={"match": {"value": "C"}})
+    assert (report.scores, report.other_scores) == ({"scores.match": 1}, {})
 
 
 def test_samples_that_failed_are_left_out(tmp_path: Path) -> None:

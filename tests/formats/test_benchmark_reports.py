@@ -11,8 +11,6 @@ import pytest
 from trajtree.errors import DataError
 from trajtree.formats.importing import ImportReport, import_files
 from trajtree.formats.read.benchmarks.reports import verdict
-from trajtree.formats.read.detect import FORMATS
-from trajtree.formats.read.scores import is_missing
 from trajtree.store.trajectory_store import TrajectoryStore
 
 TASK = "post__mailbox-7"
@@ -63,7 +61,7 @@ def imported(folder: Path) -> tuple[ImportReport, dict[str, float]]:
 def test_every_form_of_report(tmp_path: Path, report: Any, said: dict[str, Any]) -> None:
     place(tmp_path / "weak.run1.json", report)
     found = verdict(tmp_path / f"{TASK}.traj", TASK)
-    assert found == ({"report": "weak.run1.json", **said} if said else {})
+    assert found == ({"report": "weak.run1.json", **said} if "not_evaluated" in said else said)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +104,7 @@ def test_a_folder_of_many_tasks(tmp_path: Path) -> None:
     reasons = {left.file.name: left.reason for left in report.left_out}
     assert set(reasons) == {"preds.json", "weak.run1.json", "a__b-2.traj", "a__b-3.traj"}
     assert reasons["a__b-2.traj"].startswith("weak.run1.json: lists the task under error_ids: its result was not eval")
-    assert reasons["a__b-3.traj"].startswith("no score: none of ")
+    assert reasons["a__b-3.traj"].startswith("no score: the log has none, and no report beside the run names its task")
     assert "the predictions of a benchmark" in reasons["preds.json"]
     assert "a benchmark's report, no run" in reasons["weak.run1.json"]
 
@@ -124,6 +122,19 @@ def test_reports_that_contradict_each_other(tmp_path: Path) -> None:
     )
     place(runs / "b.json", {"resolved_ids": [TASK]})
     assert imported(runs)[1] == {TASK: 1.0}
+
+
+def test_another_report_that_says_the_same_changes_no_run(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    place(runs / f"{TASK}.traj", RUN)
+    place(runs / "weak.json", {"resolved_ids": [TASK]})
+    assert imported(runs)[0].added == 1
+    place(runs / "again.json", {"resolved_ids": [TASK]})
+    assert (imported(runs)[0].added, imported(runs)[0].skipped) == (0, 1)
+    for name in ("weak.json", "again.json"):
+        place(runs / name, {"resolved_ids": [], "unresolved_ids": [TASK]})
+    with pytest.raises(DataError, match="is not the one that was imported"):
+        imported(runs)
 
 
 def test_the_nearest_report_counts(tmp_path: Path) -> None:
@@ -146,7 +157,7 @@ def test_a_report_is_read_again_when_it_was_changed(tmp_path: Path) -> None:
     place(tmp_path / "report.json", {"resolved_ids": []})
     assert verdict(run, TASK) == {}
     place(tmp_path / "report.json", {"resolved_ids": [TASK]})
-    assert verdict(run, TASK) == {"report": "report.json", "resolved": True}
+    assert verdict(run, TASK) == {"resolved": True}
 
 
 def test_a_score_in_the_log_replaces_what_was_not_evaluated(tmp_path: Path) -> None:
@@ -156,12 +167,16 @@ def test_a_score_in_the_log_replaces_what_was_not_evaluated(tmp_path: Path) -> N
     assert imported(runs)[1] == {TASK: 0.5}
 
 
-def test_a_run_that_was_not_evaluated_is_read_without_a_score() -> None:
-    """So that a score from elsewhere can be given to it."""
-    record = {**RUN, "beside": {"task": TASK, "report": "r.json", "not_evaluated": "error_ids"}}
-    found = FORMATS["swe-agent"].read(record, score=None, task=None)
-    assert is_missing(found.score[1])
-    assert is_missing(FORMATS["swe-agent"].read(record, score="info.x", task=None).score[1])
+def test_so_does_a_file_of_scores(tmp_path: Path) -> None:
+    for number in range(2):
+        place(tmp_path / "runs" / f"a__b-{number}.traj", RUN)
+    place(tmp_path / "runs" / "report.json", {"resolved_ids": [], "error_ids": ["a__b-0", "a__b-1"]})
+    sheet = place(tmp_path / "scores.json", [{"run": "a__b-0", "score": 0.25}, {"file": "a__b-1.traj", "score": 0.5}])
+    import_files(tmp_path / "runs", tmp_path / "store.jsonl", scores=sheet)
+    assert {found.task: found.score for found in TrajectoryStore(tmp_path / "store.jsonl")} == {
+        "a__b-0": 0.25,
+        "a__b-1": 0.5,
+    }
 
 
 @pytest.mark.parametrize(

@@ -101,9 +101,7 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
         tools=tools_at(record, "tools") or tools_at({"tools": _tools(_sample(record))}, "tools"),
         outcome=_outcome(record),
         metadata=fields_aside([("sample.messages", [_aside(turn) for turn in turns])], FIELDS | _OWN),
-        other_scores=tuple(
-            [(f"scores.{name}", other) for name, other in others.items() if f"scores.{name}" != taken[0]]
-        ),
+        other_scores=tuple([one for one in others.items() if one[0] != taken[0]]),
     )
 
 

@@ -62,9 +62,8 @@ def named_after_task(path: Path, raw: RawRecord) -> RawRecord:
     """The record of a run that is stored in a file named after its task, with what stands beside it in `beside`.
 
     `beside.task` is the file's name if that is a task: the name of its folder too, of SWE-bench's form, or known to a
-    report. `beside.report` names the report that knows the task, and `beside.resolved` says whether it was solved, or
-    `beside.not_evaluated` under what the report lists it instead. Reports that contradict each other are the record's
-    problem.
+    report. `beside.resolved` says whether the task was solved, or `beside.not_evaluated` under what `beside.report`
+    lists it instead. Reports that contradict each other are the record's problem.
     """
     task = _SUFFIXES.sub("", path.name)
     try:
@@ -98,21 +97,35 @@ class _NotEvaluated(Missing):
         return f"{self.report}: lists the task under {self.kind}: its result was not evaluated, so there is no score"
 
 
+class _NotReported(Missing):
+    """The score of a run that neither its log nor a report tells."""
+
+    __slots__ = ()
+
+    @property
+    def reason(self) -> str:
+        """What is not there, and what to do."""
+        return (
+            "no score: the log has none, and no report beside the run names its task; put the benchmark's report "
+            "there, name a field with --score FIELD, or give a file of scores with --scores FILE"
+        )
+
+
 def benchmark_score(record: Record, field: str | None, usual: Sequence[str]) -> tuple[str, object]:
-    """The score like `score_at`; where there is none because the benchmark did not evaluate the run, that is said.
+    """The score like `score_at`; where there is none, what is missing is the benchmark's report, or its evaluation.
 
     Raises:
         DataError: `field` has weights that do not add up to 1.
     """
     found = score_at(record, field, usual)
+    if field is not None or not is_missing(found[1]):
+        return found
     kind = at(record, f"{BESIDE}.not_evaluated")
-    if is_missing(found[1]) and field is None and kind is not None:
-        return "", _NotEvaluated(str(at(record, f"{BESIDE}.report")), str(kind))
-    return found
+    return "", _NotReported() if kind is None else _NotEvaluated(str(at(record, f"{BESIDE}.report")), str(kind))
 
 
 def verdict(path: Path, task: str) -> dict[str, Any]:
-    """What the nearest report beside a file says about a task: `report`, and `resolved` or `not_evaluated`; {} if none.
+    """What the nearest report beside a file says of a task: `resolved`, or `not_evaluated` and `report`; {} if nothing.
 
     Reports are searched for in the file's folder, and above it if that folder is the task's own or only holds runs.
 
@@ -128,7 +141,8 @@ def verdict(path: Path, task: str) -> dict[str, Any]:
             raise DataError(f"{place}: {names} contradict each other about {task}; keep one of them")
         if said:
             name, found = min(said.items())
-            return {"report": name, **found}
+            # A report of another name that says the same does not change the run.
+            return found if "resolved" in found else {"report": name, **found}
     return {}
 
 
