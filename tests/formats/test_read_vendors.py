@@ -28,6 +28,7 @@ from tests.formats.vendor_logs import (
     parts_of,
 )
 
+from trajtree.chat import message_to_dict
 from trajtree.errors import DataError
 from trajtree.formats.importing import import_files
 from trajtree.formats.read.detect import detect
@@ -445,6 +446,44 @@ def test_a_session_of_lines_and_its_notes(tmp_path: Path) -> None:
     assert heard(write(tmp_path, *lines)) == [("user", "Go"), ("assistant", "done")]
 
 
+def test_the_last_state_of_a_session_counts(tmp_path: Path) -> None:
+    """Lines are changes: messages are written again when they grow, replaced, and taken back."""
+
+    def said(id: str, kind: str, text: str, **fields: Any) -> dict[str, Any]:
+        return {"id": id, "type": kind, "content": [{"text": text}], **fields}
+
+    called = {
+        "id": "c",
+        "name": "ls",
+        "args": {},
+        "result": [{"functionResponse": {"id": "c", "response": {"output": "a"}}}],
+    }
+    twice = [{"functionCall": {"id": "other", "name": "ls", "args": {}}}]
+    lines = [
+        {"sessionId": "S", "projectHash": "h", "score": 1},
+        said("0", "user", "Dropped"),
+        {"$set": {"messages": [said("1", "user", "Go")], "lastUpdated": "t"}},
+        said("2", "gemini", "I"),
+        said("2", "gemini", "I look.", toolCalls=[called]) | {"content": [{"text": "I look."}, *twice]},
+        {"$set": {"lastUpdated": "t"}},
+        said("3", "user", "No"),
+        said("4", "gemini", "wrong"),
+        {"$rewindTo": "3"},
+        said("5", "user", "Well?"),
+        said("6", "gemini", "one file"),
+    ]
+    assert heard(write(tmp_path, *lines)) == [
+        ("user", "Go"),
+        ("assistant", "I look."),
+        ("tool", "a"),
+        ("user", "Well?"),
+        ("assistant", "one file"),
+    ]
+    (tmp_path / "more").mkdir()
+    reason = refused(write(tmp_path / "more", *lines, {"$undo": 1}), score="events.0.score")
+    assert "a line of $undo is neither a message nor a change that is known" in reason
+
+
 @pytest.mark.parametrize(
     ("record", "why"),
     [
@@ -478,6 +517,30 @@ def test_a_conversation_beside_the_agents_is_a_run_of_its_own(tmp_path: Path) ->
     file = write(tmp_path, *side, *as_spans(TOLD, 1))
     assert import_files(file, tmp_path / "s").added == 2
     assert [len(run.steps) for run in TrajectoryStore(tmp_path / "s")] == [1, 3]
+
+
+def test_the_span_of_the_agent_repeats_the_calls_and_is_no_run(tmp_path: Path) -> None:
+    asked, *_, answered = map(parts_of, TOLD[1:])
+    agent = {
+        "gen_ai.operation.name": "invoke_agent",
+        "gen_ai.input.messages": json.dumps([asked]),
+        "gen_ai.output.messages": json.dumps([parts_of(TOLD[2]), answered]),
+        "score": 1,
+    }
+    span = {"trace_id": "T", "span_id": "a", "attributes": agent}
+    assert only(write(tmp_path, *as_spans(TOLD, 1), span)).messages == TOLD
+    (tmp_path / "alone").mkdir()
+    assert only(write(tmp_path / "alone", span)).messages == (TOLD[1], TOLD[2], TOLD[-1])
+
+
+def test_messages_of_spans_may_be_as_in_openais_api(tmp_path: Path) -> None:
+    attributes = {
+        "gen_ai.input.messages": [{"role": "user", "content": [{"type": "text", "text": "Go"}]}],
+        "gen_ai.output.messages": [message_to_dict(TOLD[2])],
+        "score": 1,
+    }
+    found = only(write(tmp_path, {"trace_id": "T", "attributes": attributes}))
+    assert found.messages == (Message("user", "Go"), TOLD[2])
 
 
 def test_replies_before_the_trace_are_context(tmp_path: Path) -> None:

@@ -83,7 +83,12 @@ FORMATS = {
         gemini.read, gemini.recognises, "contents of role and parts, or a session with projectHash", runs=gemini.runs
     ),
     "opentelemetry": Format(
-        spans.read, spans.recognises, "spans with trace_id and attributes", whole=True, runs=spans.runs
+        spans.read,
+        spans.recognises,
+        "spans with trace_id and attributes",
+        whole=True,
+        tasks=spans.TASKS,
+        runs=spans.runs,
     ),
     "verifiers": Format(
         verifiers.read,
