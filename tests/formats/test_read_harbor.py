@@ -118,6 +118,14 @@ def test_the_reward_is_the_only_one_or_the_one_of_that_name(tmp_path: Path) -> N
     assert only(tmp_path / "three", tmp_path / "3.jsonl", score="style").score == 0.25
 
 
+def test_scores_of_trials_from_elsewhere(tmp_path: Path) -> None:
+    for name in ("a__1", "a__2"):
+        trial(tmp_path / "job", name, SAID, verifier_result=None)
+    (tmp_path / "scores.csv").write_text("run,score\na__1,0.25\na__2,0.5\n")
+    assert import_files(tmp_path / "job", tmp_path / "s.jsonl", scores=tmp_path / "scores.csv").added == 2
+    assert [run.score for run in TrajectoryStore(tmp_path / "s.jsonl")] == [0.25, 0.5]
+
+
 def test_a_reward_file_serves_where_the_result_has_none(tmp_path: Path) -> None:
     folder = trial(tmp_path, "sort-mail__Ab3", SAID)
     (folder / "verifier").mkdir()
@@ -203,7 +211,7 @@ def continued(job: Path, **documents: dict[str, Any]) -> Path:
 def test_a_run_goes_on_in_its_continuations(tmp_path: Path) -> None:
     continued(tmp_path, cont_1=SECOND, cont_2=THIRD)
     found = only(tmp_path, tmp_path / "s.jsonl")
-    assert import_files(tmp_path, tmp_path / "s.jsonl").held == 2
+    assert import_files(tmp_path, tmp_path / "s.jsonl").joined == 2
     assert [(m.role, m.content) for m in found.messages] == [
         ("user", "Sort the mail."),
         ("assistant", "ls"),

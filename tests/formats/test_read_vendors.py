@@ -205,6 +205,9 @@ def test_blocks_and_items_that_cannot_be_kept(tmp_path: Path, turn: dict[str, An
     assert re.search(why, refused(write(tmp_path, {"messages": turns, "score": 1})))
 
 
+TOLD = CALLS[0].messages
+
+
 # Claude Code
 
 ASK = {"role": "user", "content": "Go"}
@@ -300,6 +303,38 @@ def test_subagents_of_a_session_are_runs_of_their_own(tmp_path: Path) -> None:
     }
     (tmp_path / "agent-b.jsonl").write_text(lines_of(events[-2:]))
     assert [content for _, content in heard(tmp_path / "agent-b.jsonl")] == ["Count", "two"]
+
+
+def test_scores_of_sessions_and_subagents_from_elsewhere(tmp_path: Path) -> None:
+    main = as_claude(TOLD)
+    side = [{**e, "isSidechain": True, "agentId": "b", "uuid": f"b{i}"} for i, e in enumerate(as_claude(TOLD)[1:])]
+    side = [{**e, "parentUuid": f"b{i - 1}" if i else None} for i, e in enumerate(side)]
+    (tmp_path / "x.jsonl").write_text(lines_of([*main, *side]))
+    (tmp_path / "y.jsonl").write_text(lines_of(as_codex(TOLD)))
+    (tmp_path / "scores.csv").write_text("run,file,score\nS,x.jsonl,0.25\nS/b,,0.5\n,y.jsonl,1\n")
+    files = [tmp_path / "x.jsonl", tmp_path / "y.jsonl"]
+    report = import_files(files, tmp_path / "s", scores=tmp_path / "scores.csv")
+    assert report.added == 3, report.left_out
+    assert [run.score for run in TrajectoryStore(tmp_path / "s")] == [0.25, 0.5, 1]
+
+
+def test_who_spoke_and_when_is_kept(tmp_path: Path) -> None:
+    events = [
+        event("1", None, ASK),
+        event("2", "1", says("a", "m1", model="claude-2"), timestamp="t2"),
+        event("3", "2", ASK),
+        event("4", "3", says("b", "m2"), timestamp="t4"),
+        event("5", "4", ASK),
+        event("6", "5", says("c", "m3"), timestamp="t6"),
+    ]
+    found = only(session(tmp_path, *events), score="events.0.score")
+    assert (found.policy, found.metadata["models"]) == ("claude-1", "claude-2, claude-1")
+    assert [(made.model, made.time) for made in found.made] == [("claude-2", "t2"), (None, "t4"), (None, "t6")]
+
+
+def test_sessions_are_redacted_by_default(tmp_path: Path) -> None:
+    file = session(tmp_path, event("1", None, ASK), event("2", "1", says("see /home/jane/x", "m1")))
+    assert "jane" not in only(file, score="events.0.score").messages[-1].content
 
 
 @pytest.mark.parametrize(
@@ -498,8 +533,6 @@ def test_what_gemini_may_hold_and_we_cannot(tmp_path: Path, record: dict[str, An
 
 
 # OpenTelemetry
-
-TOLD = CALLS[0].messages
 
 
 def test_traces_that_are_mixed_in_a_file_are_told_apart(tmp_path: Path) -> None:

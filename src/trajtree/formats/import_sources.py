@@ -78,7 +78,7 @@ def sources(finds: Finds, own: list[Path], tally: Tally, *, format: str | None, 
         name = _source_name(found.shown, beginning.first)
         known_files.append(Source(path, found.shown, name, beginning.format, beginning.alone, calls))
     later = {source for source in known_files if str(source.path.resolve()) in continuations}
-    tally.held += len(later)
+    tally.joined += len(later)
     return [source for source in known_files if source not in later]
 
 

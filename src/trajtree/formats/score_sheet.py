@@ -28,7 +28,7 @@ _COLUMNS = ("run", "file", "score", "task", "outcome")
 _IDS = (
     *("run", "run_id", "rollout_id", "trajectory_id", "episode_id", "trial_name", "trial_id"),
     *("session_id", "sessionId", "id", "uuid", "instance_id"),
-    *("events.0.sessionId", "events.0.session_id", "events.0.payload.id", "sample.uuid", "sample.id"),
+    *("trial.trial_name", "sample.uuid", "sample.id"),
 )
 """Fields that may name a run."""
 

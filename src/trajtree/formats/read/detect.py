@@ -76,9 +76,16 @@ FORMATS = {
     ),
     "harbor-traces": Format(harbor.read_trace, harbor.recognises_trace, "conversations, task, episode, trial_name"),
     "claude-code": Format(
-        claude_code.read, claude_code.recognises, "events with type and sessionId", whole=True, runs=claude_code.runs
+        claude_code.read,
+        claude_code.recognises,
+        "events with type and sessionId",
+        whole=True,
+        runs=claude_code.runs,
+        private=True,
     ),
-    "codex": Format(codex.read, codex.recognises, "events, first session_meta", whole=True, runs=codex.runs),
+    "codex": Format(
+        codex.read, codex.recognises, "events, first session_meta", whole=True, runs=codex.runs, private=True
+    ),
     "gemini": Format(
         gemini.read, gemini.recognises, "contents of role and parts, or a session with projectHash", runs=gemini.runs
     ),

@@ -105,6 +105,7 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
             _add_message(talk, message, where, models)
     messages, metadata = talk.finished()
     taken = score_at(record, score, SCORES)
+    policy = models.most_common(1)[0][0] if models else text_at(record, "model", "modelVersion")
     for field, kept in (("sessionId", "session"), ("startTime", "started"), ("lastUpdated", "ended")):
         if (value := text_at(session, field)) is not None:
             metadata[kept] = value
@@ -113,11 +114,12 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
         context_turns=0,
         score=taken,
         task=task_at(record, task, TASKS),
-        policy=models.most_common(1)[0][0] if models else text_at(record, "model", "modelVersion"),
+        policy=policy,
         tools=_tools(record),
         outcome=outcome_at(record),
         metadata=metadata,
         other_scores=other_scores(record, taken[0], SCORES),
+        made=talk.made(policy),
     )
 
 
@@ -239,6 +241,7 @@ def _add_message(talk: Talk, message: Record, where: str, models: Counter[str]) 
     if kind != "gemini":
         raise DataError(f"{where}.type: {str(kind)[:80]!r} is not one of user, gemini, {', '.join(_NOTES)}")
     models.update(filter(None, [text_at(message, "model")]))
+    talk.by = {"model": message.get("model"), "timestamp": message.get("timestamp")}
     thoughts = objects(message.get("thoughts") or [], f"{where}.thoughts")
     thought = "\n".join(": ".join(filter(None, (text_at(t, "subject"), text_at(t, "description")))) for t in thoughts)
     calls = objects(message.get("toolCalls") or [], f"{where}.toolCalls")
