@@ -75,10 +75,10 @@ def test_a_job_folder_tells_the_story(tmp_path: Path) -> None:
     assert {run.policy for run in found} == {"weak-1"}
     report = import_files(tmp_path / "job", tmp_path / "again.jsonl")
     assert (report.added, report.scores) == (2, {"trial.verifier_result.rewards.reward": 2})
-    assert [r.reason for r in report.left_out] == [RESULT] * 2
+    assert (report.left_out_count, report.others) == (0, {BESIDE: 2})
 
 
-RESULT = "line 1: a file of Harbor's beside the runs, no run; a trial's result gives its run the score"
+BESIDE = "results and settings of Harbor"
 
 
 @pytest.mark.parametrize(
@@ -91,10 +91,13 @@ RESULT = "line 1: a file of Harbor's beside the runs, no run; a trial's result g
         {"results": {"tool": {"name": "pytest"}, "summary": {}, "tests": []}},
     ],
 )
-def test_what_stands_beside_the_runs_of_a_job_is_said(tmp_path: Path, beside: dict[str, Any]) -> None:
+def test_what_stands_beside_the_runs_of_a_job_is_passed_over(tmp_path: Path, beside: dict[str, Any]) -> None:
     trial(tmp_path, "a__b", SAID, **rewarded(reward=1))
     (tmp_path / "beside.json").write_text(json.dumps(beside))
-    assert reason(import_files(tmp_path, tmp_path / "s.jsonl"), "beside.json") == RESULT
+    report = import_files(tmp_path, tmp_path / "s.jsonl")
+    assert (report.added, report.left_out_count, report.others) == (1, 0, {BESIDE: 2})
+    with pytest.raises(DataError, match="no log, but results and settings of Harbor, which are read with the runs"):
+        import_files(tmp_path / "beside.json", tmp_path / "s.jsonl")
 
 
 @quick
