@@ -16,6 +16,14 @@ class DataError(TrajtreeError):
     """A file or value is invalid; for files, the message names file, line and field."""
 
 
+class NoLog(DataError):
+    """A file that stands beside logs and is none, such as a job's settings; `kind` says what it is, in the plural."""
+
+    def __init__(self, message: str, kind: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
 class UnknownTask(DataError):
     """The environment has no such task or task type."""
 

@@ -75,10 +75,10 @@ def test_a_job_folder_tells_the_story(tmp_path: Path) -> None:
     assert {run.policy for run in found} == {"weak-1"}
     report = import_files(tmp_path / "job", tmp_path / "again.jsonl")
     assert (report.added, report.scores) == (2, {"trial.verifier_result.rewards.reward": 2})
-    assert [r.reason for r in report.left_out] == [RESULT] * 2
+    assert (report.left_out_count, report.others) == (0, {BESIDE: 2})
 
 
-RESULT = "line 1: a file of Harbor's beside the runs, no run; a trial's result gives its run the score"
+BESIDE = "results and settings of Harbor"
 
 
 @pytest.mark.parametrize(
@@ -91,10 +91,13 @@ RESULT = "line 1: a file of Harbor's beside the runs, no run; a trial's result g
         {"results": {"tool": {"name": "pytest"}, "summary": {}, "tests": []}},
     ],
 )
-def test_what_stands_beside_the_runs_of_a_job_is_said(tmp_path: Path, beside: dict[str, Any]) -> None:
+def test_what_stands_beside_the_runs_of_a_job_is_passed_over(tmp_path: Path, beside: dict[str, Any]) -> None:
     trial(tmp_path, "a__b", SAID, **rewarded(reward=1))
     (tmp_path / "beside.json").write_text(json.dumps(beside))
-    assert reason(import_files(tmp_path, tmp_path / "s.jsonl"), "beside.json") == RESULT
+    report = import_files(tmp_path, tmp_path / "s.jsonl")
+    assert (report.added, report.left_out_count, report.others) == (1, 0, {BESIDE: 2})
+    with pytest.raises(DataError, match="no log, but results and settings of Harbor, which are read with the runs"):
+        import_files(tmp_path / "beside.json", tmp_path / "s.jsonl")
 
 
 @quick
@@ -116,6 +119,14 @@ def test_the_reward_is_the_only_one_or_the_one_of_that_name(tmp_path: Path) -> N
     report = import_files(tmp_path / "three", tmp_path / "3.jsonl")
     assert reason(report).startswith("trial.verifier_result.rewards: has several scores (tests, style); name one")
     assert only(tmp_path / "three", tmp_path / "3.jsonl", score="style").score == 0.25
+
+
+def test_scores_of_trials_from_elsewhere(tmp_path: Path) -> None:
+    for name in ("a__1", "a__2"):
+        trial(tmp_path / "job", name, SAID, verifier_result=None)
+    (tmp_path / "scores.csv").write_text("run,score\na__1,0.25\na__2,0.5\n")
+    assert import_files(tmp_path / "job", tmp_path / "s.jsonl", scores=tmp_path / "scores.csv").added == 2
+    assert [run.score for run in TrajectoryStore(tmp_path / "s.jsonl")] == [0.25, 0.5]
 
 
 def test_a_reward_file_serves_where_the_result_has_none(tmp_path: Path) -> None:
@@ -203,7 +214,7 @@ def continued(job: Path, **documents: dict[str, Any]) -> Path:
 def test_a_run_goes_on_in_its_continuations(tmp_path: Path) -> None:
     continued(tmp_path, cont_1=SECOND, cont_2=THIRD)
     found = only(tmp_path, tmp_path / "s.jsonl")
-    assert import_files(tmp_path, tmp_path / "s.jsonl").held == 2
+    assert import_files(tmp_path, tmp_path / "s.jsonl").joined == 2
     assert [(m.role, m.content) for m in found.messages] == [
         ("user", "Sort the mail."),
         ("assistant", "ls"),

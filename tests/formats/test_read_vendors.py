@@ -28,6 +28,7 @@ from tests.formats.vendor_logs import (
     parts_of,
 )
 
+from trajtree.chat import message_to_dict
 from trajtree.errors import DataError
 from trajtree.formats.importing import import_files
 from trajtree.formats.read.detect import detect
@@ -204,6 +205,9 @@ def test_blocks_and_items_that_cannot_be_kept(tmp_path: Path, turn: dict[str, An
     assert re.search(why, refused(write(tmp_path, {"messages": turns, "score": 1})))
 
 
+TOLD = CALLS[0].messages
+
+
 # Claude Code
 
 ASK = {"role": "user", "content": "Go"}
@@ -299,6 +303,38 @@ def test_subagents_of_a_session_are_runs_of_their_own(tmp_path: Path) -> None:
     }
     (tmp_path / "agent-b.jsonl").write_text(lines_of(events[-2:]))
     assert [content for _, content in heard(tmp_path / "agent-b.jsonl")] == ["Count", "two"]
+
+
+def test_scores_of_sessions_and_subagents_from_elsewhere(tmp_path: Path) -> None:
+    main = as_claude(TOLD)
+    side = [{**e, "isSidechain": True, "agentId": "b", "uuid": f"b{i}"} for i, e in enumerate(as_claude(TOLD)[1:])]
+    side = [{**e, "parentUuid": f"b{i - 1}" if i else None} for i, e in enumerate(side)]
+    (tmp_path / "x.jsonl").write_text(lines_of([*main, *side]))
+    (tmp_path / "y.jsonl").write_text(lines_of(as_codex(TOLD)))
+    (tmp_path / "scores.csv").write_text("run,file,score\nS,x.jsonl,0.25\nS/b,,0.5\n,y.jsonl,1\n")
+    files = [tmp_path / "x.jsonl", tmp_path / "y.jsonl"]
+    report = import_files(files, tmp_path / "s", scores=tmp_path / "scores.csv")
+    assert report.added == 3, report.left_out
+    assert [run.score for run in TrajectoryStore(tmp_path / "s")] == [0.25, 0.5, 1]
+
+
+def test_who_spoke_and_when_is_kept(tmp_path: Path) -> None:
+    events = [
+        event("1", None, ASK),
+        event("2", "1", says("a", "m1", model="claude-2"), timestamp="t2"),
+        event("3", "2", ASK),
+        event("4", "3", says("b", "m2"), timestamp="t4"),
+        event("5", "4", ASK),
+        event("6", "5", says("c", "m3"), timestamp="t6"),
+    ]
+    found = only(session(tmp_path, *events), score="events.0.score")
+    assert (found.policy, found.metadata["models"]) == ("claude-1", "claude-2, claude-1")
+    assert [(made.model, made.time) for made in found.made] == [("claude-2", "t2"), (None, "t4"), (None, "t6")]
+
+
+def test_sessions_are_redacted_by_default(tmp_path: Path) -> None:
+    file = session(tmp_path, event("1", None, ASK), event("2", "1", says("see /home/jane/x", "m1")))
+    assert "jane" not in only(file, score="events.0.score").messages[-1].content
 
 
 @pytest.mark.parametrize(
@@ -445,6 +481,44 @@ def test_a_session_of_lines_and_its_notes(tmp_path: Path) -> None:
     assert heard(write(tmp_path, *lines)) == [("user", "Go"), ("assistant", "done")]
 
 
+def test_the_last_state_of_a_session_counts(tmp_path: Path) -> None:
+    """Lines are changes: messages are written again when they grow, replaced, and taken back."""
+
+    def said(id: str, kind: str, text: str, **fields: Any) -> dict[str, Any]:
+        return {"id": id, "type": kind, "content": [{"text": text}], **fields}
+
+    called = {
+        "id": "c",
+        "name": "ls",
+        "args": {},
+        "result": [{"functionResponse": {"id": "c", "response": {"output": "a"}}}],
+    }
+    twice = [{"functionCall": {"id": "other", "name": "ls", "args": {}}}]
+    lines = [
+        {"sessionId": "S", "projectHash": "h", "score": 1},
+        said("0", "user", "Dropped"),
+        {"$set": {"messages": [said("1", "user", "Go")], "lastUpdated": "t"}},
+        said("2", "gemini", "I"),
+        said("2", "gemini", "I look.", toolCalls=[called]) | {"content": [{"text": "I look."}, *twice]},
+        {"$set": {"lastUpdated": "t"}},
+        said("3", "user", "No"),
+        said("4", "gemini", "wrong"),
+        {"$rewindTo": "3"},
+        said("5", "user", "Well?"),
+        said("6", "gemini", "one file"),
+    ]
+    assert heard(write(tmp_path, *lines)) == [
+        ("user", "Go"),
+        ("assistant", "I look."),
+        ("tool", "a"),
+        ("user", "Well?"),
+        ("assistant", "one file"),
+    ]
+    (tmp_path / "more").mkdir()
+    reason = refused(write(tmp_path / "more", *lines, {"$undo": 1}), score="events.0.score")
+    assert "a line of $undo is neither a message nor a change that is known" in reason
+
+
 @pytest.mark.parametrize(
     ("record", "why"),
     [
@@ -459,8 +533,6 @@ def test_what_gemini_may_hold_and_we_cannot(tmp_path: Path, record: dict[str, An
 
 
 # OpenTelemetry
-
-TOLD = CALLS[0].messages
 
 
 def test_traces_that_are_mixed_in_a_file_are_told_apart(tmp_path: Path) -> None:
@@ -478,6 +550,30 @@ def test_a_conversation_beside_the_agents_is_a_run_of_its_own(tmp_path: Path) ->
     file = write(tmp_path, *side, *as_spans(TOLD, 1))
     assert import_files(file, tmp_path / "s").added == 2
     assert [len(run.steps) for run in TrajectoryStore(tmp_path / "s")] == [1, 3]
+
+
+def test_the_span_of_the_agent_repeats_the_calls_and_is_no_run(tmp_path: Path) -> None:
+    asked, *_, answered = map(parts_of, TOLD[1:])
+    agent = {
+        "gen_ai.operation.name": "invoke_agent",
+        "gen_ai.input.messages": json.dumps([asked]),
+        "gen_ai.output.messages": json.dumps([parts_of(TOLD[2]), answered]),
+        "score": 1,
+    }
+    span = {"trace_id": "T", "span_id": "a", "attributes": agent}
+    assert only(write(tmp_path, *as_spans(TOLD, 1), span)).messages == TOLD
+    (tmp_path / "alone").mkdir()
+    assert only(write(tmp_path / "alone", span)).messages == (TOLD[1], TOLD[2], TOLD[-1])
+
+
+def test_messages_of_spans_may_be_as_in_openais_api(tmp_path: Path) -> None:
+    attributes = {
+        "gen_ai.input.messages": [{"role": "user", "content": [{"type": "text", "text": "Go"}]}],
+        "gen_ai.output.messages": [message_to_dict(TOLD[2])],
+        "score": 1,
+    }
+    found = only(write(tmp_path, {"trace_id": "T", "attributes": attributes}))
+    assert found.messages == (Message("user", "Go"), TOLD[2])
 
 
 def test_replies_before_the_trace_are_context(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ class ImportReport:
         left_out: the first KEPT records that are not trajectories, and why.
         left_out_count: total number of left-out records.
         kinds: how many were left out per kind of reason: the reason without its numbers and values.
-        others: number of files in folders and archives that are no logs, by suffix.
+        others: number of files in folders and archives that are no logs, by suffix or by what they are.
         formats: number of trajectories appended, by format.
         scores: number of trajectories by the field that their score comes from.
         other_scores: other usual fields for scores that also occurred.

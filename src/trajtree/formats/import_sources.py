@@ -9,7 +9,7 @@ from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
 
-from trajtree.errors import DataError
+from trajtree.errors import DataError, NoLog
 from trajtree.formats.containers.finding import Finds
 from trajtree.formats.import_report import LeftOut, Tally
 from trajtree.formats.one_run import may_be_calls
@@ -69,6 +69,9 @@ def sources(finds: Finds, own: list[Path], tally: Tally, *, format: str | None, 
         except DataError as error:
             if found.named:
                 raise
+            if isinstance(error, NoLog):
+                tally.others[error.kind] += 1
+                continue
             tally.leave_out(LeftOut(found.shown, 1, 0, str(error).removeprefix(str(path)).lstrip(",: ")))
             continue
         known = FORMATS[beginning.format]
@@ -78,7 +81,7 @@ def sources(finds: Finds, own: list[Path], tally: Tally, *, format: str | None, 
         name = _source_name(found.shown, beginning.first)
         known_files.append(Source(path, found.shown, name, beginning.format, beginning.alone, calls))
     later = {source for source in known_files if str(source.path.resolve()) in continuations}
-    tally.held += len(later)
+    tally.joined += len(later)
     return [source for source in known_files if source not in later]
 
 

@@ -29,7 +29,7 @@ _IDS = (
     *("run", "run_id", "rollout_id", "trajectory_id", "episode_id", "trial_name", "trial_id"),
     *("session_id", "sessionId", "id", "uuid", "instance_id"),
     *("events.0.sessionId", "events.0.session_id", "events.0.payload.id", "sample.uuid", "sample.id"),
-    *("simulation.id", "episode.id", "beside.task"),
+    *("simulation.id", "trial.trial_name", "episode.id", "beside.task"),
 )
 """Fields that may name a run."""
 

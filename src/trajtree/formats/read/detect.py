@@ -8,11 +8,11 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from trajtree.errors import DataError
+from trajtree.errors import DataError, NoLog
 from trajtree.formats.read import atif, harbor, hub_rows, llamafactory, message_list, messages, sharegpt, verifiers
 from trajtree.formats.read.benchmarks import inspect_ai, mini_swe_agent, openhands, rllm, swe_agent, tau2, tau_bench
 from trajtree.formats.read.fields import TASKS, Record
-from trajtree.formats.read.not_runs import why_no_run
+from trajtree.formats.read.not_runs import beside_runs, why_no_run
 from trajtree.formats.read.records import RawRecord, decode, raw_records
 from trajtree.formats.read.to_trajectory import Imported
 from trajtree.formats.read.vendors import claude_code, codex, gemini, spans
@@ -90,7 +90,12 @@ FORMATS = {
         gemini.read, gemini.recognises, "contents of role and parts, or a session with projectHash", runs=gemini.runs
     ),
     "opentelemetry": Format(
-        spans.read, spans.recognises, "spans with trace_id and attributes", whole=True, runs=spans.runs
+        spans.read,
+        spans.recognises,
+        "spans with trace_id and attributes",
+        whole=True,
+        tasks=spans.TASKS,
+        runs=spans.runs,
     ),
     "verifiers": Format(
         verifiers.read,
@@ -190,6 +195,8 @@ def beginning_of(path: Path, format: str | None = None) -> Beginning:
             problem = str(error)
             continue
         name = format or next((name for name, known in FORMATS.items() if known.recognises(record)), None)
+        if name is None and (kind := beside_runs(record)) is not None:
+            raise NoLog(f"{path}: no log, but {kind}, which are read with the runs beside them", kind)
         if name is None and (reason := why_no_run(record)) is not None:
             raise DataError(f"{path}, line {raw.line}: {reason}")
         if name is None:

@@ -35,10 +35,14 @@ NOT_RUNS: tuple[tuple[Callable[[Record], bool], str], ...] = (
         "recovered safely; log the conversation and write rows with messages and score",
     ),
     (is_report, "a benchmark's report, no run; it gives the runs beside it their scores"),
-    (_is_harbors, "a file of Harbor's beside the runs, no run; a trial's result gives its run the score"),
     (_is_prediction, "the predictions of a benchmark, which hold the results of runs and not the runs"),
 )
 """How to recognise such a record, and what to say about it."""
+
+
+def beside_runs(record: Record) -> str | None:
+    """What a file is that stands beside runs wherever they are; None if it may be a log."""
+    return "results and settings of Harbor" if _is_harbors(record) else None
 
 
 def why_no_run(record: Record) -> str | None:
@@ -46,4 +50,4 @@ def why_no_run(record: Record) -> str | None:
     return next((reason for recognises, reason in NOT_RUNS if recognises(record)), None)
 
 
-__all__ = ["NOT_RUNS", "why_no_run"]
+__all__ = ["NOT_RUNS", "beside_runs", "why_no_run"]

@@ -117,6 +117,7 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
         elif not _unsent(event):
             if kind == "assistant":
                 models.update(filter(None, [text_at(message, "model")]))
+                talk.by = {"model": message.get("model"), "timestamp": event.get("timestamp")}
             if message.get("content") is None:
                 raise DataError(f"{where}.message.content: is missing")
             name = text_at(message, "id") or str(event.get("uuid"))
@@ -126,13 +127,15 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
             f"events.{chosen[-1]}: the session ends in an error of the API, which says nothing of the agent"
         )
     messages, metadata = talk.finished()
+    policy = models.most_common(1)[0][0] if models else None
     return Imported(
         messages=messages,
         context_turns=0,
         score=score_at(record, score, SCORES),
         task=task_at(record, task, ()),
-        policy=models.most_common(1)[0][0] if models else None,
+        policy=policy,
         metadata={**metadata, **_described(record, [events[i] for i in chosen], attached, models, compactions)},
+        made=talk.made(policy),
     )
 
 

@@ -70,8 +70,10 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
     talk, models = Talk(BETWEEN), Counter[str]()
     meta: Record = {}
     compactions = 0
+    model: str | None = None
     for index, event in enumerate(events):
         where, kind, payload = f"events.{index}", kind_of(event), event.get("payload")
+        talk.by = {"model": model, "timestamp": event.get("timestamp")}
         if index == 0:
             meta = payload if isinstance(payload, dict) else event
             instructions = text_at(meta, "base_instructions.text", "instructions")
@@ -86,19 +88,22 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
         elif kind == "event_msg" and at(payload, "type") == _ROLLED_BACK:
             raise DataError(f"{where}: turns were rolled back, so it is not known what the model saw later")
         elif kind == "turn_context":
-            models.update(filter(None, [text_at(payload, "model")]))
+            model = text_at(payload, "model")
+            models.update(filter(None, [model]))
         elif kind not in _NOTES and kind != "session_meta" and payload is None and event.get("record_type") != "state":
             compactions += _add(talk, event, where)
         elif payload is not None and kind not in _NOTES and kind != "session_meta":
             raise DataError(f"{where}.type: {kind[:80]!r} is not an event that is known")
     messages, metadata = talk.finished()
+    policy = models.most_common(1)[0][0] if models else text_at(meta, "model")
     return Imported(
         messages=messages,
         context_turns=0,
         score=score_at(record, score, SCORES),
         task=task_at(record, task, ()),
-        policy=models.most_common(1)[0][0] if models else text_at(meta, "model"),
+        policy=policy,
         metadata={**metadata, **_described(record, meta, events, models, compactions)},
+        made=talk.made(policy),
     )
 
 

@@ -98,13 +98,14 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
             _add_content(talk, content, f"{name}.{index}")
     else:
         if events:
-            session, lines = events[0], [(f"events.{i}", line) for i, line in enumerate(events)][1:]
-        else:
-            lines = [(f"messages.{i}", m) for i, m in enumerate(objects(record.get("messages"), "messages"))]
-        for where, message in lines:
+            session = events[0]
+        lines = _last_state(events) if events else objects(record.get("messages"), "messages")
+        for index, message in enumerate(lines):
+            where = f"messages.{index}"
             _add_message(talk, message, where, models)
     messages, metadata = talk.finished()
     taken = score_at(record, score, SCORES)
+    policy = models.most_common(1)[0][0] if models else text_at(record, "model", "modelVersion")
     for field, kept in (("sessionId", "session"), ("startTime", "started"), ("lastUpdated", "ended")):
         if (value := text_at(session, field)) is not None:
             metadata[kept] = value
@@ -113,12 +114,39 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
         context_turns=0,
         score=taken,
         task=task_at(record, task, TASKS),
-        policy=models.most_common(1)[0][0] if models else text_at(record, "model", "modelVersion"),
+        policy=policy,
         tools=_tools(record),
         outcome=outcome_at(record),
         metadata=metadata,
         other_scores=other_scores(record, taken[0], SCORES),
+        made=talk.made(policy),
     )
+
+
+def _last_state(lines: Sequence[Record]) -> list[Record]:
+    """The messages of a session that is written as a list of changes: the last line of a message counts.
+
+    `$set` may replace all messages; `$rewindTo` takes back a message and all after it.
+
+    Raises:
+        DataError: a line is of another kind.
+    """
+    messages: dict[str, Record] = {}
+    for index, line in enumerate(lines):
+        changed = line.get("$set")
+        if index == 0 or (isinstance(changed, dict) and "messages" not in changed):
+            continue
+        if isinstance(changed, dict):
+            replaced = objects(changed["messages"], f"events.{index}.$set.messages")
+            messages = {str(message.get("id", number)): message for number, message in enumerate(replaced)}
+        elif isinstance(back := line.get("$rewindTo"), str):
+            kept = list(messages).index(back) if back in messages else len(messages)
+            messages = dict(list(messages.items())[:kept])
+        elif "type" in line:
+            messages[str(line.get("id", f"line {index}"))] = line
+        else:
+            raise DataError(f"events.{index}: a line of {_kind(line)} is neither a message nor a change that is known")
+    return list(messages.values())
 
 
 def _instruction(instruction: object) -> str:
@@ -213,12 +241,16 @@ def _add_message(talk: Talk, message: Record, where: str, models: Counter[str]) 
     if kind != "gemini":
         raise DataError(f"{where}.type: {str(kind)[:80]!r} is not one of user, gemini, {', '.join(_NOTES)}")
     models.update(filter(None, [text_at(message, "model")]))
+    talk.by = {"model": message.get("model"), "timestamp": message.get("timestamp")}
     thoughts = objects(message.get("thoughts") or [], f"{where}.thoughts")
     thought = "\n".join(": ".join(filter(None, (text_at(t, "subject"), text_at(t, "description")))) for t in thoughts)
     calls = objects(message.get("toolCalls") or [], f"{where}.toolCalls")
     made = tuple(_call(call, f"{where}.toolCalls.{i}") for i, call in enumerate(calls))
-    said = _text(message.get("content") or "", f"{where}.content")
-    talk.reply(Message("assistant", said, thought or None, made))
+    content = message.get("content") or ""
+    if calls and isinstance(content, list):
+        # The calls are there twice: as the model wrote them, and with their results.
+        content = [part for part in content if not (isinstance(part, dict) and "functionCall" in part)]
+    talk.reply(Message("assistant", _text(content, f"{where}.content"), thought or None, made))
     for index, call in enumerate(calls):
         here = f"{where}.toolCalls.{index}.result"
         for number, part in enumerate(_parts(call.get("result"), here)):

@@ -14,11 +14,11 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from trajtree.chat import arguments_text
+from trajtree.chat import arguments_text, message_from_dict
 from trajtree.errors import DataError
+from trajtree.formats.read import fields
 from trajtree.formats.read.fields import (
     SCORES,
-    TASKS,
     Record,
     at,
     objects,
@@ -33,8 +33,14 @@ from trajtree.formats.read.to_trajectory import Imported
 from trajtree.formats.read.vendors.talk import Metadata, Talk
 from trajtree.trajectory import Message, Outcome, ToolCall
 
+TASKS = (*fields.TASKS, *(f"attributes.{name}" for name in fields.TASKS))
+"""Fields in which a run may name its task."""
+
 _INPUT, _OUTPUT = "gen_ai.input.messages", "gen_ai.output.messages"
 _EVALUATION = "gen_ai.evaluation"
+_AGENTS = ("invoke_agent", "invoke_workflow", "create_agent")
+"""Operations whose spans hold the calls to models; their messages are a summary of those in the calls."""
+
 _ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
 _FIELDS = frozenset(("type", "content", "id", "name", "arguments", "response", "result"))
 _CUT_SHORT = ("length", "max_tokens")
@@ -113,6 +119,7 @@ def _add(trace: _Trace, span: Record) -> None:
             "output": attributes.pop(_OUTPUT),
             "system": attributes.pop("gen_ai.system_instructions", None),
             "tools": attributes.pop("gen_ai.tool.definitions", None),
+            "operation": attributes.get("gen_ai.operation.name"),
             "model": attributes.get("gen_ai.response.model", attributes.get("gen_ai.request.model")),
             "started": _time(span, "start_time", "startTimeUnixNano"),
             "ended": _time(span, "end_time", "endTimeUnixNano"),
@@ -148,6 +155,7 @@ def _value(value: object) -> Any:
 
 def _conversations(calls: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The calls that no other call's history holds, with the number of replies that were there before the first."""
+    calls = [call for call in calls if call["operation"] not in _AGENTS] or calls
     read = [_hashes(call) for call in calls]
     holder: dict[int, int] = {}
     for index, hashes in enumerate(read):
@@ -200,7 +208,7 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
         messages=(*given, *said),
         context_turns=replies if isinstance(replies, int) else 0,
         score=taken,
-        task=task_at(record, task, (*TASKS, *(f"attributes.{name}" for name in TASKS))),
+        task=task_at(record, task, TASKS),
         policy=text_at(record, "model"),
         tools=tools_at(record, "tools"),
         outcome=_outcome(record),
@@ -217,7 +225,7 @@ def _talk(record: Record) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
         given.hear(Message("system", _text(system, "system")))
     for name, talk in (("input", given), ("output", said)):
         messages = objects(_parsed(record.get(name), name), name)
-        if name == "output" and len(messages) > 1:
+        if name == "output" and len(messages) > 1 and record.get("operation") not in _AGENTS:
             raise DataError(f"output: has {len(messages)} choices, and it is not known which one the run went on with")
         for index, message in enumerate(messages):
             _add_message(talk, message, f"{name}.{index}")
@@ -247,24 +255,26 @@ def _text(parts: object, where: str) -> str:
 
 
 def _add_message(talk: Talk, message: Record, where: str) -> None:
+    if "parts" not in message:
+        talk.hear(message_from_dict(message, where))  # as OpenAI's API has it, which some libraries record
+        return
     role = _ROLES.get(str(message.get("role")))
     if role is None:
         raise DataError(f"{where}.role: {str(message.get('role'))[:80]!r} is not one of {', '.join(_ROLES)}")
     parts = objects(message.get("parts"), f"{where}.parts")
-    name = f"{where}"
     texts: list[str] = []
     for index, part in enumerate(parts):
         here, kind = f"{where}.parts.{index}", part.get("type")
         if kind == "tool_call_response" and role != "assistant":
             talk.hear(_response(part, here))
         elif kind == "tool_call" and role == "assistant":
-            talk.reply(Message("assistant", "", tool_calls=(_call(part, here),)), name)
+            talk.reply(Message("assistant", "", tool_calls=(_call(part, here),)), where)
         elif kind == "reasoning" and role == "assistant":
-            talk.reply(Message("assistant", "", _text([{**part, "type": "text"}], here) or None), name)
+            talk.reply(Message("assistant", "", _text([{**part, "type": "text"}], here) or None), where)
         elif kind != "text" or not isinstance(part.get("content"), str):
             raise DataError(f"{here}: a part of type {str(kind)[:80]!r} in a message of role {role} cannot be kept")
         elif role == "assistant":
-            talk.reply(Message("assistant", part["content"]), name)
+            talk.reply(Message("assistant", part["content"]), where)
         else:
             texts.append(part["content"])
     if texts and role != "assistant":
@@ -304,4 +314,4 @@ def _described(record: Mapping[str, Any]) -> Metadata:
     return found
 
 
-__all__ = ["read", "recognises", "runs"]
+__all__ = ["TASKS", "read", "recognises", "runs"]

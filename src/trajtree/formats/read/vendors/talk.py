@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from trajtree.trajectory import Message
+from trajtree.formats.read.fields import Record
+from trajtree.formats.read.made import made_of
+from trajtree.trajectory import Made, Message
 
 Metadata = dict[str, str | int | float | bool]
 
@@ -20,12 +22,15 @@ class Talk:
         between: what separates texts of one reply that are recorded apart.
         messages: the messages so far.
         aside: fields of parts that are neither read nor irrelevant, by position.
+        by: what the log says of how the replies that come next were made: see `made.made_of`.
     """
 
     between: str = ""
     messages: list[Message] = field(default_factory=list)
     aside: dict[str, object] = field(default_factory=dict)
+    by: Record = field(default_factory=dict)
     _named: dict[str, int] = field(default_factory=dict)
+    _by: dict[int, Record] = field(default_factory=dict)
 
     def hear(self, message: Message) -> None:
         """A message that is not the agent's."""
@@ -38,6 +43,7 @@ class Talk:
         if index < 0 or self.messages[index].role != "assistant":
             index = len(self.messages)
             self.messages.append(part)
+            self._by[index] = self.by
         else:
             so_far = self.messages[index]
             self.messages[index] = replace(
@@ -61,11 +67,16 @@ class Talk:
 
         A reply of thoughts alone is no reply: the agent was interrupted. Such replies are only counted.
         """
-        made = tuple(m for m in self.messages if not unfinished(m))
+        made = tuple([m for m in self.messages if not unfinished(m)])
         found: Metadata = {"message_fields": json.dumps(self.aside)} if self.aside else {}
         if len(made) < len(self.messages):
             found["unfinished_replies"] = len(self.messages) - len(made)
         return made, found
+
+    def made(self, policy: str | None) -> tuple[Made, ...]:
+        """How each of the replies in `finished` was made; `policy` is the run's model."""
+        said = [(i, m) for i, m in enumerate(self.messages) if m.role == "assistant" and not unfinished(m)]
+        return made_of([self._by.get(index, {}) for index, _ in said], policy)
 
 
 def kind_of(part: Mapping[str, Any]) -> str:
