@@ -117,3 +117,11 @@ def test_the_default_comparisons() -> None:
     )
     assert default_comparisons(["weak", "x"], "x", "strong_sft") == (("x", "weak"),)
     assert default_comparisons(["weak"], "weak", "weak") == ()
+
+
+def test_all_tasks_are_the_demonstrated_and_the_unseen_ones(tmp_path: Path, tiny_words: Path) -> None:
+    def read(tasks: str) -> set[str]:
+        return set(planned(recipe_of(tmp_path, tiny_words, f"explore.tasks={tasks}"))["explore-weak"].inputs)
+
+    assert read("all") == read("demonstrated") | read("unseen")
+    assert read("demonstrated") - read("unseen") == {"demonstrations"} and "unseen" in read("unseen")
