@@ -88,11 +88,7 @@ def find_expert_forks(recipe: Recipe, how: PairSettings, work: Work) -> None:
     (work.folder / STORE).unlink(missing_ok=True)
     store = TrajectoryStore(work.folder / STORE)
     store.append(both)
-    trees = merge.build(
-        store,
-        canonical_action=environment.canonical_action,
-        canonical_observation=environment.canonical_observation,
-    )
+    trees = merge.build(store, **canonical_forms(environment))
     experts: defaultdict[str, set[int]] = defaultdict(set)
     for t in both:
         if t.key not in own:

@@ -300,7 +300,7 @@ def over_explored(tree: TrajectoryTree, experts: Collection[int], settings: Pair
         )
         found += nsmallest(settings.per_fork, here, key=_widest)
     widest = sorted(found, key=_widest)[: settings.per_tree]
-    return [replace(pair, past=_past(pair.sides(tree), pair.depth)) for pair in widest]
+    return [replace(pair, past=_past(pair.sides(tree), pair.depth, tree.merging)) for pair in widest]
 
 
 def grafted(better: Trajectory, worse: Trajectory, depth: int) -> tuple[Message, ...]:
