@@ -16,7 +16,8 @@ from trajtree.envs.check import check_env
 from trajtree.envs.domain import load_domain
 from trajtree.experiment.pipeline import stages_of
 from trajtree.experiment.recipe import load_recipe
-from trajtree.train.settings import TrainSettings
+from trajtree.experiment.rows import ROWS
+from trajtree.train.settings import METHODS, TrainSettings
 from trajtree.trees.forks import PASTS
 from trajtree.trees.sameness import ACTIONS, IGNORABLE
 
@@ -109,7 +110,27 @@ def test_the_table_of_knobs_is_whole_and_right(tmp_path: Path) -> None:
     flat["paths.gamma"] = round(flat["paths.gamma"], 3)
     flat["name"] = flat["tasks.types"] = None
     row_keys = {"like", "label", "learns_from", "explored_by", "method", "section", "starts_from", "reference"}
-    assert {key: value for key, value in said.items() if key not in row_keys} == {**flat, **training}
+    assert {key: value for key, value in said.items() if key not in row_keys | set(ROWS)} == {**flat, **training}
+
+
+def test_the_table_of_rows_is_whole() -> None:
+    """Each row with its start, and with its reference where its loss has one."""
+    docs = (ROOT / "docs/recipes.md").read_text()
+    table = docs[docs.index("| row | start |") : docs.index("`ceiling_whole` is the ceiling")]
+    letters = {"weak": "W", "strong": "S", "strong_sft": "E", "w2sg_exact": "X"}
+    said = {}
+    for line in table.splitlines()[2:-1]:
+        names, starts, *_, reference, _ = (cell.strip() for cell in line.split("|")[1:])
+        for number, name in enumerate(re.findall(r"`(\w+)`", names)):
+            start = starts.split(", ")
+            said[name] = start[min(number, len(start) - 1)], reference
+    del said["round2"]
+    assert set(said) == set(ROWS)
+    for name, row in ROWS.items():
+        start, reference = said[name]
+        assert row.starts_from is None or start == letters[row.starts_from], name
+        held = row.trained and METHODS[row.method].loss != "sft"
+        assert reference == ("" if not held else letters.get(row.reference, row.reference)), name
 
 
 def test_the_recipe_of_rows_in_the_docs_is_whole(tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ import yaml
 pytest.importorskip("torch")
 pytest.importorskip("peft")
 
+from tests.toy import Toy
+
 from trajtree.errors import RecipeError
 from trajtree.experiment.guarantee import MEASURED
 from trajtree.experiment.learn import model_of
@@ -525,7 +527,7 @@ def test_a_misspelt_knob(tmp_path: Path, recipe: Path) -> None:
 
 # --- rows that are one entry each ---
 
-MORE_ROWS = ("chosen_sft", "best_of_n", "eto")
+MORE_ROWS = ("chosen_sft", "best_of_n", "eto", "ceiling_whole", "ceiling_forks", "w2sg_stitched", "w2sg_node_kto")
 
 
 @pytest.fixture(scope="module")
@@ -550,8 +552,65 @@ def test_other_rows_are_measured_beside_what_there_is(more_rows: Path, finished:
     before = stage_folders(finished)
     assert {name: keys for name, keys in stage_folders(more_rows).items() if name in before} == before
     begun = {line.removesuffix(" ...") for line in (more_rows / "stdout.txt").read_text().splitlines() if "..." in line}
-    assert {"explore-own", "trees-own", "paths-own-best-of-n", "pairs-own-expert"} <= begun
+    assert {"explore-own", "trees-own", "paths-own-best-of-n", "pairs-own-expert", "stitched-weak"} <= begun
     assert not begun & before.keys()
+
+
+def test_equal_pairs_are_trained_on_and_played_once(more_rows: Path) -> None:
+    """No task has more of its own runs than a tree has pairs, so the ceiling's pairs are those of ETO."""
+    pairs = [only(more_rows, name) / "pairs.jsonl" for name in ("pairs-own-expert", "pairs-own-expert-ceiling_whole")]
+    assert pairs[0].read_bytes() == pairs[1].read_bytes() != b""
+    assert not list(more_rows.glob("*ceiling_whole/*/model")) and not list(more_rows.glob("evaluate-ceiling_whole"))
+    written = results(more_rows)
+    rows = {row["name"]: row for row in written["rows"]}
+    assert rows["eto"] | {"name": ""} == rows["ceiling_whole"] | {"name": ""}
+    said = "Strong SFT + ETO and Ceiling: expert's runs over strong SFT's own are one model"
+    assert any(note.startswith(said) for note in written["notes"])
+
+
+def test_the_experts_steps_stand_over_the_explorers(more_rows: Path) -> None:
+    folder = only(more_rows, "pairs-own-expert-forks")
+    held = {t.key: t for t in TrajectoryStore(folder / "trajectories.jsonl")}
+    pairs = [json.loads(line) for line in (folder / "pairs.jsonl").read_text().splitlines()]
+    assert pairs
+    for pair in pairs:
+        ours, theirs = held[pair["task"], pair["chosen_sample"]], held[pair["task"], pair["rejected_sample"]]
+        assert (ours.policy, theirs.policy) == ("expert", "strong_sft")
+        assert ours.steps[: pair["depth"]] == theirs.steps[: pair["depth"]]
+        assert ours.steps[pair["depth"]].action != theirs.steps[pair["depth"]].action
+
+
+def test_stitched_paths_were_really_played(more_rows: Path) -> None:
+    paths = list(TrajectoryStore(only(more_rows, "stitched-weak") / "trajectories.jsonl"))
+    trees = {tree.task: tree for tree in read_trees(only(more_rows, "trees-weak") / "trees.jsonl")}
+    assert paths and {path.policy for path in paths} <= {"weak", "stitched"}
+    env = Toy()
+    for path in paths:
+        env.reset(path.task)
+        rewards = [env.step(step.action).reward for step in path.steps]
+        assert sum(rewards) == pytest.approx(path.score) and path.score >= 0.4
+        assert path.score >= max(t.score for t in trees[path.task].trajectories)
+
+
+def test_every_row_says_what_it_is_made_from_and_took(more_rows: Path) -> None:
+    said = {one["row"]: one for one in results(more_rows)["statements"]}
+    assert list(said) == [*ROWS, *MORE_ROWS, "branches"]
+    treedpo, chosen, strong = said["w2sg_treedpo"], said["chosen_sft"], said["strong"]
+    assert (treedpo["start"], treedpo["reference"]) == ("W2SG + search (exact)", "its start")
+    assert treedpo["data"] == "pairs of Weak (teacher)'s runs (weak)"
+    assert treedpo["loss"].startswith(
+        "tree-dpo (beta 0.1, label_smoothing 0.0, kl 0.1, weigh equal, lr 0.001, epochs 4"
+    )
+    explored = list(TrajectoryStore(only(more_rows, "explore-weak") / "trajectories.jsonl"))
+    tokens = sum(end - start for t in explored for one in t.tokens for start, end in one.agent)
+    assert (treedpo["demonstrations"], treedpo["episodes"], treedpo["agent_tokens"]) == (8, len(explored), tokens)
+    assert chosen["reference"] == "none" and chosen["steps"] == treedpo["steps"] > 0
+    assert treedpo["all_steps"] == treedpo["steps"] + said["w2sg_exact"]["steps"]
+    assert (strong["start"], strong["steps"], strong["episodes"], strong["demonstrations"]) == ("as published", 0, 0, 0)
+    assert len(treedpo["epochs"]) == 4 and {"loss", "chosen", "rejected"} <= treedpo["epochs"][0].keys()
+    assert said["ceiling_forks"]["demonstrations"] == 8 and said["weak"]["start"] == "from scratch"
+    page = (report(more_rows) / "report.html").read_text()
+    assert "What each row is made from" in page
 
 
 def test_the_best_of_n_joins_the_demonstrations(more_rows: Path) -> None:

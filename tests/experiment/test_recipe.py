@@ -209,7 +209,7 @@ preference: {lr: 0.25}
     [
         ("x: {like: w2sg_treedp}", "rows.x.like: 'w2sg_treedp' is not one of "),
         ("x: {learns_from: paths, starts_from: nobody}", "rows.x.starts_from: 'nobody' is not one of "),
-        ("x: {learns_from: path}", "rows.x: 'path' is not one of demonstrations, paths, trees, pairs, expert-pairs"),
+        ("x: {learns_from: path}", "rows.x: 'path' is not one of demonstrations, paths, stitched, trees"),
         ("x: {learns_from: paths, method: dpo}", "rows.x.method: dpo cannot learn from paths; it takes trees, pairs"),
         ("x: {learns_from: [paths, pairs]}", "rows.x.learns_from: only sources of trajectories can be pooled, not "),
         ("x: {learns_from: paths, method: spo}", "rows.x.method: 'spo' is not one of tree-dpo, dpo, anchored-dpo, "),

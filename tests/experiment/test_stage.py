@@ -371,3 +371,68 @@ def test_full_disk_leaves_the_stage_unfinished(tmp_path: Path, monkeypatch: pyte
     done = again.run(tmp_path / "full")
     assert again.ran == ["draw", "weak", "strong", "tune"]
     assert {name: d.digest for name, d in done.items()} == {name: d.digest for name, d in clean.items()}
+
+
+# --- stages that differ in what they are called only ---
+
+
+def labelled(ran: list[str], *names: str, same: bool = True) -> list[Stage]:
+    def stage(name: str) -> Stage:
+        def work(work: Work) -> None:
+            ran.append(name)
+            (work.folder / "out.txt").write_text(name)
+
+        settings = {"policy": name, "value": 0 if same else name}
+        return Stage(f"evaluate-{name}", "evaluate", {}, settings, work, labels=("policy",))
+
+    return [stage(name) for name in names]
+
+
+def test_what_differs_in_a_label_only_is_done_once(tmp_path: Path) -> None:
+    ran: list[str] = []
+    for _ in range(2):
+        done = bring_up(labelled(ran, "a", "b"), tmp_path)
+        assert ran == ["a"] and done["evaluate-b"].folder == done["evaluate-a"].folder
+        assert done["evaluate-b"].cached
+    bring_up(labelled(ran, "a", "b", same=False), tmp_path)
+    assert ran == ["a", "a", "b"], "what differs in more is done"
+
+
+def test_a_result_of_its_own_is_kept(tmp_path: Path) -> None:
+    """Both were done by a version that did not know that they are alike."""
+    ran: list[str] = []
+    for name in ("a", "b"):
+        bring_up(labelled(ran, name), tmp_path)
+    done = bring_up(labelled(ran, "a", "b"), tmp_path)
+    assert ran == ["a", "b"] and done["evaluate-b"].folder != done["evaluate-a"].folder
+    bring_up(labelled(ran, "a", "b"), tmp_path, redo=["evaluate-b"])
+    assert ran == ["a", "b", "b"]
+
+
+def test_redoing_what_was_taken_over(tmp_path: Path) -> None:
+    ran: list[str] = []
+    bring_up(labelled(ran, "a", "b"), tmp_path)
+    with pytest.raises(RunError, match="--redo evaluate-b: it has the result of evaluate-a; type --redo evaluate-a"):
+        bring_up(labelled(ran, "a", "b"), tmp_path, redo=["evaluate-b"])
+    bring_up(labelled(ran, "a", "b"), tmp_path, redo=["evaluate-a"])
+    bring_up(labelled(ran, "a", "b"), tmp_path, redo=["evaluate-a", "evaluate-b"])
+    assert ran == ["a", "a", "a"]
+
+
+def test_labels_are_part_of_the_key() -> None:
+    a, b = labelled([], "a", "b")
+    assert key_of(a, {}) != key_of(b, {}) and key_of(a, {}, labelled=False) == key_of(b, {}, labelled=False)
+
+
+def test_figures_stand_in_the_marker_and_change_no_digest(tmp_path: Path) -> None:
+    def stage(figures: dict[str, Any]) -> Stage:
+        def work(work: Work) -> None:
+            work.figures.update(figures)
+            (work.folder / "out.txt").write_text("x")
+
+        return Stage("draw", "tasks", {}, {}, work)
+
+    first = bring_up([stage({"steps": 3})], tmp_path / "a")["draw"]
+    second = bring_up([stage({})], tmp_path / "b")["draw"]
+    assert first.record["figures"] == {"steps": 3} and first.digest == second.digest
+    assert bring_up([stage({})], tmp_path / "a")["draw"].record["figures"] == {"steps": 3}, "as they were made"

@@ -19,6 +19,7 @@ from trajtree.errors import DataError, RunError, TrajtreeError
 from trajtree.report import (
     ForkView,
     ReportData,
+    RowStatement,
     print_table,
     read_results_json,
     verdict,
@@ -104,6 +105,10 @@ def report(text: str = "text", *, ours: float = 1.0, kinds: tuple[str, ...] = ("
         notes=(text,),
         provenance={text: text},
         timings={text: 1.5},
+        statements=(
+            RowStatement("ours", text, text, text, text, 3, 4, 500, 20, 5, 9, None, ({"loss": 1.0, "chosen": -0.5},)),
+            RowStatement("_other", text, text, text, text, 3, 4, 500, None, None, None, 2),
+        ),
     )
 
 
@@ -116,6 +121,11 @@ def in_situations(data: ReportData, count: int) -> ReportData:
 def render(data: ReportData, folder: Path) -> str:
     write_html(data, folder / "report.html")
     return (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_page_says_what_rows_are_made_from(tmp_path: Path) -> None:
+    shown = " ".join(" ".join(Page(render(report(), tmp_path)).text).split())
+    assert "3 4 500 20 5 (9) unknown -0.50" in shown and "3 4 500 unknown unknown 2" in shown
 
 
 def test_hostile_text_is_only_text(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from trajtree.trees.forks import (
     extremes,
     mean,
     over_each_worse,
+    over_explored,
     pairs,
     pairs_of,
     prompts_apart,
@@ -198,3 +199,41 @@ def test_matched_pairs_are_random_and_as_many_as_at_forks(runs: list[Trajectory]
     found = pairs_of(tree, settings)
     assert len(found) <= len(at_forks)
     assert len(found) == min(len(at_forks), len(unstructured(tree, min_gap=0.2, per_tree=99)))
+
+
+# --- the expert's steps ---
+
+
+def of_expert(*runs: Trajectory, experts: tuple[int, ...] = (9,), **settings: float) -> list[tuple[str, str, float]]:
+    """For each pair, either side's actions after the fork, and the gap."""
+    tree = build_tree(runs)
+    found = []
+    for pair in over_explored(tree, experts, PairSettings(**settings)):  # type: ignore[arg-type]
+        ours, theirs = ("".join(s.action for s in side.steps[pair.depth :]) for side in pair.sides(tree))
+        found.append((ours, theirs, round(pair.gap, 6)))
+    return found
+
+
+def test_the_expert_stands_over_what_was_explored_at_the_forks_on_its_path() -> None:
+    expert = trajectory("abc", 1.0, sample=9)
+    explored = trajectory("abd", 0.0, sample=0), trajectory("ae", 0.5, sample=1), trajectory("ae", 0.0, sample=2)
+    apart = trajectory("fg", 0.75, sample=3), trajectory("fh", 0.0, sample=4)
+    assert of_expert(expert, *explored, *apart) == [
+        ("c", "d", 1.0),
+        ("bc", "e", 0.75),
+        ("abc", "fh", 0.625),
+    ], "where the expert did not come there is no pair; a side shows its worst run, and its value is their mean"
+    assert of_expert(expert, *explored, *apart, per_tree=1) == [("c", "d", 1.0)]
+    assert of_expert(expert, *explored, *apart, min_gap=0.7) == [("c", "d", 1.0), ("bc", "e", 0.75)]
+
+
+def test_an_explorer_that_did_as_the_expert_is_not_rejected() -> None:
+    expert, other = trajectory("ab", 1.0, sample=9), trajectory("ac", 1.0, sample=8)
+    assert of_expert(expert, trajectory("ab", 0.0, sample=0)) == []
+    found = of_expert(expert, other, trajectory("ad", 0.0, sample=0), experts=(8, 9))
+    assert found == [("b", "d", 1.0)], "of two experts at a fork one speaks, and they are not compared"
+    assert of_expert(expert, trajectory("ac", 1.0, sample=0)) == [], "nothing is gained"
+
+
+def test_without_an_expert_there_is_no_pair() -> None:
+    assert of_expert(trajectory("a", 1.0, sample=0), trajectory("b", 0.0, sample=1), experts=()) == []

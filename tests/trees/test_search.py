@@ -192,6 +192,23 @@ def test_mcts_can_end_at_an_inner_node() -> None:
     assert (found.end, found.trajectory.sample, found.value) == (1, 3, 1.0)
 
 
+def test_mcts_as_published_cannot() -> None:
+    """The better run is lost, because another one goes on from its end."""
+    tree = build_tree([trajectory("a", 1.0, sample=3), trajectory("ab", 0.0, sample=1)])
+    found = mcts(tree, iterations=50, may_stop=False)
+    assert (found.end, found.trajectory.sample, found.value) == (2, 1, 0.0)
+
+
+@quick
+@given(trajectories())
+def test_mcts_as_published_ends_at_a_leaf(given_: list[Trajectory]) -> None:
+    tree = build_tree(given_)
+    found = mcts(tree, iterations=20, may_stop=False)
+    assert not tree.children_of(found.end)
+    if not any(tree.children_of(int(end)) for end in tree.end):
+        assert found.end == mcts(tree, iterations=20).end, "where every run ends at a leaf it is the same search"
+
+
 def test_a_trajectory_without_steps() -> None:
     tree = build_tree([trajectory("", 0.25, sample=2)])
     for found in (exact(tree), mcts(tree, iterations=1)):

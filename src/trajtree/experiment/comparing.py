@@ -23,7 +23,16 @@ from trajtree.report.contents import ReportData
 from trajtree.statistics.comparing import compare
 from trajtree.statistics.results import Results, RowMetrics
 
-_MAY_DIFFER = {"name", "seed", "evaluate.rows", "evaluate.comparisons", "play.workers", "play.seconds", "play.batch"}
+_MAY_DIFFER = {
+    "name",
+    "seed",
+    "evaluate.rows",
+    "evaluate.comparisons",
+    "evaluate.tried",
+    "play.workers",
+    "play.seconds",
+    "play.batch",
+}
 _MAY_DIFFER |= {
     f"{section}.{setting}"
     for section in ("weak", "sft", "preference")
@@ -33,6 +42,9 @@ _MAY_DIFFER |= {
 
 _OWN = ("rows", "explorations")
 """Sections whose entries have names of the recipe's own."""
+
+_MAPPINGS = ("env.max_steps", "evaluate.tried")
+"""Settings that are mappings themselves."""
 
 _EXPLORATIONS = ("weak", "own")
 """Those that every recipe has, whether or not it sets them anew."""
@@ -116,7 +128,7 @@ def _flat(section: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, A
     """The settings of a recipe as `section.key`; an entry of a section in _OWN is a single setting."""
     for key, value in section.items():
         name = f"{within}{key}"
-        if isinstance(value, Mapping) and not within.startswith(_OWN) and name != "env.max_steps":
+        if isinstance(value, Mapping) and not within.startswith(_OWN) and name not in _MAPPINGS:
             yield from _flat(value, f"{name}.")
         else:
             yield name, value

@@ -11,6 +11,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -94,15 +95,24 @@ def run_stages(
     done: dict[str, Done] = {}
     spending = spending if spending is not None else Spending()
     again = with_dependents(stages, redo)
+    # The first stage of those that differ in what they are called only.
+    alike: dict[str, str] = {}
     with locked(run / ".lock", _in_use(run)):
         for stage in stages:
             key = key_of(stage, done)
+            twin = alike.setdefault(key_of(stage, done, labelled=False), stage.name)
             sharing = next((name for name, other in done.items() if other.folder.name == key[:_SHORT]), None)
+            if sharing is None and twin in done and not any(run.glob(f"*/{key[:_SHORT]}/{MARKER}")):
+                sharing = twin
             if stage.name in redo and sharing is not None and sharing not in again:
                 raise RunError(f"--redo {stage.name}: it has the result of {sharing}; type --redo {sharing}")
             if stage.name in again and sharing is None:
                 _remove(run, key)
-            done[stage.name] = _bring_up_to_date(stage, key, run, done, progress_of, provenance, spending)
+            found = _finished(run, stage, key) or (done[twin] if sharing == twin else None)
+            if found is not None:
+                done[stage.name] = replace(found, cached=True)
+            else:
+                done[stage.name] = _do(stage, key, run, done, progress_of, provenance, spending)
     return done
 
 
@@ -119,7 +129,7 @@ def _in_use(run: Path) -> str:
     return f"{run}: in use by another process ({{holder}}); wait for it, or name another directory with --run"
 
 
-def _bring_up_to_date(
+def _do(
     stage: Stage,
     key: str,
     run: Path,
@@ -128,14 +138,13 @@ def _bring_up_to_date(
     provenance: Mapping[str, str],
     spending: Spending,
 ) -> Done:
-    if (found := _finished(run, stage, key)) is not None:
-        return found
     folder = run / stage.name / key[:_SHORT]
     folder.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     inputs = {role: done[name].folder for role, name in stage.inputs.items()}
+    work = Work(folder, inputs, progress_of(stage.name), spending)
     with saving_into(folder, "nothing finished is lost: make room and run the same command again"):
-        stage.work(Work(folder, inputs, progress_of(stage.name), spending))
+        stage.work(work)
     release_memory()
     files, seconds = manifest_of(folder, without=[MARKER]), round(time.monotonic() - began, 1)
     digest = digest_of(files)
@@ -148,6 +157,7 @@ def _bring_up_to_date(
         "seconds": seconds,
         "inputs": {role: done[name].digest for role, name in stage.inputs.items()},
         "settings": stage.settings,
+        "figures": work.figures,
         "provenance": provenance,
         "files": as_json(files),
     }

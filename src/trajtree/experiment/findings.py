@@ -9,6 +9,7 @@ from trajtree.experiment.lessons import TREES
 from trajtree.experiment.provenance import as_made, provenance_of
 from trajtree.experiment.recipe import Exploration, Recipe
 from trajtree.experiment.stage import Done
+from trajtree.experiment.statements import Statements
 from trajtree.experiment.tasks import STORE, read_tasks, shared_situations
 from trajtree.report import ForkView, ReportData
 from trajtree.statistics.results import Results
@@ -49,6 +50,7 @@ def report_of(recipe: Recipe, done: Mapping[str, Done]) -> ReportData:
     shown = _shown_exploration(recipe, done)
     trees = list(read_trees(done[f"trees-{shown}"].folder / TREES)) if shown is not None else []
     explored = recipe.all_explorations[shown] if shown is not None else recipe.explore
+    statements = Statements(recipe, done)
     return ReportData(
         title=f"{recipe.name}: {recipe.env.name}, exploring {explored.tasks} tasks, seed {recipe.seed}",
         results=results_of(recipe, done),
@@ -59,6 +61,7 @@ def report_of(recipe: Recipe, done: Mapping[str, Done]) -> ReportData:
         notes=(
             *_notes(recipe, explored if shown is not None else None),
             *shared_notes(recipe, done),
+            *statements.notes(),
             *_guaranteed(recipe, done),
         ),
         provenance={
@@ -67,6 +70,7 @@ def report_of(recipe: Recipe, done: Mapping[str, Done]) -> ReportData:
             **{f"data {name}": d.digest[:16] for name, d in done.items()},
         },
         timings={name: d.seconds for name, d in done.items()},
+        statements=tuple(map(statements.of, recipe.evaluate.rows)),
     )
 
 

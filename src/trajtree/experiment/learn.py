@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from trajtree.errors import DataError
 from trajtree.experiment.lessons import TREES, read_pairs
 from trajtree.experiment.recipe import Recipe, chain_of
-from trajtree.experiment.rows import Row
+from trajtree.experiment.rows import SOURCES, Row
 from trajtree.experiment.stage import Work
 from trajtree.experiment.tasks import STORE
 from trajtree.models.transcript import ChatFormat
@@ -17,6 +18,7 @@ from trajtree.models.weights import ModelRef
 from trajtree.store.pooling import pooled
 from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.train.material import Material, Trajectories, TrajectoryPairs, Trees
+from trajtree.train.trainer import History
 from trajtree.train.tuning import Training, tune
 
 MODEL = "model"
@@ -24,7 +26,7 @@ MODEL = "model"
 
 
 def train_row(recipe: Recipe, row: Row, work: Work) -> None:
-    """Tune the model that the row starts from and save it in MODEL."""
+    """Tune the model that the row starts from and save it in MODEL; the figures say how the training went."""
     scratch = is_scratch(recipe, row)
     below = model_of(recipe, row.starts_from, work.inputs) if row.starts_from is not None else _root(recipe, row.name)
     reference = None
@@ -45,11 +47,16 @@ def train_row(recipe: Recipe, row: Row, work: Work) -> None:
     )
 
     def save(model: Any, chat: ChatFormat, metrics: dict[str, float], examples: int) -> None:
+        work.figures["examples"] = examples
         model.save_pretrained(work.folder / MODEL)
         if training.is_whole:
             chat.tokenizer.save_pretrained(work.folder / MODEL)
 
-    tune(training, _material(recipe, row, work), work.folder, save=save, progress=work.progress)
+    def watch(history: History) -> None:
+        work.figures.update(asdict(history))
+
+    material = _material(recipe, row, work)
+    tune(training, material, work.folder, save=save, progress=work.progress, watch=watch)
 
 
 def is_scratch(recipe: Recipe, row: Row) -> bool:
@@ -74,8 +81,8 @@ def _material(recipe: Recipe, row: Row, work: Work) -> Material:
     name = ", ".join(row.learns_from)
     if row.learns_from == ("trees",):
         return Trees(name, work.inputs["trees"] / TREES)
-    for source in ("pairs", "expert-pairs"):
-        if source in row.learns_from:
+    for source in row.learns_from:
+        if SOURCES[source].holds == "pairs":
             pairs = read_pairs(work.inputs[source])
             if not pairs:
                 raise DataError(_no_pair(recipe, row))

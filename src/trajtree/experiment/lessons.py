@@ -20,7 +20,7 @@ from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.store.tree_store import read_trees, write_trees
 from trajtree.trajectory import Trajectory
 from trajtree.trees import merge
-from trajtree.trees.forks import Pair, PairSettings, over_each_worse, pairs_of
+from trajtree.trees.forks import Pair, PairSettings, over_each_worse, over_explored, pairs_of
 from trajtree.trees.search import PathSettings, best_path, search_of
 
 TREES = "trees.jsonl"
@@ -76,6 +76,26 @@ def find_expert_pairs(how: PairSettings, work: Work) -> None:
     _write_pairs(work.folder, found)
 
 
+def find_expert_forks(recipe: Recipe, how: PairSettings, work: Work) -> None:
+    """Pair the expert's step with the explorer's at the forks on the expert's path; also write a store of both.
+
+    The explorer's samples keep their numbers; the expert's follow them.
+    """
+    explored = [t for t in TrajectoryStore(work.inputs["explored"] / STORE) if not t.outcome.is_fault]
+    own = {t.key for t in explored}
+    both = list(pooled([explored, TrajectoryStore(work.inputs["demonstrations"] / STORE)]))
+    environment = load_domain(recipe.env.name).environment
+    (work.folder / STORE).unlink(missing_ok=True)
+    store = TrajectoryStore(work.folder / STORE)
+    store.append(both)
+    trees = merge.build(store, **canonical_forms(environment))
+    experts: defaultdict[str, set[int]] = defaultdict(set)
+    for t in both:
+        if t.key not in own:
+            experts[t.task].add(t.sample)
+    _write_pairs(work.folder, (pair for tree in trees for pair in over_explored(tree, experts[tree.task], how)))
+
+
 def read_pairs(folder: Path) -> list[Pair]:
     """The pairs of a stage's folder.
 
@@ -101,6 +121,7 @@ __all__ = [
     "PAIRS",
     "TREES",
     "build_trees",
+    "find_expert_forks",
     "find_expert_pairs",
     "find_pairs",
     "find_paths",

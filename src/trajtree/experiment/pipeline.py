@@ -13,11 +13,12 @@ from functools import partial
 from typing import Any
 
 from trajtree.envs.domain import load_domain
-from trajtree.experiment import guarantee, learn, lessons, play, tasks
+from trajtree.errors import RecipeError
+from trajtree.experiment import guarantee, learn, lessons, play, stitched, tasks
 from trajtree.experiment.recipe import Exploration, Recipe, chain_of
 from trajtree.experiment.rows import Row
 from trajtree.experiment.stage import Stage, Work
-from trajtree.models.weights import fingerprint, pick_dtype
+from trajtree.models.weights import fingerprint, pick_dtype, same_vocabulary
 from trajtree.policies.opening import key_of_model
 from trajtree.train.settings import METHODS, LossSettings
 
@@ -96,6 +97,7 @@ class _Plan:
         data, settings = self._data(row)
         reference: dict[str, str] = {}
         if row.reference != "start":
+            self._check_vocabulary(row)
             reference = {f"reference {role}": name for role, name in self.model(row.reference).items()}
             settings["reference"] = self._base(row.reference)
         settings |= {
@@ -107,6 +109,22 @@ class _Plan:
         kind, name = ("weak", "weak") if row.name == "weak" else ("train", f"train-{row.name}")
         work = partial(learn.train_row, self.recipe, row)
         return self._add(name, kind, {**data, **below, **reference}, settings, work)
+
+    def _check_vocabulary(self, row: Row) -> None:
+        """Refuse, before anything is done, a reference that cannot score the tokens that the row is trained on."""
+        ours, theirs = (self._tokens_of(name) for name in (row.name, row.reference))
+        if not same_vocabulary(ours, theirs):
+            raise RecipeError(
+                f"rows.{row.name}.reference: {row.reference} has the vocabulary of {theirs}, which differs from "
+                f"that of {ours}, so it cannot score the trained tokens; set reference: start, or give both the same "
+                "vocabulary"
+            )
+
+    def _tokens_of(self, name: str) -> str:
+        """The model that provides the vocabulary of a row's model."""
+        if chain_of(self.recipe, name)[0].name == "strong":
+            return self.recipe.strong.model
+        return self.recipe.weak.model or self.recipe.weak.tokenizer
 
     def _how(self, row: Row) -> dict[str, Any]:
         """Those of a row's training settings that its result depends on."""
@@ -146,8 +164,12 @@ class _Plan:
                 settings |= {"paths": _changed(self.recipe.path_settings(row))}
             elif source == "pairs":
                 inputs |= {source: self._pairs(row), "explored": self.explored(row.explored_by)}
+            elif source == "stitched":
+                inputs[source] = self._stitched(row)
             elif source == "expert-pairs":
                 inputs |= {source: self._expert_pairs(row)}
+            elif source == "expert-forks":
+                inputs |= {source: self._expert_forks(row)}
         return inputs, settings
 
     def explored(self, name: str) -> str:
@@ -202,6 +224,21 @@ class _Plan:
         work = partial(lessons.find_expert_pairs, how)
         return self._add(f"pairs-{row.explored_by}-expert", "pairs", inputs, settings, work, row)
 
+    def _expert_forks(self, row: Row) -> str:
+        how = self.recipe.pair_settings(row)
+        inputs = {"demonstrations": self.demonstrations(), "explored": self.explored(row.explored_by)}
+        limits = {"min_gap": how.min_gap, "per_fork": how.per_fork, "per_tree": how.per_tree}
+        settings = {"expert": "forks", "env": self._env, **limits}
+        work = partial(lessons.find_expert_forks, self.recipe, how)
+        return self._add(f"pairs-{row.explored_by}-expert-forks", "pairs", inputs, settings, work, row)
+
+    def _stitched(self, row: Row) -> str:
+        how = self.recipe.path_settings(row)
+        inputs = {"trees": self.trees(row.explored_by)}
+        settings = {"env": self._env, "min_score": how.min_score}
+        work = partial(stitched.stitch_paths, self.recipe, how)
+        return self._add(f"stitched-{row.explored_by}", "stitch", inputs, settings, work, row)
+
     # --- measuring ---
 
     def guarantee(self, name: str) -> str:
@@ -224,7 +261,9 @@ class _Plan:
             "policy": name,
             "model": self._base(name),
         }
-        return self._add(f"evaluate-{name}", "evaluate", inputs, settings, partial(play.evaluate, self.recipe, row))
+        work = partial(play.evaluate, self.recipe, row)
+        # Two rows whose models are equal to the byte play the same: one of them is enough.
+        return self._add(f"evaluate-{name}", "evaluate", inputs, settings, work, labels=("policy",))
 
     def _add(
         self,
@@ -234,12 +273,13 @@ class _Plan:
         settings: Mapping[str, Any],
         work: Callable[[Work], None],
         row: Row | None = None,
+        labels: tuple[str, ...] = (),
     ) -> str:
         """Add a stage unless an equal one exists; if its name is taken by a different stage, use the row's name."""
         there = self.stages.get(name)
         if there is not None and (there.inputs, there.settings) != (inputs, settings) and row is not None:
             name = f"{name}-{row.name}"
-        self.stages.setdefault(name, Stage(name, kind, inputs, settings, work))
+        self.stages.setdefault(name, Stage(name, kind, inputs, settings, work, labels))
         return name
 
 

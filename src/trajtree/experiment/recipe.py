@@ -225,6 +225,9 @@ class Evaluate(_Section):
     """The comparisons of `trajtree compare`, as [row, row that it is compared with], chosen before their results are
     known: the p-values are corrected for their number. They may name rows that other runs measure."""
 
+    tried: dict[str, Annotated[int, Field(ge=1)]] = {}
+    """How many settings were tried on dev for a row, for the report: only who tuned it knows."""
+
     @field_validator("comparisons", mode="before")
     @classmethod
     def _named(cls, value: object, info: ValidationInfo) -> object:
@@ -299,6 +302,8 @@ class Recipe(_Section):
         for compared in self.evaluate.comparisons:
             for row_name in compared:
                 _in("evaluate.comparisons", row_name, self.all_rows)
+        for row_name in self.evaluate.tried:
+            _in("evaluate.tried", row_name, self.all_rows)
         for row_name in self.evaluate.rows:
             _in("evaluate.rows", row_name, self.all_rows)
             _check_order(self, row_name)
@@ -451,9 +456,14 @@ def _check_order(recipe: Recipe, name: str) -> None:
 
 
 def _check_tunable(recipe: Recipe, name: str) -> None:
-    """Refuse a row that tunes a model which is not here."""
+    """Refuse a row that tunes a model which is not here, or that learns replies of another form."""
     rows = chain(recipe.all_rows, name)
     for row in rows:
+        if "stitched" in row.learns_from and recipe.env.thoughts:
+            raise ValueError(
+                f"rows.{row.name}.learns_from: stitched paths hold no thoughts, and env.thoughts is true; leave out "
+                "the row, or play without thoughts"
+            )
         if row.trained and row.reference != "start" and recipe.served(chain(recipe.all_rows, row.reference)[0].name):
             raise ValueError(
                 f"rows.{row.name}.reference: {row.reference} plays on a server, and a reference's weights must be here"

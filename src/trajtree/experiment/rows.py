@@ -32,9 +32,11 @@ class Source:
 SOURCES: dict[str, Source] = {
     "demonstrations": Source("trajectories", False, "the expert's demonstrations"),
     "paths": Source("trajectories", True, "the path that a search finds in each tree, where it scores enough"),
+    "stitched": Source("trajectories", True, "paths joined from several runs of each tree, as far as they were played"),
     "trees": Source("trees", True, "all of an exploration's trajectories, as trees"),
     "pairs": Source("pairs", True, "preference pairs of the trees, at forks unless pairs.mode says otherwise"),
     "expert-pairs": Source("pairs", True, "the expert's whole demonstration over each worse run of the same task"),
+    "expert-forks": Source("pairs", True, "the expert's step over an explored one, at forks on the expert's path"),
 }
 """What rows learn from, by name. Several sources of trajectories are pooled."""
 
@@ -111,7 +113,7 @@ class Row:
         return None
 
 
-def _from_exact(name: str, label: str, method: str, **pairs: Any) -> Row:
+def _from_exact(name: str, label: str, method: str, train: Mapping[str, Any] | None = None, **pairs: Any) -> Row:
     """A row that starts from the model tuned on the exact search's paths and takes as many steps as TreeDPO."""
     return Row(
         name=name,
@@ -120,8 +122,30 @@ def _from_exact(name: str, label: str, method: str, **pairs: Any) -> Row:
         method=method,
         section="preference",
         pairs=pairs,
+        train=train or {},
         starts_from="w2sg_exact",
     )
+
+
+def _published(name: str, start: str, label: str) -> Row:
+    """TreeDPO with the paper's loss: it is held to the tuned weak model, wherever it starts from."""
+    return Row(
+        name=name,
+        label=f"TreeDPO as published, from {label}",
+        learns_from=("pairs",),
+        method="tree-dpo",
+        starts_from=start,
+        reference="weak",
+    )
+
+
+def _search(name: str, label: str, **changes: Any) -> Row:
+    """A row that imitates the path of each tree."""
+    return Row(**{"name": name, "label": label, "learns_from": ("paths",), **changes})
+
+
+_ALL = 1_000_000
+"""As many as there are."""
 
 
 _ENTRIES = (
@@ -146,9 +170,49 @@ _ENTRIES = (
     _from_exact("w2sg_dpo", "W2SG + DPO at forks", "dpo"),
     _from_exact("w2sg_anchored", "W2SG + TreeDPO, anchored", "anchored-dpo"),
     _from_exact("random_anchored", "Random pairs, anchored DPO", "anchored-dpo", mode="matched"),
+    _from_exact("random_dpo", "Random pairs, DPO", "dpo", mode="matched"),
+    _from_exact("random_treedpo", "Random pairs, DPO with KL", "tree-dpo", mode="matched"),
     _from_exact("chosen_sft", "NLL on the pairs' chosen sides", "chosen-sft"),
     _from_exact("chosen_runs_sft", "NLL on the chosen sides' whole runs", "chosen-runs-sft"),
     _from_exact("chosen_solved_sft", "NLL on the chosen runs that succeed", "chosen-solved-sft"),
+    # Other forms in which the rejected side may teach.
+    _from_exact("w2sg_step", "DPO on the step at the fork", "step-dpo"),
+    _from_exact("w2sg_run_anchored", "TreeDPO, anchored on the whole chosen run", "run-anchored-dpo"),
+    _from_exact("w2sg_anchored_1", "TreeDPO, anchored with weight 1", "anchored-dpo", {"anchor": 1.0}),
+    _from_exact("w2sg_ipo", "IPO at forks", "ipo"),
+    _from_exact("w2sg_bounded", "Anchor and a bounded push at forks", "bounded"),
+    _from_exact(
+        "w2sg_weighted",
+        "TreeDPO, anchored, all forks by gap and visits",
+        "anchored-dpo",
+        {"weigh": "gap-visits"},
+        min_gap=0.0,
+        per_tree=_ALL,
+    ),
+    Row(
+        name="w2sg_node_kto",
+        label="KTO on node values",
+        learns_from=("trees",),
+        method="node-kto",
+        starts_from="w2sg_exact",
+    ),
+    Row(name="w2sg_branches", label="SFT on all branches by value", learns_from=("trees",), method="branch-sft"),
+    Row(
+        name="w2sg_advantage", label="SFT on all branches by advantage", learns_from=("trees",), method="advantage-sft"
+    ),
+    _published("treedpo_untouched", "strong", "the untouched model"),
+    _published("treedpo_paths", "w2sg_exact", "W2SG + search (exact)"),
+    _published("treedpo_sft", "strong_sft", "strong SFT"),
+    _search("w2sg_mcts_100", "W2SG + search (MCTS, 100 walks)", paths={"search": "mcts", "iterations": 100}),
+    _search("w2sg_published", "W2SG + search (MCTS as published)", paths={"search": "mcts-published"}),
+    _search(
+        "w2sg_published_100",
+        "W2SG + search (MCTS as published, 100 walks)",
+        paths={"search": "mcts-published", "iterations": 100},
+    ),
+    _search("w2sg_stitched", "W2SG + stitched paths", learns_from=("stitched",)),
+    _search("sft_exact", "Strong SFT, then search (exact)", starts_from="strong_sft"),
+    _search("sft_mcts", "Strong SFT, then search (MCTS)", starts_from="strong_sft", paths={"search": "mcts"}),
     Row(
         name="best_of_n",
         label="Strong SFT + best of N",
@@ -160,6 +224,23 @@ _ENTRIES = (
         name="eto",
         label="Strong SFT + ETO",
         learns_from=("expert-pairs",),
+        explored_by="own",
+        method="dpo",
+        starts_from="strong_sft",
+    ),
+    Row(
+        name="ceiling_whole",
+        label="Ceiling: expert's runs over strong SFT's own",
+        learns_from=("expert-pairs",),
+        explored_by="own",
+        method="dpo",
+        pairs={"per_tree": _ALL},
+        starts_from="strong_sft",
+    ),
+    Row(
+        name="ceiling_forks",
+        label="Ceiling: expert's steps at forks",
+        learns_from=("expert-forks",),
         explored_by="own",
         method="dpo",
         starts_from="strong_sft",
@@ -179,7 +260,7 @@ def later_round(number: int) -> Row:
 DEFAULT_ROWS = ("weak", "strong", "strong_sft", "w2sg_treedpo", "w2sg_exact", "w2sg_mcts")
 """The rows that a recipe measures by default."""
 
-CEILINGS = ("strong_sft",)
+CEILINGS = ("strong_sft", "ceiling_whole", "ceiling_forks")
 """Rows that learn from the expert alone, at which the gap recovered may be 1."""
 
 _NAMED = (

@@ -44,6 +44,7 @@ KINDS: dict[str, Kind] = {
     "trees": Kind(1, "Merge each task's trajectories into a tree."),
     "pairs": Kind(2, "Take preference pairs, at the trees' forks or of whole trajectories."),
     "paths": Kind(1, "Find each tree's best path."),
+    "stitch": Kind(1, "Join runs of each tree, play what comes out, and keep the best path that was really played."),
     "train": Kind(1, "Tune the strong model: on demonstrations, on paths, on pairs."),
     "guarantee": Kind(1, "Measure how far the trees' best paths are from the reference of each row that DPO tunes."),
     "evaluate": Kind(2, "Play the held-out tasks with every row's model."),
@@ -53,12 +54,16 @@ KINDS: dict[str, Kind] = {
 
 @dataclass(frozen=True)
 class Work:
-    """Arguments of a stage's function: where to write, its inputs by role, the progress to report to, its spending."""
+    """Arguments of a stage's function: where to write, its inputs by role, the progress to report to, its spending.
+
+    What it puts into `figures` stands in the marker, for reports, and is no part of the result.
+    """
 
     folder: Path
     inputs: Mapping[str, Path]
     progress: Progress
     spending: Spending = field(default_factory=Spending)
+    figures: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,8 @@ class Stage:
         inputs: the name of the stage that is read, by role.
         settings: everything else that its result depends on, without defaults, as JSON.
         work: does the work; resumable, and writes only below `Work.folder`.
+        labels: settings that only name things in the result. A stage that differs from a finished one in nothing else
+            takes over its result.
     """
 
     name: str
@@ -78,6 +85,7 @@ class Stage:
     inputs: Mapping[str, str]
     settings: Mapping[str, Any]
     work: Callable[[Work], None]
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -109,12 +117,15 @@ def with_dependents(stages: Sequence[Stage], names: Collection[str]) -> set[str]
     return found
 
 
-def key_of(stage: Stage, done: Mapping[str, Done]) -> str:
-    """Hash of everything that the stage's result depends on."""
+def key_of(stage: Stage, done: Mapping[str, Done], *, labelled: bool = True) -> str:
+    """Hash of everything that the stage's result depends on; with `labelled` false, without what only names things."""
+    settings = stage.settings
+    if not labelled:
+        settings = {name: value for name, value in settings.items() if name not in stage.labels}
     content = {
         "kind": stage.kind,
         "version": KINDS[stage.kind].version,
-        "settings": stage.settings,
+        "settings": settings,
         "inputs": {role: done[name].digest for role, name in stage.inputs.items()},
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()

@@ -63,6 +63,15 @@ def load_tokenizer(base: str) -> Any:
         return AutoTokenizer.from_pretrained(where_to_load(locate(base)), trust_remote_code=False)
 
 
+def same_vocabulary(ours: str, theirs: str) -> bool:
+    """Whether two base models have the same tokens, so that one can score what the other is trained on.
+
+    Raises:
+        PolicyError: naming the model whose tokenizer cannot be loaded.
+    """
+    return ours == theirs or bool(load_tokenizer(ours).get_vocab() == load_tokenizer(theirs).get_vocab())
+
+
 def load_model(ref: ModelRef, *, dtype: str, device: str) -> Any:
     """The model in eval mode; adapters are merged in float32 before rounding to `dtype`, which loses least precision.
 
@@ -298,5 +307,6 @@ __all__ = [
     "model_cache",
     "pick_device",
     "pick_dtype",
+    "same_vocabulary",
     "versions",
 ]

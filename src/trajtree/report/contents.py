@@ -26,11 +26,42 @@ class ForkView:
 
 
 @dataclass(frozen=True, slots=True)
+class RowStatement:
+    """What a row is made from, and what it took.
+
+    Attributes:
+        row: its name.
+        start, reference, data, loss: in words; `none` where there is none.
+        demonstrations: demonstrations behind it, also those behind the models whose runs it learns from.
+        episodes, agent_tokens: episodes explored for it and for the rows that it starts from, and the tokens sampled.
+        examples, steps: examples and optimiser steps of its own training; None where that was not recorded.
+        all_steps: the steps of its own training and of those that it starts from.
+        settings_tried: settings that were tried on dev, as the recipe says; None where it does not.
+        epochs: means of loss and of either side's log-ratio to the reference, for each epoch of its training.
+    """
+
+    row: str
+    start: str
+    reference: str
+    data: str
+    loss: str
+    demonstrations: int
+    episodes: int
+    agent_tokens: int
+    examples: int | None
+    steps: int | None
+    all_steps: int | None
+    settings_tried: int | None
+    epochs: tuple[dict[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ReportData:
     """Everything that a report shows.
 
     `labels` maps names of rows to display names. `notes` are caveats shown with the figures, for example which data
-    splits were used and which tasks were explored. `timings` are seconds per stage.
+    splits were used and which tasks were explored. `timings` are seconds per stage. `statements` say of each row what
+    it is made from.
     """
 
     title: str
@@ -42,10 +73,11 @@ class ReportData:
     notes: tuple[str, ...] = ()
     provenance: dict[str, str] = field(default_factory=dict)
     timings: dict[str, float] = field(default_factory=dict)
+    statements: tuple[RowStatement, ...] = ()
 
     def label(self, row: str) -> str:
         """Return the label of the row, which defaults to its name."""
         return self.labels.get(row, row)
 
 
-__all__ = ["ForkView", "ReportData"]
+__all__ = ["ForkView", "ReportData", "RowStatement"]

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from pydantic import AliasChoices, Field, TypeAdapter, ValidationError
 
 from trajtree.errors import DataError, TrajtreeError
-from trajtree.report.contents import ForkView, ReportData
+from trajtree.report.contents import ForkView, ReportData, RowStatement
 from trajtree.report.text import verdict
 from trajtree.statistics.analysis import analyse
 from trajtree.statistics.results import Played, Results
@@ -30,6 +30,7 @@ _results = TypeAdapter(Results)
 _played = TypeAdapter(tuple[Played, ...])
 _trees = TypeAdapter(tuple[TreeQuality, ...])
 _forks = TypeAdapter(tuple[ForkView, ...])
+_statements = TypeAdapter(tuple[RowStatement, ...])
 
 
 def write_results_json(data: ReportData, path: str | os.PathLike[str]) -> None:
@@ -51,6 +52,7 @@ def write_results_json(data: ReportData, path: str | os.PathLike[str]) -> None:
         "recipe": data.recipe_yaml,
         "provenance": data.provenance,
         "timings": data.timings,
+        "statements": [asdict(statement) for statement in data.statements],
     }
     # ASCII, because text from models may contain lone surrogates, which UTF-8 cannot encode.
     write_whole(path, json.dumps(document, indent=1, allow_nan=False, ensure_ascii=True) + "\n")
@@ -83,6 +85,7 @@ def read_results_json(path: str | os.PathLike[str]) -> ReportData:
             notes=tuple(document["notes"]),
             provenance=dict(document["provenance"]),
             timings=dict(document["timings"]),
+            statements=_statements.validate_python(document.get("statements", ())),
         )
     except KeyError as error:
         raise DataError(f"{path}: field {error.args[0]} is missing") from None

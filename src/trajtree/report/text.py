@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from trajtree.report.contents import ReportData
+from trajtree.report.contents import ReportData, RowStatement
 from trajtree.statistics.results import FEW, Comparison, Interval, Metric, Pgr, Situations
 
 ALPHA = 0.05
@@ -153,6 +153,16 @@ def lost_episodes(data: ReportData) -> list[str]:
     return sentences
 
 
+def known(value: int | None) -> str:
+    """Return a number, or `unknown` where it was not recorded or not said."""
+    return "unknown" if value is None else str(value)
+
+
+def by_epoch(statement: RowStatement, side: str) -> str:
+    """Return a side's log-ratio to the reference in each epoch, as `+0.10 -0.42`; nothing where there is none."""
+    return " ".join(f"{epoch[side]:+.2f}" for epoch in statement.epochs if side in epoch)
+
+
 def _p(comparison: Comparison) -> str:
     value = probability(comparison.p_value)
     return f"p {value[0]} {value[1:]}" if value.startswith("<") else f"p = {value}"
@@ -160,7 +170,9 @@ def _p(comparison: Comparison) -> str:
 
 __all__ = [
     "against_ceiling",
+    "by_epoch",
     "gap",
+    "known",
     "lost_episodes",
     "percent",
     "points",

@@ -9,7 +9,7 @@ from typing import Any
 
 from trajtree.errors import PolicyError, RecipeError
 from trajtree.models.transcript import ChatFormat
-from trajtree.models.weights import ModelRef, context_length, load_model, load_tokenizer, pick_device
+from trajtree.models.weights import ModelRef, context_length, load_model, load_tokenizer, pick_device, same_vocabulary
 from trajtree.store.progress import SILENT, Progress
 from trajtree.train.losses import objective_of
 from trajtree.train.material import Material, Taking, examples_of
@@ -149,7 +149,7 @@ def trainable(training: Training) -> Any:
 def _reference(training: Training, chat: ChatFormat, dtype: str) -> Any | None:
     if training.reference is None:
         return None
-    if load_tokenizer(training.reference.base).get_vocab() != chat.tokenizer.get_vocab():
+    if not same_vocabulary(training.reference.base, training.source):
         raise PolicyError(
             f"{training.reference.name}: its vocabulary differs from that of {training.source}, so it cannot score the "
             "trained tokens; use a reference with the same vocabulary, or the start"

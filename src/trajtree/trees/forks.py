@@ -8,7 +8,7 @@ the same (see `PASTS`). `unstructured` and `whole` make pairs without forks, for
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from heapq import nsmallest
 from itertools import combinations, islice, pairwise, starmap, zip_longest
@@ -269,6 +269,38 @@ def options_of(tree: TrajectoryTree, settings: PairSettings) -> list[Option]:
                 node = int(tree.parent[child])
                 found.append(Option(tree.task, node, int(tree.depth[node]), best.sample, advantage))
     return found
+
+
+def over_explored(tree: TrajectoryTree, experts: Collection[int], settings: PairSettings) -> list[Pair]:
+    """At the forks on an expert's path, the expert's continuation over those that only the explorer took.
+
+    The value of the expert's side is the score that the expert reached, that of the other the mean of the runs through
+    it. Widest first, then by where the pair is in the tree; at most `per_fork` of a fork and `per_tree` of the tree.
+
+    Args:
+        tree: the expert's trajectories and the explorer's, merged.
+        experts: samples of the expert's trajectories; the first of those that share a step stands for them.
+        settings: `min_gap`, `per_fork` and `per_tree` count.
+    """
+    shown = {index for index, t in enumerate(tree.trajectories) if t.sample in experts}
+    value, gap = tree.mean, _least(settings.min_gap)
+    found: list[Pair] = []
+    for _, children in tree.decisions():
+        through = {child: sorted(shown & set(tree.through(child))) for child in children.tolist()}
+        taken = [(-tree.scores[indices[0]], child, indices[0]) for child, indices in through.items() if indices]
+        if not taken:
+            continue
+        _, high, best = min(taken)
+        expert, values = tree.trajectories[best], value.copy()
+        values[high] = expert.score
+        here = (
+            _pair(tree, high, child, expert, tree.trajectories[min(_worst_first(tree, child))[-1]], values)
+            for child, indices in through.items()
+            if not indices and expert.score - value[child] >= gap
+        )
+        found += nsmallest(settings.per_fork, here, key=_widest)
+    widest = sorted(found, key=_widest)[: settings.per_tree]
+    return [replace(pair, past=_past(pair.sides(tree), pair.depth, tree.merging)) for pair in widest]
 
 
 def grafted(better: Trajectory, worse: Trajectory, depth: int) -> tuple[Message, ...]:
@@ -543,6 +575,7 @@ __all__ = [
     "mean",
     "options_of",
     "over_each_worse",
+    "over_explored",
     "pairs",
     "pairs_of",
     "prompts_apart",

@@ -92,7 +92,9 @@ def best_of_n(tree: TrajectoryTree, *, n: int | None = None) -> SearchResult:
     )
 
 
-def mcts(tree: TrajectoryTree, *, iterations: int = 1000, gamma: float = math.sqrt(2), seed: int = 0) -> SearchResult:
+def mcts(
+    tree: TrajectoryTree, *, iterations: int = 1000, gamma: float = math.sqrt(2), seed: int = 0, may_stop: bool = True
+) -> SearchResult:
     """The paper's MCTS on the static tree.
 
     Each iteration walks down from the root by UCB = r/c + gamma sqrt(log C / c), where r and c are the summed scores
@@ -106,6 +108,8 @@ def mcts(tree: TrajectoryTree, *, iterations: int = 1000, gamma: float = math.sq
         iterations: walks from the root, at least 1. 1,000 comes from the paper's code.
         gamma: weight of exploration, in units of score. sqrt(2) makes it UCB1.
         seed: for the order in which options without visits are tried.
+        may_stop: whether a walk may stop at an inner node where a trajectory stopped. As published, it may not: a
+            trajectory that others continue is never found, and does not count.
 
     Raises:
         ValueError: there is no iteration.
@@ -115,7 +119,8 @@ def mcts(tree: TrajectoryTree, *, iterations: int = 1000, gamma: float = math.sq
     size = len(tree)
     # Numbers below `size` are nodes to walk on from; size + n is the decision to stop at node n, the end of a walk.
     ends = _end_values(tree)
-    options = _Options(tree, np.isfinite(ends), np.random.default_rng(seed))
+    leaves = np.bincount(tree.parent[1:], minlength=size) == 0
+    options = _Options(tree, np.isfinite(ends) & (leaves | may_stop), np.random.default_rng(seed))
     for _ in range(iterations):
         node, walk = TrajectoryTree.ROOT, []
         while node < size:
@@ -278,7 +283,7 @@ class PathSettings:
 
     Attributes:
         search: a name in SEARCHES.
-        iterations, gamma, seed: arguments of `mcts`.
+        iterations, gamma, seed: arguments of `mcts` and `mcts-published`.
         n: samples that `best-of-n` considers; None for all.
         min_score: lowest score of a path that is kept; the search itself does not use it.
     """
@@ -313,11 +318,15 @@ class NamedSearch:
     about: str
 
 
+def _mcts(settings: PathSettings, *, may_stop: bool) -> Search:
+    return partial(mcts, iterations=settings.iterations, gamma=settings.gamma, seed=settings.seed, may_stop=may_stop)
+
+
 SEARCHES = {
     "exact": NamedSearch(lambda settings: exact, "the best end, in one pass"),
-    "mcts": NamedSearch(
-        lambda settings: partial(mcts, iterations=settings.iterations, gamma=settings.gamma, seed=settings.seed),
-        "the paper's tree search",
+    "mcts": NamedSearch(lambda settings: _mcts(settings, may_stop=True), "the paper's tree search"),
+    "mcts-published": NamedSearch(
+        lambda settings: _mcts(settings, may_stop=False), "the same as published: it cannot stop where other runs go on"
     ),
     "best-of-n": NamedSearch(lambda settings: partial(best_of_n, n=settings.n), "the best sample, without a tree"),
 }
