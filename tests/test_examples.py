@@ -23,3 +23,13 @@ def test_an_example_runs(
     monkeypatch.setattr("sys.argv", [path.name, *arguments])
     runpy.run_path(str(path), run_name="__main__")
     assert "pair" in capsys.readouterr().out or path.stem == "read_results"
+
+
+def test_the_notebook_runs(tmp_path: Path) -> None:
+    nbformat = pytest.importorskip("nbformat")
+    nbclient = pytest.importorskip("nbclient")
+    notebook = nbformat.read(ROOT / "examples" / "tour.ipynb", as_version=4)
+    assert not any(cell.get("outputs") for cell in notebook.cells), "clear the outputs before you commit"
+    nbclient.NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    shown = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    assert any("text/html" in output.get("data", {}) for output in shown)
