@@ -116,8 +116,9 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
             raise DataError(f"{where}.message: must be an object, got {type(message).__name__}")
         elif not _unsent(event):
             if kind == "assistant":
-                models.update(filter(None, [text_at(message, "model")]))
-                talk.by = {"model": message.get("model"), "timestamp": event.get("timestamp")}
+                if isinstance(model := message.get("model"), str):
+                    models[model] += 1
+                talk.by = {"model": model, "timestamp": event.get("timestamp")}
             if message.get("content") is None:
                 raise DataError(f"{where}.message.content: is missing")
             name = text_at(message, "id") or str(event.get("uuid"))
@@ -144,7 +145,7 @@ def _unsent(event: Record) -> bool:
     return (
         event.get("isVisibleInTranscriptOnly") is True
         or event.get("isApiErrorMessage") is True
-        or at(event, "message.model") == _NOBODY
+        or (isinstance(message := event.get("message"), dict) and message.get("model") == _NOBODY)
     )
 
 
@@ -162,22 +163,22 @@ def _branch(events: Sequence[Record]) -> list[int]:
         if isinstance(event.get("uuid"), str):
             place.setdefault(event["uuid"], index)
     spoken = [i for i, event in enumerate(events) if kind_of(event) in _SPOKEN]
-    if not any(text_at(events[i], "parentUuid") for i in spoken):
+    if not any(events[i].get("parentUuid") for i in spoken):
         return list(range(len(events)))  # it is not recorded what follows what
     at_ = spoken[-1] if spoken else None
     chain: set[int] = set()
     while at_ is not None and at_ not in chain:
         chain.add(at_)
-        parent = text_at(events[at_], "parentUuid", "logicalParentUuid")
-        if parent is not None and parent not in place:
+        parent = events[at_].get("parentUuid") or events[at_].get("logicalParentUuid")
+        if parent is not None and str(parent) not in place:
             # Some versions do not write every event down.
             before = next((i for i in reversed(range(at_)) if kind_of(events[i]) in _SPOKEN), None)
             if before is None:
                 raise DataError(f"events.{at_}.parentUuid: is not in the file, so the beginning of the run is missing")
             at_ = before
         else:
-            at_ = place[parent] if parent is not None else None
-    return sorted(chain | _beside(events, chain))
+            at_ = place[str(parent)] if parent is not None else None
+    return sorted(chain if chain.issuperset(spoken) else chain | _beside(events, chain))
 
 
 def _beside(events: Sequence[Record], chain: set[int]) -> set[int]:
@@ -218,7 +219,7 @@ def _attach(talk: Talk, event: Record, where: str) -> list[str]:
 def _described(
     record: Record, events: Sequence[Record], attached: Counter[str], models: Counter[str], compactions: int
 ) -> Metadata:
-    times = [time for event in events if (time := text_at(event, "timestamp"))]
+    times = [time for event in events if isinstance(time := event.get("timestamp"), str)]
     found: Metadata = {"started": times[0], "ended": times[-1]} if times else {}
     for name, value in (
         ("session", text_at(record, "session_id")),
