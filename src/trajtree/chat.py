@@ -12,6 +12,7 @@ from trajtree.errors import DataError
 from trajtree.trajectory import Message, ToolCall
 
 _sort_keys = json.JSONEncoder(ensure_ascii=False, sort_keys=True).encode
+_plain = json.JSONEncoder(ensure_ascii=False).encode
 """Created once: json.dumps would create an encoder at each call."""
 
 Role = Literal["system", "user", "assistant", "tool"]
@@ -215,7 +216,7 @@ def arguments_text(arguments: object, where: str) -> str:
     if isinstance(arguments, str):
         return arguments or "{}"
     if isinstance(arguments, dict):
-        return json.dumps(arguments, ensure_ascii=False)
+        return _plain(arguments)
     raise DataError(f"{where}: must be a JSON object or its text")
 
 

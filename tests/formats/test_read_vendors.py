@@ -236,6 +236,24 @@ def test_a_session_without_branches_is_read_in_the_order_of_its_file(tmp_path: P
     assert [content for _, content in heard(session(tmp_path, *events))] == ["Go", "a", "Go", "b"]
 
 
+def test_a_session_of_the_web_is_one_object(tmp_path: Path) -> None:
+    """Its events name neither themselves nor what they follow, and its messages have no ids."""
+    said = [says("a", ""), ASK, says("b", "")]
+    events = [
+        {"type": m["role"], "timestamp": "t", "message": {k: v for k, v in m.items() if k != "id"}}
+        for m in (ASK, *said)
+    ]
+    file = tmp_path / "x.json"
+    file.write_text(json.dumps({"loglines": events, "score": 1}))
+    assert heard(file, "score") == [("user", "Go"), ("assistant", "a"), ("user", "Go"), ("assistant", "b")]
+
+
+def test_notes_of_the_program_are_ignored_whatever_they_are(tmp_path: Path) -> None:
+    note = {"type": "newly-invented", "sessionId": "S", "value": 1}
+    file = session(tmp_path, event("1", None, ASK), note, event("2", "1", says("a", "m1")), note)
+    assert heard(file) == [("user", "Go"), ("assistant", "a")]
+
+
 def test_what_the_model_never_saw_is_left_out(tmp_path: Path) -> None:
     queued = {"type": "attachment", "attachment": {"type": "queued_command", "prompt": "Also this"}}
     events = [
@@ -341,7 +359,7 @@ def test_sessions_are_redacted_by_default(tmp_path: Path) -> None:
     ("events", "why"),
     [
         (
-            [event("1", None, ASK), {"type": "telepathy", "sessionId": "S"}],
+            [event("1", None, ASK), {"type": "telepathy", "sessionId": "S", "parentUuid": "1"}],
             r"events\.2\.type: 'telepathy' is not an event",
         ),
         ([event("2", "1", says("a", "m"))], r"events\.1\.parentUuid: is not in the file, so the beginning"),

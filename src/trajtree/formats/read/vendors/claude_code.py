@@ -23,14 +23,8 @@ _SPOKEN = ("user", "assistant")
 _FIRST = ("summary", "file-history-snapshot")
 """Events without a session that may come first."""
 
-_NOTES = frozenset(
-    (
-        *("summary", "file-history-snapshot", "queue-operation", "progress", "ai-title", "custom-title", "last-prompt"),
-        *("tag", "agent-name", "agent-color", "agent-setting", "mode", "permission-mode", "pr-link", "task-summary"),
-        *("content-replacement", "speculation-accept", "attribution-snapshot", "worktree-state", "bridge-session"),
-    )
-)
-"""Events that the program writes for itself; the model never sees them."""
+_TOLD = (*_SPOKEN, "system", "attachment")
+"""Events from which messages are read."""
 
 _SIDECHAIN = re.compile(rb'"isSidechain"\s*:\s*true')
 _SESSION = re.compile(rb'"sessionId"\s*:\s*"([^"\\]*)"')
@@ -40,21 +34,30 @@ _NOBODY = "<synthetic>"
 
 def recognises(record: Record) -> bool:
     """Whether a record is an event of a session."""
+    if isinstance(record.get("loglines"), list):
+        return True
     if record.get("type") in _FIRST:
         return "leafUuid" in record or "messageId" in record
     return isinstance(record.get("type"), str) and "sessionId" in record
 
 
 def runs(path: Path, records: Iterator[RawRecord]) -> Iterator[RawRecord]:
-    """The session's own run, then one record for each of its subagents' (sidechains)."""
+    """The session's own run, then one record for each of its subagents' (sidechains).
+
+    A session that ran on the web is an object with `loglines`, and is a record already.
+    """
     if (twin := twin_of(path)) is not None:
         yield twin
         return
     main: Events | None = None
     sides: dict[str, Events] = {}
     named: dict[str, str] = {}
-    session = ""
+    session, number = "", 0
     for raw in records:
+        if b'"loglines"' in raw.data and isinstance(_event(raw).get("loglines"), list):
+            number += 1
+            yield raw._replace(number=number)
+            continue
         if not session and (found := _SESSION.search(raw.data)):
             session = found[1].decode("utf-8", "replace")
         event = _event(raw) if _SIDECHAIN.search(raw.data) else {}
@@ -67,7 +70,6 @@ def runs(path: Path, records: Iterator[RawRecord]) -> Iterator[RawRecord]:
         else:
             main = main or Events(raw.line)
             main.add(raw)
-    number = 0
     if main is not None and (not main.empty or not sides):
         number += 1
         yield main.record(number, session_id=session)
@@ -97,14 +99,15 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
     Raises:
         DataError: an event or block is of an unknown type, the beginning is missing, or the API failed at the end.
     """
-    events = objects(record.get("events"), "events")
+    where_ = "loglines" if "loglines" in record else "events"
+    events = objects(record.get(where_), where_)
     talk, attached = Talk(), Counter[str]()
     models, compactions = Counter[str](), 0
     chosen = _branch(events)
     for index in chosen:
         event, where = events[index], f"events.{index}"
         kind, message = kind_of(event), event.get("message")
-        if kind in _NOTES:
+        if kind not in _TOLD:
             continue
         if kind == "attachment":
             attached.update(_attach(talk, event, where))
@@ -116,11 +119,12 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
             raise DataError(f"{where}.message: must be an object, got {type(message).__name__}")
         elif not _unsent(event):
             if kind == "assistant":
-                models.update(filter(None, [text_at(message, "model")]))
-                talk.by = {"model": message.get("model"), "timestamp": event.get("timestamp")}
+                if isinstance(model := message.get("model"), str):
+                    models[model] += 1
+                talk.by = {"model": model, "timestamp": event.get("timestamp")}
             if message.get("content") is None:
                 raise DataError(f"{where}.message.content: is missing")
-            name = text_at(message, "id") or str(event.get("uuid"))
+            name = text_at(message, "id") or text_at(event, "uuid") or where
             add_blocks(talk, message.get("role"), message["content"], f"{where}.message", name)
     if chosen and _unsent(events[chosen[-1]]) and events[chosen[-1]].get("isApiErrorMessage") is True:
         raise DataError(
@@ -144,7 +148,7 @@ def _unsent(event: Record) -> bool:
     return (
         event.get("isVisibleInTranscriptOnly") is True
         or event.get("isApiErrorMessage") is True
-        or at(event, "message.model") == _NOBODY
+        or (isinstance(message := event.get("message"), dict) and message.get("model") == _NOBODY)
     )
 
 
@@ -157,27 +161,28 @@ def _branch(events: Sequence[Record]) -> list[int]:
     place: dict[str, int] = {}
     for index, event in enumerate(events):
         kind = kind_of(event)
-        if kind not in _NOTES and kind not in (*_SPOKEN, "system", "attachment"):
+        # The program's notes for itself (titles, snapshots, modes) follow nothing and hold no message.
+        if kind not in (*_TOLD, "progress") and ("message" in event or event.get("parentUuid") is not None):
             raise DataError(f"events.{index}.type: {kind[:80]!r} is not an event that is known")
         if isinstance(event.get("uuid"), str):
             place.setdefault(event["uuid"], index)
     spoken = [i for i, event in enumerate(events) if kind_of(event) in _SPOKEN]
-    if not any(text_at(events[i], "parentUuid") for i in spoken):
+    if not any(events[i].get("parentUuid") for i in spoken):
         return list(range(len(events)))  # it is not recorded what follows what
     at_ = spoken[-1] if spoken else None
     chain: set[int] = set()
     while at_ is not None and at_ not in chain:
         chain.add(at_)
-        parent = text_at(events[at_], "parentUuid", "logicalParentUuid")
-        if parent is not None and parent not in place:
+        parent = events[at_].get("parentUuid") or events[at_].get("logicalParentUuid")
+        if parent is not None and str(parent) not in place:
             # Some versions do not write every event down.
             before = next((i for i in reversed(range(at_)) if kind_of(events[i]) in _SPOKEN), None)
             if before is None:
                 raise DataError(f"events.{at_}.parentUuid: is not in the file, so the beginning of the run is missing")
             at_ = before
         else:
-            at_ = place[parent] if parent is not None else None
-    return sorted(chain | _beside(events, chain))
+            at_ = place[str(parent)] if parent is not None else None
+    return sorted(chain if chain.issuperset(spoken) else chain | _beside(events, chain))
 
 
 def _beside(events: Sequence[Record], chain: set[int]) -> set[int]:
@@ -218,7 +223,7 @@ def _attach(talk: Talk, event: Record, where: str) -> list[str]:
 def _described(
     record: Record, events: Sequence[Record], attached: Counter[str], models: Counter[str], compactions: int
 ) -> Metadata:
-    times = [time for event in events if (time := text_at(event, "timestamp"))]
+    times = [time for event in events if isinstance(time := event.get("timestamp"), str)]
     found: Metadata = {"started": times[0], "ended": times[-1]} if times else {}
     for name, value in (
         ("session", text_at(record, "session_id")),

@@ -136,7 +136,7 @@ def _summary(talk: Talk, payload: object, where: str) -> None:
 def _described(
     record: Record, meta: Record, events: Sequence[Record], models: Counter[str], compactions: int
 ) -> Metadata:
-    times = [time for event in events if (time := text_at(event, "timestamp"))]
+    times = [time for event in events if isinstance(time := event.get("timestamp"), str)]
     found: Metadata = {"started": times[0], "ended": times[-1]} if times else {}
     for name, value in (
         ("session", text_at(record, "session_id")),

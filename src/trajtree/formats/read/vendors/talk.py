@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from trajtree.formats.read.fields import Record
@@ -46,11 +46,11 @@ class Talk:
             self._by[index] = self.by
         else:
             so_far = self.messages[index]
-            self.messages[index] = replace(
-                so_far,
-                content=self.between.join(text for text in (so_far.content, part.content) if text),
-                reasoning="\n".join(text for text in (so_far.reasoning, part.reasoning) if text) or None,
-                tool_calls=so_far.tool_calls + part.tool_calls,
+            self.messages[index] = Message(
+                "assistant",
+                self.between.join([text for text in (so_far.content, part.content) if text]),
+                "\n".join([text for text in (so_far.reasoning, part.reasoning) if text]) or None,
+                so_far.tool_calls + part.tool_calls,
             )
         if name is not None:
             self._named[name] = index
