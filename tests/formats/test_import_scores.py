@@ -13,9 +13,11 @@ from tests.builders import quick
 from tests.formats.conversations import lines_of
 
 from trajtree.errors import DataError
+from trajtree.formats.converting import row_of
 from trajtree.formats.importing import ImportReport, import_files
 from trajtree.formats.read.fields import score_at
 from trajtree.formats.read.scores import scaled
+from trajtree.formats.write.card import Provenance
 from trajtree.statistics.summary import _played
 from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.trees.merge import build, build_tree
@@ -255,3 +257,14 @@ def test_runs_without_a_score_can_be_kept_and_never_count(tmp_path: Path) -> Non
     assert (measured.score, measured.episodes) == (1.0, 1)
     again = import_files(tmp_path / "runs.jsonl", store, keep_unscored=True)
     assert (again.added, again.skipped) == (0, 3)
+
+
+def test_a_run_without_a_score_is_written_without_one(tmp_path: Path) -> None:
+    (tmp_path / "runs.jsonl").write_text(lines_of([chat("a", task="t")]))
+    import_files(tmp_path / "runs.jsonl", tmp_path / "s.jsonl", keep_unscored=True)
+    (kept,) = TrajectoryStore(tmp_path / "s.jsonl")
+    assert "score" not in row_of(kept, "trl")
+    assert "score" not in row_of(kept, "atif")["extra"]
+    provenance = Provenance()
+    provenance.add([kept])
+    assert "mean score of the runs" not in provenance.lines()

@@ -81,7 +81,7 @@ def import_(
         typer.Option(help="Field that names the run, where a row is one call of the model or one part of a run."),
     ] = None,
 ) -> None:
-    """Read agent runs of other tools into a store: ATIF, ShareGPT, chat messages, verifiers traces.
+    """Read agent runs of other tools into a store, from files, folders and archives as they are.
 
     Runs of the same task share a task field, or begin with the same prompt. Rows that cannot be used are listed; the
     rest are imported. Running the same command again, also after a kill, adds only what is new.
