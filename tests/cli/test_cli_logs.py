@@ -156,3 +156,15 @@ def test_private_texts_and_other_files_are_told(tmp_path: Path) -> None:
     output = done("import", tmp_path / "in", "--out", tmp_path / "r.jsonl", "--redact")
     assert "redacted: key (1)" in output
     assert key not in (tmp_path / "r.jsonl").read_text()
+
+
+def test_a_reason_in_many_files_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    rows_of(tmp_path / "in" / "good.jsonl", chat("q", "a"))
+    for number in range(9):
+        (tmp_path / "in" / f"{number}.json").write_text('{"model": 1}')
+    output = done("import", tmp_path / "in", "--out", tmp_path / "s.jsonl")
+    told = [line for line in output.splitlines() if line.startswith("left out")]
+    assert len(told) == 1
+    assert told[0].startswith(f"left out, in 9 files ({tmp_path / 'in' / '0.json'}, ")
+    assert " and 6 more): line 1: in no known format (its fields: model)" in told[0]
