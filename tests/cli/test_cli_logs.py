@@ -123,3 +123,48 @@ def test_nothing_of_the_data_commands_the_terminal(tmp_path: Path) -> None:
     output = done("import", file, "--out", tmp_path / f"s{escape}.jsonl")
     assert "\x1b" not in output
     assert "<U+001B>[31m" in output
+
+
+def test_scores_of_their_own_and_runs_without(tmp_path: Path) -> None:
+    runs = rows_of(tmp_path / "r.jsonl", *(chat("q", text, id=text, score=None) for text in "abc"))
+    (tmp_path / "scores.csv").write_text("run,score\na,1\nb,0\nz,1\n")
+    command = ("import", runs, "--out", tmp_path / "s.jsonl", "--scores", tmp_path / "scores.csv", "--unscored", "keep")
+    output = done(*command)
+    for said in (
+        "score: from scores.csv (2), no score, kept without (1)",
+        "scores: 0 to 1, mean 0.5; they differ in 1 of 1 task with several runs",
+        "steps: 3, of which 0 repeat the beginning of another run",
+        "scores.csv: 2 rows of 3 used",
+        "check: scores.csv, rows that fit no run: 1: line 4 (run 'z')",
+        f"check: scores.csv, runs that it does not name: 1: {runs}, row 3",
+        "3 runs added",
+    ):
+        assert said in output
+    output = done("build", tmp_path / "s.jsonl", "--out", tmp_path / "t.jsonl")
+    assert "left out, 1 run without a score" in output
+    assert "1 tree of 2 runs" in output
+
+
+def test_private_texts_and_other_files_are_told(tmp_path: Path) -> None:
+    key = "sk-" + "a1B2c3D4e5" * 4
+    (tmp_path / "in").mkdir()
+    rows_of(tmp_path / "in" / "r.jsonl", chat("q", f"echo {key}"))
+    (tmp_path / "in" / "notes.txt").touch()
+    output = done("import", tmp_path / "in", "--out", tmp_path / "s.jsonl")
+    assert "check: runs that hold what looks like a key or a token: 1; import into a new store with --redact" in output
+    assert "passed over, no logs: .txt (1)" in output
+    output = done("import", tmp_path / "in", "--out", tmp_path / "r.jsonl", "--redact")
+    assert "redacted: key (1)" in output
+    assert key not in (tmp_path / "r.jsonl").read_text()
+
+
+def test_a_reason_in_many_files_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    rows_of(tmp_path / "in" / "good.jsonl", chat("q", "a"))
+    for number in range(9):
+        (tmp_path / "in" / f"{number}.json").write_text('{"model": 1}')
+    output = done("import", tmp_path / "in", "--out", tmp_path / "s.jsonl")
+    told = [line for line in output.splitlines() if line.startswith("left out")]
+    assert len(told) == 1
+    assert told[0].startswith(f"left out, in 9 files ({tmp_path / 'in' / '0.json'}, ")
+    assert " and 6 more): line 1: in no known format (its fields: model)" in told[0]

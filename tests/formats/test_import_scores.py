@@ -13,9 +13,11 @@ from tests.builders import quick
 from tests.formats.conversations import lines_of
 
 from trajtree.errors import DataError
+from trajtree.formats.converting import row_of
 from trajtree.formats.importing import ImportReport, import_files
 from trajtree.formats.read.fields import score_at
 from trajtree.formats.read.scores import scaled
+from trajtree.formats.write.card import Provenance
 from trajtree.statistics.summary import _played
 from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.trees.merge import build, build_tree
@@ -255,3 +257,36 @@ def test_runs_without_a_score_can_be_kept_and_never_count(tmp_path: Path) -> Non
     assert (measured.score, measured.episodes) == (1.0, 1)
     again = import_files(tmp_path / "runs.jsonl", store, keep_unscored=True)
     assert (again.added, again.skipped) == (0, 3)
+
+
+def test_a_run_without_a_score_is_written_without_one(tmp_path: Path) -> None:
+    (tmp_path / "runs.jsonl").write_text(lines_of([chat("a", task="t")]))
+    import_files(tmp_path / "runs.jsonl", tmp_path / "s.jsonl", keep_unscored=True)
+    (kept,) = TrajectoryStore(tmp_path / "s.jsonl")
+    assert "score" not in row_of(kept, "trl")
+    assert "score" not in row_of(kept, "atif")["extra"]
+    provenance = Provenance()
+    provenance.add([kept])
+    assert "mean score of the runs" not in provenance.lines()
+
+
+def event(kind: str, text: str, number: int, **fields: Any) -> dict[str, Any]:
+    message = {"role": kind, "content": [{"type": "text", "text": text}]}
+    before = {"parentUuid": None if number < 2 else str(number - 1), "uuid": str(number), "sessionId": "S-1"}
+    return {"type": kind, "message": message, "isSidechain": False, **before, **fields}
+
+
+@pytest.mark.parametrize("sheet", ["file,score\nlog.jsonl,1\n", "run,score\nS-1,1\n", "run,score\nlog,1\n"])
+def test_the_score_of_a_session_is_not_that_of_its_subagents(tmp_path: Path, sheet: str) -> None:
+    side = {"isSidechain": True, "agentId": "helper"}
+    events = [event("user", "Fix it", 1), event("assistant", "fixed", 2)]
+    events += [event("user", "Look", 1, **side) | {"uuid": "8"}]
+    events += [event("assistant", "seen", 2, **side) | {"uuid": "9", "parentUuid": "8"}]
+    (tmp_path / "log.jsonl").write_text(lines_of(events))
+    scores, report = imported(tmp_path / "log.jsonl", sheet)
+    assert scores == {"fixed": 1.0}
+    assert report.sheet is not None
+    assert (report.sheet.unmatched_count, report.sheet.without_count, report.left_out_count) == (0, 1, 1)
+    (tmp_path / "store.jsonl").unlink()
+    scores, _ = imported(tmp_path / "log.jsonl", "run,score\nS-1,1\nS-1/helper,0.5\n")
+    assert scores == {"fixed": 1.0, "seen": 0.5}

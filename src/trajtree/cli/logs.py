@@ -40,6 +40,9 @@ UNSCORED = {
 _PLACES = 10
 """Number of records named per reason; further ones are counted."""
 
+_FILES = 5
+"""Number of files up to which each is named with a reason."""
+
 
 def import_(
     files: Annotated[list[Path], typer.Argument(help="Files, folders or archives.")],
@@ -81,7 +84,7 @@ def import_(
         typer.Option(help="Field that names the run, where a row is one call of the model or one part of a run."),
     ] = None,
 ) -> None:
-    """Read agent runs of other tools into a store: ATIF, ShareGPT, chat messages, verifiers traces.
+    """Read agent runs of other tools into a store, from files, folders and archives as they are.
 
     Runs of the same task share a task field, or begin with the same prompt. Rows that cannot be used are listed; the
     rest are imported. Running the same command again, also after a kill, adds only what is new.
@@ -214,12 +217,21 @@ def _counts(numbers: Mapping[str, int]) -> str:
 
 
 def _sentences(records: Sequence[LeftOut]) -> Iterator[str]:
-    """A sentence for each reason in each file, with the lines."""
+    """A sentence for each reason in each file, with the lines; one sentence if there are many files."""
     places: dict[tuple[Path, str], list[str]] = {}
     for record in records:
         place = f"line {record.line}" + (f" (row {record.number})" if record.number != record.line else "")
         places.setdefault((record.file, record.reason), []).append(place if record.number else "")
+    files: dict[str, list[Path]] = {}
+    for file, reason in places:
+        files.setdefault(reason, []).append(file)
+    many = {reason: found for reason, found in files.items() if len(found) > _FILES}
+    for reason, found_in in many.items():
+        first = ", ".join(map(str, found_in[:3]))
+        yield f"left out, in {len(found_in):,} files ({first} and {len(found_in) - 3:,} more): {reason}"
     for (file, reason), found in places.items():
+        if reason in many:
+            continue
         where = ", ".join(filter(None, [str(file), *found[:_PLACES]]))
         yield f"left out: {where}{f' and {len(found) - _PLACES} more' if len(found) > _PLACES else ''}: {reason}"
 

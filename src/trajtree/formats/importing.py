@@ -29,7 +29,7 @@ from trajtree.formats.read.fields import tasks_in
 from trajtree.formats.read.records import RawRecord, decode
 from trajtree.formats.read.to_trajectory import Imported, trajectory_of
 from trajtree.formats.redaction import Redactor, may_hold_a_key
-from trajtree.formats.score_sheet import ScoreSheet, read_scores
+from trajtree.formats.score_sheet import ScoreSheet, ids_of, is_subagents, read_scores
 from trajtree.store.lock import claimed
 from trajtree.store.progress import SILENT, Progress
 from trajtree.store.trajectory_store import TrajectoryStore, line_of
@@ -186,15 +186,18 @@ class _Import:
         if self.sheet is None:
             return
         for source in to_read:
-            plan, alone = self._plan(source), source.alone
+            plan = self._plan(source)
+            found: list[tuple[int, set[str], bool]] = []
             for raw in runs_of(source.path, source.format):
                 if raw.number not in plan.holder:
                     try:
                         record = decode(raw)
                     except DataError:
                         continue  # it is left out for that reason later
-                    key = source.name, raw.number
-                    self.sheet.look_up(key, record, source.shown, alone=alone, run=self.asked.run)
+                    found.append((raw.number, ids_of(record, self.asked.run), is_subagents(record)))
+            alone = sum(not subagents for _, _, subagents in found) == 1
+            for number, ids, subagents in found:
+                self.sheet.look_up((source.name, number), ids, source.shown, alone=alone and not subagents)
         self.tally.sheet = self.sheet.use()
 
     def lines(self, source: Source) -> Iterator[tuple[RawRecord, bytes | None]]:

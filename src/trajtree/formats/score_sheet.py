@@ -27,8 +27,7 @@ NAMED = 10
 _COLUMNS = ("run", "file", "score", "task", "outcome")
 _IDS = (
     *("run", "run_id", "rollout_id", "trajectory_id", "episode_id", "trial_name", "trial_id"),
-    *("session_id", "sessionId", "id", "uuid", "instance_id"),
-    *("events.0.sessionId", "events.0.session_id", "events.0.payload.id", "sample.uuid", "sample.id"),
+    *("session_id", "sessionId", "id", "uuid", "instance_id", "events.0.payload.id", "sample.uuid", "sample.id"),
     *("simulation.id", "trial.trial_name", "episode.id", "beside.task"),
 )
 """Fields that may name a run."""
@@ -85,17 +84,15 @@ class ScoreSheet:
             self.without_count,
         )
 
-    def look_up(self, key: tuple[str, int], record: Record, file: Path, *, alone: bool, run: str | None) -> None:
+    def look_up(self, key: tuple[str, int], ids: set[str], file: Path, *, alone: bool) -> None:
         """Note which rows fit a run; all runs are looked up before any is given its score.
 
         Args:
             key: identifies the run.
-            record: the run's record.
+            ids: its names in the log, see `ids_of`.
             file: its file.
-            alone: whether it is the only run in that file.
-            run: a further field that names runs.
+            alone: whether it is the only run in that file, apart from those of its subagents.
         """
-        ids = {str(value) for name in (run, *_IDS) if name and type(value := at(record, name)) in (str, int)}
         names = ids | ({file.stem, file.name.partition(".")[0], file.name} if alone else set())
         indices = {index for name in (*names, file.name, file.stem) for index in self._by_name.get(name, ())}
         fitting = sorted(index for index in indices if _fits(self.rows[index], names, file, alone))
@@ -133,6 +130,16 @@ class ScoreSheet:
             task=found.task if row.task is None else row.task,
             outcome=found.outcome if row.outcome is None else row.outcome,
         )
+
+
+def ids_of(record: Record, run: str | None) -> set[str]:
+    """The names of a run in its log; `run` is a further field that names runs."""
+    return {str(value) for name in (run, *_IDS) if name and type(value := at(record, name)) in (str, int)}
+
+
+def is_subagents(record: Record) -> bool:
+    """Whether a run is that of a subagent of a session: its id is that of the session and a name."""
+    return "/" in str(record.get("session_id"))
 
 
 def _fits(row: Given, names: set[str], file: Path, alone: bool) -> bool:
@@ -208,4 +215,4 @@ def _text(path: Path, line: int, name: str, value: object) -> str | None:
     raise DataError(f"{path}, line {line}, field {name}: must be text, got {type(value).__name__}")
 
 
-__all__ = ["Given", "ScoreSheet", "read_scores"]
+__all__ = ["Given", "ScoreSheet", "ids_of", "is_subagents", "read_scores"]

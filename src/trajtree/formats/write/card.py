@@ -46,6 +46,7 @@ class Provenance:
         self._formats: Counter[str] = Counter()
         self._sources: Counter[str] = Counter()
         self._score = 0.0
+        self._scored = 0
 
     def add(self, runs: Iterable[Trajectory]) -> None:
         """Count runs, each of which is given once."""
@@ -54,7 +55,9 @@ class Provenance:
             self.tasks.add(run.task)
             self._policies[run.policy] += 1
             self._formats[run.env] += 1
-            self._score += run.score
+            if not run.unscored:
+                self._score += run.score
+                self._scored += 1
             if (file := file_of(run)) is not None:
                 self._sources[file] += 1
 
@@ -63,7 +66,7 @@ class Provenance:
         found = {
             "tasks": f"{len(self.tasks):,}",
             "runs": f"{self.runs:,}",
-            "mean score of the runs": f"{self._score / self.runs:.3f}" if self.runs else "",
+            "mean score of the runs": f"{self._score / self._scored:.3f}" if self._scored else "",
             "models": _most(self._policies),
             "environments or log formats": _most(self._formats),
             "files": _most(self._sources),
