@@ -126,14 +126,19 @@ def invalid(path: str | os.PathLike[str], number: int, error: Exception) -> Data
     """The error for an invalid line, naming its first wrong field."""
     said = "nested too deeply" if isinstance(error, RecursionError) else str(error)
     if isinstance(error, msgspec.MsgspecError):
-        what, _, where = said.partition(" - at ")
-        place = where.strip("`").removeprefix("$").replace("[", ".").replace("]", "").removeprefix(".")
-        if missing := re.match(r"Object missing required field `(\w+)`", what):
-            place, what = f"{place}.{missing[1]}".lstrip("."), "missing"
-        elif unknown := re.match(r"Object contains unknown field `(\w+)`", what):
-            place, what = f"{place}.{unknown[1]}".lstrip("."), "unknown to this version of trajtree"
-        said = f"field {place or '(whole line)'}: {what}"
+        said = wrong_field(error)
     return DataError(f"{path}, line {number}, {said if said.startswith('field ') else f'field (whole line): {said}'}")
+
+
+def wrong_field(error: msgspec.MsgspecError) -> str:
+    """What does not fit, in the form "field NAME: what is wrong"."""
+    what, _, where = str(error).partition(" - at ")
+    place = where.strip("`").removeprefix("$").replace("[", ".").replace("]", "").removeprefix(".")
+    if missing := re.match(r"Object missing required field `(\w+)`", what):
+        place, what = f"{place}.{missing[1]}".lstrip("."), "missing"
+    elif unknown := re.match(r"Object contains unknown field `(\w+)`", what):
+        place, what = f"{place}.{unknown[1]}".lstrip("."), "unknown to this version of trajtree"
+    return f"field {place or '(whole line)'}: {what}"
 
 
 __all__ = [
@@ -146,4 +151,5 @@ __all__ = [
     "read_jsonl",
     "version_of",
     "write_jsonl",
+    "wrong_field",
 ]
