@@ -23,7 +23,7 @@ from trajtree.envs.domain import load_domain
 from trajtree.envs.guard import canonical_forms, closed
 from trajtree.envs.replay import replayer
 from trajtree.errors import DataError, counted
-from trajtree.formats.pairs import pair_messages
+from trajtree.formats.pairs import PairMessages, pair_messages
 from trajtree.formats.write import PAIR_TARGETS, TRAJECTORY_TARGETS
 from trajtree.formats.write.card import Provenance
 from trajtree.formats.write.parquet import SUFFIX, write_rows
@@ -36,7 +36,8 @@ from trajtree.store.trajectory_store import TrajectoryStore, write_store
 from trajtree.store.tree_store import read_trees, write_trees
 from trajtree.trajectory import Trajectory
 from trajtree.trees.findings import Findings
-from trajtree.trees.forks import AGGREGATES, MODES, PASTS, PairSettings, pairs_of, prompts_apart
+from trajtree.trees.forks import AGGREGATES, MODES, PASTS, Pair, PairSettings, pairs_of, prompts_apart
+from trajtree.trees.grafting import Ungraftable
 from trajtree.trees.merge import MergeOptions, Merger
 from trajtree.trees.partings import SAME, why_no_pair
 from trajtree.trees.quality import quality
@@ -215,20 +216,31 @@ def pairs(
     pasts: Counter[str] = Counter()
     provenance, apart = Provenance(), 0
     merged: set[str] = set()
+    refused: list[Ungraftable] = []
 
     def rows() -> Iterator[JsonObject]:
         nonlocal apart
         for tree in read_trees(trees):
-            found = pairs_of(tree, settings)
+            found: list[Pair] = []
+            messages: list[PairMessages] = []
+            for pair in pairs_of(tree, settings):
+                try:
+                    messages += pair_messages(tree, [pair], step_only=step_only)
+                except Ungraftable as error:
+                    refused.append(error)
+                else:
+                    found.append(pair)
             pasts.update(pair.past for pair in found)
             merged.add(tree.merging.options)
             provenance.add({t.sample: t for pair in found for t in pair.sides(tree)}.values())
-            yield from PAIR_TARGETS[to].rows(list(pair_messages(tree, found, step_only=step_only)))
+            yield from PAIR_TARGETS[to].rows(messages)
             if not MODES[mode].at_forks:
                 apart += prompts_apart(tree, min_gap=min_gap)
             progress.advance(1)
 
     def none() -> str:
+        if refused:
+            return f"{trees}: no pairs: {refused[0]}"
         return f"{trees}: no pairs: {why_no_pair(read_trees(trees), settings)}; see: trajtree show {trees}"
 
     terminal = console(out)
@@ -237,6 +249,8 @@ def pairs(
     alike = ", ".join(f"{pasts[name]} with {name} pasts" for name in PASTS if pasts[name])
     rows_too = "" if PAIR_TARGETS[to].apart is None else f"{counted(count, 'row')} of "
     terminal.print(f"{rows_too}{counted(pasts.total(), 'pair')} in {out}: {alike}", soft_wrap=True)
+    if refused:
+        terminal.print(f"{counted(len(refused), 'pair')} left out, for example {refused[0]}", soft_wrap=True)
     if apart:
         terminal.print(f"{counted(apart, 'pair')} left out: the two runs began with different prompts", soft_wrap=True)
     made = {"contents": f"preference pairs for {to}", **_options(settings), "step only": step_only, "pasts": alike}

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator, ConfigDict, Field, with_config
 
 from trajtree.errors import one_of
-from trajtree.trajectory import SCORE_TOLERANCE, Message, Trajectory
+from trajtree.trajectory import SCORE_TOLERANCE, Trajectory
 from trajtree.trees.sameness import EQUAL_TEXTS, Merging
 from trajtree.trees.tree import TrajectoryTree
 
@@ -303,11 +303,6 @@ def over_explored(tree: TrajectoryTree, experts: Collection[int], settings: Pair
     return [replace(pair, past=_past(pair.sides(tree), pair.depth, tree.merging)) for pair in widest]
 
 
-def grafted(better: Trajectory, worse: Trajectory, depth: int) -> tuple[Message, ...]:
-    """Messages of the rejected side: `better` up to its reply at `depth`, `worse` from there on."""
-    return better.messages[: better.replies[depth]] + worse.messages[worse.replies[depth] :]
-
-
 def _least(min_gap: float) -> float:
     """The smallest difference between two values that counts: `min_gap` less the tolerance, and never 0."""
     return max(min_gap, 2 * SCORE_TOLERANCE) - SCORE_TOLERANCE
@@ -571,7 +566,6 @@ __all__ = [
     "discounted",
     "every",
     "extremes",
-    "grafted",
     "mean",
     "options_of",
     "over_each_worse",
