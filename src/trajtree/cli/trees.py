@@ -29,7 +29,7 @@ from trajtree.formats.write.card import Provenance
 from trajtree.formats.write.parquet import SUFFIX, write_rows
 from trajtree.report.tree_table import print_quality, totals
 from trajtree.store import trajectory_store, tree_store
-from trajtree.store.files import is_stream, write_whole
+from trajtree.store.files import is_stream, open_text, write_whole
 from trajtree.store.lines import JsonObject, format_of, write_jsonl
 from trajtree.store.progress import Progress
 from trajtree.store.trajectory_store import TrajectoryStore, write_store
@@ -103,7 +103,9 @@ def build(
     if not store.is_file():
         name = "runs.jsonl" if store.exists() else store
         raise DataError(f"{store}: there is no such store; make one with: trajtree import FILES --out {name}")
-    if (held := format_of(store)) != trajectory_store.FORMAT:
+    with open_text(store):  # or says what is wrong with it
+        held = format_of(store)
+    if held != trajectory_store.FORMAT:
         to_do = f"trajtree import {store} --out runs.jsonl makes a store from other tools' runs"
         raise DataError(f"{store}: not a trajectory store; {NEXT.get(held, to_do) if held else to_do}")
     if merge_ == _EXACT and (model, similarity) != (None, None):
@@ -134,8 +136,9 @@ def build(
             raise DataError(f"--action {action}: none of {merger.acting.replies:,} replies has it")
 
     def none() -> str:
-        scores = f": {counted(unscored, 'run')} without a score; import with --scores FILE" if unscored else ""
-        return f"{store}: contains no run from which a tree could be built{scores}"
+        lost = f": {counted(faults, 'run')} lost to faults of the environment or the engine" if faults else ""
+        lost = f": {counted(unscored, 'run')} without a score; import with --scores FILE" if unscored else lost
+        return f"{store}: contains no run from which a tree could be built{lost}"
 
     terminal = console(out)
     with counting(terminal, "build", "runs") as progress:
@@ -145,10 +148,8 @@ def build(
             terminal.print(f"left out: {counted(number, 'run')} {what}", soft_wrap=True, highlight=False)
     for sentence in (*_effects(merger), *_findings(found, out)):
         terminal.print(sentence, soft_wrap=True, highlight=False)
-    terminal.print(
-        f"{counted(count, 'tree')} of {counted(found.runs, 'run')} in {out}; look at them with: trajtree show {out}",
-        soft_wrap=True,
-    )
+    told = f"{counted(count, 'tree')} of {counted(found.runs, 'run')} in {out}"
+    terminal.print(f"{told}; look at {'it' if count == 1 else 'them'} with: trajtree show {out}", soft_wrap=True)
 
 
 def _effects(merger: Merger) -> Iterator[str]:
@@ -220,7 +221,7 @@ def pairs(
 
     def rows() -> Iterator[JsonObject]:
         nonlocal apart
-        for tree in read_trees(trees):
+        for tree in _trees_in(trees):
             found: list[Pair] = []
             messages: list[PairMessages] = []
             for pair in pairs_of(tree, settings):
@@ -329,28 +330,33 @@ def _counted(paths: Iterable[Trajectory], provenance: Provenance) -> Iterator[Tr
         yield path
 
 
+def _trees_in(path: Path) -> Iterator[TrajectoryTree]:
+    """The trees in a file, of which there is at least one."""
+    return at_least_one(read_trees(path), f"{path}: contains no tree; make it again with: trajtree build")
+
+
 def _searched(trees: Path, find: Search, progress: Progress) -> Iterator[Trajectory]:
-    for tree in read_trees(trees):
+    for tree in _trees_in(trees):
         yield best_path(tree, find)
         progress.advance(1)
 
 
 def _stitched(trees: Path, env: str, max_steps: int | None, progress: Progress) -> Iterator[Trajectory]:
     with closed(load_domain(env).make(max_steps)) as environment:
-        for tree in read_trees(trees):
+        for tree in _trees_in(trees):
             yield stitch(tree, replayer(environment)).best
             progress.advance(1)
 
 
 def _propose(terminal: Console, trees: Path, out: Path) -> None:
     def rows() -> Iterator[JsonObject]:
-        for tree in read_trees(trees):
+        for tree in _trees_in(trees):
             best = best_sample(tree)
             yield from ({**asdict(p), "played": False} for p in propose(tree) if p.could_beat(best))
 
     count = write_jsonl(at_least_one(rows(), f"{trees}: nothing to stitch that could beat the best samples"), out)
     terminal.print(
-        f"{count} proposals in {out}: their scores are unknown until they are played (--env)", soft_wrap=True
+        f"{counted(count, 'proposal')} in {out}: scores are unknown until they are played (--env)", soft_wrap=True
     )
 
 
@@ -368,9 +374,7 @@ def show(
     """Show how much the trees have to teach, as a table, as JSON, or as an HTML page to explore them."""
     check_output(html, trees)
     check_output(json_, trees, *([html] if html else []))
-    figures = [quality(tree) for tree in read_trees(trees)]
-    if not figures:
-        raise DataError(f"{trees}: contains no tree")
+    figures = [quality(tree) for tree in _trees_in(trees)]
     terminal = console(next((out for out in (html, json_) if out is not None and is_stream(out)), None))
     print_quality(figures, terminal)
     if json_ is not None:

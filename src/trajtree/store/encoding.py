@@ -75,7 +75,8 @@ class _Made(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     logprobs: Sequence[float] = ()
 
 
-Sample = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+HIGHEST_SAMPLE = 2**63 - 1
+Sample = Annotated[int, Meta(ge=-(2**63), le=HIGHEST_SAMPLE)]
 """A sample's number: indexes keep 64 bits of it."""
 
 
@@ -108,7 +109,7 @@ class Row(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     tools: list[str] = []
     place: Place | None = None
     metadata: dict[str, str | int | float | bool] = {}
-    origin: tuple[int, int] | None = None
+    origin: tuple[Sample, Annotated[int, Meta(ge=1)]] | None = None
     unscored: bool = False
     made: list[_Made] = []
 
@@ -335,4 +336,4 @@ def place_of(trajectory: Trajectory) -> Place | None:
         return None
 
 
-__all__ = ["Head", "Place", "Row", "from_row", "place_of", "to_row"]
+__all__ = ["HIGHEST_SAMPLE", "Digest", "Head", "Place", "Row", "Sample", "from_row", "place_of", "to_row"]

@@ -21,7 +21,7 @@ import numpy as np
 from trajtree.errors import DataError
 from trajtree.store import version1
 from trajtree.store.encoding import Row, from_row, to_row
-from trajtree.store.files import atomically, open_input
+from trajtree.store.files import atomically, open_text
 from trajtree.store.full_disk import naming
 from trajtree.store.lines import header, invalid, version_of
 from trajtree.store.lock import claimed
@@ -84,7 +84,7 @@ def read_trees(path: str | os.PathLike[str]) -> Iterator[TrajectoryTree]:
     what = "a file of trees, as trajtree build makes it"
     readers = {1: version1.read_tree, VERSION: _read}
     lines: dict[str, int] = {}
-    with open_input(path, "make it with: trajtree build") as file:
+    with open_text(path, "make it with: trajtree build") as file:
         read = readers[version_of(path, file.readline(), FORMAT, tuple(readers), what)]
         for number, line in enumerate(file, start=2):
             try:
