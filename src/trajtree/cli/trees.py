@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Annotated
@@ -115,10 +116,11 @@ def build(
     if env is not None:
         settings = {**settings, **canonical_forms(load_domain(env).environment)}
     if merge_ == _SEMANTIC:
+        from trajtree.models.hub import where_to_load
         from trajtree.trees.embeddings import MODEL, SentenceEmbeddings
 
         model = model or MODEL
-        settings["embed"] = SentenceEmbeddings(model)
+        settings["embed"] = SentenceEmbeddings(model, find=partial(where_to_load, file="modules.json"))
         settings["similarity"] = _SIMILARITY if similarity is None else similarity
     merger, found = Merger(**settings), Findings()
     unscored = faults = 0
