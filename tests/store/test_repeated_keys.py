@@ -1,4 +1,4 @@
-"""Of a key that occurs twice in an object, the last one counts, in every file that is read."""
+"""Of a key that occurs twice in an object, the last counts in our own files; in those of others it is refused."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from tests.builders import trajectory
 
+from trajtree.errors import DataError
 from trajtree.experiment.recipe import load_recipe
 from trajtree.formats.importing import import_files
 from trajtree.formats.pairs import read_pairs
@@ -58,12 +59,12 @@ def test_logs_and_pairs(tmp_path: Path) -> None:
     said = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
     log, store = tmp_path / "log.jsonl", tmp_path / "runs.jsonl"
     log.write_text(json.dumps({"task": "t", "score": 1, "messages": said}) + "\n")
-    import_files([with_key(log, 0, "score", 0)], store)
-    assert [run.score for run in TrajectoryStore(store)] == [1.0]
+    with pytest.raises(DataError, match="'score' occurs twice in one object"):
+        import_files([with_key(log, 0, "score", 0)], store)
     pairs = tmp_path / "pairs.jsonl"
     pairs.write_text(json.dumps({"prompt": said[:1], "chosen": said[1:], "rejected": said[1:]}) + "\n")
-    (pair,) = read_pairs(with_key(pairs, 0, "prompt", []))
-    assert len(pair.prompt) == 1
+    with pytest.raises(DataError, match="'prompt' occurs twice in one object"):
+        list(read_pairs(with_key(pairs, 0, "prompt", [])))
 
 
 def test_recipes(tmp_path: Path) -> None:
