@@ -12,15 +12,14 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import accumulate
 from math import isfinite
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
+import msgspec
+from msgspec import structs
 from pydantic import ConfigDict, Field, with_config
 
 SCORE_TOLERANCE = 1e-6
 """Scores closer than this count as equal, because they are sums of floats. Used wherever scores are compared."""
-
-_STRICT = ConfigDict(extra="forbid")
-"""For reading: an unknown field is an error, so that nothing is lost silently."""
 
 
 class Outcome(StrEnum):
@@ -79,9 +78,15 @@ _OUTCOMES = {
 }
 
 
-@with_config(_STRICT)
-@dataclass(frozen=True, slots=True)
-class ToolCall:
+class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A part of a trajectory, of which there are very many.
+
+    A frozen dataclass in all but its speed: it is made ten times as fast and costs the garbage collector nothing.
+    `msgspec.structs.replace` makes changed copies.
+    """
+
+
+class ToolCall(_Part, frozen=True):
     """A call of a tool by the agent; `arguments` is the text that the agent wrote, JSON unless it made a mistake."""
 
     id: str
@@ -89,9 +94,7 @@ class ToolCall:
     arguments: str
 
 
-@with_config(_STRICT)
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(_Part, frozen=True):
     """One chat message as the model saw it.
 
     Only an assistant's message has `reasoning` and `tool_calls`; `tool_call_id` and `name` say which call a tool's
@@ -106,9 +109,7 @@ class Message:
     name: str | None = None
 
 
-@with_config(_STRICT)
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(_Part, frozen=True):
     """One decision: what the agent saw, thought and did, and the reward that followed.
 
     `reward` is the change in the score, so the rewards of an episode add up to its score.
@@ -125,7 +126,7 @@ class Step:
             raise ValueError(f"reward is {self.reward}, must be a finite number")
 
 
-@with_config(_STRICT)
+@with_config(ConfigDict(extra="forbid"))
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """Decoding settings. `temperature` 0 is greedy."""
@@ -134,7 +135,6 @@ class Sampling:
     top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
 
 
-@with_config(_STRICT)
 @dataclass(frozen=True, slots=True)
 class Tokens:
     """Engine tokens of an episode: `ids`, and the half-open ranges [start, end) that the agent produced.
@@ -161,7 +161,6 @@ class Tokens:
             raise ValueError("a log-probability is no finite number")
 
 
-@with_config(_STRICT)
 @dataclass(frozen=True, slots=True)
 class Origin:
     """Where a branched episode begins: after the first `steps` steps of the episode `sample` of the same task."""
@@ -189,11 +188,20 @@ class Made:
     logprobs: tuple[float, ...] = ()
 
 
-Context = tuple[tuple[Message, ...], tuple[str, ...], tuple[str, ...]]
-"""Messages (instructions, an example), roles of the messages in which the first observation came, and tools."""
+class Context(NamedTuple):
+    """What an agent was given before its own first reply, except what it was told in its first observation.
+
+    Attributes:
+        given: the messages before those of the first observation: instructions, an example.
+        opening: the messages of the first observation, without their text; instructions among them have theirs.
+        tools: the tools' definitions.
+    """
+
+    given: tuple[Message, ...]
+    opening: tuple[Message, ...]
+    tools: tuple[str, ...]
 
 
-@with_config(_STRICT)
 @dataclass(frozen=True, slots=True)
 class Trajectory:
     """One whole episode: a branched one also holds everything from the beginning of its task.
@@ -276,11 +284,11 @@ class Trajectory:
         """What the agent was given before its own first reply, except its first observation."""
         said = [index for index, message in enumerate(self.messages) if message.role == "assistant"]
         first = said[self.context_turns] if len(said) > self.context_turns else len(self.messages)
-        # The first observation is everything that others said after the last reply of the context.
+        # The first observation is everything that others said after the last reply of the context. Who said it, and
+        # where instructions stand among it, is part of the context.
         begin = said[: self.context_turns][-1] + 1 if self.context_turns and said else 0
-        given, rest = list(self.messages[:begin]), self.messages[begin:first]
-        given += [message for message in rest if message.role == "system"]
-        return tuple(given), tuple(m.role for m in rest if m.role != "system"), self.tools
+        opening = (m if m.role == "system" else structs.replace(m, content="") for m in self.messages[begin:first])
+        return Context(self.messages[:begin], tuple(opening), self.tools)
 
     @property
     def prompt(self) -> tuple[Context, str]:

@@ -84,11 +84,11 @@ def test_tasks_that_cannot_be_listed(arguments: tuple[str, ...], said: str) -> N
 def test_a_class_and_a_domain_are_checked() -> None:
     said = [part for action in solution(TASKS[0]) for part in ("--action", action)]
     checked = invoke("env", "check", "tests.toy:Toy", "--task", TASKS[0], *said)
-    assert checked.exit_code == 0 and "keeps the contract on 1 tasks" in checked.output
+    assert checked.exit_code == 0 and "keeps the contract on 1 task:" in checked.output
     checked = invoke("env", "check", "tests.toy:DOMAIN", "--task", TASKS[0], "--task", TASKS[1])
-    assert checked.exit_code == 0 and "keeps the contract on 2 tasks" in checked.output
+    assert checked.exit_code == 0 and "keeps the contract on 2 tasks:" in checked.output
     checked = invoke("env", "check", "tests.toy:PARTLY")
-    assert checked.exit_code == 0 and "keeps the contract on 1 tasks" in checked.output
+    assert checked.exit_code == 0 and "keeps the contract on 1 task:" in checked.output
     for arguments, what in {
         ("tests.toy:Toy",): "does not list its tasks",
         ("tests.toy:Nothing",): "Nothing",

@@ -65,7 +65,7 @@ def test_an_import_ends_in_order_and_goes_on(tmp_path: Path, number: int) -> Non
     stopped_when(store.exists, number, *words)
     stored = store.read_bytes().count(b"\n") - 1
     assert 0 < stored < 30_000
-    assert f"{30_000 - stored} runs added" in finished(*words)
+    assert f"{30_000 - stored:,} runs added" in finished(*words)
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
     whole = tmp_path / "whole.jsonl"
     finished("import", runs, "--out", whole)

@@ -43,7 +43,7 @@ def test_rows_left_out_are_named(tmp_path: Path, files: list[str]) -> None:
         json.dumps(shop_run(["x"], "y", 0.5)) + "\n" + json.dumps(shop_run(["x"], "z", 7.0)) + "\nnonsense\n"
     )
     output = done("import", bad, "--out", tmp_path / "runs.jsonl")
-    assert "1 runs added" in output
+    assert "1 run added" in output
     assert "bad.jsonl, line 2: " in output
     assert "bad.jsonl, line 3: " in output
     assert "--score-range" in output
@@ -77,7 +77,7 @@ def test_an_import_ends_with_a_summary(tmp_path: Path) -> None:
         "outcome: completed (1)",
         "tasks: 1 in the store; runs per task: 1 to 1, median 1",
         "left out, 2 rows: score: N is outside [N, N]",
-        "1 runs added to",
+        "1 run added to",
     ):
         assert said in output
 
@@ -87,7 +87,7 @@ def test_what_may_be_wrong_is_told_with_the_way_out(tmp_path: Path) -> None:
     assert "the beginning of another run: 1; if" in done("import", calls, "--out", tmp_path / "s.jsonl")
     output = done("import", calls, "--out", tmp_path / "one.jsonl", "--run", "sample")
     assert "a longer row of the same run holds them: 1" in output
-    assert "1 runs added" in output
+    assert "1 run added" in output
     shared = [chat("hi", "look", "ok", "look", f"find {task}", "go", task=task) for task in "ab"]
     examples = rows_of(tmp_path / "e.jsonl", *shared)
     output = done("import", examples, "--out", tmp_path / "e-store.jsonl")

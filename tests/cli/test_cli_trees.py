@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import json
+import lzma
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tests.builders import trajectory
 from tests.cli.commands import done, invoke, shop_run
 
 import trajtree
 from trajtree.errors import DataError
+from trajtree.store.trajectory_store import write_store
+from trajtree.store.tree_store import write_trees
+from trajtree.trajectory import Outcome
 from trajtree.trees.forks import MODES
 from trajtree.trees.search import SEARCHES
 
@@ -32,6 +41,41 @@ def test_options_that_would_do_nothing_or_harm_are_refused(
     read = tmp_path / "runs.jsonl" if command == "build" else trees
     with pytest.raises(DataError, match=options[0]):
         invoke(command, read, "--out", tmp_path / "out.jsonl", *options)
+
+
+def test_one_is_not_many_and_faults_are_counted(tmp_path: Path) -> None:
+    store, trees = tmp_path / "runs.jsonl", tmp_path / "trees.jsonl"
+    lost = trajectory("b", sample=1, outcome=Outcome.ENV_ERROR)
+    unscored = replace(trajectory("a", sample=4), unscored=True)
+    write_store([trajectory("a"), lost, unscored], store)
+    said = done("build", store, "--out", trees)
+    assert said.startswith("left out: 1 run without a score\nleft out: 1 run lost to faults of the environment or")
+    assert said.endswith(f"1 tree of 1 run in {trees}; look at it with: trajtree show {trees}\n")
+    assert "the tree " in done("show", trees) and "all 1" not in done("show", trees)
+    write_store([lost, trajectory("c", sample=2, outcome=Outcome.ENGINE_ERROR)], store)
+    with pytest.raises(DataError, match="no run from which a tree could be built: 2 runs lost to faults"):
+        done("build", store, "--out", trees)
+
+
+@pytest.mark.parametrize("command", [("pairs", "--out"), ("paths", "--out"), ("show", "--json")])
+def test_a_file_without_a_tree_is_named(tmp_path: Path, command: tuple[str, str]) -> None:
+    trees = tmp_path / "trees.jsonl"
+    write_trees([], trees)
+    name, option = command
+    with pytest.raises(DataError, match=r"trees.jsonl: contains no tree; make it again with: trajtree build$"):
+        invoke(name, trees, option, tmp_path / "out.jsonl")
+    assert [path.name for path in tmp_path.iterdir()] == ["trees.jsonl"]
+
+
+@pytest.mark.parametrize("command", ["build", "pairs", "paths", "show", "pool", "upgrade"])
+@pytest.mark.parametrize("pack", [gzip, lzma, bz2])
+def test_what_is_compressed_is_to_be_unpacked_first(tmp_path: Path, trees: Path, command: str, pack: Any) -> None:
+    source = tmp_path / "runs.jsonl" if command in ("build", "pool") else trees
+    packed = tmp_path / "packed.jsonl"
+    packed.write_bytes(pack.compress(source.read_bytes()))
+    out = [] if command in ("show", "upgrade") else ["--out", tmp_path / "out"]
+    with pytest.raises(DataError, match=rf"^{packed}: is compressed \(\w+\); unpack it first: \w+ -k {packed}$"):
+        invoke(command, packed, *out)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -67,7 +111,7 @@ def test_stitching_without_an_environment_writes_proposals(tmp_path: Path) -> No
     done("import", runs, "--out", tmp_path / "store.jsonl")
     done("build", tmp_path / "store.jsonl", "--out", tmp_path / "trees.jsonl")
     output = done("paths", tmp_path / "trees.jsonl", "--search", "stitch", "--out", tmp_path / "proposals.jsonl")
-    assert "their scores are unknown until they are played" in output
+    assert "scores are unknown until they are played" in output
     (proposal,) = [json.loads(line) for line in (tmp_path / "proposals.jsonl").read_text().splitlines()]
     assert proposal["played"] is False
     assert proposal["actions"] == ["search[red lamp]", "click[lamp A]"]

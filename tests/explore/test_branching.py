@@ -9,6 +9,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from msgspec import structs
 from tests.builders import Told, trajectory
 from tests.explore.test_rollout import Killed, Scripted, Talk
 from tests.toy import COLOURS, Toy
@@ -159,7 +160,7 @@ def test_a_reward_or_an_end_that_has_changed_is_noticed(tmp_path: Path) -> None:
     )
     env = Toy()
     seen = [env.reset("toy/0"), env.step("look").observation, env.step("take red key").observation]
-    steps = tuple(replace(step, observation=o) for step, o in zip(parent.steps, seen, strict=True))
+    steps = tuple(structs.replace(step, observation=o) for step, o in zip(parent.steps, seen, strict=True))
 
     class Short(Toy):
         def step(self, action: str) -> StepResult:

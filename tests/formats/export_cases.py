@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from hypothesis import strategies as st
+from msgspec import structs
 from tests.builders import text
 
 from trajtree.formats.pairs import PairMessages
@@ -117,8 +118,8 @@ def plain(messages: Sequence[Message], can: Can) -> list[Message]:
             ToolCall(c.id if can.ids else "", c.name, json.dumps(json.loads(c.arguments), sort_keys=True))
             for c in m.tool_calls
         )
-        m = replace(m, tool_calls=calls)
-        found.append(m if can.ids else replace(m, tool_call_id=None, name=None))
+        m = structs.replace(m, tool_calls=calls)
+        found.append(m if can.ids else structs.replace(m, tool_call_id=None, name=None))
     return found
 
 
@@ -160,7 +161,9 @@ def read_swift(rows: Sequence[JsonObject]) -> list[tuple[Message, bool]]:
         if row["role"] == "tool_call":
             message, loss = found.pop()
             assert message.role == "assistant" and row["loss"] == loss
-            found.append((replace(message, tool_calls=(*message.tool_calls, _call(json.loads(row["content"])))), loss))
+            found.append(
+                (structs.replace(message, tool_calls=(*message.tool_calls, _call(json.loads(row["content"])))), loss)
+            )
         elif row["role"] == "assistant":
             thought, content = split_thoughts(row["content"])
             found.append((Message("assistant", content, thought), row["loss"]))

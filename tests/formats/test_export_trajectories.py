@@ -11,6 +11,7 @@ import atif
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 from tests.builders import quick
 from tests.formats.export_cases import (
     Can,
@@ -113,27 +114,27 @@ def test_anything_comes_back_or_is_refused_with_a_reason(target: str) -> None:
         ("sharegpt", run([USER, CALLS, FIRST, SECOND, YES]), "a second result in a row.*; export to trl or ms-swift"),
         (
             "sharegpt",
-            run([USER, replace(YES, reasoning="<think>")]),
+            run([USER, structs.replace(YES, reasoning="<think>")]),
             "holds such a tag already; export to trl, axolotl",
         ),
         ("ms-swift", run([USER, CALLS, SECOND, FIRST, YES]), "message 2 does not answer .* in their order"),
-        ("ms-swift", run([USER, CALLS, replace(FIRST, name="look"), YES]), "message 2 does not answer"),
-        ("ms-swift", run([replace(USER, name="Eva"), YES]), "message 0 has a name"),
-        ("ms-swift", run([USER, YES, FIRST, YES]), "message 2 answers a call that is not before it"),
+        ("ms-swift", run([USER, CALLS, structs.replace(FIRST, name="x"), SECOND, YES]), "message 2 does not answer"),
+        ("ms-swift", run([structs.replace(USER, name="Eva"), YES]), "message 0 has a name"),
+        ("ms-swift", run([USER, YES, FIRST, YES]), "message 2 answers call '.*', which is not before it; fix the data"),
         ("ms-swift", run([USER, YES, YES]), "message 2 is of role assistant after assistant; export to trl or openai"),
         ("ms-swift", run([USER, CALLS, FIRST, USER, YES]), "message 3 is of role user after tool"),
         ("openai", run([USER, YES, USER]), "last message must be a reply"),
-        ("openai", run([USER, replace(YES, reasoning="")]), "no field for thoughts"),
+        ("openai", run([USER, structs.replace(YES, reasoning="")]), "no field for thoughts"),
         ("openai", run([USER, Message("assistant", "", tool_calls=(ToolCall("", "go", "{}"),))]), "ids of their own"),
-        ("openai", run([USER, CALLS, FIRST, YES, SECOND, YES]), "message 4 must name the call before it"),
+        ("openai", run([USER, CALLS, FIRST, YES, SECOND, YES]), "no tool's message answers the call of"),
         (
             "axolotl",
             run([USER, Message("assistant", "", tool_calls=(ToolCall("c", "go", "no"),))]),
             "arguments of a call",
         ),
         ("atif", run([USER, FIRST, YES]), "message 1 is a tool's, and no reply comes right before it"),
-        ("atif", run([USER, YES, FIRST]), "message 2 answers a call that is not before it"),
-        ("atif", run([USER, replace(CALLS, tool_calls=CALLS.tool_calls[:1] * 2)]), "ids of their own"),
+        ("atif", run([USER, YES, FIRST]), "message 2 answers a call that is not right before it; fix the data"),
+        ("atif", run([USER, structs.replace(CALLS, tool_calls=CALLS.tool_calls[:1] * 2)]), "ids of their own"),
     ],
 )
 def test_refusals_name_the_run_the_reason_and_the_way_out(target: str, given_: Trajectory, reason: str) -> None:
@@ -177,7 +178,7 @@ ANSWERED = [target for target in TRAJECTORY_TARGETS if target != "atif"]
     [
         [USER, CALLS, FIRST, YES],
         [USER, CALLS, USER, YES],
-        [USER, replace(CALLS, tool_calls=CALLS.tool_calls[:1]), USER, YES],
+        [USER, structs.replace(CALLS, tool_calls=CALLS.tool_calls[:1]), USER, YES],
         [USER, YES, USER, CALLS, SECOND, YES],
     ],
 )

@@ -10,10 +10,10 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from tests.builders import Told, trajectory
 from tests.formats.conversations import lines_of
@@ -330,14 +330,26 @@ def test_a_known_file_that_has_grown_under_another_name_may_stop_anywhere(tmp_pa
         assert store.read_bytes() == data, f"cut at {cut}"
 
 
+def test_no_run_follows_the_highest_sample(tmp_path: Path) -> None:
+    """It would have a number that cannot be read, and with it the store."""
+    store = tmp_path / "s.jsonl"
+    last = trajectory(["a"], sample=2**63 - 1, task="a")
+    TrajectoryStore(store).append([last])
+    report = import_files([file_of(tmp_path / "r.jsonl", {**run("x", "1"), "task": "a"}, run("b", "1"))], store)
+    assert report.added == 1 and report.left_out_count == 1
+    reason = "task a: no sample can follow 9223372036854775807; import into a new store"
+    assert [left.reason for left in report.left_out] == [reason]
+    assert [t.task for t in TrajectoryStore(store)] == ["a", "b"]
+
+
 def test_stores_of_early_versions_know_their_rows(tmp_path: Path) -> None:
     """They hold the hash of a row's bytes, not of its content."""
     records, store = [run("a", "1"), run("a", "2")], tmp_path / "s.jsonl"
     runs = file_of(tmp_path / "r.jsonl", *records)
     import_files([runs], store)
-    rows = [asdict(t) for t in TrajectoryStore(store)]
+    rows = [msgspec.to_builtins(t) for t in TrajectoryStore(store)]
     for row in rows:
-        del row["metadata"]["content"]
+        del row["metadata"]["content"], row["unscored"], row["made"]
     store.write_text(lines_of([{"format": "trajtree.trajectories", "version": 1}, *rows]))
     for file in (runs, file_of(tmp_path / "renamed.jsonl", *records)):
         report = import_files([file], store)

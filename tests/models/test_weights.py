@@ -99,6 +99,27 @@ def test_a_pickled_adapter_is_refused(tmp_path: Path, tiny: Path) -> None:
         adapter_fingerprint(str(tmp_path))
     with pytest.raises(PolicyError, match="weights are pickled"):
         load_model(ModelRef(str(tiny), (str(tmp_path),)), dtype="float32", device="cpu")
+    (tmp_path / "model.safetensors").write_bytes(b"")  # other weights beside them make them no safer
+    with pytest.raises(PolicyError, match="weights are pickled"):
+        load_model(ModelRef(str(tiny), (str(tmp_path),)), dtype="float32", device="cpu")
+
+
+def test_of_an_adapter_on_the_hub_only_safetensors_are_taken(
+    tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hub holds a pickled adapter, which peft would download and unpickle."""
+    wanted: list[list[str]] = []
+
+    def download(name: str, *, allow_patterns: list[str]) -> str:
+        wanted.append(allow_patterns)
+        (tmp_path / "adapter_config.json").write_text("{}")
+        return str(tmp_path)
+
+    monkeypatch.setattr("trajtree.models.weights.where_to_load", lambda name, file="config.json": name)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    with pytest.raises(PolicyError, match=r"Somebody/adapter: .* has no adapter_model.safetensors\); pickled"):
+        load_model(ModelRef(str(tiny), ("Somebody/adapter",)), dtype="float32", device="cpu")
+    assert wanted == [["adapter_config.json", "adapter_model.safetensors"]]
 
 
 def test_code_that_comes_with_a_model_does_not_run(tmp_path: Path, tiny: Path) -> None:

@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 from tests.builders import anything, quick, trajectories, trajectory
 
 from trajtree.errors import DataError, RunError
@@ -92,7 +93,9 @@ def test_figures_are_those_of_the_tree(members: list[Trajectory]) -> None:
 @quick
 @given(trajectories())
 def test_record_holds_the_tree(members: list[Trajectory]) -> None:
-    members[0] = replace(members[0], steps=tuple(replace(s, thought="hm", reward=0.5) for s in members[0].steps))
+    members[0] = replace(
+        members[0], steps=tuple(structs.replace(s, thought="hm", reward=0.5) for s in members[0].steps)
+    )
     tree = build_tree(members)
     made = json.loads(json.dumps(record(tree), allow_nan=False))
     strings = made["strings"]
@@ -231,7 +234,7 @@ def kitchen() -> list[TrajectoryTree]:
     members = []
     for sample, (actions, score, outcome) in enumerate(runs):
         made = trajectory(actions, score, sample=sample, outcome=outcome, seen=seen[: len(actions)], task="tea")
-        steps = tuple(replace(s, thought=f"thought {sample} of {s.action}", reward=0.25) for s in made.steps)
+        steps = tuple(structs.replace(s, thought=f"thought {sample} of {s.action}", reward=0.25) for s in made.steps)
         error = "no action in the reply" if outcome is Outcome.AGENT_ERROR else None
         members.append(replace(made, steps=steps, error=error))
     return build([*members, trajectory(["go"], 0.7, task="walk 10"), trajectory(["run"], 0.1, task="walk 9")])

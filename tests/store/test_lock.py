@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tests.builders import trajectory
 
-from trajtree.errors import RunError
+from trajtree.errors import DataError, RunError
 from trajtree.store.files import write_whole
 from trajtree.store.lines import write_jsonl
 from trajtree.store.lock import claimed, locked
@@ -50,6 +50,22 @@ def python(code: str, *arguments: Path) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", code, *map(str, arguments)]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+
+
+def test_a_file_with_a_second_name_is_not_added_to(tmp_path: Path) -> None:
+    """Two names of one file by hard links have two locks; links to a name have that name's."""
+    store = TrajectoryStore(tmp_path / "a.jsonl")
+    store.append([trajectory("a")])
+    before = store.path.read_bytes()
+    (tmp_path / "b.jsonl").hardlink_to(store.path)
+    for name in ("a.jsonl", "b.jsonl"):
+        with pytest.raises(DataError, match=rf"{name}: the file has 2 names \(hard links\).*copy the file"):
+            TrajectoryStore(tmp_path / name).append([trajectory("b", sample=1)])
+    assert store.path.read_bytes() == before
+    (tmp_path / "b.jsonl").unlink()
+    (tmp_path / "c.jsonl").symlink_to(store.path)
+    TrajectoryStore(tmp_path / "c.jsonl").append([trajectory("b", sample=1)])
+    assert [t.sample for t in store] == [0, 1]
 
 
 def test_another_process_is_refused_and_told_who_holds_it(tmp_path: Path) -> None:

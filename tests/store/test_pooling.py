@@ -45,7 +45,9 @@ def test_a_mixture_is_sorted_out(tmp_path: Path) -> None:
     """`cat a.jsonl b.jsonl` gives two runs of sample 0, which no tree takes; pooling the mixture renumbers one."""
     rows = [trajectory("a", 1.0), trajectory("b", 0.0), trajectory("c", 0.5, sample=1)]
     mixed = store_of(tmp_path / "mixed.jsonl", *rows)
-    with pytest.raises(DataError, match=r"task toy/0: two runs are sample 0, .*trajtree pool STORES --out FILE"):
+    with pytest.raises(
+        DataError, match=r"task toy/0, sample 0: another run has this number too, .*trajtree pool STORES --out FILE"
+    ):
         build_tree(rows)
     pool_stores([mixed], tmp_path / "sorted.jsonl")
     assert [t.sample for t in TrajectoryStore(tmp_path / "sorted.jsonl")] == [0, 2, 1]

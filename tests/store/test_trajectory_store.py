@@ -12,7 +12,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from copy import copy
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from tests.builders import anything, quick, trajectory
 from trajtree.errors import DataError
 from trajtree.store.encoding import to_row
 from trajtree.store.trajectory_store import FORMAT, VERSION, TrajectoryStore, write_store
-from trajtree.trajectory import Message, Step, Tokens, Trajectory
+from trajtree.trajectory import Message, Origin, Sampling, Step, Tokens, Trajectory
 
 
 def store_of(folder: Path, *given_: Trajectory) -> TrajectoryStore:
@@ -42,6 +43,72 @@ def test_what_was_appended_is_read(batches: list[list[Trajectory]]) -> None:
         for batch in batches:
             store.append(batch)
         assert list(store) == [t for batch in batches for t in batch]
+
+
+NAN, INF = float("nan"), float("inf")
+ODD: tuple[Any, ...] = (
+    *(None, True, 0, -1, 1.0, 0.5, NAN, INF, 2**63, 2**64, -(2**63) - 1, 10**400, "", "x", "\ud800", b"x", [], (), {}),
+    *([1], ("x",), (None,), {"a": None}, {"a": NAN}, {"a": 2**64}, {1: "x"}, {"a": [1]}, {"\udfff": 1}, {"row": True}),
+    *(Sampling(NAN, 1.0), Sampling(INF, 1.0), Sampling(0.0, 0.0), Sampling(0.0, NAN), Sampling(-1.0, 2.0)),
+    *(Sampling("a", 1.0), Origin(0, 0), Origin(2**63, 1), Origin("a", 1), Origin(0, True)),  # type: ignore[arg-type]
+    *((Message("user", None),), (Message("boss", "x"),), [Message("user", "x")], ("x", "y")),  # type: ignore[arg-type]
+    *((Message("assistant", "x", 5, ("y",)),), (Message("tool", "x", tool_call_id=7),)),  # type: ignore[arg-type]
+    *((Step("o", None),), (Step(None, "a"),), (Step("o", "a", 5),), (Step("o", "a", reward=True),)),  # type: ignore
+    *((Tokens((1,), ()),), (Tokens(("a",), ()),), (Tokens([1, 2], ((0, 1),)),), (Tokens((-1, 2**64), ()),)),  # type: ignore
+)
+
+
+@quick
+@given(anything, st.sampled_from([field.name for field in fields(Trajectory)]), st.sampled_from(ODD))
+def test_what_was_appended_is_read_or_refused(given_: Trajectory, field: str, value: Any) -> None:
+    """Of whatever is called a trajectory: types are not checked when one is made."""
+    odd = copy(given_)
+    object.__setattr__(odd, field, value)
+    with tempfile.TemporaryDirectory() as folder:
+        store = store_of(Path(folder), trajectory("a", sample=7))
+        before = store.path.read_bytes()
+        try:
+            store.append([given_, odd])
+        except DataError as error:
+            assert re.match("task .*, sample .*: (cannot be stored, .|holds )", str(error), re.DOTALL)
+            assert store.path.read_bytes() == before
+        else:
+            assert list(store)[1:] == [given_, odd]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"sampling": Sampling(NAN, 1.0)},
+            "again: field sampling.0: Expected `float`, got `null`",
+        ),
+        ({"sampling": Sampling(0.0, 0.0)}, "again: field sampling.1: Expected `float` > 0.0"),
+        ({"metadata": {"a": None}}, "again: field metadata: Expected `bool | int | float | str`, got `null`"),
+        (
+            {"metadata": {1: "x"}},
+            "cannot be stored, field metadata: dict {1: 'x'} would be read back as dict {'1': 'x'}",
+        ),
+        ({"seed": 0.5}, "again: field seed: Expected `int | null`, got `float`"),
+        ({"context_turns": -1}, "again: field context_turns: Expected `int` >= 0"),
+        ({"task": 5}, "again: field task: Expected `str`, got `int`"),
+        ({"policy": None}, "again: field policy: Expected `str`, got `null`"),
+        ({"sample": 2**63}, "again: field sample: Expected `int` <= 9223372036854775807"),
+        (
+            {"steps": [Step("o", "a")]},
+            "cannot be stored, field steps: list [Step(observation='o', ac",
+        ),
+        ({"messages": (None,)}, "a value has another type than its field: 'NoneType' object has no attribute 'role'"),
+        ({"tools": ({"name": "look"},)}, "again: field tools.0: Expected `str`, got `object`"),
+    ],
+)
+def test_what_cannot_be_stored_is_named(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    odd = replace(trajectory(["a"]), **changes)
+    with pytest.raises(DataError) as error:
+        TrajectoryStore(tmp_path / "t.jsonl").append([odd])
+    assert str(error.value).startswith(f"task {odd.task!r}, sample {odd.sample}: cannot be stored, ")
+    assert said in str(error.value)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("complete", [0, 2])

@@ -117,5 +117,5 @@ def test_runs_of_different_contexts_that_were_merged_are_refused(old: Path) -> N
     lines = path.read_text().splitlines(keepends=True)
     lines[1] = lines[1].replace('"content":"Act."', '"content":"Act well."', 1)
     path.write_text("".join(lines))
-    with pytest.raises(DataError, match=r"line 2, .*different prompts or tools .* build it again with trajtree build"):
+    with pytest.raises(DataError, match=r"line 2, .*different prompts or tools; build it again with trajtree build"):
         list(read_trees(path))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 pytest.importorskip("torch", reason="needs the train extra")
 pytest.importorskip("peft", reason="needs the train extra")
@@ -29,7 +29,7 @@ def run(sample: int, actions: str, score: float) -> Trajectory:
         seen = f"after {actions[:number]}"
         messages += [Message("user", seen), Message("assistant", action)]
         steps.append(Step(seen, action))
-    last = replace(steps[-1], reward=score)
+    last = structs.replace(steps[-1], reward=score)
     return Trajectory(
         "t", sample, "weak", "toy", "1", 0, Sampling(), tuple(messages), (*steps[:-1], last), score, Outcome.COMPLETED
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("peft")
@@ -135,7 +136,8 @@ def test_both_sides_of_a_pair_begin_alike(chat: ChatFormat, sides: list[PairExam
 def test_the_rejected_side_takes_the_chosen_prefix(chat: ChatFormat) -> None:
     """Merged steps may be spelt differently: the prefix is the chosen side's, token for token."""
     spelt = tuple(
-        replace(m, content=m.content.upper()) if m.content == "take red key" else m for m in EXPLORED[1].messages
+        structs.replace(m, content=m.content.upper()) if m.content == "take red key" else m
+        for m in EXPLORED[1].messages
     )
     other = {**BY_KEY, ("toy/0", 1): replace(EXPLORED[1], messages=spelt)}
     pair = Pair("toy/0", 1, 1, 0, 1, 1.0, 0.0, 1, 1, "similar")

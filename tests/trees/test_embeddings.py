@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 from tests.builders import trajectory
+from tests.cli.commands import invoke
 
-from trajtree.errors import TrajtreeError
-from trajtree.trees.embeddings import SentenceEmbeddings
+from trajtree.errors import PolicyError, TrajtreeError
+from trajtree.store.trajectory_store import write_store
+from trajtree.trees.embeddings import MODEL, SentenceEmbeddings
 from trajtree.trees.merge import build
 
 
@@ -20,8 +23,9 @@ class Letters:
 
     asked: list[str]
 
-    def __init__(self, name: str) -> None:
-        if name == "nowhere":
+    def __init__(self, name: str, *, model_kwargs: dict[str, Any]) -> None:
+        assert model_kwargs == {"use_safetensors": True}, "no weights that could run code"
+        if name == "nobody/nowhere":
             raise OSError("no such model")
         Letters.asked = []
 
@@ -62,8 +66,25 @@ def test_similar_observations_merge_over_all_tasks_with_one_model(package: None)
 
 
 def test_a_missing_model_is_named(package: None) -> None:
-    with pytest.raises(TrajtreeError, match="nowhere: no sentence-transformers model"):
-        SentenceEmbeddings("nowhere")
+    with pytest.raises(TrajtreeError, match="nobody/nowhere: no sentence-transformers model"):
+        SentenceEmbeddings("nobody/nowhere")
+
+
+def test_what_is_loaded_is_looked_up_first(package: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As for every other model, an unknown name is known in seconds, not after minutes of retries."""
+    asked: list[tuple[str, str]] = []
+
+    def where(name: str, file: str) -> str:
+        asked.append((name, file))
+        raise PolicyError(f"{name}: check the name")
+
+    monkeypatch.setattr("trajtree.models.hub.where_to_load", where)
+    write_store([trajectory("a")], tmp_path / "runs.jsonl")
+    build = ("build", tmp_path / "runs.jsonl", "--out", tmp_path / "trees.jsonl", "--merge", "semantic")
+    for more, name in (((), MODEL), (("--model", "tiny"), "sentence-transformers/tiny"), (("--model", "a/b"), "a/b")):
+        with pytest.raises(PolicyError, match=f"^{name}: check the name$"):
+            invoke(*build, *more)
+        assert asked.pop() == (name, "modules.json")
 
 
 def test_a_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from tests.builders import key_path, quick, trajectories, trajectory
 
 from trajtree.trajectory import Outcome, Trajectory
 from trajtree.trees.forks import (
+    PASTS,
     Aggregate,
     Pair,
     PairSettings,
@@ -139,6 +140,39 @@ def test_discounted_values_by_brute_force(given_: list[Trajectory], gamma: float
         behind = [tree.trajectories[i] for i in tree.through(node)]
         expected = [t.score * gamma ** (len(t.steps) - tree.depth[node]) for t in behind]
         assert value[node] == pytest.approx(sum(expected) / len(expected))
+
+
+def test_sides_are_chosen_by_what_the_value_counts() -> None:
+    """Discounted, the short success is better than the long one, whatever their scores say."""
+    runs = [
+        trajectory("a", 1.0, sample=0),
+        trajectory("abcabc", 1.0, sample=1),
+        trajectory("bbbbbb", 1.0, sample=2),
+        trajectory("bb", 0.9, sample=3),
+    ]
+    tree = build_tree(runs)
+    for past in PASTS:
+        found = pairs_of(tree, PairSettings(aggregate="discounted", gamma=0.5, min_gap=0.01, past=past))
+        (first, *_) = [pair for pair in found if pair.depth == 0]
+        assert (first.chosen_sample, first.rejected_sample) == (0, 2)
+    score = pairs_of(tree, PairSettings(min_gap=0.01, past="equal"))
+    assert [(pair.chosen_sample, pair.rejected_sample) for pair in score if pair.depth == 0] == [(0, 3)]
+
+
+@quick
+@given(trajectories(), st.sampled_from((1.0, 0.9, 0.5)))
+def test_equal_pasts_are_found_under_discounting_too(given_: list[Trajectory], gamma: float) -> None:
+    """Here all runs through a node have one past, so asking for equal pasts changes nothing."""
+    tree = build_tree(given_)
+    settings = PairSettings(aggregate="discounted", gamma=gamma, min_gap=0.05, per_fork=9, per_tree=99)
+    found = [pair for pair in pairs_of(tree, settings) if pair.past == "equal"]
+    equal = pairs_of(tree, replace(settings, past="equal"))
+    assert {(p.node, p.chosen_value, p.rejected_value) for p in found} <= {
+        (p.node, p.chosen_value, p.rejected_value) for p in equal
+    }
+    for pair in equal:
+        one, other = (t.score * gamma ** len(t.steps) for t in pair.sides(tree))
+        assert one > other
 
 
 def test_which_options_are_compared() -> None:

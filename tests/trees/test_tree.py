@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from tests.builders import TASK, key_path, quick, trajectories, trajectory
 
 from trajtree.errors import DataError
 from trajtree.store.tree_store import read_trees, write_trees
-from trajtree.trajectory import Tokens, Trajectory
+from trajtree.trajectory import Message, Tokens, Trajectory
 from trajtree.trees.merge import build, build_tree
 from trajtree.trees.quality import TreeQuality, quality, token_ratio
 from trajtree.trees.tree import TrajectoryTree
@@ -142,7 +144,7 @@ def test_decisions_and_subtrees_by_brute_force(given_: list[Trajectory]) -> None
 @quick
 @given(st.lists(trajectories(), max_size=3))
 def test_trees_survive_their_file(tmp_path_factory: pytest.TempPathFactory, sets: list[list[Trajectory]]) -> None:
-    trees = [build_tree(given_) for given_ in sets]
+    trees = [build_tree([replace(t, task=f"toy/{n}") for t in given_]) for n, given_ in enumerate(sets)]
     path = tmp_path_factory.mktemp("trees") / "trees.jsonl"
     assert write_trees(trees, path) == len(trees)
     again = list(read_trees(path))
@@ -174,6 +176,7 @@ def test_bad_files_of_trees_are_named(tmp_path: Path) -> None:
         ('"task":"toy/0","shared"', '"shared"', "field task: missing"),
         ('"observations":[[1,-1]]', '"observations":[[9,-1]]', "field observations.0: node 9 or text -1 is not there"),
         ('"shared"', '"actions":[[1,0]],"shared"', "field actions.0: node 1 or text 0 is not there"),
+        ('"observations":[[1,-1]]', '"observations":[[1,-1],[1,-1]]', "field observations.1: node 1 after node 1"),
     ):
         changed = good.replace(right, wrong, 1)
         assert changed != good
@@ -181,6 +184,132 @@ def test_bad_files_of_trees_are_named(tmp_path: Path) -> None:
         with pytest.raises(DataError) as error:
             list(read_trees(path))
         assert f"trees.jsonl, line 2, {said}" in str(error.value)
+
+
+def under(system: str, actions: str, **more: Any) -> Trajectory:
+    """A run with messages, under a system prompt."""
+    made = trajectory(actions, **more)
+    said = [Message("system", system)]
+    for step in made.steps:
+        said += [Message("user", step.observation), Message("assistant", step.action)]
+    return replace(made, messages=tuple(said))
+
+
+# [runs] of a tree, and what is changed in its line of the file: (where, new value), and the message.
+WRONG: dict[str, tuple[list[Trajectory], tuple[tuple[list[Any], Any], ...], str]] = {
+    "another task": (
+        [trajectory("a"), trajectory("b", sample=1)],
+        ((["trajectories", 1, "task"], "toy/9"),),
+        "trajectories.1.task: 'toy/9', and the tree is of task 'toy/0'",
+    ),
+    "a fault": (
+        [trajectory("a"), trajectory("b", sample=1)],
+        ((["trajectories", 0, "outcome"], "env_error"),),
+        "trajectories.0.outcome: env_error says nothing about the policy",
+    ),
+    "a sample twice": (
+        [trajectory("a"), trajectory("b", sample=1)],
+        ((["trajectories", 1, "sample"], 0),),
+        "trajectories.1.sample: another run has this number too",
+    ),
+    "no such origin": (
+        [trajectory("a"), trajectory("b", sample=1)],
+        ((["trajectories", 1, "origin"], [7, 1]),),
+        "trajectories.1.origin: branched off sample 7, which is not among the trajectories",
+    ),
+    "other contexts": (
+        [under("Act.", "a"), under("Act.", "ab", sample=1)],
+        ((["trajectories", 1, "messages", 0, 1], "Act well."),),
+        "shared.1: this run shares steps with the one before it, although they began with different prompts or tools",
+    ),
+    "a name of a message": (
+        [under("Act.", "a"), under("Act.", "ab", sample=1)],
+        ((["trajectories", 1, "messages", 1], ["u", "after ", {"name": "Eva"}]),),
+        "shared.1: this run shares steps with the one before it, although they began with different prompts or tools",
+    ),
+    "too little shared": (
+        [trajectory("ab", seen="xy"), trajectory("ac", seen="xy", sample=1)],
+        ((["shared", 1], 0),),
+        "shared.1: this run does 'a' in step 1 like an earlier one, and does not share it; build it again",
+    ),
+    "an order in which others lie between": (
+        [trajectory("a", seen="x"), trajectory("ab", seen="xy", sample=1), trajectory("b", seen="x", sample=2)],
+        ((["trajectories"], [1, 2, 0]), (["shared"], [0, 0, 0])),
+        "shared.2: this run does 'a' in step 1 like an earlier one, and does not share it; build it again",
+    ),
+    "one observation in two spellings": (
+        [trajectory("ab", seen=["x ", "y"]), trajectory("ac", seen=["x ", "y"], sample=1)],
+        ((["shared", 1], 0),),
+        "shared.1: this run sees 'x ' in step 1, which is 'x ' here and 'x' elsewhere; build it again",
+    ),
+    "too much shared": (
+        [trajectory("ab", seen="xy"), trajectory("b", sample=1, seen="x")],
+        ((["shared", 1], 1),),
+        "shared.1: this run does 'b' in step 1, which is 'a' here and 'b' elsewhere; build it again",
+    ),
+}
+
+
+# Messages before the first reply of two runs that saw the same, "x", and were given something else.
+APART = {
+    "name": (Message("user", "x"), Message("user", "x", name="Eva")),
+    "role": (Message("user", "x"), Message("tool", "x")),
+    "call": (Message("tool", "x", tool_call_id="1"), Message("tool", "x", tool_call_id="2")),
+}
+
+
+@pytest.mark.parametrize("name", APART)
+@pytest.mark.parametrize("order", [0, 1])
+def test_who_said_the_first_observation_is_part_of_the_context(name: str, order: int) -> None:
+    runs = [
+        replace(trajectory(["a"], sample=sample, seen=["x"]), messages=(said, Message("assistant", "a")))
+        for sample, said in enumerate(APART[name][:: 1 - 2 * order])
+    ]
+    assert len({t.context for t in runs}) == 2
+    assert list(build_tree(runs).forks()) == []
+
+
+def test_the_place_of_instructions_is_part_of_the_context() -> None:
+    system, user, reply = Message("system", "Act."), Message("user", "x"), Message("assistant", "a")
+    runs = [
+        replace(trajectory(["a"], sample=sample, seen=["x"]), messages=(*said, reply))
+        for sample, said in enumerate([(system, user), (user, system)])
+    ]
+    tree = build_tree(runs)
+    assert len(tree) == 3 and list(tree.forks()) == []
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_tree_that_could_not_have_been_built_is_refused(tmp_path: Path, name: str) -> None:
+    runs, changes, said = WRONG[name]
+    path = tmp_path / "trees.jsonl"
+    tree = build_tree(runs)
+    write_trees([tree], path)
+    assert same(next(read_trees(path)), tree)
+    head, line = path.read_text().splitlines()
+    row = json.loads(line)
+    for (*where, last), value in changes:
+        place = row
+        for key in where:
+            place = place[key]
+        place[last] = [place[last][i] for i in value] if last == "trajectories" else value
+    path.write_text(f"{head}\n{json.dumps(row)}\n")
+    with pytest.raises(DataError) as error:
+        list(read_trees(path))
+    assert str(error.value).startswith(f"{path}, line 2, field {said}")
+
+
+def test_a_file_has_one_tree_per_task(tmp_path: Path) -> None:
+    path, trees = tmp_path / "trees.jsonl", [build_tree([trajectory("a", task=task)]) for task in ("x", "y")]
+    write_trees(trees, path)
+    head, first, second = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(head + first + second + first)
+    with pytest.raises(DataError, match=r"line 4, field task: 'x', of which there is a tree in line 2 already"):
+        list(read_trees(path))
+    before = path.read_bytes()
+    with pytest.raises(DataError, match="task 'x': a second tree of the same task cannot be in a file"):
+        write_trees([*trees, trees[0]], path)
+    assert path.read_bytes() == before
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from trajtree.envs.domain import (
     load_domain,
 )
 from trajtree.envs.guard import Guarded, blamed, closed
-from trajtree.errors import DataError, EnvError, RunError, UnknownTask
+from trajtree.errors import DataError, EnvError, RunError, UnknownTask, counted
 
 _CHECKED_TYPES = 3
 """Number of task types from which a check plays one task each."""
@@ -84,8 +84,9 @@ def check(
     except EnvCheckError as error:
         raise EnvError(f"{name} breaks the contract: {error}") from None
     console().print(
-        f"{report.name} {report.version}: keeps the contract on {report.tasks} tasks: {report.episodes} episodes, "
-        f"{report.steps} steps, {report.terminated} ended by themselves, {report.truncated} at the step limit",
+        f"{report.name} {report.version}: keeps the contract on {counted(report.tasks, 'task')}: "
+        f"{counted(report.episodes, 'episode')}, {counted(report.steps, 'step')}, {report.terminated:,} ended by "
+        f"themselves, {report.truncated:,} at the step limit",
         soft_wrap=True,
     )
 

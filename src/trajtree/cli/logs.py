@@ -115,8 +115,8 @@ def import_(
         terminal.print(sentence, soft_wrap=True, highlight=False)
     more = done.left_out_count - len(done.left_out)
     totals = (
-        f"{done.added} runs added to {out}, {done.skipped} skipped as duplicates, {done.left_out_count} left out"
-        + (f" ({more} of them not listed)" if more else "")
+        f"{counted(done.added, 'run')} added to {out}, {done.skipped:,} skipped as duplicates, "
+        f"{done.left_out_count:,} left out" + (f" ({more:,} of them not listed)" if more else "")
     )
     terminal.print(totals, soft_wrap=True, highlight=False)
     if done.added + done.skipped == 0:

@@ -9,7 +9,7 @@ import typer
 
 from trajtree.cli.outputs import check_output
 from trajtree.cli.terminal import console, counting
-from trajtree.errors import DataError
+from trajtree.errors import DataError, counted
 from trajtree.store.pooling import pool_stores
 from trajtree.store.upgrade import upgrade as upgrade_file
 
@@ -29,8 +29,9 @@ def pool(
             raise DataError(f"{store}: there is no such store")
     check_output(out, *stores, by="pool")
     done = pool_stores(stores, out)
-    repeated = f"; {done.repeated} were also in an earlier store and are kept only once" if done.repeated else ""
-    console(out).print(f"{done.kept} runs in {out}, {done.renumbered} under a new number{repeated}", soft_wrap=True)
+    repeated = f"; {counted(done.repeated, 'run')} also in an earlier store, kept only once" if done.repeated else ""
+    kept = f"{counted(done.kept, 'run')} in {out}, {done.renumbered:,} under a new number"
+    console(out).print(kept + repeated, soft_wrap=True)
 
 
 def upgrade(

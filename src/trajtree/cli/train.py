@@ -9,7 +9,7 @@ import typer
 
 from trajtree.cli.choices import option_of
 from trajtree.cli.terminal import console, progress_of
-from trajtree.errors import RunError
+from trajtree.errors import RunError, counted
 from trajtree.models.weights import DTYPES, ModelRef
 from trajtree.train.settings import METHODS, SCHEDULES, WEIGHTS, Lora, TrainSettings
 from trajtree.trees.forks import PairSettings
@@ -126,7 +126,9 @@ def train(
         found = examples_of(material_of(source, training.paths), method, training.taking(chat, sys.maxsize))
         out_to.print(coloured(found[0], chat), soft_wrap=True)
         ratio = forest_of(found).token_ratio
-        out_to.print(f"{len(found)} examples; all in one pack, sharing reduces the tokens by a factor of {ratio:.2f}")
+        out_to.print(
+            f"{counted(len(found), 'example')}; all in one pack, sharing reduces the tokens by a factor of {ratio:.2f}"
+        )
         return
     if out is None:
         raise RunError("--out: name a folder for the model, or use --preview to look at an example first")

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Annotated
@@ -23,20 +24,21 @@ from trajtree.envs.domain import load_domain
 from trajtree.envs.guard import canonical_forms, closed
 from trajtree.envs.replay import replayer
 from trajtree.errors import DataError, counted
-from trajtree.formats.pairs import pair_messages
+from trajtree.formats.pairs import PairMessages, pair_messages
 from trajtree.formats.write import PAIR_TARGETS, TRAJECTORY_TARGETS
 from trajtree.formats.write.card import Provenance
 from trajtree.formats.write.parquet import SUFFIX, write_rows
 from trajtree.report.tree_table import print_quality, totals
 from trajtree.store import trajectory_store, tree_store
-from trajtree.store.files import is_stream, write_whole
+from trajtree.store.files import is_stream, open_text, write_whole
 from trajtree.store.lines import JsonObject, format_of, write_jsonl
 from trajtree.store.progress import Progress
 from trajtree.store.trajectory_store import TrajectoryStore, write_store
 from trajtree.store.tree_store import read_trees, write_trees
 from trajtree.trajectory import Trajectory
 from trajtree.trees.findings import Findings
-from trajtree.trees.forks import AGGREGATES, MODES, PASTS, PairSettings, pairs_of, prompts_apart
+from trajtree.trees.forks import AGGREGATES, MODES, PASTS, Pair, PairSettings, pairs_of, prompts_apart
+from trajtree.trees.grafting import Ungraftable
 from trajtree.trees.merge import MergeOptions, Merger
 from trajtree.trees.partings import SAME, why_no_pair
 from trajtree.trees.quality import quality
@@ -102,7 +104,9 @@ def build(
     if not store.is_file():
         name = "runs.jsonl" if store.exists() else store
         raise DataError(f"{store}: there is no such store; make one with: trajtree import FILES --out {name}")
-    if (held := format_of(store)) != trajectory_store.FORMAT:
+    with open_text(store):  # or says what is wrong with it
+        held = format_of(store)
+    if held != trajectory_store.FORMAT:
         to_do = f"trajtree import {store} --out runs.jsonl makes a store from other tools' runs"
         raise DataError(f"{store}: not a trajectory store; {NEXT.get(held, to_do) if held else to_do}")
     if merge_ == _EXACT and (model, similarity) != (None, None):
@@ -112,10 +116,11 @@ def build(
     if env is not None:
         settings = {**settings, **canonical_forms(load_domain(env).environment)}
     if merge_ == _SEMANTIC:
+        from trajtree.models.hub import where_to_load
         from trajtree.trees.embeddings import MODEL, SentenceEmbeddings
 
         model = model or MODEL
-        settings["embed"] = SentenceEmbeddings(model)
+        settings["embed"] = SentenceEmbeddings(model, find=partial(where_to_load, file="modules.json"))
         settings["similarity"] = _SIMILARITY if similarity is None else similarity
     merger, found = Merger(**settings), Findings()
     unscored = faults = 0
@@ -133,8 +138,9 @@ def build(
             raise DataError(f"--action {action}: none of {merger.acting.replies:,} replies has it")
 
     def none() -> str:
-        scores = f": {counted(unscored, 'run')} without a score; import with --scores FILE" if unscored else ""
-        return f"{store}: contains no run from which a tree could be built{scores}"
+        lost = f": {counted(faults, 'run')} lost to faults of the environment or the engine" if faults else ""
+        lost = f": {counted(unscored, 'run')} without a score; import with --scores FILE" if unscored else lost
+        return f"{store}: contains no run from which a tree could be built{lost}"
 
     terminal = console(out)
     with counting(terminal, "build", "runs") as progress:
@@ -144,10 +150,8 @@ def build(
             terminal.print(f"left out: {counted(number, 'run')} {what}", soft_wrap=True, highlight=False)
     for sentence in (*_effects(merger), *_findings(found, out)):
         terminal.print(sentence, soft_wrap=True, highlight=False)
-    terminal.print(
-        f"{counted(count, 'tree')} of {counted(found.runs, 'run')} in {out}; look at them with: trajtree show {out}",
-        soft_wrap=True,
-    )
+    told = f"{counted(count, 'tree')} of {counted(found.runs, 'run')} in {out}"
+    terminal.print(f"{told}; look at {'it' if count == 1 else 'them'} with: trajtree show {out}", soft_wrap=True)
 
 
 def _effects(merger: Merger) -> Iterator[str]:
@@ -215,20 +219,31 @@ def pairs(
     pasts: Counter[str] = Counter()
     provenance, apart = Provenance(), 0
     merged: set[str] = set()
+    refused: list[Ungraftable] = []
 
     def rows() -> Iterator[JsonObject]:
         nonlocal apart
-        for tree in read_trees(trees):
-            found = pairs_of(tree, settings)
+        for tree in _trees_in(trees):
+            found: list[Pair] = []
+            messages: list[PairMessages] = []
+            for pair in pairs_of(tree, settings):
+                try:
+                    messages += pair_messages(tree, [pair], step_only=step_only)
+                except Ungraftable as error:
+                    refused.append(error)
+                else:
+                    found.append(pair)
             pasts.update(pair.past for pair in found)
             merged.add(tree.merging.options)
             provenance.add({t.sample: t for pair in found for t in pair.sides(tree)}.values())
-            yield from PAIR_TARGETS[to].rows(list(pair_messages(tree, found, step_only=step_only)))
+            yield from PAIR_TARGETS[to].rows(messages)
             if not MODES[mode].at_forks:
                 apart += prompts_apart(tree, min_gap=min_gap)
             progress.advance(1)
 
     def none() -> str:
+        if refused:
+            return f"{trees}: no pairs: {refused[0]}"
         return f"{trees}: no pairs: {why_no_pair(read_trees(trees), settings)}; see: trajtree show {trees}"
 
     terminal = console(out)
@@ -237,6 +252,8 @@ def pairs(
     alike = ", ".join(f"{pasts[name]} with {name} pasts" for name in PASTS if pasts[name])
     rows_too = "" if PAIR_TARGETS[to].apart is None else f"{counted(count, 'row')} of "
     terminal.print(f"{rows_too}{counted(pasts.total(), 'pair')} in {out}: {alike}", soft_wrap=True)
+    if refused:
+        terminal.print(f"{counted(len(refused), 'pair')} left out, for example {refused[0]}", soft_wrap=True)
     if apart:
         terminal.print(f"{counted(apart, 'pair')} left out: the two runs began with different prompts", soft_wrap=True)
     made = {"contents": f"preference pairs for {to}", **_options(settings), "step only": step_only, "pasts": alike}
@@ -315,28 +332,33 @@ def _counted(paths: Iterable[Trajectory], provenance: Provenance) -> Iterator[Tr
         yield path
 
 
+def _trees_in(path: Path) -> Iterator[TrajectoryTree]:
+    """The trees in a file, of which there is at least one."""
+    return at_least_one(read_trees(path), f"{path}: contains no tree; make it again with: trajtree build")
+
+
 def _searched(trees: Path, find: Search, progress: Progress) -> Iterator[Trajectory]:
-    for tree in read_trees(trees):
+    for tree in _trees_in(trees):
         yield best_path(tree, find)
         progress.advance(1)
 
 
 def _stitched(trees: Path, env: str, max_steps: int | None, progress: Progress) -> Iterator[Trajectory]:
     with closed(load_domain(env).make(max_steps)) as environment:
-        for tree in read_trees(trees):
+        for tree in _trees_in(trees):
             yield stitch(tree, replayer(environment)).best
             progress.advance(1)
 
 
 def _propose(terminal: Console, trees: Path, out: Path) -> None:
     def rows() -> Iterator[JsonObject]:
-        for tree in read_trees(trees):
+        for tree in _trees_in(trees):
             best = best_sample(tree)
             yield from ({**asdict(p), "played": False} for p in propose(tree) if p.could_beat(best))
 
     count = write_jsonl(at_least_one(rows(), f"{trees}: nothing to stitch that could beat the best samples"), out)
     terminal.print(
-        f"{count} proposals in {out}: their scores are unknown until they are played (--env)", soft_wrap=True
+        f"{counted(count, 'proposal')} in {out}: scores are unknown until they are played (--env)", soft_wrap=True
     )
 
 
@@ -354,9 +376,7 @@ def show(
     """Show how much the trees have to teach, as a table, as JSON, or as an HTML page to explore them."""
     check_output(html, trees)
     check_output(json_, trees, *([html] if html else []))
-    figures = [quality(tree) for tree in read_trees(trees)]
-    if not figures:
-        raise DataError(f"{trees}: contains no tree")
+    figures = [quality(tree) for tree in _trees_in(trees)]
     terminal = console(next((out for out in (html, json_) if out is not None and is_stream(out)), None))
     print_quality(figures, terminal)
     if json_ is not None:

@@ -30,6 +30,7 @@ from trajtree.formats.read.records import RawRecord, decode
 from trajtree.formats.read.to_trajectory import Imported, trajectory_of
 from trajtree.formats.redaction import Redactor, may_hold_a_key
 from trajtree.formats.score_sheet import ScoreSheet, ids_of, is_subagents, read_scores
+from trajtree.store.encoding import HIGHEST_SAMPLE
 from trajtree.store.lock import claimed
 from trajtree.store.progress import SILENT, Progress
 from trajtree.store.trajectory_store import TrajectoryStore, line_of
@@ -263,6 +264,8 @@ class _Import:
                     "content": f"{content:016x}",
                 },
             )
+            if made.sample > HIGHEST_SAMPLE:
+                raise DataError(f"task {made.task}: no sample can follow {HIGHEST_SAMPLE}; import into a new store")
             line = line_of(made)
         except (DataError, RecursionError, UnicodeEncodeError) as error:
             self.tally.leave_out(LeftOut(source.shown, raw.line, raw.number, _REASONS.get(type(error), str(error))))

@@ -11,7 +11,8 @@ from trajtree.errors import DataError
 from trajtree.formats.read.fields import objects, tools_at
 from trajtree.formats.read.records import decode, raw_records
 from trajtree.trajectory import Message, Trajectory
-from trajtree.trees.forks import Pair, grafted
+from trajtree.trees.forks import Pair
+from trajtree.trees.grafting import grafted
 from trajtree.trees.tree import TrajectoryTree
 
 
@@ -25,7 +26,8 @@ class PairMessages:
             replies in them, and no other messages, are compared.
         tools: the tools' definitions, each as JSON text.
         provenance: where the pair comes from (task, depth, samples, values, ...); used to name the pair in errors.
-        own: what the rejected side's own run was given and its tools, where these are not exactly those of the pair.
+        own: the rejected side as its own run had it (everything before the fork, the continuation, the tools), where
+            that is not exactly what the pair has.
     """
 
     prompt: tuple[Message, ...]
@@ -33,13 +35,13 @@ class PairMessages:
     rejected: tuple[Message, ...]
     tools: tuple[str, ...] = ()
     provenance: dict[str, str | int | float] = field(default_factory=dict)
-    own: tuple[tuple[Message, ...], tuple[str, ...]] | None = None
+    own: tuple[tuple[Message, ...], tuple[Message, ...], tuple[str, ...]] | None = None
 
     @property
     def rejected_alone(self) -> PairMessages:
         """The rejected side after everything that its own run had up to the fork, on both sides of a pair."""
-        prompt, tools = (self.prompt, self.tools) if self.own is None else self.own
-        return PairMessages(prompt, self.rejected, self.rejected, tools, self.provenance)
+        prompt, side, tools = (self.prompt, self.rejected, self.tools) if self.own is None else self.own
+        return PairMessages(prompt, side, side, tools, self.provenance)
 
     def __post_init__(self) -> None:
         """Raise ValueError if there is no prompt or a side does not begin with a reply."""
@@ -60,6 +62,7 @@ def pair_messages(tree: TrajectoryTree, pairs: Iterable[Pair], *, step_only: boo
 
     Raises:
         DataError: the trajectories have no messages.
+        Ungraftable: the rejected side relies on tool calls that are not in the prompt; see `trees.grafting`.
     """
     for pair in pairs:
         yield _messages(pair, *pair.sides(tree), step_only)
@@ -73,12 +76,14 @@ def _messages(pair: Pair, better: Trajectory, worse: Trajectory, step_only: bool
                 f"replies among its messages, so the pair at step {pair.depth} cannot be written"
             )
     start = better.replies[pair.depth]
-    rejected = grafted(better, worse, pair.depth)[start:]
-    own = worse.messages[: worse.replies[pair.depth]], worse.tools
+    fork = worse.replies[pair.depth]
+    end = fork + 1 if step_only else worse.replies[-1] + 1
+    rejected = grafted(better, worse, pair.depth)[start : start + end - fork]
+    own = worse.messages[:fork], worse.messages[fork:end], worse.tools
     return PairMessages(
         prompt=better.messages[:start],
         chosen=better.messages[start : start + 1] if step_only else better.messages[start : better.replies[-1] + 1],
-        rejected=rejected[:1] if step_only else rejected[: worse.replies[-1] - worse.replies[pair.depth] + 1],
+        rejected=rejected,
         tools=better.tools,
         provenance={
             "task": pair.task,
@@ -92,7 +97,7 @@ def _messages(pair: Pair, better: Trajectory, worse: Trajectory, step_only: bool
             "chosen_visits": pair.chosen_visits,
             "rejected_visits": pair.rejected_visits,
         },
-        own=None if own == (better.messages[:start], better.tools) else own,
+        own=None if own == (better.messages[:start], rejected, better.tools) else own,
     )
 
 

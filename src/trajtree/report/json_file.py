@@ -11,6 +11,7 @@ import os
 from dataclasses import asdict, dataclass, fields
 from typing import Annotated, Any
 
+import msgspec
 from pydantic import AliasChoices, Field, TypeAdapter, ValidationError
 
 from trajtree.errors import DataError, TrajtreeError
@@ -19,18 +20,12 @@ from trajtree.report.text import verdict
 from trajtree.statistics.analysis import analyse
 from trajtree.statistics.results import Played, Results
 from trajtree.store.files import open_input, write_whole
-from trajtree.store.lines import parsed
+from trajtree.store.lines import parsed, wrong_field
 from trajtree.trees.quality import TreeQuality
 
 FORMAT = "trajtree.results"
 VERSION = 3
 """Version 1 had `env_errors` for `faults`, and no `forks`; versions 1 and 2 knew no situations, only tasks."""
-
-_results = TypeAdapter(Results)
-_played = TypeAdapter(tuple[Played, ...])
-_trees = TypeAdapter(tuple[TreeQuality, ...])
-_forks = TypeAdapter(tuple[ForkView, ...])
-_statements = TypeAdapter(tuple[RowStatement, ...])
 
 
 def write_results_json(data: ReportData, path: str | os.PathLike[str]) -> None:
@@ -47,7 +42,7 @@ def write_results_json(data: ReportData, path: str | os.PathLike[str]) -> None:
         "labels": {row.name: data.label(row.name) for row in data.results.rows},
         **asdict(data.results),
         "trees": [asdict(tree) for tree in data.trees],
-        "forks": [asdict(fork) for fork in data.forks],
+        "forks": msgspec.to_builtins(data.forks),
         "notes": list(data.notes),
         "recipe": data.recipe_yaml,
         "provenance": data.provenance,
@@ -80,18 +75,20 @@ def read_results_json(path: str | os.PathLike[str]) -> ReportData:
             results=_of_tasks(document) if document["version"] < VERSION else _as_written(document),
             recipe_yaml=str(document["recipe"]),
             labels=dict(document["labels"]),
-            trees=_trees.validate_python(document["trees"]),
-            forks=_forks.validate_python(document.get("forks", ())),
+            trees=TypeAdapter(tuple[TreeQuality, ...]).validate_python(document["trees"]),
+            forks=msgspec.convert(document.get("forks", ()), tuple[ForkView, ...]),
             notes=tuple(document["notes"]),
             provenance=dict(document["provenance"]),
             timings=dict(document["timings"]),
-            statements=_statements.validate_python(document.get("statements", ())),
+            statements=TypeAdapter(tuple[RowStatement, ...]).validate_python(document.get("statements", ())),
         )
     except KeyError as error:
         raise DataError(f"{path}: field {error.args[0]} is missing") from None
     except ValidationError as error:
         first = error.errors()[0]
         raise DataError(f"{path}, field {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    except msgspec.ValidationError as error:
+        raise DataError(f"{path}, in field forks: {wrong_field(error)}") from None
     except DataError:
         raise
     except TrajtreeError as error:
@@ -101,7 +98,7 @@ def read_results_json(path: str | os.PathLike[str]) -> ReportData:
 
 
 def _as_written(document: dict[str, Any]) -> Results:
-    return _results.validate_python({field.name: document[field.name] for field in fields(Results)})
+    return TypeAdapter(Results).validate_python({field.name: document[field.name] for field in fields(Results)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,14 +127,11 @@ class _Document:
     seed: int
 
 
-_old = TypeAdapter(_Document)
-
-
 def _of_tasks(document: dict[str, Any]) -> Results:
     """The results of a version that knew no situations, computed anew from what its tasks came to."""
-    old = _old.validate_python(document)
+    old = TypeAdapter(_Document).validate_python(document)
     return analyse(
-        _played.validate_python([row.played() for row in old.rows]),
+        TypeAdapter(tuple[Played, ...]).validate_python([row.played() for row in old.rows]),
         weak=old.weak,
         ceiling=old.ceiling,
         primary=old.primary,

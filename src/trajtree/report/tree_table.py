@@ -46,7 +46,8 @@ def print_quality(figures: Sequence[TreeQuality], console: Console) -> None:
     shown = sorted(figures, key=lambda q: (-q.informative_forks, -q.spread, q.task))[:_SHOWN]
     for q in shown:
         table.add_row(Text(text.visible(q.task)), *(cell(asdict(q)) for cell in columns.values()))
-    name = f"all {len(figures)} trees" + (f" ({_SHOWN} shown)" if len(figures) > _SHOWN else "")
+    name = "the tree" if len(figures) == 1 else f"all {len(figures):,} trees"
+    name += f" ({_SHOWN} shown)" if len(figures) > _SHOWN else ""
     table.add_section()
     total = totals(figures)
     table.add_row(name, *(cell(total) for cell in columns.values()), style="bold")

@@ -31,8 +31,8 @@ _PLACE = ("source", "row", "line", "digest", "content")
 """What an import adds to a trajectory's metadata, stored separately because every imported one has it."""
 
 
-_Hash = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
-Place = tuple[str, Annotated[int, Meta(ge=1)], Annotated[int, Meta(ge=0)], _Hash, _Hash]
+Digest = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
+Place = tuple[str, Annotated[int, Meta(ge=1)], Annotated[int, Meta(ge=0)], Digest, Digest]
 """The source of an imported trajectory: its file, record number, line, and hashes of its bytes and its content."""
 
 
@@ -75,7 +75,8 @@ class _Made(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     logprobs: Sequence[float] = ()
 
 
-Sample = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+HIGHEST_SAMPLE = 2**63 - 1
+Sample = Annotated[int, Meta(ge=-(2**63), le=HIGHEST_SAMPLE)]
 """A sample's number: indexes keep 64 bits of it."""
 
 
@@ -108,7 +109,7 @@ class Row(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     tools: list[str] = []
     place: Place | None = None
     metadata: dict[str, str | int | float | bool] = {}
-    origin: tuple[int, int] | None = None
+    origin: tuple[Sample, Annotated[int, Meta(ge=1)]] | None = None
     unscored: bool = False
     made: list[_Made] = []
 
@@ -209,18 +210,18 @@ def _number(value: float) -> float | int:
     return int(value) if value == 0 or value == 1 else value
 
 
-def _written(message: Message) -> list[Any]:
+def _written(message: Message) -> tuple[Any, ...]:
     role = _ROLES[message.role]
     if message.reasoning is None and not message.tool_calls and message.tool_call_id is None and message.name is None:
-        return [role, message.content]
+        return role, message.content
     calls = [(c.id, c.name, c.arguments) for c in message.tool_calls]
-    return [role, message.content, _More(message.reasoning, calls, message.tool_call_id, message.name)]
+    return role, message.content, _More(message.reasoning, calls, message.tool_call_id, message.name)
 
 
 def _read(message: _Message) -> Message:
-    if message.more is None:
-        return Message(_NAMES[message.role], message.content)
     more = message.more
+    if more is None:
+        return Message(_NAMES[message.role], message.content)
     calls = tuple(ToolCall(*call) for call in more.calls)
     return Message(_NAMES[message.role], message.content, more.reasoning, calls, more.answers, more.name)
 
@@ -228,22 +229,21 @@ def _read(message: _Message) -> Message:
 def _steps_written(trajectory: Trajectory) -> list[Any]:
     replies = trajectory.replies
     written: list[Any] = []
-    fields: list[Any]
-    for number, step in enumerate(trajectory.steps):
-        if number >= len(replies):  # a trajectory without messages
-            fields = [_number(step.reward), step.action, step.thought, step.observation]
-        else:
-            reply = trajectory.messages[replies[number]]
-            seen = seen_before(trajectory.messages, replies, number)
-            fields = [
-                _number(step.reward),
-                None if step.action == _whole(reply) else _place_in(reply.content, step.action),
-                _thought_written(step.thought, reply),
-                None if step.observation == seen else step.observation,
-            ]
+    for step, seen, index in zip(trajectory.steps, _seen(trajectory.messages, replies), replies, strict=False):
+        reply = trajectory.messages[index]
+        whole = step.action == _whole(reply)
+        if whole and step.thought is None and step.observation == seen:  # most steps
+            written.append(_number(step.reward))
+            continue
+        action = None if whole else _place_in(reply.content, step.action)
+        observation = None if step.observation == seen else step.observation
+        fields = [_number(step.reward), action, _thought_written(step.thought, reply), observation]
         while fields[-1] is None:
             fields.pop()
-        written.append(fields[0] if len(fields) == 1 else fields)
+        written.append(fields)
+    # Steps without a reply: a trajectory without messages.
+    for step in trajectory.steps[len(replies) :]:
+        written.append([_number(step.reward), step.action, step.thought, step.observation])
     return written
 
 
@@ -251,36 +251,43 @@ def _steps_read(steps: Sequence[float | _Step], messages: Sequence[Message], con
     said = [index for index, message in enumerate(messages) if message.role == "assistant"]
     replies = said[context_turns : context_turns + len(steps)]
     found: list[Step] = []
-    for number, written in enumerate(steps):
-        step = written if isinstance(written, _Step) else _Step(written)
-        if number < len(replies):
-            seen = seen_before(messages, replies, number) if step.observation is None else step.observation
-            reply = messages[replies[number]]
-            try:
-                action = _whole(reply) if step.action is None else _found_in(reply.content, step.action)
-                thought = _thought_read(step.thought, reply)
-            except ValueError as error:
-                raise ValueError(f"field steps.{number}: {error}") from None
-            found.append(Step(seen, action, thought, step.reward))
-        elif isinstance(step.action, str) and isinstance(step.observation, str):
-            said_before = step.thought if isinstance(step.thought, str) else None
-            found.append(Step(step.observation, step.action, said_before, step.reward))
-        else:
+    for written, seen, index in zip(steps, _seen(messages, replies), replies, strict=False):
+        reply = messages[index]
+        if not isinstance(written, _Step):
+            found.append(Step(seen, _whole(reply), None, written))
+            continue
+        try:
+            action = _whole(reply) if written.action is None else _found_in(reply.content, written.action)
+            thought = _thought_read(written.thought, reply)
+        except ValueError as error:
+            raise ValueError(f"field steps.{len(found)}: {error}") from None
+        found.append(
+            Step(seen if written.observation is None else written.observation, action, thought, written.reward)
+        )
+    for number, step in enumerate(steps[len(replies) :], start=len(replies)):
+        if not (isinstance(step, _Step) and isinstance(step.action, str) and isinstance(step.observation, str)):
             raise ValueError(f"field steps.{number}: there is no reply for it among the messages")
+        thought = step.thought if isinstance(step.thought, str) else None
+        found.append(Step(step.observation, step.action, thought, step.reward))
     return tuple(found)
 
 
-def seen_before(messages: Sequence[Message], replies: Sequence[int], number: int) -> str:
-    """What the agent saw before its reply number `number`: everything that others said since the previous reply.
+def _seen(messages: Sequence[Message], replies: Sequence[int]) -> list[str]:
+    """[replies] what the agent saw before each of its replies: everything that others said since the previous reply.
 
     Instructions at the very beginning are not an observation.
     """
-    end = begin = replies[number]
+    begin = replies[0] if replies else 0
     while begin > 0 and messages[begin - 1].role != "assistant":
         begin -= 1
-    if end - begin == 1 and (number or messages[begin].role != "system"):
-        return messages[begin].content
-    return "\n".join(m.content for m in messages[begin:end] if number or m.role != "system")
+    seen = []
+    for number, end in enumerate(replies):
+        if end - begin == 1 and (number or messages[begin].role != "system"):
+            seen.append(messages[begin].content)
+        else:
+            seen.append("\n".join(m.content for m in messages[begin:end] if number or m.role != "system"))
+        begin = end + 1
+    return seen
 
 
 def _whole(reply: Message) -> str:
@@ -329,4 +336,4 @@ def place_of(trajectory: Trajectory) -> Place | None:
         return None
 
 
-__all__ = ["Head", "Place", "Row", "from_row", "place_of", "seen_before", "to_row"]
+__all__ = ["HIGHEST_SAMPLE", "Digest", "Head", "Place", "Row", "Sample", "from_row", "place_of", "to_row"]

@@ -120,6 +120,31 @@ def open_input(path: str | os.PathLike[str], remedy: str = "") -> BufferedReader
     return os.fdopen(descriptor, "rb")
 
 
+_PACKED = {
+    b"\x1f\x8b": ("gzip", "gunzip -k"),
+    b"BZh": ("bzip2", "bunzip2 -k"),
+    b"\xfd7zXZ\0": ("xz", "unxz -k"),
+    b"\x28\xb5\x2f\xfd": ("zstd", "unzstd"),
+    b"PK\x03\x04": ("zip", "unzip"),
+}
+"""The first bytes of compressed files: the format's name, and what unpacks it."""
+
+
+def open_text(path: str | os.PathLike[str], remedy: str = "") -> BufferedReader:
+    """Like `open_input`, for a file that is read as it is.
+
+    Raises:
+        DataError: also if it is compressed.
+    """
+    file = open_input(path, remedy)
+    begin = file.peek(6)
+    for first, (name, unpack) in _PACKED.items():
+        if begin.startswith(first):
+            file.close()
+            raise DataError(f"{path}: is compressed ({name}); unpack it first: {unpack} {path}")
+    return file
+
+
 def write_atomically(path: Path, text: str) -> None:
     """Write a text file completely or not at all."""
     with atomically(path) as file:
@@ -160,6 +185,7 @@ __all__ = [
     "digest_of_files",
     "is_stream",
     "open_input",
+    "open_text",
     "write_atomically",
     "write_whole",
 ]

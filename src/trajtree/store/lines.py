@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from trajtree.errors import DataError
-from trajtree.store.files import atomically, cannot_write, open_input
+from trajtree.store.files import atomically, cannot_write, open_input, open_text
 from trajtree.store.lock import claimed
 
 JsonObject = dict[str, Any]
@@ -57,7 +57,7 @@ def read_jsonl(path: str | os.PathLike[str]) -> Iterator[JsonObject]:
     Raises:
         DataError: the file cannot be read; or naming file and line of the first that is not a JSON object in UTF-8.
     """
-    with open_input(path) as file:
+    with open_text(path) as file:
         for number, line in enumerate(file, start=1):
             try:
                 row = parsed(line)
@@ -124,20 +124,31 @@ def _named(path: str | os.PathLike[str], field: str) -> str | None:
 
 def invalid(path: str | os.PathLike[str], number: int, error: Exception) -> DataError:
     """The error for an invalid line, naming its first wrong field."""
-    said = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+    return DataError(f"{path}, line {number}, {faulty_field(error)}")
+
+
+def faulty_field(error: Exception) -> str:
+    """The first wrong field of a line that cannot be decoded, in the form "field NAME: what is wrong"."""
     if isinstance(error, msgspec.MsgspecError):
-        what, _, where = said.partition(" - at ")
-        place = where.strip("`").removeprefix("$").replace("[", ".").replace("]", "").removeprefix(".")
-        if missing := re.match(r"Object missing required field `(\w+)`", what):
-            place, what = f"{place}.{missing[1]}".lstrip("."), "missing"
-        elif unknown := re.match(r"Object contains unknown field `(\w+)`", what):
-            place, what = f"{place}.{unknown[1]}".lstrip("."), "unknown to this version of trajtree"
-        said = f"field {place or '(whole line)'}: {what}"
-    return DataError(f"{path}, line {number}, {said if said.startswith('field ') else f'field (whole line): {said}'}")
+        return wrong_field(error)
+    said = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+    return said if said.startswith("field ") else f"field (whole line): {said}"
+
+
+def wrong_field(error: msgspec.MsgspecError) -> str:
+    """What does not fit, in the form "field NAME: what is wrong"."""
+    what, _, where = str(error).partition(" - at ")
+    place = where.strip("`").removeprefix("$").replace("[...]", "").replace("[", ".").replace("]", "").removeprefix(".")
+    if missing := re.match(r"Object missing required field `(\w+)`", what):
+        place, what = f"{place}.{missing[1]}".lstrip("."), "missing"
+    elif unknown := re.match(r"Object contains unknown field `(\w+)`", what):
+        place, what = f"{place}.{unknown[1]}".lstrip("."), "unknown to this version of trajtree"
+    return f"field {place or '(whole line)'}: {what}"
 
 
 __all__ = [
     "JsonObject",
+    "faulty_field",
     "format_of",
     "header",
     "invalid",
@@ -146,4 +157,5 @@ __all__ = [
     "read_jsonl",
     "version_of",
     "write_jsonl",
+    "wrong_field",
 ]

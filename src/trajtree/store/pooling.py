@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trajtree.errors import DataError
-from trajtree.store.encoding import Head, Place, place_of
+from trajtree.store.encoding import HIGHEST_SAMPLE, Head, Place, place_of
 from trajtree.store.trajectory_store import TrajectoryStore, write_store
 from trajtree.trajectory import Trajectory
 
@@ -115,7 +115,7 @@ def _plan(stores: Iterable[Pool]) -> list[array[int]]:
 
 
 def _after(sample: int, task: str) -> int:
-    if sample + 1 >= 2**63:
+    if sample >= HIGHEST_SAMPLE:
         raise DataError(f"task {task}: no sample can follow {sample}; give its store last")
     return sample + 1
 

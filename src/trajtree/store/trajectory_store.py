@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from array import array
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TypeVar
 
@@ -19,9 +20,9 @@ import msgspec
 from trajtree.errors import DataError
 from trajtree.store import version1
 from trajtree.store.encoding import Head, Row, from_row, to_row
-from trajtree.store.files import atomically, open_input
+from trajtree.store.files import atomically, open_input, open_text
 from trajtree.store.full_disk import naming
-from trajtree.store.lines import header, invalid, made_by, version_of
+from trajtree.store.lines import faulty_field, header, invalid, made_by, version_of
 from trajtree.store.lock import claimed, in_turn
 from trajtree.trajectory import Trajectory
 
@@ -30,6 +31,8 @@ VERSION = 2
 
 _WHAT = "a trajectory store"
 _HEADER = header(FORMAT, VERSION)
+_SHOWN = 80
+"""Length of values in messages, in characters."""
 T = TypeVar("T")
 
 
@@ -106,7 +109,7 @@ class TrajectoryStore:
             return
         offset = 0
         codec = _CODECS[VERSION]
-        with open_input(self.path) as file:
+        with open_text(self.path) as file:
             for number, line in enumerate(file, start=1):
                 if not line.endswith(b"\n"):
                     if number == 1:
@@ -122,7 +125,9 @@ class TrajectoryStore:
         """Write all of them and return once they are on disk. Writers of the same file wait for each other.
 
         Raises:
-            DataError: what is there is something else, or a store of an earlier version.
+            DataError: what is there is something else, a store of an earlier version, or a file with several
+                names (hard links, which share no lock); or a trajectory could not be read back as it is, see
+                `line_of`. Then none of them is written.
             OSError: the disk is full or not writable; what was already stored is left unchanged.
         """
         self.append_lines(map(line_of, trajectories))
@@ -134,6 +139,11 @@ class TrajectoryStore:
             raise DataError(f"{self.path}: is no file, and a store must be one that can be added to; name another")
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with in_turn(self.path), naming(self.path), self.path.open("a+b") as file:
+            if (names := os.fstat(file.fileno()).st_nlink) > 1:
+                raise DataError(
+                    f"{self.path}: the file has {names} names (hard links), and a lock holds for one name only, so "
+                    "runs that are added under another one could be lost; copy the file, and add to the copy"
+                )
             end = self._end_of_data(file.seek(0, os.SEEK_END))
             file.truncate(end)
             if end == 0:
@@ -205,12 +215,31 @@ def write_store(trajectories: Iterable[Trajectory], path: str | os.PathLike[str]
 
 
 def line_of(trajectory: Trajectory) -> bytes:
-    """A trajectory as a line of the store.
+    """A trajectory as a line of the store, which is read back as the same trajectory.
 
     Raises:
-        DataError: it contains half a character, which UTF-8 cannot encode, or a number of more than 64 bits.
+        DataError: it would not be: a value has another type than its field or is out of its range, a text holds half a
+            character, which UTF-8 cannot encode, or a number has more than 64 bits. The field is named.
     """
-    return encoded(to_row(trajectory), f"task {trajectory.task!a}, sample {trajectory.sample}")
+    what = f"task {trajectory.task!a}, sample {trajectory.sample!a}"
+    try:
+        line = encoded(to_row(trajectory), what)
+        again = from_row(_row.decode(line))
+    except (TypeError, AttributeError, KeyError) as error:  # what no field can hold
+        raise DataError(f"{what}: cannot be stored, a value has another type than its field: {error}") from error
+    except (ValueError, RecursionError, msgspec.MsgspecError) as error:
+        raise DataError(f"{what}: cannot be stored, it could not be read again: {faulty_field(error)}") from None
+    for field in fields(trajectory):
+        kept, given = getattr(again, field.name), getattr(trajectory, field.name)
+        if kept != given:
+            said = f"field {field.name}: {_shown(given)} would be read back as {_shown(kept)}"
+            raise DataError(f"{what}: cannot be stored, {said}")
+    return line
+
+
+def _shown(value: object) -> str:
+    text = f"{type(value).__name__} {value!a}"
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
 
 
 def encoded(row: dict[str, Any], what: str) -> bytes:

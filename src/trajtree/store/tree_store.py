@@ -18,14 +18,16 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from trajtree.errors import DataError
 from trajtree.store import version1
 from trajtree.store.encoding import Row, from_row, to_row
-from trajtree.store.files import atomically, open_input
+from trajtree.store.files import atomically, open_text
 from trajtree.store.full_disk import naming
 from trajtree.store.lines import header, invalid, version_of
 from trajtree.store.lock import claimed
 from trajtree.store.trajectory_store import encoded
 from trajtree.trajectory import Step
+from trajtree.trees.checks import unfit_run, wrongly_merged
 from trajtree.trees.sameness import EQUAL_TEXTS, Merging
 from trajtree.trees.tree import TrajectoryTree, from_paths, openings, situations
 
@@ -57,16 +59,20 @@ def write_trees(trees: Iterable[TrajectoryTree], path: str | os.PathLike[str]) -
     """Write trees one by one and return how many; the file appears once the last one is on disk.
 
     Raises:
+        DataError: two trees are of the same task, or a text or number cannot be stored.
         RunError: another process is writing the file.
         OSError: the disk is full or not writable; an existing file is left unchanged.
     """
-    path, count = Path(path), 0
+    path = Path(path)
+    tasks: set[str] = set()
     with claimed(path), naming(path), atomically(path) as file:
         file.write(header(FORMAT, VERSION))
         for tree in trees:
+            if tree.task in tasks:
+                raise DataError(f"task {tree.task!a}: a second tree of the same task cannot be in a file")
+            tasks.add(tree.task)
             file.write(encoded(_written(tree), f"task {tree.task!a}"))
-            count += 1
-    return count
+    return len(tasks)
 
 
 def read_trees(path: str | os.PathLike[str]) -> Iterator[TrajectoryTree]:
@@ -77,13 +83,17 @@ def read_trees(path: str | os.PathLike[str]) -> Iterator[TrajectoryTree]:
     """
     what = "a file of trees, as trajtree build makes it"
     readers = {1: version1.read_tree, VERSION: _read}
-    with open_input(path, "make it with: trajtree build") as file:
+    lines: dict[str, int] = {}
+    with open_text(path, "make it with: trajtree build") as file:
         read = readers[version_of(path, file.readline(), FORMAT, tuple(readers), what)]
         for number, line in enumerate(file, start=2):
             try:
-                yield read(line)
+                tree = read(line)
+                if (before := lines.setdefault(tree.task, number)) != number:
+                    raise ValueError(f"field task: {tree.task!r}, of which there is a tree in line {before} already")
             except (ValueError, RecursionError, msgspec.MsgspecError) as error:
                 raise invalid(path, number, error) from None
+            yield tree
 
 
 def _written(tree: TrajectoryTree) -> dict[str, Any]:
@@ -139,6 +149,8 @@ def _read(line: bytes) -> TrajectoryTree:
         raise ValueError(f"field shared: {len(record.shared)} values, {len(trajectories)} trajectories")
     if not trajectories:
         raise ValueError("field trajectories: a tree has at least one")
+    if (unfit := unfit_run(record.task, trajectories)) is not None:
+        raise ValueError(f"field trajectories.{unfit.index}.{unfit.field}: {unfit.reason}")
     for index, common in enumerate(record.shared):
         most = min(lengths[index - 1], lengths[index]) if index else 0
         if not 0 <= common <= most:
@@ -153,12 +165,20 @@ def _read(line: bytes) -> TrajectoryTree:
         raise ValueError(f"field begun: {len(begun)} values, {expected} were expected")
     situation = situations(trajectories, first, depth, observation, begun)
     tree = from_paths(record.task, trajectories, shared, ["", *observation], ["", *action], situation)
-    return tree if record.merging == EQUAL_TEXTS else replace(tree, merging=record.merging)
+    if record.merging != EQUAL_TEXTS:
+        tree = replace(tree, merging=record.merging)
+    if (wrong := wrongly_merged(tree)) is not None:
+        raise ValueError(f"field shared.{wrong[0]}: this run {wrong[1]}; build it again with trajtree build")
+    return tree
 
 
 def _texts(name: str, said: list[str], different: Sequence[tuple[int, int]], texts: Sequence[str]) -> list[str]:
     """[N - 1] canonical text of each node except the root."""
+    last = 0
     for index, (node, number) in enumerate(different):
+        if node <= last:
+            raise ValueError(f"field {name}.{index}: node {node} after node {last}, and each has one text")
+        last = node
         if not (1 <= node <= len(said) and _STRIPPED <= number < len(texts)):
             raise ValueError(f"field {name}.{index}: node {node} or text {number} is not there")
         said[node - 1] = said[node - 1].strip() if number == _STRIPPED else texts[number]

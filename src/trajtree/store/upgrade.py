@@ -8,7 +8,7 @@ from pathlib import Path
 
 from trajtree.errors import DataError
 from trajtree.store import trajectory_store, tree_store
-from trajtree.store.files import open_input
+from trajtree.store.files import open_text
 from trajtree.store.lines import format_of, made_by, version_of
 from trajtree.store.progress import SILENT, Progress
 from trajtree.trajectory import Trajectory
@@ -32,13 +32,14 @@ def upgrade(path: str | os.PathLike[str], progress: Progress = SILENT) -> bool:
     }
     if not path.is_file():
         raise DataError(f"{path}: there is no such file")
+    with open_text(path) as file:
+        first = file.readline()
     format = format_of(path)
     if format not in formats:
         raise DataError(f"{path}, line 1: neither a trajectory store nor a file of trees")
     version, rewrite = formats[format]
-    with open_input(path) as file:
-        if version_of(path, file.readline(), format, tuple(range(1, version + 1)), "a file of ours") == version:
-            return False
+    if version_of(path, first, format, tuple(range(1, version + 1)), "a file of ours") == version:
+        return False
     rewrite(path, progress)
     return True
 

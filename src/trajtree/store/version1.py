@@ -5,109 +5,139 @@ In version 1 every text of a trajectory was stored twice, in its messages and it
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cache
 from itertools import pairwise
 from typing import Annotated, Any
 
+import msgspec
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, TypeAdapter, ValidationError
+from msgspec import Meta
 
-from trajtree.store.encoding import Head
-from trajtree.trajectory import Trajectory
+from trajtree.store.encoding import Digest, Head, Place, Sample
+from trajtree.trajectory import Cause, Message, Origin, Outcome, Sampling, Step, Tokens, Trajectory
+from trajtree.trees.checks import unfit_run, wrongly_merged
 from trajtree.trees.tree import TrajectoryTree, from_paths, openings, situations
 
-_Hash = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
+
+class _Strict(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """An unknown field is an error, so that nothing is lost silently."""
 
 
-class _Place(BaseModel):
-    """The source of an imported trajectory; early stores have no `content`."""
-
-    model_config = ConfigDict(extra="ignore", defer_build=True)
-    source: str
-    row: PositiveInt
-    line: int = 0
-    digest: _Hash
-    content: _Hash | None = None
+class _Sampling(_Strict):
+    temperature: float = 0.0
+    top_p: float = 1.0
 
 
-class _Head(BaseModel):
-    model_config = ConfigDict(extra="ignore", defer_build=True)
+class _Tokens(_Strict):
+    ids: tuple[int, ...]
+    agent: tuple[tuple[int, int], ...]
+
+
+class _Origin(_Strict):
+    sample: int
+    steps: int
+
+
+class _Run(_Strict):
     task: str
-    sample: Annotated[int, Field(ge=-(2**63), lt=2**63)]
-    metadata: Annotated[_Place | Any, Field(union_mode="left_to_right")] = None
+    sample: Sample
+    policy: str
+    env: str
+    env_version: str
+    seed: int | None
+    sampling: _Sampling | None
+    messages: tuple[Message, ...]
+    steps: tuple[Step, ...]
+    score: Annotated[float, Meta(ge=0, le=1)]
+    outcome: Outcome
+    tokens: tuple[_Tokens, ...] = ()
+    error: str | None = None
+    context_turns: Annotated[int, Meta(ge=0)] = 0
+    tools: tuple[str, ...] = ()
+    metadata: dict[str, str | int | float | bool] = {}
+    origin: _Origin | None = None
+    cause: Cause | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Tree:
+class _Place(msgspec.Struct):
+    """The source of an imported trajectory, among its metadata; early stores have no `content`."""
+
+    source: str
+    row: Annotated[int, Meta(ge=1)]
+    digest: Digest
+    line: int = 0
+    content: Digest | None = None
+
+
+class _Head(msgspec.Struct):
+    task: str
+    sample: Sample
+    metadata: Any = None
+
+
+class _Tree(_Strict):
     task: str
     parent: list[int]
     depth: list[int]
     decision: list[int]
-    observation: tuple[str, ...]
-    action: tuple[str, ...]
+    observation: list[str]
+    action: list[str]
     first: list[int]
     visits: list[int]
     score_sum: list[float]
     end: list[int]
-    trajectories: tuple[Trajectory, ...]
+    trajectories: list[_Run]
     stop: list[int] | None = None
 
 
-# Validators take longer to build than the rest of trajtree to import, and few files are of version 1.
-@cache
-def _trajectory() -> TypeAdapter[Trajectory]:
-    return TypeAdapter(Trajectory)
-
-
-@cache
-def _tree() -> TypeAdapter[_Tree]:
-    return TypeAdapter(_Tree)
+_run = msgspec.json.Decoder(_Run)
+_head = msgspec.json.Decoder(_Head)
+_tree = msgspec.json.Decoder(_Tree)
 
 
 def read_trajectory(line: bytes) -> Trajectory:
-    """Parse a line of a store. Raises ValueError in the form "field NAME: what is wrong"."""
-    try:
-        return _trajectory().validate_json(line)
-    except ValidationError as error:
-        raise ValueError(_first(error)) from None
+    """Parse a line of a store. Raises ValueError or msgspec.MsgspecError."""
+    return _trajectory(_run.decode(line))
+
+
+def _trajectory(run: _Run) -> Trajectory:
+    fields = {name: getattr(run, name) for name in run.__struct_fields__} | {
+        "sampling": run.sampling and Sampling(run.sampling.temperature, run.sampling.top_p),
+        "tokens": tuple(Tokens(tokens.ids, tokens.agent) for tokens in run.tokens),
+        "origin": run.origin and Origin(run.origin.sample, run.origin.steps),
+    }
+    return Trajectory(**fields)
 
 
 def read_head(line: bytes) -> Head:
-    """Parse task, sample and source of a line. Raises ValueError."""
+    """Parse task, sample and source of a line. Raises ValueError or msgspec.MsgspecError."""
+    head = _head.decode(line)
     try:
-        head = _Head.model_validate_json(line)
-    except ValidationError as error:
-        raise ValueError(_first(error)) from None
-    place = head.metadata
-    if not isinstance(place, _Place):
+        found = msgspec.convert(head.metadata, _Place)
+    except msgspec.ValidationError:  # it was not imported
         return Head(head.task, head.sample)
-    return Head(
-        head.task, head.sample, (place.source, place.row, place.line, place.digest, place.content or place.digest)
-    )
+    place: Place = (found.source, found.row, found.line, found.digest, found.content or found.digest)
+    return Head(head.task, head.sample, place)
 
 
 def read_tree(line: bytes) -> TrajectoryTree:
-    """Parse a line of a file of trees. Raises ValueError if it is not one, or its arrays are inconsistent."""
-    try:
-        record = _tree().validate_json(line)
-    except ValidationError as error:
-        raise ValueError(_first(error)) from None
+    """Parse a line of a file of trees. Raises ValueError or msgspec.MsgspecError if it is not one."""
+    record = _tree.decode(line)
     _check(record)
-    shared = np.array([0, *_shared(record)], np.int64)
-    first, depth = openings(shared, np.array([len(t.steps) for t in record.trajectories], np.int64))
+    runs = [_trajectory(run) for run in record.trajectories]
+    if (unfit := unfit_run(record.task, runs)) is not None:
+        raise ValueError(f"field trajectories.{unfit.index}.{unfit.field}: {unfit.reason}")
+    shared = [0, *_shared(record)]
+    lengths = np.array([len(run.steps) for run in runs], np.int64)
+    first, depth = openings(np.array(shared, np.int64), lengths)
     if len(first) + 1 != len(record.parent):
         raise ValueError(
             f"field parent: {len(record.parent)} nodes, of which {len(first) + 1} are on a trajectory's path"
         )
-    for index, (before, after) in enumerate(pairwise(record.trajectories), start=1):
-        if shared[index] and before.context != after.context:
-            raise ValueError(
-                "its runs began with different prompts or tools and were merged all the same, as early versions did: "
-                "build it again with trajtree build"
-            )
-    situation = situations(record.trajectories, first, depth, record.observation[1:])
-    return from_paths(record.task, record.trajectories, shared, record.observation, record.action, situation)
+    situation = situations(runs, first, depth, record.observation[1:])
+    tree = from_paths(record.task, runs, np.array(shared, np.int64), record.observation, record.action, situation)
+    if (wrong := wrongly_merged(tree)) is not None:
+        raise ValueError(f"field trajectories.{wrong[0]}: this run {wrong[1]}; build it again with trajtree build")
+    return tree
 
 
 def _check(record: _Tree) -> None:
@@ -150,12 +180,6 @@ def _shared(record: _Tree) -> list[int]:
             common += 1
         shared.append(common)
     return shared
-
-
-def _first(error: ValidationError) -> str:
-    first = error.errors()[0]
-    field = ".".join(str(part) for part in first["loc"]) or "(whole line)"
-    return f"field {field}: {first['msg'].removeprefix('Value error, ')}"
 
 
 __all__ = ["read_head", "read_trajectory", "read_tree"]

@@ -17,7 +17,8 @@ from trajtree.errors import DataError, RecipeError
 from trajtree.formats.pairs import PairMessages
 from trajtree.models.transcript import ChatFormat, tokenise
 from trajtree.trajectory import Tokens, Trajectory
-from trajtree.trees.forks import Option, Pair, grafted
+from trajtree.trees.forks import Option, Pair
+from trajtree.trees.grafting import grafted
 
 T = TypeVar("T")
 

@@ -15,7 +15,7 @@ from trajtree.errors import DataError, counted
 from trajtree.formats.pairs import read_pairs
 from trajtree.models.transcript import ChatFormat
 from trajtree.store import trajectory_store, tree_store
-from trajtree.store.files import open_input
+from trajtree.store.files import open_text
 from trajtree.store.lines import parsed
 from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.store.tree_store import read_trees
@@ -100,7 +100,7 @@ def material_of(source: Path, paths: PathSettings) -> Material:
     Raises:
         DataError: it contains something else, or no trajectory scores enough.
     """
-    with open_input(source) as file:
+    with open_text(source) as file:
         line = file.readline()
     try:
         first = parsed(line)

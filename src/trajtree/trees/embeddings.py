@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,21 +19,24 @@ class SentenceEmbeddings:
     """A sentence-transformers model as a function that caches its results.
 
     Args:
-        model: hub id or folder of a model.
+        model: hub id or folder of a model; an id without an owner is one of sentence-transformers' own.
+        find: given that id or folder, says what to load; by default just that.
 
     Raises:
         TrajtreeError: sentence-transformers is not installed, or the model cannot be loaded.
     """
 
-    def __init__(self, model: str = MODEL) -> None:
+    def __init__(self, model: str = MODEL, *, find: Callable[[str], str] = str) -> None:
         try:
             from sentence_transformers import SentenceTransformer
         except ImportError as error:
             raise TrajtreeError("semantic merging needs sentence-transformers: pip install 'trajtree[semantic]'") from (
                 error
             )
+        if "/" not in model and not Path(model).exists():
+            model = f"{MODEL.partition('/')[0]}/{model}"
         try:
-            self._model: Any = SentenceTransformer(model)
+            self._model: Any = SentenceTransformer(find(model), model_kwargs={"use_safetensors": True})
         except (OSError, ValueError) as error:
             raise TrajtreeError(f"{model}: no sentence-transformers model there ({error})") from error
         self._known: dict[str, NDArray[np.float32]] = {}

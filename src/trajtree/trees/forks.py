@@ -19,12 +19,15 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator, ConfigDict, Field, with_config
 
 from trajtree.errors import one_of
-from trajtree.trajectory import SCORE_TOLERANCE, Message, Trajectory
+from trajtree.trajectory import SCORE_TOLERANCE, Trajectory
 from trajtree.trees.sameness import EQUAL_TEXTS, Merging
 from trajtree.trees.tree import TrajectoryTree
 
 Aggregate = Callable[[TrajectoryTree], NDArray[np.float64]]
 """Value [N] of each node of a tree, from the scores of the trajectories through it."""
+
+Worth = Callable[[TrajectoryTree, int, int], float]
+"""What a trajectory is worth after a depth: takes the tree, the index of the trajectory, and the depth."""
 
 Select = Callable[[Sequence[int]], list[tuple[int, int]]]
 """Which options of a fork are compared: takes its options by descending value, returns (better, worse) pairs."""
@@ -52,6 +55,21 @@ def discounted(gamma: float) -> Aggregate:
         return value
 
     return aggregate
+
+
+def score(tree: TrajectoryTree, index: int, depth: int) -> float:
+    """The score of a trajectory."""
+    return tree.trajectories[index].score
+
+
+def discounted_score(gamma: float) -> Worth:
+    """The score of a trajectory times gamma ** (steps after `depth`)."""
+
+    def worth(tree: TrajectoryTree, index: int, depth: int) -> float:
+        run = tree.trajectories[index]
+        return float(run.score * gamma ** (len(run.steps) - depth))
+
+    return worth
 
 
 def extremes(options: Sequence[int]) -> list[tuple[int, int]]:
@@ -135,6 +153,7 @@ def pairs(
     *,
     select: Select = every,
     aggregate: Aggregate = mean,
+    worth: Worth = score,
     min_gap: float = 0.1,
     per_fork: int = 1,
     per_tree: int = 8,
@@ -151,6 +170,7 @@ def pairs(
         tree: the tree.
         select: which options of a fork are compared.
         aggregate: value of each node.
+        worth: by what the best and the worst trajectory through a child are chosen; it should fit `aggregate`.
         min_gap: smallest difference between the values of a pair.
         per_fork: largest number of pairs per fork.
         per_tree: largest number of pairs per tree.
@@ -165,7 +185,10 @@ def pairs(
         if np.ptp(value[children]) < gap:
             continue
         options = sorted(children.tolist(), key=lambda child: (-value[child], child))
-        sides = _sides(tree, options) if _loosest(tree, past) else _alike_sides(tree, options, _SHARED[past])
+        if _loosest(tree, past):
+            sides = _sides(tree, options, worth)
+        else:
+            sides = _alike_sides(tree, options, worth, _SHARED[past])
         wide = ((high, low) for high, low in select(options) if value[high] - value[low] >= gap)
         both = ((high, low, sides(high, low)) for high, low in wide)
         here = (_pair(tree, high, low, *found, value) for high, low, found in both if found is not None)
@@ -257,7 +280,8 @@ class Option:
 
 def options_of(tree: TrajectoryTree, settings: PairSettings) -> list[Option]:
     """The options of every fork whose values differ by at least `min_gap`; those with no advantage are left out."""
-    value = AGGREGATES[one_of(AGGREGATES)(settings.aggregate)].aggregate(settings)(tree)  # [N]
+    valuation = AGGREGATES[one_of(AGGREGATES)(settings.aggregate)]
+    value, worth = valuation.aggregate(settings)(tree), valuation.worth(settings)  # value [N]
     found = []
     for _, children in tree.decisions():
         if np.ptp(value[children]) < _least(settings.min_gap):
@@ -265,7 +289,7 @@ def options_of(tree: TrajectoryTree, settings: PairSettings) -> list[Option]:
         advantages = value[children] - np.average(value[children], weights=tree.visits[children])
         for child, advantage in zip(children.tolist(), advantages.tolist(), strict=True):
             if abs(advantage) > SCORE_TOLERANCE:
-                best = tree.trajectories[min(_best_first(tree, child))[-1]]
+                best = tree.trajectories[min(_best_first(tree, child, worth))[-1]]
                 node = int(tree.parent[child])
                 found.append(Option(tree.task, node, int(tree.depth[node]), best.sample, advantage))
     return found
@@ -294,18 +318,13 @@ def over_explored(tree: TrajectoryTree, experts: Collection[int], settings: Pair
         expert, values = tree.trajectories[best], value.copy()
         values[high] = expert.score
         here = (
-            _pair(tree, high, child, expert, tree.trajectories[min(_worst_first(tree, child))[-1]], values)
+            _pair(tree, high, child, expert, tree.trajectories[min(_worst_first(tree, child, score))[-1]], values)
             for child, indices in through.items()
             if not indices and expert.score - value[child] >= gap
         )
         found += nsmallest(settings.per_fork, here, key=_widest)
     widest = sorted(found, key=_widest)[: settings.per_tree]
     return [replace(pair, past=_past(pair.sides(tree), pair.depth, tree.merging)) for pair in widest]
-
-
-def grafted(better: Trajectory, worse: Trajectory, depth: int) -> tuple[Message, ...]:
-    """Messages of the rejected side: `better` up to its reply at `depth`, `worse` from there on."""
-    return better.messages[: better.replies[depth]] + worse.messages[worse.replies[depth] :]
 
 
 def _least(min_gap: float) -> float:
@@ -317,46 +336,50 @@ Sides = Callable[[int, int], tuple[Trajectory, Trajectory] | None]
 """The trajectories that represent a better and a worse child; None if no two have pasts as similar as required."""
 
 
-def _sides(tree: TrajectoryTree, children: Sequence[int]) -> Sides:
+def _sides(tree: TrajectoryTree, children: Sequence[int], worth: Worth) -> Sides:
     """The best trajectory through the better child, the worst through the worse one."""
-    best = {child: tree.trajectories[min(_best_first(tree, child))[-1]] for child in children}
-    worst = {child: tree.trajectories[min(_worst_first(tree, child))[-1]] for child in children}
+    best = {child: tree.trajectories[min(_best_first(tree, child, worth))[-1]] for child in children}
+    worst = {child: tree.trajectories[min(_worst_first(tree, child, worth))[-1]] for child in children}
     return lambda high, low: (best[high], worst[low])
 
 
-def _alike_sides(tree: TrajectoryTree, children: Sequence[int], shared: Callable[[Trajectory, int], Hashable]) -> Sides:
+def _alike_sides(
+    tree: TrajectoryTree, children: Sequence[int], worth: Worth, shared: Callable[[Trajectory, int], Hashable]
+) -> Sides:
     """The best trajectory through the better child that shares its past with one through the other, and its worst."""
     depth = int(tree.depth[children[0]]) - 1
     past = {index: shared(tree.trajectories[index], depth) for child in children for index in tree.through(child)}
 
     def sides(high: int, low: int) -> tuple[Trajectory, Trajectory] | None:
-        worst: dict[Hashable, int] = {}
-        for *_, index in sorted(_worst_first(tree, low)):
-            worst.setdefault(past[index], index)
-        for *_, index in sorted(_best_first(tree, high)):
+        worst: dict[Hashable, tuple[float, int]] = {}
+        for worse, _, index in sorted(_worst_first(tree, low, worth)):
+            worst.setdefault(past[index], (worse, index))
+        for better, _, index in sorted(_best_first(tree, high, worth)):
             other = worst.get(past[index])
-            if other is not None and tree.scores[index] > tree.scores[other]:
-                return tree.trajectories[index], tree.trajectories[other]
+            if other is not None and -better > other[0]:
+                return tree.trajectories[index], tree.trajectories[other[1]]
         return None
 
     return sides
 
 
-def _best_first(tree: TrajectoryTree, child: int) -> Iterator[tuple[float, int, int]]:
-    """The trajectories through a child as (-score, length, index), which sorts the best first.
+def _best_first(tree: TrajectoryTree, child: int, worth: Worth) -> Iterator[tuple[float, int, int]]:
+    """The trajectories through a child as (-worth, length, index), which sorts the best first.
 
     Ties go to the shorter, then to the earlier one.
     """
-    return ((-tree.scores[i], int(tree.depth[tree.end[i]]), i) for i in tree.through(child))
+    depth = int(tree.depth[child])
+    return ((-worth(tree, i, depth), len(tree.trajectories[i].steps), i) for i in tree.through(child))
 
 
-def _worst_first(tree: TrajectoryTree, child: int) -> Iterator[tuple[float, int, int]]:
-    """Those that count at a child as (score, length, index), which sorts the worst first.
+def _worst_first(tree: TrajectoryTree, child: int, worth: Worth) -> Iterator[tuple[float, int, int]]:
+    """Those that count at a child as (worth, length, index), which sorts the worst first.
 
     A branched trajectory that does not count there may have been started from a bad place on purpose, which says
     nothing about the child.
     """
-    return ((tree.scores[i], int(tree.depth[tree.end[i]]), i) for i in tree.counting(child))
+    depth = int(tree.depth[child])
+    return ((worth(tree, i, depth), len(tree.trajectories[i].steps), i) for i in tree.counting(child))
 
 
 def _pair(
@@ -497,21 +520,25 @@ class Valuation:
 
     Attributes:
         aggregate: makes the aggregate from the settings.
+        worth: makes the worth of a single trajectory from them, by which the sides of a pair are chosen.
         discounts: whether it uses `PairSettings.gamma`.
         about: a short description.
     """
 
     aggregate: Callable[[PairSettings], Aggregate]
+    worth: Callable[[PairSettings], Worth]
     discounts: bool
     about: str
 
 
 def _at_forks(select: Select, about: str) -> Mode:
     def find(tree: TrajectoryTree, settings: PairSettings) -> list[Pair]:
+        valuation = AGGREGATES[one_of(AGGREGATES)(settings.aggregate)]
         return pairs(
             tree,
             select=select,
-            aggregate=AGGREGATES[one_of(AGGREGATES)(settings.aggregate)].aggregate(settings),
+            aggregate=valuation.aggregate(settings),
+            worth=valuation.worth(settings),
             min_gap=settings.min_gap,
             per_fork=settings.per_fork,
             per_tree=settings.per_tree,
@@ -542,10 +569,13 @@ MODES = {
 """What is compared with what, by name."""
 
 AGGREGATES = {
-    "mean": Valuation(lambda settings: mean, False, "mean score of the runs through it"),
-    "best": Valuation(lambda settings: best, False, "best score of the runs through it"),
+    "mean": Valuation(lambda settings: mean, lambda settings: score, False, "mean score of the runs through it"),
+    "best": Valuation(lambda settings: best, lambda settings: score, False, "best score of the runs through it"),
     "discounted": Valuation(
-        lambda settings: discounted(settings.gamma), True, "mean score, discounted by the remaining steps"
+        lambda settings: discounted(settings.gamma),
+        lambda settings: discounted_score(settings.gamma),
+        True,
+        "mean score, discounted by the remaining steps",
     ),
 }
 """The value of an option at a fork, by name."""
@@ -571,7 +601,6 @@ __all__ = [
     "discounted",
     "every",
     "extremes",
-    "grafted",
     "mean",
     "options_of",
     "over_each_worse",

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from trajtree.errors import DataError
 from trajtree.trajectory import Context, Trajectory
+from trajtree.trees.checks import unfit_run
 from trajtree.trees.sameness import EQUAL_TEXTS, Acting, Ignoring, Merging
 from trajtree.trees.tree import TrajectoryTree, Trees, from_labels
 
@@ -89,13 +90,8 @@ class Merger:
         tasks = sorted({t.task for t in rows})
         if len(tasks) != 1:
             raise DataError(f"a tree needs trajectories of one task, got {tasks or 'none'}")
-        for trajectory in rows:
-            what = f"task {trajectory.task}, sample {trajectory.sample}"
-            if trajectory.outcome.is_fault:
-                raise DataError(f"{what}: {trajectory.outcome} says nothing about the policy, leave it out")
-            if trajectory.unscored:
-                raise DataError(f"{what}: has no score, leave it out")
-        _check_samples(rows)
+        if (unfit := unfit_run(tasks[0], rows)) is not None:
+            raise DataError(f"task {tasks[0]}, sample {rows[unfit.index].sample}: {unfit.reason}")
         lengths = np.array([len(t.steps) for t in rows], np.int64)
         context = self._contexts(rows)
         seen, observations = _numbered(
@@ -153,34 +149,22 @@ def _after(ignoring: Ignoring, canonical: Canonical) -> Canonical:
     return lambda text: canonical(ignoring(text))
 
 
-def _check_samples(rows: Sequence[Trajectory]) -> None:
-    """Refuse two trajectories with the same sample, and a branched one whose parent is missing."""
-    samples: set[int] = set()
-    for t in rows:
-        if t.sample in samples:
-            raise DataError(
-                f"task {t.task}: two runs are sample {t.sample}, as when stores of several seeds are concatenated; "
-                "pool the stores instead, which renumbers their runs: trajtree pool STORES --out FILE"
-            )
-        samples.add(t.sample)
-    for t in rows:
-        if t.origin is not None and t.origin.sample not in samples:
-            raise DataError(
-                f"task {t.task}, sample {t.sample}: branched off sample {t.origin.sample}, which is not among the "
-                "trajectories; build the tree with it, or remove the origin"
-            )
-
-
 def _similar_contexts(contexts: Sequence[Context], embed: Embed, similarity: float) -> list[int]:
     """For each of different contexts, in their order, the number of the one that it joins, or its own."""
     numbers = list(range(len(contexts)))
     alike: dict[Hashable, list[int]] = {}
-    for number, (given, roles, tools) in enumerate(contexts):
-        shape = tuple((m.role, tuple((c.name, c.arguments) for c in m.tool_calls)) for m in given)
-        alike.setdefault((shape, roles, tools), []).append(number)
+    for number, (given, opening, tools) in enumerate(contexts):
+        shapes = (
+            tuple((m.role, m.name, tuple((c.name, c.arguments) for c in m.tool_calls)) for m in messages)
+            for messages in (given, opening)
+        )
+        alike.setdefault((*shapes, tools), []).append(number)
     for members in alike.values():
         if len(members) > 1:
-            texts = ["\n".join(m.content for m in contexts[number][0]) for number in members]
+            texts = [
+                "\n".join(m.content for m in (*contexts[number].given, *contexts[number].opening) if m.content)
+                for number in members
+            ]
             for number, leader in zip(members, _leaders(np.asarray(embed(texts), np.float32), similarity), strict=True):
                 numbers[number] = members[leader]
     return numbers

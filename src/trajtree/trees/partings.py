@@ -64,7 +64,7 @@ def first_parting(tree: TrajectoryTree) -> Parting | None:
                 contexts = [Ignoring(tree.merging.ignore).context(run.context) for run in runs]
                 if contexts[0] != contexts[1]:
                     what, one, other = _apart(*contexts)
-                elif all("user" in run.context[1] for run in runs):
+                elif all(any(m.role == "user" for m in run.context.opening) for run in runs):
                     remedy = f"--ignore {FIRST_MESSAGE}"
             remedy = _further(tree, _ignoring(one, other) or remedy)
             return Parting(tree.task, step, what, _cut(one, other), remedy)
@@ -216,12 +216,15 @@ def _acting(one: str, other: str) -> str:
 def _apart(one: Context, other: Context) -> tuple[str, str, str]:
     """What differs between two contexts, and the two texts."""
     for role, what in (("system", "system prompt"), (None, "prompt")):
-        texts = ["\n".join(m.content for m in context[0] if role in (None, m.role)) for context in (one, other)]
+        texts = [
+            "\n".join(m.content for m in (*context.given, *context.opening) if role in (None, m.role))
+            for context in (one, other)
+        ]
         if texts[0] != texts[1]:
             return what, texts[0], texts[1]
-    if one[2] != other[2]:
-        return "tools", "\n".join(one[2]), "\n".join(other[2])
-    return "prompt", repr((one[0], one[1])), repr((other[0], other[1]))
+    if one.tools != other.tools:
+        return "tools", "\n".join(one.tools), "\n".join(other.tools)
+    return "prompt", repr(one[:2]), repr(other[:2])
 
 
 def _cut(one: str, other: str) -> tuple[str, str]:

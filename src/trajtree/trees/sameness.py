@@ -168,27 +168,23 @@ class Ignoring:
         """A context as it is compared."""
         if not self._patterns:
             return context
-        given, roles, tools = context
-        return (
-            tuple(
-                Message(
-                    m.role,
-                    self(m.content),
-                    None if m.reasoning is None else self(m.reasoning),
-                    tuple(ToolCall(c.id, c.name, self(c.arguments)) for c in m.tool_calls),
-                    m.tool_call_id,
-                    m.name,
-                )
-                for m in given
-            ),
-            roles,
-            tuple(map(self, tools)),
+        given, opening = (tuple(map(self._message, messages)) for messages in (context.given, context.opening))
+        return Context(given, opening, tuple(map(self, context.tools)))
+
+    def _message(self, m: Message) -> Message:
+        return Message(
+            m.role,
+            self(m.content),
+            None if m.reasoning is None else self(m.reasoning),
+            tuple(ToolCall(c.id, c.name, self(c.arguments)) for c in m.tool_calls),
+            m.tool_call_id,
+            m.name,
         )
 
     def observations(self, trajectory: Trajectory) -> list[str]:
         """[steps] what was seen before each step, the first without its wording if that is ignored."""
         seen = [step.observation for step in trajectory.steps]
-        if seen and self.first_message and "user" in trajectory.context[1]:
+        if seen and self.first_message and any(m.role == "user" for m in trajectory.context.opening):
             seen[0] = IGNORED
         return seen
 

@@ -12,7 +12,7 @@ from trajtree.envs.alfworld.game_files import data_folder, games_in, scene_of
 from trajtree.envs.alfworld.packed import INDEX_FORMAT, INDEX_VERSION, Place, index_path, parse_game, sha256
 from trajtree.envs.alfworld.scene import Scene
 from trajtree.envs.alfworld.sources import find_source, read_source
-from trajtree.errors import DataError
+from trajtree.errors import DataError, counted
 from trajtree.store.files import atomically, write_atomically
 from trajtree.store.lock import locked
 from trajtree.store.progress import SILENT, Progress
@@ -43,7 +43,7 @@ class DataReport:
     @property
     def lines(self) -> list[str]:
         """A readable line per file."""
-        return [f"{f.path}: {f.games} games, {f.left_out} left out, sha256 {f.sha256}" for f in self.files]
+        return [f"{f.path}: {counted(f.games, 'game')}, {f.left_out:,} left out, sha256 {f.sha256}" for f in self.files]
 
 
 def import_data(source: Path, progress: Progress = SILENT) -> DataReport:

@@ -17,7 +17,7 @@ from trajtree.envs.webshop.product_file import write_lines
 from trajtree.envs.webshop.ranking import terms
 from trajtree.envs.webshop.shop import FORMAT, KINDS, data_folder
 from trajtree.envs.webshop.sources import Files, find_files, stock
-from trajtree.errors import DataError
+from trajtree.errors import DataError, counted
 from trajtree.store.files import open_input, write_atomically
 from trajtree.store.lines import JsonObject
 from trajtree.store.lock import locked
@@ -54,9 +54,9 @@ class DataReport:
     @property
     def lines(self) -> list[str]:
         """A readable line per file, and one for all of them."""
-        files = [f"{file.name}: {file.bytes} bytes, sha256 {file.sha256}" for file in self.sources]
+        files = [f"{file.name}: {counted(file.bytes, 'byte')}, sha256 {file.sha256}" for file in self.sources]
         instructions = f"instructions: {self.synthetic} synthetic, {self.human} human"
-        return [*files, f"{self.folder}: {self.products} products, {instructions}"]
+        return [*files, f"{self.folder}: {counted(self.products, 'product')}, {instructions}"]
 
 
 def import_data(

@@ -89,10 +89,13 @@ def _add_result(steps: Sequence[JsonObject], message: Message, index: int, name:
         reason = f"message {index} is a tool's, and no reply comes right before it"
         raise refusal(name, TARGET, reason, "export to trl")
     result: JsonObject = {"content": message.content}
-    if message.tool_call_id is not None:
-        if message.tool_call_id not in {call["tool_call_id"] for call in steps[-1].get("tool_calls", [])}:
-            raise refusal(name, TARGET, f"message {index} answers a call that is not before it", "export to trl")
-        result["source_call_id"] = message.tool_call_id
+    answers = message.tool_call_id
+    if answers is not None:
+        if answers not in {call["tool_call_id"] for call in steps[-1].get("tool_calls", [])}:
+            made = any(call["tool_call_id"] == answers for step in steps for call in step.get("tool_calls", []))
+            way_out = "export to trl" if made else "fix the data, or leave the run out"
+            raise refusal(name, TARGET, f"message {index} answers a call that is not right before it", way_out)
+        result["source_call_id"] = answers
     if message.name is not None:
         result["extra"] = {"name": message.name}
     steps[-1].setdefault("observation", {"results": []})["results"].append(result)

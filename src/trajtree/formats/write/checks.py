@@ -42,23 +42,29 @@ def check_roles(messages: Sequence[Message], name: str, target: str) -> None:
 
 
 def check_answered(messages: Sequence[Message], name: str, target: str) -> None:
-    """Refuse calls that no tool's message answers before the conversation goes on: trainers and services reject them.
+    """Refuse calls that no tool's message answers before the conversation goes on, and results that answer no call.
 
-    Calls of the last message may be open. A result without an id answers all that are.
+    Trainers and services reject them. Calls of the last message may be open. A result without an id answers all that
+    are.
 
     Raises:
         DataError: naming the message and the tool.
     """
     open_calls: list[ToolCall] = []
+    known: set[str] = set()
     caller = -1
     for index, m in enumerate(messages):
         if m.role == "tool":
             answered = m.tool_call_id
+            if answered is not None and answered not in known:
+                reason = f"message {index} answers call {answered!r}, which is not before it"
+                raise refusal(name, target, reason, "fix the data, or leave the run out")
             open_calls = [] if answered is None else [call for call in open_calls if call.id != answered]
             continue
         if open_calls:
             break
         open_calls, caller = list(m.tool_calls), index
+        known.update(call.id for call in open_calls)
     if open_calls and caller < len(messages) - 1:
         reason = f"no tool's message answers the call of {open_calls[0].name} in message {caller}"
         raise refusal(name, target, reason, "add the results to the data, or leave the run out")
@@ -160,7 +166,8 @@ def check_order(messages: Sequence[Message], name: str, target: str) -> None:
                 reason = f"message {index} does not answer the calls before it in their order, and it keeps no ids"
                 raise refusal(name, target, reason, way_out)
         elif m.tool_call_id is not None or m.name is not None:
-            raise refusal(name, target, f"message {index} answers a call that is not before it", way_out)
+            reason = f"message {index} answers a call that is not right before it, and it keeps no ids"
+            raise refusal(name, target, reason, "export to trl, which keeps ids")
 
 
 def arguments_of(call: ToolCall, name: str, target: str) -> JsonObject:

@@ -67,6 +67,7 @@ def openai_trajectory(trajectory: Trajectory) -> JsonObject:
 def _check(messages: Sequence[Message], name: str) -> None:
     check_roles(messages, name, TARGET)
     no_thoughts(messages, name, TARGET, "export to trl, ms-swift or atif")
+    check_answered(messages, name, TARGET)
     known: set[str] = set()
     for index, message in enumerate(messages):
         if message.role == "assistant":
@@ -76,9 +77,8 @@ def _check(messages: Sequence[Message], name: str) -> None:
             if "" in known or len(known) < len(message.tool_calls):
                 raise refusal(name, TARGET, f"the calls of message {index} need ids of their own", "fix the data")
         elif message.role == "tool" and message.tool_call_id not in known:
-            reason = f"message {index} must name the call before it that it answers"
-            raise refusal(name, TARGET, reason, "fix the data, or export to trl")
-    check_answered(messages, name, TARGET)
+            reason = f"message {index} must name the call right before it that it answers"
+            raise refusal(name, TARGET, reason, "export to trl")
 
 
 __all__ = ["openai_pair", "openai_trajectory"]

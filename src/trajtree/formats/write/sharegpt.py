@@ -59,8 +59,8 @@ def llamafactory_pair(pair: PairMessages) -> JsonObject:
 def _conversation(messages: Sequence[Message], name: str, target: str) -> list[JsonObject]:
     check_roles(messages, name, target)
     check_turns(messages, name, target)
-    check_order(messages, name, target)
     check_answered(messages, name, target)
+    check_order(messages, name, target)
     turns = []
     for index, message in enumerate(messages):
         if message.role == "tool" and messages[index - 1].role == "tool":

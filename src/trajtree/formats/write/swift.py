@@ -59,8 +59,8 @@ def swift_trajectory(trajectory: Trajectory) -> JsonObject:
 def _messages(messages: Sequence[Message], flags: Sequence[bool], name: str) -> list[JsonObject]:
     check_roles(messages, name, TARGET)
     check_turns(messages, name, TARGET)
-    check_order(messages, name, TARGET)
     check_answered(messages, name, TARGET)
+    check_order(messages, name, TARGET)
     written: list[JsonObject] = []
     for message, flag in zip(messages, flags, strict=True):
         if message.role == "assistant":
