@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 from tests.builders import quick
 from tests.formats.benchmark_writers import WRITERS
 from tests.formats.conversations import Run, runs
@@ -43,7 +44,10 @@ def read_all(path: Path) -> list[Trajectory]:
 
 
 def without_ids(messages: tuple[Message, ...]) -> list[Message]:
-    return [replace(m, tool_call_id=None, tool_calls=tuple(replace(c, id="") for c in m.tool_calls)) for m in messages]
+    return [
+        structs.replace(m, tool_call_id=None, tool_calls=tuple(structs.replace(c, id="") for c in m.tool_calls))
+        for m in messages
+    ]
 
 
 @pytest.mark.parametrize("name", WRITERS)
@@ -84,7 +88,7 @@ def test_the_story_is_the_same(tmp_path: Path, name: str) -> None:
 
 
 def without_reasoning(told: Telling) -> Telling:
-    return Telling(tuple(replace(m, reasoning=None) for m in told.messages), told.score)
+    return Telling(tuple(structs.replace(m, reasoning=None) for m in told.messages), told.score)
 
 
 @pytest.mark.parametrize("name", WRITERS)

@@ -319,7 +319,7 @@ def test_one_result_of_several_calls_can_be_exported(tmp_path: Path) -> None:
     assert found.messages[2] == Message("tool", "$ ok")
     assert len(trl_trajectory(found)["messages"]) == 4
     assert FORMATS["atif"].read(atif_trajectory(found), score=None, task=None).messages == found.messages
-    with pytest.raises(DataError, match="message 2 must name the call before it that it answers"):
+    with pytest.raises(DataError, match="message 2 must name the call right before it that it answers"):
         openai_trajectory(found)
 
 

@@ -53,8 +53,9 @@ def step_rewards(tree: TrajectoryTree, value: NDArray[np.float64], good_from: fl
 
 
 def _prompt(run: Trajectory) -> str:
-    given, _, tools = run.context
-    parts = [*map(_said, given), *(["Tools:\n" + "\n".join(tools)] if tools else []), run.steps[0].observation]
+    given, opening, tools = run.context
+    instructions = [*given, *(message for message in opening if message.role == "system")]
+    parts = [*map(_said, instructions), *(["Tools:\n" + "\n".join(tools)] if tools else []), run.steps[0].observation]
     return "\n\n".join(part for part in parts if part)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import structs
 
 from trajtree.chat import message_from_dict, text_of
 from trajtree.errors import DataError
@@ -60,7 +62,7 @@ def told(events: Sequence[Record]) -> Told:
             said, id_ = _reply(event, where), str(event.get("llm_response_id") or index)
             if id_ in replies:
                 first = found.messages[replies[id_]]
-                found.messages[replies[id_]] = replace(first, tool_calls=first.tool_calls + said.tool_calls)
+                found.messages[replies[id_]] = structs.replace(first, tool_calls=first.tool_calls + said.tool_calls)
             else:
                 replies[id_] = len(found.messages)
                 found.messages.append(said)
@@ -81,7 +83,9 @@ def _message(event: Record, where: str) -> Message:
     if not isinstance(message, dict):
         raise DataError(f"{where}.llm_message: must be an object, got {type(message).__name__}")
     said = message_from_dict({k: v for k, v in message.items() if k in _MESSAGE}, f"{where}.llm_message")
-    return replace(said, content=said.content + text_of(event.get("extended_content"), f"{where}.extended_content"))
+    return structs.replace(
+        said, content=said.content + text_of(event.get("extended_content"), f"{where}.extended_content")
+    )
 
 
 _MESSAGE = ("role", "content", "reasoning_content", "thinking_blocks", "name")
