@@ -18,7 +18,7 @@ from trajtree.experiment.pipeline import stages_of
 from trajtree.experiment.recipe import load_recipe
 from trajtree.experiment.rows import ROWS
 from trajtree.train.settings import METHODS, TrainSettings
-from trajtree.trees.forks import PASTS
+from trajtree.trees.pair import PASTS
 from trajtree.trees.sameness import ACTIONS, IGNORABLE
 
 ROOT = Path(__file__).parent.parent

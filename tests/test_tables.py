@@ -27,8 +27,9 @@ from trajtree.formats.write import PAIR_TARGETS, TRAJECTORY_TARGETS
 from trajtree.models.weights import DTYPES
 from trajtree.policies.opening import SCHEMES
 from trajtree.train.settings import METHODS, SCHEDULES, WEIGHTS, LossSettings
-from trajtree.trees.forks import AGGREGATES, MODES, PASTS, PairSettings, pairs_of
+from trajtree.trees.forks import AGGREGATES, MODES, PairSettings, pairs_of
 from trajtree.trees.merge import build_tree
+from trajtree.trees.pair import PASTS
 from trajtree.trees.sameness import ACTIONS, IGNORABLE
 from trajtree.trees.search import SEARCHES, PathSettings, search_of
 

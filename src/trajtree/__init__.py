@@ -44,11 +44,11 @@ if TYPE_CHECKING:
     from trajtree.trajectory import Tokens as Tokens
     from trajtree.trajectory import ToolCall as ToolCall
     from trajtree.trajectory import Trajectory as Trajectory
-    from trajtree.trees.forks import Pair as Pair
     from trajtree.trees.forks import pairs as pairs
     from trajtree.trees.merge import Merger as Merger
     from trajtree.trees.merge import build as build
     from trajtree.trees.merge import build_tree as build_tree
+    from trajtree.trees.pair import Pair as Pair
     from trajtree.trees.quality import TreeQuality as TreeQuality
     from trajtree.trees.quality import quality as quality
     from trajtree.trees.search import SearchResult as SearchResult
@@ -69,8 +69,9 @@ _NAMES = {
     "store.trajectory_store": ("TrajectoryStore", "write_store"),
     "store.tree_store": ("read_trees", "write_trees"),
     "trajectory": ("Message", "Outcome", "Sampling", "Step", "Tokens", "ToolCall", "Trajectory"),
-    "trees.forks": ("Pair", "pairs"),
+    "trees.forks": ("pairs",),
     "trees.merge": ("Merger", "build", "build_tree"),
+    "trees.pair": ("Pair",),
     "trees.quality": ("TreeQuality", "quality"),
     "trees.search": ("SearchResult", "best_of_n", "exact", "mcts"),
     "trees.stitching": ("propose", "stitch"),

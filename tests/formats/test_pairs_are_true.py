@@ -19,8 +19,10 @@ from trajtree.store.lines import read_jsonl
 from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.store.tree_store import write_trees
 from trajtree.trajectory import Message, Step, Trajectory
-from trajtree.trees.forks import MODES, PASTS, PairSettings, over_each_worse, pairs, pairs_of, prompts_apart
+from trajtree.trees.forks import MODES, PairSettings, pairs, pairs_of
 from trajtree.trees.merge import build_tree
+from trajtree.trees.pair import PASTS
+from trajtree.trees.whole_runs import over_each_worse, prompts_apart
 
 SYSTEMS = ("", "Act.", "Act well.")
 TOOLS = ((), ('{"name": "look"}',))

@@ -45,9 +45,10 @@ from scipy.optimize import minimize
 
 from trajtree.statistics.guarantee import least_constant, utility_error
 from trajtree.trajectory import Outcome, Sampling, Step, Trajectory
-from trajtree.trees.forks import adjacent, pairs, unstructured
+from trajtree.trees.forks import adjacent, pairs
 from trajtree.trees.merge import build_tree
 from trajtree.trees.search import best_of_n, exact, mcts
+from trajtree.trees.whole_runs import unstructured
 
 COUNT = 20
 NUMBERS = range(1, 24)

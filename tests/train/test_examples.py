@@ -32,8 +32,9 @@ from trajtree.train.trainable import with_adapter  # noqa: E402
 from trajtree.train.trainer import train  # noqa: E402
 from trajtree.train.tree_attention import use_tree_attention  # noqa: E402
 from trajtree.trajectory import Message, Outcome, Sampling, Step, Tokens, Trajectory  # noqa: E402
-from trajtree.trees.forks import Pair, pairs  # noqa: E402
+from trajtree.trees.forks import pairs  # noqa: E402
 from trajtree.trees.merge import build_tree  # noqa: E402
+from trajtree.trees.pair import Pair  # noqa: E402
 
 CONTEXT = 4096
 

@@ -22,8 +22,9 @@ from trajtree.train.examples import PairExample
 from trajtree.train.material import MessagePairs, Taking, Trajectories, Trees, examples_of
 from trajtree.train.settings import WEIGHTS
 from trajtree.trajectory import Tokens, Trajectory
-from trajtree.trees.forks import Pair, PairSettings, options_of
+from trajtree.trees.forks import PairSettings, options_of
 from trajtree.trees.merge import build_tree
+from trajtree.trees.pair import Pair
 from trajtree.trees.search import PathSettings
 
 RUNS = run(0, "abc", 1.0), run(1, "abd", 0.5), run(2, "abe", 0.0), run(3, "x", 0.5)

@@ -14,10 +14,11 @@ from tests.builders import branched, key_path, quick, trajectory
 from trajtree.errors import DataError
 from trajtree.store.tree_store import read_trees, write_trees
 from trajtree.trajectory import Origin, Trajectory
-from trajtree.trees.forks import discounted, pairs
+from trajtree.trees.forks import pairs
 from trajtree.trees.merge import build_tree
 from trajtree.trees.search import best_path, exact
 from trajtree.trees.tree import TrajectoryTree
+from trajtree.trees.values import discounted
 
 STRUCTURE = ("parent", "depth", "decision", "first", "stop", "end")
 

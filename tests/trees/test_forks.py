@@ -12,27 +12,11 @@ from hypothesis import strategies as st
 from tests.builders import key_path, quick, trajectories, trajectory
 
 from trajtree.trajectory import Outcome, Trajectory
-from trajtree.trees.forks import (
-    PASTS,
-    Aggregate,
-    Pair,
-    PairSettings,
-    Select,
-    adjacent,
-    best,
-    discounted,
-    every,
-    extremes,
-    mean,
-    over_each_worse,
-    over_explored,
-    pairs,
-    pairs_of,
-    prompts_apart,
-    unstructured,
-    whole,
-)
+from trajtree.trees.forks import PairSettings, Select, adjacent, every, extremes, over_explored, pairs, pairs_of
 from trajtree.trees.merge import build_tree
+from trajtree.trees.pair import PASTS, Pair
+from trajtree.trees.values import Aggregate, best, discounted, mean
+from trajtree.trees.whole_runs import over_each_worse, prompts_apart, unstructured, whole
 
 
 @quick

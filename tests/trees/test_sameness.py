@@ -17,10 +17,12 @@ from trajtree.store.trajectory_store import line_of
 from trajtree.store.tree_store import read_trees, write_trees
 from trajtree.trajectory import Message, Step, ToolCall, Trajectory
 from trajtree.trees.findings import Findings
-from trajtree.trees.forks import PASTS, PairSettings, pairs_of, prompts_apart
+from trajtree.trees.forks import PairSettings, pairs_of
 from trajtree.trees.merge import Merger, build_tree
+from trajtree.trees.pair import PASTS
 from trajtree.trees.sameness import ACTIONS, FIRST_MESSAGE, IGNORABLE, Acting, Ignoring, Merging
 from trajtree.trees.tree import TrajectoryTree
+from trajtree.trees.whole_runs import prompts_apart
 
 SAME = {
     "container-ids": [

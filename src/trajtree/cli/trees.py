@@ -37,15 +37,17 @@ from trajtree.store.trajectory_store import TrajectoryStore, write_store
 from trajtree.store.tree_store import read_trees, write_trees
 from trajtree.trajectory import Trajectory
 from trajtree.trees.findings import Findings
-from trajtree.trees.forks import AGGREGATES, MODES, PASTS, Pair, PairSettings, pairs_of, prompts_apart
+from trajtree.trees.forks import AGGREGATES, MODES, PairSettings, pairs_of
 from trajtree.trees.grafting import Ungraftable
 from trajtree.trees.merge import MergeOptions, Merger
+from trajtree.trees.pair import PASTS, Pair
 from trajtree.trees.partings import SAME, why_no_pair
 from trajtree.trees.quality import quality
 from trajtree.trees.sameness import ACTIONS, IGNORABLE
 from trajtree.trees.search import SEARCHES, PathSettings, Search, best_path, search_of
 from trajtree.trees.stitching import best_sample, propose, stitch
 from trajtree.trees.tree import TrajectoryTree
+from trajtree.trees.whole_runs import prompts_apart
 
 TreesArgument = Annotated[Path, typer.Argument(help="File of trees, made by: trajtree build", metavar="TREES")]
 OutOption = Annotated[Path, typer.Option("--out", help="File to write.")]

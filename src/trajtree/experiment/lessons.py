@@ -20,8 +20,10 @@ from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.store.tree_store import read_trees, write_trees
 from trajtree.trajectory import Trajectory
 from trajtree.trees import merge
-from trajtree.trees.forks import Pair, PairSettings, over_each_worse, over_explored, pairs_of
+from trajtree.trees.forks import PairSettings, over_explored, pairs_of
+from trajtree.trees.pair import Pair
 from trajtree.trees.search import PathSettings, best_path, search_of
+from trajtree.trees.whole_runs import over_each_worse
 
 TREES = "trees.jsonl"
 PAIRS = "pairs.jsonl"

@@ -11,8 +11,8 @@ from trajtree.errors import DataError
 from trajtree.formats.read.fields import objects, tools_at
 from trajtree.formats.read.records import decode, raw_records
 from trajtree.trajectory import Message, Trajectory
-from trajtree.trees.forks import Pair
 from trajtree.trees.grafting import grafted
+from trajtree.trees.pair import Pair
 from trajtree.trees.tree import TrajectoryTree
 
 

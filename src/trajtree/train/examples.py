@@ -17,8 +17,9 @@ from trajtree.errors import DataError, RecipeError
 from trajtree.formats.pairs import PairMessages
 from trajtree.models.transcript import ChatFormat, tokenise
 from trajtree.trajectory import Tokens, Trajectory
-from trajtree.trees.forks import Option, Pair
+from trajtree.trees.forks import Option
 from trajtree.trees.grafting import grafted
+from trajtree.trees.pair import Pair
 
 T = TypeVar("T")
 

@@ -30,7 +30,8 @@ from trajtree.train.examples import (
 )
 from trajtree.train.settings import METHODS, WEIGHTS
 from trajtree.trajectory import SCORE_TOLERANCE, Trajectory
-from trajtree.trees.forks import Pair, PairSettings, options_of, pairs_of
+from trajtree.trees.forks import PairSettings, options_of, pairs_of
+from trajtree.trees.pair import Pair
 from trajtree.trees.partings import why_no_pair
 from trajtree.trees.search import PathSettings, best_path, search_of
 from trajtree.trees.tree import TrajectoryTree

@@ -12,7 +12,7 @@ from typing import Annotated, TypeVar
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, with_config
 
 from trajtree.errors import DataError, one_of
-from trajtree.trees.forks import Pair
+from trajtree.trees.pair import Pair
 
 S = TypeVar("S", bound="Optimisation")
 

@@ -1,18 +1,18 @@
-"""Preference pairs at the forks of a tree: what a pair (`Pair`) holds, and which pairs are taken.
+"""Preference pairs at the forks of a tree, and the modes and settings by which pairs are taken from a tree.
 
 At a fork the agent saw the same thing and acted differently. The child with the higher value gives the chosen
 continuation, the child with the lower value the rejected one. Both sides of a pair begin with exactly the same tokens,
 because the rejected continuation is appended to the chosen side's prefix: its own past, or one that merging treats as
-the same (see `PASTS`). `unstructured` and `whole` make pairs without forks, for comparison.
+the same (see `PASTS`). The modes of `whole_runs` make pairs without forks, for comparison.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from heapq import nsmallest
-from itertools import combinations, islice, pairwise, starmap, zip_longest
-from typing import Annotated, NamedTuple
+from itertools import combinations, pairwise, zip_longest
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,56 +20,13 @@ from pydantic import AfterValidator, ConfigDict, Field, with_config
 
 from trajtree.errors import one_of
 from trajtree.trajectory import SCORE_TOLERANCE, Trajectory
-from trajtree.trees.sameness import EQUAL_TEXTS, Merging
+from trajtree.trees.pair import LOOSEST, PASTS, SHARED, Pair, allows_all, least_gap, past_of
 from trajtree.trees.tree import TrajectoryTree
-
-Aggregate = Callable[[TrajectoryTree], NDArray[np.float64]]
-"""Value [N] of each node of a tree, from the scores of the trajectories through it."""
-
-Worth = Callable[[TrajectoryTree, int, int], float]
-"""What a trajectory is worth after a depth: takes the tree, the index of the trajectory, and the depth."""
+from trajtree.trees.values import Aggregate, Worth, best, discounted, discounted_score, mean, score
+from trajtree.trees.whole_runs import unstructured, whole
 
 Select = Callable[[Sequence[int]], list[tuple[int, int]]]
 """Which options of a fork are compared: takes its options by descending value, returns (better, worse) pairs."""
-
-
-def mean(tree: TrajectoryTree) -> NDArray[np.float64]:
-    """[N] mean score of the trajectories through each node: what the policy achieves from there."""
-    return tree.mean
-
-
-def best(tree: TrajectoryTree) -> NDArray[np.float64]:
-    """[N] best score of the trajectories through each node: what can be achieved from there."""
-    return tree.best
-
-
-def discounted(gamma: float) -> Aggregate:
-    """Mean of score * gamma ** (remaining steps) over the trajectories that count at a node: sooner is better."""
-
-    def aggregate(tree: TrajectoryTree) -> NDArray[np.float64]:
-        lengths = tree.depth[tree.end]  # [T]
-        value = np.zeros(len(tree))
-        for node in range(len(tree)):
-            here = tree.counting(node)
-            value[node] = np.mean(tree.scores[here] * gamma ** (lengths[here] - tree.depth[node]))
-        return value
-
-    return aggregate
-
-
-def score(tree: TrajectoryTree, index: int, depth: int) -> float:
-    """The score of a trajectory."""
-    return tree.trajectories[index].score
-
-
-def discounted_score(gamma: float) -> Worth:
-    """The score of a trajectory times gamma ** (steps after `depth`)."""
-
-    def worth(tree: TrajectoryTree, index: int, depth: int) -> float:
-        run = tree.trajectories[index]
-        return float(run.score * gamma ** (len(run.steps) - depth))
-
-    return worth
 
 
 def extremes(options: Sequence[int]) -> list[tuple[int, int]]:
@@ -85,67 +42,6 @@ def every(options: Sequence[int]) -> list[tuple[int, int]]:
 def adjacent(options: Sequence[int]) -> list[tuple[int, int]]:
     """Each option against the next one below it."""
     return list(pairwise(options))
-
-
-class Past(NamedTuple):
-    """How similar the pasts of a pair's sides are."""
-
-    about: str
-
-
-PASTS = {
-    "equal": Past("both sides had exactly the same past"),
-    "similar": Past("the pasts may differ in what merging overlooks, such as thoughts"),
-    "ignored": Past("the pasts may also differ in what build was told to leave aside, by --ignore or --action"),
-}
-"""How similar the pasts of the two sides are, strictest first.
-
-Where they are not equal, the rejected continuation follows a past that its own run did not have.
-"""
-EQUAL, SIMILAR, LOOSEST = PASTS
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """Two continuations of one prefix, and where they come from.
-
-    Attributes:
-        task: the task of the tree.
-        node: the fork; the root for pairs of whole trajectories.
-        depth: number of steps of the shared prefix, the path of `node`.
-        chosen_sample, rejected_sample: `Trajectory.sample` of the runs whose steps after the prefix are the
-            continuations. They are not indices into `tree.trajectories`; `sides` gives the runs.
-        chosen_value, rejected_value: values of the two children.
-        chosen_visits, rejected_visits: number of trajectories that count at them.
-        past: how similar the two runs' pasts are, a name in PASTS.
-    """
-
-    task: str
-    node: int
-    depth: int
-    chosen_sample: int
-    rejected_sample: int
-    chosen_value: float
-    rejected_value: float
-    chosen_visits: int
-    rejected_visits: int
-    past: str
-
-    @property
-    def gap(self) -> float:
-        """How much better the chosen side is."""
-        return self.chosen_value - self.rejected_value
-
-    def sides(self, tree: TrajectoryTree) -> tuple[Trajectory, Trajectory]:
-        """The trajectories of the chosen and the rejected side.
-
-        Raises:
-            ValueError: the tree is of another task.
-            KeyError: the tree does not hold them.
-        """
-        if tree.task != self.task:
-            raise ValueError(f"a pair of task {self.task!r} has no sides in the tree of task {tree.task!r}")
-        return tree.trajectory(self.chosen_sample), tree.trajectory(self.rejected_sample)
 
 
 def pairs(
@@ -178,17 +74,17 @@ def pairs(
             the best or worst of those trajectories that share such a past with one through the other child.
     """
     # value [N]. by_fork: for each fork with a wide enough pair, its widest pairs, widest first.
-    value, gap = aggregate(tree), _least(min_gap)
+    value, gap = aggregate(tree), least_gap(min_gap)
     by_fork = []
     for _, children in tree.decisions():
         # Skip forks that teach nothing before sorting anything.
         if np.ptp(value[children]) < gap:
             continue
         options = sorted(children.tolist(), key=lambda child: (-value[child], child))
-        if _loosest(tree, past):
+        if allows_all(tree, past):
             sides = _sides(tree, options, worth)
         else:
-            sides = _alike_sides(tree, options, worth, _SHARED[past])
+            sides = _alike_sides(tree, options, worth, SHARED[past])
         wide = ((high, low) for high, low in select(options) if value[high] - value[low] >= gap)
         both = ((high, low, sides(high, low)) for high, low in wide)
         here = (_pair(tree, high, low, *found, value) for high, low, found in both if found is not None)
@@ -197,66 +93,13 @@ def pairs(
     rounds = zip_longest(*by_fork)
     ordered = [pair for same in rounds for pair in sorted((p for p in same if p is not None), key=_widest)]
     # Only now, because comparing pasts is slow and most pairs are not taken.
-    return [replace(pair, past=_past(pair.sides(tree), pair.depth, tree.merging)) for pair in ordered[:per_tree]]
-
-
-def whole(tree: TrajectoryTree, *, min_gap: float = 0.1, per_tree: int = 8, past: str = LOOSEST) -> list[Pair]:
-    """Pairs of whole trajectories as in ETO, better over worse, that share only the prompt.
-
-    A baseline for pairs at forks. The best is paired with the worst, the second best with the second worst, and so on;
-    then each with the next one in the other list, until there are `per_tree` pairs. Trajectories without a step are
-    left out, because they have nothing to compare, and so are pairs that began with different prompts.
-    """
-    # In round r, number i of the best is paired with number i + r of the worst, wrapping around. All rounds together
-    # pair any two trajectories in both orders; only the order with a gap is kept.
-    prompt, gap = _prompts(tree), _least(min_gap)
-    best_first = sorted(np.flatnonzero(prompt >= 0).tolist(), key=lambda i: (-tree.scores[i], i))
-    worst_first = best_first[::-1]
-    rounds = (zip(best_first, worst_first[r:] + worst_first[:r], strict=True) for r in range(len(best_first)))
-    wide = (
-        _whole(tree.trajectories[both[0]], tree.trajectories[both[1]], tree.merging)
-        for one in rounds
-        for both in one
-        if prompt[both[0]] == prompt[both[1]] and tree.scores[both[0]] - tree.scores[both[1]] >= gap
-    )
-    return list(islice((pair for pair in wide if _alike(pair, past)), per_tree))
-
-
-def unstructured(
-    tree: TrajectoryTree, *, min_gap: float = 0.1, per_tree: int = 8, past: str = LOOSEST, seed: int = 0
-) -> list[Pair]:
-    """Random pairs of whole trajectories, better over worse: the paper's baseline without a tree. See `whole`."""
-    random = np.random.default_rng(seed)
-    acting, wide, same = _comparisons(tree, min_gap)
-    both = acting[np.argwhere(wide & same)]  # [pairs, 2] all (better, worse)
-    order = random.permutation(len(both))
-    drawn = ((tree.trajectories[high], tree.trajectories[low], tree.merging) for high, low in both[order].tolist())
-    return list(islice((pair for pair in starmap(_whole, drawn) if _alike(pair, past)), per_tree))
+    return [replace(pair, past=past_of(pair.sides(tree), pair.depth, tree.merging)) for pair in ordered[:per_tree]]
 
 
 def matched(tree: TrajectoryTree, settings: PairSettings) -> list[Pair]:
     """Random pairs of whole trajectories, as many as there are pairs at forks under the same settings."""
     at_forks = len(MODES["every"].pairs(tree, settings))
     return unstructured(tree, min_gap=settings.min_gap, per_tree=at_forks, past=settings.past)
-
-
-def prompts_apart(tree: TrajectoryTree, *, min_gap: float = 0.1) -> int:
-    """How many pairs of whole trajectories `whole` and `unstructured` leave out because their prompts differ."""
-    _, wide, same = _comparisons(tree, min_gap)
-    return int((wide & ~same).sum())
-
-
-def over_each_worse(better: Trajectory, others: Iterable[Trajectory], *, min_gap: float, most: int) -> list[Pair]:
-    """One trajectory over each other one of its task that scores at least `min_gap` less, worst first, at most `most`.
-
-    Trajectories without a step, and those that began with another prompt, are left out.
-    """
-    gap = _least(min_gap)
-    worse = sorted(
-        (t for t in others if t.steps and better.score - t.score >= gap and t.prompt == better.prompt),
-        key=lambda t: (t.score, t.sample),
-    )
-    return [_whole(better, other, EQUAL_TEXTS) for other in worse[:most]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,7 +127,7 @@ def options_of(tree: TrajectoryTree, settings: PairSettings) -> list[Option]:
     value, worth = valuation.aggregate(settings)(tree), valuation.worth(settings)  # value [N]
     found = []
     for _, children in tree.decisions():
-        if np.ptp(value[children]) < _least(settings.min_gap):
+        if np.ptp(value[children]) < least_gap(settings.min_gap):
             continue
         advantages = value[children] - np.average(value[children], weights=tree.visits[children])
         for child, advantage in zip(children.tolist(), advantages.tolist(), strict=True):
@@ -307,7 +150,7 @@ def over_explored(tree: TrajectoryTree, experts: Collection[int], settings: Pair
         settings: `min_gap`, `per_fork` and `per_tree` count.
     """
     shown = {index for index, t in enumerate(tree.trajectories) if t.sample in experts}
-    value, gap = tree.mean, _least(settings.min_gap)
+    value, gap = tree.mean, least_gap(settings.min_gap)
     found: list[Pair] = []
     for _, children in tree.decisions():
         through = {child: sorted(shown & set(tree.through(child))) for child in children.tolist()}
@@ -324,12 +167,7 @@ def over_explored(tree: TrajectoryTree, experts: Collection[int], settings: Pair
         )
         found += nsmallest(settings.per_fork, here, key=_widest)
     widest = sorted(found, key=_widest)[: settings.per_tree]
-    return [replace(pair, past=_past(pair.sides(tree), pair.depth, tree.merging)) for pair in widest]
-
-
-def _least(min_gap: float) -> float:
-    """The smallest difference between two values that counts: `min_gap` less the tolerance, and never 0."""
-    return max(min_gap, 2 * SCORE_TOLERANCE) - SCORE_TOLERANCE
+    return [replace(pair, past=past_of(pair.sides(tree), pair.depth, tree.merging)) for pair in widest]
 
 
 Sides = Callable[[int, int], tuple[Trajectory, Trajectory] | None]
@@ -399,66 +237,6 @@ def _pair(
         rejected_visits=int(tree.visits[low]),
         past=LOOSEST,
     )
-
-
-def _prompts(tree: TrajectoryTree) -> NDArray[np.int64]:
-    """[T] number identifying the prompt with which each trajectory began; -1 for those without a step."""
-    prompt = np.full(len(tree.trajectories), -1, np.int64)
-    for node in np.flatnonzero(tree.depth == 1).tolist():
-        prompt[tree.first[node] : tree.stop[node]] = tree.decision[node]
-    return prompt
-
-
-def _comparisons(tree: TrajectoryTree, min_gap: float) -> tuple[NDArray[np.intp], NDArray[np.bool_], NDArray[np.bool_]]:
-    """The A trajectories that took a step; [A, A] whether one beats the other; [A, A] whether their prompts agree."""
-    prompt = _prompts(tree)
-    acting = np.flatnonzero(prompt >= 0)
-    scores, begun = tree.scores[acting], prompt[acting]
-    return acting, scores[:, None] - scores >= _least(min_gap), begun[:, None] == begun
-
-
-def _whole(better: Trajectory, worse: Trajectory, merging: Merging) -> Pair:
-    """The pair of two whole trajectories."""
-    return Pair(
-        task=better.task,
-        node=TrajectoryTree.ROOT,
-        depth=0,
-        chosen_sample=better.sample,
-        rejected_sample=worse.sample,
-        chosen_value=better.score,
-        rejected_value=worse.score,
-        chosen_visits=1,
-        rejected_visits=1,
-        past=_past((better, worse), 0, merging),
-    )
-
-
-def _past(sides: tuple[Trajectory, Trajectory], depth: int, merging: Merging) -> str:
-    better, worse = sides
-    if better.past(depth) == worse.past(depth):
-        return EQUAL
-    return LOOSEST if merging.ignores and _lived(better, depth) != _lived(worse, depth) else SIMILAR
-
-
-def _lived(trajectory: Trajectory, depth: int) -> Hashable:
-    """What was given, seen and done before step number `depth`, without thoughts."""
-    seen = trajectory.steps[depth].observation.strip() if depth < len(trajectory.steps) else None
-    done = tuple((step.observation.strip(), step.action.strip()) for step in trajectory.steps[:depth])
-    return trajectory.context, done, seen
-
-
-_SHARED: dict[str, Callable[[Trajectory, int], Hashable]] = {EQUAL: Trajectory.past, SIMILAR: _lived}
-"""What two trajectories share before a step, by how similar their pasts are."""
-
-
-def _loosest(tree: TrajectoryTree, past: str) -> bool:
-    """Whether all pasts that the tree treats as the same are as similar as that."""
-    return past == LOOSEST or (past == SIMILAR and not tree.merging.ignores)
-
-
-def _alike(pair: Pair, past: str) -> bool:
-    order = list(PASTS)
-    return order.index(pair.past) <= order.index(past)
 
 
 def _widest(pair: Pair) -> tuple[float, int, int, int]:
@@ -583,31 +361,17 @@ AGGREGATES = {
 
 __all__ = [
     "AGGREGATES",
-    "EQUAL",
-    "LOOSEST",
     "MODES",
-    "PASTS",
-    "SIMILAR",
-    "Aggregate",
     "Mode",
     "Option",
-    "Pair",
     "PairSettings",
-    "Past",
     "Select",
     "Valuation",
     "adjacent",
-    "best",
-    "discounted",
     "every",
     "extremes",
-    "mean",
     "options_of",
-    "over_each_worse",
     "over_explored",
     "pairs",
     "pairs_of",
-    "prompts_apart",
-    "unstructured",
-    "whole",
 ]

@@ -11,7 +11,8 @@ import numpy as np
 
 from trajtree.errors import counted
 from trajtree.trajectory import SCORE_TOLERANCE, Context
-from trajtree.trees.forks import AGGREGATES, LOOSEST, MODES, PairSettings
+from trajtree.trees.forks import AGGREGATES, MODES, PairSettings
+from trajtree.trees.pair import LOOSEST
 from trajtree.trees.sameness import ACTIONS, FIRST_MESSAGE, IGNORABLE, Ignoring
 from trajtree.trees.tree import TrajectoryTree
 
