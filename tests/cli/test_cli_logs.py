@@ -141,7 +141,7 @@ def test_scores_of_their_own_and_runs_without(tmp_path: Path) -> None:
     ):
         assert said in output
     output = done("build", tmp_path / "s.jsonl", "--out", tmp_path / "t.jsonl")
-    assert "left out, 1 run without a score" in output
+    assert "left out: 1 run without a score" in output
     assert "1 tree of 2 runs" in output
 
 

@@ -24,7 +24,6 @@ from trajtree.trajectory import Outcome
 NAMED = 10
 """Number of unmatched rows and runs that are named; further ones are counted."""
 
-_COLUMNS = ("run", "file", "score", "task", "outcome")
 _IDS = (
     *("run", "run_id", "rollout_id", "trajectory_id", "episode_id", "trial_name", "trial_id"),
     *("session_id", "sessionId", "id", "uuid", "instance_id", "events.0.payload.id", "sample.uuid", "sample.id"),
