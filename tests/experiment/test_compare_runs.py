@@ -15,7 +15,7 @@ from tests.statistics.test_summary import block, row
 from typer.testing import CliRunner
 
 from trajtree.cli.main import app
-from trajtree.errors import DataError, RecipeError, TrajtreeError
+from trajtree.errors import DataError, RecipeError, RunError, TrajtreeError
 from trajtree.experiment.comparing import compare_runs
 from trajtree.experiment.recipe import load_recipe
 from trajtree.report import ReportData, write_results_json
@@ -193,6 +193,28 @@ def test_results_without_situations_say_so(tmp_path: Path) -> None:
     printed = said(["compare", *(str(run(tmp_path, seed, situations=False)) for seed in range(3))])
     assert "The situations of the tasks are not known" in printed
     assert "These results were stored without situations, and " in printed
+
+
+def test_run_directories_are_read_with_all_their_reports(tmp_path: Path) -> None:
+    """Two seeds in one directory; a report folder stands for itself."""
+    for seed in (0, 1):
+        folder = tmp_path / "run" / "reports" / f"x-{seed}"
+        folder.mkdir(parents=True)
+        run(tmp_path, seed).rename(folder / "results.json")
+    both = compare_runs([tmp_path / "run"])
+    assert both.compared.seeds == (0, 1)
+    assert compare_runs([tmp_path / "run" / "reports" / "x-1"]).compared.seeds == (1,)
+    with pytest.raises(RunError, match="contains no report"):
+        compare_runs([tmp_path])
+
+
+def test_a_gap_that_may_be_none_is_told_once(tmp_path: Path) -> None:
+    """The ceiling is as good as the weak row."""
+    rows = ("weak", "strong_sft", "w2sg_exact", "chosen_sft")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(RATES, "strong_sft", RATES["weak"])
+        printed = said(["compare", *(str(run(tmp_path, seed, rows=rows)) for seed in range(3))])
+    assert "every row none: the gap may be 0 strong_sft" in printed
 
 
 def test_holm_decides_what_is_shown(tmp_path: Path) -> None:

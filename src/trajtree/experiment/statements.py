@@ -131,7 +131,8 @@ class Statements:
             same.setdefault(model, []).append(self._label(name))
         for names in same.values():
             if len(names) > 1:
-                yield f"{' and '.join(names)} are one model: their training data and settings are equal."
+                listed = f"{', '.join(names[:-1])} and {names[-1]}"
+                yield f"{listed} are one model: their training data and settings are equal."
 
     def _fallen(self) -> Iterator[str]:
         """A log-ratio to the start begins at 0; one to another reference is compared with the first epoch's."""

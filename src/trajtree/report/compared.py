@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import groupby
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -89,7 +90,7 @@ def cautions(runs: ComparedRuns) -> list[str]:
     return [*found, *runs.notes]
 
 
-def gap_of(found: Recovered, runs: ComparedRuns) -> str:
+def gap_of(found: Recovered) -> str:
     """Return the gap recovered with its interval, or why there is none."""
     if found.value is None:
         return "none: the gap may be 0"
@@ -177,9 +178,14 @@ def _rows(runs: ComparedRuns) -> Table:
 
 def _gaps(runs: ComparedRuns) -> Table:
     table = _table("gap recovered, in success", "PGR", "ceiling", "ceiling - weak")
-    for found in runs.compared.recovered:
-        recovered = gap_of(found, runs)
-        _add(table, runs.label(found.row), recovered, runs.label(found.ceiling_row), text.points(found.gap))
+    for ceiling, group in groupby(runs.compared.recovered, key=lambda found: found.ceiling_row):
+        rows = list(group)
+        gap = text.points(rows[0].gap)
+        if all(found.value is None and text.points(found.gap) == gap for found in rows):
+            _add(table, "every row", gap_of(rows[0]), runs.label(ceiling), gap)
+            continue
+        for found in rows:
+            _add(table, runs.label(found.row), gap_of(found), runs.label(ceiling), text.points(found.gap))
     return table
 
 
