@@ -88,6 +88,9 @@ def runs(path: Path, records: Iterator[RawRecord]) -> Iterator[RawRecord]:
                 "evaluations": trace.evaluations,
             }
             yield RawRecord(number, trace.line, json.dumps(run).encode())
+    if traces and not number:
+        line = next(iter(traces.values())).line
+        yield RawRecord(1, line, b"", "none of the file's spans is a call to a model (gen_ai.input.messages)")
 
 
 def _trace(span: Record) -> str | None:
