@@ -166,7 +166,7 @@ def follow_runs(worlds: Worlds, rng: np.random.Generator) -> dict[str, Floats]:
         solved = [leaves[worlds.score[e, leaves] >= SOLVED] for e, leaves in enumerate(drawn)]
         for data, mode in DATA.items():
             kept = solved if data == "forks, no failures" else drawn
-            made = [_pairs_of(worlds, e, kept[e], mode, rng) for e in range(len(drawn))]
+            made = [pairs_of_leaves(worlds, e, kept[e], mode, rng) for e in range(len(drawn))]
             number = np.array([len(pairs.sides) for pairs in made])
             found[f"{runs}/{data}/pairs"] = number.astype(float)
             found[f"{runs}/{data}/flipped"] = np.array([float(pairs.flipped.sum()) for pairs in made])
@@ -225,7 +225,8 @@ class Pairs:
         return won / max(len(self.sides), 1), at / max(len(self.sides), 1)
 
 
-def _pairs_of(worlds: Worlds, index: int, leaves: np.ndarray, mode: str, rng: np.random.Generator) -> Pairs:
+def pairs_of_leaves(worlds: Worlds, index: int, leaves: np.ndarray, mode: str, rng: np.random.Generator) -> Pairs:
+    """The pairs that trajtree makes, in a mode, of the runs [M] of an environment that end at these leaves."""
     if len(leaves) < 2:
         return Pairs(np.zeros((0, 2), int), np.zeros(0, int), np.zeros(0, bool))
     tree = build_tree([_run(worlds, index, int(leaf), n) for n, leaf in enumerate(leaves)])

@@ -43,7 +43,9 @@ def test_a_run_with_few_pairs_far_from_its_reference_is_told_that_it_says_nothin
     note = said(tmp_path, {"a": 18.0, "b": 22.0, "c": 20.0}, pairs=51)
     assert note.startswith("The paper's guarantee for W2SG + TreeDPO. The guarantee says nothing: with C = 1 ")
     assert "51 pairs; on 3 of 5 explored tasks the best path is 20.0 nats [15.0, 25.0] from the reference" in note
-    assert "an upper bound on the KL of the nearest best policy" in note and "The paper does not give C" in note
+    assert "If no path scores more than the best one that was played" in note
+    assert "an upper bound on the KL of the nearest best policy" in note and "they may be too low" in note
+    assert "The paper does not give C" in note
 
 
 def test_no_pair_and_no_path_are_said(tmp_path: Path) -> None:

@@ -19,10 +19,12 @@ from benchmarks.guarantee_simulation import (
     FALLING,
     FIXED,
     PAIRS,
+    RIGHT,
     anchor,
     chunk,
     coverage,
     learned,
+    pairs_of_leaves,
 )
 from benchmarks.tabular import (
     SHAPES,
@@ -90,6 +92,12 @@ def at_levels(won: Floats, worlds: Worlds, rng: Generator) -> Floats:
 def given_its_node(pi: Floats, worlds: Worlds, level: int) -> Floats:
     """[E, Y] chance of each leaf from its node of a level on."""
     return pi / sums(pi, worlds.arms**level)
+
+
+def from_runs(worlds: Worlds, index: int, runs: int, rng: Generator) -> Floats:
+    """[Y, Y] shares of the pairs at the forks of so many runs of the reference, with the better option chosen."""
+    leaves = rng.choice(worlds.score.shape[1], runs, p=worlds.reference[index])
+    return pairs_of_leaves(worlds, index, leaves, "every", rng).shares(RIGHT, worlds)[0]
 
 
 def sigmoid(x: Floats) -> Floats:
@@ -409,6 +417,69 @@ def test_15_16_the_bound_holds_in_every_environment_that_is_drawn() -> None:
             assert (found[f"{name}/regret"] <= found[f"{name}/regret bound"]).all()
 
 
+def test_15_the_return_falls_short_of_the_optimums_by_no_more_than_coverage_in_between_allows(
+    drawn: tuple[Worlds, Generator],
+) -> None:
+    worlds, rng = drawn
+    ref, chances, true = worlds.reference, pair_chances(worlds.reference), worlds.utility
+    for size in (0.01, 0.1, 1.0):
+        u = true + size * (some_utilities(worlds, rng) - true)
+        between = [policy(true + s * (u - true), ref, BETA) for s in np.linspace(0, 1, 101)]
+        covers = np.array([coverage(pi, pi, chances) for pi in between])
+        assert (np.log(covers) <= 2 * worlds.most / BETA + 1e-9).all()
+        away, error = returns(between[-1], worlds) - returns(between[0], worlds), rms(u - true, chances)
+        factor = 1 / (2 * np.sqrt(2) * BETA)
+        assert (np.abs(away) <= factor * np.sqrt(covers.max(0)) * error + 1e-9).all()
+        # Several tasks, with shares of the pairs that differ.
+        share = rng.dirichlet(np.ones(COUNT))
+        cover = (covers / (COUNT * share)).mean(1).max()
+        assert abs(away.mean()) <= factor * np.sqrt(cover * (share * error**2).sum()) + 1e-9
+
+
+def test_15_the_bound_on_the_return_is_reached() -> None:
+    # Two episodes, one of which scores; the optimum takes each half the time, and the utilities are nearly right.
+    score, beta, wrong = np.array([[1.0, 0.0]]), 0.5, 1e-3
+    ref = policy(-score, np.full((1, 2), 0.5), beta)
+    chances = pair_chances(ref)
+    ideal, pi = (policy(u, ref, beta) for u in (score, score * (1 - wrong)))
+    np.testing.assert_allclose(ideal, 0.5)
+    away, error = ((ideal - pi) * score).sum(), rms(wrong * score, chances)[0]
+    bound = np.sqrt(coverage(ideal, ideal, chances)[0]) * error / (2 * np.sqrt(2) * beta)
+    assert 0.999 * bound < away <= bound
+
+
+def test_16_an_improvement_on_the_reference_is_shown_from_some_number_of_pairs_on(
+    drawn: tuple[Worlds, Generator],
+) -> None:
+    worlds, rng = drawn
+    ref, chances = worlds.reference, pair_chances(worlds.reference)
+    ideal, best = policy(worlds.utility, ref, BETA), np.zeros_like(ref)
+    best[np.arange(COUNT), worlds.score.argmax(1)] = 1
+
+    def promised(pi: Floats) -> Floats:
+        """The return that is left with endless pairs."""
+        return returns(pi, worlds) - worlds.temperature * BETA * divergence(pi, ref)
+
+    gained = promised(ideal) - returns(ref, worlds)
+    other = some_policies(worlds, rng)
+    for pi in (best, other / other.sum(1, keepdims=True)):
+        assert (promised(pi) <= promised(ideal) + 1e-9).all()
+    # What is learned is not known beforehand, so its coverage is the largest that any policy has.
+    apart = ~np.eye(ref.shape[1], dtype=bool)
+    cover = (1 / chances[:, apart]).max(1)
+    shown = []
+    for n in (10**2, 10**30):
+        kl = divergence(ideal, ref)
+        error = utility_error(pairs=n, leaves=ref.shape[1], most=worlds.most, weight=1 / n, kl=kl, delta=DELTA)
+        shown.append(worlds.temperature * np.sqrt(cover) * error < gained)
+    assert not shown[0].any() and shown[1].all()
+    # With two episodes and a KL weight that is as strong as the score, the best policy shows nothing, and the optimum
+    # does.
+    score, even = np.array([[1.0, 0.0]]), np.full((1, 2), 0.5)
+    left = [(pi * score).sum(1) - divergence(pi, even) for pi in (score, policy(score, even, 1.0))]
+    assert left[0] < 0.5 < left[1]
+
+
 @pytest.mark.parametrize("n", [20, 2000])
 def test_11_13_15_16_hold_for_several_tasks_whose_shares_of_the_pairs_differ(
     drawn: tuple[Worlds, Generator], n: int
@@ -510,6 +581,19 @@ def test_19_without_a_pair_the_fall_back_is_the_reference_be_it_good_or_bad(draw
 
 
 # What the other losses do, and what trees are worth.
+
+
+def test_a_weaker_divergence_moves_what_a_descent_finds_and_hardly_the_lowest_minimum(
+    drawn: tuple[Worlds, Generator],
+) -> None:
+    worlds, rng = drawn
+    won = np.array([from_runs(worlds, e, 6, rng) for e in range(COUNT)])
+    found = {}
+    for weight in (0.1, 0.001):
+        lowest_one, _, descent = lowest(won, worlds, Weights(kl=weight))
+        found[weight] = [returns(policy(u, worlds.reference, BETA), worlds).mean() for u in (lowest_one, descent)]
+    assert abs(found[0.001][0] - found[0.1][0]) < 0.001
+    assert found[0.001][1] > found[0.1][1] + 0.01
 
 
 def anchored_loss(pi: Floats, won: Floats, chosen: Floats, worlds: Worlds) -> Floats:

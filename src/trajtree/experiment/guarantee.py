@@ -31,7 +31,8 @@ MEASURED = "guarantee.json"
 CONSTANT, DELTA = 1.0, 0.05
 """The paper leaves C open, one for all environments and numbers of pairs; 1 is what its reader would try."""
 _CAVEAT = (
-    "Other paths may score as much, so the nats are an upper bound on the KL of the nearest best policy. "
+    "If no path scores more than the best one that was played, the nats are an upper bound on the KL of the nearest "
+    "best policy, for which a smaller C may be right; where a better path was never played, they may be too low. "
     "The paper does not give C, and its assumptions do not hold here: pairs are picked from trees, so they are not "
     "independent episodes of the reference, and their labels never contradict (docs/theory.md)."
 )
@@ -62,8 +63,9 @@ def reference_of(row: Row) -> str:
 def measure(recipe: Recipe, row: Row, work: Work) -> None:
     """Write MEASURED: KL(pi* || reference) of the policy that takes the best path, which is -log of the path's chance.
 
-    Another best policy may be nearer, so it is an upper bound on the KL of the nearest one. The chance is the product
-    of those of the agent's own tokens, at temperature 1.
+    It is an upper bound on the KL of the nearest best policy if no path scores more than the tree's best one, because
+    others may score as much. Where a better path was never played, it may be too low. The chance is the product of
+    those of the agent's own tokens, at temperature 1.
 
     Raises:
         DataError: a path holds no token of the agent.
