@@ -18,6 +18,7 @@ from trajtree.models.weights import ModelRef
 from trajtree.store.pooling import pooled
 from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.train.material import Material, Trajectories, TrajectoryPairs, Trees
+from trajtree.train.trainable import save_weights
 from trajtree.train.trainer import History
 from trajtree.train.tuning import Training, tune
 
@@ -48,7 +49,7 @@ def train_row(recipe: Recipe, row: Row, work: Work) -> None:
 
     def save(model: Any, chat: ChatFormat, metrics: dict[str, float], examples: int) -> None:
         work.figures["examples"] = examples
-        model.save_pretrained(work.folder / MODEL)
+        save_weights(model, work.folder / MODEL, training.source)
         if training.is_whole:
             chat.tokenizer.save_pretrained(work.folder / MODEL)
 

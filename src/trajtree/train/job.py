@@ -34,6 +34,7 @@ from trajtree.store.unfinished import unfinished_folder
 from trajtree.train.material import material_of
 from trajtree.train.model_card import write_card
 from trajtree.train.settings import METHODS, TrainSettings, resolved
+from trajtree.train.trainable import save_weights
 from trajtree.train.tuning import Training, tune
 
 _MERGED = "merged"
@@ -81,7 +82,7 @@ def _train(
     def save(model: Any, chat: ChatFormat, metrics: dict[str, float], examples: int) -> None:
         kept, parts = {**record, "examples": examples}, [MODEL]
         with _whole_folder(out / MODEL) as folder:
-            model.save_pretrained(folder)
+            save_weights(model, folder, training.source)
             _describe(folder, chat, kept, metrics, beneath=training.adapters)
         if merge and not training.is_whole:
             _merge(out, training, kept, metrics)

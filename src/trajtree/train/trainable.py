@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 from transformers import set_seed
@@ -24,8 +26,6 @@ def with_adapter(ref: ModelRef, lora: Lora, *, dtype: str, seed: int) -> Any:
         task_type="CAUSAL_LM",
     )
     adapted = get_peft_model(model, config)
-    # Not the folder from which it was loaded on this machine.
-    adapted.peft_config["default"].base_model_name_or_path = ref.base
     # peft keeps a set, which each process would write in a different order; equal adapters should be equal files.
     adapted.peft_config["default"].target_modules = sorted(adapted.peft_config["default"].target_modules)
     return adapted
@@ -60,4 +60,14 @@ def from_scratch(scratch: Scratch, *, seed: int) -> Any:
     ).to(pick_device())
 
 
-__all__ = ["from_scratch", "whole", "with_adapter"]
+def save_weights(model: Any, folder: Path, base: str) -> None:
+    """Save a model, or its adapter, which then names its base as the user did, not where it lies on this machine."""
+    model.save_pretrained(folder)
+    config = folder / "adapter_config.json"
+    if config.exists():
+        # Written afterwards: with another name, peft would ask the hub for it at every checkpoint.
+        fields = json.loads(config.read_text(encoding="utf-8")) | {"base_model_name_or_path": base}
+        config.write_text(json.dumps(fields, indent=2, sort_keys=True), encoding="utf-8")
+
+
+__all__ = ["from_scratch", "save_weights", "whole", "with_adapter"]
