@@ -100,6 +100,28 @@ def measure(scenario: Scenario, runs: int, seed: int) -> dict[str, float]:
     return {name: count / runs for name, count in counts.items()}
 
 
+def measure_near(situations: int, rate: float, drawn: str, runs: int, seed: int) -> dict[str, float]:
+    """Intervals of the mean of a row whose rate is near 0 or 1, with ICC .3; `middle` are misses beyond which 1/2 lies.
+
+    `drawn` is how outcomes of a situation come to agree: "beta" gives it a rate of its own, "copied" makes a task take
+    its situation's outcome with chance sqrt(.3).
+    """
+    rng = np.random.default_rng([seed, situations, round(100 * rate), *map(ord, drawn)])
+    layout = Scenario(situations, "unequal", 0.3, "success").layout()
+    tasks, counts = len(layout.situation), dict.fromkeys(("mean", "middle"), 0)
+    for _ in range(runs):
+        if drawn == "beta":
+            row = rng.random(tasks) < _rates(rate, 0.3, layout, rng)
+        else:
+            common, own = rng.random(situations) < rate, rng.random(tasks) < rate
+            row = np.where(rng.random(tasks) < np.sqrt(0.3), common[layout.situation], own)
+        found = interval(estimate(row * 1.0, layout), (0, 1))
+        counts["mean"] += _holds(found, rate)
+        # The truth is on the side of 1/2, so the interval is too near to 0 or 1.
+        counts["middle"] += not _holds(found, rate) and (found.value < rate) == (rate < 0.5)
+    return {name: count / runs for name, count in counts.items()}
+
+
 def _over_tasks(values: Floats, bounds: tuple[float, float]) -> Interval:
     return practice.mean_interval(values, bounds, resamples=BOOTSTRAPS, seed=0)
 
@@ -283,6 +305,12 @@ def run(out: Path, runs: int, seed: int) -> None:
     work: list[tuple[str, dict, Callable[..., dict[str, float]], tuple]] = [
         *(("means", asdict(one), measure, (one,)) for one in SCENARIOS),
         *(
+            ("near", {"situations": count, "rate": rate, "drawn": drawn}, measure_near, (count, rate, drawn))
+            for count in (30, 60)
+            for rate in (0.03, 0.1, 0.97)
+            for drawn in ("beta", "copied")
+        ),
+        *(
             ("types", {"situations": count, "icc": icc}, measure_types, (count, icc))
             for count in (5, 15)
             for icc in (0.0, 0.3, 1.0)
@@ -340,6 +368,7 @@ def table(done: dict) -> str:
             rows.append([str(situations), f"{icc:.1f}", *cells])
         lines += _markdown(f"{sizes.capitalize()} sizes ({_listed(SIZES[sizes])})", ["situations", "ICC", *heads], rows)
     parts = {
+        "near": ("Rates near 0 or 1", ["situations", "rate", "drawn"], ["mean", "middle"]),
         "types": ("Four types of task", ["situations", "icc"], ["mean", "without strata", "field mean"]),
         "spread": ("Types of unlike spread", ["types", "situations"], ["mean", "without strata"]),
         "unlike": ("Rows of unlike habit", ["situations", "rate"], ["difference", "test", "fieller"]),
