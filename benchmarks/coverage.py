@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from trajtree.statistics import practice
-from trajtree.statistics.clustered import estimate, interval, ratio_interval, with_seeds
+from trajtree.statistics.clustered import estimate, interval, ratio_interval, smallest_shown, with_seeds
 from trajtree.statistics.layout import Layout
 from trajtree.statistics.paired import sign_flips
 from trajtree.statistics.results import Interval
@@ -120,6 +120,34 @@ def measure_near(situations: int, rate: float, drawn: str, runs: int, seed: int)
         # The truth is on the side of 1/2, so the interval is too near to 0 or 1.
         counts["middle"] += not _holds(found, rate) and (found.value < rate) == (rate < 0.5)
     return {name: count / runs for name, count in counts.items()}
+
+
+def measure_least(situations: int, icc: float, runs: int, seed: int) -> dict[str, float]:
+    """How often a difference as large as the smallest that could have shown, over a rate of .3, is shown.
+
+    `least` is the median of what is printed where the difference is that large; `shown` the share of the runs in which
+    the interval excludes 0 and the test rejects.
+    """
+    rng = np.random.default_rng([seed, situations, round(10 * icc)])
+    layout = Scenario(situations, "unequal", icc, "success").layout()
+
+    def gained(true: float) -> Floats:
+        ours, weak = (
+            (rng.random(len(layout.situation)) < _rates(rate, icc, layout, rng)) for rate in (0.3 + true, 0.3)
+        )
+        return ours * 1.0 - weak
+
+    least = 0.3
+    for _ in range(3):
+        found = [estimate(gained(least), layout) for _ in range(400)]
+        printed = [smallest_shown(one, interval(one, (-1, 1))) for one in found]
+        least = min(0.7, float(np.median([one for one in printed if one is not None])))
+    shown = 0
+    for _ in range(runs):
+        values = gained(least)
+        if not _holds(interval(estimate(values, layout), (-1, 1)), 0):
+            shown += sign_flips(values, layout, resamples=FLIPS, seed=0)[0] < 0.05
+    return {"least": least, "shown": shown / runs}
 
 
 def _over_tasks(values: Floats, bounds: tuple[float, float]) -> Interval:
@@ -311,6 +339,10 @@ def run(out: Path, runs: int, seed: int) -> None:
             for drawn in ("beta", "copied")
         ),
         *(
+            ("least", {"situations": count, "icc": icc}, measure_least, (count, icc))
+            for count, icc in ((12, 0.3), (12, 1.0), (30, 0.3), (60, 0.3))
+        ),
+        *(
             ("types", {"situations": count, "icc": icc}, measure_types, (count, icc))
             for count in (5, 15)
             for icc in (0.0, 0.3, 1.0)
@@ -369,6 +401,7 @@ def table(done: dict) -> str:
         lines += _markdown(f"{sizes.capitalize()} sizes ({_listed(SIZES[sizes])})", ["situations", "ICC", *heads], rows)
     parts = {
         "near": ("Rates near 0 or 1", ["situations", "rate", "drawn"], ["mean", "middle"]),
+        "least": ("Smallest differences", ["situations", "icc"], ["least", "shown"]),
         "types": ("Four types of task", ["situations", "icc"], ["mean", "without strata", "field mean"]),
         "spread": ("Types of unlike spread", ["types", "situations"], ["mean", "without strata"]),
         "unlike": ("Rows of unlike habit", ["situations", "rate"], ["difference", "test", "fieller"]),
