@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from trajtree.statistics import practice
-from trajtree.statistics.clustered import estimate, interval, ratio_interval, with_seeds
+from trajtree.statistics.clustered import estimate, interval, ratio_interval, smallest_shown, with_seeds
 from trajtree.statistics.layout import Layout
 from trajtree.statistics.paired import sign_flips
 from trajtree.statistics.results import Interval
@@ -98,6 +98,56 @@ def measure(scenario: Scenario, runs: int, seed: int) -> dict[str, float]:
         else:
             counts["field test"] += sign_flips(gained, apart, resamples=FLIPS, seed=0)[0] <= 0.05
     return {name: count / runs for name, count in counts.items()}
+
+
+def measure_near(situations: int, rate: float, drawn: str, runs: int, seed: int) -> dict[str, float]:
+    """Intervals of the mean of a row whose rate is near 0 or 1, with ICC .3; `middle` are misses beyond which 1/2 lies.
+
+    `drawn` is how outcomes of a situation come to agree: "beta" gives it a rate of its own, "copied" makes a task take
+    its situation's outcome with chance sqrt(.3).
+    """
+    rng = np.random.default_rng([seed, situations, round(100 * rate), *map(ord, drawn)])
+    layout = Scenario(situations, "unequal", 0.3, "success").layout()
+    tasks, counts = len(layout.situation), dict.fromkeys(("mean", "middle"), 0)
+    for _ in range(runs):
+        if drawn == "beta":
+            row = rng.random(tasks) < _rates(rate, 0.3, layout, rng)
+        else:
+            common, own = rng.random(situations) < rate, rng.random(tasks) < rate
+            row = np.where(rng.random(tasks) < np.sqrt(0.3), common[layout.situation], own)
+        found = interval(estimate(row * 1.0, layout), (0, 1))
+        counts["mean"] += _holds(found, rate)
+        # The truth is on the side of 1/2, so the interval is too near to 0 or 1.
+        counts["middle"] += not _holds(found, rate) and (found.value < rate) == (rate < 0.5)
+    return {name: count / runs for name, count in counts.items()}
+
+
+def measure_least(situations: int, icc: float, runs: int, seed: int) -> dict[str, float]:
+    """How often a difference as large as the smallest that could have shown, over a rate of .3, is shown.
+
+    `least` is the median of what is printed where the difference is that large; `shown` the share of the runs in which
+    the interval excludes 0 and the test rejects.
+    """
+    rng = np.random.default_rng([seed, situations, round(10 * icc)])
+    layout = Scenario(situations, "unequal", icc, "success").layout()
+
+    def gained(true: float) -> Floats:
+        ours, weak = (
+            (rng.random(len(layout.situation)) < _rates(rate, icc, layout, rng)) for rate in (0.3 + true, 0.3)
+        )
+        return ours * 1.0 - weak
+
+    least = 0.3
+    for _ in range(3):
+        found = [estimate(gained(least), layout) for _ in range(400)]
+        printed = [smallest_shown(one, interval(one, (-1, 1))) for one in found]
+        least = min(0.7, float(np.median([one for one in printed if one is not None])))
+    shown = 0
+    for _ in range(runs):
+        values = gained(least)
+        if not _holds(interval(estimate(values, layout), (-1, 1)), 0):
+            shown += sign_flips(values, layout, resamples=FLIPS, seed=0)[0] < 0.05
+    return {"least": least, "shown": shown / runs}
 
 
 def _over_tasks(values: Floats, bounds: tuple[float, float]) -> Interval:
@@ -283,6 +333,16 @@ def run(out: Path, runs: int, seed: int) -> None:
     work: list[tuple[str, dict, Callable[..., dict[str, float]], tuple]] = [
         *(("means", asdict(one), measure, (one,)) for one in SCENARIOS),
         *(
+            ("near", {"situations": count, "rate": rate, "drawn": drawn}, measure_near, (count, rate, drawn))
+            for count in (30, 60)
+            for rate in (0.03, 0.1, 0.97)
+            for drawn in ("beta", "copied")
+        ),
+        *(
+            ("least", {"situations": count, "icc": icc}, measure_least, (count, icc))
+            for count, icc in ((12, 0.3), (12, 1.0), (30, 0.3), (60, 0.3))
+        ),
+        *(
             ("types", {"situations": count, "icc": icc}, measure_types, (count, icc))
             for count in (5, 15)
             for icc in (0.0, 0.3, 1.0)
@@ -340,6 +400,8 @@ def table(done: dict) -> str:
             rows.append([str(situations), f"{icc:.1f}", *cells])
         lines += _markdown(f"{sizes.capitalize()} sizes ({_listed(SIZES[sizes])})", ["situations", "ICC", *heads], rows)
     parts = {
+        "near": ("Rates near 0 or 1", ["situations", "rate", "drawn"], ["mean", "middle"]),
+        "least": ("Smallest differences", ["situations", "icc"], ["least", "shown"]),
         "types": ("Four types of task", ["situations", "icc"], ["mean", "without strata", "field mean"]),
         "spread": ("Types of unlike spread", ["types", "situations"], ["mean", "without strata"]),
         "unlike": ("Rows of unlike habit", ["situations", "rate"], ["difference", "test", "fieller"]),

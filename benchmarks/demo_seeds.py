@@ -4,8 +4,8 @@
 
 All runs share one run directory, so what does not depend on the seed or on the explored tasks is made once. Each
 run's results.json is copied to benchmarks/results as soon as it is there; `--table` only prints the table of those,
-and of the other recipes' results that lie there. `--situations` stores all of them anew with the situations of their
-tasks, which earlier versions did not know, and with everything that follows from them.
+and of the other recipes' results that lie there. `--situations` stores all of them anew: with the situations of their
+tasks, which earlier versions did not know, and with all figures and verdicts that follow from them.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from pathlib import Path
 
 from trajtree.experiment.situations import in_situations
 from trajtree.report import ReportData, read_results_json, verdict, write_results_json
-from trajtree.report.text import unit
+from trajtree.report.text import ONE_SEED, unit
 from trajtree.statistics.results import Interval, Results
 from trajtree.statistics.seeds import over_seeds
+from trajtree.statistics.summary import with_situations
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
@@ -54,7 +55,8 @@ def table(runs: list[ReportData]) -> str:
     ]
     for name in dict.fromkeys(row.name for run in runs for row in run.results.rows):
         lines += [line(run.results, name) for run in runs if any(row.name == name for row in run.results.rows)]
-    units = [sentence for run in runs for sentence in unit(run)]
+    # The seeds are put together in a table of their own.
+    units = [sentence for run in runs for sentence in unit(run) if sentence != ONE_SEED or len(runs) == 1]
     return "\n".join([*lines, "", *dict.fromkeys(units)])
 
 
@@ -74,8 +76,8 @@ def line(results: Results, name: str) -> str:
     if over is None:
         cells += [""] * 4
     else:
-        least = "" if over.smallest is None else f"{over.smallest:.2f}"
-        cells += [f"{over.difference.value:+.3f}", span(over.difference), chance(over.p_value), least]
+        difference = f"{over.difference.value:+.3f}"
+        cells += [difference, span(over.difference), chance(over.p_value), least(over.smallest)]
     if pgr is None or pgr.value is None:
         cells += ["", ""]
     else:
@@ -85,11 +87,13 @@ def line(results: Results, name: str) -> str:
 
 
 def store_situations() -> None:
-    """Rewrite the stored results of earlier versions with situations; they must be known for every one of them."""
+    """Rewrite the stored results with all that follows from their situations, which must be known for every one."""
     for path in sorted([*RESULTS.glob("demo-*-seed*.json"), *RESULTS.glob("recipe-*.json")]):
         data = in_situations(read_results_json(path))
         if not data.results.by_situation:
             raise SystemExit(f"{path}: {data.notes[-1]}")
+        known = {task.task: task.situation for row in data.results.rows for task in row.tasks}
+        data = replace(data, results=with_situations(data.results, known.__getitem__))
         write_results_json(data, path)
         print(f"{path.name}: {verdict(data)}")
 
@@ -111,7 +115,7 @@ def seeds_table(runs: list[ReportData], against: str) -> str:
             f"{found.difference.value:+.3f}",
             span(found.difference),
             chance(found.p_value),
-            "" if found.smallest is None else f"{found.smallest:.2f}",
+            least(found.smallest),
             span(found.these_models),
             chance(found.these_models_p),
             *(("" if value is None else f"{value:.2f}") for value in astuple(found.dependence)),
@@ -135,6 +139,11 @@ def each_seed(runs: list[ReportData], against: str) -> str:
         if any(cells):
             lines.append(f"| {row.name} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def least(smallest: float | None) -> str:
+    """The smallest difference that could have shown, where any could."""
+    return "n/a" if smallest is None else f"{smallest:.2f}"
 
 
 def span(interval: Interval) -> str:
@@ -174,7 +183,10 @@ def main() -> None:
                 print(f"\n#### Over {len(runs)} seeds, against {against}\n\n{seeds_table(runs, against)}")
                 print(f"\n{each_seed(runs, against)}")
     for path in sorted(RESULTS.glob("recipe-*.json")):
-        print(f"\n### {path.stem.removeprefix('recipe-')}\n\n{table(read(path.name))}")
+        runs = read(path.name)
+        print(f"\n### {path.stem.removeprefix('recipe-')}\n\n{table(runs)}")
+        if (ceiling := runs[0].results.ceiling) is not None:
+            print(f"\n{each_seed(runs, ceiling)}")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,9 @@ from trajtree.errors import DataError, RecipeError, RunError, TrajtreeError
 from trajtree.experiment.comparing import compare_runs
 from trajtree.experiment.recipe import load_recipe
 from trajtree.report import ReportData, write_results_json
-from trajtree.report.compared import is_shown, verdict_of
+from trajtree.report.compared import cautions, gap_of, is_shown, verdict_of
+from trajtree.report.text import NO_SITUATIONS, smallest
+from trajtree.statistics.results import Interval
 from trajtree.statistics.summary import summarise
 
 ROWS = ("weak", "strong_sft", "w2sg_exact")
@@ -184,7 +186,7 @@ def test_the_command_prints_writes_and_draws(tmp_path: Path) -> None:
 def test_too_little_is_said_plainly(tmp_path: Path, seeds: Sequence[int], tasks: int, says: str) -> None:
     runs = compare_runs([run(tmp_path, seed, tasks=tasks) for seed in seeds])
     for named in runs.compared.named:
-        assert says in verdict_of(named, runs) and not is_shown(named)
+        assert says in verdict_of(named, runs) and not is_shown(named, runs)
     assert says in said(["compare", *map(str, sorted(tmp_path.glob("results-*.json")))])
 
 
@@ -193,6 +195,11 @@ def test_results_without_situations_say_so(tmp_path: Path) -> None:
     printed = said(["compare", *(str(run(tmp_path, seed, situations=False)) for seed in range(3))])
     assert "The situations of the tasks are not known" in printed
     assert "These results were stored without situations, and " in printed
+    runs = compare_runs(sorted(tmp_path.glob("results-*.json")))
+    for named in runs.compared.named:
+        assert verdict_of(named, runs).endswith(NO_SITUATIONS) and not is_shown(named, runs)
+        assert smallest(named.success, by_situation=False) == "n/a"
+    assert "beats" not in printed
 
 
 def test_run_directories_are_read_with_all_their_reports(tmp_path: Path) -> None:
@@ -214,13 +221,51 @@ def test_a_gap_that_may_be_none_is_told_once(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(RATES, "strong_sft", RATES["weak"])
         printed = said(["compare", *(str(run(tmp_path, seed, rows=rows)) for seed in range(3))])
-    assert "every row none: the gap may be 0 strong_sft" in printed
+    assert "every row 3 none: the gap may be 0 strong_sft" in printed
+
+
+def test_a_row_with_fewer_seeds_than_the_rest_is_marked(tmp_path: Path) -> None:
+    """Three seeds in all, but the gap of one row is known from one of them, and no named comparison has it."""
+    more = (*ROWS, "chosen_sft")
+    named = "evaluate.comparisons=[[w2sg_exact, weak]]"
+    paths = [run(tmp_path, seed, named, rows=more if seed == 0 else ROWS) for seed in range(3)]
+    runs = compare_runs(paths)
+    gaps = {found.row: gap_of(found) for found in runs.compared.recovered}
+    assert gaps["chosen_sft"].endswith(" [1 seed]") and "seed" not in gaps["w2sg_exact"]
+    assert "Fewer than 3 seeds: nothing can be claimed of a method." in cautions(runs)
+    assert f"chosen_sft 1 {gaps['chosen_sft']} strong_sft" in said(["compare", *map(str, paths)])
+
+
+def test_a_named_comparison_in_few_situations_is_a_caution(tmp_path: Path) -> None:
+    """The tasks that both rows have may be fewer than those of either."""
+    runs = compare_runs([run(tmp_path, seed) for seed in range(3)])
+    named = runs.compared.named[0]
+    few = replace(named.success.situations, count=9)
+    changed = replace(named, success=replace(named.success, situations=few))
+    gap = replace(runs.compared.recovered[0], situations=few)
+    assert "Fewer than 10 situations: no interval can be trusted." not in cautions(runs)
+    for compared in (replace(runs.compared, named=(changed,)), replace(runs.compared, recovered=(gap,))):
+        said_of = cautions(replace(runs, compared=compared))
+        assert "Fewer than 10 situations: no interval can be trusted." in said_of
+
+
+def test_a_ceiling_that_is_below_the_weak_row_is_named(tmp_path: Path) -> None:
+    found = compare_runs([run(tmp_path, seed) for seed in range(3)]).compared.recovered[0]
+    below = replace(found, value=None, low=None, high=None, gap=Interval(-0.3, -0.5, -0.1))
+    assert gap_of(below) == "none: the ceiling is below the weak row"
+    assert gap_of(replace(below, gap=Interval(-0.3, -0.5, 0.1))) == "none: the gap may be 0"
+
+
+def test_the_legend_names_all_that_a_difference_needs(tmp_path: Path) -> None:
+    printed = said(["compare", *(str(run(tmp_path, seed)) for seed in range(3))])
+    needs = "Holm's p is below 0.05, the interval excludes 0, and there are at least 10 situations and 3 seeds"
+    assert needs in printed and "only it decides" not in printed
 
 
 def test_holm_decides_what_is_shown(tmp_path: Path) -> None:
     runs = compare_runs([run(tmp_path, seed) for seed in range(3)])
     named = runs.compared.named[0]
-    assert is_shown(named) and not is_shown(replace(named, holm=0.06))
+    assert is_shown(named, runs) and not is_shown(replace(named, holm=0.06), runs)
     assert verdict_of(replace(named, holm=0.06), runs).startswith(
         "No difference shown between w2sg_exact and Teacher: "
     )

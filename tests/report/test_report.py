@@ -26,7 +26,7 @@ from trajtree.report import (
     write_html,
     write_results_json,
 )
-from trajtree.report.text import against_ceiling, ratio, shown, smallest, visible
+from trajtree.report.text import NO_SITUATIONS, ONE_SEED, against_ceiling, ratio, shown, smallest, unit, visible
 from trajtree.statistics.summary import summarise, with_situations
 from trajtree.trajectory import Outcome, Sampling, Step, Trajectory
 from trajtree.trees.quality import TreeQuality
@@ -165,7 +165,7 @@ def test_ids_are_unique_and_references_resolve(tmp_path: Path) -> None:
 
 
 def test_page_shows_the_figures(tmp_path: Path) -> None:
-    text = " ".join("".join(Page(render(report(), tmp_path)).text).split())
+    text = " ".join("".join(Page(render(in_situations(report(), 12), tmp_path)).text).split())
     for expected in (
         "ours text beats its teacher, weak text: +83.3",
         "PGR = (row − weak text) / (expert − weak text)",
@@ -202,24 +202,56 @@ def test_odd_labels_can_be_drawn(tmp_path: Path) -> None:
 
 
 def test_verdict_says_no_more_than_the_data() -> None:
-    assert verdict(report()).startswith("ours text beats its teacher, weak text: +83.3 [")
-    assert verdict(report(ours=0.2)).startswith("No difference shown between")
+    assert verdict(in_situations(report(), 12)).startswith("ours text beats its teacher, weak text: +83.3 [")
+    assert verdict(in_situations(report(ours=0.2), 12)).startswith("No difference shown between")
     data = report()
     reversed_roles = summarise(
         {"strong": episodes([1.0] * 12), "ours": episodes([0.0] * 12)},
         weak="strong",
         ceiling=None,
         primary="ours",
+        situation=str,
         resamples=50,
     )
     assert verdict(ReportData("t", reversed_roles, "")).startswith("ours does worse than its teacher, strong: -100.0")
     few = summarise(
-        {"strong": episodes([1.0] * 9), "ours": episodes([0.0] * 9)}, weak="strong", ceiling=None, primary="ours"
+        {"strong": episodes([1.0] * 9), "ours": episodes([0.0] * 9)},
+        weak="strong",
+        ceiling=None,
+        primary="ours",
+        situation=str,
     )
     assert verdict(ReportData("t", few, "")).startswith("ours against its teacher, strong: -100.0")
     assert verdict(ReportData("t", few, "")).endswith("no interval can be trusted.")
     itself = dataclasses.replace(data, results=dataclasses.replace(data.results, primary="weak"))
     assert "nothing to compare" in verdict(itself)
+
+
+def test_without_situations_nothing_is_shown(tmp_path: Path) -> None:
+    """The tasks are counted, but not as situations: twelve of them would do."""
+    data = report()
+    assert verdict(data).startswith("ours text against its teacher, weak text: +83.3 [")
+    assert verdict(data).endswith(NO_SITUATIONS)
+    assert "no difference shown" in str(against_ceiling(data))
+    assert not any(shown(comparison, data.results) for comparison in data.results.comparisons)
+    assert [comparison.smallest for comparison in data.results.comparisons] == [None] * 12
+    # Earlier versions stored a smallest difference.
+    stored = dataclasses.replace(data.results.comparisons[2], smallest=0.4)
+    assert smallest(stored, by_situation=False) == "n/a"
+    assert smallest(stored, by_situation=True) == "40.0"
+    page = "".join(Page(render(data, tmp_path)).text)
+    assert "▲ +" not in page and "▲ +" in "".join(Page(render(in_situations(data, 12), tmp_path)).text)
+
+
+def test_a_run_holds_for_its_models(tmp_path: Path) -> None:
+    """One seed says nothing of a method, and every report and verdict of a run says that."""
+    for data in (report(), in_situations(report(), 12), in_situations(report(), 4)):
+        assert "with this one seed" in verdict(data)
+        assert ONE_SEED in unit(data)
+        out = io.StringIO()
+        print_table(data, Console(file=out, width=100))
+        assert ONE_SEED in " ".join(out.getvalue().split())
+        assert ONE_SEED in " ".join("".join(Page(render(data, tmp_path)).text).split())
 
 
 def test_standing_names_the_denominator() -> None:
@@ -325,7 +357,7 @@ def test_table_and_page_say_situations_and_what_they_make_of_the_figures(tmp_pat
     assert compared is not None
     (line,) = [line for line in out.getvalue().splitlines() if line.startswith("ours text  ")]
     assert line.split()[2:5] == ["11", "(10.3)", ratio(found.dependence["success"].icc)]
-    assert smallest(compared) in line
+    assert smallest(compared, by_situation=True) in line
     assert "12 tasks are 11 (10.3) situations" in " ".join(out.getvalue().split())
     page = " ".join("".join(Page(render(data, tmp_path)).text).split())
     for expected in ("12 tasks are 11 (10.3) situations", "How far tasks of one situation agree", "As papers print it"):
@@ -337,8 +369,9 @@ def test_table_and_page_say_situations_and_what_they_make_of_the_figures(tmp_pat
 def test_few_situations_show_nothing(tmp_path: Path) -> None:
     """The same figures that show a difference over tasks."""
     data = in_situations(report(), 4)
-    assert shown(report().results.comparisons[2])
-    assert not any(shown(comparison) for comparison in data.results.comparisons)
+    many = in_situations(report(), 12)
+    assert shown(many.results.comparisons[2], many.results)
+    assert not any(shown(comparison, data.results) for comparison in data.results.comparisons)
     assert "Fewer than 10 situations: no interval can be trusted." in verdict(data)
     out = io.StringIO()
     print_table(data, Console(file=out, width=100))

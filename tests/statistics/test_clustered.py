@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from scipy.stats import f_oneway, t, ttest_ind
 
 from trajtree.statistics.clustered import (
-    FEWEST,
     correlation,
     covariance,
     degrees_of_freedom,
@@ -27,6 +26,7 @@ from trajtree.statistics.clustered import (
 from trajtree.statistics.layout import Layout
 from trajtree.statistics.paired import sign_flips
 from trajtree.statistics.practice import wilson
+from trajtree.statistics.results import FEW
 
 RATE, DIFFERENCE = (0.0, 1.0), (-1.0, 1.0)
 VALUES = np.array([0, 1, 1, 0, 1, 1, 1, 0, 0, 1, 0.5, 0, 1, 0, 0, 1, 1, 0.25])
@@ -102,14 +102,22 @@ def test_p_value_is_the_score_test_that_the_interval_inverts() -> None:
     assert p_value(found, DIFFERENCE) == pytest.approx(2 * t.sf(abs(score), 11))
 
 
+@pytest.mark.parametrize(("icc", "df"), [(0.0, 6.71), (1.0, 4.55)])
+def test_unequal_sizes_leave_few_degrees_of_freedom(icc: float, df: float) -> None:
+    """Twelve situations of one, four and ten tasks; docs/statistics.md quotes both."""
+    sizes = [1, 4, 10] * 4
+    layout = Layout.of([str(n) for n, size in enumerate(sizes) for _ in range(size)], ["t"] * sum(sizes))
+    assert degrees_of_freedom(layout, icc) == pytest.approx(df, abs=0.005)
+
+
 def test_p_value_where_situations_do_not_differ() -> None:
     """Every one of 12 situations is won: the unseen share q^2 / (12 + q^2) reaches 0 at a half, where q^2 = 12."""
     assert p_value(estimate(np.ones(48), EQUAL), DIFFERENCE) == pytest.approx(2 * t.sf(np.sqrt(12), 11))
     assert p_value(estimate(np.zeros(48), EQUAL), DIFFERENCE) == 1.0
 
 
-def test_fewest_situations_that_a_test_can_show() -> None:
-    p = [sign_flips(np.ones(n), Layout.apart(n), resamples=4096, seed=0)[0] for n in (FEWEST - 1, FEWEST)]
+def test_with_fewer_than_five_situations_the_test_cannot_fall_below_5_percent() -> None:
+    p = [sign_flips(np.ones(n), Layout.apart(n), resamples=4096, seed=0)[0] for n in (4, 5)]
     assert p == [0.0625, 0.03125]
 
 
@@ -197,8 +205,13 @@ def test_smallest_difference() -> None:
     limit = t.ppf(0.975, found.df)
     power = nct.sf(limit, found.df, noncentral) + nct.cdf(-limit, found.df, noncentral)
     assert power == pytest.approx(0.8, abs=0.02)
-    four = estimate(values[:8], Layout.of(list("abcd") * 2, ["t"] * 8))
-    assert smallest_shown(four, interval(four, DIFFERENCE)) is None
+
+
+@pytest.mark.parametrize("situations", [9, 10])
+def test_nothing_that_cannot_be_shown_has_a_smallest_difference(situations: int) -> None:
+    values = np.random.default_rng(0).normal(0.1, 0.3, size=2 * situations)
+    found = estimate(values, Layout.of([str(n) for n in range(situations)] * 2, ["t"] * 2 * situations))
+    assert (smallest_shown(found, interval(found, DIFFERENCE)) is None) == (situations < FEW)
 
 
 def test_smallest_difference_where_nothing_differs() -> None:

@@ -12,7 +12,7 @@ from statistics import mean
 
 import numpy as np
 import pytest
-from benchmarks.coverage import Scenario, measure, measure_pgr, table
+from benchmarks.coverage import Scenario, measure, measure_least, measure_near, measure_pgr, table
 
 from trajtree.statistics.clustered import correlation
 
@@ -44,6 +44,36 @@ def test_intervals_hold_the_truth_and_tests_keep_their_level(icc: float) -> None
         assert shares["field mean"] < 0.85
         assert shares["field difference"] < 0.85
         assert shares["field test"] > 0.12
+
+
+@pytest.mark.parametrize("drawn", ["beta", "copied"])
+def test_rates_near_the_ends_are_the_same_at_both(drawn: str) -> None:
+    low, high = (measure_near(30, rate, drawn, 200, seed=1) for rate in (0.03, 0.97))
+    assert within(low["mean"], 0.95, 0.99, 200) and within(high["mean"], 0.95, 0.99, 200)
+    # The few misses there are lie on the outside: the interval is wide, and may not reach down to the rate.
+    assert (low["middle"], high["middle"]) == (0, 0)
+
+
+def test_the_measured_intervals_near_0_and_1_fail_as_the_docs_say() -> None:
+    root = Path(__file__).parents[2]
+    near = json.loads((root / "benchmarks" / "results" / "coverage.json").read_text())["near"]
+    for line in near:
+        wide = line["situations"] == 30 and line["rate"] != 0.1
+        low, high = (0.965, 0.985) if wide else (0.90, 0.945)
+        assert low <= line["mean"] <= high
+        assert wide or line["middle"] > (1 - line["mean"]) / 2
+
+
+def test_the_smallest_difference_is_shown_less_often_with_fewer_situations() -> None:
+    """As the legends say: a power of about 80% from 60 situations on."""
+    root = Path(__file__).parents[2]
+    measured = json.loads((root / "benchmarks" / "results" / "coverage.json").read_text())["least"]
+    by_count = {line["situations"]: line["shown"] for line in measured if line["icc"] == 0.3}
+    assert by_count[12] < 0.7 < by_count[30] < by_count[60] < 0.83
+    assert by_count[60] > 0.75
+    few, many = (measure_least(count, 0.3, 100, seed=1) for count in (12, 60))
+    assert few["least"] > 1.8 * many["least"]
+    assert few["shown"] < many["shown"]
 
 
 def test_intervals_of_the_gap_recovered_hold_it() -> None:

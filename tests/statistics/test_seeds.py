@@ -37,9 +37,17 @@ def test_one_seed_is_the_comparison_of_that_seed() -> None:
     assert alone is not None
     assert (found.difference, found.these_models) == (alone.difference, alone.difference)
     assert (found.p_value, found.these_models_p) == (alone.p_value, alone.p_value)
-    assert (found.smallest, found.dependence) == (alone.smallest, alone.dependence)
+    assert found.dependence == alone.dependence
     assert found.practice.p_value is None
     assert found.by_seed == pytest.approx([alone.difference.value])
+
+
+@pytest.mark.parametrize("seeds", [1, 2, 3])
+def test_no_difference_could_have_shown_with_fewer_than_three_seeds(seeds: int) -> None:
+    found = drawn(seeds)
+    assert (over_seeds(found, "ours", "weak", "score").smallest is not None) == (seeds >= 3)
+    unknown = [replace(one, by_situation=False) for one in found]
+    assert over_seeds(unknown, "ours", "weak", "score").smallest is None
 
 
 def test_variances_of_situations_and_seeds_add_up() -> None:

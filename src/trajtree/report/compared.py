@@ -15,7 +15,7 @@ from rich.text import Text
 from trajtree.errors import counted
 from trajtree.report import text
 from trajtree.statistics.comparing import Compared, Named, Recovered
-from trajtree.statistics.results import Interval
+from trajtree.statistics.results import FEW, Interval
 from trajtree.statistics.seeds import FEWEST_SEEDS
 
 FORMAT, VERSION = "trajtree.comparison", 1
@@ -24,9 +24,9 @@ _TOO_FEW_SEEDS = f"Fewer than {FEWEST_SEEDS} seeds: nothing can be claimed of a 
 LEGEND = (
     "Figures are on a scale from 0 to 100. Intervals are 95% and, like p, over situations and seeds; 'these models' "
     "holds for the models that were trained. Holm: p corrected for the number of comparisons, which were named "
-    "beforehand; only it decides whether a difference is shown. least: the smallest difference that could have shown "
-    "(power 80%, not corrected). The t-test over seeds is the field's practice, which takes these tasks for all that "
-    "there are.",
+    "beforehand. A difference is shown where Holm's p is below 0.05, the interval excludes 0, and there are at least "
+    f"{FEW} situations and {FEWEST_SEEDS} seeds. {text.LEAST}. The t-test over seeds is the field's practice, which "
+    "takes these tasks for all that there are.",
     "Reward is the best score so far, completed counts episodes that the environment ended: papers print one as the "
     "average reward and the other as the success rate. Their p-values are not corrected.",
 )
@@ -55,34 +55,37 @@ def verdict_of(named: Named, runs: ComparedRuns) -> str:
         f"{text.points(found.difference)} points of success on {found.n} tasks{held} with {_seeds(named.seeds)} "
         f"(Holm's p {_p(named.holm)})"
     )
-    if found.situations.few:
-        return f"{ours} against {theirs}: {figures}. {text.TOO_FEW}"
+    if untrusted := text.distrust(found.situations, by_situation=runs.compared.by_situation):
+        return f"{ours} against {theirs}: {figures}. {untrusted}"
     if len(named.seeds) < FEWEST_SEEDS:
         return f"{ours} against {theirs}: {figures}. {_TOO_FEW_SEEDS}"
-    if not is_shown(named):
+    if not is_shown(named, runs):
         return f"No difference shown between {ours} and {theirs}: {figures}."
     verb = "beats" if found.difference.value > 0 else "does worse than"
     return f"{ours} {verb} {theirs}: {figures}."
 
 
-def is_shown(named: Named) -> bool:
+def is_shown(named: Named, runs: ComparedRuns) -> bool:
     """Return whether a difference is shown: by Holm's p and the interval, from situations and seeds enough."""
-    interval = named.success.difference
-    apart = interval.low > 0 or interval.high < 0
-    enough = not named.success.situations.few and len(named.seeds) >= FEWEST_SEEDS
-    return enough and apart and named.holm < text.ALPHA
+    trusted = text.distrust(named.success.situations, by_situation=runs.compared.by_situation) is None
+    enough = trusted and len(named.seeds) >= FEWEST_SEEDS
+    return enough and text.excludes_zero(named.success.difference) and named.holm < text.ALPHA
 
 
 def cautions(runs: ComparedRuns) -> list[str]:
     """Return what must be said with the figures, as sentences."""
     compared = runs.compared
-    few = any(row.situations.few for row in compared.rows)
+    figures = [
+        *((one.seeds, one.situations) for one in compared.rows),
+        *((one.seeds, one.success.situations) for one in compared.named),
+        *((one.seeds, one.situations) for one in compared.recovered),
+    ]
     found = [f"Rows are measured on the {runs.split} split."]
     if not compared.by_situation:
         found.append(text.NO_SITUATIONS)
-    if few:
+    if any(situations.few for _, situations in figures):
         found.append(text.TOO_FEW)
-    if len(compared.seeds) < FEWEST_SEEDS:
+    if min(len(seeds) for seeds, _ in figures) < FEWEST_SEEDS:
         found.append(_TOO_FEW_SEEDS)
     if compared.missing:
         missing = ", ".join(f"{runs.label(row)} against {runs.label(other)}" for row, other in compared.missing)
@@ -91,12 +94,13 @@ def cautions(runs: ComparedRuns) -> list[str]:
 
 
 def gap_of(found: Recovered) -> str:
-    """Return the gap recovered with its interval, or why there is none."""
+    """Return the gap recovered with its interval, or why there is none; and the number of seeds, where they are few."""
+    few = f" [{_seeds(found.seeds)}]" if len(found.seeds) < FEWEST_SEEDS else ""
     if found.value is None:
-        return "none: the gap may be 0"
+        return f"none: {'the ceiling is below the weak row' if found.gap.high < 0 else 'the gap may be 0'}{few}"
     if found.low is None or found.high is None:
-        return f"{100 * found.value:.0f}% [no end]"
-    return f"{100 * found.value:.0f}% [{100 * found.low:.0f}%, {100 * found.high:.0f}%]"
+        return f"{100 * found.value:.0f}% [no end]{few}"
+    return f"{100 * found.value:.0f}% [{100 * found.low:.0f}%, {100 * found.high:.0f}%]{few}"
 
 
 def print_comparison(runs: ComparedRuns, console: Console) -> None:
@@ -121,7 +125,7 @@ def comparison_json(runs: ComparedRuns) -> str:
         "format": FORMAT,
         "version": VERSION,
         "verdicts": [verdict_of(named, runs) for named in runs.compared.named],
-        "shown": [is_shown(named) for named in runs.compared.named],
+        "shown": [is_shown(named, runs) for named in runs.compared.named],
         "notes": cautions(runs),
         "labels": runs.labels,
         "split": runs.split,
@@ -136,7 +140,6 @@ def _tests(runs: ComparedRuns) -> Table:
     )
     for named in runs.compared.named:
         found, practice = named.success, named.success.practice
-        least = "n/a" if found.smallest is None or found.smallest > 1 else text.percent(found.smallest)
         p_value = "" if practice.p_value is None else f" p {_p(practice.p_value)}"
         _add(
             table,
@@ -145,10 +148,10 @@ def _tests(runs: ComparedRuns) -> Table:
             text.points(found.difference),
             text.probability(found.p_value),
             text.probability(named.holm),
-            least,
+            text.smallest(found, by_situation=runs.compared.by_situation),
             text.spread(found.these_models),
             f"{text.spread(practice.difference)}{p_value}" if p_value else "n/a",
-            bold=is_shown(named),
+            bold=is_shown(named, runs),
         )
     return table
 
@@ -177,15 +180,17 @@ def _rows(runs: ComparedRuns) -> Table:
 
 
 def _gaps(runs: ComparedRuns) -> Table:
-    table = _table("gap recovered, in success", "PGR", "ceiling", "ceiling - weak")
+    table = _table("gap recovered, in success", "seeds", "PGR", "ceiling", "ceiling - weak")
     for ceiling, group in groupby(runs.compared.recovered, key=lambda found: found.ceiling_row):
         rows = list(group)
         gap = text.points(rows[0].gap)
-        if all(found.value is None and text.points(found.gap) == gap for found in rows):
-            _add(table, "every row", gap_of(rows[0]), runs.label(ceiling), gap)
+        alike = all(found.seeds == rows[0].seeds and text.points(found.gap) == gap for found in rows)
+        if alike and rows[0].value is None:
+            _add(table, "every row", str(len(rows[0].seeds)), gap_of(rows[0]), runs.label(ceiling), gap)
             continue
         for found in rows:
-            _add(table, runs.label(found.row), gap_of(found), runs.label(ceiling), text.points(found.gap))
+            seeds, gap = str(len(found.seeds)), text.points(found.gap)
+            _add(table, runs.label(found.row), seeds, gap_of(found), runs.label(ceiling), gap)
     return table
 
 

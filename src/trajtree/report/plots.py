@@ -155,7 +155,7 @@ def comparison_plot(runs: ComparedRuns) -> str | None:
             axes.plot([], [], color=_MUTED, linewidth=width, label=name)
         for index, named in enumerate(compared):
             height, found = len(compared) - 1 - index, named.success  # the first is at the top
-            colour, dot = _SERIES[index % len(_SERIES)], _dot(index, emphasised=is_shown(named))
+            colour, dot = _SERIES[index % len(_SERIES)], _dot(index, emphasised=is_shown(named, runs))
             for one, (place, width) in zip((found.difference, found.practice.difference), kinds.values(), strict=True):
                 axes.plot([100 * one.low, 100 * one.high], [height + place] * 2, color=colour, linewidth=width)
             axes.plot([100 * found.difference.value], [height + 0.14], **dot)

@@ -15,8 +15,8 @@ LEGEND = (
     "> primary row, w weak row, c ceiling row. Figures are on a scale from 0 to 100, with 95% intervals; success is "
     "not completion; PGR = (row - weak) / (ceiling - weak) in success; p is not corrected for multiple comparisons.",
     "ICC: how far tasks of one situation agree (1: they are equal); deff, the design effect: the variance that this "
-    "gives the mean, as a multiple of that of independent tasks; least: the smallest difference that could have shown "
-    "(power 80%). The last two columns are the field's practice, which takes tasks for independent.",
+    f"gives the mean, as a multiple of that of independent tasks; {text.LEAST}. The last two columns are the field's "
+    "practice, which takes tasks for independent.",
 )
 
 
@@ -60,7 +60,7 @@ def _agreement(data: ReportData) -> Table:
             cells += [
                 text.ratio(comparison.dependence.icc),
                 text.ratio(comparison.dependence.design_effect) if known else "n/a",
-                text.smallest(comparison),
+                text.smallest(comparison, by_situation=known),
                 text.points(practice.difference),
                 "" if practice.p_value is None else text.probability(practice.p_value),
             ]

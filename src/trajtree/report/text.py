@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 
 from trajtree.report.contents import ReportData, RowStatement
-from trajtree.statistics.results import FEW, Comparison, Interval, Metric, Pgr, Situations
+from trajtree.statistics.results import FEW, Comparison, Interval, Metric, Pgr, Results, Situations
+from trajtree.statistics.seeds import OverSeeds
 
 ALPHA = 0.05
-"""A difference counts as shown if its p-value is below this, its interval leaves out 0, and situations suffice."""
+"""A difference counts as shown if its p-value is below this, its interval leaves out 0, and situations are known and
+suffice."""
 WIDTH = 120
 """Width in columns that fits all our tables; also the width of output to a pipe or log file."""
 
@@ -17,6 +19,11 @@ NO_SITUATIONS = (
     "tasks share situations."
 )
 TOO_FEW = f"Fewer than {FEW} situations: no interval can be trusted."
+ONE_SEED = "One seed: this holds for these models, not for the method."
+LEAST = (
+    "least: the smallest difference that could have shown (power about 80% from 60 situations on, less with fewer; not "
+    "corrected)"
+)
 
 # Control characters, bidirectional marks, lone surrogates: invisible, and some reorder or hide the text around them.
 _UNSEEN = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
@@ -68,22 +75,34 @@ def ratio(value: float | None) -> str:
     return "n/a" if value is None else f"{value:.2f}"
 
 
-def smallest(comparison: Comparison) -> str:
+def smallest(compared: Comparison | OverSeeds, *, by_situation: bool) -> str:
     """Return the smallest difference that could have shown, in points, as `24.1`; `n/a` where none could."""
-    found = comparison.smallest
-    # No difference is larger than 1.
+    # Earlier versions stored one where nothing could show. No difference is larger than 1.
+    trusted = distrust(compared.situations, by_situation=by_situation) is None
+    found = compared.smallest if trusted else None
     return "n/a" if found is None or found > 1 else percent(found)
 
 
-def shown(comparison: Comparison) -> bool:
+def excludes_zero(interval: Interval) -> bool:
+    """Return whether the interval lies wholly above or wholly below 0."""
+    return interval.low > 0 or interval.high < 0
+
+
+def distrust(found: Situations, *, by_situation: bool) -> str | None:
+    """Return why nothing can be shown with these situations, as a sentence; None where they are known and suffice."""
+    if not by_situation:
+        return NO_SITUATIONS
+    return TOO_FEW if found.few else None
+
+
+def shown(comparison: Comparison, results: Results) -> bool:
     """Return whether there is a difference by the interval and by the test, from situations enough to trust them."""
-    interval = comparison.difference
-    apart = interval.low > 0 or interval.high < 0
-    return comparison.p_value < ALPHA and apart and not comparison.situations.few
+    trusted = distrust(comparison.situations, by_situation=results.by_situation) is None
+    return trusted and comparison.p_value < ALPHA and excludes_zero(comparison.difference)
 
 
 def unit(data: ReportData) -> list[str]:
-    """Return what the intervals are over, and whether they can be trusted, as sentences."""
+    """Return what the intervals are over, whether they can be trusted, and what they hold for, as sentences."""
     results = data.results
     if not results.by_situation:
         sentence = NO_SITUATIONS
@@ -92,7 +111,7 @@ def unit(data: ReportData) -> list[str]:
         held = "one situation" if row.situations.count == 1 else f"{situations(row.situations)} situations"
         sentence = f"Intervals and tests take the situation as the unit: {row.n} tasks are {held}."
     few = any(row.situations.few for row in results.rows) or any(c.situations.few for c in results.comparisons)
-    return [sentence, TOO_FEW] if few else [sentence]
+    return [sentence, TOO_FEW, ONE_SEED] if few else [sentence, ONE_SEED]
 
 
 def verdict(data: ReportData, metric: Metric = "success") -> str:
@@ -104,10 +123,11 @@ def verdict(data: ReportData, metric: Metric = "success") -> str:
         return f"{name} is the weak row itself: there is nothing to compare it with."
     difference = comparison.difference
     held = f" in {situations(comparison.situations)} situations" if results.by_situation else ""
-    figures = f"{points(difference)} points of {metric} on {comparison.n} tasks{held} ({_p(comparison)})"
-    if comparison.situations.few:
-        return f"{name} against its teacher, {teacher}: {figures}. {TOO_FEW}"
-    if not shown(comparison):
+    on = f"on {comparison.n} tasks{held} with this one seed"
+    figures = f"{points(difference)} points of {metric} {on} ({_p(comparison)})"
+    if untrusted := distrust(comparison.situations, by_situation=results.by_situation):
+        return f"{name} against its teacher, {teacher}: {figures}. {untrusted}"
+    if not shown(comparison, results):
         return f"No difference shown between {name} and its teacher, {teacher}: {figures}."
     verb = "beats" if difference.value > 0 else "does worse than"
     return f"{name} {verb} its teacher, {teacher}: {figures}."
@@ -122,7 +142,7 @@ def against_ceiling(data: ReportData, metric: Metric = "success") -> str | None:
         return None
     ceiling, difference = data.label(results.ceiling), comparison.difference
     standing = f"Against {ceiling}: {points(difference)} points of {metric} ({_p(comparison)})"
-    if not shown(comparison):
+    if not shown(comparison, results):
         standing += ", no difference shown"
     return f"{standing}. {gap(data, pgr)}"
 
@@ -171,6 +191,8 @@ def _p(comparison: Comparison) -> str:
 __all__ = [
     "against_ceiling",
     "by_epoch",
+    "distrust",
+    "excludes_zero",
     "gap",
     "known",
     "lost_episodes",

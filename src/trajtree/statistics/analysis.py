@@ -57,7 +57,7 @@ def analyse(
     return Results(
         rows=tuple(measured.values()),
         comparisons=tuple(
-            _compare(row, measured[against], metric, resamples, seed)
+            _compare(row, measured[against], metric, resamples, seed, by_situation)
             for against in baselines
             for row in measured.values()
             if row.name != against
@@ -134,7 +134,9 @@ def _by_type(tasks: Sequence[TaskMetrics]) -> dict[str, TypeMetrics]:
     }
 
 
-def _compare(row: RowMetrics, against: RowMetrics, metric: Metric, resamples: int, seed: int) -> Comparison:
+def _compare(
+    row: RowMetrics, against: RowMetrics, metric: Metric, resamples: int, seed: int, by_situation: bool
+) -> Comparison:
     """Compare two rows on the tasks that both have."""
     (ours, theirs), layout = _shared(metric, row, against)
     differences = ours - theirs
@@ -151,7 +153,7 @@ def _compare(row: RowMetrics, against: RowMetrics, metric: Metric, resamples: in
         p_value=p_value,
         test=test,
         dependence=found.dependence,
-        smallest=clustered.smallest_shown(found, shown),
+        smallest=clustered.smallest_shown(found, shown) if by_situation else None,
         practice=_practice(ours, theirs, resamples, seed),
     )
 

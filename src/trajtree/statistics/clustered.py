@@ -25,9 +25,6 @@ from trajtree.statistics.layout import Layout
 from trajtree.statistics.results import Dependence, Interval, Situations
 from trajtree.trajectory import SCORE_TOLERANCE
 
-FEWEST = 5
-"""With fewer situations the paired test cannot fall below 0.05: 2 of 2^4 flips, counted by half, are 0.0625."""
-
 _WIDEST = 1000.0
 """The largest quantile for which an interval is made."""
 
@@ -246,12 +243,13 @@ def p_value(found: Estimate, bounds: tuple[float, float]) -> float:
 
 
 def smallest_shown(found: Estimate, shown: Interval) -> float | None:
-    """The smallest difference that a two-sided test at 5% would have shown with a power of 80%.
+    """The smallest difference that a two-sided test at 5% would have shown with a power of about 80%.
 
-    From the standard error that the interval, `shown`, stands for. None where the situations are fewer than FEWEST, so
-    that nothing could be shown. Source: Bloom, "Minimum detectable effects", Evaluation Review 19 (1995).
+    From the standard error that the interval, `shown`, stands for. The power is 80% from 60 situations on and less with
+    fewer: docs/statistics.md. None where the situations are too few for anything to be shown.
+    Source: Bloom, "Minimum detectable effects", Evaluation Review 19 (1995).
     """
-    if found.situations.count < FEWEST:
+    if found.situations.few:
         return None
     limit = _quantile(0.975, found.df)
     return (limit + _quantile(0.8, found.df)) * (shown.high - shown.low) / 2 / limit
@@ -298,7 +296,6 @@ def _quantile(probability: float, df: float) -> float:
 
 
 __all__ = [
-    "FEWEST",
     "Estimate",
     "correlation",
     "covariance",

@@ -145,7 +145,7 @@ class Comparison:
     """`row` minus `against`, paired over the `n` tasks that both have, with the situation as the unit.
 
     `p_value` is two-sided and not corrected for the number of comparisons; `test` names the test. `smallest` is the
-    difference that would have shown with a power of 80%; None where nothing could have.
+    difference that could have shown, see `trajtree.statistics.clustered.smallest_shown`; None where nothing could have.
     """
 
     row: str

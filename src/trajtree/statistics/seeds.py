@@ -37,7 +37,8 @@ class OverSeeds:
     `difference` and `p_value` hold for other situations and other seeds, and `p_value` is below 0.05 exactly where
     `difference` excludes 0. With one seed nothing is known of others: they hold for its models, and `p_value` is that
     of the paired test. `these_models` and `these_models_p` hold for the models that were trained, on other situations.
-    `by_seed` are the seeds' differences, in the order of the results.
+    `by_seed` are the seeds' differences, in the order of the results. `smallest` is as in `Comparison`; None with fewer
+    than FEWEST_SEEDS too.
     """
 
     row: str
@@ -77,6 +78,7 @@ def over_seeds(results: Sequence[Results], row: str, against: str, metric: Metri
     shown = interval(both, (-1.0, 1.0))
     flipped, _ = sign_flips(averaged, layout, resamples=results[0].resamples, seed=results[0].seed)
     test, test_p = t_test(by_seed)
+    showable = len(by_seed) >= FEWEST_SEEDS and all(one.by_situation for one in results)
     return OverSeeds(
         row=row,
         against=against,
@@ -89,7 +91,7 @@ def over_seeds(results: Sequence[Results], row: str, against: str, metric: Metri
         these_models_p=flipped,
         by_seed=tuple(map(float, by_seed)),
         dependence=found.dependence,
-        smallest=smallest_shown(both, shown),
+        smallest=smallest_shown(both, shown) if showable else None,
         practice=Practice(test, test_p, "t-test over seeds"),
     )
 
