@@ -159,3 +159,13 @@ def test_the_table_of_types_is_what_the_benchmark_prints(
     runpy.run_path(str(ROOT / "benchmarks" / "scienceworld_types.py"), run_name="__main__")
     page = (ROOT / "docs" / "results.md").read_text()
     assert f"<!-- types:begin -->\n{capsys.readouterr().out}<!-- types:end -->" in page
+
+
+def test_the_tables_of_the_experiment_are_what_the_benchmark_prints(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stored = sorted(map(str, (ROOT / "benchmarks" / "results").glob("failures-seed*.json")))
+    monkeypatch.setattr("sys.argv", ["failures_table.py", *stored])
+    runpy.run_path(str(ROOT / "benchmarks" / "failures_table.py"), run_name="__main__")
+    page = (ROOT / "docs" / "results.md").read_text()
+    assert f"<!-- failures:begin -->\n{capsys.readouterr().out}<!-- failures:end -->" in page
