@@ -170,3 +170,31 @@ def test_replies_with_the_same_command_are_told() -> None:
     found = first_parting(build_tree(runs))
     assert found is not None and (found.what, found.remedy) == ("action", "--action last-code-block")
     assert first_parting(build_tree(runs, action="last-code-block")) is None
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "remedy"),
+    [
+        ("root@3fa1c0d2e4b5:/app# ", "root@9fceb02d2e4b:/app# ", "--ignore container-ids"),
+        ("HEAD is now at 9fceb02", "HEAD is now at 1a2b3c4", "--ignore commit-ids"),
+        ("2026-11-26 10:31:05 ok", "2026-11-27 11:00:00 ok", "--ignore timestamps"),
+    ],
+)
+def test_the_narrowest_of_what_could_be_ignored_is_named(one: str, other: str, remedy: str) -> None:
+    runs = [
+        trajectory(["look", action], score, sample=sample, seen=["a room", seen])
+        for sample, (seen, action, score) in enumerate([(one, "a", 1.0), (other, "b", 0.0)])
+    ]
+    parting = first_parting(build_tree(runs))
+    assert parting is not None
+    assert parting.remedy == remedy
+
+
+def test_what_an_action_names_is_never_to_be_ignored() -> None:
+    runs = [
+        trajectory([f"git checkout {commit}"], score, sample=sample)
+        for sample, (commit, score) in enumerate([("9fceb02", 1.0), ("1a2b3c4", 0.0)])
+    ]
+    parting = first_parting(build_tree(runs))
+    assert parting is not None
+    assert parting.remedy == ""

@@ -71,7 +71,8 @@ def first_parting(tree: TrajectoryTree) -> Parting | None:
             return Parting(tree.task, step, what, _cut(one, other), remedy)
         if len(children) > 1:
             one, other = (tree.action[child] for child in children[:2])
-            remedy = _further(tree, _acting(one, other) or _ignoring(one, other))
+            # Nothing to ignore: what an action names, such as a commit, may be the very decision.
+            remedy = _further(tree, _acting(one, other))
             return Parting(tree.task, step, "action", _cut(one, other), remedy)
         (node,) = children
     return None
@@ -198,7 +199,8 @@ def _ignoring(one: str, other: str) -> str:
 
     if not same(names):
         return ""
-    for name in tuple(names):
+    # The narrow ones come first in the table, so the broad ones are dropped first: an id of a container is no commit.
+    for name in reversed(names):
         fewer = [other for other in names if other != name]
         if same(fewer):
             names = fewer
