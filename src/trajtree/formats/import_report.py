@@ -326,7 +326,8 @@ def _after_replies(messages: Sequence[Message]) -> list[int]:
     """[replies] hash of everything said up to each reply. The hashes are valid within one process only."""
     hashes, here = [], 0
     for message in messages:
-        calls = message.tool_calls
+        # Calls without their ids, which every run has of its own.
+        calls = tuple([(call.name, call.arguments) for call in message.tool_calls])
         here = hash((here, message.content, calls)) if calls else hash((here, message.content))
         if message.role == "assistant":
             hashes.append(here)
