@@ -410,7 +410,8 @@ def test_tree_dpo_parts_the_sides(tiny_words: Path, tmp_path: Path, sides: list[
     last = run_dpo(model, sides, tmp_path, Told(lambda done, total, m: first.append(dict(m))))
     assert first[0]["margin"] == pytest.approx(0, abs=1e-6)
     assert last["margin"] > 0 and last["kl"] > 0
-    assert set(last) == {"loss", "margin", "kl", "accuracy", "tokens/s", "shared", "self_check"}
+    names = {"loss", "margin", "kl", "accuracy", "chosen", "rejected", "tokens/s", "shared", "self_check"}
+    assert set(last) == names
     assert last["shared"] > 1.5 and last["self_check"] < 1e-4
 
 
