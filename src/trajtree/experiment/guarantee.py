@@ -32,7 +32,8 @@ CONSTANT, DELTA = 1.0, 0.05
 """The paper leaves C open, one for all environments and numbers of pairs; 1 is what its reader would try."""
 _CAVEAT = (
     "If no path scores more than the best one that was played, the nats are an upper bound on the KL of the nearest "
-    "best policy, for which a smaller C may be right; where a better path was never played, they may be too low. "
+    "best policy, for which a smaller C may be right; where a better path was never played, they may be too low, and "
+    "so may the best score. "
     "The paper does not give C, and its assumptions do not hold here: pairs are picked from trees, so they are not "
     "independent episodes of the reference, and their labels never contradict (docs/theory.md)."
 )
