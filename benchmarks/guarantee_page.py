@@ -274,8 +274,8 @@ def _bound_table(done: dict) -> str:
     rate, last = done["rate"][FALLING], PAIRS[-3:]
     lines = [
         f"(11), (15) for J and (16) for the best path are violated {violated} times in {cases:,} cases. "
-        f"With a weight of 1/N the gap of J falls as N^{_f(rate['mean'], 2)} in the mean and as N^{_f(rate['median'], 2)} in the median, from "
-        f"{last[0]:,} to {last[-1]:,} pairs.",
+        f"With a weight of 1/N the gap of J falls as N^{_f(rate['mean'], 2)} in the mean and as "
+        f"N^{_f(rate['median'], 2)} in the median, from {last[0]:,} to {last[-1]:,} pairs.",
         "",
         *_head(
             "pairs",
