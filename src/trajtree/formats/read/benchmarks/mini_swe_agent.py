@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 from trajtree.chat import FIELDS, message_from_dict
 from trajtree.errors import DataError
 from trajtree.formats.read.benchmarks.ended import ended
-from trajtree.formats.read.benchmarks.reports import BESIDE, RESOLVED, benchmark_score, named_after_task
+from trajtree.formats.read.benchmarks.reports import (
+    SCORES_OF_FILES,
+    TASKS_OF_FILES,
+    benchmark_score,
+    runs_named_after_tasks,
+)
 from trajtree.formats.read.fields import (
-    SCORES,
     Record,
     at,
     fields_aside,
@@ -20,12 +21,11 @@ from trajtree.formats.read.fields import (
     text_at,
     tools_at,
 )
-from trajtree.formats.read.records import RawRecord
 from trajtree.formats.read.to_trajectory import Imported
 from trajtree.trajectory import Outcome
 
-_SCORES = (*SCORES, RESOLVED)
-TASKS = ("instance_id", f"{BESIDE}.task")
+TASKS = TASKS_OF_FILES
+runs = runs_named_after_tasks
 _OWN = frozenset(("extra",))
 """What mini-swe-agent adds to a message: the parsed action, the engine's whole answer, cost and time."""
 
@@ -47,12 +47,6 @@ def recognises(record: Record) -> bool:
     return isinstance(record.get("messages"), list) and isinstance(info, dict) and "exit_status" in info
 
 
-def runs(path: Path, records: Iterator[RawRecord]) -> Iterator[RawRecord]:
-    """A file is one run, named after its task; the benchmark's report may lie beside it."""
-    for raw in records:
-        yield named_after_task(path, raw)
-
-
 def read(record: Record, *, score: str | None, task: str | None) -> Imported:
     """Read one run; its last message, of role `exit`, is no message but repeats `info`.
 
@@ -71,7 +65,7 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
     for index, turn in enumerate(bare):
         if "role" not in turn and turn.get("object") == "response":
             raise DataError(f"messages.{index}: is an answer of OpenAI's Responses API, which is not read here")
-    taken = benchmark_score(record, score, _SCORES)
+    taken = benchmark_score(record, score, SCORES_OF_FILES)
     return Imported(
         messages=tuple([message_from_dict(turn, f"messages.{index}") for index, turn in enumerate(bare)]),
         context_turns=0,
@@ -81,7 +75,7 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
         tools=tools_at(record, "tools"),
         outcome=_outcome(record),
         metadata=fields_aside([("messages", bare)], FIELDS),
-        other_scores=other_scores(record, taken[0], _SCORES),
+        other_scores=other_scores(record, taken[0], SCORES_OF_FILES),
     )
 
 

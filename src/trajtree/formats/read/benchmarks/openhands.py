@@ -58,9 +58,7 @@ def recognises(record: Record) -> bool:
     """Whether a record has a history of OpenHands' events, of any version."""
     events = _flat(record.get("history"))
     first = events[0] if events else None
-    return isinstance(first, dict) and any(
-        isinstance(first.get(name), str) for name in ("action", "observation", "kind")
-    )
+    return isinstance(first, dict) and any(isinstance(first.get(name), str) for name in _KINDS)
 
 
 def runs(path: Path, records: Iterator[RawRecord]) -> Iterator[RawRecord]:

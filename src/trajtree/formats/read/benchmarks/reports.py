@@ -20,7 +20,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from trajtree.errors import DataError
-from trajtree.formats.read.fields import Record, at, score_at
+from trajtree.formats.read.fields import SCORES, Record, at, score_at
 from trajtree.formats.read.records import RawRecord
 from trajtree.formats.read.scores import Missing, is_missing
 
@@ -28,6 +28,11 @@ BESIDE = "beside"
 """Field that a record gets with what stands beside its file."""
 
 RESOLVED = f"{BESIDE}.resolved"
+SCORES_OF_FILES = (*SCORES, RESOLVED)
+"""Where the score of a run may be that has a file of its own, named after its task."""
+
+TASKS_OF_FILES = ("instance_id", f"{BESIDE}.task")
+"""Where such a run may name its task."""
 
 _OF_RUNS = ("trajs", "trajectories")
 _OF_REPORTS = ("", "results", "logs", "run_evaluation", "logs/run_evaluation")
@@ -73,6 +78,12 @@ def named_after_task(path: Path, raw: RawRecord) -> RawRecord:
     if found or task == path.parent.name or _INSTANCE.match(task):
         return with_beside(raw, {"task": task, **found})
     return raw
+
+
+def runs_named_after_tasks(path: Path, records: Iterator[RawRecord]) -> Iterator[RawRecord]:
+    """A file is one run, named after its task; the benchmark's report may lie beside it."""
+    for raw in records:
+        yield named_after_task(path, raw)
 
 
 def with_beside(raw: RawRecord, beside: Mapping[str, Any]) -> RawRecord:
@@ -229,10 +240,13 @@ def _verdict(lists: set[str], solved: set[str], failed: set[str], skipped: set[s
 __all__ = [
     "BESIDE",
     "RESOLVED",
+    "SCORES_OF_FILES",
+    "TASKS_OF_FILES",
     "benchmark_score",
     "has_reports",
     "is_report",
     "named_after_task",
+    "runs_named_after_tasks",
     "verdict",
     "with_beside",
 ]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from pydantic_core import from_json
@@ -12,9 +10,13 @@ from pydantic_core import from_json
 from trajtree.chat import FIELDS, message_from_dict
 from trajtree.errors import DataError
 from trajtree.formats.read.benchmarks.ended import ended
-from trajtree.formats.read.benchmarks.reports import BESIDE, RESOLVED, benchmark_score, named_after_task
+from trajtree.formats.read.benchmarks.reports import (
+    SCORES_OF_FILES,
+    TASKS_OF_FILES,
+    benchmark_score,
+    runs_named_after_tasks,
+)
 from trajtree.formats.read.fields import (
-    SCORES,
     Record,
     at,
     fields_aside,
@@ -25,12 +27,11 @@ from trajtree.formats.read.fields import (
     text_at,
     tools_at,
 )
-from trajtree.formats.read.records import RawRecord
 from trajtree.formats.read.to_trajectory import Imported
 from trajtree.trajectory import Message, Outcome
 
-_SCORES = (*SCORES, RESOLVED)
-TASKS = ("instance_id", f"{BESIDE}.task")
+TASKS = TASKS_OF_FILES
+runs = runs_named_after_tasks
 OWN = frozenset(("agent", "message_type", "thought", "action", "is_demo", "tool_call_ids", "tags"))
 """Fields that SWE-agent adds to a message: `thought` and `action` were parsed out of its content."""
 
@@ -54,12 +55,6 @@ def recognises(record: Record) -> bool:
     return isinstance(history, list) and bool(history) and isinstance(at(history, "0.role"), str)
 
 
-def runs(path: Path, records: Iterator[RawRecord]) -> Iterator[RawRecord]:
-    """A file is one run, named after its task; the benchmark's report may lie beside it."""
-    for raw in records:
-        yield named_after_task(path, raw)
-
-
 def read(record: Record, *, score: str | None, task: str | None) -> Imported:
     """Read one run.
 
@@ -75,11 +70,9 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
     """
     turns = objects(record.get("history"), "history")
     demos = (turn.get("is_demo") is True for turn in turns if turn.get("role") == "assistant")
-    taken = benchmark_score(record, score, _SCORES)
+    taken = benchmark_score(record, score, SCORES_OF_FILES)
     return Imported(
-        messages=tuple(
-            [message_from_dict(plain(turn, f"history.{index}"), f"history.{index}") for index, turn in enumerate(turns)]
-        ),
+        messages=tuple([_message(turn, f"history.{index}") for index, turn in enumerate(turns)]),
         context_turns=leading(demos, "is a demonstration"),
         score=taken,
         task=task_at(record, task, TASKS),
@@ -87,7 +80,7 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
         tools=tools_at(record, "tools"),
         outcome=_outcome(record),
         metadata=fields_aside([("history", turns)], FIELDS | OWN),
-        other_scores=other_scores(record, taken[0], _SCORES),
+        other_scores=other_scores(record, taken[0], SCORES_OF_FILES),
     )
 
 

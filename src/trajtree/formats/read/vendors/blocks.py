@@ -48,7 +48,7 @@ def add_blocks(talk: Talk, role: object, content: object, where: str, name: str 
         raise DataError(f"{where}.role: {str(role)[:80]!r} is not one of user, assistant")
     if isinstance(content, str):
         content = [{"type": "text", "text": content}]
-    told: list[str] = []
+    texts: list[str] = []
     for index, block in enumerate(objects(content, f"{where}.content")):
         here, kind = f"{where}.content.{index}", kind_of(block)
         if kind not in _KINDS[role]:
@@ -56,7 +56,7 @@ def add_blocks(talk: Talk, role: object, content: object, where: str, name: str 
             raise DataError(f"{here}: a block of type {kind[:80]!r}; of role {role} only {known} can be kept")
         talk.keep_aside(here, block, _FIELDS[kind])
         if kind == "tool_result":
-            _tell(talk, told)
+            talk.hear_user(texts)
             talk.hear(_result(block, here))
         elif kind == "tool_use":
             talk.reply(Message("assistant", "", tool_calls=(_call(block, here),)), name)
@@ -65,19 +65,12 @@ def add_blocks(talk: Talk, role: object, content: object, where: str, name: str 
             if not isinstance(text, str):
                 raise DataError(f"{here}.{kind}: must be text, got {type(text).__name__}")
             if role == "user":
-                told.append(text)
+                texts.append(text)
             elif kind == "text":
                 talk.reply(Message("assistant", text), name)
             elif text:
                 talk.reply(Message("assistant", "", text), name)
-    _tell(talk, told)
-
-
-def _tell(talk: Talk, told: list[str]) -> None:
-    """The user's texts since the last result, as one message."""
-    if told:
-        talk.hear(Message("user", "".join(told)))
-        told.clear()
+    talk.hear_user(texts)
 
 
 def _call(block: Record, where: str) -> ToolCall:

@@ -17,7 +17,7 @@ from trajtree.formats.read.records import RawRecord, decode
 from trajtree.formats.read.to_trajectory import Imported
 from trajtree.formats.read.vendors.blocks import add_blocks
 from trajtree.formats.read.vendors.events import Events, twin_of
-from trajtree.formats.read.vendors.talk import Metadata, Talk, kind_of
+from trajtree.formats.read.vendors.talk import Talk, described, kind_of, several
 
 _SPOKEN = ("user", "assistant")
 _FIRST = ("summary", "file-history-snapshot")
@@ -131,6 +131,7 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
             f"events.{chosen[-1]}: the session ends in an error of the API, which says nothing of the agent"
         )
     messages, metadata = talk.finished()
+    branch = [events[index] for index in chosen]
     policy = models.most_common(1)[0][0] if models else None
     return Imported(
         messages=messages,
@@ -138,7 +139,17 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
         score=score_at(record, score, SCORES),
         task=task_at(record, task, ()),
         policy=policy,
-        metadata={**metadata, **_described(record, [events[i] for i in chosen], attached, models, compactions)},
+        metadata={
+            **metadata,
+            **described(
+                branch,
+                session=text_at(record, "session_id"),
+                version=next(filter(None, (text_at(event, "version") for event in branch)), None),
+                models=several(models),
+                attachments=", ".join(f"{kind} ({count})" for kind, count in sorted(attached.items())),
+                compactions=compactions,
+            ),
+        },
         made=talk.made(policy),
     )
 
@@ -218,23 +229,6 @@ def _attach(talk: Talk, event: Record, where: str) -> list[str]:
         return [kind]
     add_blocks(talk, "user", at(attachment, "prompt"), f"{where}.attachment")
     return []
-
-
-def _described(
-    record: Record, events: Sequence[Record], attached: Counter[str], models: Counter[str], compactions: int
-) -> Metadata:
-    times = [time for event in events if isinstance(time := event.get("timestamp"), str)]
-    found: Metadata = {"started": times[0], "ended": times[-1]} if times else {}
-    for name, value in (
-        ("session", text_at(record, "session_id")),
-        ("version", next(filter(None, (text_at(event, "version") for event in events)), None)),
-        ("models", ", ".join(models) if len(models) > 1 else None),
-        ("attachments", ", ".join(f"{kind} ({count})" for kind, count in sorted(attached.items()))),
-        ("compactions", compactions),
-    ):
-        if value:
-            found[name] = value
-    return found
 
 
 __all__ = ["read", "recognises", "runs"]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from trajtree.errors import DataError
@@ -16,7 +16,7 @@ from trajtree.formats.read.records import RawRecord
 from trajtree.formats.read.to_trajectory import Imported
 from trajtree.formats.read.vendors.events import Events, twin_of
 from trajtree.formats.read.vendors.items import BETWEEN, add_item
-from trajtree.formats.read.vendors.talk import Metadata, Talk, kind_of
+from trajtree.formats.read.vendors.talk import Talk, described, kind_of, several
 from trajtree.trajectory import Message
 
 _NOTES = frozenset(("turn_context", "event_msg", "world_state", "session_state"))
@@ -102,7 +102,16 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
         score=score_at(record, score, SCORES),
         task=task_at(record, task, ()),
         policy=policy,
-        metadata={**metadata, **_described(record, meta, events, models, compactions)},
+        metadata={
+            **metadata,
+            **described(
+                events,
+                session=text_at(record, "session_id"),
+                version=text_at(meta, "cli_version"),
+                models=several(models),
+                compactions=compactions,
+            ),
+        },
         made=talk.made(policy),
     )
 
@@ -131,22 +140,6 @@ def _summary(talk: Talk, payload: object, where: str) -> None:
     for new in given.messages:
         if new.role == "user" and (new.role, new.content) not in said:
             talk.hear(new)
-
-
-def _described(
-    record: Record, meta: Record, events: Sequence[Record], models: Counter[str], compactions: int
-) -> Metadata:
-    times = [time for event in events if isinstance(time := event.get("timestamp"), str)]
-    found: Metadata = {"started": times[0], "ended": times[-1]} if times else {}
-    for name, value in (
-        ("session", text_at(record, "session_id")),
-        ("version", text_at(meta, "cli_version")),
-        ("models", ", ".join(models) if len(models) > 1 else None),
-        ("compactions", compactions),
-    ):
-        if value:
-            found[name] = value
-    return found
 
 
 __all__ = ["read", "recognises", "runs"]

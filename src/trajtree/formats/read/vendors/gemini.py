@@ -179,7 +179,7 @@ def _add_content(talk: Talk, content: Record, where: str) -> None:
     if role == "system":
         talk.hear(Message("system", _text(content.get("parts"), f"{where}.parts")))
         return
-    told: list[str] = []
+    texts: list[str] = []
     for index, part in enumerate(objects(content.get("parts"), f"{where}.parts")):
         here = f"{where}.parts.{index}"
         talk.keep_aside(here, part, _FIELDS)
@@ -187,24 +187,17 @@ def _add_content(talk: Talk, content: Record, where: str) -> None:
         if role == "model" and isinstance(call, dict):
             talk.reply(Message("assistant", "", tool_calls=(_call(call, f"{here}.functionCall"),)))
         elif role != "model" and isinstance(result, dict):
-            _tell(talk, told)
+            talk.hear_user(texts)
             talk.hear(_result(result, f"{here}.functionResponse"))
         elif not isinstance(text, str) or call is not None or result is not None:
             raise DataError(f"{here}: a part of {_kind(part)} in a content of role {role} cannot be kept")
         elif role != "model":
-            told.append(text)
+            texts.append(text)
         elif part.get("thought") is True:
             talk.reply(Message("assistant", "", text or None))
         else:
             talk.reply(Message("assistant", text))
-    _tell(talk, told)
-
-
-def _tell(talk: Talk, told: list[str]) -> None:
-    """The user's texts since the last result, as one message."""
-    if told:
-        talk.hear(Message("user", "".join(told)))
-        told.clear()
+    talk.hear_user(texts)
 
 
 def _call(call: Record, where: str) -> ToolCall:

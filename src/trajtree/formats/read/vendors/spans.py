@@ -42,7 +42,6 @@ _AGENTS = ("invoke_agent", "invoke_workflow", "create_agent")
 """Operations whose spans hold the calls to models; their messages are a summary of those in the calls."""
 
 _ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
-_FIELDS = frozenset(("type", "content", "id", "name", "arguments", "response", "result"))
 _CUT_SHORT = ("length", "max_tokens")
 
 
