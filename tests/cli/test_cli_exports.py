@@ -142,7 +142,7 @@ def test_a_card_says_what_the_rows_are(tmp_path: Path, trees: Path, arguments: t
 
 def test_a_readme_that_is_no_card_is_kept(tmp_path: Path, trees: Path) -> None:
     (tmp_path / "README.md").write_text("# Mine\n")
-    with pytest.raises(RunError, match="it exists and is no card by trajtree"):
+    with pytest.raises(RunError, match="it is not a card written by trajtree"):
         invoke("pairs", trees, "--out", tmp_path / "pairs.jsonl", "--card", tmp_path / "README.md")
     assert (tmp_path / "README.md").read_text() == "# Mine\n" and not (tmp_path / "pairs.jsonl").exists()
     with pytest.raises(DataError, match=r"--license: .*add --card"):

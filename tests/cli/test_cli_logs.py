@@ -86,7 +86,7 @@ def test_what_may_be_wrong_is_told_with_the_way_out(tmp_path: Path) -> None:
     calls = rows_of(tmp_path / "r.jsonl", chat("q", "a", sample=1), chat("q", "a", "b", "c", sample=1))
     assert "the beginning of another run: 1; if" in done("import", calls, "--out", tmp_path / "s.jsonl")
     output = done("import", calls, "--out", tmp_path / "one.jsonl", "--run", "sample")
-    assert "a longer row of the same run holds them: 1" in output
+    assert "rows contained in a longer row of the same run: 1" in output
     assert "1 run added" in output
     shared = [chat("hi", "look", "ok", "look", f"find {task}", "go", task=task) for task in "ab"]
     examples = rows_of(tmp_path / "e.jsonl", *shared)
@@ -152,7 +152,7 @@ def test_private_texts_and_other_files_are_told(tmp_path: Path) -> None:
     (tmp_path / "in" / "notes.txt").touch()
     output = done("import", tmp_path / "in", "--out", tmp_path / "s.jsonl")
     assert "check: runs that hold what looks like a key or a token: 1; import into a new store with --redact" in output
-    assert "passed over, no logs: .txt (1)" in output
+    assert "skipped, not logs: .txt (1)" in output
     output = done("import", tmp_path / "in", "--out", tmp_path / "r.jsonl", "--redact")
     assert "redacted: key (1)" in output
     assert key not in (tmp_path / "r.jsonl").read_text()

@@ -106,7 +106,7 @@ def test_a_folder_of_many_tasks(tmp_path: Path) -> None:
     assert reasons["a__b-2.traj"].startswith("weak.run1.json: lists the task under error_ids: its result was not eval")
     assert reasons["a__b-3.traj"].startswith("no score: the log has none, and no report beside the run names its task")
     assert "the predictions of a benchmark" in reasons["preds.json"]
-    assert "a benchmark's report, no run" in reasons["weak.run1.json"]
+    assert "a benchmark's report, not a run" in reasons["weak.run1.json"]
 
 
 def test_reports_that_contradict_each_other(tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ def test_a_file_is_named_after_its_task_where_that_is_evident(tmp_path: Path, na
             {"input": "system\nS\nuser\nGo\n", "output": "north", "gts": "n", "score": 1.0, "step": 3},
             "a rollout dump of",
         ),
-        ({"resolved_ids": [], "total_instances": 3}, "a benchmark's report, no run"),
+        ({"resolved_ids": [], "total_instances": 3}, "a benchmark's report, not a run"),
         ({TASK: {"model_patch": "diff", "model_name_or_path": "m"}}, "the predictions of a benchmark"),
         ({"instance_id": TASK, "model_patch": "diff"}, "the predictions of a benchmark"),
     ],

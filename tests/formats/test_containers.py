@@ -322,7 +322,7 @@ def test_an_inspect_log_has_a_record_per_sample(tmp_path: Path, pack: Callable[.
     pack(tmp_path / "log.eval", {**samples, "_journal/start.json": b'{"eval": 1}'})
     assert decode(next(raw_records(tmp_path / "log.eval")))["header"] == {"eval": 1}
     pack(tmp_path / "log.eval", samples)
-    with pytest.raises(DataError, match=r"no inspect log \(it has no header\.json\)"):
+    with pytest.raises(DataError, match=r"not an inspect log \(it has no header\.json\)"):
         list(raw_records(tmp_path / "log.eval"))
 
 

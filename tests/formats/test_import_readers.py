@@ -633,7 +633,7 @@ def test_fields_that_are_asked_for() -> None:
     assert read(record, "messages", score="c.d", task="e").task == "t"
     with pytest.raises(DataError, match=r"a\.b\.1\.s: no such field; --score"):
         read(record, "messages", score="a.b.1.s")
-    with pytest.raises(DataError, match=r"a: .* names no task; --task"):
+    with pytest.raises(DataError, match=r"a: .* does not name a task; --task"):
         read(record, "messages", task="a")
     with pytest.raises(DataError, match=r"nope: no such field; --task"):
         read(record, "messages", task="nope")

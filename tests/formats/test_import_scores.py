@@ -203,14 +203,14 @@ def test_runs_that_the_file_does_not_name_keep_their_own_score(tmp_path: Path) -
     [
         ("s.csv", "file,result\na,1\n", "line 2, field score: is missing"),
         ("s.csv", "name,score\na,1\n", "line 2: names no run; a row needs the column run or file"),
-        ("s.csv", "file,score\na,1,2\n", "line 2: has not as many values as there are columns"),
-        ("s.csv", "file,score\na\n", "line 2: has not as many values as there are columns"),
+        ("s.csv", "file,score\na,1,2\n", "line 2: has more or fewer values than there are columns"),
+        ("s.csv", "file,score\na\n", "line 2: has more or fewer values than there are columns"),
         ("s.csv", "file,score\na,\n", "line 2, field score: is missing"),
         ("s.csv", "file,score,outcome\na,1,complete\n", "line 2, field outcome: 'complete' is not one of completed"),
         ("s.csv", "", "holds no scores"),
         ("s.json", "{", "line 1: not JSON"),
         ("s.json", '[{"run": [1], "score": 1}]', "line 1, field run: must be text, got list"),
-        ("s.csv", 'file,score\n"a,1\n', "no CSV in UTF-8"),
+        ("s.csv", 'file,score\n"a,1\n', "not CSV in UTF-8"),
     ],
 )
 def test_a_file_of_scores_that_is_wrong_is_refused(tmp_path: Path, name: str, sheet: str, said: str) -> None:

@@ -96,7 +96,7 @@ def test_what_stands_beside_the_runs_of_a_job_is_passed_over(tmp_path: Path, bes
     (tmp_path / "beside.json").write_text(json.dumps(beside))
     report = import_files(tmp_path, tmp_path / "s.jsonl")
     assert (report.added, report.left_out_count, report.others) == (1, 0, {BESIDE: 2})
-    with pytest.raises(DataError, match="no log, but results and settings of Harbor, which are read with the runs"):
+    with pytest.raises(DataError, match="not a log, but results and settings of Harbor, which are read with the runs"):
         import_files(tmp_path / "beside.json", tmp_path / "s.jsonl")
 
 

@@ -10,6 +10,7 @@ import typer
 
 from trajtree.cli.cards import ROWS, CardOption, LicenseOption, check_card_options, write_card
 from trajtree.cli.choices import described, option_of
+from trajtree.cli.logs import counts_of
 from trajtree.cli.outputs import at_least_one, check_output
 from trajtree.cli.terminal import console, counting
 from trajtree.errors import DataError, counted
@@ -97,8 +98,7 @@ def convert(
         count = write_rows(at_least_one(rows_of(counted_in(runs), to), f"{source}: contains no run"), out)
     terminal.print(f"{counted(count, 'run')} in {out}", soft_wrap=True)
     if redacted:
-        replaced = ", ".join(f"{name} ({number:,})" for name, number in redacted.items())
-        terminal.print(f"redacted: {replaced}; --no-redact keeps them", soft_wrap=True)
+        terminal.print(f"redacted: {counts_of(redacted)}; --no-redact keeps them", soft_wrap=True)
     if to == "openai":
         terminal.print("task, score, outcome and model are not in it: openai has no fields for them", soft_wrap=True)
     write_card(terminal, card, license, out, count, provenance, {"format": to})

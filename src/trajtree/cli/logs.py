@@ -126,20 +126,20 @@ def import_(
 def _summary(done: ImportReport) -> Iterator[str]:
     """How the runs were interpreted."""
     if done.others:
-        yield f"passed over, no logs: {_counts(done.others)}"
+        yield f"skipped, not logs: {counts_of(done.others)}"
     if done.added:
-        yield f"format: {_counts(done.formats)}"
+        yield f"format: {counts_of(done.formats)}"
         others = [
             f"{name} is there too, in {counted(other.present, 'run')}, and differs in {other.differs:,}"
             for name, other in done.other_scores.items()
         ]
-        yield "; ".join([f"score: from {_counts(done.scores)}", *others])
+        yield "; ".join([f"score: from {counts_of(done.scores)}", *others])
         others = [
             f"{name} is there too, in {counted(other.present, 'run')}, and names {counted(other.values, 'task')}"
             for name, other in done.other_tasks.items()
         ]
-        yield "; ".join([f"task: from {_counts(done.task_fields)}", *others])
-        yield f"outcome: {_counts(done.outcomes)}"
+        yield "; ".join([f"task: from {counts_of(done.task_fields)}", *others])
+        yield f"outcome: {counts_of(done.outcomes)}"
     if done.spread is not None:
         spread = done.spread
         yield (
@@ -148,7 +148,7 @@ def _summary(done: ImportReport) -> Iterator[str]:
         )
         yield f"steps: {done.steps:,}, of which {done.shared_steps:,} repeat the beginning of another run"
     if done.redacted:
-        yield f"redacted: {_counts(done.redacted)}"
+        yield f"redacted: {counts_of(done.redacted)}"
     if done.sheet is not None:
         yield from _sheet(done.sheet)
     if done.tasks:
@@ -172,7 +172,7 @@ def _sheet(sheet: SheetUse) -> Iterator[str]:
 def _hints(done: ImportReport) -> Iterator[str]:
     """What may have been misinterpreted, and what to do about it."""
     if done.held:
-        yield f"rows that are no runs because a longer row of the same run holds them: {done.held:,}"
+        yield f"rows contained in a longer row of the same run: {done.held:,}"
     if done.joined:
         yield f"rows that were joined to the last part of the same run: {done.joined:,}"
     if done.disagreeing:
@@ -212,7 +212,8 @@ def _hints(done: ImportReport) -> Iterator[str]:
         )
 
 
-def _counts(numbers: Mapping[str, int]) -> str:
+def counts_of(numbers: Mapping[str, int]) -> str:
+    """Names with their numbers, in a sentence."""
     return ", ".join(f"{name} ({number:,})" for name, number in numbers.items())
 
 
@@ -241,4 +242,4 @@ def add_to(app: typer.Typer) -> None:
     app.command("import")(import_)
 
 
-__all__ = ["NEXT", "add_to"]
+__all__ = ["NEXT", "add_to", "counts_of"]

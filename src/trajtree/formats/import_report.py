@@ -86,7 +86,7 @@ class ImportReport:
         left_out: the first KEPT records that are not trajectories, and why.
         left_out_count: total number of left-out records.
         kinds: how many were left out per kind of reason: the reason without its numbers and values.
-        others: number of files in folders and archives that are no logs, by suffix or by what they are.
+        others: number of files in folders and archives that are not logs, by suffix or by what they are.
         formats: number of trajectories appended, by format.
         scores: number of trajectories by the field that their score comes from.
         other_scores: other usual fields for scores that also occurred.
@@ -106,6 +106,8 @@ class ImportReport:
         disagreeing: those whose messages do fit, but whose scores or models differ; each is a run.
         beginnings: trajectories that are the beginning of another one, as records of single model calls are, among
             those not too far apart.
+        redacted: number of private texts that were replaced, by kind.
+        with_keys: trajectories stored as they are that hold what looks like a key.
         repeated: trajectories that equal one from a file with the same name in another folder.
         example_turns: number of leading replies up to which all trajectories are the same although their tasks differ,
             if that is more than their context.
@@ -152,7 +154,7 @@ class Tally:
         self.redacted: Counter[str] = Counter()
         self.sheet: SheetUse | None = None
         self.others: Counter[str] = Counter()
-        """Number of files that are no logs, by suffix."""
+        """Number of files that are not logs, by suffix."""
         self._left_out: list[LeftOut] = []
         self._kinds: Counter[str] = Counter()
         self._formats: Counter[str] = Counter()

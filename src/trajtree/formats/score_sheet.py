@@ -173,10 +173,10 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
         try:
             for row in reader:
                 if None in row or None in row.values():
-                    raise DataError(f"{path}, line {reader.line_num}: has not as many values as there are columns")
+                    raise DataError(f"{path}, line {reader.line_num}: has more or fewer values than there are columns")
                 yield reader.line_num, row
         except (csv.Error, UnicodeDecodeError) as error:
-            raise DataError(f"{path}, line {reader.line_num + 1}: no CSV in UTF-8 ({error})") from None
+            raise DataError(f"{path}, line {reader.line_num + 1}: not CSV in UTF-8 ({error})") from None
 
 
 def _json_rows(path: Path) -> Iterator[tuple[int, Mapping[str, object]]]:

@@ -38,17 +38,23 @@ def write_jsonl(rows: Iterable[Mapping[str, Any]], path: str | os.PathLike[str])
         path.parent.mkdir(parents=True, exist_ok=True)
         with claimed(path), atomically(path) as file:
             for count, row in enumerate(rows, start=1):
-                file.write(_line(row, path, count))
+                file.write(encoded(row, path, count))
     except OSError as error:
         raise cannot_write(path, error) from error
     return count
 
 
-def _line(row: Mapping[str, Any], path: Path, number: int) -> bytes:
+def encoded(row: Mapping[str, Any], path: Path, number: int, unit: str = "line") -> bytes:
+    """A row as a line of JSON.
+
+    Raises:
+        DataError: it cannot be represented as JSON in UTF-8; `unit` is what the file has instead of lines.
+    """
     try:
         return json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n"
     except ValueError as error:
-        raise DataError(f"{path}, line {number}: cannot be written as JSON in UTF-8 ({error}); fix the data") from None
+        where = f"{path}, {unit} {number}"
+        raise DataError(f"{where}: cannot be written as JSON in UTF-8 ({error}); fix the data") from None
 
 
 def read_jsonl(path: str | os.PathLike[str]) -> Iterator[JsonObject]:
@@ -148,6 +154,7 @@ def wrong_field(error: msgspec.MsgspecError) -> str:
 
 __all__ = [
     "JsonObject",
+    "encoded",
     "faulty_field",
     "format_of",
     "header",

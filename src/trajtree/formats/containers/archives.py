@@ -70,8 +70,8 @@ def is_tar(path: Path) -> bool:
 def unpack(path: Path, into: Path) -> Iterator[Member]:
     """Unpack an archive into an empty folder.
 
-    Links, devices and members with a path out of the archive are not unpacked; what is behind the bounds, or behind
-    damage, is one last member with the problem.
+    Links, devices and members with a path out of the archive are not unpacked. Where a limit is reached or the archive
+    is damaged, one last member says so.
     """
     written = 0
     try:
@@ -179,7 +179,7 @@ class _Slice:
 
 
 class _Checked:
-    """An unpacking member: raises BadZipFile at its end if that is not the one that the archive names."""
+    """An unpacking member: raises BadZipFile if its size or checksum is not the one in the archive's directory."""
 
     def __init__(self, file: Any, size: int, crc: int) -> None:
         self._file, self._left, self._crc, self._now = file, size, crc, 0
@@ -205,7 +205,7 @@ def samples_in(path: Path) -> Iterator[bytes]:
             # A log that was not finished has only the journal's beginning.
             header = next((infos[name] for name in ("header.json", "_journal/start.json") if name in infos), None)
             if header is None:
-                raise DataError(f"{path}: no inspect log (it has no header.json)")
+                raise DataError(f"{path}: not an inspect log (it has no header.json)")
             about = _text(archive, header, path)
             samples = [name for name in infos if name.startswith("samples/") and name.endswith(".json")]
             if len(samples) > MOST_MEMBERS:

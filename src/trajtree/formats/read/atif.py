@@ -157,7 +157,7 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
 def _check_whole(record: Record, continuations: Sequence[Record]) -> None:
     """Raise DataError if a document, with its continuations, is not a whole run of the agent's."""
     if record.get("subagent_trajectories"):
-        raise DataError("subagent_trajectories: the subagents' runs are not told apart from the agent's")
+        raise DataError("subagent_trajectories: the subagents' runs cannot be separated from the agent's")
     if goes_on_in(continuations[-1] if continuations else record):
         raise DataError("continued_trajectory_ref: the run continues in another document, which is missing")
     if at(record, "agent.extra.summarization_index") is not None:

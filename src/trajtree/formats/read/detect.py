@@ -175,7 +175,7 @@ class Beginning(NamedTuple):
     first: bytes
     record: Record
     alone: bool
-    """Whether there is no record but the first."""
+    """Whether the first record is the only one."""
 
 
 def beginning_of(path: Path, format: str | None = None) -> Beginning:
@@ -196,7 +196,7 @@ def beginning_of(path: Path, format: str | None = None) -> Beginning:
             continue
         name = format or next((name for name, known in FORMATS.items() if known.recognises(record)), None)
         if name is None and (kind := beside_runs(record)) is not None:
-            raise NoLog(f"{path}: no log, but {kind}, which are read with the runs beside them", kind)
+            raise NoLog(f"{path}: not a log, but {kind}, which are read with the runs beside them", kind)
         if name is None and (reason := why_no_run(record)) is not None:
             raise DataError(f"{path}, line {raw.line}: {reason}")
         if name is None:

@@ -183,7 +183,7 @@ def task_at(record: Record, field: str | None, usual: Sequence[str]) -> str | No
         if (isinstance(value, str) and value) or (isinstance(value, int) and not isinstance(value, bool)):
             return str(value)
     if field is not None:
-        raise DataError(f"{field}: {short(at(record, field))} names no task; --task must name a field with text")
+        raise DataError(f"{field}: {short(at(record, field))} does not name a task; --task must name a field with text")
     return None
 
 

@@ -1,4 +1,4 @@
-"""Records that belong to logs but are no runs, and why: said instead of that their format is not known."""
+"""Records that belong to logs but are not runs, and why: a better message than "in no known format"."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ NOT_RUNS: tuple[tuple[Callable[[Record], bool], str], ...] = (
         "a rollout dump of verl: input and output are rendered text, from which turns, calls and results cannot be "
         "recovered safely; log the conversation and write rows with messages and score",
     ),
-    (is_report, "a benchmark's report, no run; it gives the runs beside it their scores"),
-    (_is_prediction, "the predictions of a benchmark, which hold the results of runs and not the runs"),
+    (is_report, "a benchmark's report, not a run; it gives the runs beside it their scores"),
+    (_is_prediction, "the predictions of a benchmark, which hold the results of runs, not the runs themselves"),
 )
 """How to recognise such a record, and what to say about it."""
 
 
 def beside_runs(record: Record) -> str | None:
-    """What a file is that stands beside runs wherever they are; None if it may be a log."""
+    """What kind of file this is if it only accompanies runs; None if it may be a log."""
     return "results and settings of Harbor" if _is_harbors(record) else None
 
 
 def why_no_run(record: Record) -> str | None:
-    """Why a record that is in no known format is no run; None if that is not known either."""
+    """Why a record in no known format is not a run; None if there is nothing to say about it."""
     return next((reason for recognises, reason in NOT_RUNS if recognises(record)), None)
 
 

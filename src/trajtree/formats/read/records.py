@@ -78,7 +78,7 @@ def raw_records(path: Path) -> Iterator[RawRecord]:
 
 
 def _made(path: Path, rows: Iterator[bytes]) -> Iterator[RawRecord]:
-    """Records that are no lines of a file; what is damaged is one last record with the problem."""
+    """Records that are not lines of a file; damage becomes one last record with the problem."""
     number = 0
     try:
         for number, data in enumerate(rows, start=1):

@@ -17,7 +17,7 @@ from trajtree.errors import RunError
 from trajtree.trajectory import Trajectory
 
 MARK = "<!-- written by trajtree -->"
-"""By this line a card is known as one that may be overwritten."""
+"""The line that marks a card as one that may be overwritten."""
 UNKNOWN = "unknown"
 """The hub's word for a licence that nobody has named."""
 
@@ -114,7 +114,7 @@ def card(
 def check_card(path: Path) -> None:
     """Refuse to write a card in the place of something else. Raises RunError."""
     if path.is_file() and MARK not in path.read_text(encoding="utf-8", errors="replace"):
-        raise RunError(f"cannot write {path}: it exists and is no card by trajtree; remove it or name another file")
+        raise RunError(f"cannot write {path}: it is not a card written by trajtree; remove it or name another file")
 
 
 def _most(counts: Counter[str], shown: int = 20) -> str:

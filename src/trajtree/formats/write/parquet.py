@@ -17,9 +17,8 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
-from trajtree.errors import DataError
 from trajtree.store.files import atomically, cannot_write
-from trajtree.store.lines import JsonObject, write_jsonl
+from trajtree.store.lines import JsonObject, encoded, write_jsonl
 from trajtree.store.lock import claimed
 
 SUFFIX = ".parquet"
@@ -40,7 +39,7 @@ def write_rows(rows: Iterable[Mapping[str, Any]], path: str | os.PathLike[str]) 
     """
     if Path(path).suffix != SUFFIX:
         return write_jsonl(rows, path)
-    import pyarrow  # noqa: F401 - told before any work is done
+    import pyarrow  # noqa: F401 - fails before any work is done
 
     path = Path(path)
     try:
@@ -49,7 +48,7 @@ def write_rows(rows: Iterable[Mapping[str, Any]], path: str | os.PathLike[str]) 
             kinds: dict[str, str | None] = {}
             count = 0
             for count, row in enumerate(rows, start=1):
-                spool.write(_line(row, path, count))
+                spool.write(encoded(row, path, count, "row"))
                 for name, value in row.items():
                     kinds[name] = _either(kinds.get(name), _kind(value))
             spool.seek(0)
@@ -57,13 +56,6 @@ def write_rows(rows: Iterable[Mapping[str, Any]], path: str | os.PathLike[str]) 
     except OSError as error:
         raise cannot_write(path, error) from error
     return count
-
-
-def _line(row: Mapping[str, Any], path: Path, number: int) -> bytes:
-    try:
-        return json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n"
-    except ValueError as error:
-        raise DataError(f"{path}, row {number}: cannot be written ({error}); fix the data") from None
 
 
 def _kind(value: object) -> str | None:

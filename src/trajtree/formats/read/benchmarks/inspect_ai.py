@@ -42,7 +42,7 @@ def recognises(record: Record) -> bool:
 def runs(path: Path, records: Iterator[RawRecord]) -> Iterator[RawRecord]:
     """A record per sample, `{"header": {"eval": ...}, "sample": ..., "tools": [...]}`, without the sample's events.
 
-    The events tell the same story again; only the tools that the model was first given are taken from them.
+    The events repeat the same conversation; only the tools that the model was first given are taken from them.
     """
     return split(records, _samples)
 
@@ -78,7 +78,7 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
 
     Raises:
         DataError: a field is wrong; the sample failed with an error, which says nothing about the agent; or something
-            in it is no text.
+            in it is not text.
     """
     error = at(record, "sample.error")
     if error:

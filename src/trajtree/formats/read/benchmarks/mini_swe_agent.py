@@ -48,7 +48,7 @@ def recognises(record: Record) -> bool:
 
 
 def read(record: Record, *, score: str | None, task: str | None) -> Imported:
-    """Read one run; its last message, of role `exit`, is no message but repeats `info`.
+    """Read one run; its last message, of role `exit`, is not a message but repeats `info`.
 
     Args:
         record: `messages` and `info`, with `beside` from `runs`.

@@ -156,7 +156,7 @@ def _reply(response: Record, where: str) -> Message:
 
 
 def _result(event: Record, where: str) -> Message:
-    """What a call brought; an observation without a call, such as that the reply was no valid call, is the user's."""
+    """The result of a call; an observation without one, such as that the reply was not a valid call, is the user's."""
     around = [text_at(event, f"extras.metadata.{side}") or "" for side in ("prefix", "suffix")]
     content = around[0] + text_of(event.get("content"), f"{where}.content") + around[1]
     call = text_at(event, "tool_call_metadata.tool_call_id")

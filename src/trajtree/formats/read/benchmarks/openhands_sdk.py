@@ -19,7 +19,7 @@ _UNSAID = frozenset(
         *("TokenEvent", "PauseEvent", "InterruptEvent", "CondensationRequest", "CondensationSummaryEvent"),
     )
 )
-"""Events between the SDK's parts, of which the model sees nothing, or only in place of what it saw before."""
+"""Events between the SDK's parts, which the model never sees, or sees only in place of what it saw before."""
 
 
 @dataclass(slots=True)

@@ -109,7 +109,7 @@ class _NotEvaluated(Missing):
 
 
 class _NotReported(Missing):
-    """The score of a run that neither its log nor a report tells."""
+    """The score of a run that neither its log nor a report gives."""
 
     __slots__ = ()
 
@@ -227,7 +227,7 @@ def _says(report: Record, task: str) -> dict[str, Any]:
 
 
 def _verdict(lists: set[str], solved: set[str], failed: set[str], skipped: set[str]) -> dict[str, Any]:
-    """What it means that a report has a task in some of its lists."""
+    """What a report says by having a task in some of its lists."""
     if lists & solved:
         return {"resolved": True}
     if lists & failed:

@@ -88,7 +88,7 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
         task: dotted path of the task; without one, `task_id`.
 
     Raises:
-        DataError: a field is wrong; a step is no beginning of the next, so the model was shown something else; or an
+        DataError: a field is wrong; a step is not a beginning of the next, so the model was shown something else; or an
             error ended the episode.
     """
     steps = objects(at(record, "trajectory.steps"), "trajectory.steps")

@@ -82,7 +82,7 @@ def _event(raw: RawRecord) -> Record:
     try:
         return decode(raw)
     except DataError:
-        return {}  # it is said when the run is read
+        return {}  # reported when the run is read
 
 
 def read(record: Record, *, score: str | None, task: str | None) -> Imported:
@@ -128,7 +128,7 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
             add_blocks(talk, message.get("role"), message["content"], f"{where}.message", name)
     if chosen and _unsent(events[chosen[-1]]) and events[chosen[-1]].get("isApiErrorMessage") is True:
         raise DataError(
-            f"events.{chosen[-1]}: the session ends in an error of the API, which says nothing of the agent"
+            f"events.{chosen[-1]}: the session ends in an error of the API, which says nothing about the agent"
         )
     messages, metadata = talk.finished()
     branch = [events[index] for index in chosen]

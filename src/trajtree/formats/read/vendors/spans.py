@@ -173,7 +173,7 @@ def _conversations(calls: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _hashes(call: dict[str, Any]) -> list[int]:
-    """[messages] hash of everything said up to each message; [] where the call cannot be read, which is said later."""
+    """[messages] hash of everything said up to each message; [] if the call cannot be read (reported later)."""
     try:
         given, said = _talk(call)
     except DataError:

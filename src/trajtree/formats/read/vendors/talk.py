@@ -71,7 +71,7 @@ class Talk:
     def finished(self) -> tuple[tuple[Message, ...], Metadata]:
         """The messages, and metadata: `message_fields` (what was kept aside, as JSON text) and `unfinished_replies`.
 
-        A reply of thoughts alone is no reply: the agent was interrupted. Such replies are only counted.
+        A reply of thoughts alone is not a reply: the agent was interrupted. Such replies are only counted.
         """
         made = tuple([m for m in self.messages if not unfinished(m)])
         found: Metadata = {"message_fields": json.dumps(self.aside)} if self.aside else {}
