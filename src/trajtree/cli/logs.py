@@ -109,9 +109,9 @@ def import_(
             redact=redact,
             progress=progress,
         )
-    told = list(_sentences(done.left_out))
+    left_out = list(_sentences(done.left_out))
     kinds = [f"left out, {counted(number, 'row')}: {kind}" for kind, number in done.kinds.items()]
-    for sentence in (*told, *_summary(done), *(kinds if len(kinds) < len(told) else ()), *_hints(done)):
+    for sentence in (*left_out, *_summary(done), *(kinds if len(kinds) < len(left_out) else ()), *_hints(done)):
         terminal.print(sentence, soft_wrap=True, highlight=False)
     more = done.left_out_count - len(done.left_out)
     totals = (

@@ -101,9 +101,9 @@ def card(
             }
         ],
     }
-    told = {"rows": f"{rows:,}", **provenance.lines(), **{name: str(value) for name, value in made.items()}}
-    told |= {"made with": f"trajtree {version('trajtree')}", "licence": license}
-    table = "".join(f"| {_cell(name)} | {_cell(value)} |\n" for name, value in told.items())
+    facts = {"rows": f"{rows:,}", **provenance.lines(), **{name: str(value) for name, value in made.items()}}
+    facts |= {"made with": f"trajtree {version('trajtree')}", "licence": license}
+    table = "".join(f"| {_cell(name)} | {_cell(value)} |\n" for name, value in facts.items())
     unnamed = (
         "" if license != UNKNOWN else "\nNobody has named a licence for these data; do so before you share them.\n"
     )

@@ -32,7 +32,7 @@ def step_rewards(tree: TrajectoryTree, value: NDArray[np.float64], good_from: fl
         value: [N] value of each node.
         good_from: smallest value of a node to which a good step leads.
     """
-    told: set[str] = set()
+    written: set[str] = set()
     for index, run in enumerate(tree.trajectories):
         if not run.steps:
             continue
@@ -47,8 +47,8 @@ def step_rewards(tree: TrajectoryTree, value: NDArray[np.float64], good_from: fl
             "task": tree.task,
         }
         text = json.dumps([row["prompt"], completions])
-        if text not in told:
-            told.add(text)
+        if text not in written:
+            written.add(text)
             yield row
 
 

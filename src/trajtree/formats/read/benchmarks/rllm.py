@@ -94,13 +94,13 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
     steps = objects(at(record, "trajectory.steps"), "trajectory.steps")
     if not steps:
         raise DataError("trajectory.steps: there is none, so the agent never replies")
-    told = [_messages(step, f"trajectory.steps.{index}.chat_completions") for index, step in enumerate(steps)]
+    conversations = [_messages(step, f"trajectory.steps.{index}.chat_completions") for index, step in enumerate(steps)]
     reason = at(record, "episode.termination_reason")
     taken = score_at(record, score, _SCORES)
     turns = objects(steps[-1]["chat_completions"], "chat_completions")
     return Imported(
-        messages=told[-1],
-        context_turns=_context_turns(told),
+        messages=conversations[-1],
+        context_turns=_context_turns(conversations),
         score=taken,
         task=task_at(record, task, TASKS),
         policy=text_at(record, "episode.model", "trajectory.model"),
@@ -116,10 +116,10 @@ def _messages(step: Record, where: str) -> tuple[Message, ...]:
     return tuple([message_from_dict(turn, f"{where}.{index}") for index, turn in enumerate(turns)])
 
 
-def _context_turns(told: Sequence[tuple[Message, ...]]) -> int:
+def _context_turns(conversations: Sequence[tuple[Message, ...]]) -> int:
     """How many replies come before the first step's own."""
-    replies = [sum(message.role == "assistant" for message in messages) for messages in told]
-    for index, (before, after) in enumerate(pairwise(told)):
+    replies = [sum(message.role == "assistant" for message in messages) for messages in conversations]
+    for index, (before, after) in enumerate(pairwise(conversations)):
         if after[: len(before)] != before or replies[index + 1] != replies[index] + 1:
             raise DataError(
                 f"trajectory.steps.{index + 1}.chat_completions: does not go on from the step before with one reply, "
