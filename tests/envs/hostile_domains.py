@@ -48,20 +48,20 @@ RAISED: dict[str, tuple[Callable[..., Any], str]] = {
     "unspeakable": (raising(UnspeakableError()), "raised UnspeakableError: a UnspeakableError"),
     "lacks": (raising(ImportError("cannot import name 'a'")), "raised ImportError: cannot import name 'a'"),
 }
-"""What any function of a domain may raise, and how it is said."""
+"""What any function of a domain may raise, and how that is reported."""
 
 TRUE = COLOURED.demonstrate(Toy(), TASKS[1])
 
 RETURNED: dict[str, list[tuple[object, str]]] = {
     "make": [(None, "None, not an Environment"), (Toy, "<class 'tests.toy.Toy'>, not an Environment")],
     "tasks": [
-        (None, "None, not a list of different task ids"),
-        ("toy/0", "'toy/0', not a list of different task ids"),
-        ({"toy/0"}, "{'toy/0'}, not a list of different task ids"),
-        ([0], "[0], not a list of different task ids"),
-        (["toy/0", ""], "['toy/0', ''], not a list of different task ids"),
-        (["toy/0", "toy/0"], "['toy/0', 'toy/0'], not a list of different task ids"),
-        ([Unspeakable()], "a list, not a list of different task ids"),
+        (None, "None, not a list of distinct task ids"),
+        ("toy/0", "'toy/0', not a list of distinct task ids"),
+        ({"toy/0"}, "{'toy/0'}, not a list of distinct task ids"),
+        ([0], "[0], not a list of distinct task ids"),
+        (["toy/0", ""], "['toy/0', ''], not a list of distinct task ids"),
+        (["toy/0", "toy/0"], "['toy/0', 'toy/0'], not a list of distinct task ids"),
+        ([Unspeakable()], "a list, not a list of distinct task ids"),
     ],
     "demonstrate": [
         (None, "None, not a Trajectory or NoDemonstration of this task"),
@@ -70,13 +70,13 @@ RETURNED: dict[str, list[tuple[object, str]]] = {
     ],
     "data": [(None, "None, not text")],
     "situation": [
-        (None, "None, not a text that is not empty"),
-        ("", "'', not a text that is not empty"),
-        (["red"], "['red'], not a text that is not empty"),
-        (Unspeakable(), "a Unspeakable, not a text that is not empty"),
+        (None, "None, not a non-empty string"),
+        ("", "'', not a non-empty string"),
+        (["red"], "['red'], not a non-empty string"),
+        (Unspeakable(), "a Unspeakable, not a non-empty string"),
     ],
 }
-"""What a function of a domain must not return, and how it is said."""
+"""What a function of a domain must not return, and how that is reported."""
 
 
 def broken(function: str, does: Callable[..., Any]) -> Domain:

@@ -88,8 +88,8 @@ def test_elsewhere_a_key_error_is_a_fault(function: str, monkeypatch: pytest.Mon
     [
         ({"environment": None}, "environment is None, not a class derived from trajtree.Environment"),
         ({"environment": dict}, "environment is <class 'dict'>, not a class derived"),
-        ({"environment": type("Nameless", (Toy,), {"name": ""})}, "Nameless.name is '', not a text"),
-        ({"environment": type("Mute", (Toy,), {"instruction": 3})}, "Mute.instruction is 3, not a text"),
+        ({"environment": type("Nameless", (Toy,), {"name": ""})}, "Nameless.name is '', not a non-empty string"),
+        ({"environment": type("Mute", (Toy,), {"instruction": 3})}, "Mute.instruction is 3, not a non-empty string"),
         ({"types": "toy"}, "types is 'toy', not names of task types"),
         ({"types": ("toy", 1)}, r"types is \('toy', 1\), not names of task types"),
         ({"tasks": TASKS}, "tasks is .*, not a function"),

@@ -106,8 +106,8 @@ def broken(task: str) -> str:
     [
         (broken, EnvError, ": situation('toy/3') raised IndexError: tuple index out of range (test_tasks.py, line "),
         (lambda task: {"toy/0": "a"}[task], UnknownTask, " has no task 'toy/1' (toy/1)"),
-        (lambda task: ["red"], EnvError, ": situation('toy/0') returned ['red'], not a text that is not empty"),
-        (lambda task: "", EnvError, ": situation('toy/0') returned '', not a text that is not empty"),
+        (lambda task: ["red"], EnvError, ": situation('toy/0') returned ['red'], not a non-empty string"),
+        (lambda task: "", EnvError, ": situation('toy/0') returned '', not a non-empty string"),
     ],
 )
 def test_a_situation_that_cannot_be_had_names_the_task(

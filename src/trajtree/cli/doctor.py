@@ -70,7 +70,7 @@ def _arithmetic() -> Iterator[str]:
 def _data() -> Iterator[str]:
     for name, entry in BUILT_IN.items():
         with_data = f" ({entry.data})" if entry.bring_in is not None else ""
-        yield _told(partial(_counted, name), f"{name}{with_data}: ")
+        yield _result_of(partial(_counted, name), f"{name}{with_data}: ")
 
 
 def _counted(name: str) -> Iterator[str]:
@@ -117,7 +117,7 @@ CHECKS: dict[str, Callable[[], Iterator[str]]] = {
 """The checks, by heading."""
 
 
-def _told(check: Callable[[], Iterator[str]], before: str = "") -> str:
+def _result_of(check: Callable[[], Iterator[str]], before: str = "") -> str:
     """The result of a check, or why it failed: one failing check must not hide the others."""
     try:
         return "\n".join(check()) or "none"
@@ -129,7 +129,7 @@ def doctor() -> None:
     """Print the facts that a bug report needs: versions, Java, dtypes, data, caches, disks. Changes nothing."""
     terminal = console()
     for name, check in CHECKS.items():
-        for line in _told(check).splitlines():
+        for line in _result_of(check).splitlines():
             terminal.print(f"{name:<14}{line}", soft_wrap=True, highlight=False)
             name = ""
 

@@ -18,7 +18,8 @@ def ended_in_order() -> Iterator[None]:
     """If a signal ends the block, print one line with the command to resume, and exit with 128 + the signal's number.
 
     Either signal raises KeyboardInterrupt inside, so that files are closed, locks released and environments shut down.
-    A second one ends the process at once. A signal that the process was started to ignore stays ignored.
+    Any other error on the way out is printed in a line of its own. A second signal ends the process at once. A signal
+    that the process was started to ignore stays ignored.
     """
     caught: list[int] = []
 
@@ -37,12 +38,14 @@ def ended_in_order() -> Iterator[None]:
     except BaseException as error:
         if not caught or (isinstance(error, SystemExit) and not error.code):
             raise
+        if not isinstance(error, KeyboardInterrupt | SystemExit):
+            complain(f"{type(error).__name__} while stopping: {error}")
         again = shlex.join(["trajtree", *sys.argv[1:]])
         complain(f"stopped; nothing finished is lost: go on with: {again}")
         raise SystemExit(128 + caught[0]) from None
     finally:
         for each, handler in before.items():
-            # The command is over. Python's own handler would greet a signal that comes now with a traceback.
+            # The command is over. Python's own handler would answer a signal that arrives now with a traceback.
             signal.signal(each, signal.SIG_IGN if handler is signal.SIG_IGN else signal.SIG_DFL)
 
 

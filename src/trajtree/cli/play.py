@@ -28,10 +28,14 @@ from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.trajectory import Sampling
 
 TokensOption = Annotated[
-    int | None, typer.Option("--limit-tokens", help="Stop before servers have read and said more.", min=1)
+    int | None, typer.Option("--limit-tokens", help="Stop before servers read and write more tokens.", min=1)
 ]
-CostOption = Annotated[float | None, typer.Option("--limit-cost", help="Stop before it costs more dollars.", min=0)]
-PriceOption = Annotated[str | None, typer.Option("--price", help="IN,OUT: dollars per million tokens read and said.")]
+CostOption = Annotated[
+    float | None, typer.Option("--limit-cost", help="Stop before it costs more dollars than this.", min=0)
+]
+PriceOption = Annotated[
+    str | None, typer.Option("--price", help="IN,OUT: dollars per million tokens read and written.")
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,13 +73,15 @@ class Playing:
     seconds: Annotated[
         float, typer.Option("--seconds", help="Longest that an environment may take for one reset or step.", min=0.1)
     ] = 120.0
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would come to, and play nothing.")] = False
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Estimate the requests, tokens and cost, and play nothing.")
+    ] = False
     limit_tokens: TokensOption = None
     limit_cost: CostOption = None
     price: PriceOption = None
 
     def job(self, split: str, sampling: str, strategy: str, **explored: Any) -> Job:
-        """What comes of it, with the command's own split, default sampling, strategy and extent."""
+        """The job, with the command's own split, default sampling, strategy and settings of exploration."""
         return Job(
             env=self.env,
             model=model_named(self.policy).with_adapters(self.adapter or ()),
@@ -127,11 +133,11 @@ def spending_of(limit_tokens: int | None, limit_cost: float | None, price: str |
     """The limit of a command.
 
     Raises:
-        RunError: a price is not two numbers, or a limit of money has no price.
+        RunError: a price is not two numbers, or --limit-cost comes without a price.
     """
     if price is None:
         if limit_cost is not None:
-            raise RunError("--limit-cost: say with --price IN,OUT what a million tokens cost, for example 0.15,0.60")
+            raise RunError("--limit-cost: add --price IN,OUT, the dollars per million tokens, for example 0.15,0.60")
         return Spending(limit_tokens)
     prompt, reply = _numbers("--price", price)
     if min(prompt, reply) < 0:
@@ -171,7 +177,8 @@ def _print_estimate(what: Estimate, spending: Spending, terminal: Console) -> No
     )
     terminal.print(
         f"{counted(what.left, 'episode')} to play ({what.stored} stored, {what.faults} of them lost to faults): about "
-        f"{what.left * what.size.steps:,.0f} requests, {prompt:,.0f} tokens read and {reply:,.0f} said{cost} ({basis})",
+        f"{what.left * what.size.steps:,.0f} requests, {prompt:,.0f} tokens read and {reply:,.0f} written{cost} "
+        f"({basis})",
         soft_wrap=True,
         highlight=False,
     )
@@ -190,7 +197,7 @@ def _numbers(option: str, said: str) -> tuple[float, float]:
         if not (isfinite(one) and isfinite(other)):
             raise ValueError
     except ValueError:
-        raise RunError(f"{option} {said}: write two numbers, both finite, with a comma between them") from None
+        raise RunError(f"{option} {said}: write two finite numbers with a comma between them") from None
     return one, other
 
 

@@ -1,7 +1,7 @@
-"""Where every command begins: a signal that comes while modules are still being imported ends it with one line.
+"""Where every command begins: a signal that arrives while modules are still being imported ends it with one line.
 
-Nothing heavy may be imported here, nor in the packages above: until `main` listens, Python's own handler would greet
-Control-C with a traceback.
+Nothing heavy may be imported here, nor in the packages above: until `main` has set its handlers, Python's own
+would answer Control-C with a traceback.
 """
 
 from __future__ import annotations

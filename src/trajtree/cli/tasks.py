@@ -26,7 +26,7 @@ def tasks(
         bool, typer.Option("--situations", help="Count situations; of a single --type, list them with their tasks.")
     ] = False,
 ) -> None:
-    """The tasks of each split by type; or how many situations they come to."""
+    """List the tasks of each split by type, or count their situations."""
     domain = load_domain(name)
     kinds = kind or list(domain.types)
     if not kinds:
@@ -49,7 +49,7 @@ def _grouped(domain: Domain, by_split: Mapping[str, Sequence[str]], progress: Pr
     groups: dict[str, dict[str, list[str]]] = {split: {} for split in SPLITS}
     for split in SPLITS:
         for task in by_split[split]:
-            groups[split].setdefault(domain.situations([task])[task], []).append(task)
+            groups[split].setdefault(domain.situation(task), []).append(task)
             progress.advance(1)
     return groups
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 from trajtree.envs.base import Environment, StepResult
+from trajtree.envs.guard import named
 from trajtree.errors import EnvError
 
 NO_ACTION = "That is not an action here."
@@ -157,7 +158,7 @@ class Adapted(Environment):
             raise
         except Exception as error:
             self._broken = True
-            raise EnvError(f"{self.spec.name}: {what} failed: {type(error).__name__}: {error}") from error
+            raise EnvError(f"{self.spec.name}: {what} failed: {named(error)}") from error
 
     def _arguments(self, task: str) -> Mapping[str, Any]:
         if self.spec.tasks is not None:

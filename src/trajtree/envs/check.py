@@ -23,7 +23,7 @@ HOSTILE_ACTIONS = (
     "\ud800",
     "{}%s\\",
 )
-"""What a confused agent may say; each must be answered."""
+"""What a confused agent may say; the environment must answer each."""
 
 _LONGEST = 1000
 """Number of steps within which an episode must end, whatever the agent does."""
@@ -131,8 +131,10 @@ def _check_class(env: Environment) -> None:
         value = getattr(type(env), attribute, None)
         _require(isinstance(value, str) and value != "", f"class attribute {attribute!r} is {quoted(value)}, not text")
     for tool in env.tools:
-        named = isinstance(tool, Mapping) and isinstance(tool.get("function"), Mapping) and "name" in tool["function"]
-        _require(named, f"tool {tool!r} is not {{'type': 'function', 'function': {{'name': ..., ...}}}}")
+        has_name = (
+            isinstance(tool, Mapping) and isinstance(tool.get("function"), Mapping) and "name" in tool["function"]
+        )
+        _require(has_name, f"tool {quoted(tool)} is not {{'type': 'function', 'function': {{'name': ..., ...}}}}")
 
 
 def _check_canonical(env: Environment) -> None:

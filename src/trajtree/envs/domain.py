@@ -39,8 +39,8 @@ def itself(task: str) -> str:
 class Domain:
     """What a run needs to know about an environment.
 
-    Its functions are the author's own. `load_domain` gives a domain in which each keeps to what is said here, or raises
-    an EnvError that names domain, function and arguments.
+    Its functions are the author's own. In the domain that `load_domain` returns, each of them does what is said here or
+    raises an EnvError that names the domain, the function and its arguments.
 
     Attributes:
         environment: the class, for its name, version and canonical forms.
@@ -174,7 +174,7 @@ def _problem(domain: Domain) -> str | None:
         return f"environment is {quoted(kind)}, not a class derived from trajtree.Environment"
     for attribute in ("name", "version", "instruction"):
         if not _is_text(value := getattr(kind, attribute, None)):
-            return f"{kind.__name__}.{attribute} is {quoted(value)}, not a text"
+            return f"{kind.__name__}.{attribute} is {quoted(value)}, not a non-empty string"
     if not _are_texts(domain.types):
         return f"types is {quoted(domain.types)}, not names of task types"
     for function in _CONTRACTS:
@@ -188,7 +188,7 @@ def _is_text(value: object) -> bool:
 
 
 def _are_texts(values: object) -> bool:
-    """Whether they are different texts, in an order."""
+    """Whether they are distinct, non-empty strings, in a sequence."""
     if isinstance(values, str) or not isinstance(values, Sequence):
         return False
     return all(map(_is_text, values)) and len(set(values)) == len(values)
@@ -196,7 +196,7 @@ def _are_texts(values: object) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Contract:
-    """What a function of a domain may return, given what it was asked, and what a KeyError says there is not."""
+    """What a function of a domain may return for its arguments, and what a KeyError from it says does not exist."""
 
     allows: Callable[..., bool]
     expected: str
@@ -209,10 +209,10 @@ def _is_shown(found: object, env: object, task: str) -> bool:
 
 _CONTRACTS = {
     "make": _Contract(lambda found, limit: isinstance(found, Environment), "an Environment"),
-    "tasks": _Contract(lambda found, kind, split: _are_texts(found), "a list of different task ids", "task type"),
+    "tasks": _Contract(lambda found, kind, split: _are_texts(found), "a list of distinct task ids", "task type"),
     "demonstrate": _Contract(_is_shown, "a Trajectory or NoDemonstration of this task"),
     "data": _Contract(lambda found: isinstance(found, str), "text"),
-    "situation": _Contract(lambda found, task: _is_text(found), "a text that is not empty", "task"),
+    "situation": _Contract(lambda found, task: _is_text(found), "a non-empty string", "task"),
 }
 """By function."""
 
@@ -235,13 +235,13 @@ def _guarded(domain: str, function: str, authors_own: Callable[..., Any]) -> Cal
 
 
 def found_at(where: str) -> Any:
-    """What `module:ATTRIBUTE` names; the attribute is DOMAIN unless it is given.
+    """The object that `module:ATTRIBUTE` names; ATTRIBUTE is DOMAIN if it is left out.
 
     A module that Python does not find is looked for in the current folder: naming one is what allows code of that
     folder to run. Nothing else does, and nothing there comes before what is installed.
 
     Raises:
-        ImportError, AttributeError, TypeError, ValueError: there is no such thing, or its module cannot be imported.
+        ImportError, AttributeError, TypeError, ValueError: there is no such object, or its module cannot be imported.
     """
     module, _, attribute = where.partition(":")
     here = os.getcwd()

@@ -1,4 +1,4 @@
-"""Calling an environment, or what stands beside it, so that whatever goes wrong there becomes an EnvError."""
+"""Calling an environment or a function of its domain, so that whatever goes wrong there becomes an EnvError."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def blamed(what: str, *, unknown: str | None = None, place: bool = False) -> Ite
 
     Raises:
         EnvError: something was raised.
-        UnknownTask: a KeyError was, and that has a meaning.
+        UnknownTask: a KeyError was raised, and `unknown` says what it means.
     """
     try:
         yield
@@ -145,6 +145,7 @@ def canonical_forms(environment: type[Environment]) -> CanonicalForms:
 
 
 def _guarded(name: str, form: Callable[[str], str]) -> Callable[[str], str]:
+    # Not `blamed`: it would quote every text beforehand, and this runs for every node of every tree.
     def canonical(text: str) -> str:
         try:
             found: object = form(text)
@@ -170,12 +171,12 @@ def closed(env: Environment) -> Iterator[Environment]:
 
 
 def problem_of_closing(env: Environment) -> str | None:
-    """Close the environment; what went wrong in that, if anything did."""
+    """Close the environment and return what went wrong, if anything did."""
     try:
         env.close()
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # noqa: BLE001 - whatever it is, the caller says it
+    except BaseException as error:  # noqa: BLE001 - whatever it is, the caller gets it as text
         return f"{env.name}: close raised {named(error, place=True)}"
     return None
 
@@ -184,7 +185,7 @@ def named(error: BaseException, *, place: bool = False) -> str:
     """An exception of the author's, in one line; with the file and line where it was raised."""
     said = shown(error)
     name = f"{type(error).__name__}: {said}" if said else type(error).__name__
-    if not place or isinstance(error, SyntaxError):  # which says it itself
+    if not place or isinstance(error, SyntaxError):  # its own message names them
         return name
     frame = traceback.extract_tb(error.__traceback__)[-1]
     return f"{name} ({Path(frame.filename).name}, line {frame.lineno})"

@@ -41,7 +41,7 @@ TreeOf = Callable[[Sequence[Trajectory]], TrajectoryTree]
 
 
 def tree_maker(environment: type[Environment]) -> TreeOf:
-    """Merges trajectories as an environment spells actions and observations."""
+    """A function that merges trajectories with the environment's normal forms of actions and observations."""
     return partial(build_tree, **canonical_forms(environment))
 
 

@@ -88,7 +88,7 @@ class Episode(Generic[C]):
         instruction = f"{env.instruction} {suffix}".strip()
         stream = (seed, zlib.crc32(spec.task.encode()), spec.sample)
         if spec.start is not None and spec.start.parent.policy != policy.name:
-            # Another model's tokens say nothing to this one: it reads the messages.
+            # Another model's token ids mean nothing to this one: it reads the messages.
             spec = replace(spec, start=replace(spec.start, parent=replace(spec.start.parent, tokens=())))
         return cls.open(spec, env, policy.start(instruction, spec.sampling, stream))
 

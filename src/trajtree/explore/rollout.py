@@ -70,7 +70,7 @@ def explore(
 
     Args:
         passes: what to play; (task, sample) must be unique.
-        policy: plays the episodes, but for those of which a slot of the grid names another one.
+        policy: plays the episodes, except those whose slot of the grid names another policy.
         make_env: makes one environment; up to `batch` of them exist at once.
         store: receives the trajectories, one wave at a time, or one episode at a time from model servers.
         seed: every episode's random stream is derived from (seed, task, sample).
@@ -130,7 +130,7 @@ def _by_policy(
 def _missing(
     episodes: Sequence[EpisodeSpec], present: Container[tuple[str, int]], progress: Progress
 ) -> Iterator[EpisodeSpec]:
-    """The episodes that are not present; those that are count as played."""
+    """The episodes that are not present; the others are reported as played."""
     for spec in episodes:
         if spec.key in present:
             progress.advance(1)
@@ -139,7 +139,7 @@ def _missing(
 
 
 def _stored(store: TrajectoryStore, episodes: Sequence[EpisodeSpec]) -> Iterator[Trajectory]:
-    """The trajectories of the episodes; nothing is looked up before the first is asked for."""
+    """The trajectories of the episodes; nothing is read before the first is asked for."""
     keys = {spec.key for spec in episodes}
     yield from (trajectory for trajectory in store if trajectory.key in keys)
 

@@ -60,11 +60,13 @@ class ExploreSettings:
     branches: int = 4
 
     def episode(self, task: str, sample: int) -> EpisodeSpec:
-        """The episode of this number from the task's beginning, as its slot of the grid says."""
-        return _in_slot(task, sample, self.grid[sample % len(self.grid)])
+        """Sample number `sample` of a task, from its beginning, as its slot of the grid says."""
+        return _in_turn(task, sample, self.grid)
 
 
-def _in_slot(task: str, sample: int, slot: Sampling) -> EpisodeSpec:
+def _in_turn(task: str, sample: int, grid: Sequence[Sampling]) -> EpisodeSpec:
+    """An episode from the task's beginning; the samples of a task take turns through the grid."""
+    slot = grid[sample % len(grid)]
     if isinstance(slot, Slot):
         return EpisodeSpec(task, sample, slot.sampling, by=slot.by)
     return EpisodeSpec(task, sample, slot)
@@ -74,7 +76,7 @@ def _in_slot(task: str, sample: int, slot: Sampling) -> EpisodeSpec:
 class Independent(Sequence[EpisodeSpec]):
     """`rollouts` episodes per task, each from the beginning, cycling through the sampling grid.
 
-    They are made when they are asked for, so that any number of them takes no memory.
+    They are made on demand, so that any number of them takes no memory.
     """
 
     tasks: tuple[str, ...]
@@ -101,7 +103,7 @@ class Independent(Sequence[EpisodeSpec]):
         if isinstance(index, slice):
             return [self[number] for number in range(len(self))[index]]
         task, sample = divmod(range(len(self))[index], self.rollouts)
-        return _in_slot(self.tasks[task], sample, self.grid[sample % len(self.grid)])
+        return _in_turn(self.tasks[task], sample, self.grid)
 
 
 def independent(tasks: Sequence[str], rollouts: int, grid: Sequence[Sampling]) -> Independent:
@@ -159,7 +161,7 @@ def branching(tasks: Sequence[str], settings: ExploreSettings, tree_of: TreeOf) 
             task = point.parent.task
             start = Start(point.parent, point.steps) if point.steps else None
             for sample in range(samples[task], samples[task] + settings.branches):
-                episodes.append(replace(_in_slot(task, sample, warm[sample % len(warm)]), start=start))
+                episodes.append(replace(_in_turn(task, sample, warm), start=start))
             samples[task] += settings.branches
         if not episodes:
             return

@@ -80,7 +80,7 @@ class Workers:
     Args:
         make: makes one environment; it is called in the workers, so it must be picklable.
         kind: the class of what it makes.
-        count: largest number of processes; there are no more of them than environments.
+        count: largest number of processes; there are never more than environments.
         seconds: longest that one reset or step may take.
     """
 
@@ -181,7 +181,7 @@ class _Worker:
         with self._lock:
             if self._connection is None:
                 return
-            with suppress(OSError, EOFError):  # whoever is dead needs no closing
+            with suppress(OSError, EOFError):  # a dead worker needs no closing
                 self._connection.send(None)
                 if self._connection.poll(_PATIENCE):
                     for problem in self._connection.recv():
@@ -192,7 +192,7 @@ class _Worker:
 
 @contextmanager
 def _without_interrupts() -> Iterator[None]:
-    """A process that is started inside never hears Control-C, not even while it starts: that is the parent's."""
+    """A process started inside never receives Control-C, not even while it starts: its parent handles that."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -217,7 +217,7 @@ def _serve(connection: Connection, make: Callable[[], Environment]) -> None:
                 if slot not in envs:
                     envs[slot] = make()
                 answer: tuple[bool, Any] = False, getattr(envs[slot], method)(argument)
-            except BaseException as error:  # noqa: BLE001 - whatever it is, the parent says it
+            except BaseException as error:  # noqa: BLE001 - whatever it is, the parent reports it
                 answer = True, error
             connection.send_bytes(_pickled(answer))
         connection.send([problem for env in envs.values() if (problem := problem_of_closing(env)) is not None])

@@ -1,4 +1,4 @@
-"""Running a coroutine so that a signal ends it in order."""
+"""Running a coroutine so that a signal ends it cleanly."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ T = TypeVar("T")
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """What a coroutine returns. A signal whose handler would raise cancels it first; then that handler is called.
+    """Run a coroutine and return its result. A signal that has a handler cancels it; then the handler is called.
 
-    A handler that raises in the middle of an event loop breaks off whatever task is running there, and asyncio prints
-    the tracebacks of tasks that nobody waits for any more. A second signal ends the process at once.
+    A handler that raised in the middle of the event loop would break off whatever task is running there, and asyncio
+    would print the tracebacks of tasks that nobody awaits any more. A second signal ends the process at once.
 
     Raises:
         KeyboardInterrupt: or whatever the signal's own handler raises.
