@@ -113,7 +113,7 @@ def message_from_dict(data: object, where: str) -> Message:
 
 
 def plain_messages(turns: Sequence[Mapping[str, Any]]) -> list[Message] | None:
-    """Messages that are a role and text and nothing else; None if any is not so. The most common ones by far."""
+    """Messages that are a role and text and nothing else; None if any holds more. Most messages are plain."""
     made = []
     for turn in turns:
         role, content = turn.get("role"), turn.get("content")
@@ -233,7 +233,7 @@ def action_of(message: Message) -> str:
 
 @lru_cache(maxsize=256)
 def _sorted(arguments: str) -> str:
-    """Needed again soon, when the run is stored."""
+    """JSON text with sorted keys; cached, because it is needed again when the run is stored."""
     try:
         return _sort_keys(json.loads(arguments))
     except ValueError:

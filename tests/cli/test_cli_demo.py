@@ -32,7 +32,7 @@ def test_opens_the_page_or_says_where_it_is(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(demo.webbrowser, "open", lambda page: asked.append(page) or works)
     shown = CliRunner().invoke(app, ["demo", "--out", str(tmp_path), "--open"])
     assert asked == [(tmp_path / "trees.html").as_uri()]
-    assert ("no browser here" in shown.output) is not works
+    assert ("no browser found" in shown.output) is not works
 
 
 def test_the_shipped_runs_are_those_that_the_script_makes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

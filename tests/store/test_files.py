@@ -217,7 +217,7 @@ def test_only_files_are_read(tmp_path: Path, reader: str) -> None:
 
 
 def test_a_name_with_a_null_is_no_name() -> None:
-    with pytest.raises(DataError, match="is no name of a file"):
+    with pytest.raises(DataError, match="is not a file's name"):
         open_input("a\0b")
 
 

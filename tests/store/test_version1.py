@@ -93,11 +93,11 @@ def test_what_is_damaged_stays_as_it_is(old: Path) -> None:
 @pytest.mark.parametrize(
     ("right", "wrong", "said"),
     [
-        ('"parent":[-1,0,1,1]', '"parent":[-1,2,1,1]', "field parent.1: 2 is no earlier node"),
-        ('"parent":[-1,0,1,1]', '"parent":[-1,0,3,2]', "field parent.2: 3 is no earlier node"),
+        ('"parent":[-1,0,1,1]', '"parent":[-1,2,1,1]', "field parent.1: 2 is not an earlier node"),
+        ('"parent":[-1,0,1,1]', '"parent":[-1,0,3,2]', "field parent.2: 3 is not an earlier node"),
         ('"parent":[-1,0,1,1]', '"parent":[0,0,1,1]', "field parent: node 0 must be the root"),
         ('"parent":[-1,0,1,1]', '"parent":[-1,0,0,1]', "field depth.2: 2, "),
-        ('"end":[2,3]', '"end":[2,9]', "field end.1: 9 is no node"),
+        ('"end":[2,3]', '"end":[2,9]', "field end.1: 9 is not a node"),
         ('"end":[2,3]', '"end":[2]', "field end: 1 values, 2 trajectories"),
         ('"end":[2,3]', '"end":[2,1]', "field end.1: node 1 is 1 deep, not 2"),
         ('"end":[2,3]', '"end":[2,2]', "field parent: 4 nodes, of which 3 are on a trajectory's path"),

@@ -1,4 +1,4 @@
-"""A model trained on the part of its vocabulary that occurs says the same once it has all its rows back."""
+"""A model trained on a part of its vocabulary has the same output once it has all its rows back."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from trajtree.models.weights import ModelRef, load_model  # noqa: E402
 from trajtree.train.batch import collate  # noqa: E402
 from trajtree.train.examples import SftExample  # noqa: E402
 from trajtree.train.scoring import logits_of, token_logprobs  # noqa: E402
-from trajtree.train.vocabulary import SaidRows, placed, restore, trim  # noqa: E402
+from trajtree.train.vocabulary import InputRows, OutputRows, placed, restore, trim  # noqa: E402
 from trajtree.trajectory import Tokens  # noqa: E402
 
 EXAMPLES = [
     SftExample(Tokens((5, 6, 7, 8, 9, 6), ((2, 4),))),
     SftExample(Tokens((5, 6, 9, 9, 20, 7), ((2, 3), (5, 6)))),
 ]
-SAID = {7, 8, 9}
+TARGETS = {7, 8, 9}
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def logprobs(model) -> torch.Tensor:
         return token_logprobs(logits_of(model, batch), batch)
 
 
-def test_it_says_the_same_with_all_rows_back(model) -> None:
+def test_its_output_is_the_same_with_all_rows_back(model) -> None:
     trim(model, EXAMPLES)
     losses = stepped(model)
     assert losses[-1] < losses[0]
@@ -64,7 +64,7 @@ def test_other_tokens_are_equally_likely_and_all_add_up_to_one(model) -> None:
     restore(model)
     with torch.no_grad():
         chances = model(torch.tensor([[5, 6, 7]])).logits[0, -1].softmax(-1)
-    others = [token for token in range(len(chances)) if token not in SAID]
+    others = [token for token in range(len(chances)) if token not in TARGETS]
     assert torch.allclose(chances[others], chances[others[0]].expand(len(others)), rtol=1e-4)
     assert float(chances.sum()) == pytest.approx(1.0, abs=1e-5)
 
@@ -93,4 +93,13 @@ def test_a_model_that_was_not_trimmed_is_left_alone(model) -> None:
     batch = collate(EXAMPLES, packed=True)
     assert placed(model, batch) is batch
     assert restore(model) is model
-    assert not isinstance(model.get_output_embeddings(), SaidRows)
+    assert not isinstance(model.get_output_embeddings(), OutputRows)
+
+
+def test_where_every_token_is_a_target_nothing_is_left_for_others() -> None:
+    everything = torch.arange(4)
+    outputs = OutputRows(InputRows(torch.randn(4, 3), everything), everything)
+    logits = outputs(torch.randn(2, 3))
+    logits.softmax(-1)[:, 0].sum().backward()
+    assert logits.softmax(-1)[:, -1].tolist() == [0.0, 0.0]
+    assert outputs._inputs[0].weight.grad.isfinite().all()

@@ -304,10 +304,10 @@ def test_a_file_has_one_tree_per_task(tmp_path: Path) -> None:
     write_trees(trees, path)
     head, first, second = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(head + first + second + first)
-    with pytest.raises(DataError, match=r"line 4, field task: 'x', of which there is a tree in line 2 already"):
+    with pytest.raises(DataError, match=r"line 4, field task: line 2 already has a tree of task 'x'"):
         list(read_trees(path))
     before = path.read_bytes()
-    with pytest.raises(DataError, match="task 'x': a second tree of the same task cannot be in a file"):
+    with pytest.raises(DataError, match="task 'x': there are two trees of this task, and a file can hold only one"):
         write_trees([*trees, trees[0]], path)
     assert path.read_bytes() == before
 

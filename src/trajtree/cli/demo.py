@@ -41,12 +41,12 @@ def demo(
     trees.show(built, page)
     scores = [trajectory.score for trajectory in TrajectoryStore(runs)]
     terminal.print(
-        f"\nThe agent scored {sum(scores) / len(scores):.2f} on average. The pairs say what it did better where two of "
-        "its runs parted; the best path of every tree (trajtree paths) is what it would do with hindsight.",
+        f"\nThe agent scored {sum(scores) / len(scores):.2f} on average. The pairs show what it did better where two "
+        "of its runs parted; the best path of every tree (trajtree paths) is what it would do with hindsight.",
         soft_wrap=True,
     )
     if open_ and not webbrowser.open(page.resolve().as_uri()):
-        terminal.print(f"no browser here; open {page} in one", soft_wrap=True)
+        terminal.print(f"no browser found; open {page} in one", soft_wrap=True)
 
 
 def add_to(app: typer.Typer) -> None:

@@ -1,6 +1,6 @@
 """The reference of the command line as Markdown, made from the commands themselves.
 
-python -m trajtree.cli.reference > docs/reference/command-line.md
+Run: python -m trajtree.cli.reference > docs/reference/command-line.md
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ def reference() -> str:
     opening = [
         "# Command line",
         "Made from the code. `trajtree COMMAND --help` says the same.",
-        "| exit status | |\n|---|---|\n| 0 | done |\n| 1 | an error that you can fix, told in one sentence |\n"
-        "| 2 | the command was typed wrongly |\n| 130, 143 | interrupted; the same command goes on from there |",
+        "| exit status | |\n|---|---|\n| 0 | done |\n| 1 | an error that you can fix, described in one sentence |\n"
+        "| 2 | wrong usage: an unknown option, a missing argument |\n"
+        "| 130, 143 | interrupted; run the same command again to continue |",
     ]
     return "\n\n".join([*opening, *_commands(whole, "trajtree")]) + "\n"
 

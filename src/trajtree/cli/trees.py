@@ -39,7 +39,7 @@ from trajtree.trajectory import Trajectory
 from trajtree.trees.findings import Findings
 from trajtree.trees.forks import AGGREGATES, MODES, PairSettings, pairs_of
 from trajtree.trees.grafting import Ungraftable
-from trajtree.trees.merge import MergeOptions, Merger
+from trajtree.trees.merge import SIMILARITY, MergeOptions, Merger
 from trajtree.trees.pair import PASTS, Pair
 from trajtree.trees.partings import SAME, why_no_pair
 from trajtree.trees.quality import quality
@@ -54,8 +54,6 @@ OutOption = Annotated[Path, typer.Option("--out", help="File to write.")]
 
 _PAIRS, _PATHS = PairSettings(), PathSettings()
 """Defaults."""
-_SIMILARITY = 0.9
-"""Default cosine from which two observations are similar; from the paper's code."""
 _EXACT, _SEMANTIC = "exact", "semantic"
 """Ways to merge."""
 _STITCH = "stitch"
@@ -73,7 +71,7 @@ def build(
     ] = _EXACT,
     similarity: Annotated[
         float | None,
-        typer.Option(help=f"Cosine from which two observations are similar; {_SIMILARITY} by default.", min=0, max=1),
+        typer.Option(help=f"Cosine from which two observations are similar; {SIMILARITY} by default.", min=0, max=1),
     ] = None,
     model: Annotated[
         str | None,
@@ -101,16 +99,9 @@ def build(
 ) -> None:
     """Merge each task's runs into a tree, and say what pairs can be expected of them.
 
-    --ignore and --action decide what is compared. What is written are always the runs as they are in the store.
+    --ignore and --action decide what is compared. Runs are always written as they are in the store.
     """
-    if not store.is_file():
-        name = "runs.jsonl" if store.exists() else store
-        raise DataError(f"{store}: there is no such store; make one with: trajtree import FILES --out {name}")
-    with open_text(store):  # or says what is wrong with it
-        held = format_of(store)
-    if held != trajectory_store.FORMAT:
-        to_do = f"trajtree import {store} --out runs.jsonl makes a store from other tools' runs"
-        raise DataError(f"{store}: not a trajectory store; {NEXT.get(held, to_do) if held else to_do}")
+    _check_store(store)
     if merge_ == _EXACT and (model, similarity) != (None, None):
         raise DataError("--model and --similarity need --merge semantic; add it, or leave them out")
     check_output(out, store, over=tree_store.FORMAT)
@@ -123,7 +114,7 @@ def build(
 
         model = model or MODEL
         settings["embed"] = SentenceEmbeddings(model, find=partial(where_to_load, file="modules.json"))
-        settings["similarity"] = _SIMILARITY if similarity is None else similarity
+        settings["similarity"] = SIMILARITY if similarity is None else similarity
     merger, found = Merger(**settings), Findings()
     unscored = faults = 0
 
@@ -152,8 +143,20 @@ def build(
             terminal.print(f"left out: {counted(number, 'run')} {what}", soft_wrap=True, highlight=False)
     for sentence in (*_effects(merger), *_findings(found, out)):
         terminal.print(sentence, soft_wrap=True, highlight=False)
-    told = f"{counted(count, 'tree')} of {counted(found.runs, 'run')} in {out}"
-    terminal.print(f"{told}; look at {'it' if count == 1 else 'them'} with: trajtree show {out}", soft_wrap=True)
+    built = f"{counted(count, 'tree')} of {counted(found.runs, 'run')} in {out}"
+    terminal.print(f"{built}; look at {'it' if count == 1 else 'them'} with: trajtree show {out}", soft_wrap=True)
+
+
+def _check_store(path: Path) -> None:
+    """Refuse what is not a trajectory store, and say what to do with it."""
+    if not path.is_file():
+        name = "runs.jsonl" if path.exists() else path
+        raise DataError(f"{path}: there is no such store; make one with: trajtree import FILES --out {name}")
+    with open_text(path):  # raises an error that says what is wrong if it cannot be read
+        held = format_of(path)
+    if held != trajectory_store.FORMAT:
+        to_do = f"trajtree import {path} --out runs.jsonl makes a store from other tools' runs"
+        raise DataError(f"{path}: not a trajectory store; {NEXT.get(held, to_do) if held else to_do}")
 
 
 def _effects(merger: Merger) -> Iterator[str]:

@@ -68,7 +68,7 @@ def push(folder: Path, name: str) -> str:
         made = HfApi().create_repo(name, private=True, exist_ok=True)
         HfApi().upload_folder(folder_path=folder, repo_id=made.repo_id)
     except LocalTokenNotFoundError:
-        raise PolicyError(f"{name}: the hub does not know you; run: hf auth login") from None
+        raise PolicyError(f"{name}: you are not logged in to the hub; run: hf auth login") from None
     except HFValidationError as error:
         raise PolicyError(f"{name!r}: not a name for a model on the hub ({error}); write OWNER/NAME") from None
     except HfHubHTTPError as error:

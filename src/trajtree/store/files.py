@@ -110,7 +110,7 @@ def open_input(path: str | os.PathLike[str], remedy: str = "") -> BufferedReader
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except ValueError as error:
-        raise DataError(f"{os.fspath(path)!r}: is no name of a file ({error})") from None
+        raise DataError(f"{os.fspath(path)!r}: is not a file's name ({error})") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}){remedy and '; '}{remedy}") from None
     kind = stat.S_IFMT(os.fstat(descriptor).st_mode)

@@ -47,7 +47,7 @@ def pool_stores(paths: Sequence[str | os.PathLike[str]], out: str | os.PathLike[
             raise DataError(f"{paths[number]}: named twice, and its runs would be there twice")
     stores = [TrajectoryStore(path) for path in paths]
     plan = _plan(stores)
-    names = _told_apart(places)
+    names = _distinct_names(places)
     renumbered = 0
 
     def trajectories() -> Iterator[Trajectory]:
@@ -61,14 +61,12 @@ def pool_stores(paths: Sequence[str | os.PathLike[str]], out: str | os.PathLike[
     return Pooled(kept, renumbered, sum(samples.count(_LEFT_OUT) for samples in plan))
 
 
-def _told_apart(places: Sequence[Path]) -> list[str]:
-    """The shortest ends of the paths, all of one length, that tell them apart; usually the file's name."""
-    longest = max((len(place.parts) for place in places), default=1)
-    for parts in range(1, longest + 1):
-        names = ["/".join(place.parts[-parts:]) for place in places]
-        if len(set(names)) == len(names):
-            return names
-    return [str(place) for place in places]
+def _distinct_names(places: Sequence[Path]) -> list[str]:
+    """The shortest ends of different paths that tell them apart, all of as many parts; usually the files' names."""
+    parts = 1
+    while len(set(names := ["/".join(place.parts[-parts:]) for place in places])) < len(places):
+        parts += 1
+    return names
 
 
 def pooled(stores: Iterable[Pool]) -> Iterator[Trajectory]:

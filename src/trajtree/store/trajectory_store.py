@@ -136,7 +136,7 @@ class TrajectoryStore:
         """Write trajectories as `line_of` made them, like `append`."""
         data = b"".join(lines)
         if self.path.exists() and not self.path.is_file():
-            raise DataError(f"{self.path}: is no file, and a store must be one that can be added to; name another")
+            raise DataError(f"{self.path}: is not a file, so runs cannot be added to it; name another")
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with in_turn(self.path), naming(self.path), self.path.open("a+b") as file:
             if (names := os.fstat(file.fileno()).st_nlink) > 1:

@@ -69,7 +69,7 @@ def write_trees(trees: Iterable[TrajectoryTree], path: str | os.PathLike[str]) -
         file.write(header(FORMAT, VERSION))
         for tree in trees:
             if tree.task in tasks:
-                raise DataError(f"task {tree.task!a}: a second tree of the same task cannot be in a file")
+                raise DataError(f"task {tree.task!a}: there are two trees of this task, and a file can hold only one")
             tasks.add(tree.task)
             file.write(encoded(_written(tree), f"task {tree.task!a}"))
     return len(tasks)
@@ -90,7 +90,7 @@ def read_trees(path: str | os.PathLike[str]) -> Iterator[TrajectoryTree]:
             try:
                 tree = read(line)
                 if (before := lines.setdefault(tree.task, number)) != number:
-                    raise ValueError(f"field task: {tree.task!r}, of which there is a tree in line {before} already")
+                    raise ValueError(f"field task: line {before} already has a tree of task {tree.task!r}")
             except (ValueError, RecursionError, msgspec.MsgspecError) as error:
                 raise invalid(path, number, error) from None
             yield tree

@@ -150,14 +150,14 @@ def _check(record: _Tree) -> None:
         raise ValueError("field parent: node 0 must be the root, with parent -1")
     for node in range(1, size):
         if not 0 <= record.parent[node] < node:
-            raise ValueError(f"field parent.{node}: {record.parent[node]} is no earlier node")
+            raise ValueError(f"field parent.{node}: {record.parent[node]} is not an earlier node")
         if record.depth[node] != record.depth[record.parent[node]] + 1:
             raise ValueError(f"field depth.{node}: {record.depth[node]}, one more than its parent's was expected")
     if len(record.end) != len(record.trajectories):
         raise ValueError(f"field end: {len(record.end)} values, {len(record.trajectories)} trajectories")
     for index, (end, trajectory) in enumerate(zip(record.end, record.trajectories, strict=True)):
         if not 0 <= end < size:
-            raise ValueError(f"field end.{index}: {end} is no node")
+            raise ValueError(f"field end.{index}: {end} is not a node")
         if record.depth[end] != len(trajectory.steps):
             raise ValueError(f"field end.{index}: node {end} is {record.depth[end]} deep, not {len(trajectory.steps)}")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import yaml
 
+from trajtree.models.weights import ADAPTER_CONFIG
 from trajtree.store.files import write_atomically
 
 
@@ -27,7 +28,7 @@ def write_card(
         metrics: metrics of the last training step.
         beneath: adapters that must be merged into the base before applying the one in this folder.
     """
-    library = "peft" if (folder / "adapter_config.json").exists() else "transformers"
+    library = "peft" if (folder / ADAPTER_CONFIG).exists() else "transformers"
     described = {
         "base_model": base,
         "library_name": library,

@@ -8,7 +8,7 @@ from typing import Any
 
 from transformers import set_seed
 
-from trajtree.models.weights import ModelRef, load_model, load_tokenizer, pick_device
+from trajtree.models.weights import ADAPTER_CONFIG, ModelRef, load_model, load_tokenizer, pick_device
 from trajtree.train.settings import Lora, Scratch
 
 
@@ -61,9 +61,9 @@ def from_scratch(scratch: Scratch, *, seed: int) -> Any:
 
 
 def save_weights(model: Any, folder: Path, base: str) -> None:
-    """Save a model, or its adapter, which then names its base as the user did, not where it lies on this machine."""
+    """Save a model, or its adapter, which then names its base as the user did, not by its path on this machine."""
     model.save_pretrained(folder)
-    config = folder / "adapter_config.json"
+    config = folder / ADAPTER_CONFIG
     if config.exists():
         # Written afterwards: with another name, peft would ask the hub for it at every checkpoint.
         fields = json.loads(config.read_text(encoding="utf-8")) | {"base_model_name_or_path": base}

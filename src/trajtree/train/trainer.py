@@ -96,7 +96,7 @@ def train(
         progress: counts the optimiser steps.
         reference: a reference model; by default the policy with its adapter switched off.
         save: saves the tuned model; called by the first process.
-        watch: told how the training went; called by the first process, before `save`.
+        watch: called with how the training went, by the first process, before `save`.
 
     Returns:
         Metrics of the last step, over all processes, and `self_check`: the difference between log-probabilities
@@ -205,7 +205,7 @@ class _ObjectiveTrainer(Trainer):  # type: ignore[misc]
         )
         self.last = {
             "loss": loss,
-            # A step in which no example is wanted, for example, knows nothing of how likely those are.
+            # A step may lack a figure: one without wanted examples, for example, does not show how likely those are.
             **{name: mean for name, mean in zip(names, means, strict=True) if not math.isnan(mean)},
             "tokens/s": tokens * self.args.world_size / (time.monotonic() - self._began),
             "shared": tokens / packed,
@@ -331,7 +331,7 @@ def _uncast_inputs(model: Any, dtype: torch.dtype) -> Any:
 
 
 def _last_whole(checkpoints: Path, *, clean_up: bool) -> tuple[str | None, dict[str, float], list[dict[str, float]]]:
-    """The newest checkpoint with complete, unchanged contents, the metrics of its step, and what was watched until it.
+    """The newest checkpoint with complete, unchanged contents, the metrics of its step, and what was watched up to it.
 
     Every part counts: without the optimiser's state, or with only part of it, the training would continue differently.
     Incomplete checkpoints are named in a warning, and removed if `clean_up`.

@@ -91,7 +91,7 @@ def tune(
         save: saves the model; called once, by the first process, before checkpoints are removed.
         fingerprint: fingerprint of the reference's weights, for its cache.
         progress: counts the optimiser steps.
-        watch: told how the training went, before `save`.
+        watch: called with how the training went, before `save`.
 
     Raises:
         TrajtreeError: anything that the user can fix.
@@ -104,7 +104,7 @@ def tune(
         raise RecipeError(f"cache_reference: the reference of {training.method} cannot be cached: the method {why}")
     model, chat = trainable(training), training.chat()
     examples = examples_of(material, training.method, training.taking(chat, context_length(model)))
-    # A reference has the whole vocabulary.
+    # Not beside a reference, whose logits are over the whole vocabulary.
     if isinstance(training.model, Scratch) and not objective.reference:
         trim(model, examples)
     # A model that is tuned as a whole is kept in float32, and its reference must compute in the same way.

@@ -1,9 +1,9 @@
-"""Training a small model from scratch on the part of a vocabulary that occurs.
+"""Training a small model from scratch on the part of a vocabulary that its data use.
 
 A small model spends most of its time on the rows of a large vocabulary, of which its data need a few hundred. While it
-is trained, it has an input row for every token that occurs, and an output row for every token that it is to say; one
-more row stands for each of the others, which are all equally likely. So the softmax is over the whole vocabulary, only
-faster: afterwards the model gets its rows back, the shared one for every other token, and says the same.
+is trained, it has an input row for every token that occurs and an output row for every token that is a target; one
+more row stands for all the others, which are equally likely. So the softmax is still over the whole vocabulary, only
+faster. Afterwards the model gets all its rows back, the shared one for every other token, and its output is the same.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from trajtree.train.batch import Batch
 from trajtree.train.examples import Example
 
 _OTHERS = 0
-"""Row that stands for the tokens that have none."""
+"""Row that stands for all tokens without a row of their own."""
 
 
-class OccurringRows(nn.Module):
+class InputRows(nn.Module):
     """Input rows of the tokens that occur.
 
     Attributes:
         weight: [1 + occurring, width] the rows; the first stands for all other tokens.
         row: [vocabulary] each token's row in `weight`.
-        initial: [vocabulary, width] what the rows were before training, for tokens that do not occur.
+        initial: [vocabulary, width] the rows before training, which tokens that do not occur keep.
     """
 
     row: Tensor
@@ -55,33 +55,34 @@ class OccurringRows(nn.Module):
         return rows
 
 
-class SaidRows(nn.Module):
-    """Output rows of the tokens that are to be said, tied to the input rows, and one for all others together.
+class OutputRows(nn.Module):
+    """Output rows of the target tokens, tied to the input rows, and one for all others together.
 
     Attributes:
-        place: [vocabulary] which of the logits is each token's; that of the others is the last one.
+        place: [vocabulary] index of each token's logit; the last logit is shared by all tokens that are not targets.
     """
 
     place: Tensor
     _rows: Tensor
 
-    def __init__(self, inputs: OccurringRows, said: Tensor) -> None:
+    def __init__(self, inputs: InputRows, targets: Tensor) -> None:
         super().__init__()
         vocabulary = len(inputs.row)
-        place = torch.full((vocabulary,), len(said), device=said.device)
-        place[said] = torch.arange(len(said), device=said.device)
-        rows = torch.cat([inputs.row[said], torch.tensor([_OTHERS], device=said.device)])
+        place = torch.full((vocabulary,), len(targets), device=targets.device)
+        place[targets] = torch.arange(len(targets), device=targets.device)
+        rows = torch.cat([inputs.row[targets], torch.tensor([_OTHERS], device=targets.device)])
         self.register_buffer("place", place, persistent=False)
         self.register_buffer("_rows", rows, persistent=False)
         # In a list, so that the weights are not registered twice.
         self._inputs = [inputs]
-        # The others have the same logit each, so together they have that of one times their number.
-        self._together = math.log(max(1, vocabulary - len(said)))
+        # The others all have the same logit, so their probability together is that of one times their number.
+        others = vocabulary - len(targets)
+        self._log_others = math.log(others) if others else -math.inf
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """[..., said + 1] logits."""
+        """[..., targets + 1] logits."""
         logits = nn.functional.linear(hidden, self._inputs[0].weight[self._rows])
-        logits[..., -1] += self._together
+        logits[..., -1] += self._log_others
         return logits
 
     def whole(self) -> Tensor:
@@ -90,25 +91,25 @@ class SaidRows(nn.Module):
 
 
 def trim(model: Any, examples: Sequence[Example]) -> None:
-    """Leave a model only the rows that the examples need, until `restore`."""
+    """Keep only the rows of a model that the examples need, until `restore`."""
     device = next(model.parameters()).device
     sides = [side for example in examples for side in example.sides]
     occurring = sorted({token for side in sides for token in side.ids})
-    said = sorted({token for side in sides for start, end in side.agent for token in side.ids[start:end]})
-    inputs = OccurringRows(model.get_input_embeddings().weight.detach(), torch.tensor(occurring, device=device))
+    targets = sorted({token for side in sides for start, end in side.agent for token in side.ids[start:end]})
+    inputs = InputRows(model.get_input_embeddings().weight.detach(), torch.tensor(occurring, device=device))
     model.config.tie_word_embeddings = False
     model.set_input_embeddings(inputs)
-    model.set_output_embeddings(SaidRows(inputs, torch.tensor(said, device=device)))
+    model.set_output_embeddings(OutputRows(inputs, torch.tensor(targets, device=device)))
 
 
 def restore(model: Any) -> Any:
-    """Give a trimmed model all rows back; returns it. Any other model stays as it is."""
+    """Give a trimmed model all its rows back, and return it. Any other model stays as it is."""
     outputs = model.get_output_embeddings()
-    if isinstance(outputs, SaidRows):
-        rows, said = model.get_input_embeddings().whole(), outputs.whole()
+    if isinstance(outputs, OutputRows):
+        rows, output_rows = model.get_input_embeddings().whole(), outputs.whole()
         model.set_input_embeddings(nn.Embedding(rows.shape[0], rows.shape[1], _weight=rows))
-        head = nn.Linear(said.shape[1], said.shape[0], bias=False, device="meta")
-        head.weight = nn.Parameter(said)
+        head = nn.Linear(output_rows.shape[1], output_rows.shape[0], bias=False, device="meta")
+        head.weight = nn.Parameter(output_rows)
         model.set_output_embeddings(head)
     return model
 
@@ -116,7 +117,7 @@ def restore(model: Any) -> Any:
 def placed(model: Any, batch: Batch) -> Batch:
     """The batch with its targets as places among a trimmed model's logits."""
     outputs = model.get_output_embeddings()
-    return replace(batch, target=outputs.place[batch.target]) if isinstance(outputs, SaidRows) else batch
+    return replace(batch, target=outputs.place[batch.target]) if isinstance(outputs, OutputRows) else batch
 
 
-__all__ = ["OccurringRows", "SaidRows", "placed", "restore", "trim"]
+__all__ = ["InputRows", "OutputRows", "placed", "restore", "trim"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from trajtree.trajectory import SCORE_TOLERANCE
 from trajtree.trees.forks import PairSettings
+from trajtree.trees.pair import least_gap
 from trajtree.trees.partings import Divergence
 from trajtree.trees.tree import TrajectoryTree
 
@@ -16,7 +16,6 @@ class Findings:
     Attributes:
         settings: the default settings of pairs, for which pairs are counted.
         divergence: how the runs diverge.
-        runs: number of runs.
         runs_per_task: how many tasks have each number of runs.
         steps: steps of all runs.
         shared: those of them that merging saved, because another run took the same step.
@@ -28,17 +27,21 @@ class Findings:
         self.settings = PairSettings()
         self.divergence = Divergence(self.settings)
         self.runs_per_task: Counter[int] = Counter()
-        self.runs = self.steps = self.shared = self.wide = self.pairs = 0
+        self.steps = self.shared = self.wide = self.pairs = 0
+
+    @property
+    def runs(self) -> int:
+        """Number of runs."""
+        return sum(size * tasks for size, tasks in self.runs_per_task.items())
 
     def add(self, tree: TrajectoryTree) -> None:
         """Take a tree into account."""
         gaps = self.divergence.add(tree)
-        self.runs += len(tree.trajectories)
         self.runs_per_task[len(tree.trajectories)] += 1
         steps = int(tree.depth[tree.end].sum())
         self.steps += steps
         self.shared += steps - (len(tree) - 1)
-        wide = sum(gap >= self.settings.min_gap - SCORE_TOLERANCE for gap in gaps)
+        wide = sum(gap >= least_gap(self.settings.min_gap) for gap in gaps)
         self.wide += wide
         # By default a fork gives one pair, the widest, and a tree at most `per_tree`.
         self.pairs += min(wide, self.settings.per_tree)

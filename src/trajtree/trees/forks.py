@@ -142,7 +142,7 @@ def over_explored(tree: TrajectoryTree, experts: Collection[int], settings: Pair
     """At the forks on an expert's path, the expert's continuation over those that only the explorer took.
 
     The value of the expert's side is the score that the expert reached, that of the other the mean of the runs through
-    it. Widest first, then by where the pair is in the tree; at most `per_fork` of a fork and `per_tree` of the tree.
+    it. Widest first, then by where the pair is in the tree; at most `per_fork` per fork and `per_tree` per tree.
 
     Args:
         tree: the expert's trajectories and the explorer's, merged.

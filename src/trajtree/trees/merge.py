@@ -27,6 +27,13 @@ Embed = Callable[[Sequence[str]], NDArray[np.float32]]
 """Takes texts, returns [texts, width]: a vector of length 1 per text."""
 
 
+SIMILARITY = 0.9
+"""Default cosine from which texts are the same; from the paper's code, which embeds observation and thought together.
+
+Here only observations and contexts are embedded.
+"""
+
+
 class MergeOptions(TypedDict, total=False):
     """The arguments of `Merger`, by name."""
 
@@ -48,8 +55,7 @@ class Merger:
             group of the most similar observation that opened a group before, if their cosine is at least `similarity`;
             otherwise it opens a group of its own. The same holds for contexts that have the same tools, and messages of
             the same roles.
-        similarity: smallest cosine of texts that are the same. 0.9 comes from the paper's code, which embeds
-            observation and thought together; here only observations and contexts are embedded.
+        similarity: smallest cosine of texts that are the same.
         ignore: parts of texts that are not compared, in contexts, observations and actions: names in
             `sameness.IGNORABLE`, or regular expressions. Nothing is removed from the trajectories.
         action: the part of a reply that is compared: a name in `sameness.ACTIONS`; a field of the arguments of calls,
@@ -66,7 +72,7 @@ class Merger:
         canonical_action: Canonical = str.strip,
         canonical_observation: Canonical = str.strip,
         embed: Embed | None = None,
-        similarity: float = 0.9,
+        similarity: float = SIMILARITY,
         ignore: Collection[str] = (),
         action: str | None = None,
     ) -> None:
@@ -76,13 +82,13 @@ class Merger:
         self._canonical_observation = _after(self.ignoring, canonical_observation) if ignore else canonical_observation
         self._embed, self._similarity = embed, similarity
 
-    def trees(self, trajectories: Iterable[Trajectory]) -> list[TrajectoryTree]:
+    def trees(self, trajectories: Iterable[Trajectory]) -> Trees:
         """One tree per task, see `build`."""
         by_task: dict[str, list[Trajectory]] = {}
         for trajectory in trajectories:
             if trajectory.counts:
                 by_task.setdefault(trajectory.task, []).append(trajectory)
-        return [self.tree(by_task[task]) for task in sorted(by_task)]
+        return Trees(self.tree(by_task[task]) for task in sorted(by_task))
 
     def tree(self, trajectories: Iterable[Trajectory]) -> TrajectoryTree:
         """The tree of one task, see `build_tree`."""
@@ -142,7 +148,7 @@ def build(trajectories: Iterable[Trajectory], **options: Unpack[MergeOptions]) -
 
     The options are the arguments of `Merger`; DataError is raised as by `build_tree`.
     """
-    return Trees(Merger(**options).trees(trajectories))
+    return Merger(**options).trees(trajectories)
 
 
 def _after(ignoring: Ignoring, canonical: Canonical) -> Canonical:
@@ -249,4 +255,4 @@ def _leaders(vectors: NDArray[np.float32], similarity: float) -> list[int]:
     return leader_of
 
 
-__all__ = ["Canonical", "Embed", "MergeOptions", "Merger", "build", "build_tree"]
+__all__ = ["SIMILARITY", "Canonical", "Embed", "MergeOptions", "Merger", "build", "build_tree"]

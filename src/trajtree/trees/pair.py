@@ -20,7 +20,7 @@ class Past(NamedTuple):
 PASTS = {
     "equal": Past("both sides had exactly the same past"),
     "similar": Past("the pasts may differ in what merging overlooks, such as thoughts"),
-    "ignored": Past("the pasts may also differ in what build was told to leave aside, by --ignore or --action"),
+    "ignored": Past("the pasts may also differ in what build's --ignore and --action leave out"),
 }
 """How similar the pasts of the two sides are, strictest first.
 

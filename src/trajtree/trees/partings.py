@@ -12,7 +12,7 @@ import numpy as np
 from trajtree.errors import counted
 from trajtree.trajectory import SCORE_TOLERANCE, Context
 from trajtree.trees.forks import AGGREGATES, MODES, PairSettings
-from trajtree.trees.pair import LOOSEST
+from trajtree.trees.pair import LOOSEST, least_gap
 from trajtree.trees.sameness import ACTIONS, FIRST_MESSAGE, IGNORABLE, Ignoring
 from trajtree.trees.tree import TrajectoryTree
 
@@ -129,7 +129,7 @@ class Divergence:
         return next((p for p in self._examples.get("action", ()) if p.remedy), None)
 
     def verdict(self) -> Verdict:
-        """Why there are no pairs; only if there are none."""
+        """Why there are no pairs; call it only if there are none."""
         settings, many = self.settings, counted(self.forks, "fork")
         if self.alone == self.tasks:
             tasks = counted(self.tasks, "task")
@@ -145,7 +145,7 @@ class Divergence:
             return Verdict("all runs of each task score the same, so none is better than another", [], "")
         if not MODES[settings.mode].at_forks:
             begun = [p for kept in self._examples.values() for p in kept if p.step == 0 and p.what != "action"]
-            if begun and self._different >= settings.min_gap:
+            if begun and self._different >= least_gap(settings.min_gap):
                 reason = f"runs whose scores differ by {settings.min_gap:g} began with different prompts"
                 return Verdict(reason, begun[:_EXAMPLES], _remedy(begun[:_EXAMPLES]))
             reason = f"no two scores of a task differ by {settings.min_gap:g}, at most by {self._different:.3g}"
@@ -161,7 +161,7 @@ class Divergence:
         if self._widest <= SCORE_TOLERANCE:
             reason = f"on both sides of each fork ({many}) the runs score the same on average, so no side is better"
             return Verdict(reason, [], "")
-        if self._widest < settings.min_gap - SCORE_TOLERANCE:
+        if self._widest < least_gap(settings.min_gap):
             reason = f"the widest gap of {many} is {self._widest:.3g}, less than {settings.min_gap:g}"
             return Verdict(reason, [], "lower --min-gap")
         if settings.past != LOOSEST:
@@ -199,7 +199,8 @@ def _ignoring(one: str, other: str) -> str:
 
     if not same(names):
         return ""
-    # The narrow ones come first in the table, so the broad ones are dropped first: an id of a container is no commit.
+    # The narrow ones come first in the table, so the broad ones are dropped first: a container's id is
+    # not a commit.
     for name in reversed(names):
         fewer = [other for other in names if other != name]
         if same(fewer):

@@ -50,7 +50,7 @@ class Merging(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fi
 
     @property
     def ignores(self) -> bool:
-        """Whether it was told to ignore parts of what was seen or done."""
+        """Whether parts of what was seen or done were ignored."""
         return bool(self.ignore) or self.action is not None
 
 
@@ -66,7 +66,7 @@ class Ignorable(NamedTuple):
 
 
 FIRST_MESSAGE = "first-message"
-"""Ignores what the user said first: the one name in IGNORABLE that is no pattern, but a place."""
+"""Ignores what the user said first: the one name in IGNORABLE that is a place, not a pattern."""
 
 _HEX = r"(?=[0-9]*[a-f])(?=[a-f]*[0-9])[0-9a-f]"
 """A hexadecimal digit of a word with both a letter and a digit, which neither numbers nor names are."""
@@ -115,7 +115,7 @@ _FENCE = re.compile(r"[ \t]*(`{3,}|~{3,})[^`]*")
 
 
 def _last_code_block(reply: str) -> str | None:
-    """The lines between the last two fences that belong together; one that is never closed is none."""
+    """The lines between the last two fences that belong together; a block that is never closed does not count."""
     last = fence = None
     lines: list[str] = []
     for line in reply.split("\n"):
@@ -204,7 +204,7 @@ def _pattern(rule: str) -> re.Pattern[str]:
 
 
 def compiled(rule: str, option: str) -> re.Pattern[str]:
-    """A regular expression of the user's. Raises DataError if it is none."""
+    """The user's regular expression, compiled. Raises DataError if it is not one."""
     try:
         return re.compile(rule)
     except re.error as error:

@@ -338,9 +338,9 @@ def situations(
         begun: [children of the root] numbers of their situations, where more than equal contexts count as the same.
     """
     numbers: dict[Hashable, int] = {}
-    told = None if begun is None else iter(begun)
+    given = None if begun is None else iter(begun)
     keys: Iterator[Hashable] = (
-        seen if deep > 1 else (seen, trajectories[row].context) if told is None else (next(told),)
+        seen if deep > 1 else (seen, trajectories[row].context) if given is None else (next(given),)
         for row, deep, seen in zip(first.tolist(), depth.tolist(), observation, strict=True)
     )
     return np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
