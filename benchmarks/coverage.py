@@ -403,8 +403,8 @@ def table(done: dict) -> str:
         "near": ("Rates near 0 or 1", ["situations", "rate", "drawn"], ["mean", "middle"]),
         "least": ("Smallest differences", ["situations", "icc"], ["least", "shown"]),
         "types": ("Four types of task", ["situations", "icc"], ["mean", "without strata", "field mean"]),
-        "spread": ("Types of unlike spread", ["types", "situations"], ["mean", "without strata"]),
-        "unlike": ("Rows of unlike habit", ["situations", "rate"], ["difference", "test", "fieller"]),
+        "spread": ("Types with different spread", ["types", "situations"], ["mean", "without strata"]),
+        "unlike": ("Rows with different habits", ["situations", "rate"], ["difference", "test", "fieller"]),
         "apart": ("Rows that differ", ["situations", "sizes", "true"], ["never worse", "independent"]),
         "pgr": ("Gap recovered", ["situations", "icc"], ["fieller", "no end", "delta", "field bootstrap"]),
         "seeds": (

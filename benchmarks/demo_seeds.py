@@ -4,7 +4,7 @@
 
 All runs share one run directory, so what does not depend on the seed or on the explored tasks is made once. Each
 run's results.json is copied to benchmarks/results as soon as it is there; `--table` only prints the table of those,
-and of the other recipes' results that lie there. `--situations` stores all of them anew: with the situations of their
+and of the other recipes' results that lie there. `--situations` rewrites all of them: with the situations of their
 tasks, which earlier versions did not know, and with all figures and verdicts that follow from them.
 """
 
@@ -167,7 +167,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, default=Path("runs/seeds"))
     parser.add_argument("--set", action="append", default=[], help="override of the recipe, as for trajtree run")
     parser.add_argument("--table", action="store_true", help="only print the tables of the stored results")
-    parser.add_argument("--situations", action="store_true", help="store the results anew with their tasks' situations")
+    parser.add_argument("--situations", action="store_true", help="rewrite the results with their tasks' situations")
     args = parser.parse_args()
     if args.situations:
         store_situations()

@@ -143,7 +143,7 @@ def stepwise(wanted: Floats, reference: Floats, arms: int) -> Floats:
 
 
 def imitation(chosen: Floats, reference: Floats, arms: int) -> Floats:
-    """[E, Y] what minimises the likelihood of chosen sides alone: each step as often as it was chosen after a fork."""
+    """[E, Y] what maximises the likelihood of chosen sides alone: each step as often as chosen after a fork."""
     return stepwise(chosen.cumsum(1), reference, arms)
 
 

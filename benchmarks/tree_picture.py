@@ -1,4 +1,4 @@
-"""The picture in docs/concepts.md: the tree of one chore of `trajtree demo`, with its forks and their options' values.
+"""The picture in README.md and docs/concepts.md: the tree of one chore of `trajtree demo`, with its forks and values.
 
 python benchmarks/tree_picture.py --task make-tea --out docs/tree.svg
 """

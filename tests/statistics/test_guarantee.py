@@ -78,7 +78,7 @@ def test_a_run_of_51_pairs_is_told_that_it_says_nothing() -> None:
     found = of(pairs=51, kl=20.0, start=0.4)
     assert (
         found.says_nothing
-        and "with C = 1 it is no theorem for a best policy that is 20.0 nats from" in found.sentences()[0]
+        and "with C = 1 it is not a theorem for a best policy that is 20.0 nats from" in found.sentences()[0]
     )
     found = of(pairs=51, kl=20.0, start=0.4, constant=found.least_constant)
     assert found.says_nothing and "51 informative pairs" in found.sentences()[0]

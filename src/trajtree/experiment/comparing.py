@@ -11,10 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from trajtree.errors import DataError, RecipeError
 from trajtree.experiment.recipe import Recipe
+from trajtree.experiment.recipe_text import from_yaml
 from trajtree.experiment.report_folders import caveats_of, read_reports
 from trajtree.experiment.rows import CEILINGS, default_comparisons
 from trajtree.experiment.situations import in_situations
@@ -47,7 +46,7 @@ _MAPPINGS = ("env.max_steps", "evaluate.tried")
 """Settings that are mappings themselves."""
 
 _EXPLORATIONS = ("weak", "own")
-"""Those that every recipe has, whether or not it sets them anew."""
+"""Those that every recipe has, whether or not it replaces them."""
 
 _MADE_WITH = ("environment", "strong model", "weak model", "arithmetic")
 """What provenance says that may change results; where runs differ in it, a caveat says so."""
@@ -73,7 +72,7 @@ def compare_runs(paths: Sequence[Path]) -> ComparedRuns:
 
     Raises:
         RecipeError: the recipes of two runs differ in something that is compared.
-        DataError: a file is no results.json, or two runs of one seed say different things of one row.
+        DataError: a file is not a results.json, or two runs with one seed have different results for one row.
         RunError: a directory holds no report, or its figures were changed after they were written.
         TrajtreeError: rows to compare share no task.
     """
@@ -107,9 +106,8 @@ def _read(path: Path) -> Iterator[_Run]:
 
 def _run(path: Path, data: ReportData, caveats: tuple[str, ...]) -> _Run:
     try:
-        recipe = yaml.safe_load(data.recipe_yaml)
-        given = dict(_flat(recipe))
-    except (yaml.YAMLError, AttributeError, TypeError):
+        given = dict(_flat(from_yaml(data.recipe_yaml)))
+    except (ValueError, AttributeError):
         raise DataError(f"{path}: its recipe is not YAML with sections, so what it measured is not known") from None
     results = data.results
     said = given.get("evaluate.comparisons")
@@ -184,7 +182,7 @@ def _joined(runs: Sequence[_Run]) -> Results:
 
 
 def _made_differently(runs: Sequence[_Run]) -> list[str]:
-    """A sentence for each part of the provenance in which runs differ, and for what is said of the tasks."""
+    """A sentence for each part of the provenance in which runs differ."""
     sentences = []
     for what in _MADE_WITH:
         found = dict.fromkeys(run.data.provenance.get(what, "not recorded") for run in runs)

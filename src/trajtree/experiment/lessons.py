@@ -62,12 +62,10 @@ def find_expert_pairs(how: PairSettings, work: Work) -> None:
 
     The explorer's samples keep their numbers; the expert's follow them.
     """
-    explored = [t for t in TrajectoryStore(work.inputs["explored"] / STORE) if t.counts]
-    both = pooled([explored, TrajectoryStore(work.inputs["demonstrations"] / STORE)])
+    both, own = _with_expert(work)
     by_task: defaultdict[str, list[Trajectory]] = defaultdict(list)
     for t in both:
         by_task[t.task].append(t)
-    own = {t.key for t in explored}
     found: list[Pair] = []
     for task in sorted(by_task):
         worse = [t for t in by_task[task] if t.key in own]
@@ -83,9 +81,7 @@ def find_expert_forks(recipe: Recipe, how: PairSettings, work: Work) -> None:
 
     The explorer's samples keep their numbers; the expert's follow them.
     """
-    explored = [t for t in TrajectoryStore(work.inputs["explored"] / STORE) if not t.outcome.is_fault]
-    own = {t.key for t in explored}
-    both = list(pooled([explored, TrajectoryStore(work.inputs["demonstrations"] / STORE)]))
+    both, own = _with_expert(work)
     environment = load_domain(recipe.env.name).environment
     (work.folder / STORE).unlink(missing_ok=True)
     store = TrajectoryStore(work.folder / STORE)
@@ -96,6 +92,13 @@ def find_expert_forks(recipe: Recipe, how: PairSettings, work: Work) -> None:
         if t.key not in own:
             experts[t.task].add(t.sample)
     _write_pairs(work.folder, (pair for tree in trees for pair in over_explored(tree, experts[tree.task], how)))
+
+
+def _with_expert(work: Work) -> tuple[list[Trajectory], set[tuple[str, int]]]:
+    """The explorer's runs that count and, after them, the expert's; and the keys of the explorer's."""
+    explored = [t for t in TrajectoryStore(work.inputs["explored"] / STORE) if t.counts]
+    both = list(pooled([explored, TrajectoryStore(work.inputs["demonstrations"] / STORE)]))
+    return both, {t.key for t in explored}
 
 
 def read_pairs(folder: Path) -> list[Pair]:
@@ -110,7 +113,7 @@ def read_pairs(folder: Path) -> list[Pair]:
             found.append(Pair(**json.loads(line)))
         except (ValueError, TypeError) as error:
             old = '"chosen":' in line
-            why = "written by an earlier trajtree, find the pairs again" if old else f"no pair ({error})"
+            why = "written by an earlier trajtree, find the pairs again" if old else f"not a pair ({error})"
             raise DataError(f"{path}, line {number}: {why}") from None
     return found
 

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass, replace
-from difflib import get_close_matches
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, cast, get_args
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 import yaml
 from pydantic import (
@@ -29,6 +28,7 @@ from pydantic import (
 )
 
 from trajtree.errors import DataError, RecipeError, one_of
+from trajtree.experiment.recipe_text import explain, from_yaml, override
 from trajtree.experiment.rows import DEFAULT_ROWS, ROWS, SOURCES, Row, chain, default_comparisons, later_round
 from trajtree.explore.strategies import MOST_BRANCHES, STRATEGIES, Slot
 from trajtree.models.weights import DTYPES
@@ -45,17 +45,6 @@ _STRICT = ConfigDict(extra="forbid")
 
 _LONGEST_NAME = 100
 """In bytes; folder names have up to 255, and ours add to them."""
-
-_DEEPEST, _MOST = 20, 100_000
-"""Largest depth of nested sections and largest number of values in a recipe: far more than anybody writes."""
-
-RENAMED = {
-    "treedpo": "preference",
-    "treedpo.start": "starts_from, under rows: {w2sg_treedpo: ...}",
-    "paths.mcts_iterations": "paths.iterations",
-    "paths.mcts_gamma": "paths.gamma",
-}
-"""Keys of earlier versions and their current names."""
 
 
 def _not_empty(items: Items) -> Items:
@@ -234,7 +223,7 @@ class Evaluate(_Section):
         known = info.data
         if value is not None:
             return value
-        # One of these is missing if it is wrong, which is then told.
+        # One that is invalid is missing here, and reported by itself.
         whole = {"rows", "primary", "ceiling"} <= known.keys()
         return default_comparisons(known["rows"], known["primary"], known["ceiling"]) if whole else ()
 
@@ -377,7 +366,7 @@ def _overlaid(where: str, base: D, changes: Mapping[str, Any]) -> D:
     try:
         return TypeAdapter(kind).validate_python({**asdict(cast(Any, base)), **changes})
     except ValidationError as error:
-        raise ValueError(_explain(error, root=kind, where=where)) from None
+        raise ValueError(explain(error, kind, where)) from None
 
 
 def _in(where: str, name: str, known: Iterable[str]) -> None:
@@ -486,104 +475,19 @@ def load_recipe(path: Path, overrides: Iterable[str] = ()) -> Recipe:
     """
     try:
         with open_input(path) as file:
-            data = _from_yaml(file.read())
+            data = from_yaml(file.read())
     except DataError as error:
         raise RecipeError(str(error)) from None
     except ValueError as error:
         raise RecipeError(f"{path}: not YAML: {error}") from None
     if not isinstance(data, dict):
         raise RecipeError(f"{path}: a recipe is a mapping of sections")
-    for override in overrides:
-        _apply(data, override)
+    for change in overrides:
+        override(data, change)
     try:
         return Recipe.model_validate(data)
     except ValidationError as error:
-        raise RecipeError(f"{path}: {_explain(error)}") from None
-
-
-def _from_yaml(text: str | bytes) -> Any:
-    """Parse YAML. Raises ValueError if it is invalid, nested too deeply, or grows too large through its aliases."""
-    try:
-        found = yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        where = "" if error.problem_mark is None else f", line {error.problem_mark.line + 1}"
-        raise ValueError(f"{error.problem}{where}") from None
-    except yaml.YAMLError as error:
-        raise ValueError(" ".join(str(error).split())) from None
-    except RecursionError:
-        raise ValueError(f"nested more than {_DEEPEST} deep") from None
-    _measure(found, _DEEPEST, [_MOST])
-    return found
-
-
-def _measure(value: Any, depth: int, left: list[int]) -> None:
-    left[0] -= 1
-    if depth < 0:
-        raise ValueError(f"nested more than {_DEEPEST} deep")
-    if left[0] < 0:
-        raise ValueError(f"says more than {_MOST:,} things")
-    for inner in (*value.keys(), *value.values()) if isinstance(value, dict) else value if _is_list(value) else ():
-        _measure(inner, depth - 1, left)
-
-
-def _is_list(value: Any) -> bool:
-    return isinstance(value, list | tuple | set)
-
-
-def _apply(data: dict[str, Any], override: str) -> None:
-    key, separator, value = override.partition("=")
-    if not separator or not key:
-        raise RecipeError(f"--set {override}: write it as section.key=value")
-    *sections, last = key.split(".")
-    here = data
-    for section in sections:
-        here = here.setdefault(section, {})
-        if not isinstance(here, dict):
-            raise RecipeError(f"--set {override}: {section} is not a section")
-    try:
-        here[last] = _from_yaml(value)
-    except ValueError as error:
-        raise RecipeError(f"--set {override}: {value!r:.60} is not YAML: {error}") from None
-
-
-def _explain(error: ValidationError, *, root: Any = Recipe, where: str = "") -> str:
-    lines = []
-    for problem in error.errors():
-        path = [part for part in (where, *map(str, problem["loc"])) if part]
-        name = ".".join(path) or "recipe"
-        if problem["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:
-            lines.append(f"{name}: unknown key; {_hint(problem['loc'], root)}")
-        else:
-            said = problem["msg"].removeprefix("Value error, ")
-            if problem["type"] == "dataclass_type":
-                said = "Input should be a valid dictionary"
-            lines.append(said if not problem["loc"] else f"{name}: {said}")
-    return "; ".join(lines)
-
-
-def _hint(location: tuple[int | str, ...], root: Any) -> str:
-    renamed = RENAMED.get(".".join(map(str, location)))
-    if renamed is not None:
-        return f"it is now called {renamed}"
-    known = _known_keys(location[:-1], root)
-    near = get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
-    return f"did you mean {near[0]!r}?" if near else f"known keys are {', '.join(known)}"
-
-
-def _known_keys(location: tuple[int | str, ...], root: Any) -> list[str]:
-    here = root
-    for part in location:
-        if isinstance(part, str) and not (isinstance(here, type) and issubclass(here, dict)):
-            if is_dataclass(here):
-                annotation: Any = next(f.type for f in fields(here) if f.name == part)
-            elif part in here.model_fields:
-                annotation = here.model_fields[part].annotation
-            else:
-                continue
-            # For a mapping, the type of its values; for a tuple, that of its items.
-            inner = [a for a in get_args(annotation) if isinstance(a, type) and a not in (str, type(None))]
-            here = inner[-1] if inner else annotation
-    return [f.name for f in fields(here)] if is_dataclass(here) else list(here.model_fields)
+        raise RecipeError(f"{path}: {explain(error, Recipe)}") from None
 
 
 def chain_of(recipe: Recipe, name: str) -> list[Row]:
@@ -591,4 +495,4 @@ def chain_of(recipe: Recipe, name: str) -> list[Row]:
     return chain(recipe.all_rows, name)
 
 
-__all__ = ["RENAMED", "Exploration", "Recipe", "RowSpec", "chain_of", "load_recipe"]
+__all__ = ["Exploration", "Recipe", "RowSpec", "chain_of", "load_recipe"]

@@ -32,7 +32,7 @@ class Source:
 SOURCES: dict[str, Source] = {
     "demonstrations": Source("trajectories", False, "the expert's demonstrations"),
     "paths": Source("trajectories", True, "the path that a search finds in each tree, where it scores enough"),
-    "stitched": Source("trajectories", True, "paths joined from several runs of each tree, as far as they were played"),
+    "stitched": Source("trajectories", True, "paths joined from several runs of each tree and played again"),
     "trees": Source("trees", True, "all of an exploration's trajectories, as trees"),
     "pairs": Source("pairs", True, "preference pairs of the trees, at forks unless pairs.mode says otherwise"),
     "expert-pairs": Source("pairs", True, "the expert's whole demonstration over each worse run of the same task"),
@@ -277,8 +277,8 @@ _NAMED = (
 def default_comparisons(measured: Collection[str], primary: str, ceiling: str | None) -> tuple[tuple[str, str], ...]:
     """The comparisons that a recipe names if it does not name its own: a row, and the row that it is compared with.
 
-    Those that tell whether failures teach, as far as their rows are measured; if there are none, the primary row
-    against the weak row and the ceiling.
+    Those that show whether failures teach, where both rows are measured; if there are none, the primary row against the
+    weak row and the ceiling.
     """
     found = tuple(both for both in _NAMED if set(both) <= set(measured))
     others = dict.fromkeys(name for name in ("weak", ceiling) if name not in (None, primary) and name in measured)

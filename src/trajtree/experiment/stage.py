@@ -56,7 +56,7 @@ KINDS: dict[str, Kind] = {
 class Work:
     """Arguments of a stage's function: where to write, its inputs by role, the progress to report to, its spending.
 
-    What it puts into `figures` stands in the marker, for reports, and is no part of the result.
+    What it puts into `figures` is written to the marker, for reports, and is not part of the result.
     """
 
     folder: Path

@@ -53,7 +53,7 @@ def verdict_of(named: Named, runs: ComparedRuns) -> str:
     held = f" in {text.situations(found.situations)} situations" if runs.compared.by_situation else ""
     figures = (
         f"{text.points(found.difference)} points of success on {found.n} tasks{held} with {_seeds(named.seeds)} "
-        f"(Holm's p {_p(named.holm)})"
+        f"(Holm's p {text.p_value(named.holm)})"
     )
     if untrusted := text.distrust(found.situations, by_situation=runs.compared.by_situation):
         return f"{ours} against {theirs}: {figures}. {untrusted}"
@@ -66,7 +66,7 @@ def verdict_of(named: Named, runs: ComparedRuns) -> str:
 
 
 def is_shown(named: Named, runs: ComparedRuns) -> bool:
-    """Return whether a difference is shown: by Holm's p and the interval, from situations and seeds enough."""
+    """Return whether a difference is shown: by Holm's p and the interval, from enough situations and seeds."""
     trusted = text.distrust(named.success.situations, by_situation=runs.compared.by_situation) is None
     enough = trusted and len(named.seeds) >= FEWEST_SEEDS
     return enough and text.excludes_zero(named.success.difference) and named.holm < text.ALPHA
@@ -89,7 +89,7 @@ def cautions(runs: ComparedRuns) -> list[str]:
         found.append(_TOO_FEW_SEEDS)
     if compared.missing:
         missing = ", ".join(f"{runs.label(row)} against {runs.label(other)}" for row, other in compared.missing)
-        found.append(f"Named, but measured with no seed: {missing}; Holm's correction counts them all the same.")
+        found.append(f"Named, but measured with no seed: {missing}; Holm's correction still counts them.")
     return [*found, *runs.notes]
 
 
@@ -140,7 +140,7 @@ def _tests(runs: ComparedRuns) -> Table:
     )
     for named in runs.compared.named:
         found, practice = named.success, named.success.practice
-        p_value = "" if practice.p_value is None else f" p {_p(practice.p_value)}"
+        p_value = "" if practice.p_value is None else f" p {text.p_value(practice.p_value)}"
         _add(
             table,
             _against(named, runs),
@@ -227,11 +227,6 @@ def _mean(found: Interval) -> str:
 
 def _seeds(seeds: Sequence[int]) -> str:
     return counted(len(seeds), "seed")
-
-
-def _p(p_value: float) -> str:
-    shown = text.probability(p_value)
-    return f"{shown[0]} {shown[1:]}" if shown.startswith("<") else f"= {shown}"
 
 
 def _table(first: str, *headers: str) -> Table:

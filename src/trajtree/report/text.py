@@ -54,6 +54,12 @@ def probability(p_value: float) -> str:
     return "<0.001" if p_value < 0.001 else f"{p_value:.3f}"
 
 
+def p_value(value: float) -> str:
+    """Return a p-value for a sentence, after its name, as `= 0.012` or `< 0.001`."""
+    said = probability(value)
+    return f"< {said[1:]}" if said.startswith("<") else f"= {said}"
+
+
 def recovered(pgr: Pgr | None) -> str:
     """Return the gap recovered as `131%`, or `n/a` without one."""
     return "n/a" if pgr is None or pgr.value is None else f"{100 * pgr.value:.0f}%"
@@ -96,7 +102,7 @@ def distrust(found: Situations, *, by_situation: bool) -> str | None:
 
 
 def shown(comparison: Comparison, results: Results) -> bool:
-    """Return whether there is a difference by the interval and by the test, from situations enough to trust them."""
+    """Return whether there is a difference by the interval and by the test, from enough situations to trust them."""
     trusted = distrust(comparison.situations, by_situation=results.by_situation) is None
     return trusted and comparison.p_value < ALPHA and excludes_zero(comparison.difference)
 
@@ -124,7 +130,7 @@ def verdict(data: ReportData, metric: Metric = "success") -> str:
     difference = comparison.difference
     held = f" in {situations(comparison.situations)} situations" if results.by_situation else ""
     on = f"on {comparison.n} tasks{held} with this one seed"
-    figures = f"{points(difference)} points of {metric} {on} ({_p(comparison)})"
+    figures = f"{points(difference)} points of {metric} {on} (p {p_value(comparison.p_value)})"
     if untrusted := distrust(comparison.situations, by_situation=results.by_situation):
         return f"{name} against its teacher, {teacher}: {figures}. {untrusted}"
     if not shown(comparison, results):
@@ -141,7 +147,7 @@ def against_ceiling(data: ReportData, metric: Metric = "success") -> str | None:
     if results.ceiling is None or comparison is None or pgr is None:
         return None
     ceiling, difference = data.label(results.ceiling), comparison.difference
-    standing = f"Against {ceiling}: {points(difference)} points of {metric} ({_p(comparison)})"
+    standing = f"Against {ceiling}: {points(difference)} points of {metric} (p {p_value(comparison.p_value)})"
     if not shown(comparison, results):
         standing += ", no difference shown"
     return f"{standing}. {gap(data, pgr)}"
@@ -183,11 +189,6 @@ def by_epoch(statement: RowStatement, side: str) -> str:
     return " ".join(f"{epoch[side]:+.2f}" for epoch in statement.epochs if side in epoch)
 
 
-def _p(comparison: Comparison) -> str:
-    value = probability(comparison.p_value)
-    return f"p {value[0]} {value[1:]}" if value.startswith("<") else f"p = {value}"
-
-
 __all__ = [
     "against_ceiling",
     "by_epoch",
@@ -196,6 +197,7 @@ __all__ = [
     "gap",
     "known",
     "lost_episodes",
+    "p_value",
     "percent",
     "points",
     "probability",

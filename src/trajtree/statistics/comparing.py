@@ -43,7 +43,7 @@ class RowOverSeeds:
 
 @dataclass(frozen=True, slots=True)
 class TypeDifference:
-    """`row` and `against` in success on the `n` tasks of one type, which are so many `situations`, over their seeds."""
+    """`row` and `against` in success on the `n` tasks of one type, in this many `situations`, over their seeds."""
 
     n: int
     situations: int
@@ -93,7 +93,7 @@ class Compared:
     """Everything that runs say together.
 
     `missing` are the named comparisons of which a row was measured in no run, or no seed has both; they are counted in
-    Holm's correction all the same.
+    Holm's correction too.
     """
 
     seeds: tuple[int, ...]

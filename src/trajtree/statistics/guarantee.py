@@ -85,7 +85,7 @@ class Guarantee:
         if self.constant < self.least_constant:
             least = f"C = {self.least_constant:.3g}" if isfinite(self.least_constant) else "a C that is past counting"
             return (
-                f"The guarantee says nothing: with C = {self.constant:g} it is no theorem for a best policy that is "
+                f"The guarantee says nothing: with C = {self.constant:g} it is not a theorem for a best policy that is "
                 f"{self.kl:.1f} nats from the reference. Even with pairs drawn from the reference, it can hold in "
                 "every environment with a best policy this near, and for every number of pairs, only from "
                 f"{least} on."

@@ -82,7 +82,7 @@ class TaskMetrics:
 
 @dataclass(frozen=True, slots=True)
 class TypeMetrics:
-    """Means over the `n` tasks of one type, which are so many `situations`."""
+    """Means over the `n` tasks of one type, in this many `situations`."""
 
     n: int
     score: float
