@@ -171,7 +171,7 @@ def test_faults_are_played_again(tmp_path: Path) -> None:
     [
         (("--rollouts", "1" + 20 * "0", "--dry-run"), "episodes are more than can be counted"),
         (("--tasks", "toys"), "toys"),
-        (("--sampling", "hot"), "two numbers"),
+        (("--sampling", "hot"), "two finite numbers"),
         (("--sampling", "1,2"), "at most 1"),
         (("--price", "-1,2"), "not negative"),
     ],
