@@ -11,9 +11,10 @@ from tests import toy
 pytest.importorskip("torch")
 
 from trajtree.experiment import guarantee
-from trajtree.experiment.guarantee import MEASURED, is_about, measure, reference_of, sentences
+from trajtree.experiment.guarantee import MEASURED, is_about, measure, reference_of, sentences, stage_of
 from trajtree.experiment.lessons import PAIRS, TREES
-from trajtree.experiment.recipe import Recipe
+from trajtree.experiment.pipeline import stages_of
+from trajtree.experiment.recipe import Evaluate, Recipe
 from trajtree.experiment.rows import Row
 from trajtree.experiment.stage import Done, Work
 from trajtree.experiment.tasks import TASKS
@@ -83,3 +84,15 @@ def test_a_path_that_does_not_fit_the_reference_is_counted_and_left_out(
     found = json.loads((tmp_path / MEASURED).read_text())
     assert (found["pairs"], found["paths"], len(found["nats"])) == (0, 1, fitting)
     assert all(nats > 0 for nats in found["nats"].values())
+
+
+def test_a_recipe_can_leave_it_out() -> None:
+    rows = {"rows": ["weak", "strong_sft", "w2sg_exact", "w2sg_treedpo"]}
+    with_it, without = (
+        {stage.name: (stage.kind, stage.inputs, stage.settings) for stage in stages_of(recipe)}
+        for recipe in (
+            RECIPE.model_copy(update={"evaluate": Evaluate(**rows, guarantee=said)}) for said in (True, False)
+        )
+    )
+    assert stage_of(ROW) in with_it, "or this shows nothing"
+    assert without == {name: stage for name, stage in with_it.items() if name != stage_of(ROW)}

@@ -35,7 +35,7 @@ def stages_of(recipe: Recipe) -> list[Stage]:
     for row in recipe.evaluate.rows:
         plan.model(row)
     for row in recipe.evaluate.rows:
-        if guarantee.is_about(recipe.all_rows[row]):
+        if recipe.evaluate.guarantee and guarantee.is_about(recipe.all_rows[row]):
             plan.guarantee(row)
     for row in recipe.evaluate.rows:
         plan.evaluated(row)

@@ -216,6 +216,8 @@ class Evaluate(_Section):
 
     tried: dict[str, Annotated[int, Field(ge=1)]] = {}
     """How many settings were tried on dev for a row, for the report: only who tuned it knows."""
+    guarantee: bool = True
+    """Whether what the paper's guarantee asks for is measured, which costs a row as much as several evaluations."""
 
     @field_validator("comparisons", mode="before")
     @classmethod
