@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 import trajtree
 from trajtree.cli.main import app
-from trajtree.envs.domain import BRING_IN, BUILT_IN, SPLITS, Domain, load_domain
+from trajtree.envs.domain import BUILT_IN, DATA_IMPORTERS, SPLITS, Domain, load_domain
 from trajtree.errors import DataError, RecipeError, one_of
 from trajtree.experiment.recipe import load_recipe
 from trajtree.experiment.rows import ROWS, SOURCES
@@ -77,7 +77,7 @@ def said(*arguments: str) -> str:
         (["trajtree", *TRAJECTORY_TARGETS], (*PATHS, "--to")),
         (TRAJECTORY_TARGETS, ("convert", "a", "b", "--to")),
         (AGGREGATES, ("rewards", "trees.jsonl", "--out", "out.jsonl", "--value")),
-        (BRING_IN, ("data",)),
+        (DATA_IMPORTERS, ("data",)),
         (METHODS, (*TRAIN, "--method")),
         (WEIGHTS, (*TRAIN, "--weigh")),
         (SCHEDULES, (*TRAIN, "--schedule")),
@@ -212,7 +212,7 @@ def test_every_environment_has_a_domain_and_says_what_it_needs(name: str) -> Non
     assert isinstance(load_domain(name), Domain) and load_domain(name).types
     entry = BUILT_IN[name]
     assert entry.install.startswith("trajtree") and entry.data and entry.licence
-    assert (f"trajtree data {name}" in entry.data) == (name in BRING_IN)
+    assert (f"trajtree data {name}" in entry.data) == (name in DATA_IMPORTERS)
 
 
 def test_every_environment_is_named_to_whoever_has_none() -> None:

@@ -18,13 +18,13 @@ from trajtree.cli.terminal import console, counting
 from trajtree.envs.base import Environment
 from trajtree.envs.check import EnvCheckError, check_env
 from trajtree.envs.domain import (
-    BRING_IN,
     BUILT_IN,
+    DATA_IMPORTERS,
     SPLITS,
     Domain,
     NoDemonstration,
-    bring_in_data,
     found_at,
+    import_data,
     load_domain,
 )
 from trajtree.envs.guard import Guarded, blamed, closed
@@ -194,7 +194,7 @@ def play(
 
 
 def data(
-    which: Annotated[str, argument_of(BRING_IN, help="The environment.")],
+    which: Annotated[str, argument_of(DATA_IMPORTERS, help="The environment.")],
     source: Annotated[Path, typer.Option("--from", help="File or folder that you downloaded.")],
 ) -> None:
     """Import an environment's data: check it, pack it, and record its size and hash."""
@@ -202,8 +202,8 @@ def data(
         raise DataError(f"{source}: no such file or folder")
     terminal = console()
     with counting(terminal, which, "rows") as progress:
-        brought = bring_in_data(which, source, progress)
-    for line in brought.lines:
+        imported = import_data(which, source, progress)
+    for line in imported.lines:
         terminal.print(line, soft_wrap=True, highlight=False)
     terminal.print(f"see what there is: trajtree env list {which}; play: trajtree play {which}", soft_wrap=True)
 

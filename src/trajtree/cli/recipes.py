@@ -52,13 +52,13 @@ def run(
 
     out = console()
     spending = spending_of(limit_tokens, limit_cost, price)
-    loaded, folder, done = _brought_up(recipe, run_dir, set_, redo, spending, out)
+    loaded, folder, done = _run_stages(recipe, run_dir, set_, redo, spending, out)
     data, where = write_report(loaded, folder, done)
     print_table(data, out)
     out.print(f"report: {where / PAGE}", soft_wrap=True)
 
 
-def _brought_up(
+def _run_stages(
     recipe: Path,
     run_dir: Path | None,
     changes: list[str] | None,
@@ -158,7 +158,7 @@ def _add_stage(kind: str) -> None:
     ) -> None:
         out = console()
         spending = spending_of(limit_tokens, limit_cost, price)
-        _, _, done = _brought_up(recipe, run_dir, set_, redo, spending, out, until=kind)
+        _, _, done = _run_stages(recipe, run_dir, set_, redo, spending, out, until=kind)
         for name, result in done.items():
             out.print(f"{name}: {result.folder}", soft_wrap=True)
 

@@ -70,7 +70,7 @@ class Domain:
         return {task: self.situation(task) for task in tasks}
 
 
-class Brought(Protocol):
+class ImportedData(Protocol):
     """The result of importing an environment's data."""
 
     @property
@@ -87,15 +87,15 @@ class BuiltIn:
         install: the pip requirement that installs it.
         data: where its data comes from.
         licence: licence of the environment and its data.
-        bring_in: if users bring the data, the function that imports it, as `module:FUNCTION` from (path, Progress) to
-            Brought.
+        data_importer: if users bring the data, the function that imports it: `module:FUNCTION`, which takes a path and a
+            Progress and returns ImportedData.
     """
 
     domain: str
     install: str
     data: str
     licence: str
-    bring_in: str | None = None
+    data_importer: str | None = None
 
 
 BUILT_IN = {
@@ -110,14 +110,14 @@ BUILT_IN = {
         install="trajtree",
         data="trajtree data alfworld --from PATH",
         licence="MIT",
-        bring_in="trajtree.envs.alfworld:import_data",
+        data_importer="trajtree.envs.alfworld:import_data",
     ),
     "webshop": BuiltIn(
         domain="trajtree.envs.webshop:DOMAIN",
         install="trajtree[webshop]",
         data="trajtree data webshop --from PATH",
         licence="MIT; product texts belong to their shops",
-        bring_in="trajtree.envs.webshop:import_data",
+        data_importer="trajtree.envs.webshop:import_data",
     ),
     "textworldexpress": BuiltIn(
         domain="trajtree.envs.textworldexpress:DOMAIN",
@@ -129,19 +129,19 @@ BUILT_IN = {
 """Environments by short name."""
 
 
-BRING_IN = {name: entry.bring_in for name, entry in BUILT_IN.items() if entry.bring_in is not None}
+DATA_IMPORTERS = {name: entry.data_importer for name, entry in BUILT_IN.items() if entry.data_importer is not None}
 """The functions that import data, for environments with data that users bring."""
 
 
-def bring_in_data(name: str, source: Path, progress: Progress = SILENT) -> Brought:
-    """Import the data of the environment called `name`, one of BRING_IN, from a file or folder.
+def import_data(name: str, source: Path, progress: Progress = SILENT) -> ImportedData:
+    """Import the data of the environment called `name`, one of DATA_IMPORTERS, from a file or folder.
 
     Raises:
         DataError: the data is missing or damaged.
         KeyError: the environment takes no data from users.
     """
-    brought: Brought = found_at(BRING_IN[name])(source, progress)
-    return brought
+    imported: ImportedData = found_at(DATA_IMPORTERS[name])(source, progress)
+    return imported
 
 
 def load_domain(name: str) -> Domain:
@@ -257,15 +257,15 @@ def found_at(where: str) -> Any:
 
 
 __all__ = [
-    "BRING_IN",
     "BUILT_IN",
+    "DATA_IMPORTERS",
     "SPLITS",
-    "Brought",
     "BuiltIn",
     "Domain",
+    "ImportedData",
     "NoDemonstration",
-    "bring_in_data",
     "found_at",
+    "import_data",
     "itself",
     "load_domain",
 ]
