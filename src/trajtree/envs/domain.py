@@ -87,8 +87,8 @@ class BuiltIn:
         install: the pip requirement that installs it.
         data: where its data comes from.
         licence: licence of the environment and its data.
-        data_importer: if users bring the data, the function that imports it: `module:FUNCTION`, which takes a path and a
-            Progress and returns ImportedData.
+        data_importer: if users bring the data, the function that imports it: `module:FUNCTION`, which takes a path and
+            a Progress and returns ImportedData.
     """
 
     domain: str

@@ -43,8 +43,8 @@ _MAY_DIFFER |= {
 _OWN = ("rows", "explorations")
 """Sections whose entries have names of the recipe's own."""
 
-_MAPPINGS = ("env.max_steps", "evaluate.tried")
-"""Settings that are mappings themselves."""
+_WHOLE = ("env.max_steps", "evaluate.tried", "evaluate.comparisons")
+"""Settings that are or, once edited, may be mappings themselves."""
 
 _EXPLORATIONS = ("weak", "own")
 """Those that every recipe has, whether or not it replaces them."""
@@ -130,7 +130,7 @@ def _flat(section: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, A
     """The settings of a recipe as `section.key`; an entry of a section in _OWN is a single setting."""
     for key, value in section.items():
         name = f"{within}{key}"
-        if isinstance(value, Mapping) and not within.startswith(_OWN) and name not in _MAPPINGS:
+        if isinstance(value, Mapping) and not within.startswith(_OWN) and name not in _WHOLE:
             yield from _flat(value, f"{name}.")
         else:
             yield name, value
