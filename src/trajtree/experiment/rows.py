@@ -47,6 +47,7 @@ _TAKES_FROM = {
     "pairs": ("pairs", "trees"),
     "steps": ("pairs", "trees"),
     "anchored-pairs": ("pairs", "trees"),
+    "solved-pairs": ("pairs", "trees"),
     "options": ("trees",),
     "advantages": ("trees",),
     "chosen": ("pairs", "trees"),
@@ -178,6 +179,12 @@ _ENTRIES = (
     # Other forms in which the rejected side may teach.
     _from_exact("w2sg_step", "DPO on the step at the fork", "step-dpo"),
     _from_exact("w2sg_run_anchored", "TreeDPO, anchored on the whole chosen run", "run-anchored-dpo"),
+    _from_exact(
+        "w2sg_solved_anchored",
+        "TreeDPO, anchored with weight 1 on chosen runs that succeed",
+        "solved-anchored-dpo",
+        {"anchor": 1.0},
+    ),
     _from_exact("w2sg_anchored_1", "TreeDPO, anchored with weight 1", "anchored-dpo", {"anchor": 1.0}),
     _from_exact("w2sg_ipo", "IPO at forks", "ipo"),
     _from_exact("w2sg_bounded", "Anchor and a bounded push at forks", "bounded"),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -64,6 +64,10 @@ class TrajectoryPairs:
     name: str
     pairs: Sequence[Pair]
     trajectories: Mapping[tuple[str, int], Trajectory]
+
+    def chosen_run(self, pair: Pair) -> Trajectory:
+        """The whole run of a pair's chosen side."""
+        return self.trajectories[pair.task, pair.chosen_sample]
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,15 +151,10 @@ def _pairs(
         if with_run:
             raise DataError(f"{material.name}: {method} needs to know the runs of pairs; give trees")
         return message_pairs(read_pairs(material.path), how.chat, context=how.context)
-    if isinstance(material, Trees):
-        material = _at_forks(material, how.pairs)
-    if not isinstance(material, TrajectoryPairs):
-        raise DataError(
-            f"{material.name}: contains runs, but {method} takes trees; make them with: trajtree build {material.name}"
-        )
+    found = _trajectory_pairs(material, method, how)
     return pair_examples(
-        material.pairs,
-        material.trajectories,
+        found.pairs,
+        found.trajectories,
         how.chat,
         context=how.context,
         weight=WEIGHTS[how.weigh],
@@ -184,6 +183,21 @@ def _anchored(material: Material, method: str, how: Taking) -> list[PairExample]
     return _pairs(material, method, how, with_run=True)
 
 
+def _anchored_solved(material: Material, method: str, how: Taking) -> list[PairExample]:
+    """Pairs whose chosen run succeeds, repeated until there are as many as pairs, so that `_chosen_solved` is the same
+    without the rejected sides."""
+    pairs = _trajectory_pairs(material, method, how)
+    solved = [pair for pair in pairs.pairs if pairs.chosen_run(pair).success]
+    if not solved:
+        raise _none_solved(material, len(pairs.pairs))
+    repeated = replace(pairs, pairs=list(islice(cycle(solved), len(pairs.pairs))))
+    return _pairs(repeated, method, how, with_run=True)
+
+
+def _none_solved(material: Material, chosen: int) -> DataError:
+    return DataError(f"{material.name}: of {counted(chosen, 'chosen run')} none succeeds, so none is learned from")
+
+
 def _chosen(material: Material, method: str, how: Taking) -> list[SftExample]:
     """Only the chosen sides: what pairs teach without their rejected sides."""
     return [SftExample(pair.chosen, pair.weight, pair.name) for pair in _pairs(material, method, how)]
@@ -199,16 +213,25 @@ def _chosen_solved(material: Material, method: str, how: Taking) -> list[SftExam
     chosen = _chosen_trajectories(material, method, how)
     solved = [t for t in chosen if t.success]
     if not solved:
-        raise DataError(f"{material.name}: of {counted(len(chosen), 'chosen run')} none succeeds, so none is imitated")
+        raise _none_solved(material, len(chosen))
     return sft_examples(islice(cycle(solved), len(chosen)), how.chat, context=how.context)
 
 
 def _chosen_trajectories(material: Material, method: str, how: Taking) -> list[Trajectory]:
+    pairs = _trajectory_pairs(material, method, how)
+    return [pairs.chosen_run(pair) for pair in pairs.pairs]
+
+
+def _trajectory_pairs(material: Material, method: str, how: Taking) -> TrajectoryPairs:
     if isinstance(material, Trees):
-        material = _at_forks(material, how.pairs)
-    if not isinstance(material, TrajectoryPairs):
+        return _at_forks(material, how.pairs)
+    if isinstance(material, MessagePairs):
         raise DataError(f"{material.name}: {method} needs to know the runs of pairs; give trees")
-    return [material.trajectories[pair.task, pair.chosen_sample] for pair in material.pairs]
+    if isinstance(material, Trajectories):
+        raise DataError(
+            f"{material.name}: contains runs, but {method} takes trees; make them with: trajtree build {material.name}"
+        )
+    return material
 
 
 def _runs(material: Material, method: str, how: Taking) -> list[SftExample]:
@@ -290,6 +313,7 @@ TAKES: dict[str, Take] = {
     "pairs": _pairs,
     "steps": _steps,
     "anchored-pairs": _anchored,
+    "solved-pairs": _anchored_solved,
     "options": _options,
     "chosen": _chosen,
     "chosen-runs": _chosen_runs,
@@ -299,9 +323,10 @@ TAKES: dict[str, Take] = {
     "labelled": _labelled,
     "advantages": _advantages,
 }
-"""What methods take from material: pairs, pairs of single replies, pairs with the chosen side's whole run, the replies
-at forks, chosen sides, the runs that these belong to or those of them that succeed, whole runs, all runs weighted by
-score, runs marked as wanted or not, or all runs weighted by their advantage."""
+"""What methods take from material: pairs, pairs of single replies, pairs with the chosen side's whole run, those of
+them whose chosen run succeeds, the replies at forks, chosen sides, the runs that these belong to or those of them that
+succeed, whole runs, all runs weighted by score, runs marked as wanted or not, or all runs weighted by their advantage.
+"""
 
 __all__ = [
     "TAKES",

@@ -74,6 +74,9 @@ METHODS: dict[str, Method] = {
     "run-anchored-dpo": _preference(
         "anchored-pairs", "dpo", (*_DPO, "anchor"), "DPO on pairs, keeping the whole run of the chosen side likely"
     ),
+    "solved-anchored-dpo": _preference(
+        "solved-pairs", "dpo", (*_DPO, "anchor"), "the same on pairs whose chosen run succeeds, for as many steps"
+    ),
     "bounded": _preference(
         "pairs", "bounded", ("beta", "anchor"), "keep the chosen side likely, push the rejected one down to a bound"
     ),
@@ -130,7 +133,7 @@ class LossSettings:
         kl: weight of tree-dpo's explicit KL to the reference per token: a mean over the trained tokens of both sides.
             Per episode, as in the paper, it would be their sum, so the same weight would be that many times stronger.
         anchor: weight of the negative log-likelihood of the chosen side, or of its run, a mean over its tokens, in
-            anchored-dpo, run-anchored-dpo and bounded.
+            anchored-dpo, run-anchored-dpo, solved-anchored-dpo and bounded.
         gamma: discount per turn in multi-turn-dpo.
         label_smoothing: assumed share of pairs with swapped labels.
         weigh: how pairs are weighted, a name in WEIGHTS.
