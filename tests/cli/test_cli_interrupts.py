@@ -152,6 +152,21 @@ def test_what_finishes_all_the_same_has_finished() -> None:
     assert (process.returncode, said) == (0, "")
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_status_is_ours_wherever_the_signal_came(number: int) -> None:
+    """Python kills a process by SIGINT at its end where a KeyboardInterrupt passed through `exec` of a string."""
+    within = f"""
+import os
+from trajtree.cli.interrupts import ended_in_order
+with ended_in_order():
+    exec("os.kill(os.getpid(), {int(number)}); sum(range(10 ** 7))")
+"""
+    process = started("-c", within)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 128 + number
+    assert said.startswith("trajtree: stopped; nothing finished is lost: go on with: trajtree")
+
+
 def test_what_goes_wrong_while_stopping_is_reported() -> None:
     process = started("-c", FINISHED.replace("sys.exit(0)", "raise ValueError('half written')"))
     _, said = process.communicate(timeout=30)
