@@ -153,18 +153,18 @@ def test_what_finishes_all_the_same_has_finished() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_status_is_ours_wherever_the_signal_came(number: int) -> None:
-    """Python kills a process by SIGINT at its end where a KeyboardInterrupt passed through `exec` of a string."""
-    within = f"""
+def test_the_status_is_ours_wherever_the_signal_came(tmp_path: Path, number: int) -> None:
+    """Of a module that ends after `exec` of a string raised KeyboardInterrupt, Python makes a death by SIGINT."""
+    (tmp_path / "stopped.py").write_text(f"""
 import os
 from trajtree.cli.interrupts import ended_in_order
 with ended_in_order():
     exec("os.kill(os.getpid(), {int(number)}); sum(range(10 ** 7))")
-"""
-    process = started("-c", within)
-    _, said = process.communicate(timeout=30)
-    assert process.returncode == 128 + number
-    assert said.startswith("trajtree: stopped; nothing finished is lost: go on with: trajtree")
+""")
+    words = [sys.executable, "-m", "stopped"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False, preexec_fn=attentive)
+    assert done.returncode == 128 + number
+    assert done.stderr.startswith("trajtree: stopped; nothing finished is lost: go on with: trajtree")
 
 
 def test_what_goes_wrong_while_stopping_is_reported() -> None:

@@ -16,7 +16,7 @@ from trajtree.cli.terminal import complain
 class Stopped(KeyboardInterrupt):
     """A signal ends the command.
 
-    Not KeyboardInterrupt itself: Python remembers one that passes through `exec` of a string, as in the making of a
+    Not KeyboardInterrupt itself: Python remembers one that leaves a string that `exec` runs, as in the making of a
     dataclass, and kills the process by SIGINT at its end, whatever the exit status was to be.
     """
 
