@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from trajtree.chat import MEDIA, text_of, unread
+from trajtree.chat import MEDIA, text_of
 from trajtree.errors import DataError
 from trajtree.formats.read.scores import Missing, Weighed, short, weights_in
 from trajtree.trajectory import Message, Outcome
@@ -259,28 +259,6 @@ def refuse_media(record: Record, where: str = "") -> None:
             raise DataError(f"{where}{name}: only text can be kept; runs with images or sound cannot be imported")
 
 
-def fields_aside(
-    parts: Iterable[tuple[str, Sequence[Record]]], read: frozenset[str], within: Mapping[str, object] | None = None
-) -> dict[str, str]:
-    """Metadata `message_fields`: as JSON text, the messages' fields other than those in `read`, by position.
-
-    Args:
-        parts: (field with messages, those messages).
-        read: the fields that are read, or are known to be irrelevant to the conversation.
-        within: what was kept aside of the messages' parts, by position.
-
-    Raises:
-        DataError: a message has images, videos or sound.
-    """
-    found: dict[str, object] = dict(within or {})
-    for name, turns in parts:
-        for index, turn in enumerate(turns):
-            if left := unread(turn, read):
-                refuse_media(left, f"{name}.{index}.")
-                found[f"{name}.{index}"] = left
-    return {"message_fields": json.dumps(found)} if found else {}
-
-
 def outcome_at(record: object) -> Outcome:
     """`truncated` if the record says so, by a flag or by its stop reason; else `completed`."""
     flagged = any(at(record, name) is True for name in ("truncated", "is_truncated"))
@@ -312,7 +290,6 @@ __all__ = [
     "NoScore",
     "Record",
     "at",
-    "fields_aside",
     "first_turn",
     "leading",
     "no_such_field",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from trajtree.chat import FIELDS, message_from_dict
 from trajtree.errors import DataError
+from trajtree.formats.read.aside import fields_aside
 from trajtree.formats.read.fields import (
     Record,
     at,
-    fields_aside,
     objects,
     score_at,
     task_at,
