@@ -14,7 +14,7 @@ from trajtree.cli.terminal import console, counting
 from trajtree.errors import DataError, counted
 from trajtree.formats.import_report import SheetUse
 from trajtree.formats.importing import ImportReport, LeftOut, import_files
-from trajtree.formats.read.detect import FORMATS
+from trajtree.formats.read.detect import FORMATS, known_formats
 from trajtree.store import trajectory_store, tree_store
 from trajtree.store.lines import format_of
 
@@ -171,6 +171,8 @@ def _sheet(sheet: SheetUse) -> Iterator[str]:
 
 def _hints(done: ImportReport) -> Iterator[str]:
     """What may have been misinterpreted, and what to do about it."""
+    if done.no_format:
+        yield f"{counted(done.no_format, 'file')} in no known format; {known_formats()}"
     if done.held:
         yield f"rows contained in a longer row of the same run: {done.held:,}"
     if done.joined:
@@ -190,10 +192,11 @@ def _hints(done: ImportReport) -> Iterator[str]:
             f"check: runs that are the beginning of another run: {done.beginnings:,}; if a row is one call of the "
             "model with all that came before, import into a new store with --run FIELD, which tells the runs apart"
         )
-    if done.prompts_differ:
+    for origin, number in done.prompts_differ.items():
         yield (
-            f"check: tasks whose runs all begin with another prompt than the first: {done.prompts_differ:,}; if these "
-            "are different tasks, import into a new store with --task FIELD"
+            f"check: tasks whose runs all begin with another prompt than the first: {number:,}, named by {origin}; if "
+            "these are different tasks, import into a new store with --task FIELD; if they are the same, in other "
+            "words, trajtree build says which option compares them"
         )
     if done.example_turns:
         yield (

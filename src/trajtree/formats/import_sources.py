@@ -9,11 +9,12 @@ from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
 
-from trajtree.errors import DataError, NoLog
+from trajtree.errors import DataError, NoFormat, NoLog
 from trajtree.formats.containers.finding import Finds
 from trajtree.formats.import_report import LeftOut, Tally
 from trajtree.formats.one_run import may_be_calls
 from trajtree.formats.read.detect import FORMATS, beginning_of, format_named, runs_of
+from trajtree.formats.read.not_runs import lies_beside_runs
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,9 @@ def sources(finds: Finds, own: list[Path], tally: Tally, *, format: str | None, 
                 what = "a store cannot be imported into itself" if path.resolve() == own[0].resolve() else "has scores"
                 raise DataError(f"{path}: {what}; name the logs to import")
             continue
+        if not found.named and (kind := lies_beside_runs(path)) is not None:
+            tally.others[kind] += 1
+            continue
         try:
             beginning = beginning_of(path, format)
         except DataError as error:
@@ -72,7 +76,9 @@ def sources(finds: Finds, own: list[Path], tally: Tally, *, format: str | None, 
             if isinstance(error, NoLog):
                 tally.others[error.kind] += 1
                 continue
-            tally.leave_out(LeftOut(found.shown, 1, 0, str(error).removeprefix(str(path)).lstrip(",: ")))
+            tally.no_format += isinstance(error, NoFormat)
+            reason = error.reason if isinstance(error, NoFormat) else str(error).removeprefix(str(path)).lstrip(",: ")
+            tally.leave_out(LeftOut(found.shown, 1, 0, reason))
             continue
         known = FORMATS[beginning.format]
         if (following := known.goes_on_in(beginning.record)) is not None:

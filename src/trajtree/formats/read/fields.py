@@ -102,17 +102,24 @@ class NoScore(Missing):
         record: the record.
         field: the field that was asked for; None if the usual places were searched.
         usual: the usual places.
+        session: whether it is somebody's session, which never has a score of its own.
     """
 
     record: Record
     field: str | None
     usual: Sequence[str]
+    session: bool = False
 
     @property
     def reason(self) -> str:
         """Where it was looked for, and what to do."""
         if self.field is not None:
             return str(no_such_field(self.record, self.field, "--score", "must name the one that holds the score"))
+        if self.session:
+            return (
+                "no score: a session has none; give a file of scores with --scores FILE, a row per session with the "
+                "columns run (its id, or its file's name) and score; or name a field of its events with --score FIELD"
+            )
         where = f"none of {', '.join(self.usual)} is there; " if self.usual else "this format has none; "
         return (
             f"no score: {where}say where it is with --score FIELD, or give a file of scores with --scores FILE; "
@@ -120,18 +127,19 @@ class NoScore(Missing):
         )
 
 
-def score_at(record: Record, field: str | None, usual: Sequence[str]) -> tuple[str, object]:
+def score_at(record: Record, field: str | None, usual: Sequence[str], *, session: bool = False) -> tuple[str, object]:
     """(field, value) of the score: at `field`, or at the first of the usual places; a `NoScore` where there is none.
 
     Of several rewards in one object, the only one is taken, or the one named `reward`; else the object is the value,
-    which is no score. `field` may name one of them, or weigh several: `accuracy=0.7,style=0.3`.
+    which is no score. `field` may name one of them, or weigh several: `accuracy=0.7,style=0.3`. `session` says that the
+    record is somebody's session, in which nobody looks for a score.
 
     Raises:
         DataError: `field` has weights that do not add up to 1.
     """
     if field is None:
         found = ((name, at(record, name)) for name in usual)
-        return next((_only(*one) for one in found if one[1] is not None), ("", NoScore(record, field, usual)))
+        return next((_only(*one) for one in found if one[1] is not None), ("", NoScore(record, field, usual, session)))
     value = _named(record, field, usual)
     weights = weights_in(field) if value is None else ()
     if not weights:

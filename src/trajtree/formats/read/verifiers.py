@@ -68,6 +68,7 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
         context_turns=leading(fabricated, "was not written by the model"),
         score=taken,
         task=f"{name}/{found}" if name and found else found,
+        task_from="verifiers' task and example_id",
         policy=policy,
         tools=tools_at(record, "tools") or tools_at(record, "tool_defs") or tools_at(record, "nodes.0.tools"),
         outcome=_outcome(record, traced),

@@ -104,6 +104,7 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
         context_turns=leading(given, "was given, not written by the model (source is input)"),
         score=taken,
         task=f"{suite}/{name}" if suite and name and task is None else name,
+        task_from="inspect's eval.task and the sample's id",
         policy=text_at(record, "header.eval.model", "sample.output.model"),
         tools=tools_at(record, "tools") or tools_at({"tools": _tools(_sample(record))}, "tools"),
         outcome=_outcome(record),

@@ -112,6 +112,7 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
         context_turns=int(greeted),
         score=score_at(record, score, _SCORES),
         task=f"{domain}/{name}" if domain and name and task is None else name,
+        task_from="tau2-bench's domain and task_id",
         policy=text_at(record, "info.agent_info.llm"),
         tools=tools_at(record, "info.environment_info.tool_defs"),
         outcome=ended(reason, "simulation.termination_reason", _ENDS) if reason is not None else Outcome.COMPLETED,

@@ -49,6 +49,7 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
         context_turns=0,
         score=score_at(record, score, _SCORES),
         task=f"{name}/{user}" if name and user and task is None else name,
+        task_from="tau-bench's task_id and user_id",
         policy=text_at(record, "model", "info.model"),
         tools=tools_at(record, "tools"),
         outcome=_outcome(record),

@@ -129,7 +129,7 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
             where = f"messages.{index}"
             _add_message(talk, message, where, models)
     messages, metadata = talk.finished()
-    taken = score_at(record, score, SCORES)
+    taken = score_at(record, score, SCORES, session=name is None)
     policy = models.most_common(1)[0][0] if models else text_at(record, "model", "modelVersion")
     for field, kept in (("sessionId", "session"), ("startTime", "started"), ("lastUpdated", "ended")):
         if (value := text_at(session, field)) is not None:
