@@ -13,6 +13,7 @@ from trajtree.errors import DataError, NoFormat, NoLog
 from trajtree.formats.containers.finding import Finds
 from trajtree.formats.import_report import LeftOut, Tally
 from trajtree.formats.one_run import may_be_calls
+from trajtree.formats.read.benchmarks.reports import report_in
 from trajtree.formats.read.detect import FORMATS, beginning_of, format_named, runs_of
 from trajtree.formats.read.not_runs import lies_beside_runs
 
@@ -43,6 +44,25 @@ class Source:
         if not FORMATS[self.format].makes_runs:
             return self.single
         return len(list(islice(runs_of(self.path, self.format), 2))) < 2
+
+
+def named_report(finds: Finds) -> Path | None:
+    """The benchmark's report that the user named among the logs; it is taken out of the files, as it gives scores.
+
+    Raises:
+        DataError: there are several, or nothing but it was named.
+    """
+    found = [one for one in finds.files if one.named and one.path.suffix.lower() == ".json" and report_in(one.path)]
+    if not found:
+        return None
+    if len(found) > 1:
+        both = " and ".join(str(one.path) for one in found[:2])
+        raise DataError(f"{both}: are benchmarks' reports; name one, or put each beside its runs")
+    (report,) = found
+    if len(finds.files) == 1:
+        raise DataError(f"{report.path}: a benchmark's report, not a run; name the runs to which it gives scores too")
+    finds.files.remove(report)
+    return report.path
 
 
 def sources(finds: Finds, own: list[Path], tally: Tally, *, format: str | None, run: str | None) -> list[Source]:
@@ -113,4 +133,4 @@ def hash_of(data: bytes) -> int:
     return int.from_bytes(blake2b(data, digest_size=8).digest())
 
 
-__all__ = ["Source", "another_folder", "hash_of", "sources", "without_folder"]
+__all__ = ["Source", "another_folder", "hash_of", "named_report", "sources", "without_folder"]

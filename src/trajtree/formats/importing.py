@@ -22,7 +22,7 @@ from trajtree.errors import DataError
 from trajtree.formats.already_stored import Known, look_into
 from trajtree.formats.containers.finding import find
 from trajtree.formats.import_report import KEPT, ImportReport, LeftOut, OtherScore, Tally
-from trajtree.formats.import_sources import Source, hash_of, sources
+from trajtree.formats.import_sources import Source, hash_of, named_report, sources
 from trajtree.formats.one_run import Plan, check_named, is_later_part, plan
 from trajtree.formats.read.detect import format_named, runs_of
 from trajtree.formats.read.fields import tasks_in
@@ -110,6 +110,10 @@ def import_files(
     several = [files] if isinstance(files, str | os.PathLike) else files
     with ExitStack() as stack:
         finds = find(map(Path, several), lambda: _scratch(stack))
+        if (report := named_report(finds)) is not None:
+            if sheet is not None:
+                raise DataError(f"{report}: a benchmark's report gives scores, and so does --scores; name only one")
+            sheet = read_scores(report)
         own = [store.path] if sheet is None else [store.path, sheet.path]
         to_read = sources(finds, own, tally, format=format, run=run)
         with claimed(store.path):

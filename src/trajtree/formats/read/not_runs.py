@@ -55,7 +55,11 @@ NOT_RUNS: tuple[tuple[Callable[[Record], bool], str], ...] = (
         "a rollout dump of verl: input and output are rendered text, from which turns, calls and results cannot be "
         "recovered safely; log the conversation and write rows with messages and score",
     ),
-    (is_report, "a benchmark's report, not a run; it gives the runs beside it their scores"),
+    (
+        is_report,
+        "a benchmark's report, not a run; it gives the runs beside it their scores, and those elsewhere if it is named "
+        "with --scores",
+    ),
     (_is_prediction, "the predictions of a benchmark, which hold the results of runs, not the runs themselves"),
 )
 """How to recognise such a record, and what to say about it."""

@@ -89,8 +89,9 @@ def recognises(record: Record) -> bool:
 
 def runs(path: Path, records: Iterator[RawRecord]) -> Iterator[RawRecord]:
     """Every row is a run; the benchmark's report may lie beside the file."""
+    reported = has_reports(path)
     for raw in records:
-        yield _reported(path, raw) if has_reports(path) else raw
+        yield _reported(path, raw) if reported else raw
 
 
 def _reported(path: Path, raw: RawRecord) -> RawRecord:
