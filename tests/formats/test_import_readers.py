@@ -828,6 +828,6 @@ def test_what_is_no_token_or_cost_is_not_taken_for_one(value: Any) -> None:
 
 def store_row(run: Trajectory) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        store = TrajectoryStore(Path(folder) / "s.jsonl")
+        store = TrajectoryStore(Path(folder) / "s.jsonl", create=True)
         store.append([run])
         assert list(store) == [run]

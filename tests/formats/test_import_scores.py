@@ -119,7 +119,7 @@ def imported(
     again = import_files(source, store, scores=scores, **options)
     assert (again.added, again.skipped, again.sheet) == (0, report.added, report.sheet)
     assert (store.read_bytes() if store.exists() else b"") == before
-    return {t.steps[0].action: t.score for t in TrajectoryStore(store)}, report
+    return {t.steps[0].action: t.score for t in TrajectoryStore(store, create=True)}, report
 
 
 @pytest.mark.parametrize(
@@ -356,7 +356,7 @@ def test_what_a_report_cannot_say_is_said(tmp_path: Path) -> None:
     other.write_text(json.dumps({"resolved_ids": [], "unresolved_ids": [SOLVED]}))
     for files, scores, said in (
         ([file], None, "a benchmark's report, not a run; name the runs"),
-        ([source, file], file, "and so does --scores; name only one"),
+        ([source, other], file, "and so does --scores; name only one"),
         ([source, file, other], None, "are benchmarks' reports; name one"),
         ([source], file.parent, f"its reports contradict each other about {SOLVED}"),
         ([source], source, "holds no report of a benchmark"),

@@ -13,9 +13,8 @@ from trajtree.errors import DataError, NoFormat, NoLog
 from trajtree.formats.containers.finding import Finds
 from trajtree.formats.import_report import LeftOut, Tally
 from trajtree.formats.one_run import may_be_calls
-from trajtree.formats.read.benchmarks.reports import report_in
 from trajtree.formats.read.detect import FORMATS, beginning_of, format_named, runs_of
-from trajtree.formats.read.not_runs import lies_beside_runs
+from trajtree.formats.read.not_runs import REPORTS, lies_beside_runs
 
 
 @dataclass(frozen=True)
@@ -46,27 +45,10 @@ class Source:
         return len(list(islice(runs_of(self.path, self.format), 2))) < 2
 
 
-def named_report(finds: Finds) -> Path | None:
-    """The benchmark's report that the user named among the logs; it is taken out of the files, as it gives scores.
-
-    Raises:
-        DataError: there are several, or nothing but it was named.
-    """
-    found = [one for one in finds.files if one.named and one.path.suffix.lower() == ".json" and report_in(one.path)]
-    if not found:
-        return None
-    if len(found) > 1:
-        both = " and ".join(str(one.path) for one in found[:2])
-        raise DataError(f"{both}: are benchmarks' reports; name one, or put each beside its runs")
-    (report,) = found
-    if len(finds.files) == 1:
-        raise DataError(f"{report.path}: a benchmark's report, not a run; name the runs to which it gives scores too")
-    finds.files.remove(report)
-    return report.path
-
-
-def sources(finds: Finds, own: list[Path], tally: Tally, *, format: str | None, run: str | None) -> list[Source]:
-    """Every file that can be read.
+def sources(
+    finds: Finds, own: list[Path], tally: Tally, *, format: str | None, run: str | None
+) -> tuple[list[Source], list[Path]]:
+    """Every file that can be read, and the benchmarks' reports that the user named among them.
 
     `own` is the store and, if there is one, the file of scores: they may be in the folder, but are not read.
     """
@@ -77,6 +59,7 @@ def sources(finds: Finds, own: list[Path], tally: Tally, *, format: str | None, 
         tally.leave_out(LeftOut(shown, 1, 0, problem))
     mine = {path.resolve() for path in own}
     known_files: list[Source] = []
+    reports: list[Path] = []
     continuations: set[str] = set()
     for found in finds.files:
         path = found.path
@@ -91,6 +74,9 @@ def sources(finds: Finds, own: list[Path], tally: Tally, *, format: str | None, 
         try:
             beginning = beginning_of(path, format)
         except DataError as error:
+            if found.named and isinstance(error, NoLog) and error.kind == REPORTS:
+                reports.append(path)
+                continue
             if found.named:
                 raise
             if isinstance(error, NoLog):
@@ -108,7 +94,7 @@ def sources(finds: Finds, own: list[Path], tally: Tally, *, format: str | None, 
         known_files.append(Source(path, found.shown, name, beginning.format, beginning.alone, calls))
     later = {source for source in known_files if str(source.path.resolve()) in continuations}
     tally.joined += len(later)
-    return [source for source in known_files if source not in later]
+    return [source for source in known_files if source not in later], reports
 
 
 def _source_name(path: Path, first: bytes) -> str:
@@ -133,4 +119,4 @@ def hash_of(data: bytes) -> int:
     return int.from_bytes(blake2b(data, digest_size=8).digest())
 
 
-__all__ = ["Source", "another_folder", "hash_of", "named_report", "sources", "without_folder"]
+__all__ = ["Source", "another_folder", "hash_of", "sources", "without_folder"]

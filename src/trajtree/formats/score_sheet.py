@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -180,6 +180,25 @@ def read_scores(path: Path) -> ScoreSheet:
     return ScoreSheet(path, rows)
 
 
+def reported(sheet: ScoreSheet | None, reports: Sequence[Path], *, alone: bool) -> ScoreSheet | None:
+    """The scores of a report that was named among the logs; without one, `sheet`.
+
+    Raises:
+        DataError: several were named, or one beside a file of scores, or nothing else (`alone`).
+    """
+    if not reports:
+        return sheet
+    if len(reports) > 1:
+        raise DataError(
+            f"{reports[0]} and {reports[1]}: are benchmarks' reports; name one, or put each beside its runs"
+        )
+    if sheet is not None:
+        raise DataError(f"{reports[0]}: a benchmark's report gives scores, and so does --scores; name only one")
+    if alone:
+        raise DataError(f"{reports[0]}: a benchmark's report, not a run; name the runs to which it gives scores too")
+    return read_scores(reports[0])
+
+
 def _reported(path: Path) -> tuple[Given, ...] | None:
     """The tasks of a benchmark's report, or of all reports in a folder, as rows; None if the file is no report.
 
@@ -253,4 +272,4 @@ def _text(path: Path, line: int, name: str, value: object) -> str | None:
     raise DataError(f"{path}, line {line}, field {name}: must be text, got {type(value).__name__}")
 
 
-__all__ = ["Given", "ScoreSheet", "ids_of", "is_subagents", "read_scores"]
+__all__ = ["Given", "ScoreSheet", "ids_of", "is_subagents", "read_scores", "reported"]

@@ -26,6 +26,7 @@ _HARBORS = ({"trial_name", "verifier_result"}, {"trial_name", "trials_dir"}, {"j
 """Fields of a trial's result and configuration, and of a job's configuration."""
 
 
+REPORTS = "reports of benchmarks"
 _OF_HARBOR = "results and settings of Harbor"
 _SETTINGS = ("config.json", "lock.json", "result.json", "results.json")
 """What Harbor writes into the folders of jobs and trials."""
@@ -55,11 +56,6 @@ NOT_RUNS: tuple[tuple[Callable[[Record], bool], str], ...] = (
         "a rollout dump of verl: input and output are rendered text, from which turns, calls and results cannot be "
         "recovered safely; log the conversation and write rows with messages and score",
     ),
-    (
-        is_report,
-        "a benchmark's report, not a run; it gives the runs beside it their scores, and those elsewhere if it is named "
-        "with --scores",
-    ),
     (_is_prediction, "the predictions of a benchmark, which hold the results of runs, not the runs themselves"),
 )
 """How to recognise such a record, and what to say about it."""
@@ -67,7 +63,7 @@ NOT_RUNS: tuple[tuple[Callable[[Record], bool], str], ...] = (
 
 def beside_runs(record: Record) -> str | None:
     """What kind of file this is if it only accompanies runs; None if it may be a log."""
-    return _OF_HARBOR if _is_harbors(record) else None
+    return _OF_HARBOR if _is_harbors(record) else REPORTS if is_report(record) else None
 
 
 def lies_beside_runs(path: Path) -> str | None:
@@ -114,4 +110,4 @@ def why_no_run(record: Record) -> str | None:
     return next((reason for recognises, reason in NOT_RUNS if recognises(record)), None)
 
 
-__all__ = ["NOT_RUNS", "beside_runs", "lies_beside_runs", "why_no_run"]
+__all__ = ["NOT_RUNS", "REPORTS", "beside_runs", "lies_beside_runs", "why_no_run"]
