@@ -22,7 +22,7 @@ from trajtree.experiment.recipe import load_recipe
 from trajtree.experiment.rows import ROWS, SOURCES
 from trajtree.experiment.stage import KINDS
 from trajtree.explore.strategies import STRATEGIES
-from trajtree.formats.read.detect import FORMATS, detect, format_named
+from trajtree.formats.read.detect import FORMATS, beginning_of, format_named
 from trajtree.formats.write import PAIR_TARGETS, TRAJECTORY_TARGETS
 from trajtree.models.weights import DTYPES
 from trajtree.policies.opening import SCHEMES
@@ -201,7 +201,7 @@ def test_a_name_that_is_none_is_told_from_python_too() -> None:
 
 def test_every_format_is_named_to_whoever_has_none(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text('{"other": 1}')
-    for fail in (lambda: detect(tmp_path / "x.json"), lambda: format_named("parquet")):
+    for fail in (lambda: beginning_of(tmp_path / "x.json").format, lambda: format_named("parquet")):
         with pytest.raises(DataError) as error:
             fail()
         assert all(f"{name} ({format.about})" in str(error.value) for name, format in FORMATS.items())

@@ -219,3 +219,34 @@ def test_the_file_of_trees_says_how_it_was_built(tmp_path: Path, volatile: Path)
     done("build", volatile, "--out", tmp_path / "trees.jsonl", "--ignore", "container-ids", "--env", "webshop")
     (tree,) = trajtree.read_trees(tmp_path / "trees.jsonl")
     assert (tree.merging.ignore, tree.merging.env, tree.merging.model) == (("container-ids",), "webshop", None)
+
+
+def test_build_says_what_tasks_lack_where_others_have_a_fork(tmp_path: Path) -> None:
+    def row(task: str, command: str, why: str, answer: str, score: float) -> dict[str, Any]:
+        call = {"id": "c", "function": {"name": "Bash", "arguments": json.dumps({"command": command, "why": why})}}
+        messages = [
+            {"role": "user", "content": "go"},
+            {"role": "assistant", "content": "", "tool_calls": [call]},
+            {"role": "tool", "content": answer, "tool_call_id": "c"},
+            {"role": "assistant", "content": "done"},
+        ]
+        return {"task": task, "score": score, "messages": messages}
+
+    rows = [row("fork", "ls", "x", "a", 1), row("fork", "pwd", "x", "b", 0), row("one", "ls", "x", "a", 1)]
+    rows += [row("words", "ls", words, "a", 1) for words in ("List.", "Look.")]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
+    done("import", tmp_path / "log.jsonl", "--out", tmp_path / "runs.jsonl")
+    said = done("build", tmp_path / "runs.jsonl", "--out", tmp_path / "trees.jsonl")
+    assert "pairs to expect: 1" in said
+    assert "2 of 3 tasks have no fork with a gap of at least 0.1:" in said
+    assert "  1 task: there is only one run, for example task one" in said
+    assert "  1 task: all runs score the same, for example task words: 2 runs score 1" in said
+    assert "check: in 1 of 3 tasks the first actions that differ are calls of Bash that differ only in why, " in said
+    assert "; trajtree build --action command would treat these texts as the same" in said
+    said = done("build", tmp_path / "runs.jsonl", "--out", tmp_path / "trees.jsonl", "--action", "command")
+    assert "1 step merged by --action command whose whole actions differ, none answered differently; " in said
+    said = done("build", tmp_path / "runs.jsonl", "--out", tmp_path / "trees.jsonl", "--action", "why")
+    assert (
+        "check: 1 step merged by --action why whose whole actions differ, 1 of them answered differently; for example "
+        "in task fork, action of step 1: "
+    ) in said

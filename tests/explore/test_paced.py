@@ -53,7 +53,7 @@ def play(
     spending: Spending | None = None,
     **more: Any,
 ) -> list[Trajectory]:
-    store = TrajectoryStore(path / "trajectories.jsonl")
+    store = TrajectoryStore(path / "trajectories.jsonl", create=True)
     policy = ServerPolicy(ServerName("stub", (served.url,)), max_new_tokens=20, spending=spending)
     rollout(episodes, policy, make_env, store, **{"seed": 7, "batch": 8, **more})
     return list(store)

@@ -31,7 +31,7 @@ from tests.formats.vendor_logs import (
 from trajtree.chat import message_to_dict
 from trajtree.errors import DataError
 from trajtree.formats.importing import import_files
-from trajtree.formats.read.detect import detect
+from trajtree.formats.read.detect import beginning_of
 from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.trajectory import Message, Outcome, ToolCall, Trajectory
 
@@ -89,7 +89,7 @@ def refused(file: Path, **options: Any) -> str:
 def test_every_log_tells_the_story(tmp_path: Path, name: str) -> None:
     log = LOGS[name]
     files = [written(log, tmp_path, told.messages, told.score, str(i)) for i, told in enumerate(CALLS)]
-    assert {detect(file) for file in files} == {log.format}
+    assert {beginning_of(file).format for file in files} == {log.format}
     found = check_story(files, tmp_path / "s", system=log.system, task=None, score=log.score)
     assert {run.policy for run in found} == {log.policy}
 
@@ -646,3 +646,12 @@ def test_otlp(tmp_path: Path) -> None:
 def test_spans_that_cannot_be_kept(tmp_path: Path, given: Any, said: Any, why: str) -> None:
     attributes = {"gen_ai.input.messages": given, "gen_ai.output.messages": said, "score": 1}
     assert re.search(why, refused(write(tmp_path, {"trace_id": "T", "attributes": attributes})))
+
+
+@pytest.mark.parametrize("name", ["claude-code", "codex", "gemini session"])
+def test_of_a_session_the_file_of_scores_is_named_first(tmp_path: Path, name: str) -> None:
+    reason = refused(written(LOGS[name], tmp_path, CALLS[0].messages, None))
+    assert reason.startswith(
+        "no score: a session has none; give a file of scores with --scores FILE, a row per session"
+    )
+    assert reason.index("--scores FILE") < reason.index("--score FIELD")

@@ -153,7 +153,7 @@ def _play(job: Job, how: Playing, what: str) -> None:
         raise RunError(f"--out {out}: is a folder; name a file")
     terminal = console()
     if how.dry_run:
-        _print_estimate(estimate(job, TrajectoryStore(out)), spending, terminal)
+        _print_estimate(estimate(job, TrajectoryStore(out, create=True)), spending, terminal)
         return
     try:
         with progress_of(terminal, what) as progress:
@@ -162,7 +162,7 @@ def _play(job: Job, how: Playing, what: str) -> None:
         if not is_local(job.model.base):
             terminal.print(f"model servers: {spending}", soft_wrap=True, highlight=False)
     tasks = set(job.tasks)
-    print_played(job.name, [t for t in TrajectoryStore(out) if t.task in tasks], terminal)
+    print_played(job.name, [t for t in TrajectoryStore(out, create=True) if t.task in tasks], terminal)
     terminal.print(f"store: {out}", soft_wrap=True)
 
 

@@ -40,6 +40,7 @@ from trajtree.trees.findings import Findings
 from trajtree.trees.forks import AGGREGATES, MODES, PairSettings, pairs_of
 from trajtree.trees.grafting import Ungraftable
 from trajtree.trees.merge import SIMILARITY, MergeOptions, Merger
+from trajtree.trees.overlooked import Overlooked
 from trajtree.trees.pair import PASTS, Pair
 from trajtree.trees.partings import SAME, why_no_pair
 from trajtree.trees.quality import quality
@@ -54,6 +55,8 @@ OutOption = Annotated[Path, typer.Option("--out", help="File to write.")]
 
 _PAIRS, _PATHS = PairSettings(), PathSettings()
 """Defaults."""
+_REASONS = 3
+"""Number of reasons why tasks have no fork with a gap that are told."""
 _EXACT, _SEMANTIC = "exact", "semantic"
 """Ways to merge."""
 _STITCH = "stitch"
@@ -141,7 +144,7 @@ def build(
     for number, what in ((unscored, "without a score"), (faults, "lost to faults of the environment or the engine")):
         if number:
             terminal.print(f"left out: {counted(number, 'run')} {what}", soft_wrap=True, highlight=False)
-    for sentence in (*_effects(merger), *_findings(found, out)):
+    for sentence in (*_effects(merger), *_overlooked(found.overlooked, action), *_findings(found, out)):
         terminal.print(sentence, soft_wrap=True, highlight=False)
     built = f"{counted(count, 'tree')} of {counted(found.runs, 'run')} in {out}"
     terminal.print(f"{built}; look at {'it' if count == 1 else 'them'} with: trajtree show {out}", soft_wrap=True)
@@ -168,6 +171,14 @@ def _effects(merger: Merger) -> Iterator[str]:
         yield f"check: --action {merger.merging.action} is not in {whole}; those are compared whole"
 
 
+def _overlooked(found: Overlooked, action: str | None) -> Iterator[str]:
+    """Steps that --action merged although they did different things."""
+    if found.example is not None:
+        what = f"{counted(found.steps, 'step')} merged by --action {action} whose whole actions differ"
+        after = f", {found.apart:,} of them answered differently" if found.apart else ", none answered differently"
+        yield f"{'check: ' if found.apart else ''}{what}{after}; for example in {found.example}"
+
+
 def _findings(found: Findings, out: Path) -> Iterator[str]:
     """What there is to learn, and if there are no pairs, why."""
     sizes = list(found.runs_per_task.elements())
@@ -175,9 +186,15 @@ def _findings(found: Findings, out: Path) -> Iterator[str]:
     yield f"{tasks}; steps: {found.steps:,}, of which {found.shared:,} repeat one of another run"
     least = found.settings.min_gap
     yield f"forks: {found.divergence.forks:,}, of which {found.wide:,} have a gap of at least {least:g}"
-    if (parting := found.divergence.reworded()) is not None:
-        yield f"check: in {parting}; trajtree build {parting.remedy} {SAME}"
+    of_tasks = f"of {counted(found.divergence.tasks, 'task')}"
+    if (reworded := found.divergence.reworded()) is not None:
+        first = reworded.example.calls or "the same in other words"
+        yield (
+            f"check: in {reworded.tasks:,} {of_tasks} the first actions that differ are {first}, for example in "
+            f"{reworded.example}; trajtree build {reworded.example.remedy} {SAME}"
+        )
     if found.pairs:
+        yield from _lacking(found, of_tasks)
         yield f"pairs to expect: {found.pairs:,}; write them with: trajtree pairs {out} --out pairs.jsonl"
         return
     reason, examples, remedy = found.divergence.verdict()
@@ -185,6 +202,15 @@ def _findings(found: Findings, out: Path) -> Iterator[str]:
     yield from map(str, examples)
     if remedy:
         yield f"what may help: {remedy}"
+
+
+def _lacking(found: Findings, of_tasks: str) -> Iterator[str]:
+    """Which tasks have nothing to learn from, and why."""
+    if found.divergence.without:
+        least = found.settings.min_gap
+        yield f"{found.divergence.without:,} {of_tasks} have no fork with a gap of at least {least:g}:"
+        for lack in found.divergence.lacking()[:_REASONS]:
+            yield f"  {counted(lack.tasks, 'task')}: {lack.reason}, for example {lack.example}"
 
 
 def pairs(

@@ -10,11 +10,10 @@ from trajtree.experiment.provenance import as_made, provenance_of
 from trajtree.experiment.recipe import Exploration, Recipe
 from trajtree.experiment.stage import Done
 from trajtree.experiment.statements import Statements
-from trajtree.experiment.tasks import STORE, read_tasks, shared_situations
+from trajtree.experiment.tasks import read_tasks, shared_situations, store_in
 from trajtree.report import ForkView, ReportData
 from trajtree.statistics.results import Results
 from trajtree.statistics.summary import summarise
-from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.store.tree_store import read_trees
 from trajtree.trajectory import Trajectory
 from trajtree.trees.forks import pairs_of
@@ -33,7 +32,7 @@ _EXPLORED = {
 def results_of(recipe: Recipe, done: Mapping[str, Done]) -> Results:
     """Statistics of every row, with the situations that the tasks were drawn by."""
     rows: dict[str, list[Trajectory]] = {
-        row: list(TrajectoryStore(done[f"evaluate-{row}"].folder / STORE)) for row in recipe.evaluate.rows
+        row: list(store_in(done[f"evaluate-{row}"].folder)) for row in recipe.evaluate.rows
     }
     return summarise(
         rows,
@@ -120,7 +119,7 @@ def shared_notes(recipe: Recipe, done: Mapping[str, Done]) -> list[str]:
     """Sentences on where the measured tasks share situations with others."""
     trained: list[str] = []
     if "demonstrations" in done:
-        trained += [t.task for t in TrajectoryStore(done["demonstrations"].folder / STORE)]
+        trained += [t.task for t in store_in(done["demonstrations"].folder)]
     if "unseen" in done:
         trained += read_tasks(done["unseen"].folder)
     return shared_situations(read_tasks(done["tasks"].folder), recipe.evaluate.split, trained)

@@ -12,11 +12,10 @@ from trajtree.experiment.lessons import TREES, read_pairs
 from trajtree.experiment.recipe import Recipe, chain_of
 from trajtree.experiment.rows import SOURCES, Row
 from trajtree.experiment.stage import Work
-from trajtree.experiment.tasks import STORE
+from trajtree.experiment.tasks import store_in
 from trajtree.models.transcript import ChatFormat
 from trajtree.models.weights import ModelRef
 from trajtree.store.pooling import pooled
-from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.train.material import Material, Trajectories, TrajectoryPairs, Trees
 from trajtree.train.trainable import save_weights
 from trajtree.train.trainer import History
@@ -87,9 +86,9 @@ def _material(recipe: Recipe, row: Row, work: Work) -> Material:
             pairs = read_pairs(work.inputs[source])
             if not pairs:
                 raise DataError(_no_pair(recipe, row))
-            store = TrajectoryStore(work.inputs["explored" if source == "pairs" else source] / STORE)
+            store = store_in(work.inputs["explored" if source == "pairs" else source])
             return TrajectoryPairs(name, pairs, {t.key: t for t in store})
-    trajectories = list(pooled(TrajectoryStore(work.inputs[source] / STORE) for source in row.learns_from))
+    trajectories = list(pooled(store_in(work.inputs[source]) for source in row.learns_from))
     if not trajectories:
         raise DataError(
             f"{row.name}: no trajectory scored at least {recipe.path_settings(row).min_score}, so there is nothing to "

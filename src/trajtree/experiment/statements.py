@@ -11,10 +11,9 @@ from trajtree.errors import counted
 from trajtree.experiment.recipe import Recipe, chain_of
 from trajtree.experiment.rows import SOURCES, Row
 from trajtree.experiment.stage import Done
-from trajtree.experiment.tasks import STORE
+from trajtree.experiment.tasks import store_in
 from trajtree.explore.episode import sampled_tokens
 from trajtree.report import RowStatement
-from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.train.losses import CHOSEN, REJECTED
 from trajtree.train.settings import METHODS, resolved
 
@@ -95,7 +94,7 @@ class Statements:
     def _episodes(self, exploration: str) -> tuple[int, int]:
         """Number of an exploration's episodes, and of the agent tokens sampled in them."""
         if exploration not in self._played:
-            store = TrajectoryStore(self._done[f"explore-{exploration}"].folder / STORE)
+            store = store_in(self._done[f"explore-{exploration}"].folder)
             tokens = [sampled_tokens(trajectory) for trajectory in store]
             self._played[exploration] = len(tokens), sum(tokens)
         return self._played[exploration]
@@ -114,7 +113,7 @@ class Statements:
 
     @cached_property
     def _demonstrations(self) -> int:
-        return sum(1 for _ in TrajectoryStore(self._done["demonstrations"].folder / STORE))
+        return sum(1 for _ in store_in(self._done["demonstrations"].folder))
 
     def _figures(self, row: Row) -> Mapping[str, Any]:
         """How a row's training went; nothing where an earlier version trained it."""

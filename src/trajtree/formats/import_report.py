@@ -87,12 +87,14 @@ class ImportReport:
         left_out_count: total number of left-out records.
         kinds: how many were left out per kind of reason: the reason without its numbers and values.
         others: number of files in folders and archives that are not logs, by suffix or by what they are.
+        no_format: number of those in no known format, which are left out.
         formats: number of trajectories appended, by format.
         scores: number of trajectories by the field that their score comes from.
         other_scores: other usual fields for scores that also occurred.
         task_fields: number of trajectories by where their task comes from: a field, or `the prompt`.
         other_tasks: other usual fields for tasks that also occurred.
-        prompts_differ: number of tasks with several new trajectories, none of which begins with the first one's prompt.
+        prompts_differ: number of tasks with several new trajectories, none of which begins with the first one's prompt,
+            by where the tasks come from.
         sheet: how the file of scores was used, if there was one.
         outcomes: number of trajectories by outcome.
         tasks: number of tasks in the whole store.
@@ -119,12 +121,13 @@ class ImportReport:
     left_out_count: int
     kinds: Mapping[str, int] = field(default_factory=dict)
     others: Mapping[str, int] = field(default_factory=dict)
+    no_format: int = 0
     formats: Mapping[str, int] = field(default_factory=dict)
     scores: Mapping[str, int] = field(default_factory=dict)
     other_scores: Mapping[str, OtherScore] = field(default_factory=dict)
     task_fields: Mapping[str, int] = field(default_factory=dict)
     other_tasks: Mapping[str, OtherTask] = field(default_factory=dict)
-    prompts_differ: int = 0
+    prompts_differ: Mapping[str, int] = field(default_factory=dict)
     sheet: SheetUse | None = None
     outcomes: Mapping[str, int] = field(default_factory=dict)
     tasks: int = 0
@@ -155,6 +158,8 @@ class Tally:
         self.sheet: SheetUse | None = None
         self.others: Counter[str] = Counter()
         """Number of files that are not logs, by suffix."""
+        self.no_format = 0
+        """Number of files in no known format."""
         self._left_out: list[LeftOut] = []
         self._kinds: Counter[str] = Counter()
         self._formats: Counter[str] = Counter()
@@ -203,6 +208,7 @@ class Tally:
             left_out_count=self._kinds.total(),
             kinds=dict(self._kinds.most_common()),
             others=dict(self.others.most_common()),
+            no_format=self.no_format,
             formats=dict(self._formats),
             scores=dict(self._scores),
             other_scores={name: OtherScore(n, self._differs[name]) for name, n in self._present.items()},
@@ -238,11 +244,13 @@ class _TasksFrom:
         self._prompts: dict[str, int] = {}
         self._several: set[str] = set()
         self._alike: set[str] = set()
+        self._origin: dict[str, str] = {}
 
     def add(self, found: Imported, made: Trajectory, named: Sequence[tuple[str, str]]) -> None:
         used = next((name for name, value in named if value == found.task), None)
-        elsewhere = THE_PROMPT if found.task is None else "the file's name" if found.named_by_file else "the log"
-        self.fields[used or elsewhere] += 1
+        origin = used or _elsewhere(found)
+        self.fields[origin] += 1
+        self._origin.setdefault(made.task, origin)
         for name, value in named:
             if name != used:
                 self._present[name] += 1
@@ -261,8 +269,15 @@ class _TasksFrom:
     def others(self) -> dict[str, OtherTask]:
         return {name: OtherTask(number, len(self._values[name])) for name, number in self._present.items()}
 
-    def prompts_differ(self) -> int:
-        return len(self._several - self._alike)
+    def prompts_differ(self) -> dict[str, int]:
+        return dict(Counter(self._origin[task] for task in self._several - self._alike).most_common())
+
+
+def _elsewhere(found: Imported) -> str:
+    """Where a task comes from that no field names as it is."""
+    if found.task is None:
+        return THE_PROMPT
+    return "the file's name" if found.named_by_file else found.task_from or "the log"
 
 
 class _Spread:

@@ -29,7 +29,7 @@ from trajtree.formats.read.fields import tasks_in
 from trajtree.formats.read.records import RawRecord, decode
 from trajtree.formats.read.to_trajectory import Imported, trajectory_of
 from trajtree.formats.redaction import Redactor, may_hold_a_key
-from trajtree.formats.score_sheet import ScoreSheet, ids_of, is_subagents, read_scores
+from trajtree.formats.score_sheet import ScoreSheet, ids_of, is_subagents, read_scores, reported
 from trajtree.store.encoding import HIGHEST_SAMPLE
 from trajtree.store.lock import claimed
 from trajtree.store.progress import SILENT, Progress
@@ -106,12 +106,13 @@ def import_files(
         raise DataError(f"--score-range {low:g} {high:g}: LOW must be less than HIGH")
     asked = _Asked(score, (low, high), task, context_turns, run, keep_unscored, redact)
     sheet = None if scores is None else read_scores(Path(scores))
-    store, tally = TrajectoryStore(store_path), Tally()
+    store, tally = TrajectoryStore(store_path, create=True), Tally()
     several = [files] if isinstance(files, str | os.PathLike) else files
     with ExitStack() as stack:
         finds = find(map(Path, several), lambda: _scratch(stack))
         own = [store.path] if sheet is None else [store.path, sheet.path]
-        to_read = sources(finds, own, tally, format=format, run=run)
+        to_read, reports = sources(finds, own, tally, format=format, run=run)
+        sheet = reported(sheet, reports, alone=not to_read)
         with claimed(store.path):
             known = look_into(store, [source.name for source in to_read], tally)
             state = _Import(asked, known, tally, sheet)

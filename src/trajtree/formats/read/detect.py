@@ -8,7 +8,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from trajtree.errors import DataError, NoLog
+from trajtree.errors import DataError, NoFormat, NoLog
 from trajtree.formats.read import atif, harbor, hub_rows, llamafactory, message_list, messages, sharegpt, verifiers
 from trajtree.formats.read.benchmarks import inspect_ai, mini_swe_agent, openhands, rllm, swe_agent, tau2, tau_bench
 from trajtree.formats.read.fields import TASKS, Record
@@ -159,7 +159,7 @@ FORMATS = {
 def format_named(name: str) -> Format:
     """The format with that name. Raises DataError if there is none."""
     if name not in FORMATS:
-        raise DataError(f"{name!r} is not a format that can be imported; {_known()}")
+        raise DataError(f"{name!r} is not a format that can be imported; {known_formats()}")
     return FORMATS[name]
 
 
@@ -182,7 +182,9 @@ def beginning_of(path: Path, format: str | None = None) -> Beginning:
     """The beginning of a file; its format is `format`, or detected from its first record that is JSON.
 
     Raises:
-        DataError: no format fits, or no record is JSON, and none was named.
+        NoFormat: no format fits, and none was named.
+        NoLog: it is no log, but a file that stands beside one.
+        DataError: no record is JSON, and no format was named; or the first one is known not to be a run.
     """
     records = raw_records(path)
     head = list(islice(records, 2))
@@ -201,20 +203,17 @@ def beginning_of(path: Path, format: str | None = None) -> Beginning:
             raise DataError(f"{path}, line {raw.line}: {reason}")
         if name is None:
             keys = ", ".join(list(record)[:12])[:200] or "none"
-            raise DataError(f"{path}, line {raw.line}: in no known format (its fields: {keys}); {_known()}")
+            reason = f"line {raw.line}: in no known format (its fields: {keys})"
+            raise NoFormat(f"{path}, {reason}; {known_formats()}", reason)
         return Beginning(name, first, record, alone)
     if format is not None:
         return Beginning(format, first, {}, alone)
     raise DataError(f"{path}: no run found: {problem}")
 
 
-def detect(path: Path) -> str:
-    """Name of a file's format. Raises DataError like `beginning_of`."""
-    return beginning_of(path).format
-
-
-def _known() -> str:
+def known_formats() -> str:
+    """The formats that can be imported, with what they are recognised by."""
     return "known formats: " + ", ".join(f"{name} ({format.about})" for name, format in FORMATS.items())
 
 
-__all__ = ["FORMATS", "Beginning", "Format", "Reader", "beginning_of", "detect", "format_named", "runs_of"]
+__all__ = ["FORMATS", "Beginning", "Format", "Reader", "beginning_of", "format_named", "known_formats", "runs_of"]
