@@ -24,6 +24,10 @@ class NoLog(DataError):
         self.kind = kind
 
 
+class NothingToLearn(DataError):
+    """What a training was given contains nothing that its method learns from."""
+
+
 class UnknownTask(DataError):
     """The environment has no such task or task type."""
 

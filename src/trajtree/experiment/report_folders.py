@@ -13,7 +13,7 @@ from trajtree.errors import DataError, RunError
 from trajtree.experiment.findings import report_of
 from trajtree.experiment.recipe import Recipe
 from trajtree.experiment.situations import in_situations
-from trajtree.experiment.stage import MARKER, Done
+from trajtree.experiment.stage import MARKER, Done, Finished
 from trajtree.report import ReportData, read_results_json, write_html, write_results_json
 from trajtree.store.files import write_atomically
 from trajtree.store.lock import locked
@@ -30,7 +30,7 @@ def folder_of(recipe: Recipe, run: Path) -> Path:
     return run / "reports" / f"{recipe.name}-{digest[:8]}"
 
 
-def write_report(recipe: Recipe, run: Path, done: Mapping[str, Done]) -> tuple[ReportData, Path]:
+def write_report(recipe: Recipe, run: Path, done: Finished) -> tuple[ReportData, Path]:
     """Write results, page, resolved recipe and the stages' folders; returns the report's data and folder."""
     folder = folder_of(recipe, run)
     data = report_of(recipe, done)
