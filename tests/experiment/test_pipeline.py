@@ -23,12 +23,12 @@ pytest.importorskip("peft")
 
 from tests.toy import Toy
 
-from trajtree.errors import RecipeError
+from trajtree.errors import RecipeError, RunError
 from trajtree.experiment.guarantee import MEASURED
 from trajtree.experiment.learn import model_of
 from trajtree.experiment.pipeline import stages_of
 from trajtree.experiment.recipe import load_recipe
-from trajtree.experiment.report_folders import folder_of
+from trajtree.experiment.report_folders import folder_of, keep_recipe, read_reports
 from trajtree.models.transcript import ChatFormat
 from trajtree.models.weights import load_model, load_tokenizer
 from trajtree.store.lock import locked
@@ -704,6 +704,17 @@ def test_a_run_of_an_earlier_version_is_redone_beside_what_is_there(tmp_path: Pa
     assert f"{run}: 3 stages in it were made by an earlier version of trajtree and cannot be reused" in said
     assert {path: path.read_bytes() for path in before} == before
     assert len(stage_folders(run)["demonstrations"]) == 2
+
+
+def test_a_report_of_a_run_that_was_stopped_says_how_to_go_on(tmp_path: Path, recipe: Path) -> None:
+    loaded = load_recipe(recipe)
+    keep_recipe(loaded, tmp_path)
+    kept = folder_of(loaded, tmp_path) / "recipe.yaml"
+    with pytest.raises(RunError) as said:
+        read_reports(tmp_path)
+    go_on = f"trajtree run {kept} --run {tmp_path}"
+    assert str(said.value) == f"{tmp_path}: was stopped before its report; go on with: {go_on}"
+    assert folder_of(load_recipe(kept), tmp_path) == kept.parent, "and it is the same report"
 
 
 def test_a_report_of_nothing(tmp_path: Path, recipe: Path) -> None:

@@ -71,9 +71,12 @@ def _run_stages(
     """Run a recipe, whole or up to the stages of one kind; the recipe, its run directory and the finished stages."""
     from trajtree.experiment.execute import run_recipe
     from trajtree.experiment.recipe import load_recipe
+    from trajtree.experiment.report_folders import keep_recipe
 
     loaded = load_recipe(recipe, changes or [])
     folder = run_dir or Path("runs") / loaded.name
+    if until is None:
+        keep_recipe(loaded, folder)
     with StageProgress(out) as progress:
         done = run_recipe(
             loaded,
