@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 
 from trajtree.report import read_results_json, verdict
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
+
+import torch
 
 from trajtree.train.packing import pack
 from trajtree.train.tree_attention import plan_of, tree_attention
