@@ -105,9 +105,7 @@ def test_paths_are_the_best_runs(tmp_path: Path, trees: Path, search: str) -> No
 def test_tasks_without_a_path_are_named(tmp_path: Path) -> None:
     trees = tmp_path / "trees.jsonl"
     scores = {"good": 1.0, "fair": 0.4, **{f"poor {number:02}": 0.0 for number in range(12)}}
-    write_trees(
-        trajtree.build([replace(trajectory("a"), task=task, score=score) for task, score in scores.items()]), trees
-    )
+    write_trees(trajtree.build([trajectory("a", score, task=task) for task, score in scores.items()]), trees)
     said = done("paths", trees, "--out", tmp_path / "paths.jsonl")
     named = ", ".join(f"poor {number:02} (0.00)" for number in range(9))
     assert f"13 tasks left out, whose path scores less than 0.5: fair (0.40), {named} and 3 more\n" in said
