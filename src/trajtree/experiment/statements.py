@@ -79,7 +79,7 @@ class Statements:
         method = METHODS[row.method]
         settings = resolved(self._recipe.train_settings(row), method)
         knobs = {name: getattr(settings, name) for name in method.knobs}
-        if row.learns_from and method.takes in ("pairs", "steps", "anchored-pairs", "solved-pairs", "chosen"):
+        if not method.unused("weigh"):
             knobs["weigh"] = settings.weigh
         knobs |= {"lr": settings.lr, "epochs": settings.epochs}
         return f"{row.method} ({', '.join(f'{name} {value}' for name, value in knobs.items())})"

@@ -65,9 +65,10 @@ class Method:
         return setting not in self.knobs and any(setting in method.knobs for method in METHODS.values())
 
 
-_FROM_PAIRS = ("pairs", "steps", "anchored-pairs", "chosen", "chosen-runs", "chosen-solved")
+_WEIGHED = ("pairs", "steps", "anchored-pairs", "solved-pairs", "chosen")
+_FROM_PAIRS = (*_WEIGHED, "chosen-runs", "chosen-solved")
 _ONLY_SOME_TAKE: dict[str, tuple[str, ...]] = {
-    "weigh": ("pairs", "steps", "anchored-pairs", "chosen"),
+    "weigh": _WEIGHED,
     "min_gap": (*_FROM_PAIRS, "options"),
     "per_fork": _FROM_PAIRS,
     "per_tree": _FROM_PAIRS,
