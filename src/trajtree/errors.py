@@ -32,6 +32,10 @@ class NoFormat(DataError):
         self.reason = reason
 
 
+class NothingToLearn(DataError):
+    """What a training was given contains nothing that its method learns from."""
+
+
 class UnknownTask(DataError):
     """The environment has no such task or task type."""
 

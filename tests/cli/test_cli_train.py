@@ -32,7 +32,7 @@ from trajtree.models.weights import ModelRef
 from trajtree.train import job
 from trajtree.train.job import train_file
 from trajtree.train.material import examples_of, material_of
-from trajtree.train.settings import METHODS, TrainSettings
+from trajtree.train.settings import METHODS, LossSettings, TrainSettings, users_of
 from trajtree.train.tuning import Training
 from trajtree.trees.search import PathSettings
 
@@ -363,6 +363,34 @@ def test_numbers_that_are_none_are_refused(
     done = invoke("train", trees, "--model", tiny_words, "--out", tmp_path / "out", option, value)
     assert isinstance(done.exception, DataError) and option.removeprefix("--") in str(done.exception)
     assert not (tmp_path / "out" / "model").exists()
+
+
+OF_SOME = {
+    **{"beta": "0.2", "kl": "0.2", "anchor": "0.2", "gamma": "0.8", "label_smoothing": "0.1", "diversity": "0.01"},
+    **{"weigh": "gap", "min_gap": "0.2", "per_fork": "2", "per_tree": "4", "min_score": "0.4"},
+}
+"""Options that only some methods use, and a value of each."""
+
+
+def test_an_option_that_the_method_does_not_use_is_refused(tmp_path: Path) -> None:
+    """Whichever it is, also at its default; one that it uses is taken, and then it is the file that is missing."""
+    missing = tmp_path / "none.jsonl"
+    for name, method in METHODS.items():
+        for setting, value in OF_SOME.items():
+            option = f"--{setting.replace('_', '-')}"
+            done = invoke("train", missing, "--model", "m", "--out", tmp_path / "out", "--method", name, option, value)
+            refused = f"{option}: {name} does not use it; leave it out, or use " in str(done.exception)
+            assert isinstance(done.exception, TrajtreeError) and refused == (name not in users_of(setting))
+            used = setting in method.knobs
+            assert refused != used or setting not in LossSettings.__dataclass_fields__ or setting == "weigh"
+    assert users_of("gamma") == ["multi-turn-dpo"] and users_of("min_score") == ["sft"]
+    assert set(users_of("min_gap")) - set(users_of("per_tree")) == {"node-kto"}
+    at_default = invoke("train", missing, "--model", "m", "--method", "sft", "--beta", TrainSettings().beta)
+    assert "--beta: sft does not use it" in str(at_default.exception)
+    alone = invoke("train", missing, "--model", "m", "--method", "sft", "--reference", "n")
+    assert "--reference: sft has a reference only with --diversity" in str(alone.exception)
+    cached = invoke("train", missing, "--model", "m", "--method", "sft", "--cache-reference")
+    assert "--cache-reference: sft does not use it" in str(cached.exception)
 
 
 @pytest.mark.parametrize("seed", ["-1", "4294967296", "99999999999999999999999"])

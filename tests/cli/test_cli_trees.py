@@ -102,16 +102,32 @@ def test_paths_are_the_best_runs(tmp_path: Path, trees: Path, search: str) -> No
     assert {json.loads(line)["messages"][0]["role"] for line in out.read_text().splitlines()} <= {"system", "user"}
 
 
+def test_tasks_without_a_path_are_named(tmp_path: Path) -> None:
+    trees = tmp_path / "trees.jsonl"
+    scores = {"good": 1.0, "fair": 0.4, **{f"poor {number:02}": 0.0 for number in range(12)}}
+    write_trees(trajtree.build([trajectory("a", score, task=task) for task, score in scores.items()]), trees)
+    said = done("paths", trees, "--out", tmp_path / "paths.jsonl")
+    named = ", ".join(f"poor {number:02} (0.00)" for number in range(9))
+    assert f"13 tasks left out, whose path scores less than 0.5: fair (0.40), {named} and 3 more\n" in said
+    said = done("paths", trees, "--out", tmp_path / "paths.jsonl", "--min-score", "0.3")
+    assert "12 tasks left out, whose path scores less than 0.3: poor 00 (0.00), " in said
+    said = done("paths", trees, "--out", tmp_path / "paths.jsonl", "--min-score", "0")
+    assert "14 paths" in said and "left out" not in said
+
+
 def test_stitching_without_an_environment_writes_proposals(tmp_path: Path) -> None:
     """The detour over another search is left out, but nobody has played that."""
     runs = tmp_path / "runs.json"
     detour = shop_run(["lamp", "red lamp"], "lamp A", 1.0)
     detour["conversations"][2]["value"] = detour["conversations"][0]["value"]
-    runs.write_text(json.dumps([detour]))
+    straight = shop_run(["blue lamp"], "lamp B", 1.0)
+    straight["conversations"][0]["value"] = "Find a blue lamp."
+    runs.write_text(json.dumps([detour, straight]))
     done("import", runs, "--out", tmp_path / "store.jsonl")
     done("build", tmp_path / "store.jsonl", "--out", tmp_path / "trees.jsonl")
     output = done("paths", tmp_path / "trees.jsonl", "--search", "stitch", "--out", tmp_path / "proposals.jsonl")
     assert "scores are unknown until they are played" in output
+    assert "1 task left out, where nothing could beat the best sample: " in output
     (proposal,) = [json.loads(line) for line in (tmp_path / "proposals.jsonl").read_text().splitlines()]
     assert proposal["played"] is False
     assert proposal["actions"] == ["search[red lamp]", "click[lamp A]"]

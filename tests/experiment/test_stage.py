@@ -18,7 +18,7 @@ import pytest
 from trajtree.errors import RunError
 from trajtree.experiment import stage as stages_module
 from trajtree.experiment.execute import run_stages
-from trajtree.experiment.stage import Done, Kind, Stage, Work, key_of, needed_for, with_dependents
+from trajtree.experiment.stage import Check, Done, Kind, Stage, Work, early_first, key_of, needed_for, with_dependents
 from trajtree.store import manifest as manifest_module
 from trajtree.store.files import write_atomically
 from trajtree.store.manifest import digest_of, manifest_of
@@ -103,6 +103,68 @@ def test_same_content_by_another_setting_stops_the_rerun(tmp_path: Path) -> None
     bring_up(stages(1), tmp_path)
     bring_up(stages(2), tmp_path)
     assert ran == [1]
+
+
+LEARNERS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("weak", "weak", ()),
+    ("fine", "train", ("weak",)),
+    ("explore", "explore", ("weak",)),
+    ("paths", "paths", ("explore",)),
+    ("below", "train", ("weak",)),
+    ("pairs", "pairs", ("explore",)),
+    ("above", "train", ("below", "pairs")),
+    ("measure fine", "evaluate", ("fine",)),
+    ("measure above", "evaluate", ("above",)),
+)
+"""`above` learns from pairs and starts from `below`, which is measured by nobody."""
+
+
+def learners(ran: list[str], why: str | None) -> list[Stage]:
+    """The stages of LEARNERS in the order in which they are to run; `why` is what `above` lacks."""
+
+    def stage(name: str, kind: str, inputs: tuple[str, ...]) -> Stage:
+        def work(work: Work) -> None:
+            ran.append(name)
+            (work.folder / "out.txt").write_text(name)
+
+        def why_not(folders: dict[str, Path]) -> str | None:
+            assert {role: folder.parent.name for role, folder in folders.items()} == {"pairs": "pairs"}
+            return why
+
+        check = Check(("pairs",), why_not) if name == "above" else None  # type: ignore[arg-type]
+        return Stage(name, kind, {i: i for i in inputs}, {"name": name}, work, check=check)
+
+    return early_first([stage(*entry) for entry in LEARNERS])
+
+
+def test_what_shows_whether_there_is_anything_to_learn_comes_before_trainings(tmp_path: Path) -> None:
+    ran: list[str] = []
+    done = bring_up(learners(ran, None), tmp_path)
+    early = ["weak", "fine", "explore", "paths", "pairs", "below", "above"]
+    assert ran == list(done) == [*early, "measure fine", "measure above"]
+
+
+def test_a_stage_without_anything_is_left_out_with_what_needs_it_and_what_is_done_for_it_alone(tmp_path: Path) -> None:
+    ran: list[str] = []
+    said: list[str] = []
+    done = run_stages(learners(ran, "no pair"), tmp_path, lambda name: Quiet(), {}, say=said.append)
+    assert ran == list(done) == ["weak", "fine", "explore", "paths", "pairs", "measure fine"]
+    assert {name: (one.stage, one.why) for name, one in done.missing.items()} == {
+        "above": ("above", "no pair"),
+        "measure above": ("above", "no pair"),
+    }
+    assert said == ["above is left out, with all that needs it: no pair"]
+    again: list[str] = []
+    assert run_stages(learners(again, None), tmp_path, lambda name: Quiet(), {}).missing == {}
+    assert again == ["below", "above", "measure above"], "and what was kept is kept"
+
+
+def test_what_was_asked_for_is_done_even_if_nobody_needs_it_any_more(tmp_path: Path) -> None:
+    ran: list[str] = []
+    stages = needed_for(learners(ran, "no pair"), "train")
+    done = run_stages(stages, tmp_path, lambda name: Quiet(), {}, until="train")
+    assert ran == list(done) == ["weak", "fine", "explore", "pairs", "below"]
+    assert list(done.missing) == ["above"]
 
 
 def test_unfinished_folder_is_gone_on_with(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import hashlib
 import json
 import random
 import re
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -33,9 +32,6 @@ from trajtree.trees.quality import quality
 from trajtree.trees.search import exact
 from trajtree.trees.tree import TrajectoryTree
 
-CHROMIUM = shutil.which("chromium")
-QUIET = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run")
-OFFLINE = ("--disable-background-networking", "--disable-component-update", "--disable-sync")
 HOSTILE = (
     "</script><script>window.ran = 1</script><img src=x onerror='window.ran = 2'><svg onload=\"window.ran = 3\">"
     '" onclick="window.ran = 4" \' --><!-- ]]> javascript:window.ran=5 &lt;b&gt; \u202egnp \u2028 \x00 \ud800 $title '
@@ -178,17 +174,6 @@ def wait_until(page: Any, expression: str) -> None:
     while not page.evaluate(expression):
         assert time.monotonic() < end, expression
         time.sleep(0.01)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
-    if CHROMIUM is None:
-        pytest.skip("needs a chromium on the PATH")
-    with api.sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=[*QUIET, *OFFLINE])
-        yield found
-        found.close()
 
 
 Open = Callable[..., Any]

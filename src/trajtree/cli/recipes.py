@@ -12,7 +12,7 @@ from trajtree.cli.outputs import check_output
 from trajtree.cli.play import CostOption, PriceOption, TokensOption, spending_of
 from trajtree.cli.terminal import StageProgress, console
 from trajtree.errors import RunError
-from trajtree.experiment.stage import KINDS, Done
+from trajtree.experiment.stage import KINDS, Finished
 from trajtree.policies.spending import Spending
 from trajtree.store.files import is_stream, write_whole
 
@@ -67,13 +67,16 @@ def _run_stages(
     out: Console,
     *,
     until: str | None = None,
-) -> tuple[Recipe, Path, dict[str, Done]]:
+) -> tuple[Recipe, Path, Finished]:
     """Run a recipe, whole or up to the stages of one kind; the recipe, its run directory and the finished stages."""
     from trajtree.experiment.execute import run_recipe
     from trajtree.experiment.recipe import load_recipe
+    from trajtree.experiment.report_folders import keep_recipe
 
     loaded = load_recipe(recipe, changes or [])
     folder = run_dir or Path("runs") / loaded.name
+    if until is None:
+        keep_recipe(loaded, folder)
     with StageProgress(out) as progress:
         done = run_recipe(
             loaded,

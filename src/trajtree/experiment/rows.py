@@ -56,6 +56,9 @@ _TAKES_FROM = {
 }
 """The kinds of source that provide what a method `takes`."""
 
+_NO_PAIR = ("runs", "branches", "labelled", "advantages")
+"""What methods take from trees without looking at single forks."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
@@ -99,6 +102,15 @@ class Row:
     def settings_in(self) -> str:
         """The section of the recipe with its training settings."""
         return self.section or METHODS[self.method].section
+
+    def uses(self, part: str) -> bool:
+        """Whether what it learns from is chosen by the recipe's section `pairs` or `paths`."""
+        from_trees = {
+            "pairs": METHODS[self.method].takes not in _NO_PAIR,
+            "paths": METHODS[self.method].takes == "runs",
+        }
+        named = {"pairs": ("pairs", "expert-pairs", "expert-forks"), "paths": ("paths", "stitched")}
+        return any(source in named[part] or (source == "trees" and from_trees[part]) for source in self.learns_from)
 
     def problem(self) -> str | None:
         """What is wrong with the row, considered on its own; None if nothing."""

@@ -23,6 +23,7 @@ class Statements:
 
     def __init__(self, recipe: Recipe, done: Mapping[str, Done]) -> None:
         self._recipe, self._done = recipe, done
+        self._measured = [name for name in recipe.evaluate.rows if f"evaluate-{name}" in done]
         self._played: dict[str, tuple[int, int]] = {}
 
     def of(self, name: str) -> RowStatement:
@@ -77,7 +78,7 @@ class Statements:
         method = METHODS[row.method]
         settings = resolved(self._recipe.train_settings(row), method)
         knobs = {name: getattr(settings, name) for name in method.knobs}
-        if row.learns_from and method.takes in ("pairs", "steps", "anchored-pairs", "solved-pairs", "chosen"):
+        if not method.unused("weigh"):
             knobs["weigh"] = settings.weigh
         knobs |= {"lr": settings.lr, "epochs": settings.epochs}
         return f"{row.method} ({', '.join(f'{name} {value}' for name, value in knobs.items())})"
@@ -123,7 +124,7 @@ class Statements:
 
     def _equal(self) -> Iterator[str]:
         same: dict[str, list[str]] = {}
-        for name in self._recipe.evaluate.rows:
+        for name in self._measured:
             record = self._done[f"evaluate-{name}"].record
             settings = {key: value for key, value in record.get("settings", {}).items() if key != "policy"}
             model = json.dumps([record.get("inputs"), settings], sort_keys=True, default=str)
@@ -135,7 +136,7 @@ class Statements:
 
     def _fallen(self) -> Iterator[str]:
         """A log-ratio to the start begins at 0; one to another reference is compared with the first epoch's."""
-        for name in self._recipe.evaluate.rows:
+        for name in self._measured:
             row = self._recipe.all_rows[name]
             epochs = [epoch for epoch in self._figures(row).get("epochs", ()) if CHOSEN in epoch]
             if not epochs:

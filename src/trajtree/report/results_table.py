@@ -12,8 +12,9 @@ from trajtree.report.contents import ReportData
 from trajtree.statistics.results import RowMetrics
 
 LEGEND = (
-    "> primary row, w weak row, c ceiling row. Figures are on a scale from 0 to 100, with 95% intervals; success is "
-    "not completion; PGR = (row - weak) / (ceiling - weak) in success; p is not corrected for multiple comparisons.",
+    "> primary row, w weak row, c ceiling row, - not measured. Figures are on a scale from 0 to 100, with 95% "
+    "intervals; success is not completion; PGR = (row - weak) / (ceiling - weak) in success; p is not corrected for "
+    "multiple comparisons.",
     "ICC: how far tasks of one situation agree (1: they are equal); deff, the design effect: the variance that this "
     f"gives the mean, as a multiple of that of independent tasks; {text.LEAST}. The last two columns are the field's "
     "practice, which takes tasks for independent.",
@@ -33,7 +34,12 @@ def print_table(data: ReportData, console: Console) -> None:
     for row in results.rows:
         style = "bold" if row.name == results.primary else ""
         table.add_row(*_cells(data, row), style=style)
+    marks = {"primary": ">", "ceiling": "c"}
+    for one in data.unmeasured:
+        table.add_row(_plain(f"{marks.get(one.role, ' ')} {data.label(one.row)}"), *["-"] * 8)
     console.print(table)
+    for sentence in text.not_measured(data):
+        console.print(_plain(sentence))
     console.print(_agreement(data))
     for sentence in (*LEGEND, *text.unit(data), *text.lost_episodes(data), *data.notes):
         console.print(_plain(sentence), style="dim")

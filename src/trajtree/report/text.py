@@ -14,6 +14,9 @@ suffice."""
 WIDTH = 120
 """Width in columns that fits all our tables; also the width of output to a pipe or log file."""
 
+_LONG_NOTE = 230
+"""Characters of a caveat that a page shows before it is unfolded."""
+
 NO_SITUATIONS = (
     "The situations of the tasks are not known: every task counts as one of its own, and intervals are too narrow if "
     "tasks share situations."
@@ -123,6 +126,9 @@ def unit(data: ReportData) -> list[str]:
 def verdict(data: ReportData, metric: Metric = "success") -> str:
     """Return one sentence that says exactly what the data show about the primary row and its teacher."""
     results = data.results
+    lost = data.missing("primary")
+    if lost is not None:
+        return f"Nothing can be said about {data.label(lost.row)}, the primary row: it was not measured."
     name, teacher = data.label(results.primary), data.label(results.weak)
     comparison = results.compared(results.primary, results.weak, metric)
     if comparison is None:
@@ -167,6 +173,11 @@ def gap(data: ReportData, pgr: Pgr) -> str:
     )
 
 
+def not_measured(data: ReportData) -> list[str]:
+    """Return a sentence for each row that could not be measured, with the reason."""
+    return [f"{data.label(one.row)} was not measured: {one.why}." for one in data.unmeasured]
+
+
 def lost_episodes(data: ReportData) -> list[str]:
     """Return a sentence for each row that lost episodes to faults."""
     sentences = []
@@ -177,6 +188,15 @@ def lost_episodes(data: ReportData) -> list[str]:
             left = f"; tasks with no other episode: {len(row.lost)}" if row.lost else ""
             sentences.append(f"{sentence}{left}.")
     return sentences
+
+
+def beginning(note: str) -> tuple[str, str]:
+    """Return a caveat's first sentences, up to about two lines of a page, and the others."""
+    if len(note) <= _LONG_NOTE:
+        return note, ""
+    end = max(note.rfind(". ", 0, _LONG_NOTE), note.rfind("; ", 0, _LONG_NOTE))
+    end = note.rfind(" ", 0, _LONG_NOTE) if end < 0 else end + 1
+    return (note, "") if end < 0 else (note[:end], note[end + 1 :])
 
 
 def known(value: int | None) -> str:
@@ -191,12 +211,14 @@ def by_epoch(statement: RowStatement, side: str) -> str:
 
 __all__ = [
     "against_ceiling",
+    "beginning",
     "by_epoch",
     "distrust",
     "excludes_zero",
     "gap",
     "known",
     "lost_episodes",
+    "not_measured",
     "p_value",
     "percent",
     "points",

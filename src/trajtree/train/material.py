@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from pathlib import Path
 
-from trajtree.errors import DataError, counted
+from trajtree.errors import DataError, NothingToLearn, counted
 from trajtree.formats.pairs import read_pairs
 from trajtree.models.transcript import ChatFormat
 from trajtree.store import trajectory_store, tree_store
@@ -136,8 +136,8 @@ def examples_of(material: Material, method: str, how: Taking) -> list[Example]:
     """The examples that a method takes from the material.
 
     Raises:
-        DataError: the method cannot learn from such material, it contains nothing to learn from, or too much of it is
-            longer than the context.
+        NothingToLearn: the material contains nothing that the method learns from.
+        DataError: the method cannot learn from such material, or too much of it is longer than the context.
     """
     return list(TAKES[METHODS[method].takes](material, method, how))
 
@@ -171,7 +171,7 @@ def _at_forks(trees: Trees, settings: PairSettings) -> TrajectoryPairs:
         behind |= {side.key: side for pair in here for side in pair.sides(tree)}
         found += here
     if not found:
-        raise DataError(f"{trees.name}: no pair to learn from: {why_no_pair(trees, settings)}")
+        raise NothingToLearn(f"{trees.name}: no pair to learn from: {why_no_pair(trees, settings)}")
     return TrajectoryPairs(trees.name, found, behind)
 
 
@@ -194,8 +194,8 @@ def _anchored_solved(material: Material, method: str, how: Taking) -> list[PairE
     return _pairs(repeated, method, how, with_run=True)
 
 
-def _none_solved(material: Material, chosen: int) -> DataError:
-    return DataError(f"{material.name}: of {counted(chosen, 'chosen run')} none succeeds, so none is learned from")
+def _none_solved(material: Material, chosen: int) -> NothingToLearn:
+    return NothingToLearn(f"{material.name}: of {counted(chosen, 'chosen run')} none succeeds, so none is learned from")
 
 
 def _chosen(material: Material, method: str, how: Taking) -> list[SftExample]:
@@ -239,7 +239,7 @@ def _runs(material: Material, method: str, how: Taking) -> list[SftExample]:
         paths = (best_path(tree, search_of(how.paths)) for tree in material)
         good = [path for path in paths if path.reaches(how.paths.min_score)]
         if not good:
-            raise DataError(f"{material.name}: no path scored at least {how.paths.min_score}; lower --min-score")
+            raise NothingToLearn(f"{material.name}: no path scored at least {how.paths.min_score}; lower --min-score")
         material = Trajectories(material.name, good)
     if not isinstance(material, Trajectories):
         raise DataError(f"{material.name}: contains pairs, but {method} takes trees or runs")
@@ -300,7 +300,7 @@ def _options(material: Material, method: str, how: Taking) -> list[SftExample]:
     """The replies at informative forks, wanted or not by the value of the node that they lead to."""
     options = [(o, tree.trajectory(o.sample)) for tree in _trees(material, method) for o in options_of(tree, how.pairs)]
     if not options:
-        raise DataError(
+        raise NothingToLearn(
             f"{material.name}: no fork whose options differ by {how.pairs.min_gap} in value, so there is nothing to "
             "learn from; lower the smallest gap, or explore more"
         )

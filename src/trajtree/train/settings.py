@@ -56,6 +56,31 @@ class Method:
     lr: float
     about: str
 
+    def unused(self, setting: str) -> bool:
+        """Whether a setting, by its name, is one of those that only some methods use, and this is not one of them."""
+        if setting in _ONLY_SOME_TAKE:
+            return self.takes not in _ONLY_SOME_TAKE[setting]
+        if setting == "cache_reference":
+            return self.loss == "sft"
+        return setting not in self.knobs and any(setting in method.knobs for method in METHODS.values())
+
+
+_WEIGHED = ("pairs", "steps", "anchored-pairs", "solved-pairs", "chosen")
+_FROM_PAIRS = (*_WEIGHED, "chosen-runs", "chosen-solved")
+_ONLY_SOME_TAKE: dict[str, tuple[str, ...]] = {
+    "weigh": _WEIGHED,
+    "min_gap": (*_FROM_PAIRS, "options"),
+    "per_fork": _FROM_PAIRS,
+    "per_tree": _FROM_PAIRS,
+    "min_score": ("runs",),
+}
+"""Settings of what is learnt from, and the `takes` of the methods that use them."""
+
+
+def users_of(setting: str) -> list[str]:
+    """The methods that use a setting."""
+    return [name for name, method in METHODS.items() if not method.unused(setting)]
+
 
 def _imitation(takes: str, about: str) -> Method:
     return Method(takes, "sft", ("diversity",), "sft", 3.0, 3e-4, about)
@@ -228,4 +253,5 @@ __all__ = [
     "Scratch",
     "TrainSettings",
     "resolved",
+    "users_of",
 ]
