@@ -201,6 +201,11 @@ def _hints(done: ImportReport) -> Iterator[str]:
         yield f"{counted(done.no_format, 'file')} in no known format; {known_formats()}"
     if done.held:
         yield f"rows contained in a longer row of the same run: {done.held:,}"
+    if done.resumed:
+        yield (
+            f"sessions that a later one resumed and repeats: {done.resumed:,}; each was read once, as part of the run "
+            "of the later one"
+        )
     if done.joined:
         yield f"rows that were joined to the last part of the same run: {done.joined:,}"
     if done.disagreeing:

@@ -103,6 +103,7 @@ class ImportReport:
         steps: number of steps of the appended trajectories.
         shared_steps: how many of them repeat the beginning of another trajectory appended not too long before.
         held: records contained in another record of the same run, as its beginning.
+        resumed: files of sessions that another session goes on from and contains.
         joined: records that were joined to a later part of the same run.
         undecided: records whose fields say that they belong to one run, but whose messages do not fit; each is a run.
         disagreeing: those whose messages do fit, but whose scores or models differ; each is a run.
@@ -136,6 +137,7 @@ class ImportReport:
     steps: int = 0
     shared_steps: int = 0
     held: int = 0
+    resumed: int = 0
     joined: int = 0
     undecided: int = 0
     disagreeing: int = 0
@@ -158,8 +160,8 @@ class Tally:
         self.sheet: SheetUse | None = None
         self.others: Counter[str] = Counter()
         """Number of files that are not logs, by suffix."""
-        self.no_format = 0
-        """Number of files in no known format."""
+        self.no_format = self.resumed = 0
+        """Numbers of files in no known format, and of sessions that another one contains."""
         self._left_out: list[LeftOut] = []
         self._kinds: Counter[str] = Counter()
         self._formats: Counter[str] = Counter()
@@ -223,6 +225,7 @@ class Tally:
             steps=self._steps,
             shared_steps=self._beginnings.shared,
             held=self.held,
+            resumed=self.resumed,
             joined=self.joined,
             undecided=self.undecided,
             disagreeing=self.disagreeing,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import blake2b
 from itertools import islice
@@ -28,6 +28,7 @@ class Source:
         format: the format of its records.
         single: whether it contains only one record.
         calls: whether several of its records may belong to one run.
+        holds: the names of files that are not read because this one's run contains theirs.
     """
 
     path: Path
@@ -36,6 +37,7 @@ class Source:
     format: str
     single: bool
     calls: bool
+    holds: tuple[str, ...] = ()
 
     @cached_property
     def alone(self) -> bool:
@@ -94,7 +96,21 @@ def sources(
         known_files.append(Source(path, found.shown, name, beginning.format, beginning.alone, calls))
     later = {source for source in known_files if str(source.path.resolve()) in continuations}
     tally.joined += len(later)
-    return [source for source in known_files if source not in later], reports
+    return _without_held([source for source in known_files if source not in later], tally), reports
+
+
+def _without_held(files: list[Source], tally: Tally) -> list[Source]:
+    """The files without those whose run another one contains."""
+    holders: dict[Path, Path] = {}
+    for name in dict.fromkeys(source.format for source in files):
+        holders |= FORMATS[name].held([source.path for source in files if source.format == name])
+    tally.resumed += len(holders)
+    names: dict[Path, list[str]] = {}
+    for source in files:
+        if source.path in holders:
+            names.setdefault(holders[source.path], []).append(source.name)
+    kept = (source for source in files if source.path not in holders)
+    return [replace(source, holds=tuple(names.get(source.path, ()))) for source in kept]
 
 
 def _source_name(path: Path, first: bytes) -> str:

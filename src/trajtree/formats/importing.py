@@ -114,7 +114,7 @@ def import_files(
         to_read, reports = sources(finds, own, tally, format=format, run=run)
         sheet = reported(sheet, reports, alone=not to_read)
         with claimed(store.path):
-            known = look_into(store, [source.name for source in to_read], tally)
+            known = look_into(store, [name for source in to_read for name in (source.name, *source.holds)], tally)
             state = _Import(asked, known, tally, sheet)
             state.look_up(to_read)
             _take(to_read, store, state, progress)
@@ -218,7 +218,12 @@ class _Import:
                     "file; if it was changed since, import it into a new store; if its new rows belong beside the old "
                     "ones, give it another name"
                 )
-            if stored:
+            earlier = any(self.known.digest_of(name, raw.number) for name in source.holds)
+            if not stored and earlier:
+                reason = "it goes on from a session that the store has as a run of its own; import into a new store"
+                self.tally.leave_out(LeftOut(source.shown, raw.line, raw.number, reason))
+                yield raw, None
+            elif stored:
                 self.tally.skipped += 1
                 runs.forget(raw.number)
                 yield raw, None

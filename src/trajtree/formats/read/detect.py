@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -15,7 +15,7 @@ from trajtree.formats.read.fields import TASKS, Record
 from trajtree.formats.read.not_runs import beside_runs, why_no_run
 from trajtree.formats.read.records import RawRecord, decode, raw_records
 from trajtree.formats.read.to_trajectory import Imported
-from trajtree.formats.read.vendors import claude_code, codex, gemini, spans
+from trajtree.formats.read.vendors import claude_code, codex, gemini, resumed, spans
 
 _LOOK_AT = 100
 
@@ -45,6 +45,7 @@ class Format:
         runs: makes one record per run of a file's records as written: joins the events of a session, splits a file of
             results, adds what stands in files beside it. By default every record is a run. The records that it makes
             are JSON objects like those of a file, numbered from 1, each with the line on which its run begins.
+        held: of several files, those whose run is contained in another one's, and that one.
         tasks: the fields in which a record may name its task; none if the reader makes the name of several.
         private: whether such logs are somebody's own sessions, which are redacted unless the user says otherwise.
     """
@@ -55,6 +56,7 @@ class Format:
     whole: bool = False
     goes_on_in: Callable[[Record], str | None] = lambda record: None
     runs: Callable[[Path, Iterator[RawRecord]], Iterator[RawRecord]] = _as_written
+    held: Callable[[Sequence[Path]], Mapping[Path, Path]] = lambda paths: {}
     tasks: tuple[str, ...] = TASKS
     private: bool = False
 
@@ -81,6 +83,7 @@ FORMATS = {
         "events with type and sessionId",
         whole=True,
         runs=claude_code.runs,
+        held=resumed.held,
         private=True,
     ),
     "codex": Format(
