@@ -266,3 +266,26 @@ def test_build_says_what_tasks_lack_where_others_have_a_fork(tmp_path: Path) -> 
         "check: 1 step merged by --action why whose whole actions differ, 1 of them answered differently; for example "
         "in task fork, action of step 1: "
     ) in said
+
+
+def test_what_a_format_cannot_hold_may_be_left_out(tmp_path: Path) -> None:
+    def run(task: str, score: float, *replies: str) -> dict[str, Any]:
+        turns = [{"role": "assistant", "content": reply} for reply in replies]
+        messages = [{"role": "user", "content": "go"}]
+        for turn in turns:
+            messages += [turn, {"role": "user", "content": "on"}]
+        return {"task": task, "score": score, "messages": messages[:-1]}
+
+    rows = [run("short", 1, "a"), run("short", 0, "b"), run("long", 1, "a", "c"), run("long", 0, "b", "d")]
+    rows[2]["messages"][1]["reasoning_content"] = "hm"
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done("import", tmp_path / "log.jsonl", "--out", tmp_path / "runs.jsonl")
+    done("build", tmp_path / "runs.jsonl", "--out", tmp_path / "trees.jsonl")
+    for command, target in (("pairs", "axolotl"), ("paths", "openai")):
+        asked = (command, tmp_path / "trees.jsonl", "--to", target, "--out", tmp_path / "out.jsonl")
+        with pytest.raises(DataError, match=r"task long.* cannot be written for"):
+            invoke(*asked)
+        said = done(*asked, "--skip-unwritable")
+        assert f"1 {command[:-1]} left out, for example " in said and f"1 {command[:-1]} in " in said
+        (row,) = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+        assert "hm" not in json.dumps(row)

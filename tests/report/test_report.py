@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from tests.builders import trajectory
 
 from trajtree.errors import DataError, RunError, TrajtreeError
 from trajtree.report import (
@@ -38,9 +39,11 @@ from trajtree.report.text import (
     unit,
     visible,
 )
+from trajtree.report.tree_table import print_quality
 from trajtree.statistics.summary import summarise, with_situations
 from trajtree.trajectory import Outcome, Sampling, Step, Trajectory
-from trajtree.trees.quality import TreeQuality
+from trajtree.trees.merge import build_tree
+from trajtree.trees.quality import TreeQuality, quality
 
 HOSTILE = (
     "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'--><!-- ]]> {{ 7*7 }} $x_$ \u202egnp\x1b[31m"
@@ -559,3 +562,15 @@ def test_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     with pytest.raises(TrajtreeError, match=re.escape(f"needs {module}: pip install 'trajtree[report]'")):
         write_html(report(), tmp_path / "report.html")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_the_table_of_trees_fits_the_terminal(width: int) -> None:
+    trees = [build_tree([trajectory("ab", 1.0), trajectory("ac", 0.0, sample=1)])]
+    out = io.StringIO()
+    print_quality([quality(tree) for tree in trees], Console(file=out, width=width))
+    lines = out.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    assert {"runs", "forks", "inform.", "spread", "pairs"} <= set(lines[0].split())
+    assert ("lost" in lines[0]) == (width == 120) and ("nodes" in lines[0]) == (width >= 80)
+    assert len(lines[2].split()) == len(lines[0].split()), "no column is cut"

@@ -11,7 +11,7 @@ import typer
 from trajtree.cli.cards import ROWS, CardOption, LicenseOption, check_card_options, write_card
 from trajtree.cli.choices import described, option_of, with_options_of
 from trajtree.cli.logs import Reading, counts_of
-from trajtree.cli.outputs import at_least_one, check_output
+from trajtree.cli.outputs import at_least_one, check_output, out_argument, out_option
 from trajtree.cli.terminal import console, counting
 from trajtree.errors import DataError, counted
 from trajtree.formats.converting import rows_of, runs_in
@@ -35,7 +35,7 @@ _GOOD = 0.5
 def convert(
     reading: Reading,
     source: Annotated[Path, typer.Argument(help="Runs: a log in any format, a store, or a file of trees.")],
-    out: Annotated[Path, typer.Argument(help=ROWS)],
+    out: Annotated[Path, out_argument(ROWS)],
     to: Annotated[
         str, option_of(TRAJECTORY_TARGETS, help=f"The format of the rows: {described(TRAJECTORY_TARGETS)}.")
     ] = "trl",
@@ -79,7 +79,7 @@ def convert(
 
 def rewards(
     trees: Annotated[Path, typer.Argument(help="File of trees, made by: trajtree build", metavar="TREES")],
-    out: Annotated[Path, typer.Option("--out", help=ROWS)],
+    out: Annotated[Path, out_option("--out", help=ROWS)],
     value: Annotated[str, option_of(AGGREGATES, help=f"A step's value: {described(AGGREGATES)}.")] = _PAIRS.aggregate,
     gamma: Annotated[
         float | None,

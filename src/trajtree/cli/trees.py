@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import msgspec
 import typer
@@ -18,7 +18,7 @@ from rich.console import Console
 from trajtree.cli.cards import ROWS, CardOption, LicenseOption, check_card_options, write_card
 from trajtree.cli.choices import described, option_of
 from trajtree.cli.logs import NEXT
-from trajtree.cli.outputs import at_least_one, check_output
+from trajtree.cli.outputs import at_least_one, check_output, out_option
 from trajtree.cli.terminal import console, counting
 from trajtree.envs.domain import load_domain
 from trajtree.envs.guard import canonical_forms, closed
@@ -51,7 +51,15 @@ from trajtree.trees.tree import TrajectoryTree
 from trajtree.trees.whole_runs import prompts_apart
 
 TreesArgument = Annotated[Path, typer.Argument(help="File of trees, made by: trajtree build", metavar="TREES")]
-OutOption = Annotated[Path, typer.Option("--out", help="File to write.")]
+OutOption = Annotated[Path, out_option("--out", help="File to write.")]
+
+SkipOption = Annotated[
+    bool,
+    typer.Option(
+        "--skip-unwritable", help="Leave out, and count, what the format cannot hold, instead of refusing it."
+    ),
+]
+T = TypeVar("T")
 
 _PAIRS, _PATHS = PairSettings(), PathSettings()
 """Defaults."""
@@ -217,7 +225,7 @@ def _lacking(found: Findings, of_tasks: str) -> Iterator[str]:
 
 def pairs(
     trees: TreesArgument,
-    out: Annotated[Path, typer.Option("--out", help=ROWS)],
+    out: Annotated[Path, out_option("--out", help=ROWS)],
     to: Annotated[str, option_of(PAIR_TARGETS, help=f"The trainer's format: {described(PAIR_TARGETS)}.")] = "trl",
     mode: Annotated[str, option_of(MODES, help=f"What is compared: {described(MODES)}.")] = _PAIRS.mode,
     value: Annotated[
@@ -231,6 +239,7 @@ def pairs(
     per_fork: Annotated[int, typer.Option(help="Largest number of pairs per fork.", min=1)] = _PAIRS.per_fork,
     per_tree: Annotated[int, typer.Option(help="Largest number of pairs per tree.", min=1)] = _PAIRS.per_tree,
     step_only: Annotated[bool, typer.Option("--step-only", help="Only the reply at which the sides diverge.")] = False,
+    skip_unwritable: SkipOption = False,
     past: Annotated[
         str, option_of(PASTS, help=f"How similar the sides' pasts must be: {described(PASTS)}.")
     ] = _PAIRS.past,
@@ -253,6 +262,7 @@ def pairs(
     provenance, apart = Provenance(), 0
     merged: set[str] = set()
     refused: list[Ungraftable] = []
+    unwritable: list[DataError] = []
 
     def rows() -> Iterator[JsonObject]:
         nonlocal apart
@@ -261,11 +271,15 @@ def pairs(
             messages: list[PairMessages] = []
             for pair in pairs_of(tree, settings):
                 try:
-                    messages += pair_messages(tree, [pair], step_only=step_only)
+                    made = list(pair_messages(tree, [pair], step_only=step_only))
                 except Ungraftable as error:
                     refused.append(error)
-                else:
-                    found.append(pair)
+                    continue
+                if skip_unwritable and (why := _unwritable(PAIR_TARGETS[to].rows, made)) is not None:
+                    unwritable.append(why)
+                    continue
+                messages += made
+                found.append(pair)
             pasts.update(pair.past for pair in found)
             merged.add(tree.merging.options)
             provenance.add({t.sample: t for pair in found for t in pair.sides(tree)}.values())
@@ -275,8 +289,8 @@ def pairs(
             progress.advance(1)
 
     def none() -> str:
-        if refused:
-            return f"{trees}: no pairs: {refused[0]}"
+        if refused or unwritable:
+            return f"{trees}: no pairs: {[*refused, *unwritable][0]}"
         return f"{trees}: no pairs: {why_no_pair(read_trees(trees), settings)}; see: trajtree show {trees}"
 
     terminal = console(out)
@@ -285,13 +299,24 @@ def pairs(
     alike = ", ".join(f"{pasts[name]} with {name} pasts" for name in PASTS if pasts[name])
     rows_too = "" if PAIR_TARGETS[to].apart is None else f"{counted(count, 'row')} of "
     terminal.print(f"{rows_too}{counted(pasts.total(), 'pair')} in {out}: {alike}", soft_wrap=True)
-    if refused:
-        terminal.print(f"{counted(len(refused), 'pair')} left out, for example {refused[0]}", soft_wrap=True)
+    for errors in (refused, unwritable):
+        if errors:
+            terminal.print(f"{counted(len(errors), 'pair')} left out, for example {errors[0]}", soft_wrap=True)
     if apart:
         terminal.print(f"{counted(apart, 'pair')} left out: the two runs began with different prompts", soft_wrap=True)
-    made = {"contents": f"preference pairs for {to}", **_options(settings), "step only": step_only, "pasts": alike}
+    made: dict[str, object] = {"contents": f"preference pairs for {to}", **_options(settings), "step only": step_only}
+    made |= {"pasts": alike, **({"left out, as the format cannot hold them": len(unwritable)} if unwritable else {})}
     made |= {"trees built with": "; ".join(sorted(merged - {""}))} if merged - {""} else {}
     write_card(terminal, card, license, out, count, provenance, made)
+
+
+def _unwritable(write: Callable[[T], object], what: T) -> DataError | None:
+    """Why something cannot be written in a format; None if it can."""
+    try:
+        write(what)
+    except DataError as error:
+        return error
+    return None
 
 
 def _options(settings: PairSettings) -> dict[str, object]:
@@ -305,7 +330,7 @@ def _options(settings: PairSettings) -> dict[str, object]:
 
 def paths(
     trees: TreesArgument,
-    out: Annotated[Path, typer.Option("--out", help=ROWS)],
+    out: Annotated[Path, out_option("--out", help=ROWS)],
     search: Annotated[
         str,
         option_of(
@@ -323,6 +348,7 @@ def paths(
     min_score: Annotated[float, typer.Option(help="Leave out paths that score less.", min=0, max=1)] = _PATHS.min_score,
     env: Annotated[str | None, typer.Option(help="With --search stitch: where proposals are played.")] = None,
     max_steps: Annotated[int | None, typer.Option(help="Step limit of that environment.", min=1)] = None,
+    skip_unwritable: SkipOption = False,
     card: CardOption = None,
     license: LicenseOption = None,
 ) -> None:
@@ -353,6 +379,9 @@ def paths(
             found = _searched(trees, search_of(PathSettings(search)), progress)
         left_out: list[Trajectory] = []
         kept = _good(found, min_score, left_out)
+        unwritable: list[DataError] = []
+        if skip_unwritable and to != _STORE:
+            kept = _writable(kept, TRAJECTORY_TARGETS[to].row, unwritable)
         none = f"{trees}: no path scores at least {min_score}; lower --min-score"
         count = _write_paths(_counted(at_least_one(kept, none), provenance), out, to)
     terminal.print(f"{counted(count, 'path')} in {out}", soft_wrap=True)
@@ -363,6 +392,8 @@ def paths(
             f"{counted(len(left_out), 'task')} left out, whose path scores less than {min_score}: {named}",
             soft_wrap=True,
         )
+    if unwritable:
+        terminal.print(f"{counted(len(unwritable), 'path')} left out, for example {unwritable[0]}", soft_wrap=True)
     made = {"contents": f"the best path of each task, for {to}", "search": search, "min score": min_score}
     write_card(terminal, card, license, out, count, provenance, made)
 
@@ -380,6 +411,17 @@ def _named(tasks: Sequence[str]) -> str:
     """The first of the tasks, and how many more there are."""
     more = f" and {len(tasks) - _NAMED} more" if len(tasks) > _NAMED else ""
     return ", ".join(tasks[:_NAMED]) + more
+
+
+def _writable(
+    paths: Iterable[Trajectory], write: Callable[[Trajectory], object], unwritable: list[DataError]
+) -> Iterator[Trajectory]:
+    """The paths that a format can hold; of the others, why not."""
+    for path in paths:
+        if (why := _unwritable(write, path)) is None:
+            yield path
+        else:
+            unwritable.append(why)
 
 
 def _counted(paths: Iterable[Trajectory], provenance: Provenance) -> Iterator[Trajectory]:
@@ -436,8 +478,8 @@ def _write_paths(paths: Iterable[Trajectory], out: Path, to: str) -> int:
 
 def show(
     trees: TreesArgument,
-    html: Annotated[Path | None, typer.Option(help="Write an HTML page that shows the trees.")] = None,
-    json_: Annotated[Path | None, typer.Option("--json", help="Write the figures as JSON.")] = None,
+    html: Annotated[Path | None, out_option("--html", help="Write an HTML page that shows the trees.")] = None,
+    json_: Annotated[Path | None, out_option("--json", help="Write the figures as JSON.")] = None,
 ) -> None:
     """Show how much the trees have to teach, as a table, as JSON, or as an HTML page to explore them."""
     check_output(html, trees)

@@ -87,15 +87,32 @@ class BuiltIn:
         install: the pip requirement that installs it.
         data: where its data comes from.
         licence: licence of the environment and its data.
+        modules: modules of other packages that it needs, and `install` brings.
         data_importer: if users bring the data, the function that imports it: `module:FUNCTION`, which takes a path and
             a Progress and returns ImportedData.
+        folder: the function that names the folder of that data: `module:FUNCTION`.
     """
 
     domain: str
     install: str
     data: str
     licence: str
+    modules: tuple[str, ...] = ()
     data_importer: str | None = None
+    folder: str | None = None
+
+    @property
+    def installed(self) -> bool:
+        """Whether the packages that it needs are installed."""
+        return all(importlib.util.find_spec(module) is not None for module in self.modules)
+
+    @property
+    def has_data(self) -> bool:
+        """Whether its data is there: it comes with the package, or something is in the folder for it."""
+        if self.folder is None:
+            return True
+        folder: Path = found_at(self.folder)()
+        return folder.is_dir() and any(folder.iterdir())
 
 
 BUILT_IN = {
@@ -104,6 +121,7 @@ BUILT_IN = {
         install="trajtree[scienceworld]",
         data="comes with the package",
         licence="Apache-2.0",
+        modules=("scienceworld",),
     ),
     "alfworld": BuiltIn(
         domain="trajtree.envs.alfworld:DOMAIN",
@@ -111,19 +129,23 @@ BUILT_IN = {
         data="trajtree data alfworld --from PATH",
         licence="MIT",
         data_importer="trajtree.envs.alfworld:import_data",
+        folder="trajtree.envs.alfworld.game_files:data_folder",
     ),
     "webshop": BuiltIn(
         domain="trajtree.envs.webshop:DOMAIN",
         install="trajtree[webshop]",
         data="trajtree data webshop --from PATH",
         licence="MIT; product texts belong to their shops",
+        modules=("bm25s", "Stemmer"),
         data_importer="trajtree.envs.webshop:import_data",
+        folder="trajtree.envs.webshop.shop:data_folder",
     ),
     "textworldexpress": BuiltIn(
         domain="trajtree.envs.textworldexpress:DOMAIN",
         install="trajtree[textworldexpress]",
         data="comes with the package",
         licence="Apache-2.0",
+        modules=("textworld_express",),
     ),
 }
 """Environments by short name."""
