@@ -106,7 +106,7 @@ def test_a_limit_stops_and_the_same_command_goes_on(served: Stub, tmp_path: Path
     command = ("evaluate", *ENV, "--policy", f"openai:stub@{served.url}", "--first", "20", "--out", out)
     with pytest.raises(LimitError, match=r"limit of 600 tokens \(--limit-tokens\)"):
         invoke_raising(*command, "--limit-tokens", "600")
-    half = len(list(TrajectoryStore(out)))
+    half = len(list(TrajectoryStore(out, create=True)))
     assert half < 20
     with pytest.raises(LimitError, match=r"limit of \$0.01"):
         invoke_raising(*command, "--limit-cost", "0.01", "--price", "50,50")

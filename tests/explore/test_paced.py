@@ -245,7 +245,7 @@ def test_environments_are_closed_and_take_no_step_after(tmp_path: Path) -> None:
     with serving(sometimes) as served, pytest.raises(Exception, match="no more"):
         play(served, episodes, tmp_path, Closing)
     assert len(closed) == 8
-    assert not any(t.outcome.is_fault for t in TrajectoryStore(tmp_path / "trajectories.jsonl"))
+    assert not any(t.outcome.is_fault for t in TrajectoryStore(tmp_path / "trajectories.jsonl", create=True))
 
 
 class Doors(Toy):
