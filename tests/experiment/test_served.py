@@ -98,7 +98,7 @@ def test_half_a_stage_goes_on_only_under_the_same_server(tmp_path: Path, tiny_wo
         with pytest.raises(LimitError):
             go(served, limit_tokens=500)
         (store,) = (tmp_path / "run").glob("explore-weak/*/trajectories.jsonl")
-        half = len(list(TrajectoryStore(store, create=True)))
+        half = len(list(TrajectoryStore(store)))
         assert 0 < half < 12
         with stub(mixed, {"data": [{"id": "stub", "owned_by": "them"}]}) as other:
             with pytest.raises(RunError, match=r'server.owned_by "us" then, "them" now; start the same server again'):
