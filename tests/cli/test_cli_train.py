@@ -389,6 +389,11 @@ def test_an_option_that_the_method_does_not_use_is_refused(tmp_path: Path) -> No
     assert "--beta: sft does not use it" in str(at_default.exception)
     alone = invoke("train", missing, "--model", "m", "--method", "sft", "--reference", "n")
     assert "--reference: sft has a reference only with --diversity" in str(alone.exception)
+    pairs = tmp_path / "dpo.jsonl"
+    pairs.write_text('{"prompt": [], "chosen": [], "rejected": []}\n')
+    for option in ("--min-gap", "--per-fork", "--per-tree"):
+        given = invoke("train", pairs, "--model", "m", "--method", "dpo", option, 1)
+        assert f"{option}: {pairs} holds pairs, which are all taken" in str(given.exception)
     cached = invoke("train", missing, "--model", "m", "--method", "sft", "--cache-reference")
     assert "--cache-reference: sft does not use it" in str(cached.exception)
 

@@ -428,8 +428,9 @@ def test_rows_that_could_not_be_measured_say_why(tmp_path: Path) -> None:
     (line,) = [line for line in lines if line.startswith("> Tuned")]
     assert line.split()[2:] == ["-"] * 8
     assert "Tuned was not measured: nothing scored enough." in lines
+    assert against_ceiling(data) is None, "which would be about the row that stands in for the primary one"
     source = render(data, tmp_path)
-    assert Page(source).unbalanced == []
+    assert Page(source).unbalanced == [] and source.count(">primary<") == 1
     text = " ".join("".join(Page(source).text).split())
     assert "Tuned was not measured: nothing scored enough." in text and "<script>" not in source
     write_results_json(data, tmp_path / "results.json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -85,11 +86,16 @@ def train(
 
     from trajtree.train.batch import forest_of
     from trajtree.train.job import train_file
-    from trajtree.train.material import examples_of, material_of
+    from trajtree.train.material import MessagePairs, examples_of, material_of
     from trajtree.train.preview import preview as coloured
     from trajtree.train.tuning import Training
 
-    _refuse_unused(context, method, diversity)
+    given = _given(context)
+    _refuse_unused(given, method, diversity)
+    of_trees = [name for name in given if name in _OF_TREES]
+    if of_trees and isinstance(material_of(source, PathSettings(min_score=min_score)), MessagePairs):
+        option = _spelt(of_trees[0])
+        raise DataError(f"{option}: {source} holds pairs, which are all taken and weigh the same; leave it out")
     training = Training(
         model,
         method,
@@ -146,17 +152,28 @@ def train(
 train.__doc__ = f"{train.__doc__}\n{_ABOUT}\n"
 
 
-def _refuse_unused(context: typer.Context, method: str, diversity: float) -> None:
+_OF_TREES = ("min_gap", "per_fork", "per_tree", "weigh")
+"""Options that say which pairs of trees are taken, and how they weigh."""
+
+
+def _given(context: typer.Context) -> list[str]:
+    """The names of the options that were given, also of those that were given their defaults."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
+
+
+def _spelt(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _refuse_unused(given: Sequence[str], method: str, diversity: float) -> None:
     """Refuse options that were given and that the method does not use: they would change nothing.
 
     Raises:
         DataError: the option is named, and the methods that use it.
     """
-    for name in context.params:
-        source = context.get_parameter_source(name)
-        if source is None or source.name != "COMMANDLINE":
-            continue
-        option = f"--{name.replace('_', '-')}"
+    for name in given:
+        option = _spelt(name)
         if METHODS[method].unused(name):
             raise DataError(f"{option}: {method} does not use it; leave it out, or use {', '.join(users_of(name))}")
         if name == "reference" and METHODS[method].loss == "sft" and not diversity:

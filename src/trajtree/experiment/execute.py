@@ -147,6 +147,7 @@ def _leave_out(stages: Sequence[Stage], unchecked: list[Stage], done: Finished, 
 
     Stages whose check can be done are removed from `unchecked`.
     """
+    found: dict[str, list[str]] = {}
     for stage in list(unchecked):
         check = stage.check
         if check is None or stage.name in done or stage.name in done.missing:
@@ -157,7 +158,9 @@ def _leave_out(stages: Sequence[Stage], unchecked: list[Stage], done: Finished, 
             if why is not None:
                 without = with_dependents(stages, [stage.name])
                 done.missing |= {name: Missing(stage.name, why) for name in without if name not in done.missing}
-                say(f"{stage.name} is left out, with all that needs it: {why}")
+                found.setdefault(why, []).append(stage.name)
+    for why, names in found.items():
+        say(f"left out, with all that needs it: {', '.join(names)}: {why}")
 
 
 def _remove(run: Path, key: str) -> None:

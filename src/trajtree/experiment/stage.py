@@ -29,8 +29,7 @@ class Kind:
     Attributes:
         version: raised when the same settings and inputs lead to a different result.
         about: a one-line description.
-        early: whether such stages are done as soon as they can be: they are quick, and what they find may make others
-            needless.
+        early: whether such stages are done as soon as they can be, because what they find may make others needless.
     """
 
     version: int
@@ -42,7 +41,7 @@ KINDS: dict[str, Kind] = {
     "tasks": Kind(2, "Choose demonstration, exploration, dev and test tasks.", early=True),
     "demonstrations": Kind(1, "Collect expert demonstrations that reach the full score.", early=True),
     "weak": Kind(2, "Train the weak model on the demonstrations."),
-    "explore": Kind(2, "Play: the weak model, or another that explores, several episodes per task."),
+    "explore": Kind(2, "Play: the weak model, or another that explores, several episodes per task.", early=True),
     "pool": Kind(1, "Put an exploration's trajectories with those of the one that it adds to.", early=True),
     "trees": Kind(2, "Merge each task's trajectories into a tree.", early=True),
     "pairs": Kind(3, "Take preference pairs, at the trees' forks or of whole trajectories.", early=True),

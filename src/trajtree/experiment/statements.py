@@ -14,6 +14,7 @@ from trajtree.experiment.stage import Done
 from trajtree.experiment.tasks import store_in
 from trajtree.explore.episode import sampled_tokens
 from trajtree.report import RowStatement
+from trajtree.report.text import listed
 from trajtree.train.losses import CHOSEN, REJECTED
 from trajtree.train.settings import METHODS, resolved
 
@@ -131,8 +132,7 @@ class Statements:
             same.setdefault(model, []).append(self._label(name))
         for names in same.values():
             if len(names) > 1:
-                listed = f"{', '.join(names[:-1])} and {names[-1]}"
-                yield f"{listed} are one model: their training data and settings are equal."
+                yield f"{listed(names)} are one model: their training data and settings are equal."
 
     def _fallen(self) -> Iterator[str]:
         """A log-ratio to the start begins at 0; one to another reference is compared with the first epoch's."""

@@ -93,6 +93,11 @@ class ReportData:
         """Return the label of the row, which defaults to its name."""
         return self.labels.get(row, row)
 
+    @property
+    def primary(self) -> str | None:
+        """Name of the primary row; None if it could not be measured, and another stands in for it in the results."""
+        return None if self.missing("primary") is not None else self.results.primary
+
     def missing(self, role: str) -> Unmeasured | None:
         """Return the row with this role if it could not be measured."""
         return next((one for one in self.unmeasured if one.role == role), None)

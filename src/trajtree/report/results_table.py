@@ -32,7 +32,7 @@ def print_table(data: ReportData, console: Console) -> None:
     for header in ("tasks", "success", "score", "best", "compl.", "PGR", "success - weak", "p"):
         table.add_column(header, justify="right", no_wrap=True)
     for row in results.rows:
-        style = "bold" if row.name == results.primary else ""
+        style = "bold" if row.name == data.primary else ""
         table.add_row(*_cells(data, row), style=style)
     marks = {"primary": ">", "ceiling": "c"}
     for one in data.unmeasured:
@@ -70,13 +70,13 @@ def _agreement(data: ReportData) -> Table:
                 text.points(practice.difference),
                 "" if practice.p_value is None else text.probability(practice.p_value),
             ]
-        table.add_row(*map(_plain, cells), style="bold" if row.name == results.primary else "")
+        table.add_row(*map(_plain, cells), style="bold" if row.name == data.primary else "")
     return table
 
 
 def _cells(data: ReportData, row: RowMetrics) -> list[Text]:
     results = data.results
-    marks = {results.primary: ">", results.weak: "w", results.ceiling: "c"}
+    marks = {data.primary: ">", results.weak: "w", results.ceiling: "c"}
     comparison = results.compared(row.name, results.weak, "success")
     cells = [
         f"{marks.get(row.name, ' ')} {data.label(row.name)}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from trajtree.report.contents import ReportData, RowStatement
 from trajtree.statistics.results import FEW, Comparison, Interval, Metric, Pgr, Results, Situations
@@ -150,7 +151,7 @@ def against_ceiling(data: ReportData, metric: Metric = "success") -> str | None:
     results = data.results
     comparison = results.compared(results.primary, results.ceiling, metric)
     pgr = results.recovered(results.primary, metric)
-    if results.ceiling is None or comparison is None or pgr is None:
+    if results.ceiling is None or comparison is None or pgr is None or data.missing("primary") is not None:
         return None
     ceiling, difference = data.label(results.ceiling), comparison.difference
     standing = f"Against {ceiling}: {points(difference)} points of {metric} (p {p_value(comparison.p_value)})"
@@ -174,8 +175,18 @@ def gap(data: ReportData, pgr: Pgr) -> str:
 
 
 def not_measured(data: ReportData) -> list[str]:
-    """Return a sentence for each row that could not be measured, with the reason."""
-    return [f"{data.label(one.row)} was not measured: {one.why}." for one in data.unmeasured]
+    """Return the rows that could not be measured and the reason, a sentence for each reason."""
+    rows: dict[str, list[str]] = {}
+    for one in data.unmeasured:
+        rows.setdefault(one.why, []).append(data.label(one.row))
+    return [
+        f"{listed(names)} {'was' if len(names) == 1 else 'were'} not measured: {why}." for why, names in rows.items()
+    ]
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names as `a, b and c`."""
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
 
 
 def lost_episodes(data: ReportData) -> list[str]:
@@ -217,6 +228,7 @@ __all__ = [
     "excludes_zero",
     "gap",
     "known",
+    "listed",
     "lost_episodes",
     "not_measured",
     "p_value",
