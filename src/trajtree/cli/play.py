@@ -156,7 +156,7 @@ def _play(job: Job, how: Playing, what: str) -> None:
         _print_estimate(estimate(job, TrajectoryStore(out, create=True)), spending, terminal)
         return
     try:
-        with progress_of(terminal, what) as progress:
+        with progress_of(terminal, what, out) as progress:
             play_job(job, out, spending, progress)
     finally:
         if not is_local(job.model.base):

@@ -77,11 +77,12 @@ def _run_stages(
     folder = run_dir or Path("runs") / loaded.name
     if until is None:
         keep_recipe(loaded, folder)
-    with StageProgress(out) as progress:
+    with StageProgress(out, "run", folder) as progress:
         done = run_recipe(
             loaded,
             folder,
             progress.named,
+            watch=progress,
             until=until,
             redo=redo or (),
             say=lambda said: out.print(said, soft_wrap=True),

@@ -134,7 +134,7 @@ def train(
         return
     if out is None:
         raise RunError("--out: name a folder for the model, or use --preview to look at an example first")
-    with progress_of(out_to, "train") as progress:
+    with progress_of(out_to, "train", out) as progress:
         folder = train_file(source, training, out, merge=merge, progress=progress)
     out_to.print(f"{folder}", soft_wrap=True)
     if push_to_hub is not None:

@@ -229,10 +229,12 @@ class _Reporting(TrainerCallback):  # type: ignore[misc]
         self.progress, self.reported = progress, 0
         self.trainer: _ObjectiveTrainer | None = None
 
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.progress.total(state.max_steps)
+
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         assert self.trainer is not None
         self.trainer.end_step()
-        self.progress.total(state.max_steps)
         self.progress.advance(state.global_step - self.reported, self.trainer.last)
         self.reported = state.global_step
 
