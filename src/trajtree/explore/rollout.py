@@ -24,6 +24,7 @@ from trajtree.envs.base import Environment
 from trajtree.envs.guard import closed
 from trajtree.explore.episode import Episode, EpisodeSpec
 from trajtree.explore.faults import ATTEMPTS, check_sound, is_innocent, is_passing, worth_another_try
+from trajtree.explore.open_files import make_room_for
 from trajtree.explore.paced import Paced
 from trajtree.explore.strategies import Passes, one_pass
 from trajtree.explore.tally import Tally
@@ -85,6 +86,7 @@ def explore(
         EnvError, EngineError: more than BROKEN_SHARE of a wave's tasks, and at least two, are lost to faults; they can
             be played again once the cause is fixed.
         LimitError: a limit of the command would be exceeded; every finished episode is stored.
+        RunError: the system does not allow as many open files as there are to be episodes at once on model servers.
     """
     store.drop(is_passing)
     present = {t.key for t in store}
@@ -98,6 +100,8 @@ def explore(
         while (episodes := _next(passes, played)) is not None:
             total += len(episodes)
             tally.total(total)
+            if any(isinstance(player, ServedPolicy) for player in (policy, *others.values())):
+                make_room_for(min(batch, len(episodes)))
             while len(envs) < min(batch, len(episodes)):
                 envs.append(made.enter_context(closed(make_env())))
             for by, group in _by_policy(episodes, others):

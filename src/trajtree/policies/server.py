@@ -37,6 +37,8 @@ RETRIES = 8
 """How often openai sends a request again: waits of half a second to eight, half a minute together."""
 TIMEOUT = httpx2.Timeout(300.0, connect=10.0)
 """Seconds until a request counts as lost; a server that is busy may let it wait for most of them."""
+_CONNECTIONS = httpx2.Limits()
+"""No limit: there is one for each episode, and how many play at once is the caller's choice."""
 _CHARACTERS = 3
 """Characters in a token, to estimate what a prompt will cost; in English there are more, so it is over-estimated."""
 
@@ -132,7 +134,11 @@ class ServerPolicy:
             clients = [
                 await stack.enter_async_context(
                     openai.AsyncOpenAI(
-                        base_url=address, api_key=key_for(address) or "none", max_retries=RETRIES, timeout=TIMEOUT
+                        base_url=address,
+                        api_key=key_for(address) or "none",
+                        max_retries=RETRIES,
+                        timeout=TIMEOUT,
+                        http_client=openai.DefaultAsyncHttpxClient(limits=_CONNECTIONS),
                     )
                 )
                 for address in self.addresses
