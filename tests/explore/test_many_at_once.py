@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import resource
 import threading
 from collections import Counter
@@ -19,12 +21,13 @@ from trajtree.explore import open_files
 from trajtree.explore.open_files import make_room_for
 from trajtree.explore.rollout import rollout
 from trajtree.explore.strategies import independent
+from trajtree.policies import connections
 from trajtree.policies.server import ServerPolicy
 from trajtree.policies.server_name import ServerName
 from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.trajectory import Outcome, Sampling
 
-MANY = 1000
+MANY = int(os.environ.get("TRAJTREE_AT_ONCE", "1000"))
 
 
 @pytest.fixture(autouse=True)
@@ -34,8 +37,9 @@ def limit_as_it_was() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
+@pytest.mark.timeout(600)
 def test_a_thousand_episodes_at_once(tmp_path: Path) -> None:
-    """The first answers of the last turn wait until all episodes are under way together, or else it would say so."""
+    """Answers to the last turn wait until all episodes have come so far."""
     together, late = threading.Condition(), [0]
 
     def answer(body: Body) -> Answer:
@@ -43,14 +47,13 @@ def test_a_thousand_episodes_at_once(tmp_path: Path) -> None:
         if turn == 1:
             with together:
                 late[0] += 1
-                together.notify_all()
-                together.wait_for(lambda: late[0] == MANY, timeout=240)
+                if late[0] == MANY:
+                    together.notify_all()
+                together.wait_for(lambda: late[0] >= MANY, timeout=500)
         number = int(body["messages"][1]["content"].split()[1].rstrip(":"))
         return ok(said(solution(f"toy/{number}")[turn]))
 
     store = TrajectoryStore(tmp_path / "store.jsonl")
-    soft = 512
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     with stub(lambda body: probed(body) or answer(body)) as served:
         # The stub's own connections are in this process too.
         make_room_for(3 * MANY)
@@ -60,6 +63,23 @@ def test_a_thousand_episodes_at_once(tmp_path: Path) -> None:
     found = list(store)
     assert Counter(t.key for t in found) == {(task, n): 1 for task in TASKS for n in range(MANY // len(TASKS))}
     assert {(t.outcome, t.success) for t in found} == {(Outcome.COMPLETED, True)}
+
+
+def test_the_environment_s_proxy_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def status(address: str) -> int:
+        async with connections.client() as client:
+            return (await client.get(address)).status_code
+
+    for variable in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(variable, raising=False)
+        monkeypatch.delenv(variable.upper(), raising=False)
+    with stub(lambda body: ok({})) as proxy:
+        assert asyncio.run(status(f"{proxy.url}/models")) == 200
+        for variable in ("HTTP_PROXY", "ALL_PROXY"):
+            with monkeypatch.context() as patch:
+                patch.setenv(variable, proxy.url.removesuffix("/v1"))
+                # Only the stub, which has no such page, can answer for a host that does not exist.
+                assert asyncio.run(status("http://nowhere.invalid/v1/models")) == 404
 
 
 def test_the_limit_is_raised_as_far_as_needed() -> None:

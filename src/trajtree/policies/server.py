@@ -24,7 +24,7 @@ import openai
 
 from trajtree.chat import message_to_dict
 from trajtree.errors import PolicyError
-from trajtree.policies import interruptible
+from trajtree.policies import connections, interruptible
 from trajtree.policies.answers import BadAnswer, Completion, decode, read, refused
 from trajtree.policies.base import Reply, turn_seed
 from trajtree.policies.engine_tokens import EngineTokens, spelt_reply
@@ -37,8 +37,6 @@ RETRIES = 8
 """How often openai sends a request again: waits of half a second to eight, half a minute together."""
 TIMEOUT = httpx2.Timeout(300.0, connect=10.0)
 """Seconds until a request counts as lost; a server that is busy may let it wait for most of them."""
-_CONNECTIONS = httpx2.Limits()
-"""No limit: there is one for each episode, and how many play at once is the caller's choice."""
 _CHARACTERS = 3
 """Characters in a token, to estimate what a prompt will cost; in English there are more, so it is over-estimated."""
 
@@ -138,7 +136,7 @@ class ServerPolicy:
                         api_key=key_for(address) or "none",
                         max_retries=RETRIES,
                         timeout=TIMEOUT,
-                        http_client=openai.DefaultAsyncHttpxClient(limits=_CONNECTIONS),
+                        http_client=connections.client(),
                     )
                 )
                 for address in self.addresses
