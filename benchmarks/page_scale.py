@@ -50,7 +50,7 @@ def tree_of(nodes: int, task: str, rng: random.Random) -> TrajectoryTree:
     """A tree of about so many nodes: runs of 5 to 20 steps, with four actions to choose from."""
     runs: list[Trajectory] = []
     steps = 0
-    while steps < nodes * 1.5:
+    while steps < nodes * 2:
         taken = tuple(Step(f"after {depth}", rng.choice(WORDS)) for depth in range(rng.randint(5, 20)))
         runs.append(
             Trajectory(task, len(runs), "weak", "toy", "1", 0, None, (), taken, rng.random(), Outcome.COMPLETED)
