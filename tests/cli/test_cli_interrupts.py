@@ -66,7 +66,7 @@ def test_an_import_ends_in_order_and_goes_on(tmp_path: Path, number: int) -> Non
     stored = store.read_bytes().count(b"\n") - 1
     assert 0 < stored < 30_000
     assert f"{30_000 - stored:,} runs added" in finished(*words)
-    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == [".store.jsonl.status.json"]
     whole = tmp_path / "whole.jsonl"
     finished("import", runs, "--out", whole)
     assert store.read_bytes() == whole.read_bytes()

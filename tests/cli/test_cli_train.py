@@ -20,6 +20,7 @@ from typer.testing import CliRunner, Result
 pytest.importorskip("torch")
 pytest.importorskip("peft")
 
+from tests.fake_trackers import fake_trackers
 from tests.test_docs import code_of, tries
 from tests.toy import TASKS
 from tests.train.test_examples import played
@@ -28,6 +29,7 @@ from tests.train.told import Told
 import trajtree
 from trajtree.cli.main import app
 from trajtree.errors import DataError, PolicyError, RecipeError, RunError, TrajtreeError
+from trajtree.explore import trackers
 from trajtree.models.weights import ModelRef
 from trajtree.train import job
 from trajtree.train.job import train_file
@@ -72,6 +74,35 @@ def test_every_method_trains(trees: Path, tiny_words: Path, tmp_path: Path, meth
     assert held["done"] and held["examples"] > 0 and held["metrics"]["self_check"] < 1e-4
     card = (folder / "README.md").read_text()
     assert held["data"] in card and f"| method | {method} |" in card and "Not evaluated" in card
+
+
+def test_a_training_reports_to_files_that_stay(
+    trees: Path, tiny_words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """transformers keeps TensorBoard's files among the checkpoints, which are removed in the end."""
+    (tmp_path / "fakes").mkdir()
+    reports = fake_trackers(tmp_path / "fakes", monkeypatch)
+    monkeypatch.delenv("TENSORBOARD_LOGGING_DIR", raising=False)
+    out, told = tmp_path / "tuned", Told()
+    train_file(trees, quick(tiny_words, settings=how(report_to=("tensorboard",))), out, progress=told)
+    opened, *logged = reports()
+    assert opened == ["open", str(out / "tensorboard")]
+    losses = [line for line in logged if line[0] == "log" and any("loss" in name for name in line[1])]
+    assert [line[2] for line in losses][: told.steps] == list(range(1, told.steps + 1))
+    assert list(losses[0][1].values()) == [pytest.approx(told.figures[0]["loss"])]
+    again = Told()
+    train_file(trees, quick(tiny_words), out, progress=again)
+    assert not again.figures, "who is told makes no other training"
+
+
+def test_a_tracker_that_is_not_there_is_named_before_anything_is_done(
+    trees: Path, tiny_words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trackers, "find_spec", lambda name: None)
+    command = ("train", trees, "--model", tiny_words, "--out", tmp_path / "tuned", "--report-to")
+    result = invoke(*command, "mlflow")
+    assert isinstance(result.exception, RunError) and "report_to mlflow: the package mlflow" in str(result.exception)
+    assert invoke(*command, "mlfow").exit_code == 2
 
 
 def test_a_finished_training_is_not_done_again(trees: Path, tiny_words: Path, tmp_path: Path) -> None:

@@ -77,6 +77,27 @@ def test_second_run_does_nothing(tmp_path: Path) -> None:
     ]
 
 
+def test_what_becomes_of_stages_is_told(tmp_path: Path) -> None:
+    class Told:
+        def __init__(self) -> None:
+            self.said: list[Any] = []
+
+        def planned(self, names: Sequence[str]) -> None:
+            self.said.append(list(names))
+
+        def ended(self, name: str, seconds: float, *, kept: bool) -> None:
+            self.said.append((name, seconds >= 0, kept))
+
+    def told_of(**settings: Any) -> list[Any]:
+        told = Told()
+        run_stages(Pipeline(**settings).stages, tmp_path, lambda name: Quiet(), {}, watch=told)
+        return told.said
+
+    names = ["draw", "weak", "strong", "tune"]
+    assert told_of() == [names, *((name, True, False) for name in names)]
+    assert told_of(strong=1) == [names, *((name, True, name != "strong") for name in names)]
+
+
 def test_changed_setting_reruns_only_what_reads_from_it(tmp_path: Path) -> None:
     Pipeline().run(tmp_path)
     changed = Pipeline(weak=1)

@@ -559,10 +559,12 @@ def large(nodes: int) -> TrajectoryTree:
     rng = random.Random(0)
     words = ("go north", "open the door", "look around", "pick up key")
     members: list[Trajectory] = []
-    while sum(len(t.steps) for t in members) < nodes * 1.5:
+    steps = 0
+    while steps < nodes * 1.5:
         actions = [rng.choice(words) for _ in range(rng.randint(5, 20))]
         seen = [f"after {depth}" for depth in range(len(actions))]
         members.append(trajectory(actions, rng.random(), sample=len(members), seen=seen))
+        steps += len(actions)
     return build_tree(members)
 
 

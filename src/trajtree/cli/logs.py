@@ -133,7 +133,7 @@ def import_(
         if file.is_file() and (held := format_of(file)) in NEXT:
             raise DataError(f"{file}: already contains {held}; {NEXT[held]}")
     terminal = console()
-    with counting(terminal, "import", "runs") as progress:
+    with counting(terminal, "import", "runs", out) as progress:
         done = reading.into(out, files, keep_unscored=UNSCORED[unscored].keep, progress=progress)
     left_out = list(_sentences(done.left_out))
     kinds = [f"left out, {counted(number, 'row')}: {kind}" for kind, number in done.kinds.items()]

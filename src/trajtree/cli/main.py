@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from trajtree.cli import demo, doctor, envs, exports, logs, play, recipes, stores, train, trees
+from trajtree.cli import demo, doctor, envs, exports, logs, play, recipes, status, stores, train, trees
 from trajtree.cli.interrupts import ended_in_order
 from trajtree.cli.terminal import complain
 from trajtree.errors import TrajtreeError
@@ -57,7 +57,7 @@ def _options(
     pass
 
 
-for _commands in (demo, recipes, play, logs, stores, trees, exports, train, envs, doctor):
+for _commands in (demo, recipes, status, play, logs, stores, trees, exports, train, envs, doctor):
     _commands.add_to(app)
 
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from trajtree.cli.choices import option_of
+from trajtree.cli.play import ReportOption
 from trajtree.cli.terminal import console, progress_of
 from trajtree.errors import DataError, RunError, counted
 from trajtree.models.weights import DTYPES, ModelRef
@@ -72,6 +73,7 @@ def train(
         option_of(DTYPES, help="Dtype of the arithmetic; auto is the fastest on this machine."),
     ] = "auto",
     seed: Annotated[int, typer.Option(help="Of fresh weights and of the order.", min=0, max=2**32 - 1)] = 0,
+    report_to: ReportOption = None,
     push_to_hub: Annotated[
         str | None, typer.Option(help="Upload it to this model of the hub, OWNER/NAME; a new one is private.")
     ] = None,
@@ -119,6 +121,7 @@ def train(
             packed=not padded,
             recompute=recompute,
             cache_reference=cache_reference,
+            report_to=tuple(report_to or ()),
         ),
         pairs=PairSettings(min_gap=min_gap, per_fork=per_fork, per_tree=per_tree),
         paths=PathSettings(min_score=min_score),
@@ -140,7 +143,7 @@ def train(
         return
     if out is None:
         raise RunError("--out: name a folder for the model, or use --preview to look at an example first")
-    with progress_of(out_to, "train") as progress:
+    with progress_of(out_to, "train", out) as progress:
         folder = train_file(source, training, out, merge=merge, progress=progress)
     out_to.print(f"{folder}", soft_wrap=True)
     if push_to_hub is not None:

@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
+from textwrap import indent
 from typing import Annotated, TypeVar
 
 import msgspec
@@ -43,7 +44,7 @@ from trajtree.trees.merge import SIMILARITY, MergeOptions, Merger
 from trajtree.trees.overlooked import Overlooked
 from trajtree.trees.pair import PASTS, Pair
 from trajtree.trees.partings import SAME, why_no_pair
-from trajtree.trees.quality import quality
+from trajtree.trees.quality import TreeQuality, quality
 from trajtree.trees.sameness import ACTIONS, IGNORABLE
 from trajtree.trees.search import SEARCHES, PathSettings, Search, best_path, search_of
 from trajtree.trees.stitching import best_sample, propose, stitch
@@ -488,14 +489,21 @@ def show(
     terminal = console(next((out for out in (html, json_) if out is not None and is_stream(out)), None))
     print_quality(figures, terminal)
     if json_ is not None:
-        record = {"total": totals(figures), "trees": [asdict(q) for q in figures]}
-        write_whole(json_, json.dumps(record, indent=1) + "\n")
+        write_whole(json_, _figures_json(figures))
         terminal.print(f"figures: {json_}", soft_wrap=True)
     if html is not None:
         from trajtree.report.viewer import write_viewer
 
         write_viewer(read_trees(trees), html, title=trees.name)
         terminal.print(f"page: {html}", soft_wrap=True)
+
+
+def _figures_json(figures: Sequence[TreeQuality]) -> Iterator[str]:
+    """`{"total": ..., "trees": [...]}`, tree by tree."""
+    yield f'{{\n "total": {indent(json.dumps(totals(figures), indent=1), " ").lstrip()},\n "trees": [\n'
+    for number, found in enumerate(figures, start=1):
+        yield indent(json.dumps(asdict(found), indent=1), "  ") + (",\n" if number < len(figures) else "\n")
+    yield " ]\n}\n"
 
 
 def add_to(app: typer.Typer) -> None:

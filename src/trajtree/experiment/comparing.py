@@ -32,6 +32,7 @@ _MAY_DIFFER = {
     "play.workers",
     "play.seconds",
     "play.batch",
+    "play.report_to",
 }
 _MAY_DIFFER |= {
     f"{section}.{setting}"

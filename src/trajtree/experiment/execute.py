@@ -38,7 +38,7 @@ from trajtree.store.files import UNFINISHED, write_atomically
 from trajtree.store.full_disk import saving_into
 from trajtree.store.lock import locked
 from trajtree.store.manifest import FileState, as_json, digest_of, from_json, manifest_of, verified
-from trajtree.store.progress import Progress
+from trajtree.store.progress import UNWATCHED, Progress, Stages
 
 ALL = "all"
 """Stands for all stages in a list of stages to redo."""
@@ -51,6 +51,7 @@ def run_recipe(
     run: Path,
     progress_of: Callable[[str], Progress],
     *,
+    watch: Stages = UNWATCHED,
     until: str | None = None,
     redo: Collection[str] = (),
     say: Callable[[str], None] = lambda sentence: None,
@@ -62,6 +63,7 @@ def run_recipe(
         recipe: what to run.
         run: the run directory.
         progress_of: gives a stage's display by its name, called when the stage begins.
+        watch: told what becomes of the stages.
         until: a name in KINDS.
         redo: names of stages to redo, together with all that read from them; ALL stands for every stage.
         say: receives sentences about stages in the directory that cannot be reused, and stages that are left out.
@@ -86,7 +88,15 @@ def run_recipe(
         )
     again = names if ALL in redo else redo
     return run_stages(
-        stages, run, progress_of, provenance_of(recipe), until=until, redo=again, say=say, spending=spending
+        stages,
+        run,
+        progress_of,
+        provenance_of(recipe),
+        watch=watch,
+        until=until,
+        redo=again,
+        say=say,
+        spending=spending,
     )
 
 
@@ -96,6 +106,7 @@ def run_stages(
     progress_of: Callable[[str], Progress],
     provenance: Mapping[str, str],
     *,
+    watch: Stages = UNWATCHED,
     until: str | None = None,
     redo: Collection[str] = (),
     say: Callable[[str], None] = lambda sentence: None,
@@ -118,6 +129,7 @@ def run_stages(
     alike: dict[str, str] = {}
     needed, unchecked = {stage.name for stage in stages}, [stage for stage in stages if stage.check is not None]
     with locked(run / ".lock", _in_use(run)):
+        watch.planned([stage.name for stage in stages])
         for stage in stages:
             if stage.name not in needed:
                 continue
@@ -133,12 +145,14 @@ def run_stages(
             found = _finished(run, stage, key) or (done[twin] if sharing == twin else None)
             if found is not None:
                 done[stage.name] = replace(found, cached=True)
+                watch.ended(stage.name, found.seconds, kept=True)
                 continue
             if not KINDS[stage.kind].early:
                 _leave_out(stages, unchecked, done, say)
                 needed = still_needed(stages, done.missing, until)
             if stage.name in needed:
                 done[stage.name] = _do(stage, key, run, done, progress_of, provenance, spending)
+                watch.ended(stage.name, done[stage.name].seconds, kept=False)
     return done
 
 

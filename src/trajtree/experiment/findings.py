@@ -16,7 +16,6 @@ from trajtree.report import ForkView, ReportData, Unmeasured
 from trajtree.statistics.results import Results
 from trajtree.statistics.summary import summarise
 from trajtree.store.tree_store import read_trees
-from trajtree.trajectory import Trajectory
 from trajtree.trees.forks import pairs_of
 from trajtree.trees.quality import quality
 from trajtree.trees.tree import TrajectoryTree
@@ -35,9 +34,7 @@ def results_of(recipe: Recipe, done: Mapping[str, Done]) -> Results:
 
     Where the ceiling was not measured there is none, and where the primary row was not, the weak one stands in for it.
     """
-    rows: dict[str, list[Trajectory]] = {
-        row: list(store_in(done[f"evaluate-{row}"].folder)) for row in measured(recipe, done)
-    }
+    rows = {row: store_in(done[f"evaluate-{row}"].folder) for row in measured(recipe, done)}
     return summarise(
         rows,
         weak="weak",

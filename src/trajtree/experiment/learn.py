@@ -46,7 +46,7 @@ def train_row(recipe: Recipe, row: Row, work: Work) -> None:
         work.figures.update(asdict(history))
 
     material = _material(recipe, row, work.inputs)
-    tune(training, material, work.folder, save=save, progress=work.progress, watch=watch)
+    tune(training, material, work.folder, save=save, progress=work.progress, watch=watch, logbook=work.logbook)
 
 
 def why_nothing(recipe: Recipe, row: Row, inputs: Mapping[str, Path]) -> str | None:

@@ -25,8 +25,8 @@ from trajtree.train.settings import METHODS, LossSettings
 _SAME_RESULT = {"checkpoint_steps", "report_to", "cache_reference"}
 """Training settings that affect a training's cost or output, but not its result."""
 
-_SAME_EPISODES = {"workers", "seconds"}
-"""Settings of playing that change how environments run, and not what happens in them."""
+_SAME_EPISODES = {"workers", "seconds", "report_to"}
+"""Settings of playing that change how environments run and who is told, and not what happens."""
 
 
 def stages_of(recipe: Recipe) -> list[Stage]:

@@ -18,6 +18,7 @@ from trajtree.explore.branching import tree_maker
 from trajtree.explore.made_with import claim
 from trajtree.explore.rollout import explore as play_passes
 from trajtree.explore.strategies import STRATEGIES, ExploreSettings, Passes, independent, one_pass
+from trajtree.explore.trackers import reported
 from trajtree.explore.workers import EnvMaker, cores, environments
 from trajtree.policies.base import Policy, ServedPolicy
 from trajtree.policies.opening import open_policy
@@ -74,7 +75,10 @@ def _play(recipe: Recipe, work: Work, players: Sequence[str], passes: Passes, sp
         claim(store.path, said, f"start the same server again, or delete {work.folder} to play it anew")
     how = recipe.play
     workers = cores() if how.workers is None else how.workers
-    with environments(maker(recipe, split), workers=workers, seconds=how.seconds) as make:
+    with (
+        environments(maker(recipe, split), workers=workers, seconds=how.seconds) as make,
+        reported(work.progress, how.report_to, work.logbook) as progress,
+    ):
         play_passes(
             passes,
             policy,
@@ -84,7 +88,7 @@ def _play(recipe: Recipe, work: Work, players: Sequence[str], passes: Passes, sp
             batch=how.batch,
             parse=parse_react if thoughts else parse_act,
             suffix=REACT if thoughts else "",
-            progress=work.progress,
+            progress=progress,
             others={first: policy, **others} if others else {},
         )
     played, overflowed = 0, list[str]()

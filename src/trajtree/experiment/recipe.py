@@ -31,6 +31,7 @@ from trajtree.errors import DataError, RecipeError, one_of
 from trajtree.experiment.recipe_text import explain, from_yaml, override
 from trajtree.experiment.rows import DEFAULT_ROWS, ROWS, SOURCES, Row, chain, default_comparisons, later_round
 from trajtree.explore.strategies import MOST_BRANCHES, STRATEGIES, Slot
+from trajtree.explore.trackers import TRACKERS
 from trajtree.models.weights import DTYPES
 from trajtree.policies.opening import is_local
 from trajtree.store.files import open_input
@@ -260,6 +261,8 @@ class Play(_Section):
     """Processes that hold the environments; one per core by default, 0 for none, and then no time limit."""
     seconds: float = Field(120.0, gt=0, allow_inf_nan=False)
     """Longest that an environment may take for one reset or step; after that its process is ended and it is a fault."""
+    report_to: tuple[Annotated[str, AfterValidator(one_of(TRACKERS))], ...] = ()
+    """Experiment trackers that are told how it goes."""
 
 
 class Recipe(_Section):

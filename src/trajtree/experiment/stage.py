@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from trajtree.explore.trackers import Logbook
 from trajtree.policies.spending import Spending
 from trajtree.store.progress import Progress
 
@@ -68,6 +69,12 @@ class Work:
     progress: Progress
     spending: Spending = field(default_factory=Spending)
     figures: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def logbook(self) -> Logbook:
+        """Where its trackers report to, outside of the results: in the run directory, under the stage's name."""
+        stage, run = self.folder.parent.name, self.folder.parent.parent
+        return Logbook(run / "tensorboard" / stage, f"{run.name}/{stage}")
 
 
 @dataclass(frozen=True)

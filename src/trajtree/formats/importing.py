@@ -114,6 +114,7 @@ def import_files(
         to_read, reports = sources(finds, own, tally, format=format, run=run)
         sheet = reported(sheet, reports, alone=not to_read)
         with claimed(store.path):
+            progress.advance(0)  # it begins: looking into a large store takes a while
             known = look_into(store, [name for source in to_read for name in (source.name, *source.holds)], tally)
             state = _Import(asked, known, tally, sheet)
             state.look_up(to_read)

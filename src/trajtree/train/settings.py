@@ -12,6 +12,7 @@ from typing import Annotated, TypeVar
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, with_config
 
 from trajtree.errors import DataError, one_of
+from trajtree.explore.trackers import TRACKERS
 from trajtree.trees.pair import Pair
 
 S = TypeVar("S", bound="Optimisation")
@@ -195,7 +196,7 @@ class Optimisation:
             attend along trees.
         recompute: gradient checkpointing: less memory, a third more time.
         checkpoint_steps: optimiser steps between checkpoints, from which a killed training resumes.
-        report_to: transformers' experiment trackers.
+        report_to: experiment trackers, names in TRACKERS, by transformers' own reporting.
     """
 
     epochs: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
@@ -211,7 +212,7 @@ class Optimisation:
     packed: bool = True
     recompute: bool = False
     checkpoint_steps: Annotated[int, Field(ge=1)] = 20
-    report_to: tuple[str, ...] = ()
+    report_to: tuple[Annotated[str, AfterValidator(one_of(TRACKERS))], ...] = ()
 
 
 @with_config(_STRICT)
