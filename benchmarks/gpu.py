@@ -66,7 +66,13 @@ MODELS: dict[str, dict[str, int]] = {
         "vocab_size": 151_936,
     },
 }
-TINY = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "vocab_size": 600}
+TINY = {
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "vocab_size": 600,
+}
 """With --tiny, in place of these."""
 
 ATTENTIONS = {"loop": NAME, "mask": attentions.MASK, "flex": attentions.FLEX}
