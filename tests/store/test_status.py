@@ -70,6 +70,14 @@ def test_stages_are_to_do_running_done_or_kept(clock: Clock) -> None:
     assert [one.state for one in watch.status().stages] == ["kept", "done", "to do"]
 
 
+def test_stages_that_never_began_were_left_out() -> None:
+    with Watch("run") as watch:
+        watch.planned(["pairs", "train"])
+        watch.named("pairs")
+        assert [one.state for one in watch.status().stages] == ["running", "to do"]
+    assert [one.state for one in watch.status().stages] == ["done", "left out"]
+
+
 def test_the_estimate_leaves_out_what_was_done_earlier(clock: Clock) -> None:
     """A store with 900 of 1,000 episodes: these are counted at once and say nothing about the speed."""
     watch = Watch("explore")
