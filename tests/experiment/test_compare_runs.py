@@ -125,6 +125,7 @@ def test_runs_that_named_different_comparisons_are_refused(tmp_path: Path) -> No
         "play.workers=1",
         "play.seconds=9",
         "evaluate.guarantee=false",
+        "pairs.past=similar",
         "sft.checkpoint_steps=3",
         "rows={mine: {like: strong_sft}}",
         "explorations={mine: {}}",
@@ -137,6 +138,8 @@ def test_runs_may_differ_in_what_changes_no_row(tmp_path: Path, change: str) -> 
 def test_settings_that_an_earlier_version_did_not_have_are_at_their_defaults(tmp_path: Path) -> None:
     def older(recipe: dict[str, Any]) -> None:
         del recipe["evaluate"]["comparisons"], recipe["pairs"]["past"], recipe["explorations"]
+        for slot in recipe["explore"]["grid"]:
+            del slot["by"]
 
     paths = [run(tmp_path, 0), run(tmp_path, 1, recipe=older)]
     assert compare_runs(paths).compared.named == compare_runs([paths[0], run(tmp_path, 1)]).compared.named

@@ -21,6 +21,7 @@ from trajtree.report import ComparedRuns, read_results_json
 from trajtree.report.contents import ReportData
 from trajtree.statistics.comparing import compare
 from trajtree.statistics.results import Results, RowMetrics
+from trajtree.trees.pair import LOOSEST, SIMILAR
 
 _MAY_DIFFER = {
     "name",
@@ -117,7 +118,11 @@ def _run(path: Path, data: ReportData, caveats: tuple[str, ...]) -> _Run:
     family = default_comparisons(measured, results.primary, results.ceiling) if said is None else _pairs(path, said)
     # Without situations, the last note says why.
     why = () if results.by_situation else tuple(data.notes[-1:])
-    return _Run(path, data, {**_defaults(), **given}, family, (*caveats, *why))
+    settings = {**_defaults(), **given}
+    # The trees of a recipe ignore nothing, so to pairs these two are one; the default was the first, and is the second.
+    if settings["pairs.past"] == SIMILAR:
+        settings["pairs.past"] = LOOSEST
+    return _Run(path, data, settings, family, (*caveats, *why))
 
 
 def _pairs(path: Path, said: Any) -> tuple[tuple[str, str], ...]:
@@ -134,7 +139,17 @@ def _flat(section: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, A
         if isinstance(value, Mapping) and not within.startswith(_OWN) and name not in _WHOLE:
             yield from _flat(value, f"{name}.")
         else:
-            yield name, value
+            yield name, _what_is_set(value)
+
+
+def _what_is_set(value: Any) -> Any:
+    """A list without those keys of its mappings that are null: an earlier version did not write them."""
+    if not isinstance(value, list):
+        return value
+    return [
+        {key: said for key, said in one.items() if said is not None} if isinstance(one, Mapping) else one
+        for one in value
+    ]
 
 
 def _defaults() -> dict[str, Any]:
