@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from hashlib import blake2b
 from itertools import chain
 from pathlib import Path
+
+from msgspec import json
 
 from trajtree.errors import DataError
 from trajtree.formats.read.fields import Record, objects, text_at
@@ -16,7 +19,7 @@ def held(paths: Sequence[Path]) -> dict[Path, Path]:
 
     Only files that begin with the same message are read for this.
     """
-    beginnings: dict[str, list[Path]] = {}
+    beginnings: dict[bytes, list[Path]] = {}
     for path in paths:
         if (first := next(_spoken(path), None)) is not None:
             beginnings.setdefault(first, []).append(path)
@@ -31,14 +34,15 @@ def held(paths: Sequence[Path]) -> dict[Path, Path]:
     return found
 
 
-def _spoken(path: Path) -> Iterator[str]:
-    """The uuids of a session's messages, except its subagents', and those that the program wrote for its user."""
+def _spoken(path: Path) -> Iterator[bytes]:
+    """Hashes of a session's messages with their uuids, except its subagents', and those that the program wrote for its
+    user."""
     for event in _events(path):
         if event.get("type") not in ("user", "assistant") or event.get("isSidechain") is True:
             continue
         uuid, unsent = text_at(event, "uuid"), event.get("isApiErrorMessage") or event.get("isVisibleInTranscriptOnly")
         if uuid is not None and not unsent:
-            yield uuid
+            yield blake2b(json.encode([uuid, event.get("message")], order="deterministic"), digest_size=16).digest()
 
 
 def _events(path: Path) -> Iterator[Record]:
