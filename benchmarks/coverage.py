@@ -19,12 +19,13 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
+from scipy.stats import ttest_1samp
 
-from trajtree.statistics import practice
-from trajtree.statistics.clustered import estimate, interval, ratio_interval, smallest_shown, with_seeds
+from trajtree.statistics import differences, practice
+from trajtree.statistics.clustered import estimate, interval, smallest_shown, t_quantile
 from trajtree.statistics.layout import Layout
 from trajtree.statistics.paired import sign_flips
+from trajtree.statistics.ratio import fieller, ratio_interval
 from trajtree.statistics.results import Interval
 
 SIZES = {"equal": [5], "unequal": [2, 3, 4, 5, 6, 10], "lopsided": [1, 4, 10]}
@@ -32,6 +33,10 @@ SIZES = {"equal": [5], "unequal": [2, 3, 4, 5, 6, 10], "lopsided": [1, 4, 10]}
 RATES = {"success": 0.4, "rare success": 0.1}
 SCORES, CHANCES = np.array([0, 1 / 6, 1 / 3, 1 / 2, 2 / 3, 1]), np.array([0.1, 0.25, 0.15, 0.1, 0.1, 0.3])
 FLIPS, BOOTSTRAPS = 999, 299
+HALVED = ("unlike", "apart", "power", "pgr", "seeds", "collapse")
+"""Parts of the tables that are measured with half as many runs, since several rows or intervals are drawn in each."""
+KINDS = ("difference", "paired alone", "rows alone")
+"""The interval of a difference, and the two that it is the union of."""
 
 Floats = NDArray[np.float64]
 
@@ -89,8 +94,9 @@ def measure(scenario: Scenario, runs: int, seed: int) -> dict[str, float]:
         one, other = scenario.draw(rng), scenario.draw(rng)
         gained = one - other
         counts["mean"] += _holds(interval(estimate(one, layout), (0, 1)), scenario.truth())
-        counts["difference"] += _holds(interval(estimate(gained, layout), (-1, 1)), 0)
-        counts["test"] += sign_flips(gained, layout, resamples=FLIPS, seed=0)[0] <= 0.05
+        found = differences.estimate(one, other, layout)
+        counts["difference"] += _holds(differences.interval(found), 0)
+        counts["test"] += differences.p_value(found) <= 0.05
         counts["field mean"] += _holds(_over_tasks(one, (0, 1)), scenario.truth())
         counts["field difference"] += _holds(_over_tasks(gained, (-1, 1)), 0)
         if scenario.outcome in RATES:
@@ -126,27 +132,23 @@ def measure_least(situations: int, icc: float, runs: int, seed: int) -> dict[str
     """How often a difference as large as the smallest that could have shown, over a rate of .3, is shown.
 
     `least` is the median of what is printed where the difference is that large; `shown` the share of the runs in which
-    the interval excludes 0 and the test rejects.
+    the interval excludes 0.
     """
     rng = np.random.default_rng([seed, situations, round(10 * icc)])
     layout = Scenario(situations, "unequal", icc, "success").layout()
 
-    def gained(true: float) -> Floats:
+    def drawn(true: float) -> differences.Difference:
         ours, weak = (
-            (rng.random(len(layout.situation)) < _rates(rate, icc, layout, rng)) for rate in (0.3 + true, 0.3)
+            (rng.random(len(layout.situation)) < _rates(rate, icc, layout, rng)) * 1.0 for rate in (0.3 + true, 0.3)
         )
-        return ours * 1.0 - weak
+        return differences.estimate(ours, weak, layout)
 
     least = 0.3
     for _ in range(3):
-        found = [estimate(gained(least), layout) for _ in range(400)]
-        printed = [smallest_shown(one, interval(one, (-1, 1))) for one in found]
+        found = [drawn(least) for _ in range(400)]
+        printed = [smallest_shown(one.paired, differences.interval(one)) for one in found]
         least = min(0.7, float(np.median([one for one in printed if one is not None])))
-    shown = 0
-    for _ in range(runs):
-        values = gained(least)
-        if not _holds(interval(estimate(values, layout), (-1, 1)), 0):
-            shown += sign_flips(values, layout, resamples=FLIPS, seed=0)[0] < 0.05
+    shown = sum(not _holds(differences.interval(drawn(least)), 0) for _ in range(runs))
     return {"least": least, "shown": shown / runs}
 
 
@@ -159,13 +161,14 @@ def _holds(found: Interval, truth: float) -> bool:
 
 
 def measure_pgr(scenario: Scenario, runs: int, seed: int) -> dict[str, float]:
-    """Intervals of the gap recovered that hold it: by Fieller's method, by the delta method, by bootstrap over tasks.
+    """Intervals of the gap recovered that hold it: ours, Fieller's alone, the delta method's, by bootstrap over tasks.
 
-    The weak row's rate is .1, the row's .4, the ceiling's .6. `no end` is the share of Fieller's intervals without one.
+    The weak row's rate is .1, the row's .4, the ceiling's .6. `no end` is the share of our intervals without one.
     """
     rng, layout = np.random.default_rng([seed, *map(ord, repr(scenario))]), scenario.layout()
     truth, tasks = (0.4 - 0.1) / (0.6 - 0.1), len(layout.situation)
-    counts = dict.fromkeys(("fieller", "no end", "delta", "field bootstrap"), 0)
+    kinds = ("interval", "fieller alone", "delta", "field bootstrap")
+    counts = dict.fromkeys((*kinds, "no end"), 0)
     for _ in range(runs):
         weak, ours, ceiling = (
             (rng.random(tasks) < _rates(rate, scenario.icc, layout, rng)) * 1.0 for rate in (0.1, 0.4, 0.6)
@@ -173,16 +176,17 @@ def measure_pgr(scenario: Scenario, runs: int, seed: int) -> dict[str, float]:
         gained, gap = ours - weak, ceiling - weak
         if gap.mean() <= 0:
             counts["no end"] += 1
-            for name in ("fieller", "delta", "field bootstrap"):
+            for name in kinds:
                 counts[name] += 1
             continue
-        ends, ratio = ratio_interval(gained, gap, layout), gained.mean() / gap.mean()
-        counts["fieller"] += ends is None or ends[0] <= truth <= ends[1]
+        ends, ratio = ratio_interval((ours, weak, ceiling), layout), gained.mean() / gap.mean()
+        counts["interval"] += ends is None or ends[0] <= truth <= ends[1]
         counts["no end"] += ends is None
+        counts["fieller alone"] += _by_fieller(gained, gap, layout, truth)
         # The delta method: the ratio's variance is that of the mean of what is left, over the squared gap.
         left = estimate(gained - ratio * gap, layout)
         moved = estimate((gained - ratio * gap) / gap.mean() + ratio - truth, layout)
-        reach = stdtrit(moved.df, 0.975) * np.sqrt(moved.variance)
+        reach = t_quantile(0.975, moved.df) * np.sqrt(moved.variance)
         counts["delta"] += left.variance > 0 and abs(moved.mean) < reach
         drawn = rng.integers(0, tasks, (BOOTSTRAPS, tasks))
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -192,23 +196,42 @@ def measure_pgr(scenario: Scenario, runs: int, seed: int) -> dict[str, float]:
     return {name: count / runs for name, count in counts.items()}
 
 
+def _by_fieller(gained: Floats, gap: Floats, layout: Layout, truth: float) -> bool:
+    """Whether Fieller's interval holds the truth; it does where the gap recovered has no interval."""
+    apart = estimate(gained - gained.mean() / gap.mean() * gap, layout)
+    low, high = fieller(gained, gap, layout, t_quantile(0.975, apart.df))
+    return apart.variance == 0 or low <= truth <= high
+
+
 def measure_seeds(situations: int, seeds: int, spread: dict[str, float], runs: int, seed: int) -> dict[str, float]:
-    """Shares of true nulls that are rejected, of differences that vary by situation, by seed, and by both together."""
+    """Shares of true nulls that are rejected, of differences that vary by situation, by seed, and by both together.
+
+    Both rows vary alike, around a score of a half.
+    """
     rng, layout = np.random.default_rng([seed, situations, seeds]), Layout.apart(situations)
-    counts = dict.fromkeys(("situations and seeds", "situations alone", "field seeds"), 0)
-    for _ in range(runs):
-        differences = 0.1 * (
-            spread["situation"] * rng.normal(size=(1, situations))
-            + spread["seed"] * rng.normal(size=(seeds, 1))
-            + spread["both"] * rng.normal(size=(seeds, situations))
+    counts, by_seed = dict.fromkeys(("situations and seeds", "situations alone"), 0), np.empty((runs, seeds))
+    for index in range(runs):
+        # [2, seeds, situations]
+        rows = 0.5 + 0.1 / np.sqrt(2) * (
+            spread["situation"] * rng.normal(size=(2, 1, situations))
+            + spread["seed"] * rng.normal(size=(2, seeds, 1))
+            + spread["both"] * rng.normal(size=(2, seeds, situations))
         )
-        found = estimate(differences.mean(0), layout)
         # The p-value is below 0.05 where the interval excludes 0.
-        both = with_seeds(found, differences.mean(1))
-        counts["situations and seeds"] += not _holds(interval(both, (-1, 1)), 0)
-        counts["situations alone"] += not _holds(interval(found, (-1, 1)), 0)
-        counts["field seeds"] += (practice.t_test(differences.mean(1))[1] or 0) <= 0.05
-    return {name: count / runs for name, count in counts.items()}
+        counts["situations and seeds"] += not _holds(_over_seeds(rows, layout), 0)
+        alone = differences.estimate(rows[0].mean(0), rows[1].mean(0), layout)
+        counts["situations alone"] += not _holds(differences.interval(alone), 0)
+        by_seed[index] = rows[0].mean(1) - rows[1].mean(1)
+    field = float((ttest_1samp(by_seed, 0, axis=1).pvalue <= 0.05).mean())
+    return {name: count / runs for name, count in counts.items()} | {"field seeds": field}
+
+
+def _over_seeds(rows: Floats, layout: Layout) -> Interval:
+    """The interval over situations and seeds of the difference of two `rows` [2, seeds, tasks]."""
+    ours, theirs = rows
+    return differences.interval(
+        differences.estimate(ours.mean(0), theirs.mean(0), layout, (ours.mean(1), theirs.mean(1)))
+    )
 
 
 def measure_collapse(
@@ -223,10 +246,9 @@ def measure_collapse(
     tasks, counts = len(layout.situation), dict.fromkeys(("situations and seeds", "field seeds"), 0)
     for _ in range(runs):
         rates = np.where(rng.random((seeds, 1)) < chance, collapsed, usual)
-        differences = (rng.random((seeds, tasks)) < rates) * 1.0 - (rng.random((seeds, tasks)) < mean)
-        both = with_seeds(estimate(differences.mean(0), layout), differences.mean(1))
-        counts["situations and seeds"] += not _holds(interval(both, (-1, 1)), 0)
-        counts["field seeds"] += (practice.t_test(differences.mean(1))[1] or 0) <= 0.05
+        rows = np.stack([rng.random((seeds, tasks)) < rates, rng.random((seeds, tasks)) < mean]) * 1.0
+        counts["situations and seeds"] += not _holds(_over_seeds(rows, layout), 0)
+        counts["field seeds"] += (practice.t_test(rows[0].mean(1) - rows[1].mean(1))[1] or 0) <= 0.05
     return {name: count / runs for name, count in counts.items()}
 
 
@@ -265,43 +287,94 @@ def measure_spread(types: int, situations: int, runs: int, seed: int) -> dict[st
     return {name: count / runs for name, count in counts.items()}
 
 
-def measure_unlike(situations: int, rate: float, runs: int, seed: int) -> dict[str, float]:
-    """Two rows of the same `rate` that are not interchangeable: one wins tasks singly, the other whole situations.
+def measure_unlike(situations: int, first: str, rate: float, runs: int, seed: int) -> dict[str, float]:
+    """Two rows of the same `rate` that are not interchangeable: one wins tasks of its own, the other whole situations.
 
-    `fieller`: intervals of the gap recovered, .1, by the second kind of row between two of the first kind, that hold
-    it; these rows' rates are .1, .15 and .6 at any `rate`.
+    The `first` wins every task with that rate ("singly"), or only ever the first of a situation's five ("one of five").
+    `difference` and the two intervals that it is the union of: whether they hold 0, and their mean widths. `flips`: how
+    often the signs of situations, flipped, reject. `gap` and `fieller alone`: intervals of the gap recovered, .1, by
+    the second kind of row between two of the first kind, that hold it; these rows' rates are .1, .15 and .6 at any
+    `rate`.
     """
-    rng = np.random.default_rng([seed, situations, int(100 * rate)])
+    rng = np.random.default_rng([seed, situations, round(100 * rate), len(first)])
     layout = Scenario(situations, "equal", 0.0, "success").layout()
-    tasks, counts = len(layout.situation), dict.fromkeys(("difference", "test", "fieller"), 0)
-    for _ in range(runs):
-        gained = (rng.random(tasks) < rate) * 1.0 - (rng.random(situations) < rate)[layout.situation]
-        counts["difference"] += _holds(interval(estimate(gained, layout), (-1, 1)), 0)
-        counts["test"] += sign_flips(gained, layout, resamples=FLIPS, seed=0)[0] <= 0.05
-        weak, ceiling = ((rng.random(tasks) < one) * 1.0 for one in (0.1, 0.6))
-        ours = (rng.random(situations) < 0.15)[layout.situation] * 1.0
-        ends = ratio_interval(ours - weak, ceiling - weak, layout)
-        counts["fieller"] += ends is None or ends[0] <= 0.1 <= ends[1]
-    return {name: count / runs for name, count in counts.items()}
-
-
-def measure_apart(situations: int, sizes: str, true: float, runs: int, seed: int) -> dict[str, float]:
-    """Intervals that hold a true difference, `true`, of whole situations (ICC 1).
-
-    `never worse`: the row wins a share `true` of the situations and loses none. `independent`: rates of .4 and .4 plus
-    `true`, drawn independently.
-    """
-    rng = np.random.default_rng([seed, situations, len(SIZES[sizes]), int(100 * true)])
-    layout, counts = (
-        Scenario(situations, sizes, 1.0, "success").layout(),
-        dict.fromkeys(("never worse", "independent"), 0),
+    tasks = len(layout.situation)
+    rates = np.full(tasks, rate) if first == "singly" else np.tile([5 * rate, 0, 0, 0, 0], situations)
+    counts = dict.fromkeys(("flips", "gap", "fieller alone"), 0.0) | dict.fromkeys(
+        (f"{name}{what}" for name in KINDS for what in ("", " width")), 0.0
     )
     for _ in range(runs):
-        one, other, won = rng.random((3, situations))
-        pairs = {"never worse": (won < true) * 1.0, "independent": (one < 0.4 + true) * 1.0 - (other < 0.4)}
-        for name, gained in pairs.items():
-            counts[name] += _holds(interval(estimate(gained[layout.situation], layout), (-1, 1)), true)
+        ours, theirs = (rng.random(tasks) < rates) * 1.0, (rng.random(situations) < rate)[layout.situation] * 1.0
+        for name, found in _kinds(ours, theirs, layout).items():
+            counts[name] += _holds(found, 0)
+            counts[f"{name} width"] += found.high - found.low
+        counts["flips"] += sign_flips(ours - theirs, layout, resamples=FLIPS, seed=0)[0] <= 0.05
+        weak, ceiling = ((rng.random(tasks) < one) * 1.0 for one in (0.1, 0.6))
+        ours = (rng.random(situations) < 0.15)[layout.situation] * 1.0
+        ends = ratio_interval((ours, weak, ceiling), layout)
+        counts["gap"] += ends is None or ends[0] <= 0.1 <= ends[1]
+        counts["fieller alone"] += _by_fieller(ours - weak, ceiling - weak, layout, 0.1)
     return {name: count / runs for name, count in counts.items()}
+
+
+def _kinds(ours: Floats, theirs: Floats, layout: Layout) -> dict[str, Interval]:
+    found = differences.estimate(ours, theirs, layout)
+    low, high = found.rows.difference(t_quantile(0.975, found.paired.df))
+    alone = Interval(found.paired.mean, low, high)
+    return dict(zip(KINDS, (differences.interval(found), interval(found.paired, (-1, 1)), alone), strict=True))
+
+
+def measure_apart(situations: int, sizes: str, kind: str, true: float, runs: int, seed: int) -> dict[str, float]:
+    """Intervals that hold a true difference, `true`, of whole situations (ICC 1), or exclude 0.
+
+    `kind` is how rows differ, see PAIRS.
+    """
+    rng = np.random.default_rng([seed, situations, len(SIZES[sizes]), round(100 * true), *map(ord, kind)])
+    layout = Scenario(situations, sizes, 1.0, "success").layout()
+    return _differing(layout, lambda: PAIRS[kind](rng, layout, true), true, runs)
+
+
+def _differing(layout: Layout, draw: Callable[[], tuple[Floats, Floats]], true: float, runs: int) -> dict[str, float]:
+    """Of each kind of interval, the shares that hold the true difference, and that exclude 0: `shown`."""
+    counts = dict.fromkeys(("flips", *(f"{name}{what}" for name in KINDS for what in ("", " shown"))), 0)
+    for _ in range(runs):
+        ours, theirs = draw()
+        for name, found in _kinds(ours, theirs, layout).items():
+            counts[name] += _holds(found, true)
+            counts[f"{name} shown"] += not _holds(found, 0)
+        counts["flips"] += sign_flips(ours - theirs, layout, resamples=FLIPS, seed=0)[0] <= 0.05
+    return {name: count / runs for name, count in counts.items()}
+
+
+def _whole(chances: tuple[float, float], drawn: Floats, layout: Layout) -> tuple[Floats, Floats]:
+    """Both rows' outcomes of whole situations, which win where what is drawn for the situation is below the chance."""
+    ours, theirs = ((one < chance)[layout.situation] * 1.0 for one, chance in zip(drawn, chances, strict=True))
+    return ours, theirs
+
+
+PAIRS: dict[str, Callable[[np.random.Generator, Layout, float], tuple[Floats, Floats]]] = {
+    # Wins a share of the situations more than a row at .3, and loses none that it wins.
+    "never worse": lambda rng, layout, true: _whole(
+        (0.3 + true, 0.3), np.tile(rng.random(len(layout.sizes)), (2, 1)), layout
+    ),
+    "independent": lambda rng, layout, true: _whole((0.4 + true, 0.4), rng.random((2, len(layout.sizes))), layout),
+}
+"""Rows that win or lose whole situations and differ by `true`."""
+
+
+def measure_power(situations: int, weak: float, true: float, icc: float, runs: int, seed: int) -> dict[str, float]:
+    """As `measure_apart`, of independent rows of rates `weak` and `weak + true`, unequal sizes."""
+    rng = np.random.default_rng([seed, situations, round(100 * weak), round(100 * true), round(10 * icc)])
+    layout = Scenario(situations, "unequal", icc, "success").layout()
+
+    def draw() -> tuple[Floats, Floats]:
+        ours, theirs = (
+            (rng.random(len(layout.situation)) < (_rates(rate, icc, layout, rng) if rate else 0)) * 1.0
+            for rate in (weak + true, weak)
+        )
+        return ours, theirs
+
+    return _differing(layout, draw, true, runs)
 
 
 SCENARIOS = [
@@ -353,15 +426,32 @@ def run(out: Path, runs: int, seed: int) -> None:
             for count in (5, 15)
         ),
         *(
-            ("unlike", {"situations": count, "rate": rate}, measure_unlike, (count, rate))
+            ("unlike", {"first": first, "situations": count, "rate": rate}, measure_unlike, (count, first, rate))
+            for first, rates in (("singly", (0.1, 0.2, 0.4)), ("one of five", (0.15,)))
             for count in (12, 20, 60)
-            for rate in (0.1, 0.4)
+            for rate in rates
         ),
         *(
-            ("apart", {"situations": count, "sizes": sizes, "true": true}, measure_apart, (count, sizes, true))
+            (
+                "apart",
+                {"rows": kind, "situations": count, "sizes": sizes, "true": true},
+                measure_apart,
+                (count, sizes, kind, true),
+            )
+            for kind in PAIRS
             for count in (12, 20, 60)
             for sizes in ("equal", "unequal")
             for true in (0.05, 0.2)
+        ),
+        *(
+            (
+                "power",
+                {"situations": count, "weak": weak, "true": true, "icc": icc},
+                measure_power,
+                (count, weak, true, icc),
+            )
+            for weak, true, icc in ((0.3, 0.2, 0.3), (0.1, 0.2, 0.3), (0.0, 0.2, 0.0), (0.0, 0.4, 0.0))
+            for count in (12, 20, 60)
         ),
         *(("pgr", asdict(one), measure_pgr, (one,)) for one in PGR),
         *(
@@ -381,7 +471,7 @@ def run(out: Path, runs: int, seed: int) -> None:
         if any(key.items() <= line.items() for line in done.setdefault(part, [])):
             continue
         start = time.perf_counter()
-        done[part].append(key | of(*what, runs, seed))
+        done[part].append(key | of(*what, runs // 2 if part in HALVED else runs, seed))
         out.write_text(json.dumps(done, indent=1) + "\n")
         print(f"{part} {key}: {time.perf_counter() - start:.0f} s", flush=True)
 
@@ -404,9 +494,22 @@ def table(done: dict) -> str:
         "least": ("Smallest differences", ["situations", "icc"], ["least", "shown"]),
         "types": ("Four types of task", ["situations", "icc"], ["mean", "without strata", "field mean"]),
         "spread": ("Types with different spread", ["types", "situations"], ["mean", "without strata"]),
-        "unlike": ("Rows with different habits", ["situations", "rate"], ["difference", "test", "fieller"]),
-        "apart": ("Rows that differ", ["situations", "sizes", "true"], ["never worse", "independent"]),
-        "pgr": ("Gap recovered", ["situations", "icc"], ["fieller", "no end", "delta", "field bootstrap"]),
+        "unlike": (
+            "Rows with different habits",
+            ["first", "situations", "rate"],
+            [*KINDS, *(f"{name} width" for name in KINDS), "flips", "gap", "fieller alone"],
+        ),
+        "apart": ("Rows that differ", ["rows", "situations", "sizes", "true"], list(KINDS)),
+        "power": (
+            "Differences shown",
+            ["situations", "weak", "true", "icc"],
+            [*(f"{name} shown" for name in KINDS), "flips"],
+        ),
+        "pgr": (
+            "Gap recovered",
+            ["situations", "icc"],
+            ["interval", "no end", "fieller alone", "delta", "field bootstrap"],
+        ),
         "seeds": (
             "Over seeds",
             ["situation", "seed", "both", "situations", "seeds"],

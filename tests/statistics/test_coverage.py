@@ -1,7 +1,7 @@
 """A simulation whose truth is known: intervals hold it as often as they say, and the field's do not.
 
 benchmarks/coverage.py is the same with many more runs; its tables are in docs/statistics.md. Of so few runs as here the
-shares below lie within three standard errors of what is asked for: coverage of 93 to 97%, rejections of 4 to 6%.
+shares below lie within three standard errors of what is asked for: coverage of 93 to 97%, rejections of 3 to 6%.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ def test_intervals_hold_the_truth_and_tests_keep_their_level(icc: float) -> None
     runs = RUNS * len(scenarios)
     assert within(shares["mean"], 0.93, 0.97, runs)
     assert within(shares["difference"], 0.93, 0.97, runs)
-    assert within(shares["test"], 0.04, 0.06, runs)
+    assert within(shares["test"], 0.03, 0.06, runs)
+    assert shares["test"] == pytest.approx(1 - shares["difference"]), "the p-value says what the interval says"
     if icc == 0:
         # Tasks that share nothing may be counted singly.
         assert within(shares["field difference"], 0.93, 0.97, runs)
@@ -78,7 +79,7 @@ def test_the_smallest_difference_is_shown_less_often_with_fewer_situations() -> 
 
 def test_intervals_of_the_gap_recovered_hold_it() -> None:
     found = [measure_pgr(Scenario(30, "unequal", icc, "success"), 150, seed=1) for icc in (0.3, 1.0)]
-    assert within(mean(one["fieller"] for one in found), 0.93, 0.97, 300)
+    assert within(mean(one["interval"] for one in found), 0.93, 0.97, 300)
     assert mean(one["field bootstrap"] for one in found) < 0.85
 
 
@@ -111,7 +112,7 @@ def test_from_twelve_situations_on_the_measured_shares_are_what_is_asked_for() -
         highest = 1.0 if discrete else 0.973
         assert 0.93 <= line["mean"] <= highest
         assert 0.93 <= line["difference"] <= highest
-        assert (0.03 if discrete else 0.037) <= line["test"] <= 0.063
+        assert line["test"] == pytest.approx(1 - line["difference"], abs=0.001)
         if line["icc"] > 0:
             assert max(line["field mean"], line["field difference"]) < 0.85
             assert line["field test"] > 0.12
@@ -121,4 +122,19 @@ def test_types_of_unlike_spread_and_true_differences_are_held() -> None:
     root = Path(__file__).parents[2]
     measured = json.loads((root / "benchmarks" / "results" / "coverage.json").read_text())
     assert all(line["mean"] > 0.94 for line in measured["spread"])
-    assert all(line["independent"] > 0.94 for line in measured["apart"])
+    for line in measured["apart"]:
+        assert line["difference"] > (0.93 if line["rows"] == "independent" else 0.9)
+
+
+def test_rows_of_different_habits_are_held_and_power_is_kept() -> None:
+    """Only the union holds differences of rows that win in different ways; of rows that are alike it shows as many."""
+    root = Path(__file__).parents[2]
+    measured = json.loads((root / "benchmarks" / "results" / "coverage.json").read_text())
+    for line in measured["unlike"]:
+        assert line["difference"] > max(0.9, line["paired alone"], line["rows alone"])
+        assert line["gap"] > max(0.92, line["fieller alone"])
+    assert min(line["paired alone"] for line in measured["unlike"]) < 0.82
+    for line in measured["power"]:
+        assert line["difference"] > 0.93
+        if line["weak"] > 0.1:
+            assert line["difference shown"] > line["paired alone shown"] - 0.02

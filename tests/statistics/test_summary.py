@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import t
 
 from trajtree.errors import DataError, TrajtreeError
 from trajtree.statistics.results import METRICS, Results
@@ -46,12 +47,14 @@ def test_known_by_hand() -> None:
     assert ours.steps_mean == 2
     success = results.compared("ours", "weak", "success")
     assert success is not None
-    # Two tasks won, none lost: two of four flips are as extreme, which count by half. McNemar's exact p is 2 * (1/2)^2.
-    assert (success.difference.value, success.p_value, success.n) == (0.5, 0.25, 4)
+    # Two tasks of four won, none lost: a variance of 1/12, which is 1/9 where the difference is 0, so t is 1.5 with 3
+    # degrees of freedom. McNemar's exact p is 2 * (1/2)^2.
+    assert (success.difference.value, success.n) == (0.5, 4)
+    assert success.p_value == pytest.approx(2 * t.sf(1.5, 3))
     assert (success.practice.p_value, success.practice.test) == (0.5, "McNemar over tasks, exact")
     score = results.compared("ours", "weak", "score")
     assert score is not None
-    assert (score.difference.value, score.p_value) == (0.5, 0.25)
+    assert (score.difference.value, score.p_value) == (0.5, pytest.approx(2 * t.sf(1.5, 3)))
     recovered = results.recovered("ours", "score")
     assert recovered is not None
     assert recovered.value == pytest.approx(0.5 / 0.375)
@@ -172,7 +175,7 @@ def test_tasks_of_a_situation_are_one_piece_of_evidence() -> None:
         found, alone = many.compared("ours", "weak", metric), few.compared("ours", "weak", metric)
         assert found is not None
         assert alone is not None
-        assert found.p_value == alone.p_value
+        assert found.p_value == pytest.approx(alone.p_value)
         assert found.dependence.icc == pytest.approx(1)
         for one, other in ((found.difference, alone.difference), (many.row("ours").score, few.row("ours").score)):
             assert (one.low, one.value, one.high) == pytest.approx((other.low, other.value, other.high))

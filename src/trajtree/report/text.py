@@ -11,7 +11,7 @@ from trajtree.statistics.seeds import OverSeeds
 
 ALPHA = 0.05
 """A difference counts as shown if its p-value is below this, its interval leaves out 0, and situations are known and
-suffice."""
+suffice. The p-value is the interval's own, but not in results that earlier versions stored."""
 WIDTH = 120
 """Width in columns that fits all our tables; also the width of output to a pipe or log file."""
 

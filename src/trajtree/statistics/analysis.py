@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajtree.errors import TrajtreeError
-from trajtree.statistics import clustered, practice
+from trajtree.statistics import clustered, differences, practice
 from trajtree.statistics.layout import Layout
 from trajtree.statistics.paired import sign_flips
+from trajtree.statistics.ratio import ratio_interval
 from trajtree.statistics.results import (
     METRICS,
     Comparison,
@@ -139,45 +140,43 @@ def _compare(
 ) -> Comparison:
     """Compare two rows on the tasks that both have."""
     (ours, theirs), layout = _shared(metric, row, against)
-    differences = ours - theirs
-    found = clustered.estimate(differences, layout)
-    shown = clustered.interval(found, (-1.0, 1.0))
-    p_value, test = sign_flips(differences, layout, resamples=resamples, seed=seed)
+    found = differences.estimate(ours, theirs, layout)
+    shown = differences.interval(found)
     return Comparison(
         row=row.name,
         against=against.name,
         metric=metric,
-        n=len(differences),
-        situations=found.situations,
+        n=len(ours),
+        situations=layout.situations,
         difference=shown,
-        p_value=p_value,
-        test=test,
-        dependence=found.dependence,
-        smallest=clustered.smallest_shown(found, shown) if by_situation else None,
+        p_value=differences.p_value(found),
+        test=differences.TEST,
+        dependence=found.paired.dependence,
+        smallest=clustered.smallest_shown(found.paired, shown) if by_situation else None,
         practice=_practice(ours, theirs, resamples, seed),
     )
 
 
 def _practice(ours: NDArray[np.float64], theirs: NDArray[np.float64], resamples: int, seed: int) -> Practice:
     """As papers print it: bootstrap over tasks, and McNemar's exact test where all values are successes or failures."""
-    differences = ours - theirs
+    apart = ours - theirs
     if practice.is_binary(ours) and practice.is_binary(theirs):
-        p_value, test = practice.mcnemar(differences), "McNemar over tasks, exact"
+        p_value, test = practice.mcnemar(apart), "McNemar over tasks, exact"
     else:
-        p_value, _ = sign_flips(differences, Layout.apart(len(differences)), resamples=resamples, seed=seed)
+        p_value, _ = sign_flips(apart, Layout.apart(len(apart)), resamples=resamples, seed=seed)
         test = "sign flips by task, mid-p"
-    interval = practice.mean_interval(differences, (-1.0, 1.0), resamples=resamples, seed=seed)
+    interval = practice.mean_interval(apart, (-1.0, 1.0), resamples=resamples, seed=seed)
     return Practice(interval, p_value, test)
 
 
 def _recovered(row: RowMetrics, weak: RowMetrics, ceiling: RowMetrics, metric: Metric) -> Pgr:
     (ours, low, high), layout = _shared(metric, row, weak, ceiling)
-    gap = clustered.interval(clustered.estimate(high - low, layout), (-1.0, 1.0))
+    gap = differences.interval(differences.estimate(high, low, layout))
     value, ends, reason = None, None, None
     if gap.value > SCORE_TOLERANCE:
         value = float((ours - low).mean() / (high - low).mean())
         by_definition = row.name in (weak.name, ceiling.name)
-        ends = (value, value) if by_definition else clustered.ratio_interval(ours - low, high - low, layout)
+        ends = (value, value) if by_definition else ratio_interval((ours, low, high), layout)
     else:
         reason = (
             f"no gap to recover: the ceiling row {ceiling.name!r} ({100 * high.mean():.1f}) is not above "

@@ -16,6 +16,7 @@ docs/statistics.md has the reasons, and what a simulation says of the coverage.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,9 +25,6 @@ from numpy.typing import NDArray
 from trajtree.statistics.layout import Layout
 from trajtree.statistics.results import Dependence, Interval, Situations
 from trajtree.trajectory import SCORE_TOLERANCE
-
-_WIDEST = 1000.0
-"""The largest quantile for which an interval is made."""
 
 _Floats = NDArray[np.float64]
 
@@ -127,9 +125,11 @@ def _by_stratum(values: _Floats, layout: Layout, icc: float) -> tuple[Stratum, .
     return tuple(found)
 
 
-def covariance(ours: _Floats, theirs: _Floats, layout: Layout) -> float:
-    """CR2 covariance of the means of two values [tasks] of the same tasks; the variance, where they are the same."""
-    return float((layout.residuals(ours) * layout.residuals(theirs) / layout.freedom).sum() / len(ours) ** 2)
+def covariances(values: Sequence[_Floats], layout: Layout) -> _Floats:
+    """[values, values] CR2 covariances of the means of several `values` [tasks] of the same tasks."""
+    residuals = np.stack([layout.residuals(one) for one in values])
+    found: _Floats = (residuals / layout.freedom) @ residuals.T / len(values[0]) ** 2
+    return found
 
 
 def degrees_of_freedom(layout: Layout, icc: float) -> float:
@@ -188,29 +188,33 @@ def interval(found: Estimate, bounds: tuple[float, float]) -> Interval:
     reach below and above their means is added up in squares, by shares: Zou & Donner, "Construction of confidence
     limits about effect measures", Statistics in Medicine 27 (2008).
     """
-    low, high = _ends(found, _quantile(0.975, found.df), bounds)
+    low, high = ends(found, t_quantile(0.975, found.df), bounds)
     return Interval(found.mean, max(bounds[0], low), min(bounds[1], high))
 
 
-def _ends(found: Estimate, quantile: float, bounds: tuple[float, float]) -> tuple[float, float]:
+def ends(found: Estimate, quantile: float, bounds: tuple[float, float], unseen: float = 1.0) -> tuple[float, float]:
+    """Both ends of the interval with that quantile of Student's t; `seeds` can carry them beyond the bounds.
+
+    Where situations do not differ, `unseen` is how far others may, as a share of what the bounds allow.
+    """
     below = above = quantile**2 * found.seeds
     for stratum in found.strata:
-        low, high = _within(stratum, quantile, bounds)
+        low, high = _within(stratum, quantile, bounds, unseen)
         below += (stratum.share * (stratum.mean - low)) ** 2
         above += (stratum.share * (high - stratum.mean)) ** 2
     return found.mean - float(np.sqrt(below)), found.mean + float(np.sqrt(above))
 
 
-def _within(found: Stratum, quantile: float, bounds: tuple[float, float]) -> tuple[float, float]:
+def _within(found: Stratum, quantile: float, bounds: tuple[float, float], unseen: float) -> tuple[float, float]:
     """Wilson's interval, for as many independent zeros and ones (the bounds) as would have the same variance.
 
     Where the situations do not differ, it allows for the share of situations that so few could have missed, which is
-    Wilson's upper limit for 0 of their number, and for those to differ as much as `bounds` allow.
+    Wilson's upper limit for 0 of their number, and for those to differ by the share `unseen` of what `bounds` allow.
     """
     low, high = bounds
     if found.variance == 0:
-        unseen = quantile**2 / (found.situations + quantile**2)
-        return found.mean - unseen * (found.mean - low), found.mean + unseen * (high - found.mean)
+        moved = unseen * quantile**2 / (found.situations + quantile**2)
+        return found.mean - moved * (found.mean - low), found.mean + moved * (high - found.mean)
     share = (found.mean - low) / (high - low)
     # The inverse of the number of independent tasks.
     inverse = found.variance / (high - low) ** 2 / (share * (1 - share))
@@ -221,74 +225,22 @@ def _within(found: Stratum, quantile: float, bounds: tuple[float, float]) -> tup
     return min(found.mean, low + (high - low) * (centre - half)), max(found.mean, low + (high - low) * (centre + half))
 
 
-def p_value(found: Estimate, bounds: tuple[float, float]) -> float:
-    """Two-sided p-value of a mean of 0: the level at which an end of the interval is 0.
-
-    So it is below 0.05 exactly where the interval excludes 0. It is 1 where there is a single situation, which says
-    nothing of others.
-    """
-    if abs(found.mean) <= SCORE_TOLERANCE or found.situations.count < 2:
-        return 1.0
-
-    def distance(quantile: float) -> float:
-        low, high = _ends(found, quantile, bounds)
-        return low if found.mean > 0 else -high
-
-    from scipy.optimize import brentq
-    from scipy.special import stdtr
-
-    # The ends of many strata, added up in squares, may not reach 0 however wide each stratum's interval is.
-    touching = brentq(distance, 0.0, _WIDEST) if distance(_WIDEST) < 0 else _WIDEST
-    return float(2 * stdtr(found.df, -touching))
-
-
 def smallest_shown(found: Estimate, shown: Interval) -> float | None:
     """The smallest difference that a two-sided test at 5% would have shown with a power of about 80%.
 
-    From the standard error that the interval, `shown`, stands for. The power is 80% from 60 situations on and less with
-    fewer: docs/statistics.md. None where the situations are too few for anything to be shown.
+    From the standard error that the interval, `shown`, stands for; `found` is the mean of the tasks' differences. The
+    power is 80% from 60 situations on and less with fewer: docs/statistics.md. None where the situations are too few
+    for anything to be shown.
     Source: Bloom, "Minimum detectable effects", Evaluation Review 19 (1995).
     """
     if found.situations.few:
         return None
-    limit = _quantile(0.975, found.df)
-    return (limit + _quantile(0.8, found.df)) * (shown.high - shown.low) / 2 / limit
+    limit = t_quantile(0.975, found.df)
+    return (limit + t_quantile(0.8, found.df)) * (shown.high - shown.low) / 2 / limit
 
 
-def ratio_interval(
-    ours: _Floats, gap: _Floats, layout: Layout, by_seed: tuple[_Floats, _Floats] | None = None
-) -> tuple[float, float] | None:
-    """95% interval of mean(ours) / mean(gap) over the same tasks [tasks], by Fieller's method.
-
-    The values R for which the mean of `ours - R * gap` may be 0, by its CR2 standard error. There are no strata, so a
-    type of task whose situations happen to agree does not make it narrower. None where the values have no end, because
-    the mean of `gap` may be 0 itself; or where `ours` is the same share of `gap` in every situation, so that nothing
-    tells how much that share varies. With `by_seed`, the means of both with each seed ([seeds], [seeds]), the variance
-    of seeds is added as in `with_seeds`.
-    Source: Fieller, "Some problems in interval estimation", Journal of the Royal Statistical Society B 16 (1954).
-    """
-    ours_mean, gap_mean = float(ours.mean()), float(gap.mean())
-    if abs(gap_mean) <= SCORE_TOLERANCE:
-        return None
-    layout, share = layout.pooled(), ours_mean / gap_mean
-    apart, added = estimate(ours - share * gap, layout), np.zeros((2, 2))
-    if by_seed is not None and len(by_seed[0]) > 1:
-        apart = with_seeds(apart, by_seed[0] - share * by_seed[1])
-        added = np.cov(np.stack(by_seed)) / len(by_seed[0])
-    if apart.variance == 0:
-        return None
-    squared = _quantile(0.975, apart.df) ** 2
-    # R lies between the roots of square * R^2 - 2 * middle * R + rest.
-    square = gap_mean**2 - squared * (covariance(gap, gap, layout) + float(added[1, 1]))
-    middle = ours_mean * gap_mean - squared * (covariance(ours, gap, layout) + float(added[0, 1]))
-    rest = ours_mean**2 - squared * (covariance(ours, ours, layout) + float(added[0, 0]))
-    if square <= 0:
-        return None
-    half = float(np.sqrt(max(0.0, middle**2 - square * rest)))
-    return (middle - half) / square, (middle + half) / square
-
-
-def _quantile(probability: float, df: float) -> float:
+def t_quantile(probability: float, df: float) -> float:
+    """Quantile of Student's t."""
     # scipy takes longer to import than all of trajtree.
     from scipy.special import stdtrit
 
@@ -298,12 +250,12 @@ def _quantile(probability: float, df: float) -> float:
 __all__ = [
     "Estimate",
     "correlation",
-    "covariance",
+    "covariances",
     "degrees_of_freedom",
+    "ends",
     "estimate",
     "interval",
-    "p_value",
-    "ratio_interval",
     "smallest_shown",
+    "t_quantile",
     "with_seeds",
 ]

@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajtree.errors import TrajtreeError
+from trajtree.statistics import differences
 from trajtree.statistics.analysis import paired
-from trajtree.statistics.clustered import estimate, interval, ratio_interval, with_seeds
+from trajtree.statistics.clustered import estimate, interval, with_seeds
 from trajtree.statistics.layout import Layout
+from trajtree.statistics.ratio import ratio_interval
 from trajtree.statistics.results import Interval, Metric, Results, Situations, TaskMetrics, TypeMetrics
 from trajtree.statistics.seeds import OverSeeds, over_seeds
 
@@ -72,7 +74,7 @@ class Recovered:
     """Gap recovered by a row over the `seeds` that have all three rows: (row - weak) / (ceiling - weak) in success.
 
     `gap` is the denominator, from `weak` to `ceiling`. There is no `value` where its interval holds 0. `low` and `high`
-    are None where the value has no interval: see `trajtree.statistics.clustered.ratio_interval`.
+    are None where the value has no interval: see `trajtree.statistics.ratio.ratio_interval`.
     """
 
     row: str
@@ -180,15 +182,10 @@ def _averaged(results: Sequence[Results], metric: Metric, *names: str) -> tuple[
     return [np.array(values[start : start + each]) for start in range(0, len(values), each)], layout
 
 
-def _mean(values: _Floats, layout: Layout, bounds: tuple[float, float]) -> Interval:
-    """Mean of `values` [seeds, tasks] with its interval over situations and seeds."""
-    return interval(with_seeds(estimate(values.mean(0), layout), values.mean(1)), bounds)
-
-
 def _row(results: Sequence[Results], name: str) -> RowOverSeeds:
     def mean(metric: Metric) -> Interval:
         (values,), layout = _averaged(results, metric, name)
-        return _mean(values, layout, (0.0, 1.0))
+        return interval(with_seeds(estimate(values.mean(0), layout), values.mean(1)), (0.0, 1.0))
 
     (success,), layout = _averaged(results, "success", name)
     (score,), _ = _averaged(results, "score", name)
@@ -243,17 +240,17 @@ def _by_type(tasks: Sequence[TaskMetrics]) -> dict[str, tuple[list[int], int]]:
 
 def _recovered(results: Sequence[Results], name: str, weak: str, ceiling: str) -> Recovered:
     (ours, low, high), layout = _averaged(results, "success", name, weak, ceiling)
-    gained, whole = ours - low, high - low
-    gap = _mean(whole, layout, (-1.0, 1.0))
+    by_seed = ours.mean(1), low.mean(1), high.mean(1)
+    gap = differences.interval(differences.estimate(high.mean(0), low.mean(0), layout, (by_seed[2], by_seed[1])))
     value, ends = None, None
     if gap.low > 0:
-        value = float(gained.mean() / whole.mean())
-        ends = ratio_interval(gained.mean(0), whole.mean(0), layout, (gained.mean(1), whole.mean(1)))
+        value = float((ours - low).mean() / (high - low).mean())
+        ends = ratio_interval((ours.mean(0), low.mean(0), high.mean(0)), layout, by_seed)
     return Recovered(
         row=name,
         ceiling_row=ceiling,
         seeds=tuple(one.seed for one in results),
-        n=whole.shape[1],
+        n=ours.shape[1],
         situations=layout.situations,
         weak=float(low.mean()),
         ceiling=float(high.mean()),

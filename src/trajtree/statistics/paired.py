@@ -1,4 +1,4 @@
-"""The paired test: the signs of whole situations are flipped."""
+"""The paired permutation test, as the field's practice does it over tasks: signs of differences are flipped."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ def sign_flips(differences: NDArray[np.float64], layout: Layout, *, resamples: i
     If two rows are interchangeable within a situation, their results there could as well be the other way round: in the
     situation as a whole, because its tasks are decided by the same things. So the differences of a situation are
     flipped together. Rows that do equally well on average need not be interchangeable: if one wins single tasks and the
-    other whole situations, the test rejects too often with few situations and rates near 0 or 1 (docs/statistics.md).
+    other whole situations, the test rejects too often with few situations and rates near 0 or 1. So p-values by
+    situation are not this test's but the interval's: docs/statistics.md.
 
     The mid-p-value counts results as extreme as the observed one by half. The plain p-value counts them in full, and so
     rejects too seldom where only a few situations differ and many flips are equally extreme: Lancaster, "Significance

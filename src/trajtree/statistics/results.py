@@ -144,7 +144,8 @@ class Practice:
 class Comparison:
     """`row` minus `against`, paired over the `n` tasks that both have, with the situation as the unit.
 
-    `p_value` is two-sided and not corrected for the number of comparisons; `test` names the test. `smallest` is the
+    `p_value` is two-sided and not corrected for the number of comparisons; `test` says what it is, see
+    `trajtree.statistics.differences`. `smallest` is the
     difference that could have shown, see `trajtree.statistics.clustered.smallest_shown`; None where nothing could have.
     """
 

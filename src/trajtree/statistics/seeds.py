@@ -21,8 +21,8 @@ import numpy as np
 
 from trajtree.errors import TrajtreeError
 from trajtree.statistics.analysis import paired
-from trajtree.statistics.clustered import estimate, interval, p_value, smallest_shown, with_seeds
-from trajtree.statistics.paired import sign_flips
+from trajtree.statistics.clustered import smallest_shown
+from trajtree.statistics.differences import estimate, interval, p_value
 from trajtree.statistics.practice import t_test
 from trajtree.statistics.results import Dependence, Interval, Metric, Practice, Results, Situations
 
@@ -34,9 +34,9 @@ FEWEST_SEEDS = 3
 class OverSeeds:
     """`row` minus `against` over the `n` tasks that both rows have with every seed.
 
-    `difference` and `p_value` hold for other situations and other seeds, and `p_value` is below 0.05 exactly where
-    `difference` excludes 0. With one seed nothing is known of others: they hold for its models, and `p_value` is that
-    of the paired test. `these_models` and `these_models_p` hold for the models that were trained, on other situations.
+    `difference` and `p_value` hold for other situations and other seeds; with one seed, of which nothing follows for
+    others, for its models. `these_models` and `these_models_p` hold for the models that were trained, on other
+    situations. Either p-value is below 0.05 exactly where its interval excludes 0.
     `by_seed` are the seeds' differences, in the order of the results. `smallest` is as in `Comparison`; None with fewer
     than FEWEST_SEEDS too.
     """
@@ -71,27 +71,26 @@ def over_seeds(results: Sequence[Results], row: str, against: str, metric: Metri
     if not len(values[0]):
         raise TrajtreeError(f"rows {row!r}, {against!r} share no task that has usable episodes with every seed")
     # [seeds, tasks]
-    differences = np.array(values[::2]) - np.array(values[1::2])
-    by_seed, averaged = differences.mean(1), differences.mean(0)
-    found = estimate(averaged, layout)
-    both = with_seeds(found, by_seed)
-    shown = interval(both, (-1.0, 1.0))
-    flipped, _ = sign_flips(averaged, layout, resamples=results[0].resamples, seed=results[0].seed)
+    ours, theirs = np.array(values[::2]), np.array(values[1::2])
+    by_seed = ours.mean(1) - theirs.mean(1)
+    found = estimate(ours.mean(0), theirs.mean(0), layout)
+    both = estimate(ours.mean(0), theirs.mean(0), layout, (ours.mean(1), theirs.mean(1)))
+    shown = interval(both)
     test, test_p = t_test(by_seed)
     showable = len(by_seed) >= FEWEST_SEEDS and all(one.by_situation for one in results)
     return OverSeeds(
         row=row,
         against=against,
         metric=metric,
-        n=differences.shape[1],
+        n=ours.shape[1],
         situations=layout.situations,
         difference=shown,
-        p_value=p_value(both, (-1.0, 1.0)) if len(by_seed) > 1 else flipped,
-        these_models=interval(found, (-1.0, 1.0)),
-        these_models_p=flipped,
+        p_value=p_value(both),
+        these_models=interval(found),
+        these_models_p=p_value(found),
         by_seed=tuple(map(float, by_seed)),
-        dependence=found.dependence,
-        smallest=smallest_shown(both, shown) if showable else None,
+        dependence=found.paired.dependence,
+        smallest=smallest_shown(both.paired, shown) if showable else None,
         practice=Practice(test, test_p, "t-test over seeds"),
     )
 

@@ -43,7 +43,7 @@ def summarise(
         ceiling: the row at which the PGR is 1, trained on expert data; None if there is none.
         primary: the row that the verdict is about.
         situation: tells which tasks share a situation; None when that is not known, and results then say so.
-        resamples: resamples per permutation test, and per bootstrap of the field's practice.
+        resamples: resamples per bootstrap and per permutation test of the field's practice.
         seed: seed of the resampling. The same seed gives the same figures for any order of rows and tasks.
 
     Raises:

@@ -1,0 +1,197 @@
+"""Differences of two rows: the union of what their tasks' differences and their own intervals allow."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from benchmarks.coverage import measure_apart, measure_power, measure_unlike
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.stats import multinomial, t
+
+from trajtree.statistics import clustered
+from trajtree.statistics.differences import Rows, estimate, interval, p_value
+from trajtree.statistics.layout import Layout
+
+EQUAL = Layout.of([f"s{index // 4}" for index in range(48)], ["t"] * 48)
+ENDS = (-1.0, 1.0)
+
+Floats = NDArray[np.float64]
+
+
+def wilson(mean: float, variance: float, squared: float) -> tuple[float, float]:
+    """The ends x of (mean - x)^2 = squared * variance * x (1 - x) / (mean (1 - mean))."""
+    k = squared * variance / (mean * (1 - mean))
+    low, high = sorted(np.roots([1 + k, -(2 * mean + k), mean**2]).real)
+    return float(low), float(high)
+
+
+def test_the_rows_intervals_are_combined_as_zou_and_donner_do() -> None:
+    """Newcombe's hybrid score interval of paired rates: tasks apart, with the two-by-two table's correlation, phi."""
+    ours = np.array([1.0] * 9 + [1.0] * 6 + [0.0] * 2 + [0.0] * 8)
+    theirs = np.array([1.0] * 9 + [0.0] * 6 + [1.0] * 2 + [0.0] * 8)
+    phi = (9 * 8 - 6 * 2) / np.sqrt(15 * 10 * 11 * 14)
+    p1, p2, squared = 15 / 25, 11 / 25, t.ppf(0.975, 24) ** 2
+    (l1, u1), (l2, u2) = (wilson(p, p * (1 - p) / 24, squared) for p in (p1, p2))
+    low = p1 - p2 - np.sqrt((p1 - l1) ** 2 - 2 * phi * (p1 - l1) * (u2 - p2) + (u2 - p2) ** 2)
+    high = p1 - p2 + np.sqrt((u1 - p1) ** 2 - 2 * phi * (u1 - p1) * (p2 - l2) + (p2 - l2) ** 2)
+    layout = Layout.apart(25)
+    found = Rows.of((ours, theirs), layout)
+    assert found.correlations[0, 1] == pytest.approx(phi)
+    assert found.difference(t.ppf(0.975, 24)) == pytest.approx((low, high))
+    alone = clustered.interval(clustered.estimate(ours - theirs, layout), ENDS)
+    union = interval(estimate(ours, theirs, layout))
+    assert (union.low, union.high) == pytest.approx((min(low, alone.low), max(high, alone.high)))
+
+
+def test_a_row_that_wins_nothing_may_win_half_of_what_was_not_seen() -> None:
+    """Of 12 situations none is won, so a share t^2 / (12 + t^2) may be unseen; the other row wins one task in seven."""
+    ours = np.tile([1.0, 0.0, 0.0, 0.0], 12) * (np.arange(48) < 28)
+    found = estimate(ours, np.zeros(48), EQUAL)
+    squared = t.ppf(0.975, found.paired.df) ** 2
+    below = ours.mean() - wilson(ours.mean(), found.paired.variance, squared)[0]
+    unseen = squared / (12 + squared) / 2
+    assert interval(found).low == pytest.approx(ours.mean() - np.hypot(below, unseen))
+    assert interval(found).low < 0 < clustered.interval(found.paired, ENDS).low
+
+
+def test_a_row_that_wins_nothing_is_beaten_by_one_that_wins_enough() -> None:
+    ours = np.tile([1.0, 0.0, 1.0, 0.0, 0.0, 1.0], 8)
+    found = estimate(ours, np.zeros(48), EQUAL)
+    assert interval(found).low > 0
+    assert p_value(found) < 0.05
+
+
+def test_rows_that_do_not_differ_are_no_certainty() -> None:
+    """Identical rows, and rows that each are the same everywhere: as far apart as unseen situations can be."""
+    values = np.random.default_rng(0).integers(0, 2, 48) * 1.0
+    unseen = t.ppf(0.975, 11) ** 2 / (12 + t.ppf(0.975, 11) ** 2)
+    for ours, theirs in ((values, values), (np.zeros(48), np.zeros(48)), (np.ones(48), np.ones(48))):
+        found = estimate(ours, theirs, EQUAL)
+        shown = interval(found)
+        assert (shown.low, shown.value, shown.high) == pytest.approx((-unseen, 0, unseen))
+        assert p_value(found) == 1.0
+    everything = interval(estimate(np.ones(48), np.zeros(48), EQUAL))
+    assert (everything.low, everything.high) == pytest.approx((1 - 2 * unseen, 1))
+
+
+def test_p_value_is_the_score_test_where_that_says_less() -> None:
+    """At a difference of 0, the share of Wilson's form is a half, so its variance is V * 0.25 / share (1 - share)."""
+    rng = np.random.default_rng(0)
+    theirs = rng.uniform(0.3, 0.6, size=48)
+    found = estimate(np.clip(theirs + rng.uniform(-0.45, 0.55, size=48), 0, 1), theirs, EQUAL)
+    share = (found.paired.mean + 1) / 2
+    score = found.paired.mean / np.sqrt(found.paired.variance * 0.25 / (share * (1 - share)))
+    assert p_value(found) >= 2 * t.sf(abs(score), 11) - 1e-12
+    quantile = t.isf(p_value(found) / 2, 11)
+    low, _ = clustered.ends(found.paired, quantile, ENDS)
+    assert min(low, found.rows.difference(quantile)[0]) == pytest.approx(0, abs=1e-9)
+
+
+def test_p_value_where_situations_do_not_differ() -> None:
+    """Every one of 12 situations is won: the unseen share q^2 / (12 + q^2) reaches 0 at a half, where q^2 = 12."""
+    assert p_value(estimate(np.ones(48), np.zeros(48), EQUAL)) == pytest.approx(2 * t.sf(np.sqrt(12), 11))
+
+
+def test_a_single_situation_says_nothing_of_others() -> None:
+    layout = Layout.of(["s"] * 30, ["t"] * 30)
+    for ours, theirs in ((np.ones(30), np.zeros(30)), (np.repeat([1.0, 0.0], [20, 10]), np.zeros(30))):
+        found = estimate(ours, theirs, layout)
+        assert p_value(found) == 1.0
+        assert interval(found).low <= 0 <= interval(found).high
+    one = estimate(np.ones(1), np.zeros(1), Layout.apart(1))
+    assert p_value(one) == 1.0
+    assert interval(one).low < 0
+
+
+def test_seeds_widen_both_and_go_into_the_correlation() -> None:
+    rng = np.random.default_rng(0)
+    ours, theirs = rng.uniform(0.2, 0.9, (3, 48)), rng.uniform(0.1, 0.6, (3, 48))
+    moved = np.array([[0.1], [0.0], [-0.1]])
+    ours, theirs = ours + moved, theirs + moved
+    by_seed = ours.mean(1), theirs.mean(1)
+    means = ours.mean(0), theirs.mean(0)
+    together = Rows.of(means, EQUAL, by_seed)
+    error = clustered.covariances(means, EQUAL) + np.cov(by_seed) / 3
+    assert together.correlations[0, 1] == pytest.approx(error[0, 1] / np.sqrt(error[0, 0] * error[1, 1]))
+    assert together.correlations[0, 1] > 0.5, "both rows have the same good and bad seeds"
+    apart = np.array([by_seed[0], by_seed[1][::-1]])
+    alone = interval(estimate(*means, EQUAL))
+    seeds = interval(estimate(*means, EQUAL, (apart[0], apart[1])))
+    assert seeds.low < alone.low < alone.high < seeds.high
+    same = np.full(3, ours.mean()), np.full(3, theirs.mean())
+    assert interval(estimate(*means, EQUAL, same)) == alone
+    single = np.array([ours.mean()]), np.array([theirs.mean()])
+    assert interval(estimate(*means, EQUAL, single)) == alone
+
+
+shares = st.sampled_from([0.0, 0.0, 0.0, 0.1, 1 / 3, 0.5, 1.0, 1.0])
+tasks = st.lists(st.tuples(shares, shares, st.integers(0, 11), st.integers(0, 1)), min_size=1, max_size=24)
+
+
+@settings(max_examples=150, deadline=None)
+@given(tasks, st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=0, max_size=3))
+def test_invariants(drawn: list[tuple[float, float, int, int]], seeds: list[tuple[float, float]]) -> None:
+    ours, theirs = (np.array([task[row] for task in drawn]) for row in (0, 1))
+    layout = Layout.of([f"s{task[2]}" for task in drawn], [f"t{task[3]}" for task in drawn])
+    by_seed = (np.array([one for one, _ in seeds]), np.array([other for _, other in seeds])) if seeds else None
+    found = estimate(ours, theirs, layout, by_seed)
+    ends, p = interval(found), p_value(found)
+    assert -1 <= ends.low <= ends.value <= ends.high <= 1
+    assert ends.low < ends.high
+    alone = clustered.interval(found.paired, ENDS)
+    assert ends.low <= alone.low and alone.high <= ends.high, "never narrower than by the tasks' differences"
+    # The p-value and the interval say the same.
+    assert 0 < p <= 1
+    assert (p < 0.05) == (not ends.low <= 0 <= ends.high)
+    # Neither which row comes first nor whether successes or failures are counted matters.
+    swapped = None if by_seed is None else (by_seed[1], by_seed[0])
+    failed = None if by_seed is None else (1 - by_seed[1], 1 - by_seed[0])
+    for other, sign in (
+        (estimate(theirs, ours, layout, swapped), -1),
+        (estimate(1 - theirs, 1 - ours, layout, failed), 1),
+    ):
+        back = interval(other)
+        assert sorted((sign * back.low, sign * back.high)) == pytest.approx([ends.low, ends.high], abs=1e-9)
+        assert p_value(other) == pytest.approx(p, abs=1e-9)
+
+
+@pytest.mark.parametrize("situations", [10, 12])
+def test_rows_that_are_interchangeable_are_told_apart_in_5_percent_at_most(situations: int) -> None:
+    """Computed exactly, over all outcomes of situations that a row wins or loses as a whole; docs/statistics.md."""
+    # [outcomes, 4] situations that the first row wins, that the other wins, that both win, and that neither does.
+    counts = [one for one in np.ndindex(*[situations + 1] * 4) if sum(one) == situations]
+    found = np.zeros(len(counts), dtype=bool)
+    for index, (first, second, both, _) in enumerate(counts):
+        ours, theirs = np.zeros((2, situations))
+        ours[: first + both], theirs[first : first + both + second] = 1.0, 1.0
+        ends = interval(estimate(ours, theirs, Layout.apart(situations)))
+        found[index] = ends.low > 0 or ends.high < 0
+    rejected = {}
+    for differ in (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8):
+        for agreed in (0.0, 0.25, 0.5, 0.75):
+            chances = [differ / 2, differ / 2, (1 - differ) * agreed, (1 - differ) * (1 - agreed)]
+            rejected[differ, agreed] = multinomial(situations, chances).pmf(counts)[found].sum()
+    assert max(rejected.values()) < {10: 0.03, 12: 0.052}[situations]
+
+
+def test_rows_of_unlike_habit_hold_the_truth() -> None:
+    """One wins single tasks, the other whole situations, both at a rate of .1."""
+    found = measure_unlike(12, "singly", 0.1, 300, seed=1)
+    assert found["difference"] > 0.95
+    assert found["paired alone"] < 0.88
+    assert found["flips"] > 0.1
+    assert found["gap"] > found["fieller alone"] + 0.02
+
+
+def test_a_row_that_never_loses_is_held_better_than_by_either() -> None:
+    found = measure_apart(60, "equal", "never worse", 0.05, 300, seed=1)
+    assert found["difference"] > 0.96
+    assert found["paired alone"] < 0.92
+
+
+def test_rows_that_are_alike_lose_no_power() -> None:
+    found = measure_power(20, 0.3, 0.2, 0.3, 300, seed=1)
+    assert found["difference"] > 0.93
+    assert found["difference shown"] > found["paired alone shown"] - 0.02
