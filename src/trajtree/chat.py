@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
+import msgspec
+
 from trajtree.errors import DataError
 from trajtree.trajectory import Message, ToolCall
 
@@ -26,8 +28,6 @@ _ROLES: dict[str, Role] = {
     "function": "tool",
 }
 
-
-_PLAIN_ROLES = ("system", "user", "assistant")
 
 ASIDE = frozenset(
     (
@@ -114,13 +114,12 @@ def message_from_dict(data: object, where: str) -> Message:
 
 def plain_messages(turns: Sequence[Mapping[str, Any]]) -> list[Message] | None:
     """Messages that are a role and text and nothing else; None if any holds more. Most messages are plain."""
-    made = []
-    for turn in turns:
-        role, content = turn.get("role"), turn.get("content")
-        if len(turn) != 2 or role not in _PLAIN_ROLES or type(content) is not str:
-            return None
-        made.append(Message(role, content))
-    return made
+    if not set(map(len, turns)) <= {2}:
+        return None
+    try:
+        return msgspec.convert(turns, list[Message])
+    except msgspec.ValidationError:  # another role, content that is not text, or another field
+        return None
 
 
 def unread(data: Mapping[str, Any], read: frozenset[str] = FIELDS) -> dict[str, Any]:

@@ -26,10 +26,11 @@ from trajtree.report import (
     write_html,
     write_results_json,
 )
-from trajtree.report.text import NO_SITUATIONS, ONE_SEED, against_ceiling, ratio, shown, smallest, unit, visible
+from trajtree.report.text import NO_SITUATIONS, ONE_SEED, against_ceiling, ratio, shown, smallest, unit
 from trajtree.statistics.summary import summarise, with_situations
 from trajtree.trajectory import Outcome, Sampling, Step, Trajectory
 from trajtree.trees.quality import TreeQuality
+from trajtree.visible import visible
 
 HOSTILE = (
     "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'--><!-- ]]> {{ 7*7 }} $x_$ \u202egnp\x1b[31m"

@@ -24,7 +24,6 @@ from msgspec import structs
 from tests.builders import anything, quick, trajectories, trajectory
 
 from trajtree.errors import DataError, RunError
-from trajtree.report.text import visible
 from trajtree.report.viewer import write_viewer
 from trajtree.report.viewer.record import figures, record
 from trajtree.trajectory import Outcome, Step, Trajectory
@@ -32,6 +31,7 @@ from trajtree.trees.merge import build, build_tree
 from trajtree.trees.quality import quality
 from trajtree.trees.search import exact
 from trajtree.trees.tree import TrajectoryTree
+from trajtree.visible import visible
 
 CHROMIUM = shutil.which("chromium")
 QUIET = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run")

@@ -8,21 +8,15 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from trajtree.cli.choices import described, option_of
+from trajtree.cli.choices import NEXT, described, option_of
 from trajtree.cli.outputs import check_output
 from trajtree.cli.terminal import console, counting
 from trajtree.errors import DataError, counted
 from trajtree.formats.import_report import SheetUse
 from trajtree.formats.importing import ImportReport, LeftOut, import_files
 from trajtree.formats.read.detect import FORMATS
-from trajtree.store import trajectory_store, tree_store
+from trajtree.store import trajectory_store
 from trajtree.store.lines import format_of
-
-NEXT = {
-    trajectory_store.FORMAT: "continue with: trajtree build",
-    tree_store.FORMAT: "continue with: trajtree pairs, paths or show",
-}
-"""What to do with a trajtree file that was given to the wrong command."""
 
 
 class _Unscored(NamedTuple):
@@ -83,6 +77,9 @@ def import_(
         str | None,
         typer.Option(help="Field that names the run, where a row is one call of the model or one part of a run."),
     ] = None,
+    jobs: Annotated[
+        int, typer.Option("--jobs", min=1, help="Processes that convert records; the store does not depend on it.")
+    ] = 1,
 ) -> None:
     """Read agent runs of other tools into a store, from files, folders and archives as they are.
 
@@ -107,6 +104,7 @@ def import_(
             scores=scores,
             keep_unscored=UNSCORED[unscored].keep,
             redact=redact,
+            jobs=jobs,
             progress=progress,
         )
     left_out = list(_sentences(done.left_out))
@@ -242,4 +240,4 @@ def add_to(app: typer.Typer) -> None:
     app.command("import")(import_)
 
 
-__all__ = ["NEXT", "add_to", "counts_of"]
+__all__ = ["add_to", "counts_of"]

@@ -17,9 +17,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, 
 from rich.progress import Progress as Bars
 from rich.segment import Segment
 
-from trajtree.report.text import WIDTH, visible
 from trajtree.store.files import is_stream
 from trajtree.store.progress import Progress
+from trajtree.visible import WIDTH, visible
 
 _QUIET_SECONDS = 10.0
 

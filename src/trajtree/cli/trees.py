@@ -16,8 +16,7 @@ import typer
 from rich.console import Console
 
 from trajtree.cli.cards import ROWS, CardOption, LicenseOption, check_card_options, write_card
-from trajtree.cli.choices import described, option_of
-from trajtree.cli.logs import NEXT
+from trajtree.cli.choices import NEXT, described, option_of
 from trajtree.cli.outputs import at_least_one, check_output
 from trajtree.cli.terminal import console, counting
 from trajtree.envs.domain import load_domain

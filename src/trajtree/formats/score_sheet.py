@@ -34,8 +34,9 @@ _IDS = (
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What a row says of its run; `line` is its line, or its number where it has none."""
+    """What a row of the file `sheet` says of its run; `line` is its line, or its number where it has none."""
 
+    sheet: str
     line: int
     score: object
     run: str | None = None
@@ -103,32 +104,33 @@ class ScoreSheet:
         for index in fitting:
             self._uses[index] = self._uses.get(index, 0) + 1
 
-    def given(self, key: tuple[str, int], found: Imported) -> Imported:
-        """A run with what its row says; unchanged if there is none.
-
-        Raises:
-            DataError: several rows fit the run, or its row fits several runs.
-        """
+    def given(self, key: tuple[str, int]) -> Given | str | None:
+        """The row of a run, None if there is none; or why there cannot be one: several fit, or it fits several runs."""
         fitting = self._found.get(key, [])
         if not fitting:
-            return found
+            return None
         rows = [self.rows[index] for index in fitting]
         if len(rows) > 1:
-            raise DataError(f"{self.path.name}: {' and '.join(map(str, rows[:3]))} both name this run; leave one out")
+            return f"{self.path.name}: {' and '.join(map(str, rows[:3]))} both name this run; leave one out"
         (row,), uses = rows, self._uses[fitting[0]]
         if uses > 1:
-            raise DataError(
+            return (
                 f"{self.path.name}, {row} fits {uses:,} runs; each needs a row of its own, with columns that tell "
                 "them apart (run, file)"
             )
-        others = found.other_scores if is_missing(found.score[1]) else (found.score, *found.other_scores)
-        return replace(
-            found,
-            score=(self.path.name, row.score),
-            other_scores=others,
-            task=found.task if row.task is None else row.task,
-            outcome=found.outcome if row.outcome is None else row.outcome,
-        )
+        return row
+
+
+def with_given(found: Imported, row: Given) -> Imported:
+    """A run with what its row says."""
+    others = found.other_scores if is_missing(found.score[1]) else (found.score, *found.other_scores)
+    return replace(
+        found,
+        score=(row.sheet, row.score),
+        other_scores=others,
+        task=found.task if row.task is None else row.task,
+        outcome=found.outcome if row.outcome is None else row.outcome,
+    )
 
 
 def ids_of(record: Record, run: str | None) -> set[str]:
@@ -203,7 +205,7 @@ def _given(path: Path, line: int, written: Mapping[str, object]) -> Given:
         outcome = None if text["outcome"] is None else Outcome(one_of([*Outcome])(text["outcome"].strip().lower()))
     except ValueError as error:
         raise DataError(f"{path}, line {line}, field outcome: {error}") from None
-    return Given(line, score, text["run"], text["file"], text["task"], outcome)
+    return Given(path.name, line, score, text["run"], text["file"], text["task"], outcome)
 
 
 def _text(path: Path, line: int, name: str, value: object) -> str | None:
@@ -214,4 +216,4 @@ def _text(path: Path, line: int, name: str, value: object) -> str | None:
     raise DataError(f"{path}, line {line}, field {name}: must be text, got {type(value).__name__}")
 
 
-__all__ = ["Given", "ScoreSheet", "ids_of", "is_subagents", "read_scores"]
+__all__ = ["Given", "ScoreSheet", "ids_of", "is_subagents", "read_scores", "with_given"]

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from trajtree.report import text
 from trajtree.trees.quality import TreeQuality
+from trajtree.visible import WIDTH, visible
 
 _Cell = Callable[[Mapping[str, Any]], str]
 
@@ -38,14 +39,14 @@ def print_quality(figures: Sequence[TreeQuality], console: Console) -> None:
 
     A terminal narrower than WIDTH leaves some columns to JSON.
     """
-    columns = {name: cell for name, cell in _COLUMNS.items() if console.width >= text.WIDTH or name not in _ONLY_WIDE}
+    columns = {name: cell for name, cell in _COLUMNS.items() if console.width >= WIDTH or name not in _ONLY_WIDE}
     table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     table.add_column("task", overflow="fold", min_width=12)
     for header in columns:
         table.add_column(header, justify="right", no_wrap=True)
     shown = sorted(figures, key=lambda q: (-q.informative_forks, -q.spread, q.task))[:_SHOWN]
     for q in shown:
-        table.add_row(Text(text.visible(q.task)), *(cell(asdict(q)) for cell in columns.values()))
+        table.add_row(Text(visible(q.task)), *(cell(asdict(q)) for cell in columns.values()))
     name = "the tree" if len(figures) == 1 else f"all {len(figures):,} trees"
     name += f" ({_SHOWN} shown)" if len(figures) > _SHOWN else ""
     table.add_section()
