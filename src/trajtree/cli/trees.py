@@ -27,7 +27,6 @@ from trajtree.formats.pairs import PairMessages, pair_messages
 from trajtree.formats.write import PAIR_TARGETS, TRAJECTORY_TARGETS
 from trajtree.formats.write.card import Provenance
 from trajtree.formats.write.parquet import SUFFIX, write_rows
-from trajtree.report.tree_table import print_quality, totals
 from trajtree.store import trajectory_store, tree_store
 from trajtree.store.files import is_stream, open_text, write_whole
 from trajtree.store.lines import JsonObject, format_of, write_jsonl
@@ -378,6 +377,8 @@ def show(
     json_: Annotated[Path | None, typer.Option("--json", help="Write the figures as JSON.")] = None,
 ) -> None:
     """Show how much the trees have to teach, as a table, as JSON, or as an HTML page to explore them."""
+    from trajtree.report.tree_table import print_quality, totals  # only this command needs reports
+
     check_output(html, trees)
     check_output(json_, trees, *([html] if html else []))
     figures = [quality(tree) for tree in _trees_in(trees)]
