@@ -44,6 +44,9 @@ FIELDS = ASIDE | {
 }
 """Fields of a message that `message_from_dict` reads, or that are irrelevant to what was said."""
 
+_USUAL = frozenset(("role", "content", "tool_calls", "tool_call_id", "name"))
+"""Fields beside which no others say anything, so that nothing has to be searched for."""
+
 MEDIA = ("images", "image", "videos", "video", "audios", "audio")
 """Fields with content that is not text and can never be kept."""
 
@@ -102,10 +105,12 @@ def message_from_dict(data: object, where: str) -> Message:
         calls = [{"function": data["function_call"]}]
     if calls and role != "assistant":
         raise DataError(f"{where}.tool_calls: only an assistant's message can have tool calls")
+    content = data.get("content")
+    plain = (content is None or type(content) is str) and data.keys() <= _USUAL
     return Message(
         role=role,
-        content=_said(data, where, bool(calls)),
-        reasoning=_thought(data, where),
+        content=content or "" if plain else _said(data, where, bool(calls)),
+        reasoning=None if plain else _thought(data, where),
         tool_calls=tuple([_call(call, f"{where}.tool_calls.{index}") for index, call in enumerate(calls)]),
         tool_call_id=_optional(data, "tool_call_id", where),
         name=_optional(data, "name", where),

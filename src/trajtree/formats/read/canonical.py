@@ -1,13 +1,12 @@
 """The content of a record as text that does not depend on how the record was written; stores identify records by it.
 
 It is what `json.dumps(record, sort_keys=True)` gives, and must never change. msgspec makes the same text several times
-as fast, except for texts that are not ASCII, which are escaped here, and a few floats, whose records are left to json.
+as fast, but does not escape characters that are not ASCII, and spells some floats differently: these are left to json.
 """
 
 from __future__ import annotations
 
 import json
-import re
 
 import msgspec
 
@@ -15,8 +14,6 @@ _by_json = json.JSONEncoder(sort_keys=True).encode
 """Created once, as json.dumps would create one at each call."""
 
 _sorted = msgspec.json.Encoder(order="sorted").encode
-_BEYOND = re.compile(rb"\\U([0-9a-f]{8})")
-"""A character beyond 16 bits as Python escapes it; JSON escapes its two halves."""
 
 
 def compact_text(value: object) -> bytes | None:
@@ -37,12 +34,9 @@ def canonical_text(value: object, compact: bytes | None) -> bytes:
     Raises:
         RecursionError: it is nested too deeply.
     """
-    if compact is None:
+    if compact is None or not compact.isascii():
         return _by_json(value).encode()
-    text = msgspec.json.format(compact, indent=0)
-    if not text.isascii():
-        text = _escaped(text)
-    return text.replace(b"\x7f", b"\\u007f")
+    return msgspec.json.format(compact, indent=0).replace(b"\x7f", rb"\u007f")
 
 
 class Floats:
@@ -59,21 +53,6 @@ class Floats:
         if number and not 1e-4 <= abs(number) < 1e16:
             self.odd = True  # 1e16 here, 1e+16 there
         return number
-
-
-def _escaped(text: bytes) -> bytes:
-    """JSON text in which all characters that are not ASCII are escaped."""
-    # Pairs of backslashes are put out of the way: then all escapes with x or U are those that Python makes here. JSON
-    # text has no zero bytes of its own.
-    escaped = text.replace(rb"\\", b"\0").decode().encode("ascii", "backslashreplace").replace(rb"\x", rb"\u00")
-    if rb"\U" in escaped:
-        escaped = _BEYOND.sub(_halves, escaped)
-    return escaped.replace(b"\0", rb"\\")
-
-
-def _halves(found: re.Match[bytes]) -> bytes:
-    high, low = divmod(int(found[1], 16) - 0x10000, 0x400)
-    return b"\\u%04x\\u%04x" % (0xD800 + high, 0xDC00 + low)
 
 
 __all__ = ["Floats", "canonical_text", "compact_text"]
