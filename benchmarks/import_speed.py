@@ -71,7 +71,7 @@ def write_large_runs(path: Path, size: int) -> None:
 
 
 def compared(log: Path, versions: dict[str, Path | None], rounds: int, jobs: tuple[int, ...]) -> dict[str, object]:
-    """CPU seconds and MB/s of `trajtree import` under each version; and of several jobs under this one."""
+    """Seconds and MB/s of `trajtree import` under each version, and seconds of several jobs under this one."""
     size = log.stat().st_size / 1e6
     kinds = {name: (source, []) for name, source in versions.items()}
     kinds |= {f"now, {count} jobs": (None, ["--jobs", str(count)]) for count in jobs}
@@ -81,20 +81,14 @@ def compared(log: Path, versions: dict[str, Path | None], rounds: int, jobs: tup
             store = log.with_name("store.jsonl")
             taken[name].append(run(["import", str(log), "--out", str(store), *options], source))
             store.unlink()
-    start = {name: median(started(source) for _ in range(rounds)) for name, (source, _) in kinds.items()}
-    return {
-        "input_mb": size,
-        **{
-            name: {
-                "cpu_seconds": median(one["cpu_seconds"] for one in runs),
-                "start_cpu_seconds": start[name],
-                "mb_per_cpu_second": size / (median(one["cpu_seconds"] for one in runs) - start[name]),
-                "seconds": median(one["seconds"] for one in runs),
-                "peak_mb": max(one["peak_mb"] for one in runs),
-            }
-            for name, runs in taken.items()
-        },
-    }
+    found: dict[str, object] = {"input_mb": size}
+    for name, runs in taken.items():
+        found[name] = {key: median(one[key] for one in runs) for key in ("seconds", "peak_mb")}
+        if name in versions:  # what several jobs take is not counted with their command
+            start = median(started(versions[name]) for _ in range(rounds))
+            cpu = median(one["cpu_seconds"] for one in runs)
+            found[name] |= {"cpu_seconds": cpu, "start_cpu_seconds": start, "mb_per_cpu_second": size / (cpu - start)}
+    return found
 
 
 def started(source: Path | None) -> float:
