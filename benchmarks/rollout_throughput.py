@@ -95,7 +95,7 @@ def together(
     """trajtree's rollout, `batch` episodes at once."""
     jobs = [EpisodeSpec(task, 0, sampling) for task in tasks]
     with tempfile.TemporaryDirectory() as folder:
-        store = TrajectoryStore(Path(folder) / "trajectories.jsonl")
+        store = TrajectoryStore(Path(folder) / "trajectories.jsonl", create=True)
         began, before = time.perf_counter(), watch.seconds
         rollout(jobs, policy, make, store, seed=seed, batch=batch)
         seconds = time.perf_counter() - began

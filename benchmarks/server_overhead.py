@@ -75,7 +75,7 @@ def ours(policy: Recording, args: argparse.Namespace) -> Measured:
     tasks = list(domain.tasks(args.type, "train"))[: args.episodes]
     policy.record()
     with tempfile.TemporaryDirectory() as folder:
-        store = TrajectoryStore(Path(folder) / "store.jsonl")
+        store = TrajectoryStore(Path(folder) / "store.jsonl", create=True)
         began, processor, server = time.perf_counter(), time.process_time(), processor_of(args.server_pid)
         rollout(
             independent(tasks, 1, [Sampling(0.8, 0.95)]),

@@ -1,9 +1,14 @@
-"""From 10^4 to 10^6 runs of 20 steps through import, build and pairs: time and memory as the store grows.
+"""From 10^4 to 10^6 runs through import, build, pairs and show: time and memory as the store grows.
 
     python benchmarks/tree_scale.py --out benchmarks/results/tree-scale.json --plot docs/tree-scale.png
 
 Each command runs in a process of its own, as a user would run it; its peak memory is what the system counted. Every
-task has 1,000 runs, so the largest task is the same at every size. Finished sizes are kept in --out: run it again
+task has the same number of runs (by default 1,000, of 20 steps), so the largest task is the same at every size; `show`
+writes the page and the figures as JSON. Many small tasks:
+
+    python benchmarks/tree_scale.py --runs-per-task 5 --steps 5 --out benchmarks/results/short-runs-scale.json
+
+Finished sizes are kept in --out: run it again
 after a kill and it goes on. With `--before SRC`, the `src` folder of another version's checkout, every command runs
 under both versions in turn, and the plot is left as it is:
 
@@ -22,21 +27,18 @@ import sys
 import time
 from pathlib import Path
 
-RUNS_A_TASK = 1000
-STEPS = 20
 
-
-def write_runs(path: Path, runs: int) -> None:
+def write_runs(path: Path, runs: int, runs_per_task: int, steps: int) -> None:
     """Chat messages, one run a line; the runs of a task lie apart, as logs of many workers do."""
     rng = random.Random(0)
-    tasks = max(1, runs // RUNS_A_TASK)
+    tasks = max(1, runs // runs_per_task)
     with path.open("w") as file:
         for number in range(runs):
             room, messages = (
                 "hall",
                 [{"role": "user", "content": f"Task {number % tasks}: find the key. You are in the hall."}],
             )
-            for step in range(STEPS):
+            for step in range(steps):
                 choice = int(5 * rng.random() ** 2)
                 room = f"room {choice} on floor {step}"
                 messages.append({"role": "assistant", "content": f"go to door {choice}"})
@@ -49,7 +51,9 @@ def run(arguments: list[str], source: Path | None) -> dict[str, float]:
     """Run a command of the trajtree in `source` (None: the installed one); seconds of wall clock and CPU, peak MB."""
     start = time.perf_counter()
     environment = os.environ | ({"PYTHONPATH": str(source)} if source else {})
-    pid = os.posix_spawn(sys.executable, [sys.executable, "-m", "trajtree", *arguments], environment)
+    quiet = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
+    command = [sys.executable, "-m", "trajtree", *arguments]
+    pid = os.posix_spawn(sys.executable, command, environment, file_actions=quiet)
     _, status, usage = os.wait4(pid, 0)
     if status:
         raise SystemExit(f"trajtree {' '.join(arguments)} failed")
@@ -60,28 +64,32 @@ def run(arguments: list[str], source: Path | None) -> dict[str, float]:
     }
 
 
-def measure(runs: int, folder: Path, versions: dict[str, Path | None]) -> dict[str, object]:
-    """All three commands on `runs` runs, under each version in turn."""
+def measure(
+    runs: int, folder: Path, versions: dict[str, Path | None], runs_per_task: int, steps: int
+) -> dict[str, object]:
+    """All commands on `runs` runs, under each version in turn."""
     folder.mkdir(parents=True)
     log = folder / "runs.jsonl"
-    write_runs(log, runs)
+    write_runs(log, runs, runs_per_task, steps)
     size = log.stat().st_size
     figures: dict[str, dict[str, object]] = {name: {} for name in versions}
     for command, read, written in (
         ("import", "runs", "store"),
         ("build", "store", "trees"),
         ("pairs", "trees", "pairs"),
+        ("show", "trees", "page"),
     ):
         for name, source in versions.items():
             given = log if read == "runs" else folder / f"{name}-{read}.jsonl"
             out = folder / f"{name}-{written}.jsonl"
-            figures[name][command] = run([command, str(given), "--out", str(out)], source)
+            to = ["--html", str(out), "--json", f"{out}.json"] if command == "show" else ["--out", str(out)]
+            figures[name][command] = run([command, str(given), *to], source)
             figures[name][f"{written}_mb"] = out.stat().st_size / 2**20
             figures[name][f"{written}_ratio"] = out.stat().st_size / size
             if written == "pairs":
                 with out.open("rb") as file:
                     figures[name]["pairs_written"] = sum(1 for _ in file)
-        if read != "runs":
+        if read == "store":
             for name in versions:
                 (folder / f"{name}-{read}.jsonl").unlink()
     shutil.rmtree(folder)
@@ -115,6 +123,8 @@ def main() -> None:
     """Measure the sizes that are not there yet."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 30_000, 100_000, 300_000, 1_000_000])
+    parser.add_argument("--runs-per-task", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=20, help="of each run")
     parser.add_argument("--folder", type=Path, default=Path("runs/scale"), help="scratch space, about 15 GB for 10^6")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--plot", type=Path)
@@ -128,7 +138,9 @@ def main() -> None:
         if any(row["runs"] == size for row in done["sizes"]):
             continue
         shutil.rmtree(args.folder / str(size), ignore_errors=True)
-        done["sizes"].append(measure(size, args.folder / str(size), {**versions, "now": None}))
+        done["sizes"].append(
+            measure(size, args.folder / str(size), {**versions, "now": None}, args.runs_per_task, args.steps)
+        )
         done["sizes"].sort(key=lambda row: row["runs"])
         args.out.write_text(json.dumps(done, indent=1) + "\n")
         print(json.dumps(done["sizes"][-1]), flush=True)

@@ -83,7 +83,7 @@ def test_a_strategy(tmp_path: Path) -> None:
 def test_a_policy(tmp_path: Path) -> None:
     run("A policy")
     policy = open_policy(ModelRef("echo:x"), max_new_tokens=8, one_line=True, dtype="auto", name="parrot")
-    store = TrajectoryStore(tmp_path / "store.jsonl")
+    store = TrajectoryStore(tmp_path / "store.jsonl", create=True)
     rollout(independent(TASKS[:2], 1, [Sampling()]), policy, Toy, store, seed=0)
     assert {(t.policy, t.steps[0].action) for t in store} == {("parrot", "Task")}
 

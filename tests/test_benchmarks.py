@@ -5,13 +5,24 @@ from __future__ import annotations
 import ast
 import importlib
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from trajtree.report import read_results_json, verdict
 
 pytest.importorskip("torch")
+
+import torch
+
+from trajtree.train.packing import pack
+from trajtree.train.tree_attention import plan_of, tree_attention
+
 BENCHMARKS = sorted((Path(__file__).parent.parent / "benchmarks").glob("*.py"))
 RUNS = sorted((Path(__file__).parent.parent / "benchmarks" / "results").glob("*.json"))
 RUNS = [path for path in RUNS if '"format": "trajtree.results"' in path.read_text()[:200]]
@@ -31,3 +42,57 @@ def test_imports(path: Path) -> None:
             module = importlib.import_module(str(node.module))
             for name in node.names:
                 assert hasattr(module, name.name) or importlib.import_module(f"{node.module}.{name.name}")
+
+
+@given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=9), min_size=1, max_size=6))
+@settings(max_examples=25, deadline=None)
+def test_attention_by_subtrees_sees_what_the_paths_say(sequences: list[list[int]]) -> None:
+    """What is measured against the loop over chains computes the same: k is on q's path where k <= q < end of k."""
+    sys.path.insert(0, str(BENCHMARKS[0].parent))
+    try:
+        attentions = importlib.import_module("attentions")
+    finally:
+        sys.path.pop(0)
+    forest = pack(sequences)
+    plan = plan_of(forest)
+    end, count = attentions.ends(plan), len(forest.ids)
+    on_path = torch.zeros(count, count, dtype=torch.bool)
+    for path in forest.paths:
+        for place, token in enumerate(path):
+            on_path[token, path[: place + 1]] = True
+    place = torch.arange(count)
+    assert torch.equal(on_path, (place[None] <= place[:, None]) & (place[:, None] < end[None]))
+    query, key, value = (torch.randn(1, heads, count, 16) for heads in (4, 2, 2))
+    layer = torch.nn.Module()
+    expected, _ = tree_attention(layer, query, key, value, None, tree_plan=plan)
+    torch.testing.assert_close(attentions.by_mask(layer, query, key, value, None, tree_plan=plan)[0], expected)
+
+
+@pytest.mark.timeout(900)
+def test_what_needs_a_gpu_is_tested_but_for_the_device(tmp_path: Path) -> None:
+    """The whole script with tiny models. Packing is as exact as bfloat16, by every kind of attention."""
+    out = tmp_path / "gpu.json"
+    words = ["bash", str(BENCHMARKS[0].parent / "gpu.sh"), "--device", "cpu", "--tiny", "--seconds", "3000"]
+    done = subprocess.run(
+        [*words, "--out", str(out)],
+        env={**os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=850,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    written = json.loads(out.read_text())
+    assert written["left out"] == ["steps with flex attention: it has no gradient on a CPU"]
+    assert list(written["models"]) == ["Qwen2.5-0.5B", "Qwen2.5-1.5B"]
+    for model in written["models"].values():
+        exact = model["exactness"]
+        alone = exact["alone"]["nats from float32, mean"]
+        for kind in ("loop", "mask", "flex"):
+            assert 0 < exact[f"packed, {kind}"]["nats from float32, mean"] < 2 * alone
+        assert exact["packed, loop"]["gradient from float32, share"] < 0.05
+        assert len(model["steps"]) == 5
+        tree = model["steps"]["a tree's three pairs"]
+        assert tree["tokens"] > 3 * tree["packed tokens"]
+        assert {"padded", "packed, loop", "packed, mask", "TRL", "TRL, reference precomputed"} == set(tree["sides"])
+        assert model["attention"]["fastest"] in ("loop", "mask")
+        assert model["rollouts"]["4 at once"]["sampled tokens"] > 0 and model["rollouts"]["keeps what it read"]

@@ -16,13 +16,13 @@ from typer.testing import CliRunner
 
 import trajtree
 from trajtree.cli.main import app
-from trajtree.envs.domain import BRING_IN, BUILT_IN, SPLITS, Domain, load_domain
+from trajtree.envs.domain import BUILT_IN, DATA_IMPORTERS, SPLITS, Domain, load_domain
 from trajtree.errors import DataError, RecipeError, one_of
 from trajtree.experiment.recipe import load_recipe
 from trajtree.experiment.rows import ROWS, SOURCES
 from trajtree.experiment.stage import KINDS
 from trajtree.explore.strategies import STRATEGIES
-from trajtree.formats.read.detect import FORMATS, detect, format_named
+from trajtree.formats.read.detect import FORMATS, beginning_of, format_named
 from trajtree.formats.write import PAIR_TARGETS, TRAJECTORY_TARGETS
 from trajtree.models.weights import DTYPES
 from trajtree.policies.opening import SCHEMES
@@ -77,7 +77,7 @@ def said(*arguments: str) -> str:
         (["trajtree", *TRAJECTORY_TARGETS], (*PATHS, "--to")),
         (TRAJECTORY_TARGETS, ("convert", "a", "b", "--to")),
         (AGGREGATES, ("rewards", "trees.jsonl", "--out", "out.jsonl", "--value")),
-        (BRING_IN, ("data",)),
+        (DATA_IMPORTERS, ("data",)),
         (METHODS, (*TRAIN, "--method")),
         (WEIGHTS, (*TRAIN, "--weigh")),
         (SCHEDULES, (*TRAIN, "--schedule")),
@@ -201,7 +201,7 @@ def test_a_name_that_is_none_is_told_from_python_too() -> None:
 
 def test_every_format_is_named_to_whoever_has_none(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text('{"other": 1}')
-    for fail in (lambda: detect(tmp_path / "x.json"), lambda: format_named("parquet")):
+    for fail in (lambda: beginning_of(tmp_path / "x.json").format, lambda: format_named("parquet")):
         with pytest.raises(DataError) as error:
             fail()
         assert all(f"{name} ({format.about})" in str(error.value) for name, format in FORMATS.items())
@@ -212,7 +212,7 @@ def test_every_environment_has_a_domain_and_says_what_it_needs(name: str) -> Non
     assert isinstance(load_domain(name), Domain) and load_domain(name).types
     entry = BUILT_IN[name]
     assert entry.install.startswith("trajtree") and entry.data and entry.licence
-    assert (f"trajtree data {name}" in entry.data) == (name in BRING_IN)
+    assert (f"trajtree data {name}" in entry.data) == (name in DATA_IMPORTERS)
 
 
 def test_every_environment_is_named_to_whoever_has_none() -> None:

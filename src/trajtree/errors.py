@@ -24,6 +24,18 @@ class NoLog(DataError):
         self.kind = kind
 
 
+class NoFormat(DataError):
+    """A file in no known format; `reason` is the message without the file and without the formats that are known."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class NothingToLearn(DataError):
+    """What a training was given contains nothing that its method learns from."""
+
+
 class UnknownTask(DataError):
     """The environment has no such task or task type."""
 

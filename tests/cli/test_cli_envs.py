@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,25 @@ def invoke(*arguments: object, said: str = "") -> Result:
     return CliRunner().invoke(app, [str(a) for a in arguments], input=said)
 
 
-def test_every_built_in_environment_is_listed() -> None:
+def test_every_built_in_environment_is_listed_with_what_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRAJTREE_DATA", str(tmp_path))
+    monkeypatch.setitem(BUILT_IN, "webshop", replace(BUILT_IN["webshop"], modules=("no_such_module",)))
+    (tmp_path / "alfworld").mkdir()
+    (tmp_path / "alfworld" / "train.jsonl.xz").touch()
     listed = invoke("env", "list")
     assert listed.exit_code == 0, listed.output
-    assert all(name in listed.output for name in BUILT_IN) and "trajtree[webshop]" in listed.output
+    lines = listed.output.splitlines()
+    assert [line.partition(":")[0] for line in lines[::4]] == list(BUILT_IN)
+    told = {name: lines[4 * index + 2 : 4 * index + 4] for index, name in enumerate(BUILT_IN)}
+    assert told["alfworld"] == ["  installed", "  data: there"]
+    assert told["webshop"] == [
+        "  not installed: pip install 'trajtree[webshop]'",
+        "  data: not there: trajtree data webshop --from PATH",
+    ]
+    assert told["scienceworld"][1] == "  data: comes with the package"
+    assert max(map(len, lines)) <= 60
 
 
 class Half(Environment):

@@ -66,7 +66,7 @@ def test_an_import_ends_in_order_and_goes_on(tmp_path: Path, number: int) -> Non
     stored = store.read_bytes().count(b"\n") - 1
     assert 0 < stored < 30_000
     assert f"{30_000 - stored:,} runs added" in finished(*words)
-    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == [".store.jsonl.status.json"]
     whole = tmp_path / "whole.jsonl"
     finished("import", runs, "--out", whole)
     assert store.read_bytes() == whole.read_bytes()
@@ -150,6 +150,21 @@ def test_what_finishes_all_the_same_has_finished() -> None:
     process = started("-c", FINISHED)
     _, said = process.communicate(timeout=30)
     assert (process.returncode, said) == (0, "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_status_is_ours_wherever_the_signal_came(tmp_path: Path, number: int) -> None:
+    """Of a module that ends after `exec` of a string raised KeyboardInterrupt, Python makes a death by SIGINT."""
+    (tmp_path / "stopped.py").write_text(f"""
+import os
+from trajtree.cli.interrupts import ended_in_order
+with ended_in_order():
+    exec("os.kill(os.getpid(), {int(number)}); sum(range(10 ** 7))")
+""")
+    words = [sys.executable, "-m", "stopped"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False, preexec_fn=attentive)
+    assert done.returncode == 128 + number
+    assert done.stderr.startswith("trajtree: stopped; nothing finished is lost: go on with: trajtree")
 
 
 def test_what_goes_wrong_while_stopping_is_reported() -> None:

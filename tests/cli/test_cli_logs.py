@@ -167,4 +167,6 @@ def test_a_reason_in_many_files_is_one_sentence(tmp_path: Path) -> None:
     told = [line for line in output.splitlines() if line.startswith("left out")]
     assert len(told) == 1
     assert told[0].startswith(f"left out, in 9 files ({tmp_path / 'in' / '0.json'}, ")
-    assert " and 6 more): line 1: in no known format (its fields: model)" in told[0]
+    assert told[0].endswith(" and 6 more): line 1: in no known format (its fields: model)")
+    assert output.count("known formats: atif") == 1
+    assert "9 files in no known format; known formats: atif (schema_version, steps), " in output

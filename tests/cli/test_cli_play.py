@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 from tests.cli.commands import done, invoke
+from tests.fake_trackers import fake_trackers
 from tests.toy import TASKS, solution
 
 from trajtree.errors import LimitError, RunError
+from trajtree.explore import trackers
 from trajtree.store.trajectory_store import TrajectoryStore
 
 pytest.importorskip("openai")
@@ -106,7 +108,7 @@ def test_a_limit_stops_and_the_same_command_goes_on(served: Stub, tmp_path: Path
     command = ("evaluate", *ENV, "--policy", f"openai:stub@{served.url}", "--first", "20", "--out", out)
     with pytest.raises(LimitError, match=r"limit of 600 tokens \(--limit-tokens\)"):
         invoke_raising(*command, "--limit-tokens", "600")
-    half = len(list(TrajectoryStore(out)))
+    half = len(list(TrajectoryStore(out, create=True)))
     assert half < 20
     with pytest.raises(LimitError, match=r"limit of \$0.01"):
         invoke_raising(*command, "--limit-cost", "0.01", "--price", "50,50")
@@ -126,6 +128,27 @@ def test_evaluate_measures(tmp_path: Path) -> None:
         assert all(body["temperature"] == 0 for body in served.requests)
     assert "50.0" in output and "5 agent_error (reply_too_long)" in output and "5 completed" in output
     assert {t.task for t in TrajectoryStore(out)} == set(TASKS[150:160])
+
+
+def test_playing_is_reported_and_seen(served: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "fakes").mkdir()
+    reports = fake_trackers(tmp_path / "fakes", monkeypatch)
+    out = tmp_path / "s.jsonl"
+    command = ("explore", *ENV, "--policy", f"openai:stub@{served.url}", "--first", "2", "--out", out)
+    done(*command, "--rollouts", "2", "--report-to", "tensorboard", "--report-to", "wandb")
+    told = reports()
+    assert ["open", str(tmp_path / "s.jsonl.tensorboard")] in told and ["open", "trajtree", "explore s.jsonl"] in told
+    last = [line for line in told if line[0] == "log" and "steps" in line[1]][-1]
+    assert last[1]["steps"] == 8 and last[2] == 4
+    status = json.loads(done("status", out, "--json"))
+    (stage,) = status["stages"]
+    assert (status["standing"], stage["state"], stage["done"], stage["total"]) == ("finished", "done", 4, 4)
+    assert {"steps": 8, "success": 1.0, "score": 1.0}.items() <= stage["figures"].items()
+    monkeypatch.setattr(trackers, "find_spec", lambda name: None)
+    before = len(served.requests)
+    with pytest.raises(RunError, match="report_to mlflow: the package mlflow is not installed"):
+        invoke_raising(*command, "--rollouts", "3", "--report-to", "mlflow")
+    assert len(served.requests) == before
 
 
 def test_a_dry_run_asks_nobody(served: Stub, tmp_path: Path) -> None:

@@ -124,10 +124,11 @@ def test_colours_are_rich_s_own(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     assert capsys.readouterr().out.startswith("\x1b[31mtext <U+001B>")
 
 
+@pytest.mark.parametrize("name", ["/dev/stdout", "-"])
 @pytest.mark.parametrize("arguments", [("pairs",), ("paths",), ("show", "--json")])
-def test_output_can_go_to_a_pipe_and_is_alone_there(trees: Path, arguments: tuple[str, ...]) -> None:
+def test_output_can_go_to_a_pipe_and_is_alone_there(trees: Path, arguments: tuple[str, ...], name: str) -> None:
     command_, *option = arguments
-    ran = command(command_, str(trees), *(option or ["--out"]), "/dev/stdout", cwd=trees.parent)
+    ran = command(command_, str(trees), *(option or ["--out"]), name, cwd=trees.parent)
     assert ran.returncode == 0 and "/dev/stdout" in ran.stderr
     for line in [ran.stdout] if option else ran.stdout.splitlines():
         json.loads(line)

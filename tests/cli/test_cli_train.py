@@ -20,6 +20,7 @@ from typer.testing import CliRunner, Result
 pytest.importorskip("torch")
 pytest.importorskip("peft")
 
+from tests.fake_trackers import fake_trackers
 from tests.test_docs import code_of, tries
 from tests.toy import TASKS
 from tests.train.test_examples import played
@@ -28,11 +29,12 @@ from tests.train.told import Told
 import trajtree
 from trajtree.cli.main import app
 from trajtree.errors import DataError, PolicyError, RecipeError, RunError, TrajtreeError
+from trajtree.explore import trackers
 from trajtree.models.weights import ModelRef
 from trajtree.train import job
 from trajtree.train.job import train_file
 from trajtree.train.material import examples_of, material_of
-from trajtree.train.settings import METHODS, TrainSettings
+from trajtree.train.settings import METHODS, LossSettings, TrainSettings, users_of
 from trajtree.train.tuning import Training
 from trajtree.trees.search import PathSettings
 
@@ -72,6 +74,35 @@ def test_every_method_trains(trees: Path, tiny_words: Path, tmp_path: Path, meth
     assert held["done"] and held["examples"] > 0 and held["metrics"]["self_check"] < 1e-4
     card = (folder / "README.md").read_text()
     assert held["data"] in card and f"| method | {method} |" in card and "Not evaluated" in card
+
+
+def test_a_training_reports_to_files_that_stay(
+    trees: Path, tiny_words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """transformers keeps TensorBoard's files among the checkpoints, which are removed in the end."""
+    (tmp_path / "fakes").mkdir()
+    reports = fake_trackers(tmp_path / "fakes", monkeypatch)
+    monkeypatch.delenv("TENSORBOARD_LOGGING_DIR", raising=False)
+    out, told = tmp_path / "tuned", Told()
+    train_file(trees, quick(tiny_words, settings=how(report_to=("tensorboard",))), out, progress=told)
+    opened, *logged = reports()
+    assert opened == ["open", str(out / "tensorboard")]
+    losses = [line for line in logged if line[0] == "log" and any("loss" in name for name in line[1])]
+    assert [line[2] for line in losses][: told.steps] == list(range(1, told.steps + 1))
+    assert list(losses[0][1].values()) == [pytest.approx(told.figures[0]["loss"])]
+    again = Told()
+    train_file(trees, quick(tiny_words), out, progress=again)
+    assert not again.figures, "who is told makes no other training"
+
+
+def test_a_tracker_that_is_not_there_is_named_before_anything_is_done(
+    trees: Path, tiny_words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trackers, "find_spec", lambda name: None)
+    command = ("train", trees, "--model", tiny_words, "--out", tmp_path / "tuned", "--report-to")
+    result = invoke(*command, "mlflow")
+    assert isinstance(result.exception, RunError) and "report_to mlflow: the package mlflow" in str(result.exception)
+    assert invoke(*command, "mlfow").exit_code == 2
 
 
 def test_a_finished_training_is_not_done_again(trees: Path, tiny_words: Path, tmp_path: Path) -> None:
@@ -363,6 +394,39 @@ def test_numbers_that_are_none_are_refused(
     done = invoke("train", trees, "--model", tiny_words, "--out", tmp_path / "out", option, value)
     assert isinstance(done.exception, DataError) and option.removeprefix("--") in str(done.exception)
     assert not (tmp_path / "out" / "model").exists()
+
+
+OF_SOME = {
+    **{"beta": "0.2", "kl": "0.2", "anchor": "0.2", "gamma": "0.8", "label_smoothing": "0.1", "diversity": "0.01"},
+    **{"weigh": "gap", "min_gap": "0.2", "per_fork": "2", "per_tree": "4", "min_score": "0.4"},
+}
+"""Options that only some methods use, and a value of each."""
+
+
+def test_an_option_that_the_method_does_not_use_is_refused(tmp_path: Path) -> None:
+    """Whichever it is, also at its default; one that it uses is taken, and then it is the file that is missing."""
+    missing = tmp_path / "none.jsonl"
+    for name, method in METHODS.items():
+        for setting, value in OF_SOME.items():
+            option = f"--{setting.replace('_', '-')}"
+            done = invoke("train", missing, "--model", "m", "--out", tmp_path / "out", "--method", name, option, value)
+            refused = f"{option}: {name} does not use it; leave it out, or use " in str(done.exception)
+            assert isinstance(done.exception, TrajtreeError) and refused == (name not in users_of(setting))
+            used = setting in method.knobs
+            assert refused != used or setting not in LossSettings.__dataclass_fields__ or setting == "weigh"
+    assert users_of("gamma") == ["multi-turn-dpo"] and users_of("min_score") == ["sft"]
+    assert set(users_of("min_gap")) - set(users_of("per_tree")) == {"node-kto"}
+    at_default = invoke("train", missing, "--model", "m", "--method", "sft", "--beta", TrainSettings().beta)
+    assert "--beta: sft does not use it" in str(at_default.exception)
+    alone = invoke("train", missing, "--model", "m", "--method", "sft", "--reference", "n")
+    assert "--reference: sft has a reference only with --diversity" in str(alone.exception)
+    pairs = tmp_path / "dpo.jsonl"
+    pairs.write_text('{"prompt": [], "chosen": [], "rejected": []}\n')
+    for option in ("--min-gap", "--per-fork", "--per-tree"):
+        given = invoke("train", pairs, "--model", "m", "--method", "dpo", option, 1)
+        assert f"{option}: {pairs} holds pairs, which are all taken" in str(given.exception)
+    cached = invoke("train", missing, "--model", "m", "--method", "sft", "--cache-reference")
+    assert "--cache-reference: sft does not use it" in str(cached.exception)
 
 
 @pytest.mark.parametrize("seed", ["-1", "4294967296", "99999999999999999999999"])

@@ -102,16 +102,32 @@ def test_paths_are_the_best_runs(tmp_path: Path, trees: Path, search: str) -> No
     assert {json.loads(line)["messages"][0]["role"] for line in out.read_text().splitlines()} <= {"system", "user"}
 
 
+def test_tasks_without_a_path_are_named(tmp_path: Path) -> None:
+    trees = tmp_path / "trees.jsonl"
+    scores = {"good": 1.0, "fair": 0.4, **{f"poor {number:02}": 0.0 for number in range(12)}}
+    write_trees(trajtree.build([trajectory("a", score, task=task) for task, score in scores.items()]), trees)
+    said = done("paths", trees, "--out", tmp_path / "paths.jsonl")
+    named = ", ".join(f"poor {number:02} (0.00)" for number in range(9))
+    assert f"13 tasks left out, whose path scores less than 0.5: fair (0.40), {named} and 3 more\n" in said
+    said = done("paths", trees, "--out", tmp_path / "paths.jsonl", "--min-score", "0.3")
+    assert "12 tasks left out, whose path scores less than 0.3: poor 00 (0.00), " in said
+    said = done("paths", trees, "--out", tmp_path / "paths.jsonl", "--min-score", "0")
+    assert "14 paths" in said and "left out" not in said
+
+
 def test_stitching_without_an_environment_writes_proposals(tmp_path: Path) -> None:
     """The detour over another search is left out, but nobody has played that."""
     runs = tmp_path / "runs.json"
     detour = shop_run(["lamp", "red lamp"], "lamp A", 1.0)
     detour["conversations"][2]["value"] = detour["conversations"][0]["value"]
-    runs.write_text(json.dumps([detour]))
+    straight = shop_run(["blue lamp"], "lamp B", 1.0)
+    straight["conversations"][0]["value"] = "Find a blue lamp."
+    runs.write_text(json.dumps([detour, straight]))
     done("import", runs, "--out", tmp_path / "store.jsonl")
     done("build", tmp_path / "store.jsonl", "--out", tmp_path / "trees.jsonl")
     output = done("paths", tmp_path / "trees.jsonl", "--search", "stitch", "--out", tmp_path / "proposals.jsonl")
     assert "scores are unknown until they are played" in output
+    assert "1 task left out, where nothing could beat the best sample: " in output
     (proposal,) = [json.loads(line) for line in (tmp_path / "proposals.jsonl").read_text().splitlines()]
     assert proposal["played"] is False
     assert proposal["actions"] == ["search[red lamp]", "click[lamp A]"]
@@ -219,3 +235,57 @@ def test_the_file_of_trees_says_how_it_was_built(tmp_path: Path, volatile: Path)
     done("build", volatile, "--out", tmp_path / "trees.jsonl", "--ignore", "container-ids", "--env", "webshop")
     (tree,) = trajtree.read_trees(tmp_path / "trees.jsonl")
     assert (tree.merging.ignore, tree.merging.env, tree.merging.model) == (("container-ids",), "webshop", None)
+
+
+def test_build_says_what_tasks_lack_where_others_have_a_fork(tmp_path: Path) -> None:
+    def row(task: str, command: str, why: str, answer: str, score: float) -> dict[str, Any]:
+        call = {"id": "c", "function": {"name": "Bash", "arguments": json.dumps({"command": command, "why": why})}}
+        messages = [
+            {"role": "user", "content": "go"},
+            {"role": "assistant", "content": "", "tool_calls": [call]},
+            {"role": "tool", "content": answer, "tool_call_id": "c"},
+            {"role": "assistant", "content": "done"},
+        ]
+        return {"task": task, "score": score, "messages": messages}
+
+    rows = [row("fork", "ls", "x", "a", 1), row("fork", "pwd", "x", "b", 0), row("one", "ls", "x", "a", 1)]
+    rows += [row("words", "ls", words, "a", 1) for words in ("List.", "Look.")]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
+    done("import", tmp_path / "log.jsonl", "--out", tmp_path / "runs.jsonl")
+    said = done("build", tmp_path / "runs.jsonl", "--out", tmp_path / "trees.jsonl")
+    assert "pairs to expect: 1" in said
+    assert "2 of 3 tasks have no fork with a gap of at least 0.1:" in said
+    assert "  1 task: there is only one run, for example task one" in said
+    assert "  1 task: all runs score the same, for example task words: 2 runs score 1" in said
+    assert "check: in 1 of 3 tasks the first actions that differ are calls of Bash that differ only in why, " in said
+    assert "; trajtree build --action command would treat these texts as the same" in said
+    said = done("build", tmp_path / "runs.jsonl", "--out", tmp_path / "trees.jsonl", "--action", "command")
+    assert "1 step merged by --action command whose whole actions differ, none answered differently; " in said
+    said = done("build", tmp_path / "runs.jsonl", "--out", tmp_path / "trees.jsonl", "--action", "why")
+    assert (
+        "check: 1 step merged by --action why whose whole actions differ, 1 of them answered differently; for example "
+        "in task fork, action of step 1: "
+    ) in said
+
+
+def test_what_a_format_cannot_hold_may_be_left_out(tmp_path: Path) -> None:
+    def run(task: str, score: float, *replies: str) -> dict[str, Any]:
+        turns = [{"role": "assistant", "content": reply} for reply in replies]
+        messages = [{"role": "user", "content": "go"}]
+        for turn in turns:
+            messages += [turn, {"role": "user", "content": "on"}]
+        return {"task": task, "score": score, "messages": messages[:-1]}
+
+    rows = [run("short", 1, "a"), run("short", 0, "b"), run("long", 1, "a", "c"), run("long", 0, "b", "d")]
+    rows[2]["messages"][1]["reasoning_content"] = "hm"
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done("import", tmp_path / "log.jsonl", "--out", tmp_path / "runs.jsonl")
+    done("build", tmp_path / "runs.jsonl", "--out", tmp_path / "trees.jsonl")
+    for command, target in (("pairs", "axolotl"), ("paths", "openai")):
+        asked = (command, tmp_path / "trees.jsonl", "--to", target, "--out", tmp_path / "out.jsonl")
+        with pytest.raises(DataError, match=r"task long.* cannot be written for"):
+            invoke(*asked)
+        said = done(*asked, "--skip-unwritable")
+        assert f"1 {command[:-1]} left out, for example " in said and f"1 {command[:-1]} in " in said
+        (row,) = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+        assert "hm" not in json.dumps(row)

@@ -124,6 +124,7 @@ def test_runs_that_named_different_comparisons_are_refused(tmp_path: Path) -> No
         "name=y",
         "play.workers=1",
         "play.seconds=9",
+        "evaluate.guarantee=false",
         "sft.checkpoint_steps=3",
         "rows={mine: {like: strong_sft}}",
         "explorations={mine: {}}",
@@ -154,6 +155,13 @@ def test_a_recipe_that_is_none(tmp_path: Path) -> None:
     document = json.loads(path.read_text()) | {"recipe": "- a list"}
     path.write_text(json.dumps(document))
     with pytest.raises(DataError, match=f"{path}: its recipe is not YAML with sections"):
+        compare_runs([path])
+
+
+@pytest.mark.parametrize("edited", [3, "weak", ["weak"], [["weak"]], {"weak": "strong"}])
+def test_comparisons_that_are_no_pairs(tmp_path: Path, edited: object) -> None:
+    path = run(tmp_path, recipe=lambda recipe: recipe["evaluate"].update(comparisons=edited))
+    with pytest.raises(DataError, match=f"{path}: evaluate.comparisons of its recipe is not a list of pairs of rows"):
         compare_runs([path])
 
 

@@ -23,12 +23,12 @@ pytest.importorskip("peft")
 
 from tests.toy import Toy
 
-from trajtree.errors import RecipeError
+from trajtree.errors import RecipeError, RunError
 from trajtree.experiment.guarantee import MEASURED
 from trajtree.experiment.learn import model_of
 from trajtree.experiment.pipeline import stages_of
 from trajtree.experiment.recipe import load_recipe
-from trajtree.experiment.report_folders import folder_of
+from trajtree.experiment.report_folders import folder_of, keep_recipe, read_reports
 from trajtree.models.transcript import ChatFormat
 from trajtree.models.weights import load_model, load_tokenizer
 from trajtree.store.lock import locked
@@ -375,16 +375,38 @@ def test_without_a_fork(copy: Path, recipe: Path) -> None:
         "evaluate.ceiling=w2sg_treedpo",
         "rows={w2sg_treedpo: {starts_from: strong}}",
     )
-    said = sentence(call(command(recipe, copy, *(word for change in changes for word in ("--set", change)))))
-    assert "w2sg_treedpo: no two runs that began alike differ by pairs.min_gap (0.05)" in said
-    assert "explore.rollouts" in said
+    done = call(command(recipe, copy, *(word for change in changes for word in ("--set", change))))
+    assert done.returncode == 0, done.stderr[-3000:]
+    written = results(copy)
+    assert [row["name"] for row in written["rows"]] == ["weak"]
+    (lost,) = written["unmeasured"]
+    assert (lost["row"], lost["role"]) == ("w2sg_treedpo", "primary")
+    assert lost["why"].startswith("no two runs that began alike differ by pairs.min_gap (0.05)")
+    assert "explore.rollouts" in lost["why"]
+    assert (written["primary"], written["ceiling"]) == ("weak", None)
+    assert "the primary row: it was not measured" in written["verdict"]
 
 
 def test_without_a_path_that_is_good_enough(copy: Path, recipe: Path) -> None:
     babble = ("--set", "explore.grid=[{temperature: 50}]", "--set", "explore.rollouts=1")
-    said = sentence(call(command(recipe, copy, *babble)))
-    assert said.startswith("w2sg_exact: no trajectory scored at least 0.4, so there is nothing to learn from")
-    assert "lower paths.min_score" in said
+    before = stage_folders(copy)
+    done = call(command(recipe, copy, *babble))
+    assert done.returncode == 0, done.stderr[-3000:]
+    written = results(copy)
+    assert [row["name"] for row in written["rows"]] == ["weak", "strong", "strong_sft"]
+    why = {one["row"]: one["why"] for one in written["unmeasured"]}
+    assert list(why) == ["w2sg_treedpo", "w2sg_exact", "w2sg_mcts"]
+    assert why["w2sg_exact"].startswith("no trajectory scored at least 0.4, so there is nothing to learn from")
+    assert "lower paths.min_score" in why["w2sg_exact"]
+    assert why["w2sg_treedpo"] == f"it needs W2SG + search (exact), and {why['w2sg_exact']}"
+    new = {stage for stage, keys in stage_folders(copy).items() if keys != before.get(stage)}
+    assert new <= {"explore-weak", "trees-weak", "paths-weak-exact", "paths-weak-mcts", "pairs-weak"}
+    said = " ".join(done.stdout.split())
+    assert "left out, with all that needs it: train-w2sg_exact, train-w2sg_mcts: no trajectory scored at least" in said
+    assert "W2SG + search (exact) and W2SG + search (MCTS) were not measured: no trajectory scored" in said
+    again = call([sys.executable, "-m", "trajtree", "report", str(copy)])
+    assert again.returncode == 0 and "W2SG + search (MCTS) were not measured" in " ".join(again.stdout.split())
+    assert "were not measured: no trajectory scored" in (report(copy) / "report.html").read_text()
 
 
 def test_a_directory_in_use(copy: Path, recipe: Path) -> None:
@@ -682,6 +704,17 @@ def test_a_run_of_an_earlier_version_is_redone_beside_what_is_there(tmp_path: Pa
     assert f"{run}: 3 stages in it were made by an earlier version of trajtree and cannot be reused" in said
     assert {path: path.read_bytes() for path in before} == before
     assert len(stage_folders(run)["demonstrations"]) == 2
+
+
+def test_a_report_of_a_run_that_was_stopped_says_how_to_go_on(tmp_path: Path, recipe: Path) -> None:
+    loaded = load_recipe(recipe)
+    keep_recipe(loaded, tmp_path)
+    kept = folder_of(loaded, tmp_path) / "recipe.yaml"
+    with pytest.raises(RunError) as said:
+        read_reports(tmp_path)
+    go_on = f"trajtree run {kept} --run {tmp_path}"
+    assert str(said.value) == f"{tmp_path}: was stopped before its report; go on with: {go_on}"
+    assert folder_of(load_recipe(kept), tmp_path) == kept.parent, "and it is the same report"
 
 
 def test_a_report_of_nothing(tmp_path: Path, recipe: Path) -> None:

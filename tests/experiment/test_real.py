@@ -75,7 +75,7 @@ def adapter(tmp_path_factory: pytest.TempPathFactory, demonstration: Trajectory)
 def test_an_episode(tmp_path: Path, adapter: Path, tuned: bool) -> None:
     policy = LocalPolicy(ModelRef(PACKAGED, (str(adapter),) if tuned else ()), max_new_tokens=64)
     assert policy.remembers
-    store = TrajectoryStore(tmp_path / "trajectories.jsonl")
+    store = TrajectoryStore(tmp_path / "trajectories.jsonl", create=True)
     rollout([EpisodeSpec(TASK, 0, Sampling())], policy, lambda: DOMAIN.make(STEPS), store, seed=0)
     (played,) = store
     assert played.outcome is Outcome.TRUNCATED and len(played.steps) == STEPS

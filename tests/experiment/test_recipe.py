@@ -225,6 +225,52 @@ def test_what_is_wrong_with_a_row_is_named(tmp_path: Path, rows: str, message: s
         load(tmp_path, MINIMAL + f"rows: {{{rows}}}")
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("rows: {strong_sft: {train: {beta: 0.2}}}", "rows.strong_sft.train.beta: sft does not use it, only tree-dpo"),
+        (
+            "rows: {w2sg_dpo: {train: {anchor: 0.1}}}",
+            "rows.w2sg_dpo.train.anchor: dpo does not use it, only anchored-dpo",
+        ),
+        (
+            "rows: {chosen_runs_sft: {train: {weigh: gap}}}",
+            "rows.chosen_runs_sft.train.weigh: chosen-runs-sft does not",
+        ),
+        ("rows: {strong: {train: {lr: 0.1}}}", "rows.strong.train.lr: it learns nothing; leave it out"),
+        (
+            "rows: {w2sg_exact: {pairs: {min_gap: 0.2}}}",
+            "rows.w2sg_exact.pairs: changes nothing, since the row learns from",
+        ),
+        (
+            "rows: {w2sg_dpo: {paths: {min_score: 0.2}}}",
+            "rows.w2sg_dpo.paths: changes nothing, since the row learns from pairs",
+        ),
+        ("rows: {w2sg_exact: {reference: weak}}", "rows.w2sg_exact.reference: sft has a reference only with diversity"),
+        ("sft: {beta: 0.2}", "sft.beta: no method with its settings in sft uses it, only tree-dpo"),
+        ("weak: {weigh: gap}", "weak.weigh: no method with its settings in weak uses it, only tree-dpo"),
+        ("sft: {cache_reference: true}", "sft.cache_reference: no method with its settings in sft uses it"),
+    ],
+)
+def test_a_setting_that_changes_nothing_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=re.escape(f"recipe.yaml: {message}")):
+        load(tmp_path, MINIMAL + text)
+
+
+def test_a_setting_that_some_method_uses_is_taken(tmp_path: Path) -> None:
+    for text in (
+        "rows: {x: {like: w2sg_anchored_1, method: dpo}}",  # what it inherits and does not use is not its own
+        "rows: {x: {like: w2sg_branches, train: {diversity: 0.01}, reference: weak}}",
+        "rows: {x: {learns_from: trees, method: sft, paths: {search: mcts}, starts_from: strong}}",
+        "rows: {x: {learns_from: trees, method: node-kto, pairs: {min_gap: 0.2}, starts_from: strong}}",
+        "rows: {w2sg_stitched: {paths: {min_score: 0.2}}, eto: {pairs: {per_tree: 2}}}",
+        "preference: {gamma: 0.5, diversity: 0.01, cache_reference: true}",
+        "sft: {diversity: 0.01}",
+    ):
+        recipe = load(tmp_path, MINIMAL + text)
+        assert load(tmp_path, recipe.to_yaml()).all_rows == recipe.all_rows
+
+
 def test_a_row_that_needs_itself(tmp_path: Path) -> None:
     text = (
         MINIMAL

@@ -101,7 +101,15 @@ def test_weighted_pairs_are_not_cut(tmp_path: Path, tiny_words: Path) -> None:
 
 
 def test_forms_are_compared_from_one_start_in_one_section() -> None:
-    forms = ("w2sg_dpo", "w2sg_anchored", "w2sg_step", "w2sg_run_anchored", "w2sg_anchored_1", "w2sg_ipo")
+    forms = (
+        "w2sg_dpo",
+        "w2sg_anchored",
+        "w2sg_step",
+        "w2sg_run_anchored",
+        "w2sg_anchored_1",
+        "w2sg_ipo",
+        "w2sg_solved_anchored",
+    )
     forms += ("w2sg_bounded", "w2sg_weighted", "w2sg_node_kto", "random_dpo", "random_treedpo", "random_anchored")
     assert {(ROWS[name].starts_from, ROWS[name].settings_in) for name in forms} == {("w2sg_exact", "preference")}
 

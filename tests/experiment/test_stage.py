@@ -18,7 +18,7 @@ import pytest
 from trajtree.errors import RunError
 from trajtree.experiment import stage as stages_module
 from trajtree.experiment.execute import run_stages
-from trajtree.experiment.stage import Done, Kind, Stage, Work, key_of, needed_for, with_dependents
+from trajtree.experiment.stage import Check, Done, Kind, Stage, Work, early_first, key_of, needed_for, with_dependents
 from trajtree.store import manifest as manifest_module
 from trajtree.store.files import write_atomically
 from trajtree.store.manifest import digest_of, manifest_of
@@ -77,6 +77,27 @@ def test_second_run_does_nothing(tmp_path: Path) -> None:
     ]
 
 
+def test_what_becomes_of_stages_is_told(tmp_path: Path) -> None:
+    class Told:
+        def __init__(self) -> None:
+            self.said: list[Any] = []
+
+        def planned(self, names: Sequence[str]) -> None:
+            self.said.append(list(names))
+
+        def ended(self, name: str, seconds: float, *, kept: bool) -> None:
+            self.said.append((name, seconds >= 0, kept))
+
+    def told_of(**settings: Any) -> list[Any]:
+        told = Told()
+        run_stages(Pipeline(**settings).stages, tmp_path, lambda name: Quiet(), {}, watch=told)
+        return told.said
+
+    names = ["draw", "weak", "strong", "tune"]
+    assert told_of() == [names, *((name, True, False) for name in names)]
+    assert told_of(strong=1) == [names, *((name, True, name != "strong") for name in names)]
+
+
 def test_changed_setting_reruns_only_what_reads_from_it(tmp_path: Path) -> None:
     Pipeline().run(tmp_path)
     changed = Pipeline(weak=1)
@@ -103,6 +124,69 @@ def test_same_content_by_another_setting_stops_the_rerun(tmp_path: Path) -> None
     bring_up(stages(1), tmp_path)
     bring_up(stages(2), tmp_path)
     assert ran == [1]
+
+
+LEARNERS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("weak", "weak", ()),
+    ("fine", "train", ("weak",)),
+    ("explore", "explore", ("weak",)),
+    ("paths", "paths", ("explore",)),
+    ("below", "train", ("weak",)),
+    ("pairs", "pairs", ("explore",)),
+    ("above", "train", ("below", "pairs")),
+    ("measure fine", "evaluate", ("fine",)),
+    ("measure above", "evaluate", ("above",)),
+)
+"""`above` learns from pairs and starts from `below`, which is measured by nobody."""
+
+
+def learners(ran: list[str], why: str | None) -> list[Stage]:
+    """The stages of LEARNERS in the order in which they are to run; `why` is what `above` lacks."""
+
+    def stage(name: str, kind: str, inputs: tuple[str, ...]) -> Stage:
+        def work(work: Work) -> None:
+            ran.append(name)
+            (work.folder / "out.txt").write_text(name)
+
+        def why_not(folders: dict[str, Path]) -> str | None:
+            assert {role: folder.parent.name for role, folder in folders.items()} == {"pairs": "pairs"}
+            return why
+
+        check = Check(("pairs",), why_not) if name == "above" else None  # type: ignore[arg-type]
+        return Stage(name, kind, {i: i for i in inputs}, {"name": name}, work, check=check)
+
+    return early_first([stage(*entry) for entry in LEARNERS])
+
+
+def test_what_shows_whether_there_is_anything_to_learn_comes_before_trainings(tmp_path: Path) -> None:
+    ran: list[str] = []
+    done = bring_up(learners(ran, None), tmp_path)
+    assert ran[:4] == ["weak", "explore", "paths", "pairs"]
+    assert ran[4:] == ["fine", "below", "above", "measure fine", "measure above"]
+    assert ran == list(done)
+
+
+def test_a_stage_without_anything_is_left_out_with_what_needs_it_and_what_is_done_for_it_alone(tmp_path: Path) -> None:
+    ran: list[str] = []
+    said: list[str] = []
+    done = run_stages(learners(ran, "no pair"), tmp_path, lambda name: Quiet(), {}, say=said.append)
+    assert ran == list(done) == ["weak", "explore", "paths", "pairs", "fine", "measure fine"]
+    assert {name: (one.stage, one.why) for name, one in done.missing.items()} == {
+        "above": ("above", "no pair"),
+        "measure above": ("above", "no pair"),
+    }
+    assert said == ["left out, with all that needs it: above: no pair"]
+    again: list[str] = []
+    assert run_stages(learners(again, None), tmp_path, lambda name: Quiet(), {}).missing == {}
+    assert again == ["below", "above", "measure above"], "and what was kept is kept"
+
+
+def test_what_was_asked_for_is_done_even_if_nobody_needs_it_any_more(tmp_path: Path) -> None:
+    ran: list[str] = []
+    stages = needed_for(learners(ran, "no pair"), "train")
+    done = run_stages(stages, tmp_path, lambda name: Quiet(), {}, until="train")
+    assert ran == list(done) == ["weak", "explore", "pairs", "fine", "below"]
+    assert list(done.missing) == ["above"]
 
 
 def test_unfinished_folder_is_gone_on_with(tmp_path: Path) -> None:
@@ -142,8 +226,9 @@ def test_a_corrected_kind_of_stage_is_redone(tmp_path: Path, monkeypatch: pytest
     assert again.ran == ["weak"], "what reads from it reads the same as before"
 
 
-def test_keys_are_what_they_were() -> None:
+def test_keys_are_what_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
     """A key that changes by accident would have every run redone."""
+    monkeypatch.setitem(stages_module.KINDS, "trees", Kind(1, ""))
     done = {"a": Done(Path(), "d" * 64, 0.0, False)}
     stage = Stage("any", "trees", {"explored": "a"}, {"env": {"name": "toy"}}, lambda work: None)
     assert key_of(stage, done)[:12] == "fe0845f87e3d"

@@ -66,7 +66,7 @@ def passes(strategy: str = "branching", **settings: int) -> list[Trajectory]:
 
 
 def explored(path: Path, make_env: type[Toy] = Toy, progress: Told | None = None, **settings: int) -> list[Trajectory]:
-    store = TrajectoryStore(path / "store.jsonl")
+    store = TrajectoryStore(path / "store.jsonl", create=True)
     explore(passes(**settings), Wanderer(), make_env, store, seed=3, batch=4, progress=progress or Told())
     return list(store)
 
@@ -108,7 +108,7 @@ def test_the_budget_is_spent_and_not_much_more(tmp_path: Path) -> None:
 
 def test_independent_rounds_stop_at_the_budget(tmp_path: Path) -> None:
     def spent(**settings: int) -> tuple[int, int]:
-        store = TrajectoryStore(tmp_path / f"{settings}.jsonl")
+        store = TrajectoryStore(tmp_path / f"{settings}.jsonl", create=True)
         explore(passes("independent", **settings), Wanderer(), Toy, store, seed=3, batch=4)
         return len(list(store)), sum(map(sampled_tokens, store))
 
@@ -167,7 +167,7 @@ def test_a_reward_or_an_end_that_has_changed_is_noticed(tmp_path: Path) -> None:
             return super().step(action)._replace(truncated=True)
 
     for name, make, said in (("reward", Toy, "step 2 of sample 0 earned 0, and now 0.5"), ("end", Short, "the end of")):
-        store = TrajectoryStore(tmp_path / f"{name}.jsonl")
+        store = TrajectoryStore(tmp_path / f"{name}.jsonl", create=True)
         spec = EpisodeSpec("toy/0", 5, WARM, Start(replace(parent, steps=steps), 2))
         rollout([spec], Wanderer(), make, store, seed=0)
         (found,) = store

@@ -53,7 +53,7 @@ def play(
     spending: Spending | None = None,
     **more: Any,
 ) -> list[Trajectory]:
-    store = TrajectoryStore(path / "trajectories.jsonl")
+    store = TrajectoryStore(path / "trajectories.jsonl", create=True)
     policy = ServerPolicy(ServerName("stub", (served.url,)), max_new_tokens=20, spending=spending)
     rollout(episodes, policy, make_env, store, **{"seed": 7, "batch": 8, **more})
     return list(store)
@@ -245,7 +245,7 @@ def test_environments_are_closed_and_take_no_step_after(tmp_path: Path) -> None:
     with serving(sometimes) as served, pytest.raises(Exception, match="no more"):
         play(served, episodes, tmp_path, Closing)
     assert len(closed) == 8
-    assert not any(t.outcome.is_fault for t in TrajectoryStore(tmp_path / "trajectories.jsonl"))
+    assert not any(t.outcome.is_fault for t in TrajectoryStore(tmp_path / "trajectories.jsonl", create=True))
 
 
 class Doors(Toy):

@@ -78,7 +78,7 @@ def play(
     make_env: Callable[[], Environment] = Toy,
     **kwargs: object,
 ) -> list[Trajectory]:
-    store = TrajectoryStore(path / "trajectories.jsonl")
+    store = TrajectoryStore(path / "trajectories.jsonl", create=True)
     rollout(episodes, policy, make_env, store, **{"seed": 7, "batch": 4, **kwargs})
     return list(store)
 
@@ -155,7 +155,7 @@ def test_a_pass_of_any_length_is_played_as_far_as_it_gets(tmp_path: Path) -> Non
             if self.done == 4:
                 raise Enough
 
-    store = TrajectoryStore(tmp_path / "s.jsonl")
+    store = TrajectoryStore(tmp_path / "s.jsonl", create=True)
     for _ in range(2):
         with pytest.raises(Enough):
             rollout(
@@ -412,7 +412,7 @@ class Dies(Told):
 
 
 def test_a_slot_names_its_policy(tmp_path: Path) -> None:
-    store = TrajectoryStore(tmp_path / "s.jsonl")
+    store = TrajectoryStore(tmp_path / "s.jsonl", create=True)
     own, other = play_mixed(store)
     assert {t.key: (t.policy, t.sampling) for t in store} == {
         (f"toy/{task}", sample): {
@@ -428,7 +428,7 @@ def test_a_slot_names_its_policy(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dies", [1, 5, 9, 10])
 def test_a_mixed_grid_resumes_to_the_same_bytes(tmp_path: Path, dies: int) -> None:
-    whole, torn = TrajectoryStore(tmp_path / "whole.jsonl"), TrajectoryStore(tmp_path / "torn.jsonl")
+    whole, torn = (TrajectoryStore(tmp_path / f"{name}.jsonl", create=True) for name in ("whole", "torn"))
     play_mixed(whole)
     play_mixed(torn, dies=dies)
     assert 0 < len(list(torn)) <= 12

@@ -197,7 +197,7 @@ HANGS = replace(DOMAIN, environment=Hangs, make=lambda max_steps: Hangs())
 
 
 def played(path: Path, name: str, **how: Any) -> list[Trajectory]:
-    store = TrajectoryStore(path)
+    store = TrajectoryStore(path, create=True)
     episodes = independent([f"toy/{number}" for number in range(6)], 1, [Sampling()])
     with environments(EnvMaker(name, None), **how) as make:
         rollout(episodes, Scripted(winning), make, store, seed=0)

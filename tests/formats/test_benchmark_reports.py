@@ -102,11 +102,11 @@ def test_a_folder_of_many_tasks(tmp_path: Path) -> None:
     report, scores = imported(runs)
     assert scores == {"a__b-0": 1.0, "a__b-1": 0.0}
     reasons = {left.file.name: left.reason for left in report.left_out}
-    assert set(reasons) == {"preds.json", "weak.run1.json", "a__b-2.traj", "a__b-3.traj"}
+    assert set(reasons) == {"preds.json", "a__b-2.traj", "a__b-3.traj"}
     assert reasons["a__b-2.traj"].startswith("weak.run1.json: lists the task under error_ids: its result was not eval")
     assert reasons["a__b-3.traj"].startswith("no score: the log has none, and no report beside the run names its task")
     assert "the predictions of a benchmark" in reasons["preds.json"]
-    assert "a benchmark's report, not a run" in reasons["weak.run1.json"]
+    assert report.others == {"reports of benchmarks": 1}
 
 
 def test_reports_that_contradict_each_other(tmp_path: Path) -> None:
@@ -207,7 +207,6 @@ def test_a_file_is_named_after_its_task_where_that_is_evident(tmp_path: Path, na
             {"input": "system\nS\nuser\nGo\n", "output": "north", "gts": "n", "score": 1.0, "step": 3},
             "a rollout dump of",
         ),
-        ({"resolved_ids": [], "total_instances": 3}, "a benchmark's report, not a run"),
         ({TASK: {"model_patch": "diff", "model_name_or_path": "m"}}, "the predictions of a benchmark"),
         ({"instance_id": TASK, "model_patch": "diff"}, "the predictions of a benchmark"),
     ],

@@ -42,7 +42,7 @@ LINES = lines_of(RUNS).encode()
 
 
 def told(store: Path) -> list[tuple[str, str, float]]:
-    return [(t.task, t.steps[-1].action, t.score) for t in TrajectoryStore(store)]
+    return [(t.task, t.steps[-1].action, t.score) for t in TrajectoryStore(store, create=True)]
 
 
 def imported(source: Path, store: Path) -> ImportReport:

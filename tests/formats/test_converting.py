@@ -17,7 +17,7 @@ from trajtree.errors import DataError
 from trajtree.formats.converting import row_of, rows_of, runs_in
 from trajtree.formats.import_report import ImportReport, LeftOut
 from trajtree.formats.importing import import_files
-from trajtree.formats.read.detect import FORMATS, detect
+from trajtree.formats.read.detect import FORMATS, beginning_of
 from trajtree.formats.read.to_trajectory import trajectory_of
 from trajtree.store.trajectory_store import write_store
 from trajtree.trajectory import Message, Outcome, Trajectory
@@ -55,7 +55,7 @@ def test_a_run_comes_back_or_is_refused(target: str, tmp_path_factory: pytest.Te
         except DataError:
             return
         path.write_text(json.dumps(row) + "\n")
-        assert detect(path) == FORMAT[target]
+        assert beginning_of(path).format == FORMAT[target]
         found = FORMATS[FORMAT[target]].read(row, score=None, task=None)
         back = trajectory_of(found, "log", (0.0, 1.0))
         assert plain(back.messages, can) == plain(without_empty_thoughts(run.messages), can)

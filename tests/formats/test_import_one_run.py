@@ -32,7 +32,7 @@ def taken(folder: Path, rows: Sequence[dict[str, Any]], **options: Any) -> tuple
     file, store = folder / "rows.jsonl", folder / "store.jsonl"
     file.write_text(lines_of(rows))
     report = import_files(file, store, **options)
-    runs = [tuple(m.content for m in t.messages if m.role == "assistant") for t in TrajectoryStore(store)]
+    runs = [tuple(m.content for m in t.messages if m.role == "assistant") for t in TrajectoryStore(store, create=True)]
     again = import_files(file, store, **options)
     assert (again.added, again.skipped) == (0, report.added)
     return runs, report

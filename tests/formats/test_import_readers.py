@@ -16,7 +16,7 @@ from tests.builders import quick
 from tests.formats.conversations import Run, as_atif, as_completion, as_messages, as_sharegpt, as_trace, lines_of, runs
 
 from trajtree.errors import DataError
-from trajtree.formats.read.detect import FORMATS, detect
+from trajtree.formats.read.detect import FORMATS, beginning_of
 from trajtree.formats.read.to_trajectory import parted, trajectory_of
 from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.trajectory import Made, Message, Outcome, ToolCall, Trajectory
@@ -680,7 +680,7 @@ def test_the_format_is_recognised(kind: str, data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "x.json"
         path.write_text("{broken\n" + lines_of([write(data.draw(runs(tools=True, reasoning=full)))]))
-        assert detect(path) == name
+        assert beginning_of(path).format == name
 
 
 @pytest.mark.parametrize(
@@ -698,7 +698,7 @@ def test_other_files_are_in_no_format(tmp_path: Path, content: str, reason: str)
     path = tmp_path / "x.json"
     path.write_text(content)
     with pytest.raises(DataError, match=reason) as caught:
-        detect(path)
+        beginning_of(path)
     assert str(path) in str(caught.value)
 
 
@@ -715,13 +715,13 @@ def test_other_files_are_in_no_format(tmp_path: Path, content: str, reason: str)
 )
 def test_a_record_with_marks_of_several_formats(tmp_path: Path, record: dict[str, Any], name: str) -> None:
     (tmp_path / "x.jsonl").write_text(lines_of([record]))
-    assert detect(tmp_path / "x.jsonl") == name
+    assert beginning_of(tmp_path / "x.jsonl").format == name
 
 
 def test_example_rows_of_verifiers_v0_are_recognised(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
     path.write_text(lines_of([{"prompt": [], "completion": [], "reward": 1, "example_id": 0}]))
-    assert detect(path) == "verifiers"
+    assert beginning_of(path).format == "verifiers"
 
 
 def aside(**fields: Any) -> Any:
@@ -828,6 +828,6 @@ def test_what_is_no_token_or_cost_is_not_taken_for_one(value: Any) -> None:
 
 def store_row(run: Trajectory) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        store = TrajectoryStore(Path(folder) / "s.jsonl")
+        store = TrajectoryStore(Path(folder) / "s.jsonl", create=True)
         store.append([run])
         assert list(store) == [run]

@@ -215,7 +215,17 @@ def test_tasks_whose_runs_begin_differently_are_told(tmp_path: Path) -> None:
         return {**row(task), "messages": [{"role": "user", "content": prompt}, *row(task)["messages"][1:]]}
 
     rows = [prompted("a", "1"), prompted("a", "2"), prompted("b", "1"), prompted("b", "1"), prompted("c", "3")]
-    assert imported(tmp_path, *rows).prompts_differ == 1
+    assert imported(tmp_path, *rows).prompts_differ == {"task": 1}
+
+
+def test_a_task_that_the_reader_names_is_told_with_its_source(tmp_path: Path) -> None:
+    runs = [
+        {"task_id": 7, "reward": 1.0, "info": {"task": {"user_id": "mia"}}, "traj": [*said, *row("a")["messages"][1:]]}
+        for said in ([{"role": "user", "content": words}] for words in ("Hello", "Hi there"))
+    ]
+    report = imported(tmp_path, *runs)
+    assert report.task_fields == {"tau-bench's task_id and user_id": 2}
+    assert report.prompts_differ == {"tau-bench's task_id and user_id": 1}
 
 
 def test_the_spread_of_scores_and_what_runs_share_are_told(tmp_path: Path) -> None:

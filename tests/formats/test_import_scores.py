@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +119,7 @@ def imported(
     again = import_files(source, store, scores=scores, **options)
     assert (again.added, again.skipped, again.sheet) == (0, report.added, report.sheet)
     assert (store.read_bytes() if store.exists() else b"") == before
-    return {t.steps[0].action: t.score for t in TrajectoryStore(store)}, report
+    return {t.steps[0].action: t.score for t in TrajectoryStore(store, create=True)}, report
 
 
 @pytest.mark.parametrize(
@@ -290,3 +291,75 @@ def test_the_score_of_a_session_is_not_that_of_its_subagents(tmp_path: Path, she
     (tmp_path / "store.jsonl").unlink()
     scores, _ = imported(tmp_path / "log.jsonl", "run,score\nS-1,1\nS-1/helper,0.5\n")
     assert scores == {"fixed": 1.0, "seen": 0.5}
+
+
+# A benchmark's report that lies elsewhere
+
+SOLVED, FAILED, LOST = "owner__repo-1", "owner__repo-2", "owner__repo-3"
+REPORTS = {
+    "harness": {"resolved_ids": [SOLVED], "unresolved_ids": [FAILED], "error_ids": [LOST], "completed_ids": []},
+    "submission": {"resolved": [SOLVED], "applied": [SOLVED, FAILED], "no_logs": [LOST]},
+    "per task": {SOLVED: {"resolved": True}, FAILED: {"resolved": False}},
+}
+
+
+def reported(tmp_path: Path, report: object) -> tuple[Path, Path]:
+    """Runs of three tasks, and a report in another folder."""
+    source = run_files(tmp_path / "in", *(f"{task}.json" for task in (SOLVED, FAILED, LOST)))
+    (tmp_path / "elsewhere").mkdir()
+    file = tmp_path / "elsewhere" / "model.run.json"
+    file.write_text(json.dumps(report))
+    return source, file
+
+
+@pytest.mark.parametrize("name", REPORTS)
+@pytest.mark.parametrize("how", ["--scores", "named", "folder"])
+def test_a_report_elsewhere_gives_scores(tmp_path: Path, name: str, how: str) -> None:
+    source, file = reported(tmp_path, REPORTS[name])
+    store = tmp_path / "s.jsonl"
+    named = {"scores": file} if how == "--scores" else {"scores": file.parent} if how == "folder" else {}
+    report = import_files([source, file] if how == "named" else source, store, **named)
+    assert {t.steps[0].action: t.score for t in TrajectoryStore(store)} == {
+        f"act in {SOLVED}.json": 1.0,
+        f"act in {FAILED}.json": 0.0,
+    }
+    (left,) = report.left_out
+    assert left.file.stem == LOST
+    assert left.reason.startswith("no score" if name == "per task" else "model.run.json: lists the task under ")
+
+
+def test_a_folder_of_reports_per_task_gives_scores(tmp_path: Path) -> None:
+    source, _ = reported(tmp_path, {})
+    logs = tmp_path / "logs" / "run_evaluation"
+    for task, solved in ((SOLVED, True), (FAILED, False)):
+        (logs / task).mkdir(parents=True)
+        (logs / task / "report.json").write_text(json.dumps({task: {"resolved": solved, "patch_exists": True}}))
+    assert import_files(source, tmp_path / "s.jsonl", scores=logs).added == 2
+
+
+def test_rows_of_a_benchmark_name_the_instance(tmp_path: Path) -> None:
+    source, _ = reported(tmp_path, {})
+    rows = [{"instance_id": SOLVED, "resolved": True}, {"instance_id": FAILED, "resolved": False}]
+    scores, _ = imported(source, lines_of(rows), "eval.jsonl")
+    assert sorted(scores.values()) == [0.0, 1.0]
+
+
+def test_what_a_report_cannot_say_is_said(tmp_path: Path) -> None:
+    source, file = reported(tmp_path, REPORTS["harness"])
+    run_files(tmp_path / "again", f"{SOLVED}.json")
+    report = import_files([source, tmp_path / "again"], tmp_path / "s.jsonl", scores=file)
+    assert report.left_out[0].reason == (
+        f"model.run.json, line 1 (run {SOLVED!r}) fits 2 runs; a report knows one run of a task; put the report of "
+        "each beside its runs, or give a file of scores"
+    )
+    other = file.with_name("other.json")
+    other.write_text(json.dumps({"resolved_ids": [], "unresolved_ids": [SOLVED]}))
+    for files, scores, said in (
+        ([file], None, "a benchmark's report, not a run; name the runs"),
+        ([source, other], file, "and so does --scores; name only one"),
+        ([source, file, other], None, "are benchmarks' reports; name one"),
+        ([source], file.parent, f"its reports contradict each other about {SOLVED}"),
+        ([source], source, "holds no report of a benchmark"),
+    ):
+        with pytest.raises(DataError, match=re.escape(said)):
+            import_files(files, tmp_path / "t.jsonl", scores=scores)

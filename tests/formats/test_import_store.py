@@ -37,7 +37,7 @@ def file_of(path: Path, *records: Any) -> Path:
 
 
 def told(store: Path) -> list[tuple[str, int, str]]:
-    return [(t.task, t.sample, t.steps[-1].action) for t in TrajectoryStore(store)]
+    return [(t.task, t.sample, t.steps[-1].action) for t in TrajectoryStore(store, create=True)]
 
 
 def test_rows_become_trajectories(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from tests.formats.conversations import Run, runs
 from tests.formats.one_story import CALLS, Telling, check_story
 
 from trajtree.errors import DataError
-from trajtree.formats.read.detect import FORMATS, detect, runs_of
+from trajtree.formats.read.detect import FORMATS, beginning_of, runs_of
 from trajtree.formats.read.records import decode
 from trajtree.formats.read.to_trajectory import trajectory_of
 from trajtree.trajectory import Message, Outcome, Trajectory
@@ -35,7 +35,7 @@ def written(name: str, folder: Path, conversations: list[tuple[tuple[Message, ..
 
 def read_all(path: Path) -> list[Trajectory]:
     """What is read of a file, its format detected."""
-    name = detect(path)
+    name = beginning_of(path).format
     found = []
     for raw in runs_of(path, name):
         record = decode(raw)
@@ -62,7 +62,7 @@ def test_what_was_written_is_read(name: str, data: st.DataObject) -> None:
         told = [replace(told[0], messages=shared, score=run.score) for run in told]
     with tempfile.TemporaryDirectory() as folder:
         files = written(name, Path(folder), [(run.messages, float(run.score)) for run in told])
-        assert {detect(path) for path in files} == {writer.format}
+        assert {beginning_of(path).format for path in files} == {writer.format}
         found = [trajectory for path in files for trajectory in read_all(path)]
     assert len(found) == 2
     for trajectory, run in zip(found, told, strict=True):

@@ -16,7 +16,7 @@ from tests.formats.vendor_logs import as_claude, as_codex
 
 from trajtree.errors import DataError
 from trajtree.formats.importing import ImportReport, import_files
-from trajtree.formats.read.detect import FORMATS, detect
+from trajtree.formats.read.detect import FORMATS, beginning_of
 from trajtree.formats.write.atif import atif_trajectory
 from trajtree.formats.write.openai import openai_trajectory
 from trajtree.formats.write.trl import trl_trajectory
@@ -98,6 +98,43 @@ def test_what_stands_beside_the_runs_of_a_job_is_passed_over(tmp_path: Path, bes
     assert (report.added, report.left_out_count, report.others) == (1, 0, {BESIDE: 2})
     with pytest.raises(DataError, match="not a log, but results and settings of Harbor, which are read with the runs"):
         import_files(tmp_path / "beside.json", tmp_path / "s.jsonl")
+
+
+PARTS = {
+    "agent/episode-0/debug.json": {"model": "m", "messages": [{"role": "user", "content": "go"}], "input": []},
+    "agent/mini-swe-agent.trajectory.json": {"messages": [], "info": {"exit_status": "Submitted"}},
+    "verifier/reward.json": {"reward": 1},
+    "artifacts/logs/out.jsonl": {"messages": [{"role": "user", "content": "go"}]},
+    "user-agent/trajectory.json": document(CALLS[1]),
+    "lock.json": {"schema_version": 2, "task": {}, "agent": {}},
+}
+"""Files of a trial that are none of its agent's runs, and yet may look like runs."""
+
+
+@pytest.mark.parametrize("below", ["", "steps/one/"])
+def test_what_else_is_in_a_trial_is_no_run(tmp_path: Path, below: str) -> None:
+    folder = trial(tmp_path, "a__b", SAID, **rewarded(reward=1))
+    (folder / "config.json").write_text(json.dumps({"trial_name": "a__b", "trials_dir": "jobs"}))
+    (tmp_path / "lock.json").write_text('{"trials": []}')
+    (tmp_path / "config.json").write_text('{"job_name": "j", "jobs_dir": "jobs"}')
+    if below:
+        (folder / "steps").mkdir()
+        (folder / "agent").rename(folder / "steps" / "agent")
+        (folder / "steps" / "one").mkdir()
+        (folder / "steps" / "agent").rename(folder / "steps" / "one" / "agent")
+    for name, part in PARTS.items():
+        file = folder / name if name == "lock.json" else folder / f"{below}{name}"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(part))
+    report = import_files(tmp_path, tmp_path / "s.jsonl", keep_unscored=True)
+    assert (report.added, report.left_out_count, report.others) == (1, 0, {BESIDE: len(PARTS) + 4})
+
+
+def test_a_folder_of_the_same_name_elsewhere_is_read(tmp_path: Path) -> None:
+    for name in ("agent", "artifacts", "verifier"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "runs.jsonl").write_text(lines_of([document(CALLS[1])]))
+    assert import_files(tmp_path, tmp_path / "s.jsonl", keep_unscored=True).added == 3
 
 
 @quick
@@ -338,7 +375,7 @@ TRACE = {
 
 def test_a_trace_has_its_reward_in_result(tmp_path: Path) -> None:
     (tmp_path / "x.jsonl").write_text(lines_of([TRACE]))
-    assert detect(tmp_path / "x.jsonl") == "harbor-traces"
+    assert beginning_of(tmp_path / "x.jsonl").format == "harbor-traces"
     found = FORMATS["harbor-traces"].read({**TRACE, "result": "1.0"}, score=None, task=None)
     assert (found.score, found.task, found.policy) == (("result", "1.0"), "write-ok", "m")
     turns = [{"from": "human", "value": "Write ok."}, {"from": "gpt", "value": "echo ok > a"}]

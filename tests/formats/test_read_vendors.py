@@ -31,7 +31,7 @@ from tests.formats.vendor_logs import (
 from trajtree.chat import message_to_dict
 from trajtree.errors import DataError
 from trajtree.formats.importing import import_files
-from trajtree.formats.read.detect import detect
+from trajtree.formats.read.detect import beginning_of
 from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.trajectory import Message, Outcome, ToolCall, Trajectory
 
@@ -89,7 +89,7 @@ def refused(file: Path, **options: Any) -> str:
 def test_every_log_tells_the_story(tmp_path: Path, name: str) -> None:
     log = LOGS[name]
     files = [written(log, tmp_path, told.messages, told.score, str(i)) for i, told in enumerate(CALLS)]
-    assert {detect(file) for file in files} == {log.format}
+    assert {beginning_of(file).format for file in files} == {log.format}
     found = check_story(files, tmp_path / "s", system=log.system, task=None, score=log.score)
     assert {run.policy for run in found} == {log.policy}
 
@@ -646,3 +646,67 @@ def test_otlp(tmp_path: Path) -> None:
 def test_spans_that_cannot_be_kept(tmp_path: Path, given: Any, said: Any, why: str) -> None:
     attributes = {"gen_ai.input.messages": given, "gen_ai.output.messages": said, "score": 1}
     assert re.search(why, refused(write(tmp_path, {"trace_id": "T", "attributes": attributes})))
+
+
+@pytest.mark.parametrize("name", ["claude-code", "codex", "gemini session"])
+def test_of_a_session_the_file_of_scores_is_named_first(tmp_path: Path, name: str) -> None:
+    reason = refused(written(LOGS[name], tmp_path, CALLS[0].messages, None))
+    assert reason.startswith(
+        "no score: a session has none; give a file of scores with --scores FILE, a row per session"
+    )
+    assert reason.index("--scores FILE") < reason.index("--score FIELD")
+
+
+def resumed(lines: list[dict[str, Any]], session: str, *more: Message) -> list[dict[str, Any]]:
+    """A session that goes on from another one: it repeats its events under its own id."""
+    again = [{**line, "sessionId": session} if "sessionId" in line else line for line in lines]
+    last = lines[-1]["uuid"]
+    for number, message in enumerate(more):
+        uuid = f"{session}-{number}"
+        said = {"role": message.role, "content": [{"type": "text", "text": message.content}]}
+        if message.role == "assistant":
+            said |= {"id": uuid, "model": "claude-1"}
+        again.append(event(uuid, last, said, sessionId=session))
+        last = uuid
+    return again
+
+
+MORE = (Message("user", "And now?"), Message("assistant", "Done too."))
+
+
+def test_a_session_that_was_resumed_is_read_once(tmp_path: Path) -> None:
+    first = as_claude(CALLS[0].messages)
+    folder = tmp_path / "in"
+    folder.mkdir()
+    second = resumed(first, "S2", *MORE)
+    for name, lines in (("a", first), ("b", second), ("c", resumed(second, "S3", Message("user", "Thanks.")))):
+        (folder / f"{name}.jsonl").write_text(lines_of(lines))
+    (folder / "other.jsonl").write_text(re.sub(r'"u(\d+)"', r'"v\1"', lines_of(as_claude(CALLS[1].messages))))
+    store = tmp_path / "s.jsonl"
+    report = import_files(folder, store, keep_unscored=True)
+    assert (report.added, report.resumed, report.left_out_count) == (2, 2, 0)
+    whole = next(run for run in TrajectoryStore(store) if run.metadata["session"] == "S3")
+    assert [step.action for step in whole.steps][-1] == "Done too."
+    again = import_files(folder, store, keep_unscored=True)
+    assert (again.added, again.skipped, again.left_out_count) == (0, 2, 0)
+
+
+def test_sessions_that_both_went_on_are_two_runs(tmp_path: Path) -> None:
+    first = as_claude(CALLS[0].messages)
+    for name, words in (("a", "One."), ("b", "Two.")):
+        lines = resumed(first, name, Message("user", words), Message("assistant", words))
+        (tmp_path / f"{name}.jsonl").write_text(lines_of(lines))
+    report = import_files(tmp_path, tmp_path / "x" / "s.jsonl", keep_unscored=True)
+    assert (report.added, report.resumed) == (2, 0)
+
+
+def test_a_session_that_goes_on_from_a_stored_one_is_left_out(tmp_path: Path) -> None:
+    folder, store = tmp_path / "in", tmp_path / "s.jsonl"
+    folder.mkdir()
+    first = as_claude(CALLS[0].messages)
+    (folder / "a.jsonl").write_text(lines_of(first))
+    assert import_files(folder, store, keep_unscored=True).added == 1
+    (folder / "b.jsonl").write_text(lines_of(resumed(first, "S2", *MORE)))
+    report = import_files(folder, store, keep_unscored=True)
+    assert (report.added, report.left_out_count) == (0, 1)
+    assert report.left_out[0].reason.startswith("it goes on from a session that the store has as a run of its own")

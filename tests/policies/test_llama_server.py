@@ -115,7 +115,7 @@ def test_first_tokens_are_as_frequent_as_the_local_models(url: str) -> None:
 def test_episodes_survive_a_killed_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed in the middle: what was finished stays, and the same command on a new server plays the rest."""
     monkeypatch.setattr(server, "RETRIES", 0)
-    store = TrajectoryStore(tmp_path / "trajectories.jsonl")
+    store = TrajectoryStore(tmp_path / "trajectories.jsonl", create=True)
     episodes = independent([f"toy/{n}" for n in range(12)], 1, [Sampling(0.8)])
     with llama_server(gguf()) as (address, process):
 

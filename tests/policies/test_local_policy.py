@@ -406,7 +406,7 @@ def test_the_name_is_the_model_and_its_adapters(tiny: Path, policy: LocalPolicy)
 @pytest.mark.parametrize("sampling", [GREEDY, WARM])
 def test_a_branched_episode_has_the_tokens_of_the_whole_one(tiny: Path, tmp_path: Path, sampling: Sampling) -> None:
     """Greedily it is its parent once more; and whatever it draws, its beginning is its parent's, token for token."""
-    parents, branched = (TrajectoryStore(tmp_path / f"{name}.jsonl") for name in ("parents", "branched"))
+    parents, branched = (TrajectoryStore(tmp_path / f"{name}.jsonl", create=True) for name in ("parents", "branched"))
     policy = policy_of(tiny, max_new_tokens=40)  # in which more replies end
     rollout([EpisodeSpec(task, 0, GREEDY) for task in TASKS[:12]], policy, Toy, parents, seed=1)
     starts = [Start(run, steps) for run in parents for steps in range(1, len(run.steps))]

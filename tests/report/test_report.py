@@ -7,29 +7,42 @@ import io
 import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
+from tests.builders import trajectory
 
 from trajtree.errors import DataError, RunError, TrajtreeError
 from trajtree.report import (
     ForkView,
     ReportData,
     RowStatement,
+    Unmeasured,
     print_table,
     read_results_json,
     verdict,
     write_html,
     write_results_json,
 )
-from trajtree.report.text import NO_SITUATIONS, ONE_SEED, against_ceiling, ratio, shown, smallest, unit
+from trajtree.report.text import (
+    NO_SITUATIONS,
+    ONE_SEED,
+    against_ceiling,
+    beginning,
+    ratio,
+    shown,
+    smallest,
+    unit,
+)
+from trajtree.report.tree_table import print_quality
 from trajtree.statistics.summary import summarise, with_situations
 from trajtree.trajectory import Outcome, Sampling, Step, Trajectory
-from trajtree.trees.quality import TreeQuality
+from trajtree.trees.merge import build_tree
+from trajtree.trees.quality import TreeQuality, quality
 from trajtree.visible import visible
 
 HOSTILE = (
@@ -397,6 +410,120 @@ def test_table_shows_hostile_text_as_text() -> None:
     assert "\x1b[31m" not in out.getvalue()
 
 
+def without_some() -> ReportData:
+    """A report whose primary row and another one could not be measured; the weak row stands in for the primary one."""
+    data = report()
+    lost = (Unmeasured("tuned", "nothing scored enough", "primary"), Unmeasured("_last", f"it needs tuned {HOSTILE}"))
+    results = dataclasses.replace(data.results, primary="weak")
+    return dataclasses.replace(data, results=results, unmeasured=lost, labels={**data.labels, "tuned": "Tuned"})
+
+
+def test_rows_that_could_not_be_measured_say_why(tmp_path: Path) -> None:
+    data = without_some()
+    assert verdict(data) == "Nothing can be said about Tuned, the primary row: it was not measured."
+    out = io.StringIO()
+    print_table(data, Console(file=out, width=100, no_color=True))
+    lines = out.getvalue().splitlines()
+    assert max(map(len, lines)) <= 100
+    (line,) = [line for line in lines if line.startswith("> Tuned")]
+    assert line.split()[2:] == ["-"] * 8
+    assert "Tuned was not measured: nothing scored enough." in lines
+    assert against_ceiling(data) is None, "which would be about the row that stands in for the primary one"
+    source = render(data, tmp_path)
+    assert Page(source).unbalanced == [] and source.count(">primary<") == 1
+    text = " ".join("".join(Page(source).text).split())
+    assert "Tuned was not measured: nothing scored enough." in text and "<script>" not in source
+    write_results_json(data, tmp_path / "results.json")
+    assert json.loads((tmp_path / "results.json").read_text())["unmeasured"][0] == {
+        "row": "tuned",
+        "why": "nothing scored enough",
+        "role": "primary",
+    }
+    again = read_results_json(tmp_path / "results.json")
+    assert again.unmeasured == data.unmeasured and again.label("tuned") == "Tuned"
+    assert verdict(again) == verdict(data)
+
+
+def test_a_long_caveat_begins_with_whole_sentences() -> None:
+    first, second = "It says nothing. " * 6, "word " * 60
+    assert beginning("short") == ("short", "")
+    assert beginning(first + second) == (first.strip(), second)
+    assert beginning("x" * 1000) == ("x" * 1000, "")
+    start, rest = beginning(second)
+    assert f"{start} {rest}" == second and len(start) <= 230
+
+
+# ---- what a browser makes of it
+
+Shown = Callable[[ReportData, int], Any]
+
+
+@pytest.fixture
+def show(browser: Any, tmp_path: Path) -> Iterator[Shown]:
+    """Opens the page of a report in a window that is so wide; fails when it logs, throws or fetches anything."""
+    troubles: list[str] = []
+    contexts = []
+
+    def opened(data: ReportData, width: int) -> Any:
+        render(data, tmp_path)
+        contexts.append(browser.new_context(viewport={"width": width, "height": 800}))
+        page = contexts[-1].new_page()
+        page.on("console", lambda message: troubles.append(message.text))
+        page.goto((tmp_path / "report.html").as_uri())
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert troubles == []
+
+
+def stored(name: str) -> ReportData:
+    return read_results_json(Path(__file__).parents[2] / "benchmarks" / "results" / f"{name}.json")
+
+
+LONG_NAME = "a_label_without_any_space_in_it_" * 3
+
+
+def test_a_phone_shows_every_table_without_scrolling_sideways(show: Shown) -> None:
+    """All tables, as cards; pictures scroll in their own frames."""
+    for data in (report(), report(LONG_NAME), without_some(), stored("failures-seed0")):
+        page = show(data, 390)
+        page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        wide = "[...document.querySelectorAll('.scroll')].filter(one => one.scrollWidth > one.clientWidth + 1)"
+        inside = page.evaluate(f"{wide}.filter(one => one.querySelector('table')).map(one => one.ariaLabel)")
+        assert inside == []
+
+
+def test_a_report_is_three_screens_long_before_it_is_unfolded(show: Shown) -> None:
+    """With few rows, with many, and with long caveats."""
+    guarantee = "The paper's guarantee for a row. It says nothing: the bound is above 1. " + "Measured: 3 nats. " * 60
+    long = dataclasses.replace(stored("demo-demonstrated-seed0"), notes=(guarantee,) * 4)
+    for data in (report(), long, stored("failures-seed0"), without_some()):
+        assert show(data, 1280).evaluate("document.documentElement.scrollHeight") <= 3 * 800
+
+
+def test_a_screen_reader_and_a_keyboard_get_everything(show: Shown) -> None:
+    """On a phone too, where tables are drawn as cards, they are tables with headers; parts unfold by key."""
+    for width in (1280, 390):
+        page = show(report(), width)
+        table = page.get_by_role("table", name="Results")
+        assert table.get_by_role("rowheader").count() == 4
+        assert table.get_by_role("columnheader").count() == 8
+        assert table.get_by_role("row").nth(1).get_by_role("cell").count() == 7
+        glossary = page.locator("summary", has_text="Glossary")
+        assert not page.get_by_text("Performance gap recovered, ").is_visible()
+        while not glossary.evaluate("one => one === document.activeElement"):
+            page.keyboard.press("Tab")
+            assert page.evaluate("document.activeElement !== document.body"), "the keys never reach the glossary"
+        page.keyboard.press("Enter")
+        assert page.get_by_text("How far a row gets").is_visible()
+        unnamed = "[...document.querySelectorAll('svg')].filter(one => !one.ariaLabel || one.role !== 'img').length"
+        assert page.evaluate(unnamed) == 0
+        assert page.evaluate("document.querySelectorAll('h1').length") == 1
+
+
 def test_environment_errors_are_reported() -> None:
     rows = {"weak": episodes([0.0, 1.0]), "ours": episodes([1.0, 1.0])}
     rows["ours"][1] = dataclasses.replace(rows["ours"][1], outcome=Outcome.ENV_ERROR)
@@ -436,3 +563,15 @@ def test_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     with pytest.raises(TrajtreeError, match=re.escape(f"needs {module}: pip install 'trajtree[report]'")):
         write_html(report(), tmp_path / "report.html")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_the_table_of_trees_fits_the_terminal(width: int) -> None:
+    trees = [build_tree([trajectory("ab", 1.0), trajectory("ac", 0.0, sample=1)])]
+    out = io.StringIO()
+    print_quality([quality(tree) for tree in trees], Console(file=out, width=width))
+    lines = out.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    assert {"runs", "forks", "inform.", "spread", "pairs"} <= set(lines[0].split())
+    assert ("lost" in lines[0]) == (width == 120) and ("nodes" in lines[0]) == (width >= 80)
+    assert len(lines[2].split()) == len(lines[0].split()), "no column is cut"

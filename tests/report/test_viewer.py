@@ -7,7 +7,6 @@ import hashlib
 import json
 import random
 import re
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -33,9 +32,6 @@ from trajtree.trees.search import exact
 from trajtree.trees.tree import TrajectoryTree
 from trajtree.visible import visible
 
-CHROMIUM = shutil.which("chromium")
-QUIET = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run")
-OFFLINE = ("--disable-background-networking", "--disable-component-update", "--disable-sync")
 HOSTILE = (
     "</script><script>window.ran = 1</script><img src=x onerror='window.ran = 2'><svg onload=\"window.ran = 3\">"
     '" onclick="window.ran = 4" \' --><!-- ]]> javascript:window.ran=5 &lt;b&gt; \u202egnp \u2028 \x00 \ud800 $title '
@@ -178,17 +174,6 @@ def wait_until(page: Any, expression: str) -> None:
     while not page.evaluate(expression):
         assert time.monotonic() < end, expression
         time.sleep(0.01)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
-    if CHROMIUM is None:
-        pytest.skip("needs a chromium on the PATH")
-    with api.sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=[*QUIET, *OFFLINE])
-        yield found
-        found.close()
 
 
 Open = Callable[..., Any]
@@ -574,10 +559,12 @@ def large(nodes: int) -> TrajectoryTree:
     rng = random.Random(0)
     words = ("go north", "open the door", "look around", "pick up key")
     members: list[Trajectory] = []
-    while sum(len(t.steps) for t in members) < nodes * 1.5:
+    steps = 0
+    while steps < nodes * 1.5:
         actions = [rng.choice(words) for _ in range(rng.randint(5, 20))]
         seen = [f"after {depth}" for depth in range(len(actions))]
         members.append(trajectory(actions, rng.random(), sample=len(members), seen=seen))
+        steps += len(actions)
     return build_tree(members)
 
 

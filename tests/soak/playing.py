@@ -268,7 +268,7 @@ def breaking_environment(base: Path, folder: Path, random: Random, count: Counte
     """An environment that raises or lies, within this process."""
 
     def play(weather: float, name: str) -> TrajectoryStore:
-        store = TrajectoryStore(folder / name)
+        store = TrajectoryStore(folder / name, create=True)
         episodes = independent(TASKS[:6], 3, [Sampling(1.0)])
         rollout(episodes, Hat(), lambda: Weather(weather, Random(random.random())), store, seed=7, batch=4)
         return store

@@ -54,7 +54,7 @@ def python(code: str, *arguments: Path) -> subprocess.Popen[str]:
 
 def test_a_file_with_a_second_name_is_not_added_to(tmp_path: Path) -> None:
     """Two names of one file by hard links have two locks; links to a name have that name's."""
-    store = TrajectoryStore(tmp_path / "a.jsonl")
+    store = TrajectoryStore(tmp_path / "a.jsonl", create=True)
     store.append([trajectory("a")])
     before = store.path.read_bytes()
     (tmp_path / "b.jsonl").hardlink_to(store.path)
@@ -106,7 +106,7 @@ import sys
 from pathlib import Path
 from tests.builders import trajectory
 from trajtree.store.trajectory_store import TrajectoryStore
-store, sample = TrajectoryStore(sys.argv[1]), int(sys.argv[2])
+store, sample = TrajectoryStore(sys.argv[1], create=True), int(sys.argv[2])
 print("ready", flush=True)
 sys.stdin.readline()
 for number in range(150):
@@ -117,7 +117,7 @@ REWRITER = """
 import sys
 from trajtree.store.lock import claimed
 from trajtree.store.trajectory_store import TrajectoryStore, write_store
-store = TrajectoryStore(sys.argv[1])
+store = TrajectoryStore(sys.argv[1], create=True)
 print("ready", flush=True)
 sys.stdin.readline()
 for _ in range(30):

@@ -29,7 +29,7 @@ from trajtree.trajectory import Message, Origin, Sampling, Step, Tokens, Traject
 
 
 def store_of(folder: Path, *given_: Trajectory) -> TrajectoryStore:
-    store = TrajectoryStore(folder / "t.jsonl")
+    store = TrajectoryStore(folder / "t.jsonl", create=True)
     store.append(given_)
     return store
 
@@ -38,7 +38,7 @@ def store_of(folder: Path, *given_: Trajectory) -> TrajectoryStore:
 @given(st.lists(st.lists(anything, max_size=2), max_size=3))
 def test_what_was_appended_is_read(batches: list[list[Trajectory]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        store = TrajectoryStore(Path(folder) / "new" / "t.jsonl")
+        store = TrajectoryStore(Path(folder) / "new" / "t.jsonl", create=True)
         assert list(store) == []
         for batch in batches:
             store.append(batch)
@@ -116,7 +116,7 @@ def test_torn_tail_at_every_byte(tmp_path: Path, complete: int) -> None:
     """`complete` whole trajectories, then a line that a kill has cut at any byte."""
     old = [trajectory("ab", 0.5, sample=n) for n in range(complete)]
     new = trajectory(["日本\n🗝️"], 1.0, sample=8)
-    store = TrajectoryStore(tmp_path / "t.jsonl")
+    store = TrajectoryStore(tmp_path / "t.jsonl", create=True)
     if old:
         store.append(old)
     begin = store.path.stat().st_size if old else 0
@@ -134,7 +134,7 @@ APPENDER = """
 import sys
 from tests.builders import trajectory
 from trajtree.store.trajectory_store import TrajectoryStore
-store = TrajectoryStore(sys.argv[1])
+store = TrajectoryStore(sys.argv[1], create=True)
 for sample in range(10**6):
     store.append([trajectory(["go " * 400], 0.5, sample=sample)])
     print(sample, flush=True)
@@ -153,7 +153,7 @@ def test_kill_loses_nothing_that_was_appended(tmp_path: Path, seconds: float) ->
         process.send_signal(signal.SIGKILL)
         told = [int(line) for line in (first + process.stdout.read()).splitlines() if line]
     assert process.returncode == -signal.SIGKILL
-    store = TrajectoryStore(path)
+    store = TrajectoryStore(path, create=True)
     samples = [t.sample for t in store]
     assert samples == list(range(len(samples)))
     assert told == samples[: len(told)]
@@ -236,7 +236,7 @@ def test_reading_is_lazy(tmp_path: Path) -> None:
     ],
 )
 def test_other_files_are_refused_and_left_alone(tmp_path: Path, content: str, message: str) -> None:
-    store = TrajectoryStore(tmp_path / "notes.txt")
+    store = TrajectoryStore(tmp_path / "notes.txt", create=True)
     store.path.write_text(content)
     expected = re.escape(f"{store.path}, {message}")
     with pytest.raises(DataError, match=expected):
@@ -298,7 +298,7 @@ def test_agent_ranges_fit_their_tokens(agent: tuple[tuple[int, int], ...]) -> No
 
 def test_a_line_is_plain(tmp_path: Path) -> None:
     """What a file looks like is part of the promise: one JSON object per line, and no text twice."""
-    store = TrajectoryStore(tmp_path / "t.jsonl")
+    store = TrajectoryStore(tmp_path / "t.jsonl", create=True)
     messages = (Message("system", "Act."), Message("user", "Go."), Message("assistant", "I go.\nAction: go"))
     steps = (Step("Act.\nGo.", "go", reward=1.0),)
     store.append([replace(trajectory("a", 0.5), messages=messages, steps=steps)])
@@ -315,3 +315,15 @@ def test_a_line_is_plain(tmp_path: Path) -> None:
         "steps": [[1, [14, 16], None, "Act.\nGo."]],
         "score": 0.5,
     }
+
+
+@pytest.mark.parametrize("read", [list, lambda store: list(store.by_task()), lambda store: list(store.heads())])
+def test_a_store_that_is_not_there_is_said_unless_it_is_to_be_made(
+    tmp_path: Path, read: Callable[[TrajectoryStore], list[Any]]
+) -> None:
+    path = tmp_path / "typo.jsonl"
+    with pytest.raises(DataError, match=r"typo\.jsonl: there is no such store; name another one, or make it with"):
+        read(TrajectoryStore(path))
+    assert read(TrajectoryStore(path, create=True)) == []
+    TrajectoryStore(path).append([])
+    assert read(TrajectoryStore(path)) == []

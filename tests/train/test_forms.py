@@ -78,6 +78,16 @@ def test_the_anchor_is_the_whole_run_of_the_chosen_side(tmp_path: Path) -> None:
     assert all(e.run is not None and e.run.ids[: len(e.chosen.ids)] == e.chosen.ids for e in anchored)
 
 
+def test_only_pairs_whose_chosen_run_succeeds(tmp_path: Path) -> None:
+    """As many as there are pairs, and their runs are those that the control imitates."""
+    found = pairs(tmp_path, "solved-anchored-dpo", *RUNS)
+    assert [(spelt(e.chosen), spelt(e.rejected)) for e in found] == [("c", "e"), ("c", "d"), ("c", "e")]
+    control = taken(tmp_path, "chosen-solved-sft", *RUNS)
+    assert sorted((spelt(e.run), e.weight) for e in found if e.run is not None) == control
+    with pytest.raises(DataError, match="trees: of 1 chosen run none succeeds, so none is learned from"):
+        pairs(tmp_path, "solved-anchored-dpo", run(0, "ab", 0.5), run(1, "ac", 0.0))
+
+
 @pytest.mark.parametrize("packed", [True, False])
 def test_a_batch_holds_the_runs_after_both_sides(tmp_path: Path, packed: bool) -> None:
     found = pairs(tmp_path, "run-anchored-dpo", *RUNS)
@@ -99,6 +109,7 @@ def test_pairs_weigh_by_gap_and_visits_instead_of_being_cut() -> None:
     ("method", "says"),
     [
         ("run-anchored-dpo", "run-anchored-dpo needs to know the runs of pairs; give trees"),
+        ("solved-anchored-dpo", "solved-anchored-dpo needs to know the runs of pairs; give trees"),
         ("node-kto", "contains pairs, but node-kto takes trees"),
         ("advantage-sft", "contains pairs, but advantage-sft takes trees"),
     ],

@@ -6,7 +6,10 @@ from hypothesis import given
 from tests.builders import quick, trajectories, trajectory
 
 import trajtree
+from trajtree.errors import counted
 from trajtree.trajectory import Trajectory
+from trajtree.trees.display import sketch
+from trajtree.trees.merge import build_tree
 
 VOID = {"br"}
 
@@ -61,3 +64,33 @@ def test_an_outline_is_cut_and_says_so() -> None:
 def test_texts_of_runs_are_no_markup() -> None:
     tree = trajtree.build_tree([trajectory(["<script>alert(1)</script>"], task="<b>")])
     assert not {"script", "b"} & Balanced(tree._repr_html_()).counts.keys()
+
+
+@quick
+@given(trajectories())
+def test_a_sketch_is_a_few_lines_and_counts_what_it_leaves_out(runs: list[Trajectory]) -> None:
+    tree = build_tree(runs)
+    lines = sketch(tree, most=3)
+    assert len(lines) <= 5 and lines[0].startswith(f"{tree.task!r}: {counted(len(runs), 'run')}")
+    everything = sketch(tree, most=len(tree))
+    stretches = everything[1:]
+    steps = len(stretches) + sum(int(line.rsplit("  ", 1)[0].rsplit(" +", 1)[1]) for line in stretches if " +" in line)
+    assert steps == len(tree) - 1, "every node is in one stretch"
+
+
+def test_a_sketch_shows_forks_from_above() -> None:
+    runs = [["go", "left", "up", "stay"], ["go", "left", "up", "leave"], ["go", "right"]]
+    tree = build_tree(trajectory(actions, n / 2, sample=n) for n, actions in enumerate(runs))
+    assert sketch(tree)[1:] == [
+        "  go  0.50 of 3",
+        "    left +1  0.25 of 2",
+        "      leave  0.50 of 1",
+        "      stay  0.00 of 1",
+        "    right  1.00 of 1",
+    ]
+    assert sketch(tree, most=3)[1:] == [
+        "  go  0.50 of 3",
+        "    left +1  0.25 of 2",
+        "    right  1.00 of 1",
+        "  and 2 more",
+    ]

@@ -69,7 +69,7 @@ def _arithmetic() -> Iterator[str]:
 
 def _data() -> Iterator[str]:
     for name, entry in BUILT_IN.items():
-        with_data = f" ({entry.data})" if entry.bring_in is not None else ""
+        with_data = f" ({entry.data})" if entry.data_importer is not None else ""
         yield _result_of(partial(_counted, name), f"{name}{with_data}: ")
 
 

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 from rich.box import SIMPLE_HEAD
-from rich.table import Column, Table
+from rich.table import Table
 
 from trajtree.cli import tasks
 from trajtree.cli.choices import argument_of
@@ -18,13 +18,13 @@ from trajtree.cli.terminal import console, counting
 from trajtree.envs.base import Environment
 from trajtree.envs.check import EnvCheckError, check_env
 from trajtree.envs.domain import (
-    BRING_IN,
     BUILT_IN,
+    DATA_IMPORTERS,
     SPLITS,
     Domain,
     NoDemonstration,
-    bring_in_data,
     found_at,
+    import_data,
     load_domain,
 )
 from trajtree.envs.guard import Guarded, blamed, closed
@@ -42,18 +42,20 @@ env = typer.Typer(help="Environments: what there is, and proof that one keeps th
 def list_(
     name: Annotated[str | None, typer.Argument(help="One of them, or module:DOMAIN, to list its task types.")] = None,
 ) -> None:
-    """List the built-in environments and what they need, or the task types of one."""
+    """List the built-in environments with what is installed and what data is there, or the task types of one."""
     if name is not None:
         _list_types(name)
         return
-    table = _table("name", "install", Column("data", no_wrap=True), "licence", "task types")
+    terminal = console()
     for name, entry in BUILT_IN.items():
-        types = str(len(load_domain(name).types))
-        table.add_row(name, entry.install, entry.data, entry.licence, types)
-    console().print(table)
+        types = counted(len(load_domain(name).types), "task type")
+        said = "installed" if entry.installed else f"not installed: pip install '{entry.install}'"
+        there = entry.data if entry.folder is None else "there" if entry.has_data else f"not there: {entry.data}"
+        for line in (f"{name}: {types}", f"  licence: {entry.licence}", f"  {said}", f"  data: {there}"):
+            terminal.print(line, soft_wrap=True, highlight=False)
 
 
-def _table(*headers: str | Column) -> Table:
+def _table(*headers: str) -> Table:
     return Table(*headers, box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
 
 
@@ -194,7 +196,7 @@ def play(
 
 
 def data(
-    which: Annotated[str, argument_of(BRING_IN, help="The environment.")],
+    which: Annotated[str, argument_of(DATA_IMPORTERS, help="The environment.")],
     source: Annotated[Path, typer.Option("--from", help="File or folder that you downloaded.")],
 ) -> None:
     """Import an environment's data: check it, pack it, and record its size and hash."""
@@ -202,8 +204,8 @@ def data(
         raise DataError(f"{source}: no such file or folder")
     terminal = console()
     with counting(terminal, which, "rows") as progress:
-        brought = bring_in_data(which, source, progress)
-    for line in brought.lines:
+        imported = import_data(which, source, progress)
+    for line in imported.lines:
         terminal.print(line, soft_wrap=True, highlight=False)
     terminal.print(f"see what there is: trajtree env list {which}; play: trajtree play {which}", soft_wrap=True)
 

@@ -9,14 +9,13 @@ from typing import Annotated
 import typer
 
 from trajtree.cli.cards import ROWS, CardOption, LicenseOption, check_card_options, write_card
-from trajtree.cli.choices import described, option_of
-from trajtree.cli.logs import counts_of
-from trajtree.cli.outputs import at_least_one, check_output
+from trajtree.cli.choices import described, option_of, with_options_of
+from trajtree.cli.logs import Reading, counts_of
+from trajtree.cli.outputs import at_least_one, check_output, out_argument, out_option
 from trajtree.cli.terminal import console, counting
 from trajtree.errors import DataError, counted
 from trajtree.formats.converting import rows_of, runs_in
-from trajtree.formats.importing import ImportReport, import_files
-from trajtree.formats.read.detect import FORMATS
+from trajtree.formats.importing import ImportReport
 from trajtree.formats.write import TRAJECTORY_TARGETS
 from trajtree.formats.write.card import Provenance
 from trajtree.formats.write.parquet import write_rows
@@ -32,28 +31,14 @@ _GOOD = 0.5
 """Default value from which a step is good."""
 
 
+@with_options_of(Reading)
 def convert(
+    reading: Reading,
     source: Annotated[Path, typer.Argument(help="Runs: a log in any format, a store, or a file of trees.")],
-    out: Annotated[Path, typer.Argument(help=ROWS)],
+    out: Annotated[Path, out_argument(ROWS)],
     to: Annotated[
         str, option_of(TRAJECTORY_TARGETS, help=f"The format of the rows: {described(TRAJECTORY_TARGETS)}.")
     ] = "trl",
-    from_: Annotated[
-        str | None, option_of(FORMATS, "--from", help="The log's format, detected by default; as for import.")
-    ] = None,
-    score: Annotated[str | None, typer.Option(help="Path of the field with the score, as for import.")] = None,
-    scores: Annotated[Path | None, typer.Option(help="File with the scores of runs, as for import.")] = None,
-    redact: Annotated[
-        bool | None, typer.Option("--redact/--no-redact", help="Replace keys, addresses and names, as for import.")
-    ] = None,
-    score_range: Annotated[
-        tuple[float, float], typer.Option(help="The score values that stand for 0 and 1, as for import.")
-    ] = (0.0, 1.0),
-    task: Annotated[str | None, typer.Option(help="Field that names the task, as for import.")] = None,
-    context_turns: Annotated[
-        int | None, typer.Option(min=0, help="How many leading replies are an example, as for import.")
-    ] = None,
-    run: Annotated[str | None, typer.Option(help="Field that names the run, as for import.")] = None,
     card: CardOption = None,
     license: LicenseOption = None,
 ) -> None:
@@ -72,19 +57,7 @@ def convert(
 
     def read(store: Path) -> ImportReport:
         nonlocal redacted
-        report = import_files(
-            source,
-            store,
-            format=from_,
-            score=score,
-            score_range=score_range,
-            task=task,
-            context_turns=context_turns,
-            run=run,
-            scores=scores,
-            keep_unscored=True,
-            redact=redact,
-        )
+        report = reading.into(store, source, keep_unscored=True)
         redacted = report.redacted
         return report
 
@@ -106,7 +79,7 @@ def convert(
 
 def rewards(
     trees: Annotated[Path, typer.Argument(help="File of trees, made by: trajtree build", metavar="TREES")],
-    out: Annotated[Path, typer.Option("--out", help=ROWS)],
+    out: Annotated[Path, out_option("--out", help=ROWS)],
     value: Annotated[str, option_of(AGGREGATES, help=f"A step's value: {described(AGGREGATES)}.")] = _PAIRS.aggregate,
     gamma: Annotated[
         float | None,

@@ -13,11 +13,19 @@ from trajtree.cli.start import SIGNALS
 from trajtree.cli.terminal import complain
 
 
+class Stopped(KeyboardInterrupt):
+    """A signal ends the command.
+
+    Not KeyboardInterrupt itself: Python remembers one that leaves a string that `exec` runs, as in the making of a
+    dataclass, and kills the process by SIGINT at its end, whatever the exit status was to be.
+    """
+
+
 @contextmanager
 def ended_in_order() -> Iterator[None]:
     """If a signal ends the block, print one line with the command to resume, and exit with 128 + the signal's number.
 
-    Either signal raises KeyboardInterrupt inside, so that files are closed, locks released and environments shut down.
+    Either signal raises Stopped inside, so that files are closed, locks released and environments shut down.
     Any other error on the way out is printed in a line of its own. A second signal ends the process at once. A signal
     that the process was started to ignore stays ignored.
     """
@@ -27,7 +35,7 @@ def ended_in_order() -> Iterator[None]:
         caught.append(number)
         for each in SIGNALS:
             signal.signal(each, signal.SIG_DFL)
-        raise KeyboardInterrupt
+        raise Stopped
 
     before = {each: signal.getsignal(each) for each in SIGNALS}
     for each, handler in before.items():
@@ -49,4 +57,4 @@ def ended_in_order() -> Iterator[None]:
             signal.signal(each, signal.SIG_IGN if handler is signal.SIG_IGN else signal.SIG_DFL)
 
 
-__all__ = ["ended_in_order"]
+__all__ = ["Stopped", "ended_in_order"]

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import typer
 
-from trajtree.cli.choices import NEXT, described, option_of
+from trajtree.cli.choices import NEXT, described, option_of, with_options_of
 from trajtree.cli.outputs import check_output
 from trajtree.cli.terminal import console, counting
 from trajtree.errors import DataError, counted
 from trajtree.formats.import_report import SheetUse
 from trajtree.formats.importing import ImportReport, LeftOut, import_files
-from trajtree.formats.read.detect import FORMATS
+from trajtree.formats.read.detect import FORMATS, known_formats
 from trajtree.store import trajectory_store
 from trajtree.store.lines import format_of
+from trajtree.store.progress import SILENT, Progress
 
 
 class _Unscored(NamedTuple):
@@ -38,45 +40,89 @@ _FILES = 5
 """Number of files up to which each is named with a reason."""
 
 
-def import_(
-    files: Annotated[list[Path], typer.Argument(help="Files, folders or archives.")],
-    out: Annotated[Path, typer.Option("--out", help="Store to append to, for example runs.jsonl.")],
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How logs are read; every field is an option of each command that reads them."""
+
     from_: Annotated[
         str | None,
         option_of(FORMATS, "--from", help=f"Their format, detected by default: {described(FORMATS)}."),
-    ] = None,
+    ] = None
     score: Annotated[
         str | None,
-        typer.Option(help="Field with the score, or several weighed: --score info.reward, --score tests=0.7,style=0.3"),
-    ] = None,
+        typer.Option(
+            "--score",
+            help="Field with the score, or several weighed: --score info.reward, --score tests=0.7,style=0.3",
+        ),
+    ] = None
     scores: Annotated[
         Path | None,
         typer.Option(
-            help="CSV, JSON or JSON Lines with the scores of runs: columns run or file, score, and maybe task, outcome."
+            "--scores",
+            help="CSV, JSON or JSON Lines with the scores of runs: columns run or file, score, and maybe task and "
+            "outcome; or a benchmark's report.",
         ),
-    ] = None,
-    unscored: Annotated[
-        str, option_of(UNSCORED, "--unscored", help=f"Runs without a score: {described(UNSCORED)}.")
-    ] = "leave-out",
+    ] = None
     redact: Annotated[
         bool | None,
         typer.Option(
             "--redact/--no-redact",
             help="Replace keys, tokens, mail addresses and names of home folders; by default in people's own sessions.",
         ),
-    ] = None,
+    ] = None
     score_range: Annotated[
-        tuple[float, float], typer.Option(help="The score values that stand for 0 and 1: --score-range 0 100")
-    ] = (0.0, 1.0),
-    task: Annotated[str | None, typer.Option(help="Field that names the task; by default its prompt.")] = None,
+        tuple[float, float],
+        typer.Option("--score-range", help="The score values that stand for 0 and 1: --score-range 0 100"),
+    ] = (0.0, 1.0)
+    task: Annotated[str | None, typer.Option("--task", help="Field that names the task; by default its prompt.")] = None
     context_turns: Annotated[
         int | None,
-        typer.Option(min=0, help="How many leading replies of each run are an example, not the agent's own."),
-    ] = None,
+        typer.Option(
+            "--context-turns", min=0, help="How many leading replies of each run are an example, not the agent's own."
+        ),
+    ] = None
     run: Annotated[
         str | None,
-        typer.Option(help="Field that names the run, where a row is one call of the model or one part of a run."),
-    ] = None,
+        typer.Option(
+            "--run", help="Field that names the run, where a row is one call of the model or one part of a run."
+        ),
+    ] = None
+
+    def into(
+        self,
+        store: Path,
+        files: Path | list[Path],
+        *,
+        keep_unscored: bool,
+        jobs: int = 1,
+        progress: Progress = SILENT,
+    ) -> ImportReport:
+        """Read files into a store, see `import_files`."""
+        return import_files(
+            files,
+            store,
+            format=self.from_,
+            score=self.score,
+            score_range=self.score_range,
+            task=self.task,
+            context_turns=self.context_turns,
+            run=self.run,
+            scores=self.scores,
+            keep_unscored=keep_unscored,
+            redact=self.redact,
+            jobs=jobs,
+            progress=progress,
+        )
+
+
+@with_options_of(Reading)
+def import_(
+    reading: Reading,
+    files: Annotated[list[Path], typer.Argument(help="Files, folders or archives.")],
+    out: Annotated[Path, typer.Option("--out", help="Store to append to, for example runs.jsonl.")],
+    unscored: Annotated[
+        str, option_of(UNSCORED, "--unscored", help=f"Runs without a score: {described(UNSCORED)}.")
+    ] = "leave-out",
     jobs: Annotated[
         int, typer.Option("--jobs", min=1, help="Processes that convert records; the store does not depend on it.")
     ] = 1,
@@ -91,22 +137,8 @@ def import_(
         if file.is_file() and (held := format_of(file)) in NEXT:
             raise DataError(f"{file}: already contains {held}; {NEXT[held]}")
     terminal = console()
-    with counting(terminal, "import", "runs") as progress:
-        done = import_files(
-            files,
-            out,
-            format=from_,
-            score=score,
-            score_range=score_range,
-            task=task,
-            context_turns=context_turns,
-            run=run,
-            scores=scores,
-            keep_unscored=UNSCORED[unscored].keep,
-            redact=redact,
-            jobs=jobs,
-            progress=progress,
-        )
+    with counting(terminal, "import", "runs", out) as progress:
+        done = reading.into(out, files, keep_unscored=UNSCORED[unscored].keep, jobs=jobs, progress=progress)
     left_out = list(_sentences(done.left_out))
     kinds = [f"left out, {counted(number, 'row')}: {kind}" for kind, number in done.kinds.items()]
     for sentence in (*left_out, *_summary(done), *(kinds if len(kinds) < len(left_out) else ()), *_hints(done)):
@@ -169,8 +201,15 @@ def _sheet(sheet: SheetUse) -> Iterator[str]:
 
 def _hints(done: ImportReport) -> Iterator[str]:
     """What may have been misinterpreted, and what to do about it."""
+    if done.no_format:
+        yield f"{counted(done.no_format, 'file')} in no known format; {known_formats()}"
     if done.held:
         yield f"rows contained in a longer row of the same run: {done.held:,}"
+    if done.resumed:
+        yield (
+            f"sessions that a later one resumed and repeats: {done.resumed:,}; each was read once, as part of the run "
+            "of the later one"
+        )
     if done.joined:
         yield f"rows that were joined to the last part of the same run: {done.joined:,}"
     if done.disagreeing:
@@ -188,10 +227,11 @@ def _hints(done: ImportReport) -> Iterator[str]:
             f"check: runs that are the beginning of another run: {done.beginnings:,}; if a row is one call of the "
             "model with all that came before, import into a new store with --run FIELD, which tells the runs apart"
         )
-    if done.prompts_differ:
+    for origin, number in done.prompts_differ.items():
         yield (
-            f"check: tasks whose runs all begin with another prompt than the first: {done.prompts_differ:,}; if these "
-            "are different tasks, import into a new store with --task FIELD"
+            f"check: tasks whose runs all begin with another prompt than the first: {number:,}, named by {origin}; if "
+            "these are different tasks, import into a new store with --task FIELD; if they are the same, in other "
+            "words, trajtree build says which option compares them"
         )
     if done.example_turns:
         yield (
@@ -240,4 +280,4 @@ def add_to(app: typer.Typer) -> None:
     app.command("import")(import_)
 
 
-__all__ = ["add_to", "counts_of"]
+__all__ = ["Reading", "add_to", "counts_of"]

@@ -42,6 +42,10 @@ COMMANDS = {
         "Compare rows over runs with several seeds: the comparisons named in the recipe, with p-values corrected by "
         "Holm.",
     ),
+    "status": Command(
+        "status",
+        "Say how far a running command is, or how the last one ended: its stages, figures and estimated end.",
+    ),
     "explore": Command("play", "Let a policy play, several episodes per task, and keep them all, failures included."),
     "evaluate": Command(
         "play",

@@ -5,13 +5,31 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
+
+import typer
 
 from trajtree.errors import DataError, RunError
 from trajtree.store.files import cannot_write, is_stream
 from trajtree.store.lines import format_of, made_by
 
 T = TypeVar("T")
+
+_STDOUT = Path("/dev/stdout")
+
+
+def out_option(*names: str, help: str) -> Any:
+    """An option that names a file to write; `-` is standard output, and what the command says then goes to stderr."""
+    return typer.Option(*names, help=f"{help} `-` is standard output.", parser=_file, metavar="FILE")
+
+
+def out_argument(help: str) -> Any:
+    """An argument that names a file to write, likewise."""
+    return typer.Argument(help=f"{help} `-` is standard output.", parser=_file, metavar="OUT")
+
+
+def _file(name: str | Path) -> Path:
+    return _STDOUT if str(name) == "-" else Path(name)
 
 
 def check_output(
@@ -66,4 +84,4 @@ def at_least_one(items: Iterable[T], otherwise: str | Callable[[], str]) -> Iter
         raise DataError(otherwise if isinstance(otherwise, str) else otherwise())
 
 
-__all__ = ["at_least_one", "check_output"]
+__all__ = ["at_least_one", "check_output", "out_argument", "out_option"]

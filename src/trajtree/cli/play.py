@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from trajtree.cli.choices import option_of, with_options_of
+from trajtree.cli.choices import described, option_of, with_options_of
 from trajtree.cli.terminal import console, progress_of
 from trajtree.envs.choosing import tasks_named
 from trajtree.envs.domain import SPLITS, load_domain
@@ -19,6 +19,7 @@ from trajtree.explore.estimate import STEPS, Estimate, estimate
 from trajtree.explore.job import Job
 from trajtree.explore.job import play as play_job
 from trajtree.explore.strategies import MOST_BRANCHES, STRATEGIES, ExploreSettings
+from trajtree.explore.trackers import TRACKERS, Logbook, reported
 from trajtree.explore.workers import cores
 from trajtree.models.tuned import model_named
 from trajtree.models.weights import DTYPES
@@ -35,6 +36,12 @@ CostOption = Annotated[
 ]
 PriceOption = Annotated[
     str | None, typer.Option("--price", help="IN,OUT: dollars per million tokens read and written.")
+]
+
+
+ReportOption = Annotated[
+    list[str] | None,
+    option_of(TRACKERS, "--report-to", help=f"Also tell a tracker how it goes: {described(TRACKERS)}; repeatable."),
 ]
 
 
@@ -76,6 +83,7 @@ class Playing:
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Estimate the requests, tokens and cost, and play nothing.")
     ] = False
+    report_to: ReportOption = None
     limit_tokens: TokensOption = None
     limit_cost: CostOption = None
     price: PriceOption = None
@@ -153,16 +161,20 @@ def _play(job: Job, how: Playing, what: str) -> None:
         raise RunError(f"--out {out}: is a folder; name a file")
     terminal = console()
     if how.dry_run:
-        _print_estimate(estimate(job, TrajectoryStore(out)), spending, terminal)
+        _print_estimate(estimate(job, TrajectoryStore(out, create=True)), spending, terminal)
         return
     try:
-        with progress_of(terminal, what) as progress:
+        logbook = Logbook(out.with_name(f"{out.name}.tensorboard"), f"{what} {out.name}")
+        with (
+            progress_of(terminal, what, out) as shown,
+            reported(shown, how.report_to or (), logbook) as progress,
+        ):
             play_job(job, out, spending, progress)
     finally:
         if not is_local(job.model.base):
             terminal.print(f"model servers: {spending}", soft_wrap=True, highlight=False)
     tasks = set(job.tasks)
-    print_played(job.name, [t for t in TrajectoryStore(out) if t.task in tasks], terminal)
+    print_played(job.name, (t for t in TrajectoryStore(out, create=True) if t.task in tasks), terminal)
     terminal.print(f"store: {out}", soft_wrap=True)
 
 
@@ -207,4 +219,4 @@ def add_to(app: typer.Typer) -> None:
     app.command()(evaluate)
 
 
-__all__ = ["CostOption", "PriceOption", "TokensOption", "add_to", "spending_of"]
+__all__ = ["CostOption", "PriceOption", "ReportOption", "TokensOption", "add_to", "spending_of"]

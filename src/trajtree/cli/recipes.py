@@ -9,10 +9,10 @@ import typer
 from rich.console import Console
 
 from trajtree.cli.outputs import check_output
-from trajtree.cli.play import CostOption, PriceOption, TokensOption, spending_of
+from trajtree.cli.play import CostOption, PriceOption, ReportOption, TokensOption, spending_of
 from trajtree.cli.terminal import StageProgress, console
 from trajtree.errors import RunError
-from trajtree.experiment.stage import KINDS, Done
+from trajtree.experiment.stage import KINDS, Finished
 from trajtree.policies.spending import Spending
 from trajtree.store.files import is_stream, write_whole
 
@@ -28,6 +28,9 @@ RedoOption = Annotated[
     typer.Option("--redo", help="Stage to do again, with all that reads from it; repeatable, or all.", metavar="STAGE"),
 ]
 
+_REPORTING = ("weak", "sft", "preference", "play")
+"""Sections of a recipe whose stages can report to trackers."""
+
 stage = typer.Typer(help="Run a recipe up to one of its stages.", no_args_is_help=True, rich_markup_mode="markdown")
 
 
@@ -36,6 +39,7 @@ def run(
     run_dir: RunOption = None,
     set_: SetOption = None,
     redo: RedoOption = None,
+    report_to: ReportOption = None,
     limit_tokens: TokensOption = None,
     limit_cost: CostOption = None,
     price: PriceOption = None,
@@ -52,33 +56,45 @@ def run(
 
     out = console()
     spending = spending_of(limit_tokens, limit_cost, price)
-    loaded, folder, done = _brought_up(recipe, run_dir, set_, redo, spending, out)
+    loaded, folder, done = _run_stages(recipe, run_dir, _told(set_, report_to), redo, spending, out)
     data, where = write_report(loaded, folder, done)
     print_table(data, out)
     out.print(f"report: {where / PAGE}", soft_wrap=True)
 
 
-def _brought_up(
+def _told(changes: list[str] | None, trackers: list[str] | None) -> list[str]:
+    """The changes to a recipe, with those by which every stage reports to the trackers."""
+    sections = _REPORTING if trackers else ()
+    return [*(changes or ()), *(f"{section}.report_to=[{', '.join(trackers or ())}]" for section in sections)]
+
+
+def _run_stages(
     recipe: Path,
     run_dir: Path | None,
-    changes: list[str] | None,
+    changes: list[str],
     redo: list[str] | None,
     spending: Spending,
     out: Console,
     *,
     until: str | None = None,
-) -> tuple[Recipe, Path, dict[str, Done]]:
+) -> tuple[Recipe, Path, Finished]:
     """Run a recipe, whole or up to the stages of one kind; the recipe, its run directory and the finished stages."""
     from trajtree.experiment.execute import run_recipe
     from trajtree.experiment.recipe import load_recipe
+    from trajtree.experiment.report_folders import keep_recipe
+    from trajtree.explore.trackers import check_trackers
 
-    loaded = load_recipe(recipe, changes or [])
+    loaded = load_recipe(recipe, changes)
+    check_trackers({name for section in _REPORTING for name in getattr(loaded, section).report_to})
     folder = run_dir or Path("runs") / loaded.name
-    with StageProgress(out) as progress:
+    if until is None:
+        keep_recipe(loaded, folder)
+    with StageProgress(out, "run", folder) as progress:
         done = run_recipe(
             loaded,
             folder,
             progress.named,
+            watch=progress,
             until=until,
             redo=redo or (),
             say=lambda said: out.print(said, soft_wrap=True),
@@ -152,13 +168,14 @@ def _add_stage(kind: str) -> None:
         run_dir: RunOption = None,
         set_: SetOption = None,
         redo: RedoOption = None,
+        report_to: ReportOption = None,
         limit_tokens: TokensOption = None,
         limit_cost: CostOption = None,
         price: PriceOption = None,
     ) -> None:
         out = console()
         spending = spending_of(limit_tokens, limit_cost, price)
-        _, _, done = _brought_up(recipe, run_dir, set_, redo, spending, out, until=kind)
+        _, _, done = _run_stages(recipe, run_dir, _told(set_, report_to), redo, spending, out, until=kind)
         for name, result in done.items():
             out.print(f"{name}: {result.folder}", soft_wrap=True)
 

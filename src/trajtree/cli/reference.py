@@ -21,9 +21,11 @@ def reference() -> str:
     opening = [
         "# Command line",
         "Made from the code. `trajtree COMMAND --help` says the same.",
-        "| exit status | |\n|---|---|\n| 0 | done |\n| 1 | an error that you can fix, described in one sentence |\n"
+        "| exit status | |\n|---|---|\n"
+        "| 0 | done; `trajtree run` also where rows had nothing to learn from, which its table says |\n"
+        "| 1 | an error that you can fix, described in one sentence on stderr |\n"
         "| 2 | wrong usage: an unknown option, a missing argument |\n"
-        "| 130, 143 | interrupted; run the same command again to continue |",
+        "| 130, 143 | ended by Ctrl-C or by SIGTERM; stderr has the command to go on with |",
     ]
     return "\n\n".join([*opening, *_commands(whole, "trajtree")]) + "\n"
 

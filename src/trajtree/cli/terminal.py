@@ -7,21 +7,25 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console, ConsoleOptions, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.live import Live
 from rich.progress import Progress as Bars
+from rich.progress import SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.segment import Segment
 
 from trajtree.store.files import is_stream
 from trajtree.store.progress import Progress
+from trajtree.store.watching import Watch, Watched
 from trajtree.visible import WIDTH, visible
 
 _QUIET_SECONDS = 10.0
+_FRAMES = 4.0
+"""How often a second a terminal is drawn."""
 
 
 class _Careful(Console):
@@ -54,68 +58,98 @@ def complain(sentence: object) -> None:
 
 
 class StageProgress:
-    """A display for all stages of a run; use it as a context manager."""
+    """A display for all stages of a command; use it as a context manager.
 
-    def __init__(self, console: Console) -> None:
+    A terminal shows them as they stand, and the tree of the task at hand; elsewhere a line says how far it is every
+    ten seconds. The same figures are kept in a file, for `trajtree status`.
+
+    Args:
+        console: where to.
+        command: its name.
+        place: the folder or file that the command writes, where its status is kept; None to keep none.
+    """
+
+    def __init__(self, console: Console, command: str, place: Path | None = None) -> None:
+        from trajtree.report.status_table import live_view  # most commands show no stages
+
         self._console = console
-        self._bars = Bars(
-            TextColumn("{task.description:<24}", markup=False),
-            BarColumn(bar_width=28),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[note]}", markup=False),
+        self._watch = Watch(command, None if place is None or is_stream(place) else place)
+        self._live = Live(
             console=console,
-            disable=not console.is_terminal,
+            get_renderable=lambda: live_view(self._watch.status()),
+            refresh_per_second=_FRAMES,
         )
 
     def __enter__(self) -> StageProgress:
         """Start drawing."""
-        self._bars.start()
+        if self._console.is_terminal:
+            self._live.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Stop drawing."""
-        self._bars.stop()
+        self._watch.__exit__(kind, error, trace)
+        if self._console.is_terminal:
+            self._live.stop()
+        if error is None:
+            _mention(self._watch)
 
     def named(self, name: str) -> Progress:
         """The display of a stage that begins now."""
-        return _Bar(name, self._console, self._bars)
+        stage = self._watch.named(name)
+        if self._console.is_terminal:
+            return stage
+        self._console.print(f"{name} ...")
+        return _Lines(stage, self._console)
+
+    def planned(self, names: Sequence[str]) -> None:
+        """See `Stages`."""
+        self._watch.planned(names)
+
+    def ended(self, name: str, seconds: float, *, kept: bool) -> None:
+        """See `Stages`."""
+        self._watch.ended(name, seconds, kept=kept)
 
 
-class _Bar:
-    def __init__(self, name: str, console: Console, bars: Bars) -> None:
-        self._name, self._console, self._bars = name, console, bars
-        self._task = bars.add_task(name, total=None, note="")
-        self._done, self._total, self._told = 0, 0, time.monotonic()
-        if not console.is_terminal:
-            console.print(f"{name} ...")
+class _Lines:
+    """Says how far a stage is, where there is no terminal."""
+
+    def __init__(self, stage: Watched, console: Console) -> None:
+        self._stage, self._console = stage, console
+        self._told = time.monotonic()
 
     def total(self, amount: int) -> None:
-        self._total = amount
-        self._bars.update(self._task, total=amount)
+        self._stage.total(amount)
 
     def advance(self, amount: int, figures: Mapping[str, float] | None = None) -> None:
-        note = " ".join(f"{name} {value:.3g}" for name, value in (figures or {}).items())
-        self._done += amount
-        self._bars.update(self._task, advance=amount, note=note)
-        finished = self._done >= self._total
-        if not self._console.is_terminal and (finished or time.monotonic() - self._told > _QUIET_SECONDS):
+        self._stage.advance(amount, figures)
+        status = self._stage.status()
+        finished = status.total is not None and status.done >= status.total
+        if finished or time.monotonic() - self._told > _QUIET_SECONDS:
+            from trajtree.report.status_table import amount as amount_of
+            from trajtree.report.status_table import duration, figures_text
+
             self._told = time.monotonic()
-            self._console.print(f"{self._name} {self._done}/{self._total} {note}".rstrip())
+            left = "" if finished or status.left is None else f"({duration(status.left)} left)"
+            line = f"{status.name} {amount_of(status)} {figures_text(status.figures)} {left}"
+            self._console.print(" ".join(line.split()), soft_wrap=True, highlight=False)
+
+    def illustrate(self, lines: Sequence[str]) -> None:
+        self._stage.illustrate(lines)
 
 
 @contextmanager
-def progress_of(console: Console, name: str) -> Iterator[Progress]:
-    """A progress display for one piece of work of known size."""
-    with StageProgress(console) as bars:
-        yield bars.named(name)
+def progress_of(console: Console, name: str, place: Path | None = None) -> Iterator[Progress]:
+    """A progress display for one piece of work, whose status is kept at `place`."""
+    with StageProgress(console, name, place) as stages:
+        yield stages.named(name)
 
 
 @contextmanager
-def counting(console: Console, name: str, unit: str) -> Iterator[Progress]:
-    """A progress display for work of unknown size."""
+def counting(console: Console, name: str, unit: str, place: Path | None = None) -> Iterator[Progress]:
+    """A progress display for work of unknown size, whose status is kept at `place`."""
     bars = Bars(
         TextColumn("{task.description:<8}"),
         SpinnerColumn(),
@@ -125,19 +159,28 @@ def counting(console: Console, name: str, unit: str) -> Iterator[Progress]:
         transient=True,
         disable=not console.is_terminal,
     )
-    with bars:
-        yield _Counter(bars, bars.add_task(name, total=None))
+    with Watch(name, None if place is None or is_stream(place) else place) as watch, bars:
+        yield _Counter(bars, bars.add_task(name, total=None), watch.named(name))
+    _mention(watch)
 
 
 class _Counter:
-    def __init__(self, bars: Bars, task: TaskID) -> None:
-        self._bars, self._task = bars, task
+    def __init__(self, bars: Bars, task: TaskID, stage: Watched) -> None:
+        self._bars, self._task, self._stage = bars, task, stage
 
     def total(self, amount: int) -> None:
+        self._stage.total(amount)
         self._bars.update(self._task, total=amount)
 
     def advance(self, amount: int, figures: Mapping[str, float] | None = None) -> None:
+        self._stage.advance(amount, figures)
         self._bars.advance(self._task, amount)
+
+
+def _mention(watch: Watch) -> None:
+    """Say if the file for `trajtree status` could not be written: no reason to stop the work."""
+    if watch.trouble is not None:
+        complain(f"the status of this command could not be kept ({watch.trouble.strerror}); its work is complete")
 
 
 __all__ = ["StageProgress", "complain", "console", "counting", "progress_of", "say"]

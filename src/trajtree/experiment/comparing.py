@@ -28,9 +28,11 @@ _MAY_DIFFER = {
     "evaluate.rows",
     "evaluate.comparisons",
     "evaluate.tried",
+    "evaluate.guarantee",
     "play.workers",
     "play.seconds",
     "play.batch",
+    "play.report_to",
 }
 _MAY_DIFFER |= {
     f"{section}.{setting}"
@@ -42,8 +44,8 @@ _MAY_DIFFER |= {
 _OWN = ("rows", "explorations")
 """Sections whose entries have names of the recipe's own."""
 
-_MAPPINGS = ("env.max_steps", "evaluate.tried")
-"""Settings that are mappings themselves."""
+_WHOLE = ("env.max_steps", "evaluate.tried", "evaluate.comparisons")
+"""Settings that are or, once edited, may be mappings themselves."""
 
 _EXPLORATIONS = ("weak", "own")
 """Those that every recipe has, whether or not it replaces them."""
@@ -112,21 +114,24 @@ def _run(path: Path, data: ReportData, caveats: tuple[str, ...]) -> _Run:
     results = data.results
     said = given.get("evaluate.comparisons")
     measured = [row.name for row in results.rows]
-    family = (
-        default_comparisons(measured, results.primary, results.ceiling)
-        if said is None
-        else tuple((str(row), str(against)) for row, against in said)
-    )
+    family = default_comparisons(measured, results.primary, results.ceiling) if said is None else _pairs(path, said)
     # Without situations, the last note says why.
     why = () if results.by_situation else tuple(data.notes[-1:])
     return _Run(path, data, {**_defaults(), **given}, family, (*caveats, *why))
+
+
+def _pairs(path: Path, said: Any) -> tuple[tuple[str, str], ...]:
+    """The named comparisons of a recipe that a report holds, which somebody may have edited."""
+    if not (isinstance(said, list) and all(isinstance(both, list) and len(both) == 2 for both in said)):
+        raise DataError(f"{path}: evaluate.comparisons of its recipe is not a list of pairs of rows: {said!r}")
+    return tuple((str(row), str(against)) for row, against in said)
 
 
 def _flat(section: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, Any]]:
     """The settings of a recipe as `section.key`; an entry of a section in _OWN is a single setting."""
     for key, value in section.items():
         name = f"{within}{key}"
-        if isinstance(value, Mapping) and not within.startswith(_OWN) and name not in _MAPPINGS:
+        if isinstance(value, Mapping) and not within.startswith(_OWN) and name not in _WHOLE:
             yield from _flat(value, f"{name}.")
         else:
             yield name, value

@@ -19,14 +19,26 @@ from trajtree.errors import RecipeError, RunError, one_of
 from trajtree.experiment.pipeline import stages_of
 from trajtree.experiment.provenance import provenance_of
 from trajtree.experiment.recipe import Recipe
-from trajtree.experiment.stage import KINDS, MARKER, Done, Stage, Work, key_of, needed_for, with_dependents
+from trajtree.experiment.stage import (
+    KINDS,
+    MARKER,
+    Done,
+    Finished,
+    Missing,
+    Stage,
+    Work,
+    key_of,
+    needed_for,
+    still_needed,
+    with_dependents,
+)
 from trajtree.models.allocator import release_memory
 from trajtree.policies.spending import Spending
 from trajtree.store.files import UNFINISHED, write_atomically
 from trajtree.store.full_disk import saving_into
 from trajtree.store.lock import locked
 from trajtree.store.manifest import FileState, as_json, digest_of, from_json, manifest_of, verified
-from trajtree.store.progress import Progress
+from trajtree.store.progress import UNWATCHED, Progress, Stages
 
 ALL = "all"
 """Stands for all stages in a list of stages to redo."""
@@ -39,20 +51,22 @@ def run_recipe(
     run: Path,
     progress_of: Callable[[str], Progress],
     *,
+    watch: Stages = UNWATCHED,
     until: str | None = None,
     redo: Collection[str] = (),
     say: Callable[[str], None] = lambda sentence: None,
     spending: Spending | None = None,
-) -> dict[str, Done]:
+) -> Finished:
     """Bring a run up to date, completely or only up to the stages of one kind.
 
     Args:
         recipe: what to run.
         run: the run directory.
         progress_of: gives a stage's display by its name, called when the stage begins.
+        watch: told what becomes of the stages.
         until: a name in KINDS.
         redo: names of stages to redo, together with all that read from them; ALL stands for every stage.
-        say: receives a sentence about stages in the directory that cannot be reused.
+        say: receives sentences about stages in the directory that cannot be reused, and stages that are left out.
         spending: counts what model servers are asked, and stops at the command's limit.
 
     Raises:
@@ -73,7 +87,17 @@ def run_recipe(
             "needed is redone beside them"
         )
     again = names if ALL in redo else redo
-    return run_stages(stages, run, progress_of, provenance_of(recipe), redo=again, spending=spending)
+    return run_stages(
+        stages,
+        run,
+        progress_of,
+        provenance_of(recipe),
+        watch=watch,
+        until=until,
+        redo=again,
+        say=say,
+        spending=spending,
+    )
 
 
 def run_stages(
@@ -82,23 +106,33 @@ def run_stages(
     progress_of: Callable[[str], Progress],
     provenance: Mapping[str, str],
     *,
+    watch: Stages = UNWATCHED,
+    until: str | None = None,
     redo: Collection[str] = (),
+    say: Callable[[str], None] = lambda sentence: None,
     spending: Spending | None = None,
-) -> dict[str, Done]:
+) -> Finished:
     """Bring stages up to date, in order; each reads only from earlier ones.
 
-    Stages in `redo` are redone, and so are those that read from them.
+    Stages in `redo` are redone, and so are those that read from them. A stage that has nothing to work on is left out,
+    with those that read from it and those that are done for it alone: they are in the `missing` of what is returned.
+    All that can be known of this is known before anything that takes long begins. `until` is the kind that is asked
+    for, as in `run_recipe`.
 
     Raises:
         RunError: another process uses the directory, or a stage's results have changed since it was finished.
     """
-    done: dict[str, Done] = {}
+    done = Finished()
     spending = spending if spending is not None else Spending()
     again = with_dependents(stages, redo)
     # The first stage of those that differ in what they are called only.
     alike: dict[str, str] = {}
+    needed, unchecked = {stage.name for stage in stages}, [stage for stage in stages if stage.check is not None]
     with locked(run / ".lock", _in_use(run)):
+        watch.planned([stage.name for stage in stages])
         for stage in stages:
+            if stage.name not in needed:
+                continue
             key = key_of(stage, done)
             twin = alike.setdefault(key_of(stage, done, labelled=False), stage.name)
             sharing = next((name for name, other in done.items() if other.folder.name == key[:_SHORT]), None)
@@ -111,9 +145,36 @@ def run_stages(
             found = _finished(run, stage, key) or (done[twin] if sharing == twin else None)
             if found is not None:
                 done[stage.name] = replace(found, cached=True)
-            else:
+                watch.ended(stage.name, found.seconds, kept=True)
+                continue
+            if not KINDS[stage.kind].early:
+                _leave_out(stages, unchecked, done, say)
+                needed = still_needed(stages, done.missing, until)
+            if stage.name in needed:
                 done[stage.name] = _do(stage, key, run, done, progress_of, provenance, spending)
+                watch.ended(stage.name, done[stage.name].seconds, kept=False)
     return done
+
+
+def _leave_out(stages: Sequence[Stage], unchecked: list[Stage], done: Finished, say: Callable[[str], None]) -> None:
+    """Add to the missing stages those that have nothing to work on, and all that read from them.
+
+    Stages whose check can be done are removed from `unchecked`.
+    """
+    found: dict[str, list[str]] = {}
+    for stage in list(unchecked):
+        check = stage.check
+        if check is None or stage.name in done or stage.name in done.missing:
+            unchecked.remove(stage)
+        elif all(stage.inputs[role] in done for role in check.reads):
+            unchecked.remove(stage)
+            why = check.why_not({role: done[stage.inputs[role]].folder for role in check.reads})
+            if why is not None:
+                without = with_dependents(stages, [stage.name])
+                done.missing |= {name: Missing(stage.name, why) for name in without if name not in done.missing}
+                found.setdefault(why, []).append(stage.name)
+    for why, names in found.items():
+        say(f"left out, with all that needs it: {', '.join(names)}: {why}")
 
 
 def _remove(run: Path, key: str) -> None:

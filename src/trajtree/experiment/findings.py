@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from trajtree.errors import RunError
 from trajtree.experiment import guarantee
 from trajtree.experiment.lessons import TREES
 from trajtree.experiment.provenance import as_made, provenance_of
 from trajtree.experiment.recipe import Exploration, Recipe
-from trajtree.experiment.stage import Done
+from trajtree.experiment.stage import Done, Finished
 from trajtree.experiment.statements import Statements
-from trajtree.experiment.tasks import STORE, read_tasks, shared_situations
-from trajtree.report import ForkView, ReportData
+from trajtree.experiment.tasks import read_tasks, shared_situations, store_in
+from trajtree.report import ForkView, ReportData, Unmeasured
 from trajtree.statistics.results import Results
 from trajtree.statistics.summary import summarise
-from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.store.tree_store import read_trees
-from trajtree.trajectory import Trajectory
 from trajtree.trees.forks import pairs_of
 from trajtree.trees.quality import quality
 from trajtree.trees.tree import TrajectoryTree
@@ -31,22 +30,51 @@ _EXPLORED = {
 
 
 def results_of(recipe: Recipe, done: Mapping[str, Done]) -> Results:
-    """Statistics of every row, with the situations that the tasks were drawn by."""
-    rows: dict[str, list[Trajectory]] = {
-        row: list(TrajectoryStore(done[f"evaluate-{row}"].folder / STORE)) for row in recipe.evaluate.rows
-    }
+    """Statistics of every row that was measured, with the situations that the tasks were drawn by.
+
+    Where the ceiling was not measured there is none, and where the primary row was not, the weak one stands in for it.
+    """
+    rows = {row: store_in(done[f"evaluate-{row}"].folder) for row in measured(recipe, done)}
     return summarise(
         rows,
         weak="weak",
-        ceiling=recipe.evaluate.ceiling,
-        primary=recipe.evaluate.primary,
+        ceiling=recipe.evaluate.ceiling if recipe.evaluate.ceiling in rows else None,
+        primary=recipe.evaluate.primary if recipe.evaluate.primary in rows else "weak",
         situation=read_tasks(done["tasks"].folder)["situations"].__getitem__,
         seed=recipe.seed,
     )
 
 
-def report_of(recipe: Recipe, done: Mapping[str, Done]) -> ReportData:
-    """Everything that the report shows."""
+def measured(recipe: Recipe, done: Mapping[str, Done]) -> list[str]:
+    """The rows that the recipe names, without those that could not be measured."""
+    return [row for row in recipe.evaluate.rows if f"evaluate-{row}" in done]
+
+
+def unmeasured(recipe: Recipe, done: Finished) -> list[Unmeasured]:
+    """The rows that could not be measured, and why: nothing to learn from, for them or for a row that they need."""
+    roles = {recipe.evaluate.ceiling: "ceiling", recipe.evaluate.primary: "primary"}
+    found = []
+    for name in recipe.evaluate.rows:
+        lost = done.missing.get(f"evaluate-{name}")
+        if lost is not None:
+            row = recipe.all_rows.get(lost.stage.removeprefix("train-"))
+            needs = f"it needs {lost.stage if row is None else row.label}, and "
+            found.append(
+                Unmeasured(name, lost.why if lost.stage == f"train-{name}" else needs + lost.why, roles.get(name, ""))
+            )
+    return found
+
+
+def report_of(recipe: Recipe, done: Finished) -> ReportData:
+    """Everything that the report shows.
+
+    Raises:
+        RunError: the weak row could not be measured, with which the others are compared.
+    """
+    lost = unmeasured(recipe, done)
+    for one in lost:
+        if one.row == "weak":
+            raise RunError(f"weak: was not measured, and no row can be compared without it: {one.why}")
     shown = _shown_exploration(recipe, done)
     trees = list(read_trees(done[f"trees-{shown}"].folder / TREES)) if shown is not None else []
     explored = recipe.all_explorations[shown] if shown is not None else recipe.explore
@@ -56,10 +84,11 @@ def report_of(recipe: Recipe, done: Mapping[str, Done]) -> ReportData:
         results=results_of(recipe, done),
         recipe_yaml=recipe.to_yaml(),
         labels={name: recipe.all_rows[name].label for name in recipe.evaluate.rows},
+        unmeasured=tuple(lost),
         trees=tuple(map(quality, trees)),
         forks=tuple(_fork_views(recipe, trees)),
         notes=(
-            *_notes(recipe, explored if shown is not None else None),
+            *_notes(recipe, explored if shown is not None else None, done),
             *shared_notes(recipe, done),
             *statements.notes(),
             *_guaranteed(recipe, done),
@@ -70,7 +99,7 @@ def report_of(recipe: Recipe, done: Mapping[str, Done]) -> ReportData:
             **{f"data {name}": d.digest[:16] for name, d in done.items()},
         },
         timings={name: d.seconds for name, d in done.items()},
-        statements=tuple(map(statements.of, recipe.evaluate.rows)),
+        statements=tuple(map(statements.of, measured(recipe, done))),
     )
 
 
@@ -105,14 +134,15 @@ def _fork_views(recipe: Recipe, trees: Sequence[TrajectoryTree]) -> list[ForkVie
     return views
 
 
-def _notes(recipe: Recipe, explored: Exploration | None) -> tuple[str, ...]:
+def _notes(recipe: Recipe, explored: Exploration | None, done: Mapping[str, Done]) -> tuple[str, ...]:
     ceiling = recipe.all_rows[recipe.evaluate.ceiling].label
+    pgr = f"PGR = (row - weak) / ({ceiling} - weak), on the tasks that all three share."
     players = [] if explored is None else [recipe.all_rows[row].label for row in explored.players]
     who = [] if explored is None else [f"{' and '.join(players)} explored {_EXPLORED[explored.tasks]}."]
     return (
         *who,
         f"Rows are measured on the {recipe.evaluate.split} split; settings are to be chosen on dev.",
-        f"PGR = (row - weak) / ({ceiling} - weak), on the tasks that all three share.",
+        *([pgr] if recipe.evaluate.ceiling in measured(recipe, done) else []),
     )
 
 
@@ -120,7 +150,7 @@ def shared_notes(recipe: Recipe, done: Mapping[str, Done]) -> list[str]:
     """Sentences on where the measured tasks share situations with others."""
     trained: list[str] = []
     if "demonstrations" in done:
-        trained += [t.task for t in TrajectoryStore(done["demonstrations"].folder / STORE)]
+        trained += [t.task for t in store_in(done["demonstrations"].folder)]
     if "unseen" in done:
         trained += read_tasks(done["unseen"].folder)
     return shared_situations(read_tasks(done["tasks"].folder), recipe.evaluate.split, trained)

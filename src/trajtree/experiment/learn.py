@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from trajtree.errors import DataError
+from trajtree.errors import NothingToLearn
 from trajtree.experiment.lessons import TREES, read_pairs
 from trajtree.experiment.recipe import Recipe, chain_of
 from trajtree.experiment.rows import SOURCES, Row
 from trajtree.experiment.stage import Work
-from trajtree.experiment.tasks import STORE
+from trajtree.experiment.tasks import store_in
 from trajtree.models.transcript import ChatFormat
 from trajtree.models.weights import ModelRef
 from trajtree.store.pooling import pooled
-from trajtree.store.trajectory_store import TrajectoryStore
-from trajtree.train.material import Material, Trajectories, TrajectoryPairs, Trees
+from trajtree.train.material import Material, Trajectories, TrajectoryPairs, Trees, examples_of
 from trajtree.train.trainable import save_weights
 from trajtree.train.trainer import History
 from trajtree.train.tuning import Training, tune
@@ -28,24 +28,13 @@ MODEL = "model"
 
 def train_row(recipe: Recipe, row: Row, work: Work) -> None:
     """Tune the model that the row starts from and save it in MODEL; the figures say how the training went."""
-    scratch = is_scratch(recipe, row)
-    below = model_of(recipe, row.starts_from, work.inputs) if row.starts_from is not None else _root(recipe, row.name)
-    reference = None
+    training = _training(recipe, row)
+    if row.starts_from is not None:
+        below = model_of(recipe, row.starts_from, work.inputs)
+        training = replace(training, model=below.base, adapters=below.adapters)
     if row.reference != "start":
         roles = {role.removeprefix("reference "): path for role, path in work.inputs.items() if "reference" in role}
-        reference = model_of(recipe, row.reference, roles)
-    training = Training(
-        recipe.scratch if scratch else below.base,
-        row.method,
-        settings=recipe.train_settings(row),
-        pairs=recipe.pair_settings(row),
-        paths=recipe.path_settings(row),
-        adapters=below.adapters,
-        lora=None if scratch else recipe.strong.lora,
-        reference=reference,
-        dtype=recipe.play.dtype,
-        seed=recipe.seed,
-    )
+        training = replace(training, reference=model_of(recipe, row.reference, roles))
 
     def save(model: Any, chat: ChatFormat, metrics: dict[str, float], examples: int) -> None:
         work.figures["examples"] = examples
@@ -56,8 +45,39 @@ def train_row(recipe: Recipe, row: Row, work: Work) -> None:
     def watch(history: History) -> None:
         work.figures.update(asdict(history))
 
-    material = _material(recipe, row, work)
-    tune(training, material, work.folder, save=save, progress=work.progress, watch=watch)
+    material = _material(recipe, row, work.inputs)
+    tune(training, material, work.folder, save=save, progress=work.progress, watch=watch, logbook=work.logbook)
+
+
+def why_nothing(recipe: Recipe, row: Row, inputs: Mapping[str, Path]) -> str | None:
+    """Why `inputs`, of which those with what the row learns from count, hold nothing to learn; None if they do."""
+    training = _training(recipe, row)
+    try:
+        material = _material(recipe, row, inputs)
+        examples_of(material, row.method, training.taking(training.chat(), sys.maxsize))
+    except NothingToLearn as error:
+        return str(error)
+    return None
+
+
+def why_no_pair(recipe: Recipe, row: Row, inputs: Mapping[str, Path]) -> str | None:
+    """Why there is no pair in the folder of `inputs["pairs"]`; None if there is one."""
+    return None if read_pairs(inputs["pairs"]) else _no_pair(recipe, row)
+
+
+def _training(recipe: Recipe, row: Row) -> Training:
+    """The training of a row, from the untuned model below it and without a reference other than its start."""
+    scratch = is_scratch(recipe, row)
+    return Training(
+        recipe.scratch if scratch else _root(recipe, chain_of(recipe, row.name)[0].name).base,
+        row.method,
+        settings=recipe.train_settings(row),
+        pairs=recipe.pair_settings(row),
+        paths=recipe.path_settings(row),
+        lora=None if scratch else recipe.strong.lora,
+        dtype=recipe.play.dtype,
+        seed=recipe.seed,
+    )
 
 
 def is_scratch(recipe: Recipe, row: Row) -> bool:
@@ -78,21 +98,26 @@ def _root(recipe: Recipe, name: str) -> ModelRef:
     return ModelRef((recipe.weak.model or recipe.weak.tokenizer) if name == "weak" else recipe.strong.model)
 
 
-def _material(recipe: Recipe, row: Row, work: Work) -> Material:
+def _material(recipe: Recipe, row: Row, inputs: Mapping[str, Path]) -> Material:
+    """What the row learns from.
+
+    Raises:
+        NothingToLearn: there is no trajectory or no pair.
+    """
     name = ", ".join(row.learns_from)
     if row.learns_from == ("trees",):
-        return Trees(name, work.inputs["trees"] / TREES)
+        return Trees(name, inputs["trees"] / TREES)
     for source in row.learns_from:
         if SOURCES[source].holds == "pairs":
-            pairs = read_pairs(work.inputs[source])
+            pairs = read_pairs(inputs[source])
             if not pairs:
-                raise DataError(_no_pair(recipe, row))
-            store = TrajectoryStore(work.inputs["explored" if source == "pairs" else source] / STORE)
+                raise NothingToLearn(_no_pair(recipe, row))
+            store = store_in(inputs["explored" if source == "pairs" else source])
             return TrajectoryPairs(name, pairs, {t.key: t for t in store})
-    trajectories = list(pooled(TrajectoryStore(work.inputs[source] / STORE) for source in row.learns_from))
+    trajectories = list(pooled(store_in(inputs[source]) for source in row.learns_from))
     if not trajectories:
-        raise DataError(
-            f"{row.name}: no trajectory scored at least {recipe.path_settings(row).min_score}, so there is nothing to "
+        raise NothingToLearn(
+            f"no trajectory scored at least {recipe.path_settings(row).min_score}, so there is nothing to "
             "learn from; lower paths.min_score, raise explore.rollouts, or train the weak model longer (weak.epochs)"
         )
     return Trajectories(name, trajectories)
@@ -101,9 +126,9 @@ def _material(recipe: Recipe, row: Row, work: Work) -> Material:
 def _no_pair(recipe: Recipe, row: Row) -> str:
     how = recipe.pair_settings(row)
     return (
-        f"{row.name}: no two runs that began alike differ by pairs.min_gap ({how.min_gap}): there is no pair to learn "
+        f"no two runs that began alike differ by pairs.min_gap ({how.min_gap}): there is no pair to learn "
         "from; raise explore.rollouts or the temperatures in explore.grid, or drop the row"
     )
 
 
-__all__ = ["MODEL", "is_scratch", "model_of", "train_row"]
+__all__ = ["MODEL", "is_scratch", "model_of", "train_row", "why_no_pair", "why_nothing"]

@@ -13,10 +13,9 @@ from trajtree.envs.guard import canonical_forms
 from trajtree.errors import DataError
 from trajtree.experiment.recipe import Recipe
 from trajtree.experiment.stage import Work
-from trajtree.experiment.tasks import STORE
+from trajtree.experiment.tasks import STORE, store_in
 from trajtree.store.files import write_atomically
 from trajtree.store.pooling import pooled
-from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.store.tree_store import read_trees, write_trees
 from trajtree.trajectory import Trajectory
 from trajtree.trees import merge
@@ -32,15 +31,15 @@ PAIRS = "pairs.jsonl"
 
 def pool_explorations(work: Work) -> None:
     """The trajectories of an exploration after those that it adds to, under samples of their own."""
-    both = pooled([TrajectoryStore(work.inputs["before"] / STORE), TrajectoryStore(work.inputs["added"] / STORE)])
+    both = pooled([store_in(work.inputs["before"]), store_in(work.inputs["added"])])
     (work.folder / STORE).unlink(missing_ok=True)
-    TrajectoryStore(work.folder / STORE).append(both)
+    store_in(work.folder).append(both)
 
 
 def build_trees(recipe: Recipe, work: Work) -> None:
     """One tree per task."""
     environment = load_domain(recipe.env.name).environment
-    trees = merge.build(TrajectoryStore(work.inputs["explored"] / STORE), **canonical_forms(environment))
+    trees = merge.build(store_in(work.inputs["explored"]), **canonical_forms(environment))
     write_trees(trees, work.folder / TREES)
 
 
@@ -54,7 +53,7 @@ def find_paths(how: PathSettings, work: Work) -> None:
     find = search_of(how)
     paths = (best_path(t, find) for t in read_trees(work.inputs["trees"] / TREES))
     (work.folder / STORE).unlink(missing_ok=True)
-    TrajectoryStore(work.folder / STORE).append(path for path in paths if path.reaches(how.min_score))
+    store_in(work.folder).append(path for path in paths if path.reaches(how.min_score))
 
 
 def find_expert_pairs(how: PairSettings, work: Work) -> None:
@@ -72,7 +71,7 @@ def find_expert_pairs(how: PairSettings, work: Work) -> None:
         for expert in (t for t in by_task[task] if t.key not in own):
             found += over_each_worse(expert, worse, min_gap=how.min_gap, most=how.per_tree)
     (work.folder / STORE).unlink(missing_ok=True)
-    TrajectoryStore(work.folder / STORE).append(t for task in sorted(by_task) for t in by_task[task])
+    store_in(work.folder).append(t for task in sorted(by_task) for t in by_task[task])
     _write_pairs(work.folder, found)
 
 
@@ -84,7 +83,7 @@ def find_expert_forks(recipe: Recipe, how: PairSettings, work: Work) -> None:
     both, own = _with_expert(work)
     environment = load_domain(recipe.env.name).environment
     (work.folder / STORE).unlink(missing_ok=True)
-    store = TrajectoryStore(work.folder / STORE)
+    store = store_in(work.folder)
     store.append(both)
     trees = merge.build(store, **canonical_forms(environment))
     experts: defaultdict[str, set[int]] = defaultdict(set)
@@ -96,8 +95,8 @@ def find_expert_forks(recipe: Recipe, how: PairSettings, work: Work) -> None:
 
 def _with_expert(work: Work) -> tuple[list[Trajectory], set[tuple[str, int]]]:
     """The explorer's runs that count and, after them, the expert's; and the keys of the explorer's."""
-    explored = [t for t in TrajectoryStore(work.inputs["explored"] / STORE) if t.counts]
-    both = list(pooled([explored, TrajectoryStore(work.inputs["demonstrations"] / STORE)]))
+    explored = [t for t in store_in(work.inputs["explored"]) if t.counts]
+    both = list(pooled([explored, store_in(work.inputs["demonstrations"])]))
     return both, {t.key for t in explored}
 
 

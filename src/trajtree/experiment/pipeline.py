@@ -17,7 +17,7 @@ from trajtree.errors import RecipeError
 from trajtree.experiment import guarantee, learn, lessons, play, stitched, tasks
 from trajtree.experiment.recipe import Exploration, Recipe, chain_of
 from trajtree.experiment.rows import Row
-from trajtree.experiment.stage import Stage, Work
+from trajtree.experiment.stage import Check, Stage, Work, early_first
 from trajtree.models.weights import fingerprint, pick_dtype, same_vocabulary
 from trajtree.policies.opening import key_of_model
 from trajtree.train.settings import METHODS, LossSettings
@@ -25,12 +25,12 @@ from trajtree.train.settings import METHODS, LossSettings
 _SAME_RESULT = {"checkpoint_steps", "report_to", "cache_reference"}
 """Training settings that affect a training's cost or output, but not its result."""
 
-_SAME_EPISODES = {"workers", "seconds"}
-"""Settings of playing that change how environments run, and not what happens in them."""
+_SAME_EPISODES = {"workers", "seconds", "report_to"}
+"""Settings of playing that change how environments run and who is told, and not what happens."""
 
 
 def stages_of(recipe: Recipe) -> list[Stage]:
-    """Every stage of a run, each after what it reads."""
+    """Every stage of a run, each after what it reads, and what shows whether there is anything to learn early."""
     plan = _Plan(recipe)
     for row in recipe.evaluate.rows:
         plan.model(row)
@@ -39,7 +39,7 @@ def stages_of(recipe: Recipe) -> list[Stage]:
             plan.guarantee(row)
     for row in recipe.evaluate.rows:
         plan.evaluated(row)
-    return list(plan.stages.values())
+    return early_first(list(plan.stages.values()))
 
 
 class _Plan:
@@ -108,7 +108,11 @@ class _Plan:
         }
         kind, name = ("weak", "weak") if row.name == "weak" else ("train", f"train-{row.name}")
         work = partial(learn.train_row, self.recipe, row)
-        return self._add(name, kind, {**data, **below, **reference}, settings, work)
+        return self._add(name, kind, {**data, **below, **reference}, settings, work, check=self._check(row, data))
+
+    def _check(self, row: Row, data: Mapping[str, str]) -> Check | None:
+        """Whether an exploration found what the row learns from; an expert's demonstrations are always there."""
+        return Check(tuple(data), partial(learn.why_nothing, self.recipe, row)) if row.explored else None
 
     def _check_vocabulary(self, row: Row) -> None:
         """Refuse, before anything is done, a reference that cannot score the tokens that the row is trained on."""
@@ -248,7 +252,8 @@ class _Plan:
         inputs = {"trees": self.trees(row.explored_by), "pairs": self._pairs(row), **self.model(reference)}
         settings = {"model": self._base(reference), "dtype": self.recipe.play.dtype}
         work = partial(guarantee.measure, self.recipe, row)
-        return self._add(guarantee.stage_of(row), "guarantee", inputs, settings, work)
+        check = Check(("pairs",), partial(learn.why_no_pair, self.recipe, row))
+        return self._add(guarantee.stage_of(row), "guarantee", inputs, settings, work, check=check)
 
     def evaluated(self, name: str) -> str:
         """Add the stage of a row's episodes on the held-out tasks."""
@@ -274,12 +279,13 @@ class _Plan:
         work: Callable[[Work], None],
         row: Row | None = None,
         labels: tuple[str, ...] = (),
+        check: Check | None = None,
     ) -> str:
         """Add a stage unless an equal one exists; if its name is taken by a different stage, use the row's name."""
         there = self.stages.get(name)
         if there is not None and (there.inputs, there.settings) != (inputs, settings) and row is not None:
             name = f"{name}-{row.name}"
-        self.stages.setdefault(name, Stage(name, kind, inputs, settings, work, labels))
+        self.stages.setdefault(name, Stage(name, kind, inputs, settings, work, labels, check))
         return name
 
 

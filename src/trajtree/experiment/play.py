@@ -13,16 +13,16 @@ from trajtree.experiment.learn import model_of
 from trajtree.experiment.recipe import Exploration, Recipe
 from trajtree.experiment.rows import Row
 from trajtree.experiment.stage import Work
-from trajtree.experiment.tasks import STORE, read_tasks
+from trajtree.experiment.tasks import read_tasks, store_in
 from trajtree.explore.branching import tree_maker
 from trajtree.explore.made_with import claim
 from trajtree.explore.rollout import explore as play_passes
 from trajtree.explore.strategies import STRATEGIES, ExploreSettings, Passes, independent, one_pass
+from trajtree.explore.trackers import reported
 from trajtree.explore.workers import EnvMaker, cores, environments
 from trajtree.policies.base import Policy, ServedPolicy
 from trajtree.policies.opening import open_policy
 from trajtree.policies.spending import Spending
-from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.trajectory import Cause, Sampling
 
 OVERFLOW_SHARE = 0.01
@@ -33,7 +33,7 @@ def explore(recipe: Recipe, how: Exploration, work: Work) -> None:
     """Play an exploration's rollouts."""
     tasks: list[str] = []
     if "demonstrations" in work.inputs:
-        tasks += [t.task for t in TrajectoryStore(work.inputs["demonstrations"] / STORE)]
+        tasks += [t.task for t in store_in(work.inputs["demonstrations"])]
     if "unseen" in work.inputs:
         tasks += read_tasks(work.inputs["unseen"])
     settings = ExploreSettings(how.rollouts, how.grid, how.budget, how.branches)
@@ -62,7 +62,7 @@ def _open(recipe: Recipe, row: str, inputs: Mapping[str, Path], spending: Spendi
 def _play(recipe: Recipe, work: Work, players: Sequence[str], passes: Passes, split: str) -> None:
     """Play the passes with the models of the rows `players`: the first one's, but where a slot names another one."""
     thoughts = recipe.env.thoughts
-    store = TrajectoryStore(work.folder / STORE)
+    store = store_in(work.folder)
     first, *named = players
     policy = _open(recipe, first, work.inputs, work.spending)
     others: dict[str, Policy[Any]] = {}
@@ -75,7 +75,10 @@ def _play(recipe: Recipe, work: Work, players: Sequence[str], passes: Passes, sp
         claim(store.path, said, f"start the same server again, or delete {work.folder} to play it anew")
     how = recipe.play
     workers = cores() if how.workers is None else how.workers
-    with environments(maker(recipe, split), workers=workers, seconds=how.seconds) as make:
+    with (
+        environments(maker(recipe, split), workers=workers, seconds=how.seconds) as make,
+        reported(work.progress, how.report_to, work.logbook) as progress,
+    ):
         play_passes(
             passes,
             policy,
@@ -85,7 +88,7 @@ def _play(recipe: Recipe, work: Work, players: Sequence[str], passes: Passes, sp
             batch=how.batch,
             parse=parse_react if thoughts else parse_act,
             suffix=REACT if thoughts else "",
-            progress=work.progress,
+            progress=progress,
             others={first: policy, **others} if others else {},
         )
     played, overflowed = 0, list[str]()

@@ -31,10 +31,11 @@ from trajtree.errors import DataError, RecipeError, one_of
 from trajtree.experiment.recipe_text import explain, from_yaml, override
 from trajtree.experiment.rows import DEFAULT_ROWS, ROWS, SOURCES, Row, chain, default_comparisons, later_round
 from trajtree.explore.strategies import MOST_BRANCHES, STRATEGIES, Slot
+from trajtree.explore.trackers import TRACKERS
 from trajtree.models.weights import DTYPES
 from trajtree.policies.opening import is_local
 from trajtree.store.files import open_input
-from trajtree.train.settings import METHODS, Lora, Scratch, TrainSettings
+from trajtree.train.settings import METHODS, Lora, LossSettings, Scratch, TrainSettings, users_of
 from trajtree.trees.forks import PairSettings
 from trajtree.trees.search import PathSettings
 
@@ -260,6 +261,8 @@ class Play(_Section):
     """Processes that hold the environments; one per core by default, 0 for none, and then no time limit."""
     seconds: float = Field(120.0, gt=0, allow_inf_nan=False)
     """Longest that an environment may take for one reset or step; after that its process is ended and it is a fault."""
+    report_to: tuple[Annotated[str, AfterValidator(one_of(TRACKERS))], ...] = ()
+    """Experiment trackers that are told how it goes."""
 
 
 class Recipe(_Section):
@@ -290,6 +293,7 @@ class Recipe(_Section):
             _in("env.max_steps", kind, self.tasks.types)
         for row in self.all_rows.values():
             _check_row(self, row)
+        _check_used(self)
         for compared in self.evaluate.comparisons:
             for row_name in compared:
                 _in("evaluate.comparisons", row_name, self.all_rows)
@@ -400,6 +404,35 @@ def _check_row(recipe: Recipe, row: Row) -> None:
             "and let that explore: rows: {diverse: {starts_from: weak, learns_from: demonstrations, train: {diversity: "
             "0.01}}}, explore: {by: diverse}"
         )
+
+
+def _check_used(recipe: Recipe) -> None:
+    """Refuse settings that change nothing, because the method that would need them does not use them."""
+    for name, spec in recipe.rows.items():
+        row, where = recipe.all_rows[name], f"rows.{name}"
+        for part in ("pairs", "paths"):
+            if getattr(spec, part) and not row.uses(part):
+                learnt = ", ".join(row.learns_from) or "nothing"
+                raise ValueError(f"{where}.{part}: changes nothing, since the row learns from {learnt}; leave it out")
+        for key in spec.train:
+            if not row.trained or METHODS[row.method].unused(key):
+                why = (
+                    f"{row.method} does not use it, only {', '.join(users_of(key))}"
+                    if row.trained
+                    else "it learns nothing"
+                )
+                raise ValueError(f"{where}.train.{key}: {why}; leave it out")
+        imitates = METHODS[row.method].loss == "sft" and not recipe.train_settings(row).diversity
+        if spec.reference not in (None, "start") and imitates:
+            raise ValueError(f"{where}.reference: {row.method} has a reference only with diversity; leave it out")
+    for section in ("weak", "sft", "preference"):
+        methods = [method for method in METHODS.values() if method.section == section and section != "weak"]
+        methods += [METHODS[row.method] for row in recipe.all_rows.values() if row.settings_in == section]
+        plain, said = TrainSettings(), getattr(recipe, section)
+        for key in (*(f.name for f in fields(LossSettings)), "cache_reference"):
+            if getattr(said, key) != getattr(plain, key) and all(method.unused(key) for method in methods):
+                users = ", ".join(users_of(key))
+                raise ValueError(f"{section}.{key}: no method with its settings in {section} uses it, only {users}")
 
 
 def _check_exploration(recipe: Recipe, name: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from trajtree.errors import DataError, RunError
 from trajtree.experiment.findings import report_of
 from trajtree.experiment.recipe import Recipe
 from trajtree.experiment.situations import in_situations
-from trajtree.experiment.stage import MARKER, Done
+from trajtree.experiment.stage import MARKER, Done, Finished
 from trajtree.report import ReportData, read_results_json, write_html, write_results_json
 from trajtree.store.files import write_atomically
 from trajtree.store.lock import locked
@@ -30,7 +30,14 @@ def folder_of(recipe: Recipe, run: Path) -> Path:
     return run / "reports" / f"{recipe.name}-{digest[:8]}"
 
 
-def write_report(recipe: Recipe, run: Path, done: Mapping[str, Done]) -> tuple[ReportData, Path]:
+def keep_recipe(recipe: Recipe, run: Path) -> None:
+    """Write the resolved recipe to where its report will be, so that a stopped run can go on without its own file."""
+    folder = folder_of(recipe, run)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / RECIPE, recipe.to_yaml())
+
+
+def write_report(recipe: Recipe, run: Path, done: Finished) -> tuple[ReportData, Path]:
     """Write results, page, resolved recipe and the stages' folders; returns the report's data and folder."""
     folder = folder_of(recipe, run)
     data = report_of(recipe, done)
@@ -63,13 +70,21 @@ def read_reports(run: Path) -> list[Written]:
     Results that were stored without situations get them where their environment is there.
 
     Raises:
-        RunError: there is none.
+        RunError: there is none, for example because the run was stopped; then the command to go on with is named.
         DataError: one of them is damaged.
     """
-    found = sorted([*run.glob(f"reports/*/{RESULTS}"), *run.glob(RESULTS)], key=lambda path: path.stat().st_mtime)
+    found = _newest_last([*run.glob(f"reports/*/{RESULTS}"), *run.glob(RESULTS)])
     if not found:
+        begun = _newest_last(run.glob(f"reports/*/{RECIPE}"))
+        if begun:
+            words = shlex.join(["trajtree", "run", str(begun[-1]), "--run", str(run)])
+            raise RunError(f"{run}: was stopped before its report; go on with: {words}")
         raise RunError(f"{run}: contains no report; make one with: trajtree run RECIPE --run {run}")
     return [Written(path.parent, in_situations(read_results_json(path))) for path in found]
+
+
+def _newest_last(paths: Iterable[Path]) -> list[Path]:
+    return sorted(paths, key=lambda path: path.stat().st_mtime)
 
 
 def caveats_of(written: Written, run: Path) -> list[str]:
@@ -118,4 +133,15 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-__all__ = ["PAGE", "RECIPE", "RESULTS", "STAGES", "Written", "caveats_of", "folder_of", "read_reports", "write_report"]
+__all__ = [
+    "PAGE",
+    "RECIPE",
+    "RESULTS",
+    "STAGES",
+    "Written",
+    "caveats_of",
+    "folder_of",
+    "keep_recipe",
+    "read_reports",
+    "write_report",
+]

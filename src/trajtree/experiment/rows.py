@@ -47,6 +47,7 @@ _TAKES_FROM = {
     "pairs": ("pairs", "trees"),
     "steps": ("pairs", "trees"),
     "anchored-pairs": ("pairs", "trees"),
+    "solved-pairs": ("pairs", "trees"),
     "options": ("trees",),
     "advantages": ("trees",),
     "chosen": ("pairs", "trees"),
@@ -54,6 +55,9 @@ _TAKES_FROM = {
     "chosen-solved": ("pairs", "trees"),
 }
 """The kinds of source that provide what a method `takes`."""
+
+_NO_PAIR = ("runs", "branches", "labelled", "advantages")
+"""What methods take from trees without looking at single forks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +102,15 @@ class Row:
     def settings_in(self) -> str:
         """The section of the recipe with its training settings."""
         return self.section or METHODS[self.method].section
+
+    def uses(self, part: str) -> bool:
+        """Whether what it learns from is chosen by the recipe's section `pairs` or `paths`."""
+        from_trees = {
+            "pairs": METHODS[self.method].takes not in _NO_PAIR,
+            "paths": METHODS[self.method].takes == "runs",
+        }
+        named = {"pairs": ("pairs", "expert-pairs", "expert-forks"), "paths": ("paths", "stitched")}
+        return any(source in named[part] or (source == "trees" and from_trees[part]) for source in self.learns_from)
 
     def problem(self) -> str | None:
         """What is wrong with the row, considered on its own; None if nothing."""
@@ -178,6 +191,12 @@ _ENTRIES = (
     # Other forms in which the rejected side may teach.
     _from_exact("w2sg_step", "DPO on the step at the fork", "step-dpo"),
     _from_exact("w2sg_run_anchored", "TreeDPO, anchored on the whole chosen run", "run-anchored-dpo"),
+    _from_exact(
+        "w2sg_solved_anchored",
+        "TreeDPO, anchored with weight 1 on chosen runs that succeed",
+        "solved-anchored-dpo",
+        {"anchor": 1.0},
+    ),
     _from_exact("w2sg_anchored_1", "TreeDPO, anchored with weight 1", "anchored-dpo", {"anchor": 1.0}),
     _from_exact("w2sg_ipo", "IPO at forks", "ipo"),
     _from_exact("w2sg_bounded", "Anchor and a bounded push at forks", "bounded"),

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from trajtree.explore.trackers import Logbook
 from trajtree.policies.spending import Spending
 from trajtree.store.progress import Progress
 
@@ -29,22 +30,26 @@ class Kind:
     Attributes:
         version: raised when the same settings and inputs lead to a different result.
         about: a one-line description.
+        early: whether such stages are done as soon as they can be, because what they find may make others needless.
     """
 
     version: int
     about: str
+    early: bool = False
 
 
 KINDS: dict[str, Kind] = {
-    "tasks": Kind(2, "Choose demonstration, exploration, dev and test tasks."),
-    "demonstrations": Kind(1, "Collect expert demonstrations that reach the full score."),
+    "tasks": Kind(2, "Choose demonstration, exploration, dev and test tasks.", early=True),
+    "demonstrations": Kind(1, "Collect expert demonstrations that reach the full score.", early=True),
     "weak": Kind(2, "Train the weak model on the demonstrations."),
-    "explore": Kind(2, "Play: the weak model, or another that explores, several episodes per task."),
-    "pool": Kind(1, "Put an exploration's trajectories with those of the one that it adds to."),
-    "trees": Kind(1, "Merge each task's trajectories into a tree."),
-    "pairs": Kind(2, "Take preference pairs, at the trees' forks or of whole trajectories."),
-    "paths": Kind(1, "Find each tree's best path."),
-    "stitch": Kind(1, "Join runs of each tree, play what comes out, and keep the best path that was really played."),
+    "explore": Kind(2, "Play: the weak model, or another that explores, several episodes per task.", early=True),
+    "pool": Kind(1, "Put an exploration's trajectories with those of the one that it adds to.", early=True),
+    "trees": Kind(2, "Merge each task's trajectories into a tree.", early=True),
+    "pairs": Kind(3, "Take preference pairs, at the trees' forks or of whole trajectories.", early=True),
+    "paths": Kind(1, "Find each tree's best path.", early=True),
+    "stitch": Kind(
+        1, "Join runs of each tree, play what comes out, and keep the best path that was really played.", early=True
+    ),
     "train": Kind(1, "Tune the strong model: on demonstrations, on paths, on pairs."),
     "guarantee": Kind(1, "Measure how far the trees' best paths are from the reference of each row that DPO tunes."),
     "evaluate": Kind(2, "Play the held-out tasks with every row's model."),
@@ -65,6 +70,25 @@ class Work:
     spending: Spending = field(default_factory=Spending)
     figures: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def logbook(self) -> Logbook:
+        """Where its trackers report to, outside of the results: in the run directory, under the stage's name."""
+        stage, run = self.folder.parent.name, self.folder.parent.parent
+        return Logbook(run / "tensorboard" / stage, f"{run.name}/{stage}")
+
+
+@dataclass(frozen=True)
+class Check:
+    """Whether a stage has anything to work on.
+
+    Attributes:
+        reads: the roles of the inputs that decide it.
+        why_not: from these inputs' folders, why there is nothing; None if there is something.
+    """
+
+    reads: tuple[str, ...]
+    why_not: Callable[[Mapping[str, Path]], str | None]
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -78,6 +102,7 @@ class Stage:
         work: does the work; resumable, and writes only below `Work.folder`.
         labels: settings that only name things in the result. A stage that differs from a finished one in nothing else
             takes over its result.
+        check: whether there is anything to do; None for a stage that always has something.
     """
 
     name: str
@@ -86,6 +111,7 @@ class Stage:
     settings: Mapping[str, Any]
     work: Callable[[Work], None]
     labels: tuple[str, ...] = ()
+    check: Check | None = None
 
 
 @dataclass(frozen=True)
@@ -97,6 +123,52 @@ class Done:
     seconds: float
     cached: bool
     record: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Why a stage was left out: `stage`, it or one that it reads from, has nothing to work on, and `why`."""
+
+    stage: str
+    why: str
+
+
+class Finished(dict[str, Done]):
+    """The finished stages by name; `missing` holds those that could not be done."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.missing: dict[str, Missing] = {}
+
+
+def early_first(stages: Sequence[Stage]) -> list[Stage]:
+    """The stages, each after what it reads as before, and early ones as soon as what they read is there."""
+    found: dict[str, Stage] = {}
+
+    def add(stage: Stage) -> None:
+        if stage.name not in found and all(name in found for name in stage.inputs.values()):
+            found[stage.name] = stage
+
+    for stage in stages:
+        for early in stages:
+            if KINDS[early.kind].early:
+                add(early)
+        add(stage)
+    return list(found.values())
+
+
+def still_needed(stages: Sequence[Stage], missing: Collection[str], kind: str | None) -> set[str]:
+    """The names of the stages, without the missing ones and those that only missing ones read.
+
+    Those of the given kind are needed for themselves, and without a kind those from which none reads.
+    """
+    found: set[str] = set()
+    for stage in reversed(stages):
+        readers = [other.name for other in stages if stage.name in other.inputs.values()]
+        asked = stage.kind == kind if kind is not None else not readers
+        if stage.name not in missing and (asked or not found.isdisjoint(readers)):
+            found.add(stage.name)
+    return found
 
 
 def needed_for(stages: Sequence[Stage], kind: str) -> list[Stage]:
@@ -131,4 +203,19 @@ def key_of(stage: Stage, done: Mapping[str, Done], *, labelled: bool = True) -> 
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
-__all__ = ["KINDS", "MARKER", "Done", "Kind", "Stage", "Work", "key_of", "needed_for", "with_dependents"]
+__all__ = [
+    "KINDS",
+    "MARKER",
+    "Check",
+    "Done",
+    "Finished",
+    "Kind",
+    "Missing",
+    "Stage",
+    "Work",
+    "early_first",
+    "key_of",
+    "needed_for",
+    "still_needed",
+    "with_dependents",
+]

@@ -11,10 +11,10 @@ from trajtree.errors import counted
 from trajtree.experiment.recipe import Recipe, chain_of
 from trajtree.experiment.rows import SOURCES, Row
 from trajtree.experiment.stage import Done
-from trajtree.experiment.tasks import STORE
+from trajtree.experiment.tasks import store_in
 from trajtree.explore.episode import sampled_tokens
 from trajtree.report import RowStatement
-from trajtree.store.trajectory_store import TrajectoryStore
+from trajtree.report.text import listed
 from trajtree.train.losses import CHOSEN, REJECTED
 from trajtree.train.settings import METHODS, resolved
 
@@ -24,6 +24,7 @@ class Statements:
 
     def __init__(self, recipe: Recipe, done: Mapping[str, Done]) -> None:
         self._recipe, self._done = recipe, done
+        self._measured = [name for name in recipe.evaluate.rows if f"evaluate-{name}" in done]
         self._played: dict[str, tuple[int, int]] = {}
 
     def of(self, name: str) -> RowStatement:
@@ -78,7 +79,7 @@ class Statements:
         method = METHODS[row.method]
         settings = resolved(self._recipe.train_settings(row), method)
         knobs = {name: getattr(settings, name) for name in method.knobs}
-        if row.learns_from and method.takes in ("pairs", "steps", "anchored-pairs", "chosen"):
+        if not method.unused("weigh"):
             knobs["weigh"] = settings.weigh
         knobs |= {"lr": settings.lr, "epochs": settings.epochs}
         return f"{row.method} ({', '.join(f'{name} {value}' for name, value in knobs.items())})"
@@ -95,7 +96,7 @@ class Statements:
     def _episodes(self, exploration: str) -> tuple[int, int]:
         """Number of an exploration's episodes, and of the agent tokens sampled in them."""
         if exploration not in self._played:
-            store = TrajectoryStore(self._done[f"explore-{exploration}"].folder / STORE)
+            store = store_in(self._done[f"explore-{exploration}"].folder)
             tokens = [sampled_tokens(trajectory) for trajectory in store]
             self._played[exploration] = len(tokens), sum(tokens)
         return self._played[exploration]
@@ -114,7 +115,7 @@ class Statements:
 
     @cached_property
     def _demonstrations(self) -> int:
-        return sum(1 for _ in TrajectoryStore(self._done["demonstrations"].folder / STORE))
+        return sum(1 for _ in store_in(self._done["demonstrations"].folder))
 
     def _figures(self, row: Row) -> Mapping[str, Any]:
         """How a row's training went; nothing where an earlier version trained it."""
@@ -124,19 +125,18 @@ class Statements:
 
     def _equal(self) -> Iterator[str]:
         same: dict[str, list[str]] = {}
-        for name in self._recipe.evaluate.rows:
+        for name in self._measured:
             record = self._done[f"evaluate-{name}"].record
             settings = {key: value for key, value in record.get("settings", {}).items() if key != "policy"}
             model = json.dumps([record.get("inputs"), settings], sort_keys=True, default=str)
             same.setdefault(model, []).append(self._label(name))
         for names in same.values():
             if len(names) > 1:
-                listed = f"{', '.join(names[:-1])} and {names[-1]}"
-                yield f"{listed} are one model: their training data and settings are equal."
+                yield f"{listed(names)} are one model: their training data and settings are equal."
 
     def _fallen(self) -> Iterator[str]:
         """A log-ratio to the start begins at 0; one to another reference is compared with the first epoch's."""
-        for name in self._recipe.evaluate.rows:
+        for name in self._measured:
             row = self._recipe.all_rows[name]
             epochs = [epoch for epoch in self._figures(row).get("epochs", ()) if CHOSEN in epoch]
             if not epochs:

@@ -8,9 +8,8 @@ from trajtree.experiment.lessons import TREES
 from trajtree.experiment.play import maker
 from trajtree.experiment.recipe import Recipe
 from trajtree.experiment.stage import Work
-from trajtree.experiment.tasks import STORE
+from trajtree.experiment.tasks import STORE, store_in
 from trajtree.explore.workers import environments
-from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.store.tree_store import read_trees
 from trajtree.trajectory import Trajectory
 from trajtree.trees.search import PathSettings
@@ -38,7 +37,7 @@ def stitch_paths(recipe: Recipe, how: PathSettings, work: Work) -> None:
             work.progress.advance(1)
         environment.close()
     (work.folder / STORE).unlink(missing_ok=True)
-    TrajectoryStore(work.folder / STORE).append(path for path in found if path.reaches(how.min_score))
+    store_in(work.folder).append(path for path in found if path.reaches(how.min_score))
 
 
 __all__ = ["stitch_paths"]

@@ -56,13 +56,18 @@ def choose(recipe: Recipe, work: Work) -> None:
     write_atomically(work.folder / TASKS, json.dumps({**drawn, "situations": situations}, indent=1))
 
 
+def store_in(folder: Path) -> TrajectoryStore:
+    """The store of a stage; one that has stored no trajectory has no file."""
+    return TrajectoryStore(folder / STORE, create=True)
+
+
 def demonstrate(recipe: Recipe, work: Work) -> None:
     """Collect expert demonstrations, and record tried tasks that have none."""
     domain = load_domain(recipe.env.name)
     chosen = read_tasks(work.inputs["tasks"])
     train = chosen["train"]
     _check_enough("tasks.demonstrations", recipe.tasks.demonstrations, "train", train, chosen["situations"])
-    store = TrajectoryStore(work.folder / STORE)
+    store = store_in(work.folder)
     kept = {t.task: t for t in store}
     without: list[NoDemonstration] = []
     work.progress.total(recipe.tasks.demonstrations * len(train))
@@ -79,7 +84,7 @@ def choose_unseen(recipe: Recipe, work: Work) -> None:
     """Write to TASKS the next train tasks of each type for which no demonstration was tried."""
     shown = work.inputs["demonstrations"]
     without = json.loads((shown / _REJECTED).read_text())
-    tried = {t.task for t in TrajectoryStore(shown / STORE)} | {r["task"] for r in without}
+    tried = {t.task for t in store_in(shown)} | {r["task"] for r in without}
     unseen: list[str] = []
     for kind, tasks in read_tasks(work.inputs["tasks"])["train"].items():
         further = [task for task in tasks if task not in tried][: recipe.tasks.unseen]

@@ -115,7 +115,7 @@ def play(job: Job, path: Path, spending: Spending, progress: Progress) -> None:
                 passes,
                 policy,
                 make,
-                TrajectoryStore(path),
+                TrajectoryStore(path, create=True),
                 seed=job.seed,
                 batch=job.batch,
                 parse=parse_react if job.thoughts else parse_act,

@@ -13,8 +13,8 @@ from trajtree.chat import Parser
 from trajtree.envs.base import Environment
 from trajtree.explore.episode import Episode, EpisodeSpec
 from trajtree.explore.faults import ATTEMPTS, check_sound, is_innocent, worth_another_try
+from trajtree.explore.tally import Tally
 from trajtree.policies.base import C, Reply, ServedPolicy
-from trajtree.store.progress import Progress
 from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.trajectory import Trajectory
 
@@ -34,7 +34,7 @@ class Paced(Generic[C]):
         batch: episodes that are judged together when faults are many.
         parse: takes a reply apart.
         suffix: added to the environment's instruction.
-        progress: told of each episode that is stored.
+        tally: told of each episode that is stored.
     """
 
     policy: ServedPolicy[C]
@@ -44,7 +44,7 @@ class Paced(Generic[C]):
     batch: int
     parse: Parser
     suffix: str
-    progress: Progress
+    tally: Tally
 
     async def play_all(self, episodes: Iterator[EpisodeSpec], envs: Sequence[Environment]) -> None:
         """Play the episodes, begun in their order; one in each environment at a time.
@@ -59,7 +59,7 @@ class Paced(Generic[C]):
             for number, spec in left:
                 trajectory = await self._play_until_sound(spec, env, ask)
                 self.store.append([trajectory])
-                self.progress.advance(1)
+                self.tally.played([trajectory])
                 # Faults end episodes early, so the first to end say little of all: a wave is judged as a whole.
                 wave = number // self.batch
                 ended[wave].append(trajectory)

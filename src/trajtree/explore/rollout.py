@@ -24,8 +24,10 @@ from trajtree.envs.base import Environment
 from trajtree.envs.guard import closed
 from trajtree.explore.episode import Episode, EpisodeSpec
 from trajtree.explore.faults import ATTEMPTS, check_sound, is_innocent, is_passing, worth_another_try
+from trajtree.explore.open_files import make_room_for
 from trajtree.explore.paced import Paced
 from trajtree.explore.strategies import Passes, one_pass
+from trajtree.explore.tally import Tally
 from trajtree.policies import interruptible
 from trajtree.policies.base import C, Policy, ServedPolicy
 from trajtree.store.progress import SILENT, Progress
@@ -77,17 +79,18 @@ def explore(
         batch: episodes per wave, or at once on model servers.
         parse: parses a reply; an unparseable one ends the episode as agent_error.
         suffix: added to the environment's instruction.
-        progress: counts the stored episodes.
+        progress: counts the stored episodes, and shows how they went.
         others: the other policies by their names in the grid. Each plays its episodes of a pass in waves of its own.
 
     Raises:
         EnvError, EngineError: more than BROKEN_SHARE of a wave's tasks, and at least two, are lost to faults; they can
             be played again once the cause is fixed.
         LimitError: a limit of the command would be exceeded; every finished episode is stored.
+        RunError: the system does not allow as many open files as there are to be episodes at once on model servers.
     """
     store.drop(is_passing)
     present = {t.key for t in store}
-    total = 0
+    total, tally = 0, Tally(progress)
     with ExitStack() as stack:
         # Environments are closed after the pool's last step, so none is closed during one.
         made = stack.enter_context(ExitStack())
@@ -96,22 +99,26 @@ def explore(
         played: Iterator[Trajectory] | None = None
         while (episodes := _next(passes, played)) is not None:
             total += len(episodes)
-            progress.total(total)
+            tally.total(total)
+            if any(isinstance(player, ServedPolicy) for player in (policy, *others.values())):
+                make_room_for(min(batch, len(episodes)))
             while len(envs) < min(batch, len(episodes)):
                 envs.append(made.enter_context(closed(make_env())))
             for by, group in _by_policy(episodes, others):
                 player = policy if by is None else others[by]
                 if isinstance(player, ServedPolicy):
-                    paced = Paced(player, pool, store, seed, batch, parse, suffix, progress)
-                    interruptible.run(paced.play_all(_missing(group, present, progress), envs))
+                    paced = Paced(player, pool, store, seed, batch, parse, suffix, tally)
+                    interruptible.run(paced.play_all(_missing(group, present, tally), envs))
                     continue
                 for wave in _waves(group, batch):
                     missing = {spec.key for spec in wave} - present
+                    tally.kept(len(wave) - len(missing))
                     if missing:
                         found = _play_until_sound(wave, envs, player, pool, seed, parse, suffix)
                         check_sound(found)
-                        store.append(t for t in found if t.key in missing)
-                    progress.advance(len(wave))
+                        new = [t for t in found if t.key in missing]
+                        store.append(new)
+                        tally.played(new)
             played = _stored(store, episodes)
 
 
@@ -128,12 +135,12 @@ def _by_policy(
 
 
 def _missing(
-    episodes: Sequence[EpisodeSpec], present: Container[tuple[str, int]], progress: Progress
+    episodes: Sequence[EpisodeSpec], present: Container[tuple[str, int]], tally: Tally
 ) -> Iterator[EpisodeSpec]:
-    """The episodes that are not present; the others are reported as played."""
+    """The episodes that are not present; the others are counted as kept."""
     for spec in episodes:
         if spec.key in present:
-            progress.advance(1)
+            tally.kept(1)
         else:
             yield spec
 

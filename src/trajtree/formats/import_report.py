@@ -73,12 +73,14 @@ class ImportReport:
         left_out_count: total number of left-out records.
         kinds: how many were left out per kind of reason: the reason without its numbers and values.
         others: number of files in folders and archives that are not logs, by suffix or by what they are.
+        no_format: number of those in no known format, which are left out.
         formats: number of trajectories appended, by format.
         scores: number of trajectories by the field that their score comes from.
         other_scores: other usual fields for scores that also occurred.
         task_fields: number of trajectories by where their task comes from: a field, or `the prompt`.
         other_tasks: other usual fields for tasks that also occurred.
-        prompts_differ: number of tasks with several new trajectories, none of which begins with the first one's prompt.
+        prompts_differ: number of tasks with several new trajectories, none of which begins with the first one's prompt,
+            by where the tasks come from.
         sheet: how the file of scores was used, if there was one.
         outcomes: number of trajectories by outcome.
         tasks: number of tasks in the whole store.
@@ -87,6 +89,7 @@ class ImportReport:
         steps: number of steps of the appended trajectories.
         shared_steps: how many of them repeat the beginning of another trajectory appended not too long before.
         held: records contained in another record of the same run, as its beginning.
+        resumed: files of sessions that another session goes on from and contains.
         joined: records that were joined to a later part of the same run.
         undecided: records whose fields say that they belong to one run, but whose messages do not fit; each is a run.
         disagreeing: those whose messages do fit, but whose scores or models differ; each is a run.
@@ -105,12 +108,13 @@ class ImportReport:
     left_out_count: int
     kinds: Mapping[str, int] = field(default_factory=dict)
     others: Mapping[str, int] = field(default_factory=dict)
+    no_format: int = 0
     formats: Mapping[str, int] = field(default_factory=dict)
     scores: Mapping[str, int] = field(default_factory=dict)
     other_scores: Mapping[str, OtherScore] = field(default_factory=dict)
     task_fields: Mapping[str, int] = field(default_factory=dict)
     other_tasks: Mapping[str, OtherTask] = field(default_factory=dict)
-    prompts_differ: int = 0
+    prompts_differ: Mapping[str, int] = field(default_factory=dict)
     sheet: SheetUse | None = None
     outcomes: Mapping[str, int] = field(default_factory=dict)
     tasks: int = 0
@@ -119,6 +123,7 @@ class ImportReport:
     steps: int = 0
     shared_steps: int = 0
     held: int = 0
+    resumed: int = 0
     joined: int = 0
     undecided: int = 0
     disagreeing: int = 0

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
 
-from trajtree.errors import DataError, NoLog
+from trajtree.errors import DataError, NoFormat, NoLog
 from trajtree.formats.containers.finding import Finds
 from trajtree.formats.import_report import LeftOut
 from trajtree.formats.import_tally import Tally
 from trajtree.formats.one_run import may_be_calls
 from trajtree.formats.read.detect import FORMATS, beginning_of, format_named, runs_of
+from trajtree.formats.read.not_runs import REPORTS, lies_beside_runs
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Source:
         format: the format of its records.
         single: whether it contains only one record.
         calls: whether several of its records may belong to one run.
+        holds: the names of files that are not read because this one's run contains theirs.
     """
 
     path: Path
@@ -36,6 +38,7 @@ class Source:
     format: str
     single: bool
     calls: bool
+    holds: tuple[str, ...] = ()
 
     @cached_property
     def alone(self) -> bool:
@@ -45,8 +48,10 @@ class Source:
         return len(list(islice(runs_of(self.path, self.format), 2))) < 2
 
 
-def sources(finds: Finds, own: list[Path], tally: Tally, *, format: str | None, run: str | None) -> list[Source]:
-    """Every file that can be read.
+def sources(
+    finds: Finds, own: list[Path], tally: Tally, *, format: str | None, run: str | None
+) -> tuple[list[Source], list[Path]]:
+    """Every file that can be read, and the benchmarks' reports that the user named among them.
 
     `own` is the store and, if there is one, the file of scores: they may be in the folder, but are not read.
     """
@@ -57,6 +62,7 @@ def sources(finds: Finds, own: list[Path], tally: Tally, *, format: str | None, 
         tally.leave_out(LeftOut(shown, 1, 0, problem))
     mine = {path.resolve() for path in own}
     known_files: list[Source] = []
+    reports: list[Path] = []
     continuations: set[str] = set()
     for found in finds.files:
         path = found.path
@@ -65,15 +71,23 @@ def sources(finds: Finds, own: list[Path], tally: Tally, *, format: str | None, 
                 what = "a store cannot be imported into itself" if path.resolve() == own[0].resolve() else "has scores"
                 raise DataError(f"{path}: {what}; name the logs to import")
             continue
+        if not found.named and (kind := lies_beside_runs(path)) is not None:
+            tally.others[kind] += 1
+            continue
         try:
             beginning = beginning_of(path, format)
         except DataError as error:
+            if found.named and isinstance(error, NoLog) and error.kind == REPORTS:
+                reports.append(path)
+                continue
             if found.named:
                 raise
             if isinstance(error, NoLog):
                 tally.others[error.kind] += 1
                 continue
-            tally.leave_out(LeftOut(found.shown, 1, 0, str(error).removeprefix(str(path)).lstrip(",: ")))
+            tally.no_format += isinstance(error, NoFormat)
+            reason = error.reason if isinstance(error, NoFormat) else str(error).removeprefix(str(path)).lstrip(",: ")
+            tally.leave_out(LeftOut(found.shown, 1, 0, reason))
             continue
         known = FORMATS[beginning.format]
         if (following := known.goes_on_in(beginning.record)) is not None:
@@ -83,7 +97,21 @@ def sources(finds: Finds, own: list[Path], tally: Tally, *, format: str | None, 
         known_files.append(Source(path, found.shown, name, beginning.format, beginning.alone, calls))
     later = {source for source in known_files if str(source.path.resolve()) in continuations}
     tally.joined += len(later)
-    return [source for source in known_files if source not in later]
+    return _without_held([source for source in known_files if source not in later], tally), reports
+
+
+def _without_held(files: list[Source], tally: Tally) -> list[Source]:
+    """The files without those whose run another one contains."""
+    holders: dict[Path, Path] = {}
+    for name in dict.fromkeys(source.format for source in files):
+        holders |= FORMATS[name].held([source.path for source in files if source.format == name])
+    tally.resumed += len(holders)
+    names: dict[Path, list[str]] = {}
+    for source in files:
+        if source.path in holders:
+            names.setdefault(holders[source.path], []).append(source.name)
+    kept = (source for source in files if source.path not in holders)
+    return [replace(source, holds=tuple(names.get(source.path, ()))) for source in kept]
 
 
 def _source_name(path: Path, first: bytes) -> str:

@@ -70,7 +70,6 @@ def facts_of(
     """The facts of a trajectory made from what a reader found; `named` has the fields that name a task."""
     low, high = score_range
     used = next((name for name, value in named if value == found.task), None)
-    elsewhere = THE_PROMPT if found.task is None else "the file's name" if found.named_by_file else "the log"
     prompt, replies = _said(made.messages, made.context_turns)
     return Facts(
         format=made.env,
@@ -78,7 +77,7 @@ def facts_of(
         other_scores=tuple(
             [(name, made.unscored or differs(value, made.score, low, high)) for name, value in found.other_scores]
         ),
-        task_from=used or elsewhere,
+        task_from=used or _elsewhere(found),
         other_tasks=tuple([one for one in named if one[0] != used]),
         outcome=made.outcome,
         score=None if made.unscored else made.score,
@@ -118,6 +117,8 @@ class Tally:
         self.sheet: SheetUse | None = None
         self.others: Counter[str] = Counter()
         """Number of files that are not logs, by suffix."""
+        self.no_format = self.resumed = 0
+        """Numbers of files in no known format, and of sessions that another one contains."""
         self._with_keys = 0
         self._redacted: Counter[str] = Counter()
         self._left_out: list[LeftOut] = []
@@ -168,6 +169,7 @@ class Tally:
             left_out_count=self._kinds.total(),
             kinds=dict(self._kinds.most_common()),
             others=dict(self.others.most_common()),
+            no_format=self.no_format,
             formats=dict(self._formats),
             scores=dict(self._scores),
             other_scores={name: OtherScore(n, self._differs[name]) for name, n in self._present.items()},
@@ -182,6 +184,7 @@ class Tally:
             steps=self._steps,
             shared_steps=self._beginnings.shared,
             held=self.held,
+            resumed=self.resumed,
             joined=self.joined,
             undecided=self.undecided,
             disagreeing=self.disagreeing,
@@ -203,9 +206,11 @@ class _TasksFrom:
         self._prompts: dict[str, int] = {}
         self._several: set[str] = set()
         self._alike: set[str] = set()
+        self._origin: dict[str, str] = {}
 
     def add(self, task: str, facts: Facts) -> None:
         self.fields[facts.task_from] += 1
+        self._origin.setdefault(task, facts.task_from)
         for name, value in facts.other_tasks:
             self._present[name] += 1
             values = self._values.setdefault(name, set())
@@ -221,8 +226,15 @@ class _TasksFrom:
     def others(self) -> dict[str, OtherTask]:
         return {name: OtherTask(number, len(self._values[name])) for name, number in self._present.items()}
 
-    def prompts_differ(self) -> int:
-        return len(self._several - self._alike)
+    def prompts_differ(self) -> dict[str, int]:
+        return dict(Counter(self._origin[task] for task in self._several - self._alike).most_common())
+
+
+def _elsewhere(found: Imported) -> str:
+    """Where a task comes from that no field names as it is."""
+    if found.task is None:
+        return THE_PROMPT
+    return "the file's name" if found.named_by_file else found.task_from or "the log"
 
 
 class _Spread:

@@ -26,7 +26,7 @@ from trajtree.formats.import_tally import Tally
 from trajtree.formats.one_run import Plan, plan
 from trajtree.formats.read.detect import format_named, runs_of
 from trajtree.formats.read.records import RawRecord, decode
-from trajtree.formats.score_sheet import ScoreSheet, ids_of, is_subagents, read_scores
+from trajtree.formats.score_sheet import ScoreSheet, ids_of, is_subagents, read_scores, reported
 from trajtree.store.encoding import HIGHEST_SAMPLE
 from trajtree.store.lock import claimed
 from trajtree.store.parallel import in_order
@@ -91,14 +91,16 @@ def import_files(
         raise DataError(f"--jobs {jobs}: must be at least 1")
     asked = Asked(score, (low, high), task, context_turns, run, keep_unscored)
     sheet = None if scores is None else read_scores(Path(scores))
-    store, tally = TrajectoryStore(store_path), Tally()
+    store, tally = TrajectoryStore(store_path, create=True), Tally()
     several = [files] if isinstance(files, str | os.PathLike) else files
     with ExitStack() as stack:
         finds = find(map(Path, several), lambda: _scratch(stack))
         own = [store.path] if sheet is None else [store.path, sheet.path]
-        to_read = sources(finds, own, tally, format=format, run=run)
+        to_read, reports = sources(finds, own, tally, format=format, run=run)
+        sheet = reported(sheet, reports, alone=not to_read)
         with claimed(store.path):
-            known = look_into(store, [source.name for source in to_read], tally)
+            progress.advance(0)  # it begins: looking into a large store takes a while
+            known = look_into(store, [name for source in to_read for name in (source.name, *source.holds)], tally)
             state = _Import(asked, redact, known, tally, sheet)
             state.look_up(to_read)
             _take(to_read, store, state, progress, jobs)
@@ -183,6 +185,7 @@ class _Runs:
         )
 
 
+_GOES_ON = InRun(reason="it goes on from a session that the store has as a run of its own; import into a new store")
 _NO_RUNS = _Runs(Plan())
 """Of a file in which every record is a run of its own."""
 
@@ -262,7 +265,9 @@ class _Import:
                     "file; if it was changed since, import it into a new store; if its new rows belong beside the old "
                     "ones, give it another name"
                 )
-            if stored:
+            if not stored and any(self.known.digest_of(name, raw.number) for name in source.holds):
+                yield raw, Item(reading, raw, digest, _GOES_ON)
+            elif stored:
                 self.tally.skipped += 1
                 if runs is not None:
                     runs.parts_before(raw.number)

@@ -2,18 +2,21 @@
 
 A row names its run (`run`), its file (`file`), or both, and gives `score`, and optionally `task` and `outcome`. It
 belongs to one run: a row that fits several, or a run that several rows fit, is a mistake, which is not guessed away.
+
+A benchmark's report, or a folder of them, is such a file too: each task that it names is a row.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from trajtree.errors import DataError, one_of
 from trajtree.formats.import_report import SheetUse
+from trajtree.formats.read.benchmarks.reports import report_in, verdicts
 from trajtree.formats.read.fields import Record, at
 from trajtree.formats.read.records import decode, raw_records
 from trajtree.formats.read.scores import is_missing
@@ -30,6 +33,12 @@ _IDS = (
     *("simulation.id", "trial.trial_name", "episode.id", "beside.task"),
 )
 """Fields that may name a run."""
+
+_RUN, _SCORE = ("run", "instance_id"), ("score", "resolved")
+"""Columns with a run's name and with its score: ours, and those that benchmarks use."""
+
+_SEVERAL = "each needs a row of its own, with columns that tell them apart (run, file)"
+_SEVERAL_REPORTED = "a report knows one run of a task; put the report of each beside its runs, or give a file of scores"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +65,13 @@ class ScoreSheet:
     Attributes:
         path: the file.
         rows: its rows.
+        several: what to do where a row fits several runs.
         without: names of the first runs that no row fits, and `without_count`, how many they are.
     """
 
     path: Path
     rows: tuple[Given, ...]
+    several: str = _SEVERAL
     without: list[str] = field(default_factory=list)
     without_count: int = 0
     _by_name: dict[str, list[int]] = field(default_factory=dict)
@@ -114,10 +125,7 @@ class ScoreSheet:
             return f"{self.path.name}: {' and '.join(map(str, rows[:3]))} both name this run; leave one out"
         (row,), uses = rows, self._uses[fitting[0]]
         if uses > 1:
-            return (
-                f"{self.path.name}, {row} fits {uses:,} runs; each needs a row of its own, with columns that tell "
-                "them apart (run, file)"
-            )
+            return f"{self.path.name}, {row} fits {uses:,} runs; {self.several}"
         return row
 
 
@@ -157,16 +165,67 @@ def _is_file(name: str, file: Path) -> bool:
 
 
 def read_scores(path: Path) -> ScoreSheet:
-    """Read a file of scores. JSON may also be one object of names and scores.
+    """Read a file of scores. JSON may also be one object of names and scores, or a benchmark's report.
+
+    Args:
+        path: the file, or a folder with reports.
 
     Raises:
         DataError: naming the file and the line: a column is missing, or a value is not what it must be.
     """
+    if (reported := _reported(path)) is not None:
+        return ScoreSheet(path, reported, _SEVERAL_REPORTED)
     written = _csv_rows(path) if path.suffix.lower() in (".csv", ".tsv") else _json_rows(path)
     rows = tuple(_given(path, line, row) for line, row in written)
     if not rows:
         raise DataError(f"{path}: holds no scores; it needs a row per run with the columns run or file, and score")
     return ScoreSheet(path, rows)
+
+
+def reported(sheet: ScoreSheet | None, reports: Sequence[Path], *, alone: bool) -> ScoreSheet | None:
+    """The scores of a report that was named among the logs; without one, `sheet`.
+
+    Raises:
+        DataError: several were named, or one beside a file of scores, or nothing else (`alone`).
+    """
+    if not reports:
+        return sheet
+    if len(reports) > 1:
+        raise DataError(
+            f"{reports[0]} and {reports[1]}: are benchmarks' reports; name one, or put each beside its runs"
+        )
+    if sheet is not None:
+        raise DataError(f"{reports[0]}: a benchmark's report gives scores, and so does --scores; name only one")
+    if alone:
+        raise DataError(f"{reports[0]}: a benchmark's report, not a run; name the runs to which it gives scores too")
+    return read_scores(reports[0])
+
+
+def _reported(path: Path) -> tuple[Given, ...] | None:
+    """The tasks of a benchmark's report, or of all reports in a folder, as rows; None if the file is no report.
+
+    Raises:
+        DataError: the folder holds no report, or two of its reports contradict each other.
+    """
+    if not path.is_dir():
+        report = report_in(path) if path.is_file() and path.suffix.lower() == ".json" else None
+        return None if report is None else _rows(path, verdicts(report, path))
+    said: dict[str, object] = {}
+    for file in sorted(filter(Path.is_file, path.rglob("*.json"))):
+        report = report_in(file)
+        for task, found in ({} if report is None else verdicts(report, file)).items():
+            if isinstance(found, bool) and isinstance(said.get(task), bool) and said[task] is not found:
+                raise DataError(f"{path}: its reports contradict each other about {task}; name one of them")
+            said[task] = found if isinstance(found, bool) else said.get(task, found)
+    if not said:
+        raise DataError(f"{path}: holds no report of a benchmark; name a file of scores, with a row per run")
+    return _rows(path, said)
+
+
+def _rows(path: Path, said: Mapping[str, object]) -> tuple[Given, ...]:
+    return tuple(
+        Given(path.name, number, score, run=task) for number, (task, score) in enumerate(said.items(), start=1)
+    )
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
@@ -187,7 +246,7 @@ def _json_rows(path: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
             row = decode(raw)
         except DataError as error:
             raise DataError(f"{path}, line {raw.line}: {error}") from None
-        if "score" not in row and row and not any(isinstance(value, dict | list) for value in row.values()):
+        if row and row.keys().isdisjoint(_SCORE) and not any(isinstance(value, dict | list) for value in row.values()):
             yield from ((raw.line, {"run": name, "score": score}) for name, score in row.items())
         else:
             yield raw.line, row
@@ -195,6 +254,7 @@ def _json_rows(path: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
 
 def _given(path: Path, line: int, written: Mapping[str, object]) -> Given:
     row = {name.strip().lower(): value for name, value in written.items()}
+    row |= {columns[0]: next((row[name] for name in columns if name in row), None) for columns in (_RUN, _SCORE)}
     text = {name: _text(path, line, name, row.get(name)) for name in ("run", "file", "task", "outcome")}
     if text["run"] is None and text["file"] is None:
         raise DataError(f"{path}, line {line}: names no run; a row needs the column run or file")
@@ -216,4 +276,4 @@ def _text(path: Path, line: int, name: str, value: object) -> str | None:
     raise DataError(f"{path}, line {line}, field {name}: must be text, got {type(value).__name__}")
 
 
-__all__ = ["Given", "ScoreSheet", "ids_of", "is_subagents", "read_scores", "with_given"]
+__all__ = ["Given", "ScoreSheet", "ids_of", "is_subagents", "read_scores", "reported", "with_given"]

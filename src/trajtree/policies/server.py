@@ -24,7 +24,7 @@ import openai
 
 from trajtree.chat import message_to_dict
 from trajtree.errors import PolicyError
-from trajtree.policies import interruptible
+from trajtree.policies import connections, interruptible
 from trajtree.policies.answers import BadAnswer, Completion, decode, read, refused
 from trajtree.policies.base import Reply, turn_seed
 from trajtree.policies.engine_tokens import EngineTokens, spelt_reply
@@ -132,7 +132,11 @@ class ServerPolicy:
             clients = [
                 await stack.enter_async_context(
                     openai.AsyncOpenAI(
-                        base_url=address, api_key=key_for(address) or "none", max_retries=RETRIES, timeout=TIMEOUT
+                        base_url=address,
+                        api_key=key_for(address) or "none",
+                        max_retries=RETRIES,
+                        timeout=TIMEOUT,
+                        http_client=connections.client(),
                     )
                 )
                 for address in self.addresses

@@ -1,7 +1,7 @@
 """Reports of a run: a terminal table, a self-contained HTML page, and results.json."""
 
 from trajtree.report.compared import ComparedRuns, comparison_json, print_comparison
-from trajtree.report.contents import ForkView, ReportData, RowStatement
+from trajtree.report.contents import ForkView, ReportData, RowStatement, Unmeasured
 from trajtree.report.html import write_html
 from trajtree.report.json_file import read_results_json, write_results_json
 from trajtree.report.results_table import print_table
@@ -12,6 +12,7 @@ __all__ = [
     "ForkView",
     "ReportData",
     "RowStatement",
+    "Unmeasured",
     "comparison_json",
     "print_comparison",
     "print_table",

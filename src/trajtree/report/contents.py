@@ -56,12 +56,25 @@ class RowStatement:
 
 
 @dataclass(frozen=True, slots=True)
+class Unmeasured:
+    """A row that the recipe names and that could not be measured: `why`, and its `role`.
+
+    The role is `primary` or `ceiling`, or nothing. The results then have the weak row as their primary one, or no
+    ceiling.
+    """
+
+    row: str
+    why: str
+    role: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ReportData:
     """Everything that a report shows.
 
     `labels` maps names of rows to display names. `notes` are caveats shown with the figures, for example which data
     splits were used and which tasks were explored. `timings` are seconds per stage. `statements` say of each row what
-    it is made from.
+    it is made from. `unmeasured` are the rows that the results lack.
     """
 
     title: str
@@ -74,10 +87,20 @@ class ReportData:
     provenance: dict[str, str] = field(default_factory=dict)
     timings: dict[str, float] = field(default_factory=dict)
     statements: tuple[RowStatement, ...] = ()
+    unmeasured: tuple[Unmeasured, ...] = ()
 
     def label(self, row: str) -> str:
         """Return the label of the row, which defaults to its name."""
         return self.labels.get(row, row)
 
+    @property
+    def primary(self) -> str | None:
+        """Name of the primary row; None if it could not be measured, and another stands in for it in the results."""
+        return None if self.missing("primary") is not None else self.results.primary
 
-__all__ = ["ForkView", "ReportData", "RowStatement"]
+    def missing(self, role: str) -> Unmeasured | None:
+        """Return the row with this role if it could not be measured."""
+        return next((one for one in self.unmeasured if one.role == role), None)
+
+
+__all__ = ["ForkView", "ReportData", "RowStatement", "Unmeasured"]

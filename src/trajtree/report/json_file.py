@@ -1,7 +1,8 @@
 """results.json: every figure of a report, for programs and for showing the report again.
 
 The file holds one object. `format` and `version` say what it is; `rows` lists the metrics of each row and of its tasks,
-each with its situation; `comparisons` and `pgr` are lists. Scores and rates are in [0, 1], `timings` in seconds.
+each with its situation; `comparisons`, `pgr` and `unmeasured` are lists. Scores and rates are in [0, 1], `timings` in
+seconds.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import msgspec
 from pydantic import AliasChoices, Field, TypeAdapter, ValidationError
 
 from trajtree.errors import DataError, TrajtreeError
-from trajtree.report.contents import ForkView, ReportData, RowStatement
+from trajtree.report.contents import ForkView, ReportData, RowStatement, Unmeasured
 from trajtree.report.text import verdict
 from trajtree.statistics.analysis import analyse
 from trajtree.statistics.results import Played, Results
@@ -34,12 +35,13 @@ def write_results_json(data: ReportData, path: str | os.PathLike[str]) -> None:
     Raises:
         RunError: the file cannot be written; an existing file is left unchanged.
     """
+    rows = [row.name for row in data.results.rows]
     document = {
         "format": FORMAT,
         "version": VERSION,
         "title": data.title,
         "verdict": verdict(data),
-        "labels": {row.name: data.label(row.name) for row in data.results.rows},
+        "labels": {name: data.label(name) for name in [*rows, *(one.row for one in data.unmeasured)]},
         **asdict(data.results),
         "trees": [asdict(tree) for tree in data.trees],
         "forks": msgspec.to_builtins(data.forks),
@@ -48,6 +50,7 @@ def write_results_json(data: ReportData, path: str | os.PathLike[str]) -> None:
         "provenance": data.provenance,
         "timings": data.timings,
         "statements": [asdict(statement) for statement in data.statements],
+        "unmeasured": [asdict(one) for one in data.unmeasured],
     }
     # ASCII, because text from models may contain lone surrogates, which UTF-8 cannot encode.
     write_whole(path, json.dumps(document, indent=1, allow_nan=False, ensure_ascii=True) + "\n")
@@ -81,6 +84,7 @@ def read_results_json(path: str | os.PathLike[str]) -> ReportData:
             provenance=dict(document["provenance"]),
             timings=dict(document["timings"]),
             statements=TypeAdapter(tuple[RowStatement, ...]).validate_python(document.get("statements", ())),
+            unmeasured=TypeAdapter(tuple[Unmeasured, ...]).validate_python(document.get("unmeasured", ())),
         )
     except KeyError as error:
         raise DataError(f"{path}: field {error.args[0]} is missing") from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -20,13 +20,14 @@ from trajtree.visible import visible
 _LEGEND = "Figures are on a scale from 0 to 100, with 95% intervals over tasks; success is not completion."
 
 
-def print_played(name: str, played: Sequence[Trajectory], console: Console) -> None:
-    """Print success rate and score, by task type too, and how the episodes ended.
+def print_played(name: str, played: Iterable[Trajectory], console: Console) -> None:
+    """Print success rate and score, by task type too, and how the episodes ended; they are read once.
 
     Raises:
         TrajtreeError: not one episode says anything about the policy.
     """
-    (row,) = summarise({name: played}, weak=name, ceiling=None, primary=name).rows
+    ends: Counter[str] = Counter()
+    (row,) = summarise({name: _counted(played, ends)}, weak=name, ceiling=None, primary=name).rows
     table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     table.add_column("", overflow="fold")
     for header in ("tasks", "success", "score", "best", "compl.", "steps"):
@@ -37,7 +38,7 @@ def print_played(name: str, played: Sequence[Trajectory], console: Console) -> N
             cells = (kind, str(metrics.n), text.percent(metrics.success), text.percent(metrics.score), "", "", "")
             table.add_row(*(Text(visible(cell)) for cell in cells))
     console.print(table)
-    console.print(Text(f"{counted(len(played), 'episode')}: {_ends(played)}."), style="dim")
+    console.print(Text(f"{counted(ends.total(), 'episode')}: {_said(ends)}."), style="dim")
     console.print(Text(_LEGEND), style="dim")
 
 
@@ -53,9 +54,15 @@ def _whole(row: RowMetrics) -> list[str]:
     ]
 
 
-def _ends(played: Sequence[Trajectory]) -> str:
+def _counted(played: Iterable[Trajectory], ends: Counter[str]) -> Iterator[Trajectory]:
+    """The trajectories; how they ended is counted on the way."""
+    for t in played:
+        ends[t.outcome.value if t.cause is None else f"{t.outcome.value} ({t.cause.value})"] += 1
+        yield t
+
+
+def _said(ends: Counter[str]) -> str:
     """The outcomes and their causes, the most frequent first."""
-    ends = Counter(t.outcome.value if t.cause is None else f"{t.outcome.value} ({t.cause.value})" for t in played)
     return ", ".join(f"{count} {end}" for end, count in ends.most_common())
 
 

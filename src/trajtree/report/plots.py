@@ -61,7 +61,7 @@ def type_plot(data: ReportData) -> str | None:
             scores = [100 * row.by_task_type[kinds[height]].score for height in heights]
             # The space is needed because matplotlib omits labels beginning with an underscore from the legend.
             label = " " + _short(data.label(row.name))
-            dot = _dot(index, emphasised=row.name == data.results.primary)
+            dot = _dot(index, emphasised=row.name == data.primary)
             axes.plot(scores, np.array(heights) + offsets[index], linestyle="none", label=label, **dot)
         _lines(axes, [_type_name(data, kind) for kind in kinds])
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, frameon=False, borderaxespad=0.2)
@@ -86,7 +86,7 @@ def task_plot(data: ReportData) -> str:
             mean, colour = row.score, _SERIES[index % len(_SERIES)]
             axes.scatter(list(counts), [height - 0.2] * len(counts), s=areas, color=colour, alpha=0.55, linewidths=0)
             axes.plot([100 * mean.low, 100 * mean.high], [height + 0.16] * 2, color=colour, linewidth=2.2)
-            dot = _dot(index, emphasised=row.name == data.results.primary)
+            dot = _dot(index, emphasised=row.name == data.primary)
             axes.plot([100 * mean.value], [height + 0.16], **dot)
             axes.annotate(
                 f"{percent(mean.value)} {spread(mean)}",
@@ -126,7 +126,7 @@ def difference_plot(data: ReportData) -> str | None:
             found = (comparison.difference, comparison.practice.difference)
             for one, (place, width) in zip(found, kinds.values(), strict=True):
                 axes.plot([100 * one.low, 100 * one.high], [height + place] * 2, color=colour, linewidth=width)
-            dot = _dot(index + 1, emphasised=comparison.row == results.primary)
+            dot = _dot(index + 1, emphasised=comparison.row == data.primary)
             axes.plot([100 * found[0].value], [height + 0.14], **dot)
             axes.plot([100 * found[1].value], [height - 0.14], marker="|", color=colour, markersize=7)
         axes.axvline(0, color=_MUTED, linewidth=1)

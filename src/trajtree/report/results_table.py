@@ -13,8 +13,9 @@ from trajtree.statistics.results import RowMetrics
 from trajtree.visible import visible
 
 LEGEND = (
-    "> primary row, w weak row, c ceiling row. Figures are on a scale from 0 to 100, with 95% intervals; success is "
-    "not completion; PGR = (row - weak) / (ceiling - weak) in success; p is not corrected for multiple comparisons.",
+    "> primary row, w weak row, c ceiling row, - not measured. Figures are on a scale from 0 to 100, with 95% "
+    "intervals; success is not completion; PGR = (row - weak) / (ceiling - weak) in success; p is not corrected for "
+    "multiple comparisons.",
     "ICC: how far tasks of one situation agree (1: they are equal); deff, the design effect: the variance that this "
     f"gives the mean, as a multiple of that of independent tasks; {text.LEAST}. The last two columns are the field's "
     "practice, which takes tasks for independent.",
@@ -32,9 +33,14 @@ def print_table(data: ReportData, console: Console) -> None:
     for header in ("tasks", "success", "score", "best", "compl.", "PGR", "success - weak", "p"):
         table.add_column(header, justify="right", no_wrap=True)
     for row in results.rows:
-        style = "bold" if row.name == results.primary else ""
+        style = "bold" if row.name == data.primary else ""
         table.add_row(*_cells(data, row), style=style)
+    marks = {"primary": ">", "ceiling": "c"}
+    for one in data.unmeasured:
+        table.add_row(_plain(f"{marks.get(one.role, ' ')} {data.label(one.row)}"), *["-"] * 8)
     console.print(table)
+    for sentence in text.not_measured(data):
+        console.print(_plain(sentence))
     console.print(_agreement(data))
     for sentence in (*LEGEND, *text.unit(data), *text.lost_episodes(data), *data.notes):
         console.print(_plain(sentence), style="dim")
@@ -65,13 +71,13 @@ def _agreement(data: ReportData) -> Table:
                 text.points(practice.difference),
                 "" if practice.p_value is None else text.probability(practice.p_value),
             ]
-        table.add_row(*map(_plain, cells), style="bold" if row.name == results.primary else "")
+        table.add_row(*map(_plain, cells), style="bold" if row.name == data.primary else "")
     return table
 
 
 def _cells(data: ReportData, row: RowMetrics) -> list[Text]:
     results = data.results
-    marks = {results.primary: ">", results.weak: "w", results.ceiling: "c"}
+    marks = {data.primary: ">", results.weak: "w", results.ceiling: "c"}
     comparison = results.compared(row.name, results.weak, "success")
     cells = [
         f"{marks.get(row.name, ' ')} {data.label(row.name)}",

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from trajtree.report.contents import ReportData, RowStatement
 from trajtree.statistics.results import FEW, Comparison, Interval, Metric, Pgr, Results, Situations
 from trajtree.statistics.seeds import OverSeeds
+from trajtree.visible import visible
 
 ALPHA = 0.05
 """A difference counts as shown if its p-value is below this, its interval leaves out 0, and situations are known and
 suffice."""
+_LONG_NOTE = 230
+"""Characters of a caveat that a page shows before it is unfolded."""
+
 NO_SITUATIONS = (
     "The situations of the tasks are not known: every task counts as one of its own, and intervals are too narrow if "
     "tasks share situations."
@@ -110,6 +116,9 @@ def unit(data: ReportData) -> list[str]:
 def verdict(data: ReportData, metric: Metric = "success") -> str:
     """Return one sentence that says exactly what the data show about the primary row and its teacher."""
     results = data.results
+    lost = data.missing("primary")
+    if lost is not None:
+        return f"Nothing can be said about {data.label(lost.row)}, the primary row: it was not measured."
     name, teacher = data.label(results.primary), data.label(results.weak)
     comparison = results.compared(results.primary, results.weak, metric)
     if comparison is None:
@@ -131,7 +140,7 @@ def against_ceiling(data: ReportData, metric: Metric = "success") -> str | None:
     results = data.results
     comparison = results.compared(results.primary, results.ceiling, metric)
     pgr = results.recovered(results.primary, metric)
-    if results.ceiling is None or comparison is None or pgr is None:
+    if results.ceiling is None or comparison is None or pgr is None or data.missing("primary") is not None:
         return None
     ceiling, difference = data.label(results.ceiling), comparison.difference
     standing = f"Against {ceiling}: {points(difference)} points of {metric} (p {p_value(comparison.p_value)})"
@@ -154,6 +163,21 @@ def gap(data: ReportData, pgr: Pgr) -> str:
     )
 
 
+def not_measured(data: ReportData) -> list[str]:
+    """Return the rows that could not be measured and the reason, a sentence for each reason."""
+    rows: dict[str, list[str]] = {}
+    for one in data.unmeasured:
+        rows.setdefault(one.why, []).append(data.label(one.row))
+    return [
+        f"{listed(names)} {'was' if len(names) == 1 else 'were'} not measured: {why}." for why, names in rows.items()
+    ]
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names as `a, b and c`."""
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
+
+
 def lost_episodes(data: ReportData) -> list[str]:
     """Return a sentence for each row that lost episodes to faults."""
     sentences = []
@@ -164,6 +188,15 @@ def lost_episodes(data: ReportData) -> list[str]:
             left = f"; tasks with no other episode: {len(row.lost)}" if row.lost else ""
             sentences.append(f"{sentence}{left}.")
     return sentences
+
+
+def beginning(note: str) -> tuple[str, str]:
+    """Return a caveat's first sentences, up to about two lines of a page, and the others."""
+    if len(note) <= _LONG_NOTE:
+        return note, ""
+    end = max(note.rfind(". ", 0, _LONG_NOTE), note.rfind("; ", 0, _LONG_NOTE))
+    end = note.rfind(" ", 0, _LONG_NOTE) if end < 0 else end + 1
+    return (note, "") if end < 0 else (note[:end], note[end + 1 :])
 
 
 def known(value: int | None) -> str:
@@ -178,12 +211,15 @@ def by_epoch(statement: RowStatement, side: str) -> str:
 
 __all__ = [
     "against_ceiling",
+    "beginning",
     "by_epoch",
     "distrust",
     "excludes_zero",
     "gap",
     "known",
+    "listed",
     "lost_episodes",
+    "not_measured",
     "p_value",
     "percent",
     "points",
@@ -197,4 +233,5 @@ __all__ = [
     "spread",
     "unit",
     "verdict",
+    "visible",
 ]

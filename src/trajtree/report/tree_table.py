@@ -14,7 +14,7 @@ from rich.text import Text
 
 from trajtree.report import text
 from trajtree.trees.quality import TreeQuality
-from trajtree.visible import WIDTH, visible
+from trajtree.visible import visible
 
 _Cell = Callable[[Mapping[str, Any]], str]
 
@@ -37,20 +37,20 @@ def totals(figures: Sequence[TreeQuality]) -> dict[str, float]:
 def print_quality(figures: Sequence[TreeQuality], console: Console) -> None:
     """Print a line per tree, those with the most informative forks first, and a total.
 
-    A terminal narrower than WIDTH leaves some columns to JSON.
+    As many columns are shown as the terminal is wide, the most telling ones first; JSON has all of them.
     """
-    columns = {name: cell for name, cell in _COLUMNS.items() if console.width >= WIDTH or name not in _ONLY_WIDE}
+    total = totals(figures)
+    shown = sorted(figures, key=lambda q: (-q.informative_forks, -q.spread, q.task))[:_SHOWN]
+    columns = _fitting([*map(asdict, shown), total], console.width)
     table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("task", overflow="fold", min_width=12)
+    table.add_column("task", overflow="fold", min_width=_TASK)
     for header in columns:
         table.add_column(header, justify="right", no_wrap=True)
-    shown = sorted(figures, key=lambda q: (-q.informative_forks, -q.spread, q.task))[:_SHOWN]
     for q in shown:
         table.add_row(Text(visible(q.task)), *(cell(asdict(q)) for cell in columns.values()))
     name = "the tree" if len(figures) == 1 else f"all {len(figures):,} trees"
     name += f" ({_SHOWN} shown)" if len(figures) > _SHOWN else ""
     table.add_section()
-    total = totals(figures)
     table.add_row(name, *(cell(total) for cell in columns.values()), style="bold")
     console.print(table)
     console.print(
@@ -85,7 +85,23 @@ _COLUMNS: dict[str, _Cell] = {
     "lost": _count("lost"),
     "tokens": _number("token_ratio", 1, "x"),
 }
-_ONLY_WIDE = ("leaves", "depth", "branching", "lost")
+_FIRST = ("runs", "forks", "inform.", "spread", "pairs", "mean", "best", "nodes", "merged", "tokens")
+"""The most telling columns, in this order; then the others."""
+
+_TASK = 12
+"""Smallest width of the column with the task."""
+
+
+def _fitting(rows: Sequence[Mapping[str, Any]], width: int) -> dict[str, _Cell]:
+    """The columns that fit a width, in the order of the table; each has two more characters around it."""
+    left = width - _TASK - 2
+    chosen = set()
+    for name in (*_FIRST, *(name for name in _COLUMNS if name not in _FIRST)):
+        left -= 2 + max(len(name), *(len(_COLUMNS[name](row)) for row in rows))
+        if left < 0:
+            break
+        chosen.add(name)
+    return {name: cell for name, cell in _COLUMNS.items() if name in chosen}
 
 
 __all__ = ["print_quality", "totals"]

@@ -8,9 +8,10 @@ about the policy: it is counted, reported and left out of every metric.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from array import array
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -24,7 +25,7 @@ Situation = Callable[[str], str]
 
 
 def summarise(
-    rows: Mapping[str, Sequence[Trajectory]],
+    rows: Mapping[str, Iterable[Trajectory]],
     *,
     weak: str,
     ceiling: str | None,
@@ -36,7 +37,8 @@ def summarise(
     """Measure every row, compare each with the weak and the ceiling row, and compute the gap recovered.
 
     Args:
-        rows: each row's name and its trajectories, any number of samples per task.
+        rows: each row's name and its trajectories, any number of samples per task; each is read once, and five numbers
+            of every episode are kept.
         weak: the row of the weak teacher, at which the PGR is 0.
         ceiling: the row at which the PGR is 1, trained on expert data; None if there is none.
         primary: the row that the verdict is about.
@@ -90,36 +92,59 @@ def task_type(trajectory: Trajectory) -> str:
     return kind if slash else "all tasks"
 
 
-def _played(name: str, trajectories: Sequence[Trajectory]) -> Played:
-    usable: defaultdict[str, list[Trajectory]] = defaultdict(list)
+@dataclass(slots=True)
+class _Episodes:
+    """The episodes of one task, as the figures that are averaged."""
+
+    task_type: str
+    score: array[float] = field(default_factory=lambda: array("d"))
+    best_score: array[float] = field(default_factory=lambda: array("d"))
+    success: array[float] = field(default_factory=lambda: array("d"))
+    completed: array[float] = field(default_factory=lambda: array("d"))
+    steps: array[float] = field(default_factory=lambda: array("d"))
+
+    def add(self, episode: Trajectory) -> None:
+        self.score.append(episode.score)
+        self.best_score.append(episode.best_score)
+        self.success.append(episode.success)
+        self.completed.append(episode.outcome is Outcome.COMPLETED)
+        self.steps.append(len(episode.steps))
+
+    def measured(self, task: str) -> TaskMetrics:
+        return TaskMetrics(
+            task=task,
+            task_type=self.task_type,
+            episodes=len(self.score),
+            score=_mean(self.score),
+            best_score=_mean(self.best_score),
+            success=_mean(self.success),
+            completed=_mean(self.completed),
+            steps=_mean(self.steps),
+            situation=task,
+        )
+
+
+def _played(name: str, trajectories: Iterable[Trajectory]) -> Played:
+    usable: dict[str, _Episodes] = {}
+    tasks: set[str] = set()
+    outcomes: Counter[Outcome] = Counter()
     for trajectory in trajectories:
+        outcomes[trajectory.outcome] += 1
+        tasks.add(trajectory.task)
         if trajectory.counts:
-            usable[trajectory.task].append(trajectory)
+            if trajectory.task not in usable:
+                usable[trajectory.task] = _Episodes(task_type(trajectory))
+            usable[trajectory.task].add(trajectory)
     if not usable:
-        lost = f"all trajectories ({len(trajectories)}) were lost to faults of the environment or the engine"
-        why = lost if trajectories else "it has no trajectories"
+        lost = f"all trajectories ({outcomes.total()}) were lost to faults of the environment or the engine"
+        why = lost if tasks else "it has no trajectories"
         raise TrajtreeError(f"row {name!r} has nothing to measure: {why}")
-    outcomes = Counter(trajectory.outcome.value for trajectory in trajectories)
     return Played(
         name=name,
-        tasks=tuple(_measure_task(usable[task]) for task in sorted(usable)),
-        outcomes={outcome.value: outcomes[outcome.value] for outcome in Outcome},
-        faults=sum(trajectory.outcome.is_fault for trajectory in trajectories),
-        lost=tuple(sorted({trajectory.task for trajectory in trajectories} - usable.keys())),
-    )
-
-
-def _measure_task(episodes: Sequence[Trajectory]) -> TaskMetrics:
-    return TaskMetrics(
-        task=episodes[0].task,
-        task_type=task_type(episodes[0]),
-        episodes=len(episodes),
-        score=_mean(episode.score for episode in episodes),
-        best_score=_mean(episode.best_score for episode in episodes),
-        success=_mean(episode.success for episode in episodes),
-        completed=_mean(episode.outcome is Outcome.COMPLETED for episode in episodes),
-        steps=_mean(len(episode.steps) for episode in episodes),
-        situation=episodes[0].task,
+        tasks=tuple(usable[task].measured(task) for task in sorted(usable)),
+        outcomes={outcome.value: outcomes[outcome] for outcome in Outcome},
+        faults=sum(count for outcome, count in outcomes.items() if outcome.is_fault),
+        lost=tuple(sorted(tasks - usable.keys())),
     )
 
 
@@ -139,8 +164,8 @@ def _situation_of(task: str, situation: Situation) -> str:
     return found
 
 
-def _mean(values: Iterable[float]) -> float:
-    return float(np.mean(list(values)))
+def _mean(values: array[float]) -> float:
+    return float(np.mean(values))
 
 
 __all__ = ["Situation", "summarise", "task_type", "with_situations"]

@@ -151,15 +151,16 @@ def write_atomically(path: Path, text: str) -> None:
         file.write(text.encode())
 
 
-def write_whole(path: str | os.PathLike[str], text: str) -> None:
-    """Write a text file completely or not at all, for a user who asked for that file.
+def write_whole(path: str | os.PathLike[str], text: str | Iterable[str]) -> None:
+    """Write a text file completely or not at all, for a user who asked for that file; a large one in parts.
 
     Raises:
         RunError: it cannot be written, or another process is writing it; an existing file is left unchanged.
     """
     try:
-        with claimed(path):
-            write_atomically(Path(path), text)
+        with claimed(path), atomically(Path(path)) as file:
+            for part in (text,) if isinstance(text, str) else text:
+                file.write(part.encode())
     except OSError as error:
         raise cannot_write(path, error) from error
 

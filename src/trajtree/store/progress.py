@@ -1,9 +1,9 @@
-"""Reporting the progress of long-running work."""
+"""Reporting the progress of long-running work: what work tells, and nobody who listens."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
 
 class Progress(Protocol):
@@ -16,6 +16,24 @@ class Progress(Protocol):
         """Add units done since the last call, with figures to show beside them."""
 
 
+@runtime_checkable
+class Illustrated(Protocol):
+    """A `Progress` that also shows what the work has before it."""
+
+    def illustrate(self, lines: Sequence[str]) -> None:
+        """Show a few lines in place of those that were shown."""
+
+
+class Stages(Protocol):
+    """Receives what becomes of work that is done in stages; each one's `Progress` is its own."""
+
+    def planned(self, names: Sequence[str]) -> None:
+        """All stages, in order."""
+
+    def ended(self, name: str, seconds: float, *, kept: bool) -> None:
+        """A stage is done: in so many seconds, or in an earlier run whose result is kept."""
+
+
 class _Silent:
     def total(self, amount: int) -> None:
         pass
@@ -24,7 +42,18 @@ class _Silent:
         pass
 
 
+class _Unwatched:
+    def planned(self, names: Sequence[str]) -> None:
+        pass
+
+    def ended(self, name: str, seconds: float, *, kept: bool) -> None:
+        pass
+
+
 SILENT: Progress = _Silent()
 """Ignores all progress."""
 
-__all__ = ["SILENT", "Progress"]
+UNWATCHED: Stages = _Unwatched()
+"""Ignores what becomes of stages."""
+
+__all__ = ["SILENT", "UNWATCHED", "Illustrated", "Progress", "Stages"]

@@ -55,17 +55,19 @@ class TrajectoryStore:
     """Trajectories in one file, in the order in which they were appended.
 
     Args:
-        path: the file; it is created by the first `append`.
+        path: the file; the first `append` creates it if it does not exist.
+        create: whether a file that does not exist yet is an empty store; without this, reading it is an error.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, create: bool = False) -> None:
         self.path = Path(path)
+        self._create = create
 
     def __iter__(self) -> Iterator[Trajectory]:
         """Read lazily, one trajectory at a time.
 
         Raises:
-            DataError: naming file, line and field of the first line that is not a trajectory.
+            DataError: there is no such file; or naming file, line and field of the first line that is not a trajectory.
         """
         for number, _, line, codec in self._rows():
             yield self._parse(codec.trajectory, line, number)
@@ -107,7 +109,12 @@ class TrajectoryStore:
     def _rows(self) -> Iterator[tuple[int, int, bytes, _Codec]]:
         """(line number, byte offset, line, codec) of every complete row; the header is checked in the process."""
         if not self.path.exists():
-            return
+            if self._create:
+                return
+            raise DataError(
+                f"{self.path}: there is no such store; name another one, or make it with: trajtree import or explore "
+                "(from Python, TrajectoryStore(path, create=True) is one to be filled)"
+            )
         offset = 0
         codec = _CODECS[VERSION]
         with open_text(self.path) as file:

@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from trajtree.errors import DataError, RecipeError
+from trajtree.errors import DataError, NothingToLearn, RecipeError
 from trajtree.formats.pairs import PairMessages
 from trajtree.models.transcript import ChatFormat, tokenise
 from trajtree.trajectory import Tokens, Trajectory
@@ -83,7 +83,8 @@ def sft_examples(
     """Sequences of whole trajectories.
 
     Raises:
-        DataError: there is nothing to train on, or more than TOO_LONG_SHARE of them exceed `context` tokens.
+        NothingToLearn: there is nothing to train on.
+        DataError: more than TOO_LONG_SHARE of them exceed `context` tokens.
     """
     made = [
         SftExample(tokens, weight(t), f"{t.task}, run {t.sample}")
@@ -108,8 +109,8 @@ def pair_examples(
     `with_run` adds the whole run of the chosen side.
 
     Raises:
-        DataError: there is nothing to train on, a pair has equal sides, or more than TOO_LONG_SHARE of the pairs exceed
-            `context` tokens.
+        NothingToLearn: there is nothing to train on.
+        DataError: a pair has equal sides, or more than TOO_LONG_SHARE of the pairs exceed `context` tokens.
         RecipeError: the chat template rewrites history, so a pair is not one sequence per side.
     """
     made = [_pair_example(pair, trajectories, chat, weight(pair), step_only, with_run) for pair in pairs]
@@ -121,7 +122,8 @@ def reply_examples(options: Iterable[tuple[Option, Trajectory]], chat: ChatForma
     """Sequences of single replies at forks, each up to its end, weighted by what choosing it gains or loses.
 
     Raises:
-        DataError: there is nothing to train on, or more than TOO_LONG_SHARE of them exceed `context` tokens.
+        NothingToLearn: there is nothing to train on.
+        DataError: more than TOO_LONG_SHARE of them exceed `context` tokens.
         RecipeError: the chat template rewrites history, so a run is not one sequence.
     """
     made = []
@@ -223,7 +225,7 @@ def check_pair(chosen: Tokens, rejected: Tokens, name: str) -> None:
 
 def _fitting(examples: Sequence[T], lengths: Sequence[int], context: int, what: str) -> list[T]:
     if not examples:
-        raise DataError(f"there are no {what} to train on")
+        raise NothingToLearn(f"there are no {what} to train on")
     kept = [e for e, length in zip(examples, lengths, strict=True) if length <= context]
     lost = len(examples) - len(kept)
     if lost > TOO_LONG_SHARE * len(examples):

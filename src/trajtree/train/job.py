@@ -193,6 +193,8 @@ def _changed(held: dict[str, Any], record: dict[str, Any]) -> list[str]:
     """Names of what differs; settings are named individually."""
     found = []
     for name, value in record.items():
+        if name == "report_to":  # who is told changes nothing
+            continue
         before = held.get(name)
         if isinstance(value, dict) and isinstance(before, dict):
             found += _changed(before, value)

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from pathlib import Path
 
-from trajtree.errors import DataError, counted
+from trajtree.errors import DataError, NothingToLearn, counted
 from trajtree.formats.pairs import read_pairs
 from trajtree.models.transcript import ChatFormat
 from trajtree.store import trajectory_store, tree_store
@@ -64,6 +64,10 @@ class TrajectoryPairs:
     name: str
     pairs: Sequence[Pair]
     trajectories: Mapping[tuple[str, int], Trajectory]
+
+    def chosen_run(self, pair: Pair) -> Trajectory:
+        """The whole run of a pair's chosen side."""
+        return self.trajectories[pair.task, pair.chosen_sample]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +136,8 @@ def examples_of(material: Material, method: str, how: Taking) -> list[Example]:
     """The examples that a method takes from the material.
 
     Raises:
-        DataError: the method cannot learn from such material, it contains nothing to learn from, or too much of it is
-            longer than the context.
+        NothingToLearn: the material contains nothing that the method learns from.
+        DataError: the method cannot learn from such material, or too much of it is longer than the context.
     """
     return list(TAKES[METHODS[method].takes](material, method, how))
 
@@ -147,15 +151,10 @@ def _pairs(
         if with_run:
             raise DataError(f"{material.name}: {method} needs to know the runs of pairs; give trees")
         return message_pairs(read_pairs(material.path), how.chat, context=how.context)
-    if isinstance(material, Trees):
-        material = _at_forks(material, how.pairs)
-    if not isinstance(material, TrajectoryPairs):
-        raise DataError(
-            f"{material.name}: contains runs, but {method} takes trees; make them with: trajtree build {material.name}"
-        )
+    found = _trajectory_pairs(material, method, how)
     return pair_examples(
-        material.pairs,
-        material.trajectories,
+        found.pairs,
+        found.trajectories,
         how.chat,
         context=how.context,
         weight=WEIGHTS[how.weigh],
@@ -172,7 +171,7 @@ def _at_forks(trees: Trees, settings: PairSettings) -> TrajectoryPairs:
         behind |= {side.key: side for pair in here for side in pair.sides(tree)}
         found += here
     if not found:
-        raise DataError(f"{trees.name}: no pair to learn from: {why_no_pair(trees, settings)}")
+        raise NothingToLearn(f"{trees.name}: no pair to learn from: {why_no_pair(trees, settings)}")
     return TrajectoryPairs(trees.name, found, behind)
 
 
@@ -182,6 +181,21 @@ def _steps(material: Material, method: str, how: Taking) -> list[PairExample]:
 
 def _anchored(material: Material, method: str, how: Taking) -> list[PairExample]:
     return _pairs(material, method, how, with_run=True)
+
+
+def _anchored_solved(material: Material, method: str, how: Taking) -> list[PairExample]:
+    """Pairs whose chosen run succeeds, repeated until there are as many as pairs, so that `_chosen_solved` is the same
+    without the rejected sides."""
+    pairs = _trajectory_pairs(material, method, how)
+    solved = [pair for pair in pairs.pairs if pairs.chosen_run(pair).success]
+    if not solved:
+        raise _none_solved(material, len(pairs.pairs))
+    repeated = replace(pairs, pairs=list(islice(cycle(solved), len(pairs.pairs))))
+    return _pairs(repeated, method, how, with_run=True)
+
+
+def _none_solved(material: Material, chosen: int) -> NothingToLearn:
+    return NothingToLearn(f"{material.name}: of {counted(chosen, 'chosen run')} none succeeds, so none is learned from")
 
 
 def _chosen(material: Material, method: str, how: Taking) -> list[SftExample]:
@@ -199,16 +213,25 @@ def _chosen_solved(material: Material, method: str, how: Taking) -> list[SftExam
     chosen = _chosen_trajectories(material, method, how)
     solved = [t for t in chosen if t.success]
     if not solved:
-        raise DataError(f"{material.name}: of {counted(len(chosen), 'chosen run')} none succeeds, so none is imitated")
+        raise _none_solved(material, len(chosen))
     return sft_examples(islice(cycle(solved), len(chosen)), how.chat, context=how.context)
 
 
 def _chosen_trajectories(material: Material, method: str, how: Taking) -> list[Trajectory]:
+    pairs = _trajectory_pairs(material, method, how)
+    return [pairs.chosen_run(pair) for pair in pairs.pairs]
+
+
+def _trajectory_pairs(material: Material, method: str, how: Taking) -> TrajectoryPairs:
     if isinstance(material, Trees):
-        material = _at_forks(material, how.pairs)
-    if not isinstance(material, TrajectoryPairs):
+        return _at_forks(material, how.pairs)
+    if isinstance(material, MessagePairs):
         raise DataError(f"{material.name}: {method} needs to know the runs of pairs; give trees")
-    return [material.trajectories[pair.task, pair.chosen_sample] for pair in material.pairs]
+    if isinstance(material, Trajectories):
+        raise DataError(
+            f"{material.name}: contains runs, but {method} takes trees; make them with: trajtree build {material.name}"
+        )
+    return material
 
 
 def _runs(material: Material, method: str, how: Taking) -> list[SftExample]:
@@ -216,7 +239,7 @@ def _runs(material: Material, method: str, how: Taking) -> list[SftExample]:
         paths = (best_path(tree, search_of(how.paths)) for tree in material)
         good = [path for path in paths if path.reaches(how.paths.min_score)]
         if not good:
-            raise DataError(f"{material.name}: no path scored at least {how.paths.min_score}; lower --min-score")
+            raise NothingToLearn(f"{material.name}: no path scored at least {how.paths.min_score}; lower --min-score")
         material = Trajectories(material.name, good)
     if not isinstance(material, Trajectories):
         raise DataError(f"{material.name}: contains pairs, but {method} takes trees or runs")
@@ -277,7 +300,7 @@ def _options(material: Material, method: str, how: Taking) -> list[SftExample]:
     """The replies at informative forks, wanted or not by the value of the node that they lead to."""
     options = [(o, tree.trajectory(o.sample)) for tree in _trees(material, method) for o in options_of(tree, how.pairs)]
     if not options:
-        raise DataError(
+        raise NothingToLearn(
             f"{material.name}: no fork whose options differ by {how.pairs.min_gap} in value, so there is nothing to "
             "learn from; lower the smallest gap, or explore more"
         )
@@ -290,6 +313,7 @@ TAKES: dict[str, Take] = {
     "pairs": _pairs,
     "steps": _steps,
     "anchored-pairs": _anchored,
+    "solved-pairs": _anchored_solved,
     "options": _options,
     "chosen": _chosen,
     "chosen-runs": _chosen_runs,
@@ -299,9 +323,10 @@ TAKES: dict[str, Take] = {
     "labelled": _labelled,
     "advantages": _advantages,
 }
-"""What methods take from material: pairs, pairs of single replies, pairs with the chosen side's whole run, the replies
-at forks, chosen sides, the runs that these belong to or those of them that succeed, whole runs, all runs weighted by
-score, runs marked as wanted or not, or all runs weighted by their advantage."""
+"""What methods take from material: pairs, pairs of single replies, pairs with the chosen side's whole run, those of
+them whose chosen run succeeds, the replies at forks, chosen sides, the runs that these belong to or those of them that
+succeed, whole runs, all runs weighted by score, runs marked as wanted or not, or all runs weighted by their advantage.
+"""
 
 __all__ = [
     "TAKES",

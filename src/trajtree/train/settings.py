@@ -12,6 +12,7 @@ from typing import Annotated, TypeVar
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, with_config
 
 from trajtree.errors import DataError, one_of
+from trajtree.explore.trackers import TRACKERS
 from trajtree.trees.pair import Pair
 
 S = TypeVar("S", bound="Optimisation")
@@ -56,6 +57,31 @@ class Method:
     lr: float
     about: str
 
+    def unused(self, setting: str) -> bool:
+        """Whether a setting, by its name, is one of those that only some methods use, and this is not one of them."""
+        if setting in _ONLY_SOME_TAKE:
+            return self.takes not in _ONLY_SOME_TAKE[setting]
+        if setting == "cache_reference":
+            return self.loss == "sft"
+        return setting not in self.knobs and any(setting in method.knobs for method in METHODS.values())
+
+
+_WEIGHED = ("pairs", "steps", "anchored-pairs", "solved-pairs", "chosen")
+_FROM_PAIRS = (*_WEIGHED, "chosen-runs", "chosen-solved")
+_ONLY_SOME_TAKE: dict[str, tuple[str, ...]] = {
+    "weigh": _WEIGHED,
+    "min_gap": (*_FROM_PAIRS, "options"),
+    "per_fork": _FROM_PAIRS,
+    "per_tree": _FROM_PAIRS,
+    "min_score": ("runs",),
+}
+"""Settings of what is learnt from, and the `takes` of the methods that use them."""
+
+
+def users_of(setting: str) -> list[str]:
+    """The methods that use a setting."""
+    return [name for name, method in METHODS.items() if not method.unused(setting)]
+
 
 def _imitation(takes: str, about: str) -> Method:
     return Method(takes, "sft", ("diversity",), "sft", 3.0, 3e-4, about)
@@ -73,6 +99,9 @@ METHODS: dict[str, Method] = {
     "anchored-dpo": _preference("pairs", "dpo", (*_DPO, "anchor"), "DPO on pairs, keeping the chosen side likely"),
     "run-anchored-dpo": _preference(
         "anchored-pairs", "dpo", (*_DPO, "anchor"), "DPO on pairs, keeping the whole run of the chosen side likely"
+    ),
+    "solved-anchored-dpo": _preference(
+        "solved-pairs", "dpo", (*_DPO, "anchor"), "the same on pairs whose chosen run succeeds, for as many steps"
     ),
     "bounded": _preference(
         "pairs", "bounded", ("beta", "anchor"), "keep the chosen side likely, push the rejected one down to a bound"
@@ -130,7 +159,7 @@ class LossSettings:
         kl: weight of tree-dpo's explicit KL to the reference per token: a mean over the trained tokens of both sides.
             Per episode, as in the paper, it would be their sum, so the same weight would be that many times stronger.
         anchor: weight of the negative log-likelihood of the chosen side, or of its run, a mean over its tokens, in
-            anchored-dpo, run-anchored-dpo and bounded.
+            anchored-dpo, run-anchored-dpo, solved-anchored-dpo and bounded.
         gamma: discount per turn in multi-turn-dpo.
         label_smoothing: assumed share of pairs with swapped labels.
         weigh: how pairs are weighted, a name in WEIGHTS.
@@ -167,7 +196,7 @@ class Optimisation:
             attend along trees.
         recompute: gradient checkpointing: less memory, a third more time.
         checkpoint_steps: optimiser steps between checkpoints, from which a killed training resumes.
-        report_to: transformers' experiment trackers.
+        report_to: experiment trackers, names in TRACKERS, by transformers' own reporting.
     """
 
     epochs: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
@@ -183,7 +212,7 @@ class Optimisation:
     packed: bool = True
     recompute: bool = False
     checkpoint_steps: Annotated[int, Field(ge=1)] = 20
-    report_to: tuple[str, ...] = ()
+    report_to: tuple[Annotated[str, AfterValidator(one_of(TRACKERS))], ...] = ()
 
 
 @with_config(_STRICT)
@@ -225,4 +254,5 @@ __all__ = [
     "Scratch",
     "TrainSettings",
     "resolved",
+    "users_of",
 ]

@@ -23,8 +23,10 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers.integrations import TensorBoardCallback
 
 from trajtree.errors import DataError, PolicyError, RunError
+from trajtree.explore.trackers import PROJECT, Logbook, check_trackers
 from trajtree.models.weights import pick_dtype
 from trajtree.store.files import write_atomically
 from trajtree.store.manifest import as_json, from_json, manifest_of, verified
@@ -81,6 +83,7 @@ def train(
     reference: Any | None = None,
     save: Save = lambda metrics: None,
     watch: Watch = lambda history: None,
+    logbook: Logbook | None = None,
 ) -> dict[str, float]:
     """Tune `model` in place.
 
@@ -97,6 +100,7 @@ def train(
         reference: a reference model; by default the policy with its adapter switched off.
         save: saves the tuned model; called by the first process.
         watch: called with how the training went, by the first process, before `save`.
+        logbook: where trackers report to; by default in `folder`, by its name.
 
     Returns:
         Metrics of the last step, over all processes, and `self_check`: the difference between log-probabilities
@@ -105,7 +109,7 @@ def train(
     Raises:
         DataError: there is nothing to train.
         PolicyError: the model, or the reference, cannot be used.
-        RunError: the loss is not a number.
+        RunError: the loss is not a number, or a tracker is not installed.
     """
     device, precision = next(model.parameters()).device, getattr(torch, pick_dtype(dtype))
     if precision not in _SELF_CHECK:
@@ -120,6 +124,8 @@ def train(
         # transformers renamed it and warns about the old name.
         newer = getattr(model, "activation_checkpointing_enable", None)
         (newer or model.gradient_checkpointing_enable)({"use_reentrant": False})
+    check_trackers(how.report_to)
+    logbook = logbook or logbook_of(folder)
     checkpoints = folder / "checkpoints"
     reporting = _Reporting(progress)
     with tree_attention_where_possible([model] if reference is None else [model, reference], how.packed) as packed:
@@ -127,7 +133,7 @@ def train(
         apart = _self_check(model, units[0], precision) if packed else 0.0
         trainer = _ObjectiveTrainer(
             model=model,
-            args=_arguments(how, checkpoints, device, seed),
+            args=_arguments(how, checkpoints, device, seed, logbook.title),
             train_dataset=units,
             data_collator=lambda drawn: {"batch": placed(model, collate([e for u in drawn for e in u], packed=packed))},
             objective=objective,
@@ -138,6 +144,7 @@ def train(
         )
         reporting.trainer = trainer
         trainer.remove_callback(PrinterCallback)
+        _keep_events(trainer, logbook)
         with _uncast_inputs(model, precision):
             last, trainer.last, trainer.watched = _last_whole(checkpoints, clean_up=trainer.is_world_process_zero())
             trainer.train(resume_from_checkpoint=last)
@@ -229,10 +236,12 @@ class _Reporting(TrainerCallback):  # type: ignore[misc]
         self.progress, self.reported = progress, 0
         self.trainer: _ObjectiveTrainer | None = None
 
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.progress.total(state.max_steps)
+
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         assert self.trainer is not None
         self.trainer.end_step()
-        self.progress.total(state.max_steps)
         self.progress.advance(state.global_step - self.reported, self.trainer.last)
         self.reported = state.global_step
 
@@ -250,7 +259,19 @@ class _Reporting(TrainerCallback):  # type: ignore[misc]
             write_atomically(folder / _NOTE, json.dumps(note, indent=1))
 
 
-def _arguments(how: Optimisation, folder: Path, device: torch.device, seed: int) -> Any:
+def logbook_of(folder: Path) -> Logbook:
+    """Where a training reports that is not part of a run."""
+    return Logbook(folder / "tensorboard", folder.name)
+
+
+def _keep_events(trainer: Trainer, logbook: Logbook) -> None:
+    """Have TensorBoard's files where they stay: transformers puts them among the checkpoints, which are removed."""
+    for callback in trainer.callback_handler.callbacks:
+        if isinstance(callback, TensorBoardCallback) and callback.logging_dir is None:
+            callback.logging_dir = str(logbook.folder)
+
+
+def _arguments(how: Optimisation, folder: Path, device: torch.device, seed: int, title: str) -> Any:
     arguments = TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=how.epochs,
@@ -269,6 +290,8 @@ def _arguments(how: Optimisation, folder: Path, device: torch.device, seed: int)
         save_total_limit=2,
         logging_strategy="no",
         report_to=list(how.report_to) or "none",
+        run_name=title,
+        project=PROJECT,
         disable_tqdm=True,
         remove_unused_columns=False,
         dataloader_pin_memory=device.type != "cpu",

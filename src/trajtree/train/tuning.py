@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from trajtree.errors import PolicyError, RecipeError
+from trajtree.explore.trackers import Logbook
 from trajtree.models.transcript import ChatFormat
 from trajtree.models.weights import ModelRef, context_length, load_model, load_tokenizer, pick_device, same_vocabulary
 from trajtree.store.progress import SILENT, Progress
@@ -81,6 +82,7 @@ def tune(
     fingerprint: str = "",
     progress: Progress = SILENT,
     watch: Watch = lambda history: None,
+    logbook: Logbook | None = None,
 ) -> None:
     """Tune a model; `folder` is for checkpoints, from which a killed training resumes, and for a cached reference.
 
@@ -92,6 +94,7 @@ def tune(
         fingerprint: fingerprint of the reference's weights, for its cache.
         progress: counts the optimiser steps.
         watch: called with how the training went, before `save`.
+        logbook: where trackers report to; by default in `folder`.
 
     Raises:
         TrajtreeError: anything that the user can fix.
@@ -133,6 +136,7 @@ def tune(
         reference=reference,
         save=lambda metrics: save(restore(model), chat, metrics, len(examples)),
         watch=watch,
+        logbook=logbook,
     )
 
 

@@ -27,6 +27,33 @@ def line_of(tree: TrajectoryTree) -> str:
     return f"<TrajectoryTree {_short(tree.task)!r}: {counts}, scores {low:.2f} to {high:.2f}>"
 
 
+def sketch(tree: TrajectoryTree, *, most: int = 8) -> list[str]:
+    """A tree in a few lines of text: its task and, the upper ones first, stretches without a fork, one a line.
+
+    A line has a stretch's first action, how many steps follow it, and the mean score and number of its runs.
+    """
+    # Breadth first, so that what is cut lies deep.
+    queue = [(node, 1) for node in tree.children_of(tree.ROOT)]
+    taken: list[tuple[int, int]] = []
+    ends: dict[int, int] = {}
+    for node, deep in queue:
+        if len(taken) == most:
+            break
+        taken.append((node, deep))
+        end = node
+        while len(below := tree.children_of(end)) == 1:
+            end = below[0]
+        ends[node] = end
+        queue += [(child, deep + 1) for child in below]
+    lines = [line_of(tree).removeprefix("<TrajectoryTree ").removesuffix(">")]
+    for node, deep in sorted(taken):
+        more = int(tree.depth[ends[node]] - tree.depth[node])
+        value = f"{float(tree.mean[node]):.2f} of {int(tree.visits[node])}"
+        lines.append(f"{'  ' * deep}{_short(tree.action[node])}{f' +{more}' if more else ''}  {value}")
+    left = len(queue) - len(taken)
+    return [*lines, f"  and {left:,} more"] if left else lines
+
+
 def lines_of(trees: Sequence[TrajectoryTree]) -> str:
     """Trees in a line each, and how many more there are."""
     lines = [f"{counted(len(trees), 'tree')}:", *(f"  {line_of(tree)}" for tree in trees[:_LINES])]
@@ -68,4 +95,4 @@ def _short(text: str) -> str:
     return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"
 
 
-__all__ = ["line_of", "lines_of", "outline", "outlines"]
+__all__ = ["line_of", "lines_of", "outline", "outlines", "sketch"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from trajtree.trees.forks import PairSettings
+from trajtree.trees.overlooked import Overlooked
 from trajtree.trees.pair import least_gap
 from trajtree.trees.partings import Divergence
 from trajtree.trees.tree import TrajectoryTree
@@ -16,6 +17,7 @@ class Findings:
     Attributes:
         settings: the default settings of pairs, for which pairs are counted.
         divergence: how the runs diverge.
+        overlooked: steps that were merged although they did different things.
         runs_per_task: how many tasks have each number of runs.
         steps: steps of all runs.
         shared: those of them that merging saved, because another run took the same step.
@@ -26,6 +28,7 @@ class Findings:
     def __init__(self) -> None:
         self.settings = PairSettings()
         self.divergence = Divergence(self.settings)
+        self.overlooked = Overlooked()
         self.runs_per_task: Counter[int] = Counter()
         self.steps = self.shared = self.wide = self.pairs = 0
 
@@ -37,6 +40,7 @@ class Findings:
     def add(self, tree: TrajectoryTree) -> None:
         """Take a tree into account."""
         gaps = self.divergence.add(tree)
+        self.overlooked.add(tree)
         self.runs_per_task[len(tree.trajectories)] += 1
         steps = int(tree.depth[tree.end].sum())
         self.steps += steps

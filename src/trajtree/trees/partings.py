@@ -11,6 +11,7 @@ import numpy as np
 
 from trajtree.errors import counted
 from trajtree.trajectory import SCORE_TOLERANCE, Context
+from trajtree.trees.alike_calls import alike_calls
 from trajtree.trees.forks import AGGREGATES, MODES, PairSettings
 from trajtree.trees.pair import LOOSEST, least_gap
 from trajtree.trees.sameness import ACTIONS, FIRST_MESSAGE, IGNORABLE, Ignoring
@@ -37,6 +38,7 @@ class Parting:
         texts: two of the different texts, from shortly before where they begin to differ.
         remedy: options of `trajtree build` under which these two texts are the same; "" if none of those that could be
             tried makes them the same.
+        calls: where they are calls that seem to do the same, what they differ in; "" otherwise.
     """
 
     task: str
@@ -44,6 +46,7 @@ class Parting:
     what: str
     texts: tuple[str, str]
     remedy: str = field(default="", compare=False)
+    calls: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         """As text, for example: task kitchen/1, observation of step 2: 'It is 10:31' against 'It is 10:32'."""
@@ -68,14 +71,26 @@ def first_parting(tree: TrajectoryTree) -> Parting | None:
                 elif all(any(m.role == "user" for m in run.context.opening) for run in runs):
                     remedy = f"--ignore {FIRST_MESSAGE}"
             remedy = _further(tree, _ignoring(one, other) or remedy)
-            return Parting(tree.task, step, what, _cut(one, other), remedy)
+            return Parting(tree.task, step, what, shown_apart(one, other), remedy)
         if len(children) > 1:
-            one, other = (tree.action[child] for child in children[:2])
-            # Nothing to ignore: what an action names, such as a commit, may be the very decision.
-            remedy = _further(tree, _acting(one, other))
-            return Parting(tree.task, step, "action", _cut(one, other), remedy)
+            return _of_actions(tree, step, children)
         (node,) = children
     return None
+
+
+def _of_actions(tree: TrajectoryTree, step: int, children: Sequence[int]) -> Parting:
+    """Where runs of a task act differently, with the option under which they do not, if they only seem to."""
+    one, other = children[:2]
+    remedy = calls = ""
+    if tree.merging.action is None:
+        # Nothing to ignore: what an action names, such as a commit, may be the very decision.
+        remedy = _acting(tree.action[one], tree.action[other])
+        if not remedy and (found := alike_calls(tree, children)) is not None:
+            one, other = found.options
+            remedy = f"--action {found.field}"
+            calls = f"calls of {found.tools} that differ only in {', '.join(found.others)}"
+    texts = shown_apart(tree.action[one], tree.action[other])
+    return Parting(tree.task, step, "action", texts, _further(tree, remedy), calls)
 
 
 def why_no_pair(trees: Iterable[TrajectoryTree], settings: PairSettings) -> str:
@@ -86,6 +101,21 @@ def why_no_pair(trees: Iterable[TrajectoryTree], settings: PairSettings) -> str:
     reason, examples, remedy = found.verdict()
     example = f", for example in {examples[0]}" if examples else ""
     return f"{reason}{example}" + (f"; {remedy}" if remedy else "")
+
+
+class Reworded(NamedTuple):
+    """Tasks whose runs first act differently in words alone, as far as that is known: how many, one, and the option."""
+
+    tasks: int
+    example: Parting
+
+
+class Lacking(NamedTuple):
+    """Tasks without a fork with a gap that lack one for the same reason: how many, why, and one with what may help."""
+
+    tasks: int
+    reason: str
+    example: str
 
 
 class Verdict(NamedTuple):
@@ -106,6 +136,8 @@ class Divergence:
         self._widest = self._different = 0.0
         self._kinds: Counter[str] = Counter()
         self._examples: dict[str, list[Parting]] = {}
+        self._reworded: dict[str, Reworded] = {}
+        self._lacking: dict[str, Lacking] = {}
 
     def add(self, tree: TrajectoryTree) -> list[float]:
         """Take a tree into account; returns by how much the options at each of its forks differ."""
@@ -122,11 +154,27 @@ class Divergence:
             kept = self._examples.setdefault(parting.what, [])
             if len(kept) < _EXAMPLES:
                 kept.append(parting)
+            if parting.what == "action" and parting.remedy:
+                before = self._reworded.get(parting.remedy, Reworded(0, parting))
+                self._reworded[parting.remedy] = before._replace(tasks=before.tasks + 1)
+        if not any(gap >= least_gap(self.settings.min_gap) for gap in gaps):
+            lack = _lack(tree, gaps, parting)
+            before_ = self._lacking.get(lack.reason, lack._replace(tasks=0))
+            self._lacking[lack.reason] = before_._replace(tasks=before_.tasks + 1)
         return gaps
 
-    def reworded(self) -> Parting | None:
-        """A place where runs do the same in other words, as far as that is known."""
-        return next((p for p in self._examples.get("action", ()) if p.remedy), None)
+    def reworded(self) -> Reworded | None:
+        """The option that would help most tasks whose runs do the same in other words, as far as that is known."""
+        return max(self._reworded.values(), key=lambda found: found.tasks, default=None)
+
+    def lacking(self) -> list[Lacking]:
+        """Why tasks have no fork with a gap, the reasons of most tasks first."""
+        return sorted(self._lacking.values(), key=lambda found: -found.tasks)
+
+    @property
+    def without(self) -> int:
+        """Number of tasks that have no fork with a gap."""
+        return sum(found.tasks for found in self._lacking.values())
 
     def verdict(self) -> Verdict:
         """Why there are no pairs; call it only if there are none."""
@@ -168,6 +216,21 @@ class Divergence:
             reason = f"at no fork ({many}) do a better and a worse run have {settings.past} pasts"
             return Verdict(reason, [], f"omit --past {settings.past}")
         return Verdict(f"no fork ({many}) has two options that --mode {settings.mode} compares", [], "")
+
+
+def _lack(tree: TrajectoryTree, gaps: Sequence[float], parting: Parting | None) -> Lacking:
+    """Why a tree has no fork with a gap."""
+    runs, example = len(tree.trajectories), f"task {tree.task}"
+    if runs == 1:
+        return Lacking(1, "there is only one run", example)
+    if float(np.ptp(tree.scores)) <= SCORE_TOLERANCE:
+        return Lacking(1, "all runs score the same", f"{example}: {runs} runs score {tree.scores[0]:.3g}")
+    if gaps:
+        reason = "the runs on the sides of a fork score nearly the same on average"
+        return Lacking(1, reason, f"{example}: the widest gap of {counted(len(gaps), 'fork')} is {max(gaps):.3g}")
+    if parting is None:
+        return Lacking(1, "the runs do the same as far as each goes", example)
+    return Lacking(1, f"the runs diverge in the {parting.what}", f"{parting}; {_remedy([parting])}")
 
 
 def _remedy(examples: Sequence[Parting]) -> str:
@@ -231,7 +294,7 @@ def _apart(one: Context, other: Context) -> tuple[str, str, str]:
     return "prompt", repr(one[:2]), repr(other[:2])
 
 
-def _cut(one: str, other: str) -> tuple[str, str]:
+def shown_apart(one: str, other: str) -> tuple[str, str]:
     """Both texts from a little before where they begin to differ."""
     same = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
     begin = max(0, same - _SHOWN // 3)
@@ -239,4 +302,14 @@ def _cut(one: str, other: str) -> tuple[str, str]:
     return cut.format(one[begin : begin + _SHOWN]), cut.format(other[begin : begin + _SHOWN])
 
 
-__all__ = ["SAME", "Divergence", "Parting", "Verdict", "first_parting", "why_no_pair"]
+__all__ = [
+    "SAME",
+    "Divergence",
+    "Lacking",
+    "Parting",
+    "Reworded",
+    "Verdict",
+    "first_parting",
+    "shown_apart",
+    "why_no_pair",
+]

@@ -230,7 +230,7 @@ class Acting:
         if action in ACTIONS:
             self._find = partial(_in_text, ACTIONS[action].of)
         elif _FIELD.fullmatch(action):
-            self._find = partial(_in_field, action.split("."))
+            self._find = partial(in_field, action.split("."))
         else:
             if _NAME.fullmatch(action):
                 near = get_close_matches(action, ACTIONS, n=1)
@@ -261,7 +261,7 @@ def _matched(pattern: re.Pattern[str], text: str) -> str | None:
     return found[-1][1 if pattern.groups else 0] if found else None
 
 
-def _in_field(path: Sequence[str], trajectory: Trajectory, step: int) -> str | None:
+def in_field(path: Sequence[str], trajectory: Trajectory, step: int) -> str | None:
     """The field in the arguments of a reply's calls, each with its tool's name, or in a reply that is JSON."""
     replies = trajectory.replies
     calls = trajectory.messages[replies[step]].tool_calls if step < len(replies) else ()
@@ -299,4 +299,5 @@ __all__ = [
     "Ignoring",
     "Merging",
     "compiled",
+    "in_field",
 ]

@@ -23,6 +23,9 @@ _SAVED = {"state.json", "dataset_info.json"}
 
 _SPLITS = "dataset_dict.json"
 
+_OURS = (".lock", ".status.json")
+"""How hidden files end that trajtree puts beside a store."""
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -118,13 +121,15 @@ def _in_folder(folder: Path, finds: Finds) -> Iterator[Path]:
         saved = _SAVED if set(files) >= _SAVED else set()
         for name in files:
             path = Path(here, name)
+            if name.startswith(".") and name.endswith(_OURS):
+                continue
             if name in saved or (name == _SPLITS and any((below / "state.json").exists() for below in inside)):
                 continue
             if not path.is_file():
                 finds.others["broken link" if path.is_symlink() else "pipe or device"] += 1
             elif _is_log(path) or suffix_of(path) in _ARCHIVES:
                 found.append(path)
-            elif not (name.startswith(".") and name.endswith(".lock")):
+            else:
                 finds.others[suffix_of(path) or "without suffix"] += 1
     yield from sorted(found)
 

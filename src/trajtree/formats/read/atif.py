@@ -8,10 +8,10 @@ from typing import Any
 
 from trajtree.chat import arguments_text, text_of
 from trajtree.errors import DataError
+from trajtree.formats.read.aside import TEXT_PART, Known, fields_aside
 from trajtree.formats.read.fields import (
     Record,
     at,
-    fields_aside,
     leading,
     objects,
     other_scores,
@@ -37,6 +37,12 @@ _FIELDS = frozenset(
         *("tool_calls", "observation", "metrics", "is_copied_context", "llm_call_count"),
     )
 )
+_RESULT = Known(frozenset(("source_call_id", "content", "subagent_trajectory_ref")), {"content": TEXT_PART})
+_WITHIN = {
+    "message": TEXT_PART,
+    "tool_calls": Known(frozenset(("tool_call_id", "function_name", "arguments"))),
+    "observation": Known(frozenset(("results",)), {"results": _RESULT}),
+}
 _INSTRUCTIONS = ("agent.extra.system_prompt", "agent.extra.instructions", "agent.system_prompt", "extra.system_prompt")
 _CONTINUATION = re.compile(r"-cont-\d+$")
 """Suffix of the session_id that Harbor gives to a document continuing another one."""
@@ -136,7 +142,7 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
     messages[:0] = system_beside(record, messages, _INSTRUCTIONS)
     taken = score_at(record, score, _SCORES)
     models = (text_at(step, "model_name") for _, steps in parts for step in steps if step.get("source") == "agent")
-    metadata: dict[str, str | int | float | bool] = {**fields_aside(parts, _FIELDS)}
+    metadata: dict[str, str | int | float | bool] = {**fields_aside(parts, _FIELDS, within=_WITHIN)}
     if copied_replies:
         metadata["copied_replies"] = copied_replies
     policy = text_at(record, "agent.model_name") or next(models, None) or text_at(record, "agent.name")

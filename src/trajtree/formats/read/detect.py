@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from trajtree.errors import DataError, NoLog
+from trajtree.errors import DataError, NoFormat, NoLog
 from trajtree.formats.read import atif, harbor, hub_rows, llamafactory, message_list, messages, sharegpt, verifiers
 from trajtree.formats.read.benchmarks import inspect_ai, mini_swe_agent, openhands, rllm, swe_agent, tau2, tau_bench
 from trajtree.formats.read.fields import TASKS, Record
 from trajtree.formats.read.not_runs import beside_runs, why_no_run
 from trajtree.formats.read.records import RawRecord, decode, raw_records
 from trajtree.formats.read.to_trajectory import Imported
-from trajtree.formats.read.vendors import claude_code, codex, gemini, spans
+from trajtree.formats.read.vendors import claude_code, codex, gemini, resumed, spans
 
 _LOOK_AT = 100
 
@@ -45,6 +45,7 @@ class Format:
         runs: makes one record per run of a file's records as written: joins the events of a session, splits a file of
             results, adds what stands in files beside it. By default every record is a run. The records that it makes
             are JSON objects like those of a file, numbered from 1, each with the line on which its run begins.
+        held: of several files, those whose run is contained in another one's, and that one.
         tasks: the fields in which a record may name its task; none if the reader makes the name of several.
         private: whether such logs are somebody's own sessions, which are redacted unless the user says otherwise.
     """
@@ -55,6 +56,7 @@ class Format:
     whole: bool = False
     goes_on_in: Callable[[Record], str | None] = lambda record: None
     runs: Callable[[Path, Iterator[RawRecord]], Iterator[RawRecord]] = _as_written
+    held: Callable[[Sequence[Path]], Mapping[Path, Path]] = lambda paths: {}
     tasks: tuple[str, ...] = TASKS
     private: bool = False
 
@@ -81,6 +83,7 @@ FORMATS = {
         "events with type and sessionId",
         whole=True,
         runs=claude_code.runs,
+        held=resumed.held,
         private=True,
     ),
     "codex": Format(
@@ -159,7 +162,7 @@ FORMATS = {
 def format_named(name: str) -> Format:
     """The format with that name. Raises DataError if there is none."""
     if name not in FORMATS:
-        raise DataError(f"{name!r} is not a format that can be imported; {_known()}")
+        raise DataError(f"{name!r} is not a format that can be imported; {known_formats()}")
     return FORMATS[name]
 
 
@@ -182,7 +185,9 @@ def beginning_of(path: Path, format: str | None = None) -> Beginning:
     """The beginning of a file; its format is `format`, or detected from its first record that is JSON.
 
     Raises:
-        DataError: no format fits, or no record is JSON, and none was named.
+        NoFormat: no format fits, and none was named.
+        NoLog: it is no log, but a file that stands beside one.
+        DataError: no record is JSON, and no format was named; or the first one is known not to be a run.
     """
     records = raw_records(path)
     head = list(islice(records, 2))
@@ -201,20 +206,17 @@ def beginning_of(path: Path, format: str | None = None) -> Beginning:
             raise DataError(f"{path}, line {raw.line}: {reason}")
         if name is None:
             keys = ", ".join(list(record)[:12])[:200] or "none"
-            raise DataError(f"{path}, line {raw.line}: in no known format (its fields: {keys}); {_known()}")
+            reason = f"line {raw.line}: in no known format (its fields: {keys})"
+            raise NoFormat(f"{path}, {reason}; {known_formats()}", reason)
         return Beginning(name, first, record, alone)
     if format is not None:
         return Beginning(format, first, {}, alone)
     raise DataError(f"{path}: no run found: {problem}")
 
 
-def detect(path: Path) -> str:
-    """Name of a file's format. Raises DataError like `beginning_of`."""
-    return beginning_of(path).format
-
-
-def _known() -> str:
+def known_formats() -> str:
+    """The formats that can be imported, with what they are recognised by."""
     return "known formats: " + ", ".join(f"{name} ({format.about})" for name, format in FORMATS.items())
 
 
-__all__ = ["FORMATS", "Beginning", "Format", "Reader", "beginning_of", "detect", "format_named", "runs_of"]
+__all__ = ["FORMATS", "Beginning", "Format", "Reader", "beginning_of", "format_named", "known_formats", "runs_of"]

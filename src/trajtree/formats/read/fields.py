@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from trajtree.chat import MEDIA, text_of, unread
+from trajtree.chat import MEDIA, text_of
 from trajtree.errors import DataError
 from trajtree.formats.read.scores import Missing, Weighed, short, weights_in
 from trajtree.trajectory import Message, Outcome
@@ -107,17 +107,24 @@ class NoScore(Missing):
         record: the record.
         field: the field that was asked for; None if the usual places were searched.
         usual: the usual places.
+        session: whether it is somebody's session, which never has a score of its own.
     """
 
     record: Record
     field: str | None
     usual: Sequence[str]
+    session: bool = False
 
     @property
     def reason(self) -> str:
         """Where it was looked for, and what to do."""
         if self.field is not None:
             return str(no_such_field(self.record, self.field, "--score", "must name the one that holds the score"))
+        if self.session:
+            return (
+                "no score: a session has none; give a file of scores with --scores FILE, a row per session with the "
+                "columns run (its id, or its file's name) and score; or name a field of its events with --score FIELD"
+            )
         where = f"none of {', '.join(self.usual)} is there; " if self.usual else "this format has none; "
         return (
             f"no score: {where}say where it is with --score FIELD, or give a file of scores with --scores FILE; "
@@ -125,11 +132,12 @@ class NoScore(Missing):
         )
 
 
-def score_at(record: Record, field: str | None, usual: Sequence[str]) -> tuple[str, object]:
+def score_at(record: Record, field: str | None, usual: Sequence[str], *, session: bool = False) -> tuple[str, object]:
     """(field, value) of the score: at `field`, or at the first of the usual places; a `NoScore` where there is none.
 
     Of several rewards in one object, the only one is taken, or the one named `reward`; else the object is the value,
-    which is no score. `field` may name one of them, or weigh several: `accuracy=0.7,style=0.3`.
+    which is no score. `field` may name one of them, or weigh several: `accuracy=0.7,style=0.3`. `session` says that the
+    record is somebody's session, in which nobody looks for a score.
 
     Raises:
         DataError: `field` has weights that do not add up to 1.
@@ -138,7 +146,7 @@ def score_at(record: Record, field: str | None, usual: Sequence[str]) -> tuple[s
         for name in usual:
             if (value := at(record, name)) is not None:
                 return _only(name, value)
-        return "", NoScore(record, field, usual)
+        return "", NoScore(record, field, usual, session)
     value = _named(record, field, usual)
     weights = weights_in(field) if value is None else ()
     if not weights:
@@ -270,28 +278,6 @@ def refuse_media(record: Record, where: str = "") -> None:
             raise DataError(f"{where}{name}: only text can be kept; runs with images or sound cannot be imported")
 
 
-def fields_aside(
-    parts: Iterable[tuple[str, Sequence[Record]]], read: frozenset[str], within: Mapping[str, object] | None = None
-) -> dict[str, str]:
-    """Metadata `message_fields`: as JSON text, the messages' fields other than those in `read`, by position.
-
-    Args:
-        parts: (field with messages, those messages).
-        read: the fields that are read, or are known to be irrelevant to the conversation.
-        within: what was kept aside of the messages' parts, by position.
-
-    Raises:
-        DataError: a message has images, videos or sound.
-    """
-    found: dict[str, object] = dict(within or {})
-    for name, turns in parts:
-        for index, turn in enumerate(turns):
-            if left := unread(turn, read):
-                refuse_media(left, f"{name}.{index}.")
-                found[f"{name}.{index}"] = left
-    return {"message_fields": json.dumps(found)} if found else {}
-
-
 def outcome_at(record: object) -> Outcome:
     """`truncated` if the record says so, by a flag or by its stop reason; else `completed`."""
     flagged = any(at(record, name) is True for name in ("truncated", "is_truncated"))
@@ -324,7 +310,6 @@ __all__ = [
     "Record",
     "at",
     "early_prompt_task",
-    "fields_aside",
     "first_turn",
     "leading",
     "no_such_field",

@@ -8,8 +8,11 @@ from pydantic_core import from_json
 
 from trajtree.errors import DataError
 from trajtree.formats.read import messages
+from trajtree.formats.read.aside import Known, left_within
 from trajtree.formats.read.fields import Record, at, objects
 from trajtree.formats.read.to_trajectory import Imported
+
+_PARTS = {"content": Known(frozenset(("type", "value")))}
 
 
 def recognises(record: Record) -> bool:
@@ -38,6 +41,8 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
 def _plain(turn: Record, where: str) -> dict[str, Any]:
     """A message in OpenAI's form."""
     plain: dict[str, Any] = {name: value for name, value in turn.items() if name not in ("content", "loss_weight")}
+    # Kept aside as fields that are not known, with those of the message.
+    plain |= {place.removeprefix("."): left for place, left in left_within(turn, _PARTS, "")}
     texts: dict[str, list[str]] = {"text": [], "reasoning": [], "tool_call": []}
     for index, part in enumerate(objects(turn.get("content"), f"{where}.content")):
         kind, value = str(part.get("type")), part.get("value")

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from trajtree.chat import FIELDS, message_from_dict, plain_messages
 from trajtree.errors import DataError
+from trajtree.formats.read.aside import fields_aside
 from trajtree.formats.read.fields import (
     Record,
-    fields_aside,
     first_turn,
     leading,
     objects,

@@ -1,8 +1,11 @@
-"""Records that belong to logs but are not runs, and why: a better message than "in no known format"."""
+"""Records and files that belong to logs but are not runs, and why: a better message than "in no known format"."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
 
 from trajtree.formats.read.benchmarks.reports import is_report
 from trajtree.formats.read.fields import Record, at
@@ -23,6 +26,25 @@ _HARBORS = ({"trial_name", "verifier_result"}, {"trial_name", "trials_dir"}, {"j
 """Fields of a trial's result and configuration, and of a job's configuration."""
 
 
+REPORTS = "reports of benchmarks"
+_OF_HARBOR = "results and settings of Harbor"
+_SETTINGS = ("config.json", "lock.json", "result.json", "results.json")
+"""What Harbor writes into the folders of jobs and trials."""
+
+_ASIDE = ("verifier", "artifacts", "user-agent")
+"""Folders of a trial that hold no run of its agent's: the run in the last one is that of the simulated user."""
+
+_AGENT = "agent"
+_CALL = re.compile(r"episode-\d+/debug\.json")
+"""What terminus-2 keeps of each call of the model, in the agent's folder."""
+
+_RUN = re.compile(r"trajectory[\w.-]*\.json|.*\.jsonl")
+"""The agent's documents and its session; other files there hold the same run in the agent's own form."""
+
+_BEGINNING = 1 << 16
+"""Bytes of a file of settings in which a trial's name is looked for."""
+
+
 def _is_harbors(record: Record) -> bool:
     within = ("task.path", "stats.evals", "results.tests")  # a trial's task, a job's result, a report of tests
     return any(names <= record.keys() for names in _HARBORS) or any(at(record, path) is not None for path in within)
@@ -34,7 +56,6 @@ NOT_RUNS: tuple[tuple[Callable[[Record], bool], str], ...] = (
         "a rollout dump of verl: input and output are rendered text, from which turns, calls and results cannot be "
         "recovered safely; log the conversation and write rows with messages and score",
     ),
-    (is_report, "a benchmark's report, not a run; it gives the runs beside it their scores"),
     (_is_prediction, "the predictions of a benchmark, which hold the results of runs, not the runs themselves"),
 )
 """How to recognise such a record, and what to say about it."""
@@ -42,7 +63,46 @@ NOT_RUNS: tuple[tuple[Callable[[Record], bool], str], ...] = (
 
 def beside_runs(record: Record) -> str | None:
     """What kind of file this is if it only accompanies runs; None if it may be a log."""
-    return "results and settings of Harbor" if _is_harbors(record) else None
+    return _OF_HARBOR if _is_harbors(record) else REPORTS if is_report(record) else None
+
+
+def lies_beside_runs(path: Path) -> str | None:
+    """The same for a file in a folder, by its place alone. Source: the trial paths of the package `harbor`, 0.26."""
+    path = path.absolute()
+    if path.name in _SETTINGS and (_is_trial(path.parent) or _is_job(path.parent)):
+        return _OF_HARBOR
+    for folder in path.parents:
+        if folder.name in _ASIDE and _is_trial(_trial_of(folder)):
+            return _OF_HARBOR
+        if folder.name == _AGENT and _is_trial(_trial_of(folder)):
+            inside = path.relative_to(folder).as_posix()
+            if _CALL.fullmatch(inside):
+                return _OF_HARBOR
+            elsewhere = (folder / "trajectory.json").is_file() and not _RUN.fullmatch(path.name)
+            return _OF_HARBOR if elsewhere else None
+    return None
+
+
+def _trial_of(folder: Path) -> Path:
+    """The folder of the trial to which a folder within it belongs; a trial in several steps has one for each."""
+    return folder.parents[2] if folder.parent.parent.name == "steps" else folder.parent
+
+
+@lru_cache(maxsize=1024)
+def _is_trial(folder: Path) -> bool:
+    return any(b'"trial_name"' in _beginning(folder / name) for name in _SETTINGS)
+
+
+@lru_cache(maxsize=1024)
+def _is_job(folder: Path) -> bool:
+    return any(b'"jobs_dir"' in _beginning(folder / name) for name in _SETTINGS)
+
+
+def _beginning(path: Path) -> bytes:
+    if not path.is_file():
+        return b""
+    with path.open("rb") as file:
+        return file.read(_BEGINNING)
 
 
 def why_no_run(record: Record) -> str | None:
@@ -50,4 +110,4 @@ def why_no_run(record: Record) -> str | None:
     return next((reason for recognises, reason in NOT_RUNS if recognises(record)), None)
 
 
-__all__ = ["NOT_RUNS", "beside_runs", "why_no_run"]
+__all__ = ["NOT_RUNS", "REPORTS", "beside_runs", "lies_beside_runs", "why_no_run"]

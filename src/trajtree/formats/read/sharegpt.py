@@ -6,10 +6,10 @@ from pydantic_core import from_json
 
 from trajtree.chat import ASIDE, arguments_text, unread
 from trajtree.errors import DataError
+from trajtree.formats.read.aside import FUNCTION, fields_aside, left_over
 from trajtree.formats.read.fields import (
     Record,
     at,
-    fields_aside,
     first_turn,
     leading,
     objects,
@@ -49,9 +49,10 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
     refuse_media(record)
     turns = objects(record.get("conversations"), "conversations")
     messages: list[Message] = []
+    aside: dict[str, object] = {}
     unlearned = []
     for index, turn in enumerate(turns):
-        message = _message(turn, f"conversations.{index}", messages)
+        message = _message(turn, f"conversations.{index}", messages, aside)
         messages.append(message)
         if message.role == "assistant":
             unlearned.append(turn.get("loss") is False)
@@ -63,7 +64,7 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
         max(context, _before_first_action(messages)),
         score=score,
         task=task,
-        metadata=fields_aside([("conversations", turns)], _FIELDS),
+        metadata=fields_aside([("conversations", turns)], _FIELDS, aside, within={}),
         named_by_file=at(record, "meta.terminate_reason") is not None,
     )
 
@@ -74,7 +75,8 @@ def _before_first_action(messages: list[Message]) -> int:
     return next(acting, 0)
 
 
-def _message(turn: Record, where: str, before: list[Message]) -> Message:
+def _message(turn: Record, where: str, before: list[Message], aside: dict[str, object]) -> Message:
+    """A turn as a message; `before` are those before it, and `aside` gains what is not read of its calls."""
     who, value = turn.get("from"), turn.get("value")
     if not isinstance(value, str):
         raise DataError(f"{where}.value: must be text, got {type(value).__name__}")
@@ -87,7 +89,7 @@ def _message(turn: Record, where: str, before: list[Message]) -> Message:
     if who == "system":
         return Message("system", value)
     if who in _CALL:
-        return Message("assistant", "", tool_calls=_calls(value, f"{where}.value"))
+        return Message("assistant", "", tool_calls=_calls(value, f"{where}.value", aside))
     if who in _RESULT:
         return Message("tool" if _answers_call(before) else "user", value)
     known = ", ".join((*_USER, *_AGENT, "system", *_CALL, *_RESULT))
@@ -100,7 +102,7 @@ def _answers_call(before: list[Message]) -> bool:
     return last is not None and bool(last.tool_calls)
 
 
-def _calls(value: str, where: str) -> tuple[ToolCall, ...]:
+def _calls(value: str, where: str, aside: dict[str, object]) -> tuple[ToolCall, ...]:
     """One call or a list of them as JSON text; the format gives them no ids."""
     try:
         found = from_json(value)
@@ -110,7 +112,8 @@ def _calls(value: str, where: str) -> tuple[ToolCall, ...]:
     if not calls:
         raise DataError(f"{where}: the list contains no call")
     made = []
-    for call in calls:
+    for index, call in enumerate(calls):
+        aside.update(left_over(call, FUNCTION, f"{where}.{index}"))
         if not isinstance(call.get("name"), str):
             raise DataError(f"{where}: a call needs a name and arguments, got {value[:80]!r}")
         made.append(ToolCall("", call["name"], arguments_text(call.get("arguments", "{}"), f"{where}.arguments")))

@@ -48,6 +48,7 @@ class Imported:
         metadata: anything else worth keeping.
         other_scores: other fields in which the format may have a score, and their values.
         made: how each reply was made, see `made.made_of`.
+        task_from: where the task comes from, if the reader makes its name of several fields.
         named_by_file: whether such runs are stored one per file, with the file named after the task.
     """
 
@@ -62,6 +63,7 @@ class Imported:
     other_scores: tuple[tuple[str, object], ...] = ()
     named_by_file: bool = False
     made: tuple[Made, ...] = ()
+    task_from: str = ""
 
 
 def with_usual_fields(

@@ -8,10 +8,10 @@ from pydantic_core import from_json
 
 from trajtree.chat import FIELDS, message_from_dict
 from trajtree.errors import DataError
+from trajtree.formats.read.aside import CALL, FLAT_CALL, OPENAI, Known, fields_aside
 from trajtree.formats.read.fields import (
     Record,
     at,
-    fields_aside,
     first_turn,
     leading,
     objects,
@@ -29,6 +29,8 @@ from trajtree.trajectory import Message, Outcome
 
 _SCORES = ("reward", "score")
 TASKS = ("task.key", "task.hash", "example_id")
+_WITHIN = {**OPENAI, "tool_calls": Known(CALL.fields | FLAT_CALL.fields, CALL.within)}
+"""Calls are flat, or nested as in OpenAI's format."""
 _CUT_SHORT = ("max_input_tokens", "max_output_tokens", "max_total_tokens", "compaction_failed", "prompt_too_long")
 
 
@@ -55,7 +57,7 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
     path, branches = _final_branch(record) if traced else (_v0_path(record), 1)
     said = [_message(message, where) for message, _, where in path]
     messages = (*system_beside(record, said), *said)
-    aside = fields_aside([("messages", [message for message, _, _ in path])], FIELDS)
+    aside = fields_aside([("messages", [message for message, _, _ in path])], FIELDS, within=_WITHIN)
     fabricated = (not sampled for message, sampled, _ in path if message.get("role") == "assistant")
     name = None if traced or task is not None else text_at(record, "task")
     found = task_at(record, task, TASKS)
@@ -66,6 +68,7 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
         context_turns=leading(fabricated, "was not written by the model"),
         score=taken,
         task=f"{name}/{found}" if name and found else found,
+        task_from="verifiers' task and example_id",
         policy=policy,
         tools=tools_at(record, "tools") or tools_at(record, "tool_defs") or tools_at(record, "nodes.0.tools"),
         outcome=_outcome(record, traced),

@@ -12,8 +12,9 @@ import hashlib
 import html
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib.resources import files
+from itertools import chain
 from string import Template
 
 from trajtree.errors import DataError
@@ -29,6 +30,8 @@ _POLICY = (
 )
 _ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
 """Characters that could end the script element around the JSON, or one of its lines."""
+_DATA = "\0"
+"""Stands for the trees in the page; nothing else in it is this character."""
 
 
 def write_viewer(trees: Iterable[TrajectoryTree], path: str | os.PathLike[str], *, title: str) -> None:
@@ -45,27 +48,36 @@ def write_viewer(trees: Iterable[TrajectoryTree], path: str | os.PathLike[str], 
         DataError: there is no tree.
         RunError: the file cannot be written; an existing file is left unchanged.
     """
-    rows, blocks = [], []
-    for number, tree in enumerate(trees):
-        rows.append(figures(tree))
-        blocks.append(_block(f"tree-{number}", record(tree)))
-    if not rows:
-        raise DataError("there is no tree to show: there are no trajectories, or all of them were lost to faults")
     script = "(() => {\n'use strict';\n" + "\n".join(map(_asset, _SCRIPTS)) + "})();\n"
     style = _asset("viewer.css")
     page = Template(_asset("viewer.html")).substitute(
         policy=_POLICY.format(script=_hash(script), style=_hash(style)),
         title=html.escape(visible(title)),
         style=style,
-        data="\n".join([_block("index", rows), *blocks]),
+        data=_DATA,
         script=script,
     )
-    write_whole(path, page)
+    before, after = page.split(_DATA)
+    write_whole(path, chain([before], _blocks(trees), [after]))
 
 
-def _block(name: str, value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).translate(_ESCAPES)
-    return f'<script type="application/json" id="{name}">{text}</script>'
+def _blocks(trees: Iterable[TrajectoryTree]) -> Iterator[str]:
+    """The trees one by one, and last the index of them all."""
+    rows: list[str] = []
+    for number, tree in enumerate(trees):
+        rows.append(_json(figures(tree)))
+        yield _block(f"tree-{number}", _json(record(tree)))
+    if not rows:
+        raise DataError("there is no tree to show: there are no trajectories, or all of them were lost to faults")
+    yield _block("index", f"[{','.join(rows)}]")
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).translate(_ESCAPES)
+
+
+def _block(name: str, text: str) -> str:
+    return f'<script type="application/json" id="{name}">{text}</script>\n'
 
 
 def _asset(name: str) -> str:

@@ -10,11 +10,11 @@ from typing import Any
 
 from trajtree.chat import FIELDS, message_from_dict
 from trajtree.errors import DataError
+from trajtree.formats.read.aside import Known, fields_aside
 from trajtree.formats.read.benchmarks.split import split
 from trajtree.formats.read.fields import (
     Record,
     at,
-    fields_aside,
     leading,
     objects,
     score_at,
@@ -27,6 +27,13 @@ from trajtree.formats.read.to_trajectory import Imported
 from trajtree.trajectory import Message, Outcome
 
 _OWN = frozenset(("source", "function"))
+_WITHIN = {
+    "content": Known(
+        frozenset(("type", "text", "reasoning", "summary", "signature", "redacted", "refusal", "citations", "internal"))
+    ),
+    "tool_calls": Known(frozenset(("id", "type", "function", "arguments", "view", "internal"))),
+    "error": Known(frozenset(("type", "message"))),
+}
 _TASKS = ("sample.id",)
 _CUT_SHORT = ("max_tokens", "model_length")
 _ATTACHMENT = re.compile(r"attachment://([0-9a-f]{32})")
@@ -97,10 +104,11 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
         context_turns=leading(given, "was given, not written by the model (source is input)"),
         score=taken,
         task=f"{suite}/{name}" if suite and name and task is None else name,
+        task_from="inspect's eval.task and the sample's id",
         policy=text_at(record, "header.eval.model", "sample.output.model"),
         tools=tools_at(record, "tools") or tools_at({"tools": _tools(_sample(record))}, "tools"),
         outcome=_outcome(record),
-        metadata=fields_aside([("sample.messages", [_aside(turn) for turn in turns])], FIELDS | _OWN),
+        metadata=fields_aside([("sample.messages", [_aside(turn) for turn in turns])], FIELDS | _OWN, within=_WITHIN),
         other_scores=tuple([one for one in others.items() if one[0] != taken[0]]),
     )
 

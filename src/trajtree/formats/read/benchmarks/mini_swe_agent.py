@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from trajtree.chat import FIELDS, message_from_dict
 from trajtree.errors import DataError
+from trajtree.formats.read.aside import fields_aside
 from trajtree.formats.read.benchmarks.ended import ended
 from trajtree.formats.read.benchmarks.reports import (
     SCORES_OF_FILES,
@@ -14,7 +15,6 @@ from trajtree.formats.read.benchmarks.reports import (
 from trajtree.formats.read.fields import (
     Record,
     at,
-    fields_aside,
     objects,
     other_scores,
     task_at,

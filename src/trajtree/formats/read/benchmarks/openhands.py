@@ -5,11 +5,13 @@ Version 0 writes actions and observations; the events of version 1, which have a
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from trajtree.chat import message_from_dict, text_of
+from trajtree.chat import FIELDS, message_from_dict, text_of
 from trajtree.errors import DataError
+from trajtree.formats.read.aside import OPENAI, Known, left_over, left_within
 from trajtree.formats.read.benchmarks import openhands_sdk
 from trajtree.formats.read.benchmarks.reports import RESOLVED, benchmark_score, has_reports, verdict, with_beside
 from trajtree.formats.read.fields import (
@@ -50,6 +52,30 @@ _OBSERVATIONS = frozenset(
         *("task_tracking", "user_rejected", "download"),
     )
 )
+_EVENT = Known(
+    frozenset(
+        (
+            *("id", "timestamp", "source", "message", "cause", "timeout", "action", "observation", "args", "content"),
+            *("extras", "tool_call_metadata", "llm_metrics", "success", "tool_result"),
+        )
+    ),
+    {
+        "tool_call_metadata": Known(
+            frozenset(("tool_call_id", "function_name", "model_response", "total_calls_in_response"))
+        )
+    },
+)
+_ARGS = Known(
+    frozenset(
+        (
+            *("content", "tools", "agent_class", "openhands_version"),
+            *("image_urls", "file_urls", "wait_for_response", "security_risk"),
+        )
+    )
+)
+_REPLY = Known(FIELDS, OPENAI)
+"""What is read of an event, of what is said in it and of the engine's reply, or irrelevant to what was said."""
+
 _KINDS = ("action", "observation", "kind")
 _LIMITS = ("maximum iteration", "maximum budget", "max iteration", "MaxIterationsReached", "context window")
 
@@ -63,8 +89,9 @@ def recognises(record: Record) -> bool:
 
 def runs(path: Path, records: Iterator[RawRecord]) -> Iterator[RawRecord]:
     """Every row is a run; the benchmark's report may lie beside the file."""
+    reported = has_reports(path)
     for raw in records:
-        yield _reported(path, raw) if has_reports(path) else raw
+        yield _reported(path, raw) if reported else raw
 
 
 def _reported(path: Path, raw: RawRecord) -> RawRecord:
@@ -98,7 +125,10 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
         policy=text_at(record, "metadata.llm_config.model", "metadata.llm.model"),
         tools=tools_at({"tools": told.tools}, "tools"),
         outcome=_outcome(record.get("error"), told.cut_short),
-        metadata={"condensations": told.condensations} if told.condensations else {},
+        metadata={
+            **({"message_fields": json.dumps(told.aside)} if told.aside else {}),
+            **({"condensations": told.condensations} if told.condensations else {}),
+        },
         other_scores=other_scores(record, taken[0], _SCORES),
     )
 
@@ -118,12 +148,15 @@ def _told(events: Sequence[Record]) -> openhands_sdk.Told:
         action, observation = (str(event.get(name) or "") for name in ("action", "observation"))
         if action in _UNSAID or observation in _UNSAID:
             continue
+        told.aside.update(left_over(event, _EVENT, where))
         if action in _CONDENSED or observation in _CONDENSED:
             told.condensations += action in _CONDENSED
         elif action == "system":
+            told.aside.update(left_within(event, {"args": _ARGS}, where))
             told.messages.append(Message("system", text_of(at(event, "args.content"), f"{where}.args.content")))
             told.tools = at(event, "args.tools") or []
         elif action == "message":
+            told.aside.update(left_within(event, {"args": _ARGS}, where))
             told.messages.append(_message(event, where))
         elif action in _ACTIONS:
             reply = at(event, "tool_call_metadata.model_response")
@@ -132,7 +165,9 @@ def _told(events: Sequence[Record]) -> openhands_sdk.Told:
             # Several calls of one reply are several events, each with the whole reply.
             if (id_ := str(at(reply, "id") or index)) not in said:
                 said.add(id_)
-                told.messages.append(_reply(reply, f"{where}.tool_call_metadata.model_response"))
+                there = f"{where}.tool_call_metadata.model_response"
+                told.messages.append(_reply(reply, there))
+                told.aside.update(left_over(at(reply, "choices.0.message"), _REPLY, f"{there}.choices.0.message"))
         elif observation in _OBSERVATIONS:
             told.messages.append(_result(event, where))
         else:

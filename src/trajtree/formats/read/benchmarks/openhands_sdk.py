@@ -10,6 +10,7 @@ from msgspec import structs
 
 from trajtree.chat import message_from_dict, text_of
 from trajtree.errors import DataError
+from trajtree.formats.read.aside import FLAT_CALL, Known, left_over, left_within
 from trajtree.formats.read.fields import Record, at, objects, text_at
 from trajtree.trajectory import Message
 
@@ -22,6 +23,49 @@ _UNSAID = frozenset(
 """Events between the SDK's parts, which the model never sees, or sees only in place of what it saw before."""
 
 
+_PART = Known(frozenset(("type", "text", "cache_prompt", "enable_truncation")))
+_MESSAGE = Known(
+    frozenset(
+        (
+            *("role", "content", "reasoning_content", "thinking_blocks", "name", "tool_calls", "tool_call_id"),
+            *("cache_enabled", "vision_enabled", "function_calling_enabled", "force_string_serializer"),
+            "send_reasoning_content",
+        )
+    ),
+    {"content": _PART},
+)
+_EVENT = Known(
+    frozenset(
+        (
+            *(
+                "id",
+                "timestamp",
+                "source",
+                "kind",
+                "system_prompt",
+                "dynamic_context",
+                "tools",
+                "llm_message",
+                "sender",
+            ),
+            *("llm_response_id", "activated_skills", "extended_content", "thought", "reasoning_content", "tool_call"),
+            *("thinking_blocks", "action", "tool_name", "tool_call_id", "security_risk", "summary", "observation"),
+            *("action_id", "error", "rejection_reason", "code", "detail", "rejection_source", "critic_result"),
+            *("forgotten_event_ids", "summary_offset"),
+        )
+    ),
+    {
+        "llm_message": _MESSAGE,
+        "tool_call": Known(FLAT_CALL.fields | {"origin"}),
+        **dict.fromkeys(("system_prompt", "dynamic_context", "thought", "extended_content"), _PART),
+    },
+)
+"""What is read of an event, or irrelevant to what was said."""
+
+_SEEN = {"content": _PART, "output": _PART}
+"""Of what was observed, the model is shown these; the other fields are the tool's."""
+
+
 @dataclass(slots=True)
 class Told:
     """What the model was told and replied.
@@ -31,12 +75,14 @@ class Told:
         tools: definitions of the agent's tools in OpenAI's form, where the log has them so.
         condensations: how often earlier messages were replaced by a summary for the model.
         cut_short: whether a limit ended the conversation.
+        aside: what the events say beside what is read, by position.
     """
 
     messages: list[Message] = field(default_factory=list)
     tools: list[Any] = field(default_factory=list)
     condensations: int = 0
     cut_short: bool = False
+    aside: dict[str, object] = field(default_factory=dict)
 
 
 def told(events: Sequence[Record]) -> Told:
@@ -51,6 +97,9 @@ def told(events: Sequence[Record]) -> Told:
         where, kind = f"history.{index}", str(event.get("kind"))
         if kind in _UNSAID:
             continue
+        found.aside.update(left_over(event, _EVENT, where))
+        if isinstance(seen := event.get("observation"), dict):
+            found.aside.update(left_within(seen, _SEEN, f"{where}.observation"))
         if kind == "SystemPromptEvent":
             parts = [part for name in ("system_prompt", "dynamic_context") if (part := event.get(name)) is not None]
             found.messages.append(Message("system", text_of(parts, f"{where}.system_prompt")))
@@ -82,13 +131,13 @@ def _message(event: Record, where: str) -> Message:
     message = event.get("llm_message")
     if not isinstance(message, dict):
         raise DataError(f"{where}.llm_message: must be an object, got {type(message).__name__}")
-    said = message_from_dict({k: v for k, v in message.items() if k in _MESSAGE}, f"{where}.llm_message")
+    said = message_from_dict({k: v for k, v in message.items() if k in _READ}, f"{where}.llm_message")
     return structs.replace(
         said, content=said.content + text_of(event.get("extended_content"), f"{where}.extended_content")
     )
 
 
-_MESSAGE = ("role", "content", "reasoning_content", "thinking_blocks", "name")
+_READ = ("role", "content", "reasoning_content", "thinking_blocks", "name")
 
 
 def _reply(event: Record, where: str) -> Message:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -117,8 +118,8 @@ class _NotReported(Missing):
     def reason(self) -> str:
         """What is not there, and what to do."""
         return (
-            "no score: the log has none, and no report beside the run names its task; put the benchmark's report "
-            "there, name a field with --score FIELD, or give a file of scores with --scores FILE"
+            "no score: the log has none, and no report beside the run names its task; give the benchmark's report, or "
+            "another file of scores, with --scores FILE, or name a field with --score FIELD"
         )
 
 
@@ -213,8 +214,36 @@ def _parsed(file: Path, changed: int, size: int) -> Record | None:
     return report if isinstance(report, dict) and is_report(report) else None
 
 
+def verdicts(report: Record, file: Path) -> dict[str, object]:
+    """What a report in a file says of each task that it names: whether it was solved, or why that is not known."""
+    if isinstance(report.get("resolved"), bool):
+        report = {file.parent.name: report}
+    lists: dict[str, set[str]] = defaultdict(set)
+    for name, listed in report.items():
+        for task in listed if isinstance(listed, list) else [name] if isinstance(listed, dict) else ():
+            if isinstance(task, str):
+                lists[task].add(name)
+    said = {task: _judged(report, task, names) for task, names in lists.items()}
+    return {
+        task: found["resolved"] if "resolved" in found else _NotEvaluated(file.name, found["not_evaluated"])
+        for task, found in said.items()
+        if found
+    }
+
+
+def report_in(file: Path) -> Record | None:
+    """The report that a file holds; None if it holds something else."""
+    stat = file.stat()
+    return _parsed(file, stat.st_mtime_ns, stat.st_size) if stat.st_size <= _LARGEST else None
+
+
 def _says(report: Record, task: str) -> dict[str, Any]:
     lists = {name for name, listed in report.items() if isinstance(listed, list) and task in listed}
+    return _judged(report, task, lists)
+
+
+def _judged(report: Record, task: str, lists: set[str]) -> dict[str, Any]:
+    """What a report says of a task by the names of its lists that hold it, or in the task's own entry."""
     if isinstance(report.get("resolved"), list):
         # These lists name only the solved tasks among the evaluated ones.
         skipped = lists.intersection(_OLD_NOT_EVALUATED)
@@ -246,7 +275,9 @@ __all__ = [
     "has_reports",
     "is_report",
     "named_after_task",
+    "report_in",
     "runs_named_after_tasks",
     "verdict",
+    "verdicts",
     "with_beside",
 ]

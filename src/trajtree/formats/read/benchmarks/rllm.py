@@ -9,12 +9,12 @@ from typing import Any
 
 from trajtree.chat import FIELDS, message_from_dict
 from trajtree.errors import DataError
+from trajtree.formats.read.aside import fields_aside
 from trajtree.formats.read.benchmarks.ended import ended
 from trajtree.formats.read.benchmarks.split import split
 from trajtree.formats.read.fields import (
     Record,
     at,
-    fields_aside,
     objects,
     other_scores,
     score_at,

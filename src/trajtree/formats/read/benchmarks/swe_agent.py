@@ -9,6 +9,7 @@ from pydantic_core import from_json
 
 from trajtree.chat import FIELDS, message_from_dict
 from trajtree.errors import DataError
+from trajtree.formats.read.aside import fields_aside
 from trajtree.formats.read.benchmarks.ended import ended
 from trajtree.formats.read.benchmarks.reports import (
     SCORES_OF_FILES,
@@ -19,7 +20,6 @@ from trajtree.formats.read.benchmarks.reports import (
 from trajtree.formats.read.fields import (
     Record,
     at,
-    fields_aside,
     leading,
     objects,
     other_scores,

@@ -10,9 +10,10 @@ from typing import Any
 
 from trajtree.chat import FIELDS, message_from_dict
 from trajtree.errors import DataError
+from trajtree.formats.read.aside import FLAT_CALL, TEXT_PART, Known, fields_aside
 from trajtree.formats.read.benchmarks.ended import ended
 from trajtree.formats.read.benchmarks.split import decode_file, split
-from trajtree.formats.read.fields import Record, at, fields_aside, objects, score_at, task_at, text_at, tools_at
+from trajtree.formats.read.fields import Record, at, objects, score_at, task_at, text_at, tools_at
 from trajtree.formats.read.records import RawRecord
 from trajtree.formats.read.to_trajectory import Imported
 from trajtree.trajectory import Message, Outcome
@@ -27,6 +28,7 @@ _OWN = frozenset(
 )
 """Fields of a message that are read here or irrelevant to what was said; `raw_data` is the engine's whole answer."""
 
+_WITHIN = {"content": TEXT_PART, "tool_calls": Known(FLAT_CALL.fields | {"requestor"})}
 _REASONING = ("raw_data.choices.0.message.reasoning_content", "raw_data.message.reasoning_content")
 _ENDS = {
     "user_stop": Outcome.COMPLETED,
@@ -102,7 +104,7 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
     if policy and not (messages and messages[0].role == "system"):
         messages.insert(0, Message("system", policy))
     user_tools = {str(index): _bare(turn) for index, turn in enumerate(turns) if _of_user(turn)}
-    metadata = fields_aside([("simulation.messages", turns)], FIELDS | _OWN)
+    metadata = fields_aside([("simulation.messages", turns)], FIELDS | _OWN, within=_WITHIN)
     domain, name = text_at(record, "info.environment_info.domain_name"), task_at(record, task, _TASKS)
     reason = at(simulation, "termination_reason")
     return Imported(
@@ -110,6 +112,7 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
         context_turns=int(greeted),
         score=score_at(record, score, _SCORES),
         task=f"{domain}/{name}" if domain and name and task is None else name,
+        task_from="tau2-bench's domain and task_id",
         policy=text_at(record, "info.agent_info.llm"),
         tools=tools_at(record, "info.environment_info.tool_defs"),
         outcome=ended(reason, "simulation.termination_reason", _ENDS) if reason is not None else Outcome.COMPLETED,

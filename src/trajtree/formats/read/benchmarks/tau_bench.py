@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from trajtree.chat import FIELDS, message_from_dict
 from trajtree.errors import DataError
+from trajtree.formats.read.aside import fields_aside
 from trajtree.formats.read.fields import (
     Record,
     at,
-    fields_aside,
     objects,
     score_at,
     task_at,
@@ -49,6 +49,7 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
         context_turns=0,
         score=score_at(record, score, _SCORES),
         task=f"{name}/{user}" if name and user and task is None else name,
+        task_from="tau-bench's task_id and user_id",
         policy=text_at(record, "model", "info.model"),
         tools=tools_at(record, "tools"),
         outcome=_outcome(record),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from trajtree.chat import arguments_text, text_of
 from trajtree.errors import DataError
+from trajtree.formats.read.aside import TEXT_PART, Known
 from trajtree.formats.read.fields import Record, objects
 from trajtree.formats.read.vendors.talk import Talk, kind_of
 from trajtree.trajectory import Message, ToolCall
@@ -14,14 +15,14 @@ _KINDS = {
 }
 """The blocks that are read, by role."""
 
-_FIELDS = {
-    "text": frozenset(("type", "text", "cache_control")),
-    "thinking": frozenset(("type", "thinking", "signature", "cache_control")),
-    "redacted_thinking": frozenset(("type", "cache_control")),
-    "tool_use": frozenset(("type", "id", "name", "input", "caller", "cache_control")),
-    "tool_result": frozenset(("type", "tool_use_id", "content", "cache_control")),
+_KNOWN = {
+    "text": Known(frozenset(("type", "text", "cache_control"))),
+    "thinking": Known(frozenset(("type", "thinking", "signature", "cache_control"))),
+    "redacted_thinking": Known(frozenset(("type", "cache_control"))),
+    "tool_use": Known(frozenset(("type", "id", "name", "input", "caller", "cache_control"))),
+    "tool_result": Known(frozenset(("type", "tool_use_id", "content", "cache_control")), {"content": TEXT_PART}),
 }
-"""Fields that are read or irrelevant to what was said; the others are kept aside."""
+"""What is read of a block, or irrelevant to what was said; the rest is kept aside."""
 
 _ONLY_HERE = frozenset(("thinking", "redacted_thinking", "tool_use", "tool_result"))
 
@@ -54,7 +55,7 @@ def add_blocks(talk: Talk, role: object, content: object, where: str, name: str 
         if kind not in _KINDS[role]:
             known = ", ".join(_KINDS[role])
             raise DataError(f"{here}: a block of type {kind[:80]!r}; of role {role} only {known} can be kept")
-        talk.keep_aside(here, block, _FIELDS[kind])
+        talk.keep_aside(here, block, _KNOWN[kind])
         if kind == "tool_result":
             talk.hear_user(texts)
             talk.hear(_result(block, here))

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from trajtree.errors import DataError
+from trajtree.formats.read.aside import Known
 from trajtree.formats.read.fields import SCORES, Record, at, objects, score_at, task_at, text_at
 from trajtree.formats.read.records import RawRecord, decode
 from trajtree.formats.read.to_trajectory import Imported
@@ -25,6 +26,16 @@ _FIRST = ("summary", "file-history-snapshot")
 
 _TOLD = (*_SPOKEN, "system", "attachment")
 """Events from which messages are read."""
+
+_MESSAGE = Known(
+    frozenset(
+        (
+            *("id", "type", "role", "model", "content", "stop_reason", "stop_sequence", "stop_details", "usage"),
+            *("container", "context_management", "diagnostics"),
+        )
+    )
+)
+"""What is read of a message, or irrelevant to what was said; its blocks are looked at one by one."""
 
 _SIDECHAIN = re.compile(rb'"isSidechain"\s*:\s*true')
 _SESSION = re.compile(rb'"sessionId"\s*:\s*"([^"\\]*)"')
@@ -124,6 +135,7 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
                 talk.by = {"model": model, "timestamp": event.get("timestamp")}
             if message.get("content") is None:
                 raise DataError(f"{where}.message.content: is missing")
+            talk.keep_aside(f"{where}.message", message, _MESSAGE)
             name = text_at(message, "id") or text_at(event, "uuid") or where
             add_blocks(talk, message.get("role"), message["content"], f"{where}.message", name)
     if chosen and _unsent(events[chosen[-1]]) and events[chosen[-1]].get("isApiErrorMessage") is True:
@@ -136,7 +148,7 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
     return Imported(
         messages=messages,
         context_turns=0,
-        score=score_at(record, score, SCORES),
+        score=score_at(record, score, SCORES, session=True),
         task=task_at(record, task, ()),
         policy=policy,
         metadata={

@@ -99,7 +99,7 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
     return Imported(
         messages=messages,
         context_turns=0,
-        score=score_at(record, score, SCORES),
+        score=score_at(record, score, SCORES, session=True),
         task=task_at(record, task, ()),
         policy=policy,
         metadata={

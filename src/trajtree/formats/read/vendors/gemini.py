@@ -14,6 +14,7 @@ from pathlib import Path
 
 from trajtree.chat import arguments_text
 from trajtree.errors import DataError
+from trajtree.formats.read.aside import Known
 from trajtree.formats.read.fields import (
     SCORES,
     TASKS,
@@ -32,7 +33,31 @@ from trajtree.formats.read.vendors.events import joined
 from trajtree.formats.read.vendors.talk import Talk
 from trajtree.trajectory import Message, ToolCall
 
-_FIELDS = frozenset(("text", "thought", "thoughtSignature", "functionCall", "functionResponse"))
+_CALL = Known(frozenset(("id", "name", "args")))
+_RESULT = Known(frozenset(("id", "name", "response", "parts")))
+_PART = Known(
+    frozenset(("text", "thought", "thoughtSignature", "functionCall", "functionResponse")),
+    {"functionCall": _CALL, "functionResponse": _RESULT},
+)
+_CONTENT = Known(frozenset(("role", "parts")), {"parts": _PART})
+_MESSAGE = Known(
+    frozenset(("id", "timestamp", "type", "content", "model", "tokens", "thoughts", "toolCalls")),
+    {
+        "content": _PART,
+        "thoughts": Known(frozenset(("subject", "description", "timestamp"))),
+        "toolCalls": Known(
+            frozenset(
+                (
+                    *("id", "name", "args", "result", "status", "timestamp", "displayName", "description"),
+                    *("resultDisplay", "renderOutputAsMarkdown"),
+                )
+            ),
+            {"result": _PART},
+        ),
+    },
+)
+"""What is read of contents and of a session's messages, or irrelevant to what was said."""
+
 _NOTES = ("info", "error", "warning")
 """Messages of a session that are shown to the user and never sent."""
 
@@ -104,7 +129,7 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
             where = f"messages.{index}"
             _add_message(talk, message, where, models)
     messages, metadata = talk.finished()
-    taken = score_at(record, score, SCORES)
+    taken = score_at(record, score, SCORES, session=name is None)
     policy = models.most_common(1)[0][0] if models else text_at(record, "model", "modelVersion")
     for field, kept in (("sessionId", "session"), ("startTime", "started"), ("lastUpdated", "ended")):
         if (value := text_at(session, field)) is not None:
@@ -176,13 +201,13 @@ def _add_content(talk: Talk, content: Record, where: str) -> None:
     role = content.get("role")
     if role not in ("user", "model", "function", "system"):
         raise DataError(f"{where}.role: {str(role)[:80]!r} is not one of user, model, function, system")
+    talk.keep_aside(where, content, _CONTENT)
     if role == "system":
         talk.hear(Message("system", _text(content.get("parts"), f"{where}.parts")))
         return
     texts: list[str] = []
     for index, part in enumerate(objects(content.get("parts"), f"{where}.parts")):
         here = f"{where}.parts.{index}"
-        talk.keep_aside(here, part, _FIELDS)
         call, result, text = part.get("functionCall"), part.get("functionResponse"), part.get("text")
         if role == "model" and isinstance(call, dict):
             talk.reply(Message("assistant", "", tool_calls=(_call(call, f"{here}.functionCall"),)))
@@ -228,6 +253,7 @@ def _add_message(talk: Talk, message: Record, where: str, models: Counter[str]) 
     kind = message.get("type")
     if kind in _NOTES:
         return
+    talk.keep_aside(where, message, _MESSAGE)
     if kind == "user":
         talk.hear(Message("user", _text(message.get("content"), f"{where}.content")))
         return

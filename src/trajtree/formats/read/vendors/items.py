@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from trajtree.chat import arguments_text
 from trajtree.errors import DataError
+from trajtree.formats.read.aside import Known
 from trajtree.formats.read.fields import Record, objects
 from trajtree.formats.read.vendors.talk import Talk, kind_of
 from trajtree.trajectory import Message, ToolCall
@@ -24,12 +25,17 @@ _NOTES = ("ghost_snapshot", "item_reference")
 """Items that are not part of the conversation."""
 
 _TYPES = frozenset(("reasoning", *_CALLS, *_OUTPUTS))
-_FIELDS = frozenset(
-    (
-        *("type", "id", "status", "role", "content", "phase", "end_turn", "summary", "encrypted_content"),
-        *("name", "call_id", "arguments", "input", "action", "output", "created_by", "internal_chat_message_metadata"),
-    )
+_PART = Known(frozenset(("type", "text", "refusal", "annotations", "logprobs")))
+_KNOWN = Known(
+    frozenset(
+        (
+            *("type", "id", "status", "role", "content", "phase", "end_turn", "summary", "encrypted_content", "name"),
+            *("call_id", "arguments", "input", "action", "output", "created_by", "internal_chat_message_metadata"),
+        )
+    ),
+    {"content": _PART, "summary": _PART, "output": Known(_PART.fields | {"content", "success"})},
 )
+"""What is read of an item, or irrelevant to what was said."""
 
 
 def are_items(turns: Sequence[Record]) -> bool:
@@ -52,7 +58,7 @@ def add_item(talk: Talk, item: Record, where: str) -> None:
     kind = kind_of(item) if item.get("type") is not None else "message"
     if kind in _NOTES:
         return
-    talk.keep_aside(where, item, _FIELDS)
+    talk.keep_aside(where, item, _KNOWN)
     if kind == "message":
         _message(talk, item, where)
     elif kind == "reasoning":

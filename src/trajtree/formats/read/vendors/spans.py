@@ -7,6 +7,7 @@ AI, 1.37 and later (`gen_ai.input.messages`, `gen_ai.output.messages`).
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +15,10 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from trajtree.chat import arguments_text, message_from_dict
+from trajtree.chat import FIELDS, arguments_text, message_from_dict
 from trajtree.errors import DataError
 from trajtree.formats.read import fields
+from trajtree.formats.read.aside import OPENAI, Known
 from trajtree.formats.read.fields import (
     SCORES,
     Record,
@@ -30,7 +32,7 @@ from trajtree.formats.read.fields import (
 )
 from trajtree.formats.read.records import RawRecord, decode
 from trajtree.formats.read.to_trajectory import Imported
-from trajtree.formats.read.vendors.talk import Metadata, Talk
+from trajtree.formats.read.vendors.talk import UNFINISHED, Metadata, Talk
 from trajtree.trajectory import Message, Outcome, ToolCall
 
 TASKS = (*fields.TASKS, *(f"attributes.{name}" for name in fields.TASKS))
@@ -43,6 +45,12 @@ _AGENTS = ("invoke_agent", "invoke_workflow", "create_agent")
 
 _ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
 _CUT_SHORT = ("length", "max_tokens")
+_MESSAGE = Known(
+    frozenset(("role", "parts", "finish_reason")),
+    {"parts": Known(frozenset(("type", "content", "id", "name", "arguments", "response", "result")))},
+)
+_OPENAI = Known(FIELDS | {"finish_reason"}, OPENAI)
+"""What is read of a message in either form, or irrelevant to what was said."""
 
 
 def recognises(record: Record) -> bool:
@@ -165,11 +173,15 @@ def _conversations(calls: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             if end not in holder or len(hashes) > len(read[holder[end]]):
                 holder[end] = index
     before: dict[int, int] = {}
+    aside: dict[int, dict[str, object]] = defaultdict(dict)
     for index, hashes in enumerate(read):
         last = holder.get(hashes[-1], index) if hashes else index
         replies = calls[index].get("replies_before", 0)
         before[last] = min(before.get(last, replies), replies)
-    return [{**calls[index], "replies_before": before[index]} for index in sorted(before)]
+        if last != index:
+            # The history in a later call need not hold all that an earlier one said of itself.
+            aside[last] |= {f"calls.{index}.{place}": left for place, left in calls[index].get("aside", {}).items()}
+    return [{**calls[index], "replies_before": before[index], "aside": aside[index]} for index in sorted(before)]
 
 
 def _hashes(call: dict[str, Any]) -> list[int]:
@@ -178,9 +190,10 @@ def _hashes(call: dict[str, Any]) -> list[int]:
         given, said = _talk(call)
     except DataError:
         return []
-    call["replies_before"] = sum(message.role == "assistant" for message in given)
+    call["replies_before"] = sum(message.role == "assistant" for message in given.finished()[0])
+    call["aside"] = said.aside
     hashes, here = [], 0
-    for message in (*given, *said):
+    for message in (*given.finished()[0], *said.finished()[0]):
         here = hash((here, message))
         hashes.append(here)
     return hashes
@@ -200,6 +213,11 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
         DataError: a part is of an unknown type or not text, a field of it is wrong, or there are several choices.
     """
     given, said = _talk(record)
+    earlier = record.get("aside")
+    given.aside |= said.aside | (earlier if isinstance(earlier, dict) else {})
+    (before, metadata), (after, later) = given.finished(), said.finished()
+    if unfinished := sum(int(found.get(UNFINISHED, 0)) for found in (metadata, later)):
+        metadata[UNFINISHED] = unfinished
     evaluations = record.get("evaluations")
     alone = [f"evaluations.{name}" for name in evaluations] if isinstance(evaluations, dict) else []
     alone = alone if len(alone) == 1 else []
@@ -207,23 +225,24 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
     taken = score_at(record, score, usual)
     replies = record.get("replies_before", 0)
     return Imported(
-        messages=(*given, *said),
+        messages=(*before, *after),
         context_turns=replies if isinstance(replies, int) else 0,
         score=taken,
         task=task_at(record, task, TASKS),
         policy=text_at(record, "model"),
         tools=tools_at(record, "tools"),
         outcome=_outcome(record),
-        metadata=_described(record),
+        metadata={**metadata, **_described(record)},
         other_scores=other_scores(record, taken[0], usual),
     )
 
 
-def _talk(record: Record) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
-    """The messages of a call's input and of its output."""
+def _talk(record: Record) -> tuple[Talk, Talk]:
+    """What a call was given, and what it said."""
     given, said = Talk(), Talk()
     system = _parsed(record.get("system"), "system")
     if system:
+        given.keep_aside("system", {"parts": system}, _MESSAGE)
         given.hear(Message("system", _text(system, "system")))
     for name, talk in (("input", given), ("output", said)):
         messages = objects(_parsed(record.get(name), name), name)
@@ -231,7 +250,7 @@ def _talk(record: Record) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
             raise DataError(f"output: has {len(messages)} choices, and it is not known which one the run went on with")
         for index, message in enumerate(messages):
             _add_message(talk, message, f"{name}.{index}")
-    return given.finished()[0], said.finished()[0]
+    return given, said
 
 
 def _parsed(value: object, where: str) -> object:
@@ -257,6 +276,7 @@ def _text(parts: object, where: str) -> str:
 
 
 def _add_message(talk: Talk, message: Record, where: str) -> None:
+    talk.keep_aside(where, message, _MESSAGE if "parts" in message else _OPENAI)
     if "parts" not in message:
         talk.hear(message_from_dict(message, where))  # as OpenAI's API has it, which some libraries record
         return

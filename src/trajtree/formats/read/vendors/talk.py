@@ -7,11 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from trajtree.formats.read.aside import Known, left_over
 from trajtree.formats.read.fields import Record
 from trajtree.formats.read.made import made_of
 from trajtree.trajectory import Made, Message
 
 Metadata = dict[str, str | int | float | bool]
+
+UNFINISHED = "unfinished_replies"
+"""Metadata that counts the replies of thoughts alone."""
 
 
 @dataclass(slots=True)
@@ -61,12 +65,9 @@ class Talk:
         if name is not None:
             self._named[name] = index
 
-    def keep_aside(self, where: str, part: Mapping[str, Any], read: frozenset[str]) -> None:
-        """Remember the fields of a part other than those in `read`, unless they are empty."""
-        if not part.keys() <= read:
-            left = {k: v for k, v in part.items() if k not in read and v is not None and v not in ("", [], {}, False)}
-            if left:
-                self.aside[where] = left
+    def keep_aside(self, where: str, part: Mapping[str, Any], known: Known) -> None:
+        """Remember what a part, and the objects within it, say beside what is known of them, unless it is empty."""
+        self.aside.update(left_over(part, known, where))
 
     def finished(self) -> tuple[tuple[Message, ...], Metadata]:
         """The messages, and metadata: `message_fields` (what was kept aside, as JSON text) and `unfinished_replies`.
@@ -76,7 +77,7 @@ class Talk:
         made = tuple([m for m in self.messages if not unfinished(m)])
         found: Metadata = {"message_fields": json.dumps(self.aside)} if self.aside else {}
         if len(made) < len(self.messages):
-            found["unfinished_replies"] = len(self.messages) - len(made)
+            found[UNFINISHED] = len(self.messages) - len(made)
         return made, found
 
     def made(self, policy: str | None) -> tuple[Made, ...]:
@@ -108,4 +109,4 @@ def unfinished(message: Message) -> bool:
     return message.reasoning is not None and not message.content and not message.tool_calls
 
 
-__all__ = ["Metadata", "Talk", "described", "kind_of", "several", "unfinished"]
+__all__ = ["UNFINISHED", "Metadata", "Talk", "described", "kind_of", "several", "unfinished"]
