@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.live import Live
@@ -20,8 +21,10 @@ from rich.segment import Segment
 
 from trajtree.store.files import is_stream
 from trajtree.store.progress import Progress
-from trajtree.store.watching import Watch, Watched
 from trajtree.visible import WIDTH, visible
+
+if TYPE_CHECKING:
+    from trajtree.store.watching import Watch, Watched
 
 _QUIET_SECONDS = 10.0
 _FRAMES = 4.0
@@ -71,6 +74,7 @@ class StageProgress:
 
     def __init__(self, console: Console, command: str, place: Path | None = None) -> None:
         from trajtree.report.status_table import live_view  # most commands show no stages
+        from trajtree.store.watching import Watch
 
         self._console = console
         self._watch = Watch(command, None if place is None or is_stream(place) else place)
@@ -150,6 +154,8 @@ def progress_of(console: Console, name: str, place: Path | None = None) -> Itera
 @contextmanager
 def counting(console: Console, name: str, unit: str, place: Path | None = None) -> Iterator[Progress]:
     """A progress display for work of unknown size, whose status is kept at `place`."""
+    from trajtree.store.watching import Watch
+
     bars = Bars(
         TextColumn("{task.description:<8}"),
         SpinnerColumn(),
