@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
+import msgspec
+
 from trajtree.errors import DataError
 from trajtree.trajectory import Message, ToolCall
 
@@ -27,8 +29,6 @@ _ROLES: dict[str, Role] = {
 }
 
 
-_PLAIN_ROLES = ("system", "user", "assistant")
-
 ASIDE = frozenset(
     (
         *("id", "uuid", "index", "object", "type", "status", "model", "created", "created_at", "timestamp", "date"),
@@ -43,6 +43,9 @@ FIELDS = ASIDE | {
     *("tool_call_id", "name"),
 }
 """Fields of a message that `message_from_dict` reads, or that are irrelevant to what was said."""
+
+_USUAL = frozenset(("role", "content", "tool_calls", "tool_call_id", "name"))
+"""Fields beside which no others say anything, so that nothing has to be searched for."""
 
 MEDIA = ("images", "image", "videos", "video", "audios", "audio")
 """Fields with content that is not text and can never be kept."""
@@ -102,10 +105,12 @@ def message_from_dict(data: object, where: str) -> Message:
         calls = [{"function": data["function_call"]}]
     if calls and role != "assistant":
         raise DataError(f"{where}.tool_calls: only an assistant's message can have tool calls")
+    content = data.get("content")
+    plain = (content is None or type(content) is str) and data.keys() <= _USUAL
     return Message(
         role=role,
-        content=_said(data, where, bool(calls)),
-        reasoning=_thought(data, where),
+        content=content or "" if plain else _said(data, where, bool(calls)),
+        reasoning=None if plain else _thought(data, where),
         tool_calls=tuple([_call(call, f"{where}.tool_calls.{index}") for index, call in enumerate(calls)]),
         tool_call_id=_optional(data, "tool_call_id", where),
         name=_optional(data, "name", where),
@@ -114,13 +119,12 @@ def message_from_dict(data: object, where: str) -> Message:
 
 def plain_messages(turns: Sequence[Mapping[str, Any]]) -> list[Message] | None:
     """Messages that are a role and text and nothing else; None if any holds more. Most messages are plain."""
-    made = []
-    for turn in turns:
-        role, content = turn.get("role"), turn.get("content")
-        if len(turn) != 2 or role not in _PLAIN_ROLES or type(content) is not str:
-            return None
-        made.append(Message(role, content))
-    return made
+    if not set(map(len, turns)) <= {2}:
+        return None
+    try:
+        return msgspec.convert(turns, list[Message])
+    except msgspec.ValidationError:  # another role, content that is not text, or another field
+        return None
 
 
 def unread(data: Mapping[str, Any], read: frozenset[str] = FIELDS) -> dict[str, Any]:

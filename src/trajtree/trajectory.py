@@ -86,7 +86,7 @@ class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
 
-class ToolCall(_Part, frozen=True):
+class ToolCall(_Part, frozen=True, gc=False):
     """A call of a tool by the agent; `arguments` is the text that the agent wrote, JSON unless it made a mistake."""
 
     id: str
@@ -94,7 +94,7 @@ class ToolCall(_Part, frozen=True):
     arguments: str
 
 
-class Message(_Part, frozen=True):
+class Message(_Part, frozen=True, gc=False):
     """One chat message as the model saw it.
 
     Only an assistant's message has `reasoning` and `tool_calls`; `tool_call_id` and `name` say which call a tool's
@@ -109,7 +109,7 @@ class Message(_Part, frozen=True):
     name: str | None = None
 
 
-class Step(_Part, frozen=True):
+class Step(_Part, frozen=True, gc=False):
     """One decision: what the agent saw, thought and did, and the reward that followed.
 
     `reward` is the change in the score, so the rewards of an episode add up to its score.

@@ -89,6 +89,38 @@ def test_these_commands_need_neither_torch_nor_java(tmp_path: Path, files: list[
     assert (tmp_path / "trees.html").stat().st_size > 1000
 
 
+SLOW_TO_IMPORT = ("asyncio", "ssl", "yaml", "multiprocessing", "concurrent.futures", "jinja2", "torch", "transformers")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "absent"),
+    [
+        (["--help"], (*SLOW_TO_IMPORT, "numpy", "msgspec", "trajtree.trajectory", "trajtree.cli.trees")),
+        (
+            ["pairs", "trees.jsonl", "--out", "pairs.jsonl"],
+            (*SLOW_TO_IMPORT, "trajtree.explore", "trajtree.report", "trajtree.formats.importing", "trajtree.cli.logs"),
+        ),
+    ],
+)
+def test_commands_import_only_what_they_need(
+    tmp_path: Path, trees: Path, arguments: list[str], absent: tuple[str, ...]
+) -> None:
+    """What is imported takes longer than the work on small files."""
+    (tmp_path / "trees.jsonl").write_bytes(trees.read_bytes())
+    script = (
+        "import sys\n"
+        "from trajtree.cli.main import app\n"
+        "app(sys.argv[1:], standalone_mode=False)\n"
+        "print('\\n'.join(['imported:', *sys.modules]))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments], cwd=tmp_path, check=True, capture_output=True, text=True
+    )
+    imported = done.stdout.partition("imported:\n")[2].split()
+    assert "typer" in imported
+    assert not {*imported} & {*absent}
+
+
 @pytest.mark.parametrize(
     ("package", "arguments", "extra"),
     [

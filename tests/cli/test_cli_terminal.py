@@ -7,7 +7,7 @@ import io
 from rich.console import Console
 
 from trajtree.cli.terminal import console, counting, progress_of
-from trajtree.report.text import WIDTH
+from trajtree.visible import WIDTH
 
 
 def test_a_pipe_is_as_wide_as_our_tables() -> None:

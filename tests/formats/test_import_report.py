@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from tests.formats.conversations import lines_of
 
-from trajtree.formats import import_report, importing
-from trajtree.formats.import_report import OtherScore, OtherTask
+from trajtree.formats import import_tally, importing
+from trajtree.formats.import_report import OtherScore, OtherTask, Spread
 from trajtree.formats.importing import ImportReport, import_files
 from trajtree.formats.read import records
 from trajtree.formats.read.detect import FORMATS, Format
@@ -83,7 +83,7 @@ def test_every_format_tells_of_its_other_scores(tmp_path: Path, name: str) -> No
 
 
 def test_kinds_of_reasons_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(import_report, "_KINDS", 2)
+    monkeypatch.setattr(import_tally, "_KINDS", 2)
     rows = [row("a", score=None, **{chr(97 + i) * 3: i}) for i in range(5)]
     scores = [row("a", score=s) for s in (3, 77.5, "high", "low", [1], {})]
     report = imported(tmp_path, *rows, *scores)
@@ -97,7 +97,7 @@ def test_runs_that_are_beginnings_of_others_are_counted(tmp_path: Path, monkeypa
     rows = [row("a", "1", "2", "3"), row("a", "1"), row("a", "2"), row("a", "2", "1"), row("b", "1"), row("a", "2")]
     report = imported(tmp_path, *rows)
     assert (report.added, report.beginnings) == (6, 3)
-    monkeypatch.setattr(import_report._Beginnings, "_MOST", 0)
+    monkeypatch.setattr(import_tally._Beginnings, "_MOST", 0)
     other = tmp_path / "other"
     other.mkdir()
     assert imported(other, *rows).beginnings == 0
@@ -231,7 +231,7 @@ def test_a_task_that_the_reader_names_is_told_with_its_source(tmp_path: Path) ->
 def test_the_spread_of_scores_and_what_runs_share_are_told(tmp_path: Path) -> None:
     rows = [row("a", "look", "go", score=0), row("a", "look", "stay"), *[row("b", "x", score=0.5)] * 2]
     report = imported(tmp_path, *rows, row("c"))
-    assert report.spread == import_report.Spread(low=0.0, mean=0.6, high=1.0, several=2, differing=1)
+    assert report.spread == Spread(low=0.0, mean=0.6, high=1.0, several=2, differing=1)
     assert (report.steps, report.shared_steps) == (7, 2)
     other = tmp_path / "other"
     other.mkdir()

@@ -19,7 +19,7 @@ from tests.builders import Told, trajectory
 from tests.formats.conversations import lines_of
 
 from trajtree.errors import DataError, RunError
-from trajtree.formats import import_report, importing
+from trajtree.formats import import_tally, importing
 from trajtree.formats.importing import KEPT, import_files
 from trajtree.store.lock import claimed
 from trajtree.store.trajectory_store import TrajectoryStore
@@ -111,7 +111,7 @@ def test_an_import_may_stop_anywhere(tmp_path: Path, rows: int, monkeypatch: pyt
 
 IMPORTER = """
 import sys
-from trajtree.formats import import_report, importing
+from trajtree.formats import import_tally, importing
 importing._BATCH_ROWS = 20
 importing.import_files([sys.argv[1]], sys.argv[2])
 """
@@ -426,7 +426,7 @@ def test_memory_does_not_grow_with_the_rows(tmp_path: Path, monkeypatch: pytest.
     """Twice the rows, no more memory; the rest is one batch, and a bounded number of hashes for the report."""
     import tracemalloc
 
-    monkeypatch.setattr(import_report._Beginnings, "_MOST", 1000)
+    monkeypatch.setattr(import_tally._Beginnings, "_MOST", 1000)
     peaks = []
     for count in (2000, 4000):
         runs = file_of(tmp_path / f"{count}.jsonl", *(run(f"t{i % 5}", f"{i} " * 100) for i in range(count)))

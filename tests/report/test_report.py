@@ -37,13 +37,13 @@ from trajtree.report.text import (
     shown,
     smallest,
     unit,
-    visible,
 )
 from trajtree.report.tree_table import print_quality
 from trajtree.statistics.summary import summarise, with_situations
 from trajtree.trajectory import Outcome, Sampling, Step, Trajectory
 from trajtree.trees.merge import build_tree
 from trajtree.trees.quality import TreeQuality, quality
+from trajtree.visible import visible
 
 HOSTILE = (
     "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'--><!-- ]]> {{ 7*7 }} $x_$ \u202egnp\x1b[31m"

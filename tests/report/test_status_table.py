@@ -9,8 +9,8 @@ import pytest
 from rich.console import Console, RenderableType
 
 from trajtree.report.status_table import duration, figures_text, live_view, number, status_view
-from trajtree.report.text import WIDTH
 from trajtree.store.status import StageStatus, Status
+from trajtree.visible import WIDTH
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 

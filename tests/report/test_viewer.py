@@ -23,7 +23,6 @@ from msgspec import structs
 from tests.builders import anything, quick, trajectories, trajectory
 
 from trajtree.errors import DataError, RunError
-from trajtree.report.text import visible
 from trajtree.report.viewer import write_viewer
 from trajtree.report.viewer.record import figures, record
 from trajtree.trajectory import Outcome, Step, Trajectory
@@ -31,6 +30,7 @@ from trajtree.trees.merge import build, build_tree
 from trajtree.trees.quality import quality
 from trajtree.trees.search import exact
 from trajtree.trees.tree import TrajectoryTree
+from trajtree.visible import visible
 
 HOSTILE = (
     "</script><script>window.ran = 1</script><img src=x onerror='window.ran = 2'><svg onload=\"window.ran = 3\">"

@@ -1,4 +1,4 @@
-"""Options and arguments that take their choices from a table, and options that several commands share."""
+"""Options and arguments that take their choices from a table, and what several commands share."""
 
 from __future__ import annotations
 
@@ -11,6 +11,13 @@ from typing import Any, Protocol, get_type_hints
 import typer
 
 from trajtree.errors import one_of
+from trajtree.store import trajectory_store, tree_store
+
+NEXT = {
+    trajectory_store.FORMAT: "continue with: trajtree build",
+    tree_store.FORMAT: "continue with: trajtree pairs, paths or show",
+}
+"""What to do with a trajtree file that was given to the wrong command."""
 
 
 class Described(Protocol):
@@ -82,4 +89,4 @@ def _checked(choices: Collection[str]) -> Callable[[str], str]:
     return parse
 
 
-__all__ = ["Described", "argument_of", "described", "option_of", "with_options_of"]
+__all__ = ["NEXT", "Described", "argument_of", "described", "option_of", "with_options_of"]

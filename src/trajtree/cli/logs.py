@@ -9,22 +9,16 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from trajtree.cli.choices import described, option_of, with_options_of
+from trajtree.cli.choices import NEXT, described, option_of, with_options_of
 from trajtree.cli.outputs import check_output
 from trajtree.cli.terminal import console, counting
 from trajtree.errors import DataError, counted
 from trajtree.formats.import_report import SheetUse
 from trajtree.formats.importing import ImportReport, LeftOut, import_files
 from trajtree.formats.read.detect import FORMATS, known_formats
-from trajtree.store import trajectory_store, tree_store
+from trajtree.store import trajectory_store
 from trajtree.store.lines import format_of
 from trajtree.store.progress import SILENT, Progress
-
-NEXT = {
-    trajectory_store.FORMAT: "continue with: trajtree build",
-    tree_store.FORMAT: "continue with: trajtree pairs, paths or show",
-}
-"""What to do with a trajtree file that was given to the wrong command."""
 
 
 class _Unscored(NamedTuple):
@@ -95,7 +89,13 @@ class Reading:
     ] = None
 
     def into(
-        self, store: Path, files: Path | list[Path], *, keep_unscored: bool, progress: Progress = SILENT
+        self,
+        store: Path,
+        files: Path | list[Path],
+        *,
+        keep_unscored: bool,
+        jobs: int = 1,
+        progress: Progress = SILENT,
     ) -> ImportReport:
         """Read files into a store, see `import_files`."""
         return import_files(
@@ -110,6 +110,7 @@ class Reading:
             scores=self.scores,
             keep_unscored=keep_unscored,
             redact=self.redact,
+            jobs=jobs,
             progress=progress,
         )
 
@@ -122,6 +123,9 @@ def import_(
     unscored: Annotated[
         str, option_of(UNSCORED, "--unscored", help=f"Runs without a score: {described(UNSCORED)}.")
     ] = "leave-out",
+    jobs: Annotated[
+        int, typer.Option("--jobs", min=1, help="Processes that convert records; the store does not depend on it.")
+    ] = 1,
 ) -> None:
     """Read agent runs of other tools into a store, from files, folders and archives as they are.
 
@@ -134,7 +138,7 @@ def import_(
             raise DataError(f"{file}: already contains {held}; {NEXT[held]}")
     terminal = console()
     with counting(terminal, "import", "runs", out) as progress:
-        done = reading.into(out, files, keep_unscored=UNSCORED[unscored].keep, progress=progress)
+        done = reading.into(out, files, keep_unscored=UNSCORED[unscored].keep, jobs=jobs, progress=progress)
     left_out = list(_sentences(done.left_out))
     kinds = [f"left out, {counted(number, 'row')}: {kind}" for kind, number in done.kinds.items()]
     for sentence in (*left_out, *_summary(done), *(kinds if len(kinds) < len(left_out) else ()), *_hints(done)):
@@ -276,4 +280,4 @@ def add_to(app: typer.Typer) -> None:
     app.command("import")(import_)
 
 
-__all__ = ["NEXT", "Reading", "add_to", "counts_of"]
+__all__ = ["Reading", "add_to", "counts_of"]

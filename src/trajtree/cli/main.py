@@ -1,30 +1,120 @@
-"""The command line as a whole: its commands, and how errors are reported."""
+"""The command line as a whole: its commands, each imported when it is asked for, and how errors are reported."""
 
 from __future__ import annotations
 
 import errno
 import sys
 import warnings
-from importlib.metadata import version as installed_version
+from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal, NamedTuple
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
-from trajtree.cli import demo, doctor, envs, exports, logs, play, recipes, status, stores, train, trees
 from trajtree.cli.interrupts import ended_in_order
 from trajtree.cli.terminal import complain
 from trajtree.errors import TrajtreeError
 from trajtree.models.allocator import tame_memory
-from trajtree.report.text import visible
 from trajtree.store.full_disk import is_full
+from trajtree.visible import visible
+
+
+class Command(NamedTuple):
+    """A command or a group of commands: its module in `trajtree.cli`, and the first paragraph of its help."""
+
+    module: str
+    about: str
+
+
+COMMANDS = {
+    "demo": Command(
+        "demo",
+        "Have a quick look: runs that come with the package become trees, preference pairs and a page of trees.",
+    ),
+    "run": Command("recipes", "Run a whole recipe, then print the table and write the report."),
+    "report": Command(
+        "recipes", "Print a finished run's table again and rewrite its page; nothing is played or trained."
+    ),
+    "compare": Command(
+        "recipes",
+        "Compare rows over runs with several seeds: the comparisons named in the recipe, with p-values corrected by "
+        "Holm.",
+    ),
+    "status": Command(
+        "status",
+        "Say how far a running command is, or how the last one ended: its stages, figures and estimated end.",
+    ),
+    "explore": Command("play", "Let a policy play, several episodes per task, and keep them all, failures included."),
+    "evaluate": Command(
+        "play",
+        "Measure a policy: success rate and score with their intervals over tasks, greedy unless --sampling says more.",
+    ),
+    "import": Command(
+        "logs", "Read agent runs of other tools into a store, from files, folders and archives as they are."
+    ),
+    "pool": Command("stores", "Merge several stores into one in which every run has its own number."),
+    "upgrade": Command(
+        "stores",
+        "Rewrite stores and trees of an earlier version in the current one, which takes less than half the space.",
+    ),
+    "build": Command("trees", "Merge each task's runs into a tree, and say what pairs can be expected of them."),
+    "pairs": Command("trees", "Write preference pairs: a shared past with a better and a worse continuation."),
+    "paths": Command("trees", "Write each tree's best path, for imitation."),
+    "show": Command(
+        "trees", "Show how much the trees have to teach, as a table, as JSON, or as an HTML page to explore them."
+    ),
+    "rewards": Command(
+        "exports", "Write step rewards for process reward models, as TRL reads them: prompt, completions, labels."
+    ),
+    "convert": Command("exports", "Convert runs from any format to any other that can hold them, without loss."),
+    "train": Command(
+        "train",
+        "Tune a model on trees: no shared token is computed twice, and only the agent's own tokens are trained.",
+    ),
+    "play": Command("envs", "Play a task by hand, to see what an agent sees. End with control-D."),
+    "data": Command("envs", "Import an environment's data: check it, pack it, and record its size and hash."),
+    "doctor": Command(
+        "doctor",
+        "Print the facts that a bug report needs: versions, Java, dtypes, data, caches, disks. Changes nothing.",
+    ),
+    "stage": Command("recipes", "Run a recipe up to one of its stages."),
+    "env": Command("envs", "Environments: what there is, and proof that one keeps the contract."),
+}
+"""The commands, in the order in which help lists them."""
+
+
+class _Commands(TyperGroup):
+    """All commands: until one is asked for, only its name and the first paragraph of its help."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands = {name: TyperCommand(name, help=known.about) for name, known in COMMANDS.items()}
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that the arguments ask for, and the rest of the arguments."""
+        if args and args[0] in COMMANDS:
+            self.commands.update(loaded(COMMANDS[args[0]].module))
+        return super().resolve_command(ctx, args)
+
+
+def loaded(module: str) -> Mapping[str, Any]:
+    """The commands of a module, by name."""
+    one = typer.Typer(rich_markup_mode=_MARKUP)
+    import_module(f"trajtree.cli.{module}").add_to(one)
+    return typer.main.get_group(one).commands
+
+
+_MARKUP: Literal["markdown"] = "markdown"
 
 app = typer.Typer(
+    cls=_Commands,
     help="Teach a strong model from a weak agent's runs, failures included.",
     no_args_is_help=True,
     add_completion=True,
     context_settings={"help_option_names": ["-h", "--help"]},
-    rich_markup_mode="markdown",
+    rich_markup_mode=_MARKUP,
     pretty_exceptions_enable=False,
 )
 
@@ -44,7 +134,9 @@ EXTRAS = {
 
 def _print_version(asked: bool) -> None:
     if asked:
-        print(installed_version("trajtree"))
+        from importlib.metadata import version  # takes a moment
+
+        print(version("trajtree"))
         raise typer.Exit
 
 
@@ -55,10 +147,6 @@ def _options(
     ] = False,
 ) -> None:
     pass
-
-
-for _commands in (demo, recipes, status, play, logs, stores, trees, exports, train, envs, doctor):
-    _commands.add_to(app)
 
 
 def main() -> None:

@@ -10,12 +10,14 @@ from typing import Any
 
 import typer
 
-from trajtree.cli.main import app
+from trajtree.cli.main import COMMANDS, app, loaded
 
 
 def reference() -> str:
     """The page: every command with its help, arguments and options, in the order of `trajtree --help`."""
-    whole = typer.main.get_command(app)
+    whole: Any = typer.main.get_command(app)
+    for module in {command.module for command in COMMANDS.values()}:
+        whole.commands.update(loaded(module))
     opening = [
         "# Command line",
         "Made from the code. `trajtree COMMAND --help` says the same.",

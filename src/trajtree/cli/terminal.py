@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.live import Live
@@ -18,12 +19,12 @@ from rich.progress import Progress as Bars
 from rich.progress import SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.segment import Segment
 
-from trajtree.report.status_table import amount as amount_of
-from trajtree.report.status_table import duration, figures_text, live_view
-from trajtree.report.text import WIDTH, visible
 from trajtree.store.files import is_stream
 from trajtree.store.progress import Progress
-from trajtree.store.watching import Watch, Watched
+from trajtree.visible import WIDTH, visible
+
+if TYPE_CHECKING:
+    from trajtree.store.watching import Watch, Watched
 
 _QUIET_SECONDS = 10.0
 _FRAMES = 4.0
@@ -72,6 +73,9 @@ class StageProgress:
     """
 
     def __init__(self, console: Console, command: str, place: Path | None = None) -> None:
+        from trajtree.report.status_table import live_view  # most commands show no stages
+        from trajtree.store.watching import Watch
+
         self._console = console
         self._watch = Watch(command, None if place is None or is_stream(place) else place)
         self._live = Live(
@@ -128,6 +132,9 @@ class _Lines:
         status = self._stage.status()
         finished = status.total is not None and status.done >= status.total
         if finished or time.monotonic() - self._told > _QUIET_SECONDS:
+            from trajtree.report.status_table import amount as amount_of
+            from trajtree.report.status_table import duration, figures_text
+
             self._told = time.monotonic()
             left = "" if finished or status.left is None else f"({duration(status.left)} left)"
             line = f"{status.name} {amount_of(status)} {figures_text(status.figures)} {left}"
@@ -147,6 +154,8 @@ def progress_of(console: Console, name: str, place: Path | None = None) -> Itera
 @contextmanager
 def counting(console: Console, name: str, unit: str, place: Path | None = None) -> Iterator[Progress]:
     """A progress display for work of unknown size, whose status is kept at `place`."""
+    from trajtree.store.watching import Watch
+
     bars = Bars(
         TextColumn("{task.description:<8}"),
         SpinnerColumn(),

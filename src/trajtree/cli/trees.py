@@ -17,8 +17,7 @@ import typer
 from rich.console import Console
 
 from trajtree.cli.cards import ROWS, CardOption, LicenseOption, check_card_options, write_card
-from trajtree.cli.choices import described, option_of
-from trajtree.cli.logs import NEXT
+from trajtree.cli.choices import NEXT, described, option_of
 from trajtree.cli.outputs import at_least_one, check_output, out_option
 from trajtree.cli.terminal import console, counting
 from trajtree.envs.domain import load_domain
@@ -29,7 +28,6 @@ from trajtree.formats.pairs import PairMessages, pair_messages
 from trajtree.formats.write import PAIR_TARGETS, TRAJECTORY_TARGETS
 from trajtree.formats.write.card import Provenance
 from trajtree.formats.write.parquet import SUFFIX, write_rows
-from trajtree.report.tree_table import print_quality, totals
 from trajtree.store import trajectory_store, tree_store
 from trajtree.store.files import is_stream, open_text, write_whole
 from trajtree.store.lines import JsonObject, format_of, write_jsonl
@@ -483,6 +481,8 @@ def show(
     json_: Annotated[Path | None, out_option("--json", help="Write the figures as JSON.")] = None,
 ) -> None:
     """Show how much the trees have to teach, as a table, as JSON, or as an HTML page to explore them."""
+    from trajtree.report.tree_table import print_quality  # only this command needs reports
+
     check_output(html, trees)
     check_output(json_, trees, *([html] if html else []))
     figures = [quality(tree) for tree in _trees_in(trees)]
@@ -500,6 +500,8 @@ def show(
 
 def _figures_json(figures: Sequence[TreeQuality]) -> Iterator[str]:
     """`{"total": ..., "trees": [...]}`, tree by tree."""
+    from trajtree.report.tree_table import totals
+
     yield f'{{\n "total": {indent(json.dumps(totals(figures), indent=1), " ").lstrip()},\n "trees": [\n'
     for number, found in enumerate(figures, start=1):
         yield indent(json.dumps(asdict(found), indent=1), "  ") + (",\n" if number < len(figures) else "\n")

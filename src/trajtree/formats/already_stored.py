@@ -5,8 +5,8 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass, field
 
-from trajtree.formats.import_report import Tally
 from trajtree.formats.import_sources import another_folder, without_folder
+from trajtree.formats.import_tally import Tally
 from trajtree.store.trajectory_store import TrajectoryStore
 
 

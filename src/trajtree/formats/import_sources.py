@@ -11,7 +11,8 @@ from pathlib import Path
 
 from trajtree.errors import DataError, NoFormat, NoLog
 from trajtree.formats.containers.finding import Finds
-from trajtree.formats.import_report import LeftOut, Tally
+from trajtree.formats.import_report import LeftOut
+from trajtree.formats.import_tally import Tally
 from trajtree.formats.one_run import may_be_calls
 from trajtree.formats.read.detect import FORMATS, beginning_of, format_named, runs_of
 from trajtree.formats.read.not_runs import REPORTS, lies_beside_runs

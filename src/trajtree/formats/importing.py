@@ -7,59 +7,39 @@ of an uninterrupted import. A record that was left out is not in the store and i
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
-from itertools import chain
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import NamedTuple
 
 from trajtree.errors import DataError
 from trajtree.formats.already_stored import Known, look_into
 from trajtree.formats.containers.finding import find
-from trajtree.formats.import_report import KEPT, ImportReport, LeftOut, OtherScore, Tally
+from trajtree.formats.import_records import ALONE, Asked, Converted, InRun, Item, Reading, converted
+from trajtree.formats.import_report import KEPT, ImportReport, LeftOut, OtherScore
 from trajtree.formats.import_sources import Source, hash_of, sources
-from trajtree.formats.one_run import Plan, check_named, is_later_part, plan
+from trajtree.formats.import_tally import Tally
+from trajtree.formats.one_run import Plan, plan
 from trajtree.formats.read.detect import format_named, runs_of
-from trajtree.formats.read.fields import tasks_in
 from trajtree.formats.read.records import RawRecord, decode
-from trajtree.formats.read.to_trajectory import Imported, trajectory_of
-from trajtree.formats.redaction import Redactor, may_hold_a_key
 from trajtree.formats.score_sheet import ScoreSheet, ids_of, is_subagents, read_scores, reported
 from trajtree.store.encoding import HIGHEST_SAMPLE
 from trajtree.store.lock import claimed
+from trajtree.store.parallel import in_order
 from trajtree.store.progress import SILENT, Progress
-from trajtree.store.trajectory_store import TrajectoryStore, line_of
-from trajtree.trajectory import Made
+from trajtree.store.trajectory_store import TrajectoryStore, line_with
 
-_canonical = json.JSONEncoder(sort_keys=True).encode
-"""Encodes a record's content independently of its spelling; created once, as json.dumps would at each call."""
+_PIECE_ROWS = 200
+_PIECE_BYTES = 1 << 21
+"""Size at which records are converted together; larger pieces are of no use to the processes that share the work."""
 
-_REASONS: dict[type[Exception], str] = {
-    RecursionError: "a tool call's arguments are nested too deeply",
-    UnicodeEncodeError: "holds half a character (a lone surrogate), which cannot be stored",
-}
-"""Reasons why a record is left out, for errors whose own message is not meant for users."""
-
-_BATCH_ROWS = 500
-_BATCH_BYTES = 1 << 25
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """The caller's options for the records; see `import_files`."""
-
-    score: str | None
-    score_range: tuple[float, float]
-    task: str | None
-    context_turns: int | None
-    run: str | None
-    keep_unscored: bool
-    redact: bool | None
+_BATCH_ROWS = 2000
+_BATCH_BYTES = 1 << 24
+"""Size at which what was converted is written."""
 
 
 def import_files(
@@ -75,6 +55,7 @@ def import_files(
     scores: str | os.PathLike[str] | None = None,
     keep_unscored: bool = False,
     redact: bool | None = None,
+    jobs: int = 1,
     progress: Progress = SILENT,
 ) -> ImportReport:
     """Append the runs in `files` to a store, except those that it already has.
@@ -93,18 +74,22 @@ def import_files(
         keep_unscored: store runs without a score too; they are never compared or measured.
         redact: whether keys, mail addresses and the like are replaced, see `redaction`; by default in the formats of
             people's own sessions.
+        jobs: number of processes that convert records; the store does not depend on it. With several, a script must
+            have its calls below `if __name__ == "__main__":`.
         progress: counts the processed records.
 
     Raises:
         DataError: a file is missing or in no known format, the range is invalid, or a record was changed after it was
             imported. A file within a folder that is in no known format is left out, and so is a record that is not a
             run; the rest are imported.
-        RunError: another process is writing the store.
+        RunError: another process is writing the store, or one of several `jobs` died.
     """
     low, high = score_range
     if not 0 < high - low < math.inf:
         raise DataError(f"--score-range {low:g} {high:g}: LOW must be less than HIGH")
-    asked = _Asked(score, (low, high), task, context_turns, run, keep_unscored, redact)
+    if jobs < 1:
+        raise DataError(f"--jobs {jobs}: must be at least 1")
+    asked = Asked(score, (low, high), task, context_turns, run, keep_unscored)
     sheet = None if scores is None else read_scores(Path(scores))
     store, tally = TrajectoryStore(store_path, create=True), Tally()
     several = [files] if isinstance(files, str | os.PathLike) else files
@@ -116,10 +101,9 @@ def import_files(
         with claimed(store.path):
             progress.advance(0)  # it begins: looking into a large store takes a while
             known = look_into(store, [name for source in to_read for name in (source.name, *source.holds)], tally)
-            state = _Import(asked, known, tally, sheet)
+            state = _Import(asked, redact, known, tally, sheet)
             state.look_up(to_read)
-            _take(to_read, store, state, progress)
-            tally.redacted.update(state.redactor.counts)
+            _take(to_read, store, state, progress, jobs)
     return tally.report()
 
 
@@ -128,19 +112,21 @@ def _scratch(stack: ExitStack) -> Path:
     return Path(stack.enter_context(TemporaryDirectory(prefix="trajtree-unpacked-")))
 
 
-def _take(to_read: list[Source], store: TrajectoryStore, state: _Import, progress: Progress) -> None:
+def _take(to_read: list[Source], store: TrajectoryStore, state: _Import, progress: Progress, jobs: int) -> None:
     batch: list[bytes] = []
     size = seen = 0
-    for source in to_read:
-        for raw, line in state.lines(source):
-            seen += 1
-            size += len(raw.data)
-            if line is not None:
+    for piece, results in in_order(_converted, state.pieces(to_read), state.asked, jobs=jobs):
+        for item, made in zip(piece.items, results, strict=True):
+            if (line := state.take(item, made)) is not None:
                 batch.append(line)
-            if seen >= _BATCH_ROWS or size >= _BATCH_BYTES:
-                _write(store, batch)
-                progress.advance(seen)
-                size = seen = 0
+                size += len(line)
+        seen += piece.seen
+        if seen >= _BATCH_ROWS or size >= _BATCH_BYTES or piece.error is not None:
+            _write(store, batch)
+            progress.advance(seen)
+            size = seen = 0
+        if piece.error is not None:
+            raise piece.error
     _write(store, batch)
     progress.advance(seen)
 
@@ -149,6 +135,21 @@ def _write(store: TrajectoryStore, batch: list[bytes]) -> None:
     if batch:
         store.append_lines(batch)
         batch.clear()
+
+
+class _Piece(NamedTuple):
+    """Records to be converted together; `seen` counts also those that need no conversion.
+
+    `error` is what was found behind them, and ends the import.
+    """
+
+    items: list[Item]
+    seen: int
+    error: DataError | None = None
+
+
+def _converted(piece: _Piece, asked: Asked) -> list[Converted]:
+    return [converted(item, asked) for item in piece.items]
 
 
 @dataclass(slots=True)
@@ -162,27 +163,49 @@ class _Runs:
     plan: Plan
     held: dict[int, list[int]] = field(default_factory=dict)
     stored: set[int] = field(default_factory=set)
-    parts: dict[int, Imported] = field(default_factory=dict)
+    parts: dict[int, RawRecord] = field(default_factory=dict)
 
-    def forget(self, number: int) -> None:
-        """Drop the parts of a run whose last part is not needed."""
-        for part in self.plan.parts.get(number, ()):
-            self.parts.pop(part, None)
+    def parts_before(self, number: int) -> tuple[RawRecord, ...]:
+        """The parts of the run whose last part is this record; they are not needed any longer."""
+        parts = (self.parts.pop(part, None) for part in self.plan.parts.get(number, ()))
+        return tuple([part for part in parts if part is not None])
+
+    def place(self, raw: RawRecord) -> InRun:
+        """The place of a record in its run."""
+        plan, number = self.plan, raw.number
+        holder = plan.holder.get(number)
+        if holder in plan.parts:
+            self.parts[number] = raw
+        return InRun(
+            within=holder is not None,
+            holds=number in self.held,
+            parts=self.parts_before(number),
+            context_turns=plan.context_turns.get(number),
+            reason=plan.reasons.get(number),
+        )
+
+
+_GOES_ON = InRun(reason="it goes on from a session that the store has as a run of its own; import into a new store")
+_NO_RUNS = _Runs(Plan())
+"""Of a file in which every record is a run of its own."""
 
 
 @dataclass(slots=True)
 class _Import:
     """An import in progress."""
 
-    asked: _Asked
+    asked: Asked
+    redact: bool | None
     known: Known
     tally: Tally
     sheet: ScoreSheet | None
-    redactor: Redactor = field(default_factory=Redactor)
+    runs: dict[str, _Runs] = field(default_factory=dict)
+    """Of the files in which several records may belong to one run, by their names."""
 
-    def redacts(self, source: Source) -> bool:
-        """Whether the runs of a file are redacted."""
-        return format_named(source.format).private if self.asked.redact is None else self.asked.redact
+    def reading(self, source: Source) -> Reading:
+        """How a file is read."""
+        format = format_named(source.format)
+        return Reading(source, format.read, format.tasks, format.private if self.redact is None else self.redact)
 
     def look_up(self, to_read: list[Source]) -> None:
         """Find the rows of the file of scores for all runs, if there is one: a row that fits several is not used."""
@@ -203,13 +226,36 @@ class _Import:
                 self.sheet.look_up((source.name, number), ids, source.shown, alone=alone and not subagents)
         self.tally.sheet = self.sheet.use()
 
-    def lines(self, source: Source) -> Iterator[tuple[RawRecord, bytes | None]]:
-        """Every record of a file, with the line of its trajectory if it has a new one.
+    def pieces(self, to_read: list[Source]) -> Iterator[_Piece]:
+        """Every record of the files, those that are to be converted in pieces.
+
+        If a record differs from the one that the store has from this file, the last piece ends with that error.
+        """
+        items: list[Item] = []
+        size = seen = 0
+        try:
+            for source in to_read:
+                for raw, item in self._items(source):
+                    seen += 1
+                    if item is not None:
+                        items.append(item)
+                        size += len(raw.data)
+                    if seen >= _PIECE_ROWS or size >= _PIECE_BYTES:
+                        yield _Piece(items, seen)
+                        items, size, seen = [], 0, 0
+        except DataError as error:
+            yield _Piece(items, seen, error)
+        else:
+            yield _Piece(items, seen)
+
+    def _items(self, source: Source) -> Iterator[tuple[RawRecord, Item | None]]:
+        """Every record of a file, with all that decides what it becomes if the store does not have it from this file.
 
         Raises:
             DataError: a record differs from the one that the store has from this file.
         """
-        runs = self._runs(source)
+        reading = self.reading(source)
+        runs = self._runs(source) if source.calls else None
         for raw in runs_of(source.path, source.format):
             digest = hash_of(raw.data)
             stored = self.known.digest_of(source.name, raw.number)
@@ -219,73 +265,52 @@ class _Import:
                     "file; if it was changed since, import it into a new store; if its new rows belong beside the old "
                     "ones, give it another name"
                 )
-            earlier = any(self.known.digest_of(name, raw.number) for name in source.holds)
-            if not stored and earlier:
-                reason = "it goes on from a session that the store has as a run of its own; import into a new store"
-                self.tally.leave_out(LeftOut(source.shown, raw.line, raw.number, reason))
-                yield raw, None
+            if not stored and any(self.known.digest_of(name, raw.number) for name in source.holds):
+                yield raw, Item(reading, raw, digest, _GOES_ON)
             elif stored:
                 self.tally.skipped += 1
-                runs.forget(raw.number)
+                if runs is not None:
+                    runs.parts_before(raw.number)
                 yield raw, None
             else:
-                yield raw, self._line(raw, digest, source, runs)
+                place = ALONE if runs is None else runs.place(raw)
+                given = None if self.sheet is None else self.sheet.given((source.name, raw.number))
+                yield raw, Item(reading, raw, digest, place, given)
 
-    def _line(self, raw: RawRecord, digest: int, source: Source, runs: _Runs) -> bytes | None:
-        """The line for a record that the store does not have from this file; None if it gets none."""
-        try:
-            record = decode(raw)
-            content = hash_of(_canonical(record).encode())
-            equal = self.known.take(source.name, content, digest)
-            if equal:
-                self.tally.skipped += 1
-                runs.forget(raw.number)
-                if raw.number in runs.plan.holder:
-                    runs.stored.add(raw.number)
-                return None
-            found = self._found(record, raw.number, source, runs)
-            if found is None:
-                joined = runs.plan.holder[raw.number] in runs.plan.parts
-                self.tally.joined += joined
-                self.tally.held += not joined
-                return None
-            named = tasks_in(record, self._task_places(source))
-            if self.sheet is not None:
-                task = found.task
-                found = self.sheet.given((source.name, raw.number), found)
-                named = named if found.task == task else [(self.sheet.path.name, str(found.task)), *named]
-            redacts = self.redacts(source)
-            if redacts:
-                found = self.redactor.run(found)
-            made = trajectory_of(
-                found,
-                source.format,
-                self.asked.score_range,
-                samples=self.known.samples,
-                keep_unscored=self.asked.keep_unscored,
-                place={
-                    "source": source.name,
-                    "row": raw.number,
-                    "line": raw.line,
-                    "digest": f"{digest:016x}",
-                    "content": f"{content:016x}",
-                },
-            )
-            if made.sample > HIGHEST_SAMPLE:
-                raise DataError(f"task {made.task}: no sample can follow {HIGHEST_SAMPLE}; import into a new store")
-            line = line_of(made)
-        except (DataError, RecursionError, UnicodeEncodeError) as error:
-            self.tally.leave_out(LeftOut(source.shown, raw.line, raw.number, _REASONS.get(type(error), str(error))))
+    def take(self, item: Item, made: Converted) -> bytes | None:
+        """The line of a record's run; None if it gets none."""
+        source, raw, runs = item.reading.source, item.raw, self.runs.get(item.reading.source.name, _NO_RUNS)
+        equal: bool | None = False
+        if made.content is not None and (equal := self.known.take(source.name, made.content, item.digest)):
+            self.tally.skipped += 1
+            if item.place.within:
+                runs.stored.add(raw.number)
             return None
-        self.tally.with_keys += not redacts and may_hold_a_key(line)
-        self.known.store(source.name, raw.number, digest)
-        self.known.samples[made.task] = made.sample + 1
-        self.tally.repeated += equal is None
-        self.tally.add(found, made, named, self.asked.score_range)
-        return line
-
-    def _task_places(self, source: Source) -> tuple[str, ...]:
-        return format_named(source.format).tasks if self.asked.task is None else (self.asked.task,)
+        earlier = runs.stored.intersection(runs.held.get(raw.number, ()))
+        problem = made.problem
+        if earlier and made.content is not None:
+            problem = (
+                f"its run goes on from row {min(earlier)}, which is in the store as a run of its own; "
+                "import the file into a new store"
+            )
+        elif made.run is not None:
+            run = made.run
+            task = run.early if run.early is not None and run.early in self.known.samples else run.task
+            sample = self.known.samples.get(task, 0)
+            if sample <= HIGHEST_SAMPLE:
+                self.known.store(source.name, raw.number, item.digest)
+                self.known.samples[task] = sample + 1
+                self.tally.repeated += equal is None
+                self.tally.add(task, run.facts)
+                return line_with(task, sample, run.rest)
+            problem = f"task {task}: no sample can follow {HIGHEST_SAMPLE}; import into a new store"
+        if problem is not None:
+            self.tally.leave_out(LeftOut(source.shown, raw.line, raw.number, problem))
+        elif runs.plan.holder[raw.number] in runs.plan.parts:
+            self.tally.joined += 1
+        else:
+            self.tally.held += 1
+        return None
 
     def _plan(self, source: Source) -> Plan:
         if not source.calls:
@@ -297,68 +322,12 @@ class _Import:
         made = self._plan(source)
         self.tally.undecided += made.undecided
         self.tally.disagreeing += made.disagreeing
-        runs = _Runs(made)
+        runs = self.runs[source.name] = _Runs(made)
         for number, holder in made.holder.items():
             runs.held.setdefault(holder, []).append(number)
             if self.known.digest_of(source.name, number):
                 runs.stored.add(number)
         return runs
-
-    def _found(self, record: dict[str, Any], number: int, source: Source, runs: _Runs) -> Imported | None:
-        """The run in a record; None if another record of its run contains it.
-
-        Raises:
-            DataError: the record is not a run, or the store already has a part of it as a separate run.
-        """
-        asked, plan = self.asked, runs.plan
-        if asked.run is not None:
-            check_named(record, asked.run)
-        if number in plan.reasons:
-            raise DataError(plan.reasons[number])
-        holder = plan.holder.get(number)
-        if holder is not None and holder not in plan.parts:
-            return None
-        found = format_named(source.format).read(record, score=asked.score, task=asked.task)
-        if holder is not None:
-            runs.parts[number] = found
-            return None
-        earlier = runs.stored.intersection(runs.held.get(number, ()))
-        if earlier:
-            raise DataError(
-                f"its run goes on from row {min(earlier)}, which is in the store as a run of its own; "
-                "import the file into a new store"
-            )
-        if number in plan.parts:
-            found = _joined({part: runs.parts.pop(part) for part in plan.parts[number]}, found)
-        elif is_later_part(record) and number not in runs.held:
-            raise DataError("part: this is a later part of a run, and the parts before it are not in the file")
-        context_turns = plan.context_turns.get(number, found.context_turns)
-        if asked.context_turns is not None:
-            context_turns = asked.context_turns
-        if context_turns != found.context_turns:
-            found = replace(found, context_turns=context_turns)
-        if found.task is None and found.named_by_file and source.alone:
-            found = replace(found, task=source.path.stem.encode("utf-8", "replace").decode())
-        return found
-
-
-def _joined(parts: dict[int, Imported], last: Imported) -> Imported:
-    """A run made from its parts, by number: the last part with the messages and metadata of all of them."""
-    messages = chain.from_iterable(part.messages for part in (*parts.values(), last))
-    metadata = {
-        f"{name}_row_{number}": value for number, part in parts.items() for name, value in part.metadata.items()
-    }
-    made = [one for part in (*parts.values(), last) for one in part.made or (Made(),) * _replies(part)]
-    return replace(
-        last,
-        messages=tuple(messages),
-        metadata={**metadata, **last.metadata},
-        made=tuple(made) if any(one != Made() for one in made) else (),
-    )
-
-
-def _replies(part: Imported) -> int:
-    return sum(message.role == "assistant" for message in part.messages)
 
 
 __all__ = ["KEPT", "ImportReport", "LeftOut", "OtherScore", "import_files"]

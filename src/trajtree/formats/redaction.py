@@ -150,7 +150,10 @@ class Redactor:
 
 def may_hold_a_key(data: bytes) -> bool:
     """Whether something in a line looks like one of the most common keys."""
-    return any(mark in data for mark in _QUICK) and _KEY.search(data) is not None
+    for mark in _QUICK:
+        if mark in data:
+            return _KEY.search(data) is not None
+    return False
 
 
 __all__ = ["KINDS", "Kind", "Redactor", "may_hold_a_key"]

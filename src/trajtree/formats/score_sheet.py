@@ -43,8 +43,9 @@ _SEVERAL_REPORTED = "a report knows one run of a task; put the report of each be
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What a row says of its run; `line` is its line, or its number where it has none, as in a report."""
+    """What a row of the file `sheet` says of its run; `line` is its line, or its number where it has none."""
 
+    sheet: str
     line: int
     score: object
     run: str | None = None
@@ -114,29 +115,30 @@ class ScoreSheet:
         for index in fitting:
             self._uses[index] = self._uses.get(index, 0) + 1
 
-    def given(self, key: tuple[str, int], found: Imported) -> Imported:
-        """A run with what its row says; unchanged if there is none.
-
-        Raises:
-            DataError: several rows fit the run, or its row fits several runs.
-        """
+    def given(self, key: tuple[str, int]) -> Given | str | None:
+        """The row of a run, None if there is none; or why there cannot be one: several fit, or it fits several runs."""
         fitting = self._found.get(key, [])
         if not fitting:
-            return found
+            return None
         rows = [self.rows[index] for index in fitting]
         if len(rows) > 1:
-            raise DataError(f"{self.path.name}: {' and '.join(map(str, rows[:3]))} both name this run; leave one out")
+            return f"{self.path.name}: {' and '.join(map(str, rows[:3]))} both name this run; leave one out"
         (row,), uses = rows, self._uses[fitting[0]]
         if uses > 1:
-            raise DataError(f"{self.path.name}, {row} fits {uses:,} runs; {self.several}")
-        others = found.other_scores if is_missing(found.score[1]) else (found.score, *found.other_scores)
-        return replace(
-            found,
-            score=(self.path.name, row.score),
-            other_scores=others,
-            task=found.task if row.task is None else row.task,
-            outcome=found.outcome if row.outcome is None else row.outcome,
-        )
+            return f"{self.path.name}, {row} fits {uses:,} runs; {self.several}"
+        return row
+
+
+def with_given(found: Imported, row: Given) -> Imported:
+    """A run with what its row says."""
+    others = found.other_scores if is_missing(found.score[1]) else (found.score, *found.other_scores)
+    return replace(
+        found,
+        score=(row.sheet, row.score),
+        other_scores=others,
+        task=found.task if row.task is None else row.task,
+        outcome=found.outcome if row.outcome is None else row.outcome,
+    )
 
 
 def ids_of(record: Record, run: str | None) -> set[str]:
@@ -207,7 +209,7 @@ def _reported(path: Path) -> tuple[Given, ...] | None:
     """
     if not path.is_dir():
         report = report_in(path) if path.is_file() and path.suffix.lower() == ".json" else None
-        return None if report is None else _rows(verdicts(report, path))
+        return None if report is None else _rows(path, verdicts(report, path))
     said: dict[str, object] = {}
     for file in sorted(filter(Path.is_file, path.rglob("*.json"))):
         report = report_in(file)
@@ -217,11 +219,13 @@ def _reported(path: Path) -> tuple[Given, ...] | None:
             said[task] = found if isinstance(found, bool) else said.get(task, found)
     if not said:
         raise DataError(f"{path}: holds no report of a benchmark; name a file of scores, with a row per run")
-    return _rows(said)
+    return _rows(path, said)
 
 
-def _rows(said: Mapping[str, object]) -> tuple[Given, ...]:
-    return tuple(Given(number, score, run=task) for number, (task, score) in enumerate(said.items(), start=1))
+def _rows(path: Path, said: Mapping[str, object]) -> tuple[Given, ...]:
+    return tuple(
+        Given(path.name, number, score, run=task) for number, (task, score) in enumerate(said.items(), start=1)
+    )
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
@@ -261,7 +265,7 @@ def _given(path: Path, line: int, written: Mapping[str, object]) -> Given:
         outcome = None if text["outcome"] is None else Outcome(one_of([*Outcome])(text["outcome"].strip().lower()))
     except ValueError as error:
         raise DataError(f"{path}, line {line}, field outcome: {error}") from None
-    return Given(line, score, text["run"], text["file"], text["task"], outcome)
+    return Given(path.name, line, score, text["run"], text["file"], text["task"], outcome)
 
 
 def _text(path: Path, line: int, name: str, value: object) -> str | None:
@@ -272,4 +276,4 @@ def _text(path: Path, line: int, name: str, value: object) -> str | None:
     raise DataError(f"{path}, line {line}, field {name}: must be text, got {type(value).__name__}")
 
 
-__all__ = ["Given", "ScoreSheet", "ids_of", "is_subagents", "read_scores", "reported"]
+__all__ = ["Given", "ScoreSheet", "ids_of", "is_subagents", "read_scores", "reported", "with_given"]

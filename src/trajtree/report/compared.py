@@ -17,6 +17,7 @@ from trajtree.report import text
 from trajtree.statistics.comparing import Compared, Named, Recovered
 from trajtree.statistics.results import FEW, Interval
 from trajtree.statistics.seeds import FEWEST_SEEDS
+from trajtree.visible import visible
 
 FORMAT, VERSION = "trajtree.comparison", 1
 _TOO_FEW_SEEDS = f"Fewer than {FEWEST_SEEDS} seeds: nothing can be claimed of a method."
@@ -242,7 +243,7 @@ def _add(table: Table, *cells: str, bold: bool = False) -> None:
 
 
 def _plain(sentence: str) -> Text:
-    return Text(text.visible(sentence))
+    return Text(visible(sentence))
 
 
 __all__ = [

@@ -16,6 +16,7 @@ from trajtree.report.contents import ReportData
 from trajtree.report.plots import difference_plot, task_plot, type_plot
 from trajtree.store.files import write_whole
 from trajtree.trees.quality import TreeQuality
+from trajtree.visible import visible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,7 +51,7 @@ def _template() -> Template:
 
     def show(value: object) -> object:
         # A value with `__html__` is a plot, or text that has already been through here.
-        return text.visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+        return visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
     environment = Environment(
         autoescape=True, finalize=show, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True

@@ -15,6 +15,7 @@ from trajtree.report import text
 from trajtree.statistics.results import RowMetrics
 from trajtree.statistics.summary import summarise
 from trajtree.trajectory import Trajectory
+from trajtree.visible import visible
 
 _LEGEND = "Figures are on a scale from 0 to 100, with 95% intervals over tasks; success is not completion."
 
@@ -35,7 +36,7 @@ def print_played(name: str, played: Iterable[Trajectory], console: Console) -> N
     if len(row.by_task_type) > 1:
         for kind, metrics in row.by_task_type.items():
             cells = (kind, str(metrics.n), text.percent(metrics.success), text.percent(metrics.score), "", "", "")
-            table.add_row(*(Text(text.visible(cell)) for cell in cells))
+            table.add_row(*(Text(visible(cell)) for cell in cells))
     console.print(table)
     console.print(Text(f"{counted(ends.total(), 'episode')}: {_said(ends)}."), style="dim")
     console.print(Text(_LEGEND), style="dim")
@@ -43,7 +44,7 @@ def print_played(name: str, played: Iterable[Trajectory], console: Console) -> N
 
 def _whole(row: RowMetrics) -> list[str]:
     return [
-        text.visible(row.name),
+        visible(row.name),
         str(row.n),
         f"{text.percent(row.success_rate.value)} {text.spread(row.success_rate)}",
         f"{text.percent(row.score.value)} {text.spread(row.score)}",

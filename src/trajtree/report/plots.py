@@ -20,7 +20,8 @@ import numpy as np
 from trajtree.errors import TrajtreeError
 from trajtree.report.compared import ComparedRuns, is_shown
 from trajtree.report.contents import ReportData
-from trajtree.report.text import percent, spread, visible
+from trajtree.report.text import percent, spread
+from trajtree.visible import visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

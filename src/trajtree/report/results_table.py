@@ -10,6 +10,7 @@ from rich.text import Text
 from trajtree.report import text
 from trajtree.report.contents import ReportData
 from trajtree.statistics.results import RowMetrics
+from trajtree.visible import visible
 
 LEGEND = (
     "> primary row, w weak row, c ceiling row, - not measured. Figures are on a scale from 0 to 100, with 95% "
@@ -93,7 +94,7 @@ def _cells(data: ReportData, row: RowMetrics) -> list[Text]:
 
 
 def _plain(sentence: str) -> Text:
-    return Text(text.visible(sentence))
+    return Text(visible(sentence))
 
 
 __all__ = ["print_table"]

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from trajtree.report.contents import ReportData, RowStatement
 from trajtree.statistics.results import FEW, Comparison, Interval, Metric, Pgr, Results, Situations
 from trajtree.statistics.seeds import OverSeeds
+from trajtree.visible import visible
 
 ALPHA = 0.05
 """A difference counts as shown if its p-value is below this, its interval leaves out 0, and situations are known and
 suffice. The p-value is the interval's own, but not in results that earlier versions stored."""
-WIDTH = 120
-"""Width in columns that fits all our tables; also the width of output to a pipe or log file."""
-
 _LONG_NOTE = 230
 """Characters of a caveat that a page shows before it is unfolded."""
 
@@ -28,14 +25,6 @@ LEAST = (
     "least: the smallest difference that could have shown (power about 80% from 60 situations on, less with fewer; not "
     "corrected)"
 )
-
-# Control characters, bidirectional marks, lone surrogates: invisible, and some reorder or hide the text around them.
-_UNSEEN = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
-
-
-def visible(text: str) -> str:
-    """Return the text with all invisible characters made visible, as in `<U+202E>`."""
-    return _UNSEEN.sub(lambda match: f"<U+{ord(match.group()):04X}>", text.replace("\r\n", "\n"))
 
 
 def percent(value: float) -> str:

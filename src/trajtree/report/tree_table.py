@@ -14,6 +14,7 @@ from rich.text import Text
 
 from trajtree.report import text
 from trajtree.trees.quality import TreeQuality
+from trajtree.visible import visible
 
 _Cell = Callable[[Mapping[str, Any]], str]
 
@@ -46,7 +47,7 @@ def print_quality(figures: Sequence[TreeQuality], console: Console) -> None:
     for header in columns:
         table.add_column(header, justify="right", no_wrap=True)
     for q in shown:
-        table.add_row(Text(text.visible(q.task)), *(cell(asdict(q)) for cell in columns.values()))
+        table.add_row(Text(visible(q.task)), *(cell(asdict(q)) for cell in columns.values()))
     name = "the tree" if len(figures) == 1 else f"all {len(figures):,} trees"
     name += f" ({_SHOWN} shown)" if len(figures) > _SHOWN else ""
     table.add_section()

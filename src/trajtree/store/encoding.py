@@ -15,6 +15,7 @@ text; a thought of `true` is the reply's reasoning.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from itertools import chain
 from typing import Annotated, Any, Literal
@@ -29,9 +30,11 @@ _ROLES: dict[str, Literal["s", "u", "a", "t"]] = {"system": "s", "user": "u", "a
 _NAMES: dict[str, Any] = {letter: name for name, letter in _ROLES.items()}
 _PLACE = ("source", "row", "line", "digest", "content")
 """What an import adds to a trajectory's metadata, stored separately because every imported one has it."""
+_PLACED = frozenset(_PLACE)
 
 
-Digest = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
+_DIGEST = re.compile("[0-9a-f]{16}")
+Digest = Annotated[str, Meta(pattern=f"^{_DIGEST.pattern}$")]
 Place = tuple[str, Annotated[int, Meta(ge=1)], Annotated[int, Meta(ge=0)], Digest, Digest]
 """The source of an imported trajectory: its file, record number, line, and hashes of its bytes and its content."""
 
@@ -45,13 +48,13 @@ class _More(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     name: str | None = None
 
 
-class _Message(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+class _Message(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False):
     role: Literal["s", "u", "a", "t"]
     content: str
     more: _More | None = None
 
 
-class _Step(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+class _Step(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False):
     reward: float
     action: tuple[int, int] | str | None = None
     thought: tuple[int, int] | str | bool | None = None
@@ -167,7 +170,8 @@ def from_row(row: Row) -> Trajectory:
     Raises:
         ValueError: the fields contradict one another.
     """
-    messages = tuple([_read(message) for message in row.messages])
+    names = _NAMES
+    messages = tuple([Message(names[m.role], m.content) if m.more is None else _read(m) for m in row.messages])
     metadata = dict(row.metadata)
     if row.place is not None:
         metadata.update(zip(_PLACE, row.place, strict=True))
@@ -220,8 +224,7 @@ def _written(message: Message) -> tuple[Any, ...]:
 
 def _read(message: _Message) -> Message:
     more = message.more
-    if more is None:
-        return Message(_NAMES[message.role], message.content)
+    assert more is not None
     calls = tuple(ToolCall(*call) for call in more.calls)
     return Message(_NAMES[message.role], message.content, more.reasoning, calls, more.answers, more.name)
 
@@ -229,11 +232,13 @@ def _read(message: _Message) -> Message:
 def _steps_written(trajectory: Trajectory) -> list[Any]:
     replies = trajectory.replies
     written: list[Any] = []
-    for step, seen, index in zip(trajectory.steps, _seen(trajectory.messages, replies), replies, strict=False):
-        reply = trajectory.messages[index]
-        whole = step.action == _whole(reply)
+    messages = trajectory.messages
+    for step, seen, index in zip(trajectory.steps, _seen(messages, replies), replies, strict=False):
+        reply = messages[index]
+        whole = step.action == (action_of(reply) if reply.tool_calls else reply.content)
         if whole and step.thought is None and step.observation == seen:  # most steps
-            written.append(_number(step.reward))
+            reward = step.reward
+            written.append(int(reward) if reward in (0, 1) else reward)
             continue
         action = None if whole else _place_in(reply.content, step.action)
         observation = None if step.observation == seen else step.observation
@@ -254,10 +259,10 @@ def _steps_read(steps: Sequence[float | _Step], messages: Sequence[Message], con
     for written, seen, index in zip(steps, _seen(messages, replies), replies, strict=False):
         reply = messages[index]
         if not isinstance(written, _Step):
-            found.append(Step(seen, _whole(reply), None, written))
+            found.append(Step(seen, action_of(reply) if reply.tool_calls else reply.content, None, written))
             continue
         try:
-            action = _whole(reply) if written.action is None else _found_in(reply.content, written.action)
+            action = action_of(reply) if written.action is None else _found_in(reply.content, written.action)
             thought = _thought_read(written.thought, reply)
         except ValueError as error:
             raise ValueError(f"field steps.{len(found)}: {error}") from None
@@ -288,10 +293,6 @@ def _seen(messages: Sequence[Message], replies: Sequence[int]) -> list[str]:
             seen.append("\n".join(m.content for m in messages[begin:end] if number or m.role != "system"))
         begin = end + 1
     return seen
-
-
-def _whole(reply: Message) -> str:
-    return action_of(reply) if reply.tool_calls else reply.content
 
 
 def _place_in(text: str, part: str) -> list[int] | str:
@@ -327,13 +328,13 @@ def _thought_read(thought: tuple[int, int] | str | bool | None, reply: Message) 
 def place_of(trajectory: Trajectory) -> Place | None:
     """The record and file that a trajectory was imported from; None if it was not imported, or that is unknown."""
     metadata = trajectory.metadata
-    if not all(name in metadata for name in _PLACE):
+    if not metadata.keys() >= _PLACED:
         return None
-    try:
-        place: Place = msgspec.convert(tuple(metadata[name] for name in _PLACE), Place)
-        return place
-    except msgspec.ValidationError:  # fields with these names from another source
-        return None
+    source, row, line, digest, content = [metadata[name] for name in _PLACE]
+    if not (type(source) is type(digest) is type(content) is str and type(row) is type(line) is int):
+        return None  # fields with these names from another source
+    placed = row >= 1 and line >= 0 and _DIGEST.fullmatch(digest) and _DIGEST.fullmatch(content)
+    return (source, row, line, digest, content) if placed else None
 
 
 __all__ = ["HIGHEST_SAMPLE", "Digest", "Head", "Place", "Row", "Sample", "from_row", "place_of", "to_row"]

@@ -44,9 +44,10 @@ class _Codec(NamedTuple):
 
 
 _row = msgspec.json.Decoder(Row)
+_head = msgspec.json.Decoder(Head)
 _CODECS = {
     1: _Codec(version1.read_trajectory, version1.read_head),
-    VERSION: _Codec(lambda line: from_row(_row.decode(line)), msgspec.json.Decoder(Head).decode),
+    VERSION: _Codec(lambda line: from_row(_row.decode(line)), _head.decode),
 }
 
 
@@ -236,12 +237,32 @@ def line_of(trajectory: Trajectory) -> bytes:
         raise DataError(f"{what}: cannot be stored, a value has another type than its field: {error}") from error
     except (ValueError, RecursionError, msgspec.MsgspecError) as error:
         raise DataError(f"{what}: cannot be stored, it could not be read again: {faulty_field(error)}") from None
-    for field in fields(trajectory):
+    for field in () if again == trajectory else fields(trajectory):
         kept, given = getattr(again, field.name), getattr(trajectory, field.name)
         if kept != given:
             said = f"field {field.name}: {_shown(given)} would be read back as {_shown(kept)}"
             raise DataError(f"{what}: cannot be stored, {said}")
     return line
+
+
+def line_with(task: str, sample: int, rest: bytes) -> bytes:
+    """A line of the store from the name of its task, the number of its sample, and the `rest` of a line of `line_of`.
+
+    Raises:
+        DataError: the number could not be read back.
+    """
+    head = head_of(task, sample)
+    try:
+        again = _head.decode(head + b"}")
+    except msgspec.MsgspecError as error:
+        raise DataError(f"task {task!a}, sample {sample}: cannot be stored: {faulty_field(error)}") from None
+    assert (again.task, again.sample) == (task, sample)
+    return head + rest
+
+
+def head_of(task: str, sample: int) -> bytes:
+    """How the line of a trajectory begins; nothing after it depends on its task or sample."""
+    return msgspec.json.encode({"task": task, "sample": sample})[:-1]
 
 
 def _shown(value: object) -> str:
@@ -259,4 +280,4 @@ def encoded(row: dict[str, Any], what: str) -> bytes:
         raise DataError(f"{what}: holds a whole number of more than 64 bits, which cannot be stored") from None
 
 
-__all__ = ["FORMAT", "VERSION", "TrajectoryStore", "encoded", "line_of", "write_store"]
+__all__ = ["FORMAT", "VERSION", "TrajectoryStore", "encoded", "head_of", "line_of", "line_with", "write_store"]

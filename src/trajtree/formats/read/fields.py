@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
@@ -44,10 +44,10 @@ _WORD = re.compile(r"\w+")
 def at(record: object, path: str) -> Any:
     """The value at a dotted path, `a.b.0.c`, or None; a key that itself contains dots takes precedence."""
     if isinstance(record, dict):
-        if path in record:
-            return record[path]
-        head, dot, rest = path.partition(".")
-        return at(record.get(head), rest) if dot else None
+        if path in record or "." not in path:
+            return record.get(path)
+        head, _, rest = path.partition(".")
+        return at(record.get(head), rest)
     if isinstance(record, list):
         head, dot, rest = path.partition(".")
         if head.isdecimal() and int(head[:9]) < len(record):
@@ -57,14 +57,19 @@ def at(record: object, path: str) -> Any:
 
 def text_at(record: object, *paths: str) -> str | None:
     """The first text found at several paths."""
-    found = (at(record, path) for path in paths)
-    return next((value for value in found if isinstance(value, str) and value), None)
+    for path in paths:
+        value = at(record, path)
+        if value and isinstance(value, str):
+            return value
+    return None
 
 
 def objects(value: object, where: str) -> Sequence[Record]:
     """`value` as a list of objects. Raises DataError, naming `where`, if it is anything else."""
     if not isinstance(value, list):
         raise DataError(f"{where}: must be a list, got {type(value).__name__}")
+    if set(map(type, value)) == {dict}:
+        return value
     for index, item in enumerate(value):
         if not isinstance(item, dict):
             raise DataError(f"{where}.{index}: must be an object, got {type(item).__name__}")
@@ -78,8 +83,8 @@ def system_beside(record: Record, messages: Sequence[Message], places: Sequence[
         DataError: it is not text, or the messages begin with another one.
     """
     for name in places:
-        said = text_of(at(record, name), name)
-        if not said:
+        value = at(record, name)
+        if value is None or not (said := text_of(value, name)):
             continue
         if not messages or messages[0].role != "system":
             return [Message("system", said)]
@@ -138,8 +143,10 @@ def score_at(record: Record, field: str | None, usual: Sequence[str], *, session
         DataError: `field` has weights that do not add up to 1.
     """
     if field is None:
-        found = ((name, at(record, name)) for name in usual)
-        return next((_only(*one) for one in found if one[1] is not None), ("", NoScore(record, field, usual, session)))
+        for name in usual:
+            if (value := at(record, name)) is not None:
+                return _only(name, value)
+        return "", NoScore(record, field, usual, session)
     value = _named(record, field, usual)
     weights = weights_in(field) if value is None else ()
     if not weights:
@@ -174,8 +181,8 @@ def _only(field: str, value: object) -> tuple[str, object]:
 
 def other_scores(record: Record, taken: str, usual: Sequence[str]) -> tuple[tuple[str, object], ...]:
     """(field, value) of the usual places that have a value, except the one that was used."""
-    found = ((name, at(record, name)) for name in usual if name != taken and not taken.startswith(f"{name}."))
-    return tuple([(name, value) for name, value in found if value is not None])
+    found = [(name, value) for name in usual if (value := at(record, name)) is not None]
+    return tuple([one for one in found if one[0] != taken and not taken.startswith(f"{one[0]}.")])
 
 
 def task_at(record: Record, field: str | None, usual: Sequence[str]) -> str | None:
@@ -197,8 +204,7 @@ def task_at(record: Record, field: str | None, usual: Sequence[str]) -> str | No
 
 def tasks_in(record: Record, usual: Sequence[str]) -> list[tuple[str, str]]:
     """(field, value) of every usual place that names a task."""
-    found = ((name, at(record, name)) for name in usual)
-    return [(name, str(value)) for name, value in found if value and type(value) in (str, int)]
+    return [(name, str(value)) for name in usual if (value := at(record, name)) and type(value) in (str, int)]
 
 
 def no_such_field(record: Record, field: str, option: str, what: str) -> DataError:
@@ -228,16 +234,21 @@ def _paths(value: object, before: str = "", depth: int = 3) -> Iterator[str]:
         yield before
 
 
-def prompt_task(prompt: Sequence[Message], stored: Container[str] = ()) -> str:
-    """A name for the task stated in a prompt: a few of its words for readers, and its hash to tell tasks apart.
+def prompt_task(prompt: Sequence[Message]) -> str:
+    """A name for the task stated in a prompt: a few of its words for readers, and its hash to tell tasks apart."""
+    return _named_by(prompt, 8)
 
-    Early stores have shorter hashes: such a name is kept if it is in `stored`, so that further runs join those there.
-    """
+
+def early_prompt_task(prompt: Sequence[Message]) -> str:
+    """The name of the task in early stores, whose hashes are shorter; further runs join those that a store has."""
+    return _named_by(prompt, 4)
+
+
+def _named_by(prompt: Sequence[Message], digest_size: int) -> str:
     said = "".join([f"{message.role}\0{message.content}\0" for message in prompt]).encode()
     asked = next((m.content for m in reversed(prompt) if m.role == "user"), "")
     words = "-".join(_WORD.findall(asked[:200].lower())[:6])[:40] or "task"
-    early = f"{words}-{blake2b(said, digest_size=4).hexdigest()}"
-    return early if early in stored else f"{words}-{blake2b(said, digest_size=8).hexdigest()}"
+    return f"{words}-{blake2b(said, digest_size=digest_size).hexdigest()}"
 
 
 def tools_at(record: Record, path: str) -> tuple[str, ...]:
@@ -262,7 +273,7 @@ def tools_at(record: Record, path: str) -> tuple[str, ...]:
 
 def refuse_media(record: Record, where: str = "") -> None:
     """Raise DataError if the run, or one of its messages, has images, videos or sound."""
-    for name in MEDIA:
+    for name in () if record.keys().isdisjoint(MEDIA) else MEDIA:
         if record.get(name):
             raise DataError(f"{where}{name}: only text can be kept; runs with images or sound cannot be imported")
 
@@ -298,6 +309,7 @@ __all__ = [
     "NoScore",
     "Record",
     "at",
+    "early_prompt_task",
     "first_turn",
     "leading",
     "no_such_field",

@@ -93,9 +93,11 @@ def _messages(name: str, turns: Sequence[Record]) -> _Said:
         where, before = f"{name}.{index}", len(talk.messages)
         if has_blocks(turn.get("content")):
             add_blocks(talk, turn.get("role"), turn["content"], where, where)
+            replies = sum(message.role == "assistant" for message in talk.messages[before:])
         else:
-            talk.hear(message_from_dict(turn, where))
-        replies = sum(message.role == "assistant" for message in talk.messages[before:])
+            message = message_from_dict(turn, where)
+            talk.hear(message)
+            replies = message.role == "assistant"
         context += [name == "prompt" or _unlearned(turn)] * replies
     return talk.messages, context, talk.aside
 

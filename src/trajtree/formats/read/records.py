@@ -20,6 +20,7 @@ from trajtree.errors import DataError
 from trajtree.formats.containers.archives import is_zip, samples_in
 from trajtree.formats.containers.streams import LONGEST_MAGIC, opened
 from trajtree.formats.containers.tables import is_table, rows_in
+from trajtree.formats.read.canonical import Floats, canonical_text, compact_text
 from trajtree.store.files import open_input
 
 LONGEST = 1 << 28
@@ -120,30 +121,41 @@ def decode(raw: RawRecord) -> dict[str, Any]:
         DataError: without naming the position: it is not an object, or one of its objects has a key twice, of which
             one value would be lost.
     """
+    return _decoded(raw)[0]
+
+
+def decode_with_content(raw: RawRecord) -> tuple[dict[str, Any], bytes]:
+    """The object in a record, and its content as text, see `canonical`. Raises DataError like `decode`."""
+    value, compact = _decoded(raw)
+    return value, canonical_text(value, compact)
+
+
+def _decoded(raw: RawRecord) -> tuple[dict[str, Any], bytes | None]:
+    """The object in a record, and its compact text if its content can be told from that."""
     if raw.problem is not None:
         raise DataError(raw.problem)
+    floats = Floats()
     try:
-        value = msgspec.json.decode(raw.data)
+        value = msgspec.json.Decoder(float_hook=floats).decode(raw.data)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         try:
             value = from_json(raw.data)  # reads NaN too, and says better what is wrong
         except ValueError as error:
             raise DataError(f"not JSON: {error}") from None
+        floats.odd = True
     if not isinstance(value, dict):
         raise DataError(f"a run is a JSON object, got {type(value).__name__}")
-    if _may_repeat_a_key(raw.data, value):
+    compact = compact_text(value)
+    if _may_repeat_a_key(raw.data, compact):
         _refuse_repeated_keys(raw.data)
-    return value
+    return value, None if floats.odd else compact
 
 
-def _may_repeat_a_key(data: bytes, value: dict[str, Any]) -> bool:
+def _may_repeat_a_key(data: bytes, compact: bytes | None) -> bool:
     """Whether data has more colons than what was read of it, or they cannot be counted."""
-    if b"\\u" in data and (b"\\u003a" in data or b"\\u003A" in data):
+    if compact is None or b"u003a" in data or b"u003A" in data:
         return True  # a colon in disguise
-    try:
-        return msgspec.json.encode(value).count(b":") != data.count(b":")
-    except (OverflowError, ValueError, RecursionError):
-        return True
+    return compact.count(b":") != data.count(b":")
 
 
 def _refuse_repeated_keys(data: bytes) -> None:
@@ -237,4 +249,4 @@ def _elements(file: BinaryIO, buffer: bytes, line: int) -> Iterator[RawRecord]:
                 return
 
 
-__all__ = ["LONGEST", "RawRecord", "decode", "raw_records"]
+__all__ = ["LONGEST", "RawRecord", "decode", "decode_with_content", "raw_records"]

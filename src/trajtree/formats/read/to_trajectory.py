@@ -108,17 +108,15 @@ def trajectory_of(
     env: str,
     score_range: tuple[float, float],
     *,
-    samples: Mapping[str, int] = MappingProxyType({}),
     keep_unscored: bool = False,
     place: Mapping[str, str | int] = MappingProxyType({}),
 ) -> Trajectory:
-    """The trajectory of a run.
+    """The trajectory of a run, as sample 0 of its task.
 
     Args:
         found: the run.
         env: the name of its format.
         score_range: the score values that stand for 0 and 1.
-        samples: how many samples of each task the store has that it is for.
         keep_unscored: make a trajectory of a run without a score too.
         place: further metadata, where the run comes from.
 
@@ -137,10 +135,9 @@ def trajectory_of(
     steps, first = _steps(found.messages, found.context_turns, score)
     if not steps:
         raise DataError("messages: the agent never replies")
-    task = found.task or prompt_task(found.messages[:first], samples)
     return Trajectory(
-        task=task,
-        sample=samples.get(task, 0),
+        task=found.task or prompt_task(found.messages[:first]),
+        sample=0,
         policy=found.policy or "unknown",
         env=env,
         env_version="",
@@ -180,8 +177,6 @@ def parted(text: str) -> Parsed:
 def _decision(message: Message) -> tuple[str | None, str]:
     content = message.content
     if not message.tool_calls:
-        if "Action:" not in content and _END_OF_THINKING not in content:
-            return message.reasoning, content  # most replies in text
         thought, action = parted(content)
         return message.reasoning or thought, action
     action = action_of(message)
@@ -205,7 +200,9 @@ def _steps(messages: Sequence[Message], context_turns: int, score: float) -> tup
         turns += 1
         if turns > context_turns:
             first = first if steps else index
-            thought, action = _decision(message)
+            thought, action = message.reasoning, message.content
+            if message.tool_calls or "Action:" in action or _END_OF_THINKING in action:  # few replies in text
+                thought, action = _decision(message)
             steps.append(Step(seen[0] if len(seen) == 1 else "\n".join(seen), action, thought))
         seen.clear()
     if steps:

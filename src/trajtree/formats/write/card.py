@@ -8,10 +8,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from importlib.metadata import version
 from pathlib import Path
-
-import yaml
 
 from trajtree.errors import RunError
 from trajtree.trajectory import Trajectory
@@ -87,6 +84,10 @@ def card(
         made: what they are, and the options that made them.
         license: the hub's name of a licence.
     """
+    from importlib.metadata import version  # few commands write a card
+
+    import yaml
+
     size = next((name for most, name in _SIZES if rows < most), "n>10M")
     header = {
         "license": license,

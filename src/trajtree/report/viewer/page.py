@@ -18,10 +18,10 @@ from itertools import chain
 from string import Template
 
 from trajtree.errors import DataError
-from trajtree.report.text import visible
 from trajtree.report.viewer.record import figures, record
 from trajtree.store.files import write_whole
 from trajtree.trees.tree import TrajectoryTree
+from trajtree.visible import visible
 
 _SCRIPTS = ("tree.js", "canvas.js", "panels.js", "viewer.js")
 _POLICY = (

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from trajtree.report.text import visible
 from trajtree.trajectory import SCORE_TOLERANCE, Sampling, Trajectory
 from trajtree.trees.quality import spreads
 from trajtree.trees.search import exact
 from trajtree.trees.tree import TrajectoryTree
+from trajtree.visible import visible
 
 _DIGITS = 6
 """Decimals of a score: enough for every figure on the page, at half the size of full precision."""
