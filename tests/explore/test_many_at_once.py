@@ -53,7 +53,7 @@ def test_a_thousand_episodes_at_once(tmp_path: Path) -> None:
         number = int(body["messages"][1]["content"].split()[1].rstrip(":"))
         return ok(said(solution(f"toy/{number}")[turn]))
 
-    store = TrajectoryStore(tmp_path / "store.jsonl")
+    store = TrajectoryStore(tmp_path / "store.jsonl", create=True)
     with stub(lambda body: probed(body) or answer(body)) as served:
         # The stub's own connections are in this process too.
         make_room_for(3 * MANY)
@@ -95,7 +95,7 @@ def test_too_few_files_are_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.setattr(open_files.resource, "getrlimit", lambda which: (256, 1024))
     with pytest.raises(RunError, match=r"1,000 episodes at once \(batch\) need 1,128 open files, and the"):
         make_room_for(1000)
-    store = TrajectoryStore(tmp_path / "store.jsonl")
+    store = TrajectoryStore(tmp_path / "store.jsonl", create=True)
     with stub(lambda body: probed(body) or ok(said("look"))) as served:
         policy = ServerPolicy(ServerName("stub", (served.url,)), max_new_tokens=20)
         with pytest.raises(RunError, match=r"ulimit -n 1128.*at most 896 at once"):
