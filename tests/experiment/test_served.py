@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import yaml
 pytest.importorskip("openai")
 pytest.importorskip("torch")
 from tests.policies.stub_server import Answer, Body, Stub, ok, probed, said, stub
-from tests.toy import solution
+from tests.toy import Toy, demonstrate, solution
 
 from trajtree.errors import LimitError, RecipeError, RunError
 from trajtree.experiment.execute import run_recipe
@@ -22,6 +23,7 @@ from trajtree.experiment.report_folders import write_report
 from trajtree.policies.spending import Spending
 from trajtree.store.progress import SILENT
 from trajtree.store.trajectory_store import TrajectoryStore
+from trajtree.trajectory import Message, Trajectory
 
 pytestmark = pytest.mark.timeout(300)
 HERE = "openai:stub@http://localhost:1/v1"
@@ -52,6 +54,33 @@ def recipe(folder: Path, weak: str, strong: str, **more: Any) -> Recipe:
     }
     path.write_text(yaml.safe_dump({**written, **more}))
     return load_recipe(path)
+
+
+def test_the_opening_of_recorded_demonstrations_begins_every_episode(tmp_path: Path, tiny_words: Path) -> None:
+    """A store of runs that were given an example: a server is asked with it, and so is a model that is trained."""
+    given = (Message("user", "An example."), Message("assistant", "OK"))
+    shown = [demonstrate(Toy(), f"toy/{number}") for number in range(12)]
+    runs = [replace(t, messages=(*given, *t.messages[1:]), context_turns=1) for t in shown if isinstance(t, Trajectory)]
+    TrajectoryStore(tmp_path / "expert.jsonl").append(runs)
+    asked: list[list[dict[str, str]]] = []
+
+    def answer(body: Body) -> Answer:
+        if (look := probed(body)) is not None:
+            return look
+        asked.append(body["messages"])
+        return ok(said("look"))
+
+    with stub(answer) as served:
+        own = {"expert": str(tmp_path / "expert.jsonl"), "demonstrations": "all"}
+        tasks = {"types": ["toy"], "unseen": 0, "dev": 1, "test": 2, **own}
+        rows = {"rows": ["weak", "strong_sft"], "primary": "strong_sft", "ceiling": "strong_sft"}
+        loaded = recipe(tmp_path, f"openai:stub@{served.url}", str(tiny_words), tasks=tasks, evaluate=rows)
+        done = run_recipe(loaded, tmp_path / "run", lambda name: SILENT, until="evaluate")
+    assert asked and all([m["content"] for m in messages[:2]] == ["An example.", "OK"] for messages in asked)
+    for name in ("demonstrations", "evaluate-weak", "evaluate-strong_sft"):
+        found = list(TrajectoryStore(done[name].folder / "trajectories.jsonl"))
+        assert found and {(t.context_turns, t.messages[:2]) for t in found} == {(1, given)}, name
+    assert len(list(TrajectoryStore(done["demonstrations"].folder / "trajectories.jsonl"))) == 12
 
 
 def test_a_served_weak_model_plays_as_it_is(tmp_path: Path, tiny_words: Path) -> None:

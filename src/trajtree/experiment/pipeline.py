@@ -57,7 +57,10 @@ class _Plan:
             **({"data": data} if (data := domain.data()) else {}),
         }
         play = {name: value for name, value in _changed(recipe.play).items() if name not in _SAME_EPISODES}
-        self._play = {**play, "dtype": dtype, "env": self._env}
+        self._splits, self._expert = tasks.brought(recipe)
+        given = tasks.opening(recipe)
+        opening = {"opening": [[m.role, m.content] for m in given]} if given else {}
+        self._play = {**play, **opening, "dtype": dtype, "env": self._env}
 
     def _playing(self, name: str) -> dict[str, Any]:
         """How a row's model plays; on a server the arithmetic here does not count, nor the episodes at once."""
@@ -70,12 +73,16 @@ class _Plan:
     def tasks(self) -> str:
         """Add the stage that chooses the task sets."""
         sets = self.recipe.tasks
-        settings = {"env": self._env, "types": sets.types, "dev": sets.dev, "test": sets.test}
+        settings = {"env": self._env, "types": sets.types, "dev": sets.dev, "test": sets.test, **self._splits}
         return self._add("tasks", "tasks", {}, settings, partial(tasks.choose, self.recipe))
 
     def demonstrations(self) -> str:
         """Add the stage of the expert's trajectories."""
-        settings = {"env": self._env, "demonstrations": self.recipe.tasks.demonstrations}
+        # A file of splits also says which of the expert's runs belongs to which task.
+        recorded = {**self._expert, **self._splits} if self._expert else {}
+        if self.recipe.env.thoughts and not recorded:
+            recorded = {"form": "lines"}
+        settings = {"env": self._env, "demonstrations": self.recipe.tasks.demonstrations, **recorded}
         inputs = {"tasks": self.tasks()}
         return self._add("demonstrations", "demonstrations", inputs, settings, partial(tasks.demonstrate, self.recipe))
 

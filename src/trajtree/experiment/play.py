@@ -13,7 +13,7 @@ from trajtree.experiment.learn import model_of
 from trajtree.experiment.recipe import Exploration, Recipe
 from trajtree.experiment.rows import Row
 from trajtree.experiment.stage import Work
-from trajtree.experiment.tasks import read_tasks, store_in
+from trajtree.experiment.tasks import domain_of, opening, read_tasks, store_in
 from trajtree.explore.branching import tree_maker
 from trajtree.explore.made_with import claim
 from trajtree.explore.rollout import explore as play_passes
@@ -56,6 +56,7 @@ def _open(recipe: Recipe, row: str, inputs: Mapping[str, Path], spending: Spendi
         dtype=recipe.play.dtype,
         name=row,
         spending=spending,
+        opening=opening(recipe),
     )
 
 
@@ -108,7 +109,7 @@ def maker(recipe: Recipe, split: str) -> EnvMaker:
     limits = recipe.env.max_steps
     if not isinstance(limits, dict):
         return EnvMaker(recipe.env.name, limits)
-    domain = load_domain(recipe.env.name)
+    domain = domain_of(recipe)
     of_task = {task: limits.get(kind) for kind in recipe.tasks.types for task in domain.tasks(kind, split)}
     return EnvMaker(recipe.env.name, of_task)
 

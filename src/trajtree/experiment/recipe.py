@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, cast
+from typing import Annotated, Any, Final, Literal, TypeVar, cast
 
 import yaml
 from pydantic import (
@@ -38,6 +38,9 @@ from trajtree.store.files import open_input
 from trajtree.train.settings import METHODS, Lora, LossSettings, Scratch, TrainSettings, users_of
 from trajtree.trees.forks import PairSettings
 from trajtree.trees.search import PathSettings
+
+ALL: Final = "all"
+"""Stands for as many tasks as there are."""
 
 Items = TypeVar("Items", bound=tuple[object, ...])
 D = TypeVar("D")
@@ -77,6 +80,17 @@ def _step_limits(value: object) -> object:
     return value
 
 
+def _from(least: int) -> BeforeValidator:
+    """A number from `least` on, or all."""
+
+    def check(value: object) -> object:
+        if value != ALL and (type(value) is not int or value < least):
+            raise ValueError(f"must be a number from {least} on, or all")
+        return value
+
+    return BeforeValidator(check)
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -97,16 +111,21 @@ class Env(_Section):
 
 
 class Tasks(_Section):
-    """Number of tasks per type; the four sets never share a task."""
+    """Number of tasks per type, or `all`; the four sets never share a task."""
 
     types: Annotated[tuple[str, ...], AfterValidator(_not_empty)]
-    demonstrations: int = Field(20, ge=1)
+    splits: str | None = None
+    """A file with the task ids of each split, or the name under which `trajtree data` recorded one; by default the
+    environment's own splits."""
+    expert: str | None = None
+    """A store whose runs are the demonstrations; by default the environment's own expert."""
+    demonstrations: Annotated[int | Literal["all"], _from(1)] = 20
     """Expert demonstrations, from the train split."""
-    unseen: int = Field(20, ge=0)
+    unseen: Annotated[int | Literal["all"], _from(0)] = 20
     """Additional train tasks, to explore tasks that were not demonstrated."""
-    dev: int = Field(8, ge=0)
+    dev: Annotated[int | Literal["all"], _from(0)] = 8
     """From the dev split: choose settings on these."""
-    test: int = Field(15, ge=1)
+    test: Annotated[int | Literal["all"], _from(1)] = 15
     """From the test split: look once."""
 
 
@@ -530,4 +549,4 @@ def chain_of(recipe: Recipe, name: str) -> list[Row]:
     return chain(recipe.all_rows, name)
 
 
-__all__ = ["Exploration", "Recipe", "RowSpec", "chain_of", "load_recipe"]
+__all__ = ["ALL", "Exploration", "Recipe", "RowSpec", "chain_of", "load_recipe"]
