@@ -83,6 +83,46 @@ def test_the_opening_of_recorded_demonstrations_begins_every_episode(tmp_path: P
     assert len(list(TrajectoryStore(done["demonstrations"].folder / "trajectories.jsonl"))) == 12
 
 
+def test_rows_are_trained_here_and_played_by_a_server(tmp_path: Path, tiny_words: Path) -> None:
+    """As in the paper: the weak model explores after its tuning and, in one slot, before; both on one server."""
+    asked: set[tuple[str, float]] = set()
+
+    def answer(body: Body) -> Answer:
+        if (look := probed(body)) is not None:
+            return look
+        asked.add((body["model"], body["temperature"]))
+        return mixed(body)
+
+    with stub(answer) as served:
+        loaded = recipe(
+            tmp_path,
+            str(tiny_words),
+            str(tiny_words),
+            rows={"weak": {"train": {"epochs": 1}}},
+            explore={"rollouts": 2, "grid": [{"temperature": 0.7}, {"temperature": 1.0, "by": "weak_untouched"}]},
+            evaluate={
+                "rows": ["weak", "strong", "treedpo_untouched"],
+                "primary": "treedpo_untouched",
+                "ceiling": "strong",
+            },
+            play={
+                "batch": 4,
+                "servers": {row: f"openai:stub@{served.url}" for row in ("weak", "weak_untouched")},
+            },
+        )
+        stages = {stage.name: stage for stage in stages_of(loaded)}
+        done = run_recipe(loaded, tmp_path / "run", lambda name: SILENT, until="explore")
+    assert asked == {("stub", 0.7), ("stub", 1.0)}
+    played = list(TrajectoryStore(done["explore-weak"].folder / "trajectories.jsonl"))
+    assert {(t.sample, t.policy) for t in played} == {(0, "weak"), (1, "weak_untouched")}
+    assert (done["weak"].folder / "model").is_dir(), "it is trained here: its weights are a reference"
+    assert "reference model 0" in stages["train-treedpo_untouched"].inputs
+    how = stages["explore-weak"].settings
+    assert how["play"]["server"] == "openai:stub" and "dtype" not in how["play"]
+    assert how["policy weak_untouched"]["play"]["server"] == "openai:stub"
+    assert "server" not in stages["evaluate-strong"].settings["play"]
+
+
 def test_a_served_weak_model_plays_as_it_is(tmp_path: Path, tiny_words: Path) -> None:
     with stub(mixed) as served:
         loaded = recipe(tmp_path, f"openai:stub@{served.url}", str(tiny_words))

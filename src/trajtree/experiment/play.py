@@ -20,6 +20,7 @@ from trajtree.explore.rollout import explore as play_passes
 from trajtree.explore.strategies import STRATEGIES, ExploreSettings, Passes, independent, one_pass
 from trajtree.explore.trackers import reported
 from trajtree.explore.workers import EnvMaker, cores, environments
+from trajtree.models.weights import ModelRef
 from trajtree.policies.base import Policy, ServedPolicy
 from trajtree.policies.opening import open_policy
 from trajtree.policies.spending import Spending
@@ -49,8 +50,9 @@ def evaluate(recipe: Recipe, row: Row, work: Work) -> None:
 
 
 def _open(recipe: Recipe, row: str, inputs: Mapping[str, Path], spending: Spending) -> Policy[Any]:
+    server = recipe.play.servers.get(row)
     return open_policy(
-        model_of(recipe, row, inputs),
+        ModelRef(server) if server is not None else model_of(recipe, row, inputs),
         max_new_tokens=recipe.play.max_new_tokens,
         one_line=not recipe.env.thoughts,
         dtype=recipe.play.dtype,
