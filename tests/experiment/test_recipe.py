@@ -46,11 +46,23 @@ def test_defaults_are_filled_in(tmp_path: Path) -> None:
             MINIMAL + "explore: {grid: [{top_p: 1.0}, {temprature: 1.0}]}",
             "explore.grid.1.temprature: unknown key; did you mean 'temperature'?",
         ),
+        (MINIMAL + "play: {servers: {weke: openai:x@http://y}}", "play.servers: 'weke' is not one of"),
+        (
+            MINIMAL + "play: {servers: {weak: some/model}}",
+            "play.servers.weak: 'some/model' is no server; write openai:",
+        ),
+        (
+            MINIMAL + "explore: {grid: [{temperature: 1.0, by: weak_untouched}]}",
+            "rows.w2sg_treedpo: needs weak_untouched, but the weak model is trained from scratch",
+        ),
         (MINIMAL + "explore: {1: 2}", "explore.1: Keys should be strings"),
         ("name: mine", "tasks: Field required"),
         ("name: mine\ntasks: {}", "tasks.types: Field required"),
         ("name: mine\ntasks: {types: []}", "tasks.types: must not be empty"),
-        ("name: mine\ntasks: {types: [a], test: 0}", "tasks.test: Input should be greater than or equal to 1"),
+        ("name: mine\ntasks: {types: [a], test: 0}", "tasks.test: must be a number from 1 on, or all"),
+        ("name: mine\ntasks: {types: [a], unseen: every}", "tasks.unseen: must be a number from 0 on, or all"),
+        ("name: mine\ntasks: {types: [a], dev: true}", "tasks.dev: must be a number from 0 on, or all"),
+        ("name: mine\ntasks: {types: [a], demonstrations: 2.5}", "tasks.demonstrations: must be a number from 1 on"),
         (MINIMAL + "seed: -1", "seed: Input should be greater"),
         (MINIMAL + "seed: many", "seed: Input should be a valid integer"),
         (MINIMAL + "sft: 3", "sft: Input should be a valid dictionary"),
@@ -65,7 +77,7 @@ def test_defaults_are_filled_in(tmp_path: Path) -> None:
         (MINIMAL + "explore: {grid: [{top_p: 0.0}]}", "explore.grid.0.top_p: Input should be greater than 0"),
         (
             MINIMAL + "evaluate: {rows: [weak, w2sg_exact, strong_sft, w2sg_ecact]}",
-            "evaluate.rows: 'w2sg_ecact' is not one of weak, strong, strong_sft, w2sg_treedpo, w2sg_exact, w2sg_mcts, ",
+            "evaluate.rows: 'w2sg_ecact' is not one of weak, weak_untouched, strong, strong_sft, w2sg_treedpo, ",
         ),
         (MINIMAL + "evaluate: {rows: [weak]}", "evaluate: evaluate.rows must contain 'w2sg_exact'"),
         (MINIMAL + "treedpo: {lr: 1.0e-4}", "treedpo: unknown key; it is now called preference"),
@@ -285,7 +297,7 @@ evaluate: {rows: [weak, strong_sft, w2sg_exact, again]}
 
 
 def test_every_row_of_the_table_is_sound(tmp_path: Path) -> None:
-    recipe = load(tmp_path, MINIMAL, f"evaluate.rows=[{', '.join(ROWS)}]")
+    recipe = load(tmp_path, MINIMAL, f"evaluate.rows=[{', '.join(ROWS)}]", "weak.model=org/small")
     assert set(recipe.evaluate.rows) == set(ROWS) and all(row.label for row in recipe.all_rows.values())
 
 

@@ -39,7 +39,8 @@ def planned(recipe: Recipe) -> dict[str, Stage]:
 
 def of_row(folder: Path, model: Path, name: str) -> dict[str, Stage]:
     rows = ", ".join(dict.fromkeys(("weak", "strong_sft", "w2sg_exact", name)))
-    return planned(recipe_of(folder, model, f"evaluate.rows=[{rows}]"))
+    published = [f"weak.model={model}"] if name == "weak_untouched" else []
+    return planned(recipe_of(folder, model, f"evaluate.rows=[{rows}]", *published))
 
 
 @pytest.mark.parametrize("name", ROWS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import yaml
 pytest.importorskip("openai")
 pytest.importorskip("torch")
 from tests.policies.stub_server import Answer, Body, Stub, ok, probed, said, stub
-from tests.toy import solution
+from tests.toy import Toy, demonstrate, solution
 
 from trajtree.errors import LimitError, RecipeError, RunError
 from trajtree.experiment.execute import run_recipe
@@ -22,6 +23,7 @@ from trajtree.experiment.report_folders import write_report
 from trajtree.policies.spending import Spending
 from trajtree.store.progress import SILENT
 from trajtree.store.trajectory_store import TrajectoryStore
+from trajtree.trajectory import Message, Trajectory
 
 pytestmark = pytest.mark.timeout(300)
 HERE = "openai:stub@http://localhost:1/v1"
@@ -52,6 +54,73 @@ def recipe(folder: Path, weak: str, strong: str, **more: Any) -> Recipe:
     }
     path.write_text(yaml.safe_dump({**written, **more}))
     return load_recipe(path)
+
+
+def test_the_opening_of_recorded_demonstrations_begins_every_episode(tmp_path: Path, tiny_words: Path) -> None:
+    """A store of runs that were given an example: a server is asked with it, and so is a model that is trained."""
+    given = (Message("user", "An example."), Message("assistant", "OK"))
+    shown = [demonstrate(Toy(), f"toy/{number}") for number in range(12)]
+    runs = [replace(t, messages=(*given, *t.messages[1:]), context_turns=1) for t in shown if isinstance(t, Trajectory)]
+    TrajectoryStore(tmp_path / "expert.jsonl").append(runs)
+    asked: list[list[dict[str, str]]] = []
+
+    def answer(body: Body) -> Answer:
+        if (look := probed(body)) is not None:
+            return look
+        asked.append(body["messages"])
+        return ok(said("look"))
+
+    with stub(answer) as served:
+        own = {"expert": str(tmp_path / "expert.jsonl"), "demonstrations": "all"}
+        tasks = {"types": ["toy"], "unseen": 0, "dev": 1, "test": 2, **own}
+        rows = {"rows": ["weak", "strong_sft"], "primary": "strong_sft", "ceiling": "strong_sft"}
+        loaded = recipe(tmp_path, f"openai:stub@{served.url}", str(tiny_words), tasks=tasks, evaluate=rows)
+        done = run_recipe(loaded, tmp_path / "run", lambda name: SILENT, until="evaluate")
+    assert asked and all([m["content"] for m in messages[:2]] == ["An example.", "OK"] for messages in asked)
+    for name in ("demonstrations", "evaluate-weak", "evaluate-strong_sft"):
+        found = list(TrajectoryStore(done[name].folder / "trajectories.jsonl"))
+        assert found and {(t.context_turns, t.messages[:2]) for t in found} == {(1, given)}, name
+    assert len(list(TrajectoryStore(done["demonstrations"].folder / "trajectories.jsonl"))) == 12
+
+
+def test_rows_are_trained_here_and_played_by_a_server(tmp_path: Path, tiny_words: Path) -> None:
+    """As in the paper: the weak model explores after its tuning and, in one slot, before; both on one server."""
+    asked: set[tuple[str, float]] = set()
+
+    def answer(body: Body) -> Answer:
+        if (look := probed(body)) is not None:
+            return look
+        asked.add((body["model"], body["temperature"]))
+        return mixed(body)
+
+    with stub(answer) as served:
+        loaded = recipe(
+            tmp_path,
+            str(tiny_words),
+            str(tiny_words),
+            rows={"weak": {"train": {"epochs": 1}}},
+            explore={"rollouts": 2, "grid": [{"temperature": 0.7}, {"temperature": 1.0, "by": "weak_untouched"}]},
+            evaluate={
+                "rows": ["weak", "strong", "treedpo_untouched"],
+                "primary": "treedpo_untouched",
+                "ceiling": "strong",
+            },
+            play={
+                "batch": 4,
+                "servers": {row: f"openai:stub@{served.url}" for row in ("weak", "weak_untouched")},
+            },
+        )
+        stages = {stage.name: stage for stage in stages_of(loaded)}
+        done = run_recipe(loaded, tmp_path / "run", lambda name: SILENT, until="explore")
+    assert asked == {("stub", 0.7), ("stub", 1.0)}
+    played = list(TrajectoryStore(done["explore-weak"].folder / "trajectories.jsonl"))
+    assert {(t.sample, t.policy) for t in played} == {(0, "weak"), (1, "weak_untouched")}
+    assert (done["weak"].folder / "model").is_dir(), "it is trained here: its weights are a reference"
+    assert "reference model 0" in stages["train-treedpo_untouched"].inputs
+    how = stages["explore-weak"].settings
+    assert how["play"]["server"] == "openai:stub" and "dtype" not in how["play"]
+    assert how["policy weak_untouched"]["play"]["server"] == "openai:stub"
+    assert "server" not in stages["evaluate-strong"].settings["play"]
 
 
 def test_a_served_weak_model_plays_as_it_is(tmp_path: Path, tiny_words: Path) -> None:

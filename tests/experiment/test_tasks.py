@@ -13,12 +13,26 @@ import pytest
 from tests import toy
 
 from trajtree.envs.domain import Domain
-from trajtree.errors import EnvError, RecipeError, UnknownTask
+from trajtree.errors import DataError, EnvError, RecipeError, UnknownTask
 from trajtree.experiment.findings import shared_notes
-from trajtree.experiment.recipe import Recipe
+from trajtree.experiment.pipeline import stages_of
+from trajtree.experiment.play import maker
+from trajtree.experiment.recipe import Env, Recipe
 from trajtree.experiment.stage import Done, Work
-from trajtree.experiment.tasks import TASKS, choose, read_tasks, shared_situations
+from trajtree.experiment.tasks import (
+    STORE,
+    TASKS,
+    choose,
+    choose_unseen,
+    demonstrate,
+    domain_of,
+    opening,
+    read_tasks,
+    shared_situations,
+)
 from trajtree.store.progress import SILENT
+from trajtree.store.trajectory_store import TrajectoryStore
+from trajtree.trajectory import Message, Trajectory
 
 
 def number(task: str) -> int:
@@ -119,3 +133,97 @@ def test_a_situation_that_cannot_be_had_names_the_task(
 ) -> None:
     with pytest.raises(error, match=f"^{re.escape(f'tests.toy:GROUPED{said}')}"):
         chosen(monkeypatch, tmp_path, situation)
+
+
+# --- splits and demonstrations of one's own ---
+
+
+def own(folder: Path, **tasks: Any) -> Recipe:
+    splits = folder / "splits.json"
+    if not splits.exists():
+        splits.write_text(json.dumps({"train": ["toy/190", "toy/1", "toy/2"], "test": ["toy/0"]}))
+    given = {"types": ["toy"], "dev": 0, "test": "all", "demonstrations": "all", "splits": str(splits), **tasks}
+    return Recipe.model_validate({"name": "toy", "env": {"name": "tests.toy:DOMAIN"}, "tasks": given})
+
+
+def demonstrated(recipe: Recipe, folder: Path) -> list[Trajectory]:
+    for stage in ("tasks", "demonstrations"):
+        (folder / stage).mkdir(parents=True)
+    choose(recipe, Work(folder / "tasks", {}, SILENT))
+    demonstrate(recipe, Work(folder / "demonstrations", {"tasks": folder / "tasks"}, SILENT))
+    return list(TrajectoryStore(folder / "demonstrations" / STORE))
+
+
+def test_all_tasks_of_a_split_of_ones_own(tmp_path: Path) -> None:
+    recipe = own(tmp_path)
+    assert {t.task for t in demonstrated(recipe, tmp_path / "run")} == {"toy/190", "toy/1", "toy/2"}
+    assert read_tasks(tmp_path / "run" / "tasks")["test"] == {"toy": ["toy/0"]}
+    limited = recipe.model_copy(update={"env": Env(name="tests.toy:DOMAIN", max_steps={"toy": 3})})
+    assert maker(limited, "train").max_steps == dict.fromkeys(["toy/190", "toy/1", "toy/2"], 3)
+
+
+def test_all_tasks_that_were_not_demonstrated(tmp_path: Path) -> None:
+    recipe = own(tmp_path, demonstrations=1, unseen="all")
+    (shown,) = demonstrated(recipe, tmp_path / "run")
+    (tmp_path / "run" / "unseen").mkdir()
+    choose_unseen(
+        recipe,
+        Work(
+            tmp_path / "run" / "unseen",
+            {"tasks": tmp_path / "run" / "tasks", "demonstrations": tmp_path / "run" / "demonstrations"},
+            SILENT,
+        ),
+    )
+    assert {shown.task, *read_tasks(tmp_path / "run" / "unseen")} == {"toy/190", "toy/1", "toy/2"}
+
+
+def test_demonstrations_from_a_store(tmp_path: Path) -> None:
+    shown = [toy.demonstrate(toy.Toy(), task) for task in ("toy/1", "toy/2")]
+    TrajectoryStore(tmp_path / "expert.jsonl").append(t for t in shown if isinstance(t, Trajectory))
+    recipe = own(tmp_path, expert=str(tmp_path / "expert.jsonl"))
+    assert {t.task for t in demonstrated(recipe, tmp_path / "run")} == {"toy/1", "toy/2"}
+    (rejected,) = json.loads((tmp_path / "run" / "demonstrations" / "rejected.json").read_text())
+    assert rejected["task"] == "toy/190" and "has no run of it" in rejected["reason"]
+    assert opening(recipe) == (Message("system", toy.Toy.instruction),)
+
+
+def test_no_demonstration_at_all_is_refused(tmp_path: Path) -> None:
+    recipe = own(tmp_path).model_copy(update={"env": Env(name="tests.toy:HOPELESS")})
+    with pytest.raises(DataError, match="toy: not enough successful demonstrations among its train tasks"):
+        demonstrated(recipe, tmp_path / "run")
+
+
+def test_what_is_brought_and_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"tasks\.splits: there is no file .*eto\.json; record ETO's: trajtree data"):
+        domain_of(own(tmp_path, splits="eto"))
+    with pytest.raises(RecipeError, match=r"tasks\.expert: there is no file .*none\.jsonl; import the expert's runs"):
+        opening(own(tmp_path, expert=str(tmp_path / "none.jsonl")))
+    (tmp_path / "splits.json").write_text('{"train": ["toy/0", "toy/1000"]}')
+    coloured = own(tmp_path).model_copy(update={"env": Env(name="tests.toy:COLOURED")})
+    with pytest.raises(
+        RecipeError, match=r"tasks\.splits: tests\.toy:COLOURED has no task 'toy/1000', which .*json names"
+    ):
+        domain_of(coloured)
+    (tmp_path / "splits.json").write_text("{")
+    with pytest.raises(RecipeError, match=r"tasks\.splits: .*splits\.json: Invalid JSON"):
+        domain_of(own(tmp_path))
+
+
+def test_what_is_brought_is_part_of_the_keys(tmp_path: Path, tiny_words: Path) -> None:
+    pytest.importorskip("torch")
+    shown = toy.demonstrate(toy.Toy(), "toy/1")
+    assert isinstance(shown, Trajectory)
+    TrajectoryStore(tmp_path / "expert.jsonl").append([shown])
+
+    def settings(**tasks: Any) -> dict[str, Any]:
+        models = {"strong": {"model": str(tiny_words)}, "weak": {"tokenizer": str(tiny_words)}}
+        recipe = Recipe.model_validate({**own(tmp_path, **tasks).model_dump(exclude_unset=True), **models})
+        return {stage.name: stage.settings for stage in stages_of(recipe)}
+
+    plain, recorded = settings(splits=None), settings(expert=str(tmp_path / "expert.jsonl"))
+    assert "splits" not in plain["tasks"] and "expert" not in plain["demonstrations"]
+    assert recorded["tasks"]["splits"] and recorded["demonstrations"]["expert"]
+    assert recorded["evaluate-weak"]["play"]["opening"] == [["system", toy.Toy.instruction]]
+    before = recorded["tasks"]["splits"]
+    (tmp_path / "splits.json").write_text('{"train": ["toy/3"]}')
+    assert settings()["tasks"]["splits"] != before

@@ -219,6 +219,8 @@ def test_tokens_that_were_taken_over_are_not_counted() -> None:
     assert (sampled_tokens(whole), tokens_per_step(whole)) == (6, 2.0)
     branched = replace(whole, origin=Origin(1, 2))
     assert (sampled_tokens(branched), tokens_per_step(branched)) == (1, 1.0)
+    shown = replace(trajectory(["b", "c"]), tokens=tokens, messages=said, context_turns=1)
+    assert (sampled_tokens(shown), tokens_per_step(shown)) == (4, 2.0), "nor those of an example"
     assert sampled_tokens(replace(whole, tokens=())) == 6 and sampled_tokens(replace(branched, tokens=())) == 2
 
 

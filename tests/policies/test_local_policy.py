@@ -22,6 +22,7 @@ from tests.toy import TASKS, Toy  # noqa: E402
 from trajtree.errors import PolicyError  # noqa: E402
 from trajtree.explore.episode import EpisodeSpec, Start  # noqa: E402
 from trajtree.explore.rollout import rollout  # noqa: E402
+from trajtree.models.transcript import tokenise  # noqa: E402
 from trajtree.models.weights import ModelRef, load_model  # noqa: E402
 from trajtree.policies import local  # noqa: E402
 from trajtree.policies.kv import BatchCache  # noqa: E402
@@ -72,6 +73,32 @@ def talk(
         assert all(r.cause in (None, Cause.REPLY_TOO_LONG) for r in replies)
         assert [r.text for r in replies] == [t.messages[-1].content for t, _ in waiting]
     return talks
+
+
+def test_an_opening_with_an_example_is_read_as_it_is_trained(tiny: Path) -> None:
+    opening = (Message("user", "You stand in a room."), Message("assistant", "OK"))
+    policy = policy_of(tiny, opening=opening, max_new_tokens=6)
+    talks = [policy.start("unused", GREEDY, (seed,)) for seed in range(2)]
+    for conversation in talks:
+        conversation.messages.append(Message("user", "Task 1: leave."))
+    policy.reply(talks)
+    for conversation in talks:
+        assert tuple(conversation.messages[:2]) == opening
+        (tokens,) = conversation.tokens()
+        assert len(tokens.agent) == 2, "the example's reply, and its own"
+        (example,) = tokenise(policy.chat, opening)
+        assert tokens.ids[: len(example.ids)] == example.ids and tokens.agent[0] == example.agent[0]
+        prompt = policy.chat.encode(policy.chat.prompt(conversation.messages[:3]))
+        assert list(tokens.ids[: tokens.agent[1][0]]) == prompt
+
+
+def test_an_opening_does_not_hide_that_the_first_prompt_is_too_long(tiny: Path) -> None:
+    policy = policy_of(tiny, opening=(Message("user", "x"), Message("assistant", "OK")))
+    policy.context = 20
+    conversation = policy.start("", GREEDY, (0,))
+    conversation.messages.append(Message("user", "a very long first observation, longer than the context"))
+    with pytest.raises(PolicyError, match="tokens needed, the context holds 20"):
+        policy.reply([conversation])
 
 
 def drawn(conversation: LocalConversation) -> list[tuple[int, ...]]:

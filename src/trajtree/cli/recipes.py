@@ -1,4 +1,4 @@
-"""Commands for recipes and their runs: run, stage, report, compare."""
+"""Commands for recipes and their runs: run, stage, plan, report, compare."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from trajtree.cli.choices import option_of
 from trajtree.cli.outputs import check_output
 from trajtree.cli.play import CostOption, PriceOption, ReportOption, TokensOption, spending_of
 from trajtree.cli.terminal import StageProgress, console
 from trajtree.errors import RunError
 from trajtree.experiment.stage import KINDS, Finished
+from trajtree.planning.hardware import HARDWARE
 from trajtree.policies.spending import Spending
 from trajtree.store.files import is_stream, write_whole
 
@@ -105,6 +107,43 @@ def _run_stages(
     return loaded, folder, done
 
 
+def plan(
+    recipe: Annotated[Path | None, typer.Argument(help="Recipe file.", metavar="[RECIPE]", show_default=False)] = None,
+    run_dir: RunOption = None,
+    set_: SetOption = None,
+    on: Annotated[
+        str | None,
+        option_of(HARDWARE, "--on", help="Hardware; this machine by default, as it was measured, else CPU."),
+    ] = None,
+    measure: Annotated[
+        bool, typer.Option("--calibrate", help="Measure this machine first, about ten seconds, and keep the result.")
+    ] = False,
+) -> None:
+    """Say what a recipe takes before it runs: stages, episodes, tokens, memory and hours, and what is missing.
+
+    Nothing is played or trained, apart from a few demonstrations, which show how long episodes are.
+    """
+    from trajtree.planning.hardware import calibrate, this_machine
+    from trajtree.planning.table import print_plan
+
+    out = console()
+    measured = calibrate() if measure else this_machine()
+    if recipe is None:
+        if not measure:
+            raise RunError("plan: name a recipe, or measure this machine with --calibrate")
+        out.print(f"this machine: {measured}", soft_wrap=True, highlight=False)
+        return
+    from trajtree.experiment.recipe import load_recipe
+    from trajtree.planning.plan import plan_of
+
+    loaded = load_recipe(recipe, set_ or [])
+    hardware = HARDWARE[on] if on is not None else measured or HARDWARE["CPU"]
+    folder = run_dir or Path("runs") / loaded.name
+    print_plan(plan_of(loaded, hardware, folder), hardware, out)
+    if on is None and measured is None:
+        out.print("this machine was not measured: trajtree plan --calibrate", soft_wrap=True)
+
+
 def report(
     run_dir: Annotated[Path, typer.Argument(help="Run directory, for example runs/demo.", metavar="RUN")],
 ) -> None:
@@ -190,6 +229,7 @@ def add_to(app: typer.Typer) -> None:
     """Add the commands to the application."""
     app.command()(run)
     app.add_typer(stage, name="stage")
+    app.command()(plan)
     app.command()(report)
     app.command()(compare)
 

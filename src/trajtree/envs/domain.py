@@ -88,8 +88,8 @@ class BuiltIn:
         data: where its data comes from.
         licence: licence of the environment and its data.
         modules: modules of other packages that it needs, and `install` brings.
-        data_importer: if users bring the data, the function that imports it: `module:FUNCTION`, which takes a path and
-            a Progress and returns ImportedData.
+        data_importer: if users bring data or splits, the function that imports them: `module:FUNCTION`, which takes a
+            path and a Progress and returns ImportedData.
         folder: the function that names the folder of that data: `module:FUNCTION`.
     """
 
@@ -122,6 +122,7 @@ BUILT_IN = {
         data="comes with the package",
         licence="Apache-2.0",
         modules=("scienceworld",),
+        data_importer="trajtree.envs.scienceworld.import_splits:import_data",
     ),
     "alfworld": BuiltIn(
         domain="trajtree.envs.alfworld:DOMAIN",

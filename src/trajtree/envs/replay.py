@@ -10,8 +10,24 @@ from trajtree.trajectory import Message, Outcome, Step, Trajectory
 from trajtree.trees.stitching import Replay
 
 
-def replay(env: Environment, task: str, actions: Sequence[str], *, policy: str) -> Trajectory:
+def replay(
+    env: Environment,
+    task: str,
+    actions: Sequence[str],
+    *,
+    policy: str,
+    thoughts: Sequence[str | None] | None = None,
+    opening: Sequence[Message] = (),
+) -> Trajectory:
     """Play `actions` in `task` until they or the episode end, and return the trajectory.
+
+    Args:
+        env: the environment.
+        task: its task.
+        actions: the actions.
+        policy: what the trajectory calls its policy.
+        thoughts: the thought before each action, if any; with them, replies have `Thought:` and `Action:` lines.
+        opening: messages before the first observation, instead of the environment's instruction.
 
     Raises:
         DataError: the task does not exist.
@@ -19,14 +35,17 @@ def replay(env: Environment, task: str, actions: Sequence[str], *, policy: str) 
     """
     guarded = Guarded(env)
     observation = guarded.reset(task)
-    messages = [Message("system", env.instruction), Message("user", observation)]
+    given = opening or (Message("system", env.instruction),)
+    messages = [*given, Message("user", observation)]
     steps: list[Step] = []
     outcome = Outcome.TRUNCATED
-    for action in actions:
+    for thought, action in zip(thoughts or [None] * len(actions), actions, strict=True):
         result = guarded.step(action)
-        steps.append(Step(observation, action, reward=result.reward))
+        steps.append(Step(observation, action, thought, result.reward))
         observation = result.observation
-        messages += [Message("assistant", action), Message("user", observation)]
+        line = action if thoughts is None else f"Action: {action}"
+        reply = line if thought is None else f"Thought: {thought}\n{line}"
+        messages += [Message("assistant", reply), Message("user", observation)]
         if result.terminated:
             outcome = Outcome.COMPLETED
         if result.terminated or result.truncated:
@@ -43,6 +62,7 @@ def replay(env: Environment, task: str, actions: Sequence[str], *, policy: str) 
         steps=tuple(steps),
         score=min(1.0, max(0.0, sum(step.reward for step in steps))),
         outcome=outcome,
+        context_turns=sum(message.role == "assistant" for message in given),
     )
 
 

@@ -177,6 +177,24 @@ def _leave_out(stages: Sequence[Stage], unchecked: list[Stage], done: Finished, 
         say(f"left out, with all that needs it: {', '.join(names)}: {why}")
 
 
+def finished_stages(stages: Sequence[Stage], run: Path) -> dict[str, Done]:
+    """Those stages that a run directory has, by name; nothing is done.
+
+    Raises:
+        RunError: a stage's results have changed since it was finished.
+    """
+    done: dict[str, Done] = {}
+    alike: dict[str, str] = {}
+    for stage in stages:
+        if not all(name in done for name in stage.inputs.values()):
+            continue
+        twin = alike.setdefault(key_of(stage, done, labelled=False), stage.name)
+        found = _finished(run, stage, key_of(stage, done)) or done.get(twin)
+        if found is not None:
+            done[stage.name] = found
+    return done
+
+
 def _remove(run: Path, key: str) -> None:
     """Remove the results stored under a key atomically, so that half of them is never taken for work to resume."""
     for folder in run.glob(f"*/{key[:_SHORT]}"):
@@ -292,4 +310,4 @@ def _of_older_versions(run: Path) -> int:
     return count
 
 
-__all__ = ["ALL", "run_recipe", "run_stages"]
+__all__ = ["ALL", "finished_stages", "run_recipe", "run_stages"]

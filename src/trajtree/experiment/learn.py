@@ -11,7 +11,7 @@ from typing import Any
 from trajtree.errors import NothingToLearn
 from trajtree.experiment.lessons import TREES, read_pairs
 from trajtree.experiment.recipe import Recipe, chain_of
-from trajtree.experiment.rows import SOURCES, Row
+from trajtree.experiment.rows import OF_WEAK, SOURCES, Row
 from trajtree.experiment.stage import Work
 from trajtree.experiment.tasks import store_in
 from trajtree.models.transcript import ChatFormat
@@ -95,7 +95,7 @@ def model_of(recipe: Recipe, name: str, inputs: Mapping[str, Path]) -> ModelRef:
 
 
 def _root(recipe: Recipe, name: str) -> ModelRef:
-    return ModelRef((recipe.weak.model or recipe.weak.tokenizer) if name == "weak" else recipe.strong.model)
+    return ModelRef((recipe.weak.model or recipe.weak.tokenizer) if name in OF_WEAK else recipe.strong.model)
 
 
 def _material(recipe: Recipe, row: Row, inputs: Mapping[str, Path]) -> Material:

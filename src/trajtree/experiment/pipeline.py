@@ -25,13 +25,19 @@ from trajtree.train.settings import METHODS, LossSettings
 _SAME_RESULT = {"checkpoint_steps", "report_to", "cache_reference"}
 """Training settings that affect a training's cost or output, but not its result."""
 
-_SAME_EPISODES = {"workers", "seconds", "report_to"}
-"""Settings of playing that change how environments run and who is told, and not what happens."""
+_NOT_EVERY_ROWS = {"workers", "seconds", "report_to", "servers"}
+"""Settings of playing that change how environments run and who is told, and not what happens; and servers, which are
+part of the rows that they play."""
 
 
-def stages_of(recipe: Recipe) -> list[Stage]:
-    """Every stage of a run, each after what it reads, and what shows whether there is anything to learn early."""
-    plan = _Plan(recipe)
+def stages_of(recipe: Recipe, *, checked: bool = True) -> list[Stage]:
+    """Every stage of a run, each after what it reads, and what shows whether there is anything to learn early.
+
+    Args:
+        recipe: what to run.
+        checked: whether the vocabularies of references are compared, which needs the models' tokenizers.
+    """
+    plan = _Plan(recipe, checked)
     for row in recipe.evaluate.rows:
         plan.model(row)
     for row in recipe.evaluate.rows:
@@ -45,7 +51,8 @@ def stages_of(recipe: Recipe) -> list[Stage]:
 class _Plan:
     """Stages by name, in the order in which the need for them was found, each after its inputs."""
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, checked: bool) -> None:
+        self._checked = checked
         dtype = pick_dtype(recipe.play.dtype)
         self.recipe = recipe.model_copy(update={"play": recipe.play.model_copy(update={"dtype": dtype})})
         self.stages: dict[str, Stage] = {}
@@ -56,26 +63,35 @@ class _Plan:
             "version": domain.environment.version,
             **({"data": data} if (data := domain.data()) else {}),
         }
-        play = {name: value for name, value in _changed(recipe.play).items() if name not in _SAME_EPISODES}
-        self._play = {**play, "dtype": dtype, "env": self._env}
+        play = {name: value for name, value in _changed(recipe.play).items() if name not in _NOT_EVERY_ROWS}
+        self._splits, self._expert = tasks.brought(recipe)
+        given = tasks.opening(recipe)
+        opening = {"opening": [[m.role, m.content] for m in given]} if given else {}
+        self._play = {**play, **opening, "dtype": dtype, "env": self._env}
 
     def _playing(self, name: str) -> dict[str, Any]:
         """How a row's model plays; on a server the arithmetic here does not count, nor the episodes at once."""
-        if not self.recipe.served(chain_of(self.recipe, name)[0].name):
+        server = self.recipe.play.servers.get(name)
+        if server is None and not self.recipe.served(chain_of(self.recipe, name)[0].name):
             return self._play
-        return {knob: value for knob, value in self._play.items() if knob not in ("dtype", "batch")}
+        elsewhere = {} if server is None else {"server": key_of_model(server)["model"]}
+        return {knob: value for knob, value in self._play.items() if knob not in ("dtype", "batch")} | elsewhere
 
     # --- tasks and demonstrations ---
 
     def tasks(self) -> str:
         """Add the stage that chooses the task sets."""
         sets = self.recipe.tasks
-        settings = {"env": self._env, "types": sets.types, "dev": sets.dev, "test": sets.test}
+        settings = {"env": self._env, "types": sets.types, "dev": sets.dev, "test": sets.test, **self._splits}
         return self._add("tasks", "tasks", {}, settings, partial(tasks.choose, self.recipe))
 
     def demonstrations(self) -> str:
         """Add the stage of the expert's trajectories."""
-        settings = {"env": self._env, "demonstrations": self.recipe.tasks.demonstrations}
+        # A file of splits also says which of the expert's runs belongs to which task.
+        recorded = {**self._expert, **self._splits} if self._expert else {}
+        if self.recipe.env.thoughts and not recorded:
+            recorded = {"form": "lines"}
+        settings = {"env": self._env, "demonstrations": self.recipe.tasks.demonstrations, **recorded}
         inputs = {"tasks": self.tasks()}
         return self._add("demonstrations", "demonstrations", inputs, settings, partial(tasks.demonstrate, self.recipe))
 
@@ -97,7 +113,8 @@ class _Plan:
         data, settings = self._data(row)
         reference: dict[str, str] = {}
         if row.reference != "start":
-            self._check_vocabulary(row)
+            if self._checked:
+                self._check_vocabulary(row)
             reference = {f"reference {role}": name for role, name in self.model(row.reference).items()}
             settings["reference"] = self._base(row.reference)
         settings |= {

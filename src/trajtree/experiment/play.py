@@ -13,13 +13,14 @@ from trajtree.experiment.learn import model_of
 from trajtree.experiment.recipe import Exploration, Recipe
 from trajtree.experiment.rows import Row
 from trajtree.experiment.stage import Work
-from trajtree.experiment.tasks import read_tasks, store_in
+from trajtree.experiment.tasks import domain_of, opening, read_tasks, store_in
 from trajtree.explore.branching import tree_maker
 from trajtree.explore.made_with import claim
 from trajtree.explore.rollout import explore as play_passes
 from trajtree.explore.strategies import STRATEGIES, ExploreSettings, Passes, independent, one_pass
 from trajtree.explore.trackers import reported
 from trajtree.explore.workers import EnvMaker, cores, environments
+from trajtree.models.weights import ModelRef
 from trajtree.policies.base import Policy, ServedPolicy
 from trajtree.policies.opening import open_policy
 from trajtree.policies.spending import Spending
@@ -49,13 +50,15 @@ def evaluate(recipe: Recipe, row: Row, work: Work) -> None:
 
 
 def _open(recipe: Recipe, row: str, inputs: Mapping[str, Path], spending: Spending) -> Policy[Any]:
+    server = recipe.play.servers.get(row)
     return open_policy(
-        model_of(recipe, row, inputs),
+        ModelRef(server) if server is not None else model_of(recipe, row, inputs),
         max_new_tokens=recipe.play.max_new_tokens,
         one_line=not recipe.env.thoughts,
         dtype=recipe.play.dtype,
         name=row,
         spending=spending,
+        opening=opening(recipe),
     )
 
 
@@ -108,7 +111,7 @@ def maker(recipe: Recipe, split: str) -> EnvMaker:
     limits = recipe.env.max_steps
     if not isinstance(limits, dict):
         return EnvMaker(recipe.env.name, limits)
-    domain = load_domain(recipe.env.name)
+    domain = domain_of(recipe)
     of_task = {task: limits.get(kind) for kind in recipe.tasks.types for task in domain.tasks(kind, split)}
     return EnvMaker(recipe.env.name, of_task)
 

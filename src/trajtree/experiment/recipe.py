@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, cast
+from typing import Annotated, Any, Final, Literal, TypeVar, cast
 
 import yaml
 from pydantic import (
@@ -29,7 +29,7 @@ from pydantic import (
 
 from trajtree.errors import DataError, RecipeError, one_of
 from trajtree.experiment.recipe_text import explain, from_yaml, override
-from trajtree.experiment.rows import DEFAULT_ROWS, ROWS, SOURCES, Row, chain, default_comparisons, later_round
+from trajtree.experiment.rows import DEFAULT_ROWS, OF_WEAK, ROWS, SOURCES, Row, chain, default_comparisons, later_round
 from trajtree.explore.strategies import MOST_BRANCHES, STRATEGIES, Slot
 from trajtree.explore.trackers import TRACKERS
 from trajtree.models.weights import DTYPES
@@ -38,6 +38,9 @@ from trajtree.store.files import open_input
 from trajtree.train.settings import METHODS, Lora, LossSettings, Scratch, TrainSettings, users_of
 from trajtree.trees.forks import PairSettings
 from trajtree.trees.search import PathSettings
+
+ALL: Final = "all"
+"""Stands for as many tasks as there are."""
 
 Items = TypeVar("Items", bound=tuple[object, ...])
 D = TypeVar("D")
@@ -77,6 +80,17 @@ def _step_limits(value: object) -> object:
     return value
 
 
+def _from(least: int) -> BeforeValidator:
+    """A number from `least` on, or all."""
+
+    def check(value: object) -> object:
+        if value != ALL and (type(value) is not int or value < least):
+            raise ValueError(f"must be a number from {least} on, or all")
+        return value
+
+    return BeforeValidator(check)
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -97,16 +111,21 @@ class Env(_Section):
 
 
 class Tasks(_Section):
-    """Number of tasks per type; the four sets never share a task."""
+    """Number of tasks per type, or `all`; the four sets never share a task."""
 
     types: Annotated[tuple[str, ...], AfterValidator(_not_empty)]
-    demonstrations: int = Field(20, ge=1)
+    splits: str | None = None
+    """A file with the task ids of each split, or the name under which `trajtree data` recorded one; by default the
+    environment's own splits."""
+    expert: str | None = None
+    """A store whose runs are the demonstrations; by default the environment's own expert."""
+    demonstrations: Annotated[int | Literal["all"], _from(1)] = 20
     """Expert demonstrations, from the train split."""
-    unseen: int = Field(20, ge=0)
+    unseen: Annotated[int | Literal["all"], _from(0)] = 20
     """Additional train tasks, to explore tasks that were not demonstrated."""
-    dev: int = Field(8, ge=0)
+    dev: Annotated[int | Literal["all"], _from(0)] = 8
     """From the dev split: choose settings on these."""
-    test: int = Field(15, ge=1)
+    test: Annotated[int | Literal["all"], _from(1)] = 15
     """From the test split: look once."""
 
 
@@ -259,6 +278,8 @@ class Play(_Section):
     """Dtype of the arithmetic, also in training; auto is bfloat16 if the processor or GPU supports it, else float32."""
     workers: int | None = Field(None, ge=0)
     """Processes that hold the environments; one per core by default, 0 for none, and then no time limit."""
+    servers: dict[str, str] = {}
+    """Rows that are played by a server, although their weights are here: `{weak: openai:weak@http://localhost:8000}`."""
     seconds: float = Field(120.0, gt=0, allow_inf_nan=False)
     """Longest that an environment may take for one reset or step; after that its process is ended and it is a fault."""
     report_to: tuple[Annotated[str, AfterValidator(one_of(TRACKERS))], ...] = ()
@@ -297,6 +318,10 @@ class Recipe(_Section):
         for compared in self.evaluate.comparisons:
             for row_name in compared:
                 _in("evaluate.comparisons", row_name, self.all_rows)
+        for row_name, server in self.play.servers.items():
+            _in("play.servers", row_name, self.all_rows)
+            if is_local(server):
+                raise ValueError(f"play.servers.{row_name}: {server!r} is no server; write openai:MODEL@URL")
         for row_name in self.evaluate.tried:
             _in("evaluate.tried", row_name, self.all_rows)
         for row_name in self.evaluate.rows:
@@ -337,8 +362,8 @@ class Recipe(_Section):
         return {**found, **self.explorations}
 
     def served(self, name: str) -> bool:
-        """Whether `weak` or `strong` is a model that plays elsewhere, so that it cannot be tuned."""
-        model = self.weak.model if name == "weak" else self.strong.model
+        """Whether `weak`, `weak_untouched` or `strong` is a model that plays elsewhere, so that it cannot be tuned."""
+        model = self.weak.model if name in OF_WEAK else self.strong.model
         return model is not None and not is_local(model)
 
     def pair_settings(self, row: Row) -> PairSettings:
@@ -384,7 +409,7 @@ def _in(where: str, name: str, known: Iterable[str]) -> None:
 
 def _check_row(recipe: Recipe, row: Row) -> None:
     where = f"rows.{row.name}"
-    if row.starts_from is None and row.name not in ("weak", "strong"):
+    if row.starts_from is None and row.name not in (*OF_WEAK, "strong"):
         raise ValueError(f"{where}.starts_from: name the row with the model to start from, for example strong")
     if row.starts_from is not None:
         _in(f"{where}.starts_from", row.starts_from, recipe.all_rows)
@@ -462,7 +487,7 @@ def explorers(recipe: Recipe, exploration: str) -> list[str]:
 
 
 def _check_order(recipe: Recipe, name: str) -> None:
-    """Refuse a row that depends on itself."""
+    """Refuse a row that depends on itself, or on a model that the recipe does not have."""
 
     def needs(row: Row) -> list[str]:
         explorer = explorers(recipe, row.explored_by) if row.explored else []
@@ -473,6 +498,9 @@ def _check_order(recipe: Recipe, name: str) -> None:
     def walk(row: str, above: tuple[str, ...]) -> None:
         if row in above:
             raise ValueError(f"rows.{name}: needs itself: {' needs '.join([*above, row])}")
+        if row == "weak_untouched" and recipe.weak.model is None:
+            why = "the weak model is trained from scratch, so there is none before its tuning; name one in weak.model"
+            raise ValueError(f"rows.{name}: needs weak_untouched, but {why}")
         for needed in needs(recipe.all_rows[row]):
             walk(needed, (*above, row))
 
@@ -494,7 +522,7 @@ def _check_tunable(recipe: Recipe, name: str) -> None:
             )
     if recipe.served(rows[0].name) and any(row.trained for row in rows):
         where = rows[0].name
-        model = recipe.weak.model if where == "weak" else recipe.strong.model
+        model = recipe.weak.model if where in OF_WEAK else recipe.strong.model
         raise ValueError(
             f"evaluate.rows: {name} tunes {where}.model, which plays on a server ({model}) and can only play as it is; "
             f"leave out the rows that tune it (and set evaluate.primary and evaluate.ceiling to {where}), or give a "
@@ -530,4 +558,4 @@ def chain_of(recipe: Recipe, name: str) -> list[Row]:
     return chain(recipe.all_rows, name)
 
 
-__all__ = ["Exploration", "Recipe", "RowSpec", "chain_of", "load_recipe"]
+__all__ = ["ALL", "Exploration", "Recipe", "RowSpec", "chain_of", "load_recipe"]

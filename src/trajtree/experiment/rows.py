@@ -157,6 +157,9 @@ def _search(name: str, label: str, **changes: Any) -> Row:
     return Row(**{"name": name, "label": label, "learns_from": ("paths",), **changes})
 
 
+OF_WEAK = ("weak", "weak_untouched")
+"""The rows that are the recipe's weak model itself; `strong` is its strong one. All others start from a row."""
+
 _ALL = 1_000_000
 """As many as there are."""
 
@@ -169,6 +172,7 @@ _ENTRIES = (
         section="weak",
         starts_from=None,
     ),
+    Row(name="weak_untouched", label="Weak, untouched", starts_from=None),
     Row(name="strong", label="Strong, untouched", starts_from=None),
     Row(name="strong_sft", label="Strong SFT on the expert", learns_from=("demonstrations",)),
     Row(

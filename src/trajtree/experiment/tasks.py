@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from trajtree.chat import REACT
 from trajtree.envs.base import Environment
 from trajtree.envs.domain import SPLITS, Domain, NoDemonstration, load_domain
 from trajtree.envs.guard import closed
+from trajtree.envs.recorded import in_lines, opening_of, recorded_expert
+from trajtree.envs.splits import Splits, read_splits, split_file, unknown_tasks, with_splits
 from trajtree.errors import DataError, RecipeError, UnknownTask, counted
-from trajtree.experiment.recipe import Recipe
+from trajtree.experiment.recipe import ALL, Recipe
 from trajtree.experiment.stage import Work
 from trajtree.experiment.variety import in_turns, shared, spread
 from trajtree.store.files import write_atomically
 from trajtree.store.trajectory_store import TrajectoryStore
-from trajtree.trajectory import Trajectory
+from trajtree.trajectory import Message, Trajectory
 
 STORE = "trajectories.jsonl"
 """Trajectories in a stage's folder."""
@@ -27,13 +31,94 @@ TASKS = "tasks.json"
 _REJECTED = "rejected.json"
 
 
+def domain_of(recipe: Recipe) -> Domain:
+    """The recipe's domain, with the recipe's splits.
+
+    Raises:
+        RecipeError: there is no such domain or no such file of splits, or the file is damaged.
+    """
+    domain = load_domain(recipe.env.name)
+    if (splits := _splits(recipe)) is None:
+        return domain
+    if unknown := unknown_tasks(domain, splits):
+        raise RecipeError(
+            f"tasks.splits: {recipe.env.name} has no task {unknown[0]!r}, which {recipe.tasks.splits} names"
+        )
+    return with_splits(domain, splits)
+
+
+def _splits(recipe: Recipe) -> Splits | None:
+    if (said := recipe.tasks.splits) is None:
+        return None
+    path = split_file(said, recipe.env.name)
+    if not path.exists():
+        hint = f"; record ETO's: trajtree data {recipe.env.name} --from ETO_FOLDER" if said == "eto" else ""
+        raise RecipeError(f"tasks.splits: there is no file {path}{hint}")
+    try:
+        return read_splits(path)
+    except DataError as error:
+        raise RecipeError(f"tasks.splits: {error}") from None
+
+
+def opening(recipe: Recipe) -> tuple[Message, ...]:
+    """The messages with which every episode begins, from the demonstrations; () for the environment's instruction.
+
+    Raises:
+        RecipeError: there is no such store, or its runs were not all given the same.
+    """
+    store = _store(recipe)
+    if store is None:
+        return ()
+    try:
+        return opening_of(store)
+    except DataError as error:
+        raise RecipeError(f"tasks.expert: {error}") from None
+
+
+def brought(recipe: Recipe) -> tuple[dict[str, str], dict[str, str]]:
+    """What identifies the contents of the recipe's own splits, and of its expert's store; {} where it has none."""
+    splits, store = _splits(recipe), _store(recipe)
+    return (
+        {} if splits is None else {"splits": _hash(splits.model_dump_json().encode())},
+        {} if store is None else {"expert": _hash(store.read_bytes())},
+    )
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _store(recipe: Recipe) -> Path | None:
+    if recipe.tasks.expert is None:
+        return None
+    path = Path(recipe.tasks.expert).expanduser()
+    if not path.is_file():
+        raise RecipeError(
+            f"tasks.expert: there is no file {path}; import the expert's runs: trajtree import LOG --out {path}"
+        )
+    return path
+
+
+def _expert(recipe: Recipe, domain: Domain) -> Callable[[Environment, str], Trajectory | NoDemonstration]:
+    store, splits = _store(recipe), _splits(recipe)
+    if store is not None:
+        return recorded_expert(store, splits.names if splits is not None else {}, REACT if recipe.env.thoughts else "")
+
+    def in_the_form_of_play(env: Environment, task: str) -> Trajectory | NoDemonstration:
+        shown = domain.demonstrate(env, task)
+        return in_lines(shown, REACT) if recipe.env.thoughts and isinstance(shown, Trajectory) else shown
+
+    return in_the_form_of_play
+
+
 def choose(recipe: Recipe, work: Work) -> None:
     """Draw the task sets; TASKS contains tasks by split and type in drawing order, and every task's situation.
 
     Test is drawn first; dev avoids its situations, and train those of both.
     """
-    domain = load_domain(recipe.env.name)
-    sizes = {"test": recipe.tasks.test, "dev": recipe.tasks.dev, "train": None}
+    domain = domain_of(recipe)
+    # The train tasks are ordered, and how many of them are used is decided later.
+    sizes = {"test": recipe.tasks.test, "dev": recipe.tasks.dev, "train": ALL}
     every = {split: {kind: _tasks_of(domain, kind, split) for kind in recipe.tasks.types} for split in SPLITS}
     for split, by_type in every.items():
         _check_apart(split, by_type)
@@ -41,17 +126,17 @@ def choose(recipe: Recipe, work: Work) -> None:
     drawn: dict[str, dict[str, list[str]]] = {}
     held_out: set[str] = set()
     for split, size in sizes.items():
-        if size is not None:
+        if size != ALL:
             _check_enough(f"tasks.{split}", size, split, every[split], situations)
         drawn[split], taken = {}, Counter[str]()
         elsewhere = {situations[t] for name in sizes if name != split for tasks in every[name].values() for t in tasks}
         for kind, tasks in every[split].items():
             # Which train candidates are used is decided later, so it is not known here which of them count as taken.
-            before = {} if size is None else taken
+            before = {} if split == "train" else taken
             draw = f"{kind} {split}"
             order = in_turns(tasks, situations, draw, avoid=held_out, spare=elsewhere, taken=before)
-            drawn[split][kind] = order[:size]
-            taken += spread(order[:size], situations)
+            drawn[split][kind] = some = order if size == ALL else order[:size]
+            taken += spread(some, situations)
         held_out |= taken.keys()
     write_atomically(work.folder / TASKS, json.dumps({**drawn, "situations": situations}, indent=1))
 
@@ -63,20 +148,32 @@ def store_in(folder: Path) -> TrajectoryStore:
 
 def demonstrate(recipe: Recipe, work: Work) -> None:
     """Collect expert demonstrations, and record tried tasks that have none."""
-    domain = load_domain(recipe.env.name)
+    domain = domain_of(recipe)
+    expert, wanted = _expert(recipe, domain), recipe.tasks.demonstrations
     chosen = read_tasks(work.inputs["tasks"])
     train = chosen["train"]
-    _check_enough("tasks.demonstrations", recipe.tasks.demonstrations, "train", train, chosen["situations"])
+    if wanted != ALL:
+        _check_enough("tasks.demonstrations", wanted, "train", train, chosen["situations"])
     store = store_in(work.folder)
     kept = {t.task: t for t in store}
     without: list[NoDemonstration] = []
-    work.progress.total(recipe.tasks.demonstrations * len(train))
+    work.progress.total(sum(len(tasks) if wanted == ALL else wanted for tasks in train.values()))
     for kind, tasks in train.items():
-        candidates = iter(tasks)
+        found = 0
         with closed(domain.make(recipe.env.limit(kind))) as env:
-            for _ in range(recipe.tasks.demonstrations):
-                _next(domain, env, candidates, kept, without, store, kind)
-                work.progress.advance(1)
+            for task in tasks:
+                if found == wanted:
+                    break
+                shown = kept.get(task) or expert(env, task)
+                if isinstance(shown, NoDemonstration):
+                    without.append(shown)
+                elif task not in kept:
+                    store.append([shown])
+                found += isinstance(shown, Trajectory)
+                work.progress.advance(wanted == ALL or isinstance(shown, Trajectory))
+        if found < (1 if wanted == ALL else wanted):
+            reasons = "; ".join(f"{r.task}: {r.reason}" for r in without[-3:])
+            raise DataError(f"{kind}: not enough successful demonstrations among its train tasks ({reasons})")
     write_atomically(work.folder / _REJECTED, json.dumps([asdict(r) for r in without], indent=1))
 
 
@@ -87,12 +184,12 @@ def choose_unseen(recipe: Recipe, work: Work) -> None:
     tried = {t.task for t in store_in(shown)} | {r["task"] for r in without}
     unseen: list[str] = []
     for kind, tasks in read_tasks(work.inputs["tasks"])["train"].items():
-        further = [task for task in tasks if task not in tried][: recipe.tasks.unseen]
-        if len(further) < recipe.tasks.unseen:
+        further, wanted = [task for task in tasks if task not in tried], recipe.tasks.unseen
+        if wanted != ALL and len(further) < wanted:
             raise RecipeError(
                 f"tasks.unseen: only {len(further)} train tasks of {kind} are left after the demonstrations"
             )
-        unseen += further
+        unseen += further if wanted == ALL else further[:wanted]
     write_atomically(work.folder / TASKS, json.dumps(unseen, indent=1))
 
 
@@ -162,28 +259,15 @@ def _tasks_of(domain: Domain, kind: str, split: str) -> list[str]:
         raise RecipeError(f"tasks.types: {error}") from None
 
 
-def _next(
-    domain: Domain,
-    env: Environment,
-    candidates: Iterator[str],
-    kept: dict[str, Trajectory],
-    without: list[NoDemonstration],
-    store: TrajectoryStore,
-    kind: str,
-) -> None:
-    """Keep the demonstration of the next candidate that has one."""
-    for task in candidates:
-        if task in kept:
-            return
-        shown = domain.demonstrate(env, task)
-        if isinstance(shown, NoDemonstration):
-            without.append(shown)
-            continue
-        kept[task] = shown
-        store.append([shown])
-        return
-    reasons = "; ".join(f"{r.task}: {r.reason}" for r in without[-3:])
-    raise DataError(f"{kind}: not enough successful demonstrations among its train tasks ({reasons})")
-
-
-__all__ = ["STORE", "TASKS", "choose", "choose_unseen", "demonstrate", "read_tasks", "shared_situations"]
+__all__ = [
+    "STORE",
+    "TASKS",
+    "brought",
+    "choose",
+    "choose_unseen",
+    "demonstrate",
+    "domain_of",
+    "opening",
+    "read_tasks",
+    "shared_situations",
+]

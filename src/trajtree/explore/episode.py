@@ -81,6 +81,7 @@ class Episode(Generic[C]):
     outcome: Outcome | None = None
     error: str | None = None
     cause: Cause | None = None
+    context_turns: int = 0
 
     @classmethod
     def of(cls, spec: EpisodeSpec, env: Environment, policy: Policy[C], seed: int, suffix: str) -> Episode[C]:
@@ -101,7 +102,9 @@ class Episode(Generic[C]):
                 conversation.take_over(start.messages, start.parent.tokens)
             else:
                 conversation.messages[:] = start.messages
-        return cls(spec, Guarded(env), conversation)
+            return cls(spec, Guarded(env), conversation, context_turns=start.parent.context_turns)
+        given = sum(message.role == "assistant" for message in conversation.messages)
+        return cls(spec, Guarded(env), conversation, context_turns=given)
 
     def begin(self) -> None:
         """Reset the environment, replay the steps to where the episode begins, and show the policy the observation."""
@@ -183,6 +186,7 @@ class Episode(Generic[C]):
             score=min(1.0, max(0.0, sum(step.reward for step in self.steps))),
             outcome=self.outcome,
             tokens=self._tokens(),
+            context_turns=self.context_turns,
             tools=self.conversation.tools if isinstance(self.conversation, ToolCaller) else (),
             error=self.error,
             cause=self.cause,
@@ -190,9 +194,14 @@ class Episode(Generic[C]):
         )
 
     def _tokens(self) -> tuple[Tokens, ...]:
-        """The conversation's tokens; none if those that a branched episode took over are unknown."""
+        """The conversation's tokens; none if those of replies that it did not make itself are unknown.
+
+        Such replies are those that a branched episode took over, and those of an opening.
+        """
         start = self.spec.start
         if start is not None and not (isinstance(self.conversation, TakesOver) and start.parent.tokens):
+            return ()
+        if self.context_turns and not isinstance(self.conversation, TakesOver):
             return ()
         return self.conversation.tokens()
 
@@ -219,11 +228,11 @@ def _cause_of(error: EnvError) -> Cause:
 
 
 def sampled_tokens(trajectory: Trajectory) -> int:
-    """Agent tokens that were sampled for a trajectory, without those taken over from its parent.
+    """Agent tokens that were sampled for a trajectory, without those taken over from its parent or its opening.
 
     If the engine reported no tokens, four characters of the replies count as a token.
     """
-    taken_over = 0 if trajectory.origin is None else trajectory.context_turns + trajectory.origin.steps
+    taken_over = trajectory.context_turns + (0 if trajectory.origin is None else trajectory.origin.steps)
     if trajectory.tokens:
         ranges = [end - start for tokens in trajectory.tokens for start, end in tokens.agent]
         return sum(ranges[taken_over:])

@@ -51,7 +51,10 @@ class Policy(Protocol[C]):
     name: str
 
     def start(self, system: str, sampling: Sampling, seed: tuple[int, ...]) -> C:
-        """Open a conversation with its system message; its random stream depends only on `seed`."""
+        """Open a conversation with its system message, or with the policy's own opening if it has one.
+
+        Its random stream depends only on `seed`.
+        """
         ...
 
     def reply(self, conversations: Sequence[C]) -> list[Reply]:

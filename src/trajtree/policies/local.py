@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from trajtree.errors import PolicyError
-from trajtree.models.transcript import ChatFormat, Transcript
+from trajtree.models.transcript import ChatFormat, Transcript, tokenise
 from trajtree.models.weights import ModelRef, context_length, load_model, load_tokenizer, pick_device
 from trajtree.policies.base import Reply, too_long
 from trajtree.policies.kv import BatchCache, Memory
@@ -72,6 +72,7 @@ class LocalPolicy:
         one_line: whether a reply ends at its first line break, which suffices for a bare action.
         dtype: name of a torch dtype, or auto (see `pick_dtype`).
         name: the policy's name in trajectories; by default the model's own name.
+        opening: messages with which every conversation begins, instead of a system message.
 
     Raises:
         PolicyError: the model cannot be loaded or has no chat template.
@@ -85,10 +86,13 @@ class LocalPolicy:
         one_line: bool = True,
         dtype: str = "auto",
         name: str | None = None,
+        opening: Sequence[Message] = (),
     ) -> None:
         tokenizer = load_tokenizer(ref.base)
         self.name = name or ref.name
         self.chat = ChatFormat(tokenizer, ref.base)
+        self.opening = tuple(opening)
+        self._opening_tokens = tokenise(self.chat, self.opening)
         self.model: Any = load_model(ref, dtype=dtype, device=pick_device())
         self.max_new_tokens = max_new_tokens
         self.context = context_length(self.model)
@@ -102,7 +106,10 @@ class LocalPolicy:
 
     def start(self, system: str, sampling: Sampling, seed: tuple[int, ...]) -> LocalConversation:
         """See `Policy.start`."""
-        return LocalConversation([Message("system", system)], sampling, stream(seed), Transcript(self.chat))
+        conversation = LocalConversation([Message("system", system)], sampling, stream(seed), Transcript(self.chat))
+        if self.opening:
+            conversation.take_over(self.opening, self._opening_tokens)
+        return conversation
 
     @torch.inference_mode()
     def reply(self, conversations: Sequence[LocalConversation]) -> list[Reply]:
@@ -132,7 +139,7 @@ class LocalPolicy:
     def _overflow(self, conversation: LocalConversation) -> Reply:
         need = len(conversation.transcript.ids) + self.max_new_tokens
         problem = f"{self.name}: {need} tokens needed, the context holds {self.context}"
-        if not any(m.role == "assistant" for m in conversation.messages):
+        if not any(m.role == "assistant" for m in conversation.messages[len(self.opening) :]):
             raise PolicyError(f"{problem}; use a model with a longer context or shorter observations")
         return Reply("", problem, Cause.CONTEXT_OVERFLOW)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from trajtree.models.weights import ModelRef, fingerprint
 from trajtree.policies.base import Policy
 from trajtree.policies.server_name import SCHEME, parse_name
 from trajtree.policies.spending import Spending
+from trajtree.trajectory import Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,14 @@ def key_of_model(name: str) -> dict[str, str]:
 
 
 def open_policy(
-    ref: ModelRef, *, max_new_tokens: int, one_line: bool, dtype: str, name: str, spending: Spending | None = None
+    ref: ModelRef,
+    *,
+    max_new_tokens: int,
+    one_line: bool,
+    dtype: str,
+    name: str,
+    spending: Spending | None = None,
+    opening: Sequence[Message] = (),
 ) -> Policy[Any]:
     """The policy that a model's name stands for.
 
@@ -91,6 +99,7 @@ def open_policy(
         dtype: dtype of the arithmetic, for a local model.
         name: the policy's name in trajectories.
         spending: counts the requests to model servers, and stops at the command's limit.
+        opening: messages with which every conversation begins, instead of the environment's instruction.
 
     Raises:
         PolicyError: the model cannot be loaded, the server does not answer, or it cannot play.
@@ -103,6 +112,7 @@ def open_policy(
         dtype=dtype,
         name=name,
         spending=spending if spending is not None else Spending(),
+        opening=opening,
     )
 
 

@@ -47,6 +47,7 @@ class ServerConversation:
 
     Attributes:
         turns: replies so far.
+        given: how many of the messages were there before the first observation.
         home: number of the server that it is played on; None before the first request.
         read: tokens that the server has read so far, prompt and reply of the last request.
     """
@@ -56,6 +57,7 @@ class ServerConversation:
     seed: tuple[int, ...]
     tools: tuple[str, ...] = ()
     turns: int = 0
+    given: int = 1
     home: int | None = None
     read: int = 0
     seen: int = 0
@@ -68,7 +70,7 @@ class ServerConversation:
     @property
     def opening(self) -> int:
         """What conversations that begin alike have in common, as a number."""
-        return zlib.crc32("\n".join(m.content for m in self.messages[:2]).encode(errors="replace"))
+        return zlib.crc32("\n".join(m.content for m in self.messages[: self.given + 1]).encode(errors="replace"))
 
     def prompt_estimate(self) -> int:
         """About how many tokens the next prompt has: what was counted before, and the characters since."""
@@ -85,6 +87,7 @@ class ServerPolicy:
         one_line: whether a reply ends at its first line break, which is enough for a bare action.
         spending: counts all requests of the command, and stops at its limit.
         name: what trajectories call this policy; by default the model's own name.
+        opening: messages with which every conversation begins, instead of a system message.
 
     Raises:
         PolicyError: a server does not answer, refuses the key, does not have the model, or is not like the others.
@@ -98,8 +101,10 @@ class ServerPolicy:
         one_line: bool = True,
         spending: Spending | None = None,
         name: str | None = None,
+        opening: Sequence[Message] = (),
     ) -> None:
         self.name = name or servers.name
+        self.opening = tuple(opening)
         self.model = servers.model
         self.addresses = servers.addresses
         self.max_new_tokens = max_new_tokens
@@ -110,7 +115,8 @@ class ServerPolicy:
 
     def start(self, system: str, sampling: Sampling, seed: tuple[int, ...]) -> ServerConversation:
         """See `Policy.start`."""
-        return ServerConversation([Message("system", system)], sampling, seed)
+        given = self.opening or (Message("system", system),)
+        return ServerConversation([*given], sampling, seed, given=len(given))
 
     def reply(self, conversations: Sequence[ServerConversation]) -> list[Reply]:
         """See `Policy.reply`; a session for this call alone.

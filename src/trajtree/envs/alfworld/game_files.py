@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
+from trajtree.envs import user_data
 from trajtree.envs.alfworld.packed import TASK_TYPES, PackedFile, PackedGame
 from trajtree.envs.alfworld.scene import Scene
 from trajtree.errors import DataError
@@ -20,11 +20,8 @@ _SPLITS = ("train", "dev", "test")
 
 
 def data_folder() -> Path:
-    """Folder of the packed games: `$TRAJTREE_DATA/alfworld`, else `trajtree/alfworld` in the user's data folder."""
-    if root := os.environ.get("TRAJTREE_DATA"):
-        return Path(root) / "alfworld"
-    home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(home) / "trajtree" / "alfworld"
+    """Folder of the packed games."""
+    return user_data.data_folder("alfworld")
 
 
 class Games:

@@ -129,8 +129,7 @@ def eto_split(split: Split, path: Path) -> list[str]:
 def _eto_task(entry: object, where: str) -> str:
     match entry:
         case [str(name), int(variation)]:
-            plain = re.sub(r"^task-\d+[ab]?-|[()]", "", name).replace("mendellian", "mendelian")
-            task = f"{plain}/{variation}"
+            task = f"{plain_name(name)}/{variation}"
         case _:
             raise DataError(f"{where}: must be [task name, variation], got {entry!r}")
     try:
@@ -138,6 +137,11 @@ def _eto_task(entry: object, where: str) -> str:
     except KeyError as error:
         raise DataError(f"{where}: {error.args[0]}") from error
     return task
+
+
+def plain_name(name: str) -> str:
+    """The task type that ETO calls, for example, `task-6-lifespan-(longest-lived)`."""
+    return re.sub(r"^task-\d+[ab]?-|[()]", "", name).replace("mendellian", "mendelian")
 
 
 def _task_type(name: str) -> TaskType:

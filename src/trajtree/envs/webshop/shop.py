@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from random import Random
 from typing import Any
 
+from trajtree.envs import user_data
 from trajtree.envs.webshop.goals import PRICE_SEED, Draft, Goal, Kind, goals_of
 from trajtree.envs.webshop.product_file import ProductFile
 from trajtree.envs.webshop.products import Product
@@ -29,14 +29,8 @@ KINDS: tuple[Kind, ...] = ("synthetic", "human")
 
 
 def data_folder() -> Path:
-    """The folder that products are read from and imported to.
-
-    `$TRAJTREE_DATA/webshop`, else `trajtree/webshop` in `$XDG_DATA_HOME` or ~/.local/share.
-    """
-    if base := os.environ.get("TRAJTREE_DATA"):
-        return Path(base) / "webshop"
-    home = os.environ.get("XDG_DATA_HOME")
-    return (Path(home) if home else Path.home() / ".local" / "share") / "trajtree" / "webshop"
+    """The folder that products are read from and imported to."""
+    return user_data.data_folder("webshop")
 
 
 class Shop:

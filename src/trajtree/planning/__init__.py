@@ -1,0 +1,1 @@
+"""What a recipe takes, before any of it runs."""

@@ -1,0 +1,63 @@
+"""A plan as a table for the terminal."""
+
+from __future__ import annotations
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from trajtree.planning.hardware import Hardware
+from trajtree.planning.plan import Plan, StagePlan
+from trajtree.report import text
+
+
+def print_plan(plan: Plan, hardware: Hardware, console: Console) -> None:
+    """Print a plan's stages with their sums, what they are computed from, and what is missing."""
+    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("stage", overflow="fold")
+    for header in ("episodes", "tokens", "memory", "time", ""):
+        table.add_column(header, justify="right", no_wrap=True)
+    for stage in plan.stages:
+        table.add_row(*map(Text, _cells(stage, hardware)), style="dim" if stage.done else "")
+    peak = max((stage.memory for stage in plan.stages), default=0.0)
+    table.add_row("still to do", "", "", _memory(peak), duration(plan.seconds), "", style="bold")
+    console.print(table)
+    sizes = plan.sizes
+    console.print(
+        f"On {hardware.name} ({hardware.source}). An episode: {sizes.given:.0f} tokens before the first reply, then "
+        f"{sizes.expert:.1f} steps of the expert or {sizes.agent:.1f} of a model (half way to the limit), of "
+        f"{sizes.reply:.0f} tokens by the agent and {sizes.answer:.0f} by the environment; from {sizes.source}. "
+        "Episodes of a training are its examples; how many pairs the trees will have is a guess until they are there.",
+        soft_wrap=True,
+        highlight=False,
+    )
+    for sentence in plan.missing:
+        console.print(Text(f"missing: {text.visible(sentence)}"), soft_wrap=True)
+
+
+def _cells(stage: StagePlan, hardware: Hardware) -> list[str]:
+    tight = hardware.memory and stage.memory > hardware.memory
+    return [
+        text.visible(stage.name),
+        f"{stage.episodes:,}" if stage.episodes else "",
+        f"{stage.tokens:,.0f}" if stage.tokens else "",
+        _memory(stage.memory),
+        duration(stage.seconds) if stage.seconds else "",
+        "done" if stage.done else "too large" if tight else "",
+    ]
+
+
+def _memory(size: float) -> str:
+    return f"{size / 1e9:.1f} GB" if size else ""
+
+
+def duration(seconds: float) -> str:
+    """Seconds, minutes or hours, whichever reads best."""
+    for limit, unit, size in ((90, "s", 1), (5400, "min", 60)):
+        if seconds < limit:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds / 3600:.1f} h"
+
+
+__all__ = ["duration", "print_plan"]
