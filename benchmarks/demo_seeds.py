@@ -89,7 +89,9 @@ def line(results: Results, name: str) -> str:
 def store_situations() -> None:
     """Rewrite the stored results with all that follows from their situations, which must be known for every one."""
     for path in sorted(
-        path for name in ("demo-*-seed*", "recipe-*", "failures-seed*") for path in RESULTS.glob(f"{name}.json")
+        path
+        for name in ("demo-*-seed*", "recipe-*", "failures-seed*", "forms-seed*")
+        for path in RESULTS.glob(f"{name}.json")
     ):
         data = in_situations(read_results_json(path))
         if not data.results.by_situation:

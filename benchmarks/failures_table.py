@@ -33,17 +33,30 @@ def tables(compared: Mapping[str, Any]) -> str:
     """The rows, then the comparisons that were named beforehand."""
     label = compared["labels"]
     lines = [
-        "| row | seeds | success, % | best score so far, % | completed, % |",
-        "|---|---|---|---|---|",
+        "| row | seeds | success, % | by seed | best score so far, % | completed, % |",
+        "|---|---|---|---|---|---|",
     ]
     for row in compared["rows"]:
-        figures = (rate(row["success"]), rate(row["reward"]), f"{100 * row['completed']['value']:.1f}")
+        by_seed = ", ".join(f"{100 * one:.1f}" for one in row["success_by_seed"])
+        figures = (rate(row["success"]), by_seed, rate(row["reward"]), f"{100 * row['completed']['value']:.1f}")
         lines.append(f"| {label[row['row']]} | {len(row['seeds'])} | {' | '.join(figures)} |")
-    lines += ["", "| named beforehand | success, points | p | p after Holm |", "|---|---|---|---|"]
+    lines += [
+        "",
+        "| named beforehand | success, points | p | p after Holm | by seed | these models | p |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for named in compared["named"]:
         found = named["success"]
-        pair = f"{label[found['row']]} - {label[found['against']]}"
-        lines.append(f"| {pair} | {points(found['difference'])} | {found['p_value']:.3f} | {named['holm']:.3f} |")
+        figures = (
+            f"{label[found['row']]} - {label[found['against']]}",
+            points(found["difference"]),
+            f"{found['p_value']:.3f}",
+            f"{named['holm']:.3f}",
+            ", ".join(f"{100 * one:+.1f}" for one in found["by_seed"]),
+            points(found["these_models"]),
+            f"{found['these_models_p']:.3f}",
+        )
+        lines.append(f"| {' | '.join(figures)} |")
     return "\n".join(lines)
 
 

@@ -161,11 +161,12 @@ def test_the_table_of_types_is_what_the_benchmark_prints(
     assert f"<!-- types:begin -->\n{capsys.readouterr().out}<!-- types:end -->" in page
 
 
+@pytest.mark.parametrize("name", ["failures", "forms"])
 def test_the_tables_of_the_experiment_are_what_the_benchmark_prints(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
-    stored = sorted(map(str, (ROOT / "benchmarks" / "results").glob("failures-seed*.json")))
+    stored = sorted(map(str, (ROOT / "benchmarks" / "results").glob(f"{name}-seed*.json")))
     monkeypatch.setattr("sys.argv", ["failures_table.py", *stored])
     runpy.run_path(str(ROOT / "benchmarks" / "failures_table.py"), run_name="__main__")
     page = (ROOT / "docs" / "results.md").read_text()
-    assert f"<!-- failures:begin -->\n{capsys.readouterr().out}<!-- failures:end -->" in page
+    assert f"<!-- {name}:begin -->\n{capsys.readouterr().out}<!-- {name}:end -->" in page
