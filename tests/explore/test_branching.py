@@ -9,13 +9,15 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec import structs
 from tests.builders import Told, trajectory
 from tests.explore.test_rollout import Killed, Scripted, Talk
 from tests.toy import COLOURS, Toy
 
 from trajtree.envs.base import StepResult
-from trajtree.explore.branching import branch_points
+from trajtree.explore.branching import MIN_GAP, RUNS, branch_points, chance_to_be_known
 from trajtree.explore.episode import Episode, EpisodeSpec, Start, sampled_tokens, tokens_per_step
 from trajtree.explore.rollout import explore, rollout
 from trajtree.explore.strategies import STRATEGIES, ExploreSettings, Slot, independent
@@ -127,10 +129,10 @@ def test_a_kill_changes_nothing(tmp_path: Path, waves: int) -> None:
             if len(self.amounts) == waves:
                 raise Killed
 
-    explored(tmp_path / "unbroken", budget=600)
+    explored(tmp_path / "unbroken", budget=900)
     with pytest.raises(Killed):
-        explored(tmp_path / "killed", progress=Kill(), budget=600)
-    explored(tmp_path / "killed", budget=600)
+        explored(tmp_path / "killed", progress=Kill(), budget=900)
+    explored(tmp_path / "killed", budget=900)
     unbroken, killed = (tmp_path / name / "store.jsonl" for name in ("unbroken", "killed"))
     assert killed.read_bytes() == unbroken.read_bytes()
 
@@ -146,6 +148,7 @@ def test_a_world_that_has_changed_is_noticed_counted_and_left_alone(tmp_path: Pa
             result = super().step(action)
             return result._replace(observation=f"{result.observation} Mood {self.mood}.")
 
+    explored(tmp_path, budget=1)
     found = explored(tmp_path, Moody, budget=400)
     diverged = [t for t in found if t.cause is Cause.REPLAY_DIVERGED]
     assert diverged and all(t.outcome is Outcome.ENV_ERROR and t.outcome.is_fault for t in diverged)
@@ -198,12 +201,54 @@ def test_the_latest_point_with_successes_and_failures_behind_it_comes_first() ->
     assert point.steps == 3 and point.parent.steps[2].action == "c", "where c was done, and d or e came of it"
 
 
-def test_what_is_certain_is_left_alone() -> None:
+def test_what_is_known_is_left_alone() -> None:
     solved = build_tree(runs(("abc", 1.0), ("abd", 1.0), task="toy/0"))
     failed = build_tree(runs(("abc", 0.0), ("abd", 0.0), task="toy/1"))
     mixed = build_tree(runs(("abc", 0.0), ("abd", 1.0), task="toy/2"))
-    assert [p.parent.task for p in branch_points([solved, failed, mixed], 4)] == ["toy/2", "toy/1"]
-    assert branch_points([solved], 4) == branch_points([failed], 4) == branch_points([], 4) == []
+    known = build_tree(runs(*[("a", 0.0), ("b", 1.0)] * 2, task="toy/3"))
+    assert [p.parent.task for p in branch_points([solved, failed, mixed, known], 4)] == ["toy/2", "toy/1"]
+    assert branch_points([solved, known], 4) == branch_points([], 4) == []
+
+
+def test_after_a_known_fork_the_next_one_is_looked_for() -> None:
+    tries = [("ac", 0.0), ("ad", 0.0), ("bc", 1.0), ("bd", 0.5)]
+    (point,) = branch_points([build_tree(runs(*tries))], 4)
+    assert (point.steps, point.parent.steps[0].action) == (1, "b"), "a and b are known, c and d after b are not"
+
+
+def test_of_situations_with_nothing_known_the_earliest_comes_first() -> None:
+    (point,) = branch_points([build_tree(runs(("abcdef", 0.0), ("abcdef", 0.0)))], 4)
+    assert point.steps == 0
+
+
+def test_a_difference_too_small_for_a_pair_is_none() -> None:
+    close, apart = ([("abcd", 0.5), ("abce", 0.5 + gap)] for gap in (MIN_GAP - 0.01, MIN_GAP))
+    points = [branch_points([build_tree(runs(*tries))], 4)[0] for tries in (close, apart)]
+    assert [point.steps for point in points] == [0, 3]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.sampled_from([0.0, 0.1, 0.5, 1.0])), max_size=5),
+    st.integers(1, 8),
+    st.floats(0, 1),
+)
+def test_a_chance_is_one_and_grows_with_the_episodes(
+    options: list[tuple[int, float]], episodes: int, differs: float
+) -> None:
+    own, means = [runs for runs, _ in options], [mean for _, mean in options]
+    fewer, more = (chance_to_be_known(own, means, number, differs) for number in (episodes, episodes + 1))
+    assert 0 <= fewer <= more + 1e-12 and more <= 1
+    known = [mean for runs, mean in options if runs >= RUNS]
+    if known and max(known) - min(known) >= MIN_GAP:
+        assert more == 0
+
+
+def test_the_chance_by_hand() -> None:
+    # One of three draws is the option seen once, one in three: at least one of two is that, 1 - (2/3)^2. Both of them:
+    # squared. A new one twice: (1/3)^2, and half of that.
+    assert chance_to_be_known([1, 1], [0.0, 1.0], 2, 0.5) == pytest.approx((5 / 9) ** 2)
+    assert chance_to_be_known([1, 1], [0.5, 0.5], 2, 0.5) == pytest.approx(0.5 * 5 / 9 / 9)
+    assert chance_to_be_known([], [], 2, 0.5) == 0
 
 
 def test_more_episodes_at_a_point_make_it_less_worthy() -> None:

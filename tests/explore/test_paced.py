@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import random
@@ -291,6 +292,17 @@ def test_an_environment_with_tools_is_played_by_calls(tmp_path: Path) -> None:
     assert [json.loads(tool) for tool in played.tools] == Doors.tools
     assert played.messages[3] == Message("tool", "You hold the red key.", tool_call_id="c0")
     assert check_env(Doors, ["toy/0"], actions=solution).tasks == 1
+
+
+def test_in_a_notebook_as_elsewhere(tmp_path: Path) -> None:
+    """A notebook's kernel runs an event loop in the thread in which cells run."""
+
+    async def cell() -> list[Trajectory]:
+        return play(served, independent([f"toy/{i}" for i in range(3)], 2, [Sampling(1.0)]), tmp_path)
+
+    with serving(winning) as served:
+        played = asyncio.run(cell())
+    assert len(played) == 6 and all(t.success for t in played)
 
 
 def test_reasoning_is_the_thought(tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ import asyncio
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -84,3 +85,46 @@ def test_in_another_thread_signals_are_left_alone() -> None:
     thread.start()
     thread.join()
     assert found == [signal.getsignal(signal.SIGINT)]
+
+
+def in_a_notebook(main: Coroutine[Any, Any, Any]) -> Any:
+    """What `run` gives where this thread's event loop is running, as it always is in a notebook's kernel."""
+
+    async def cell() -> Any:
+        return run(main)
+
+    return asyncio.run(cell())
+
+
+def test_in_a_notebook_it_runs_all_the_same() -> None:
+    async def found() -> int:
+        await asyncio.sleep(0.01)
+        return 3
+
+    async def lost() -> int:
+        raise ValueError("lost")
+
+    assert in_a_notebook(found()) == 3
+    with pytest.raises(ValueError, match="lost"):
+        in_a_notebook(lost())
+
+
+def test_in_a_notebook_an_interrupt_ends_all_tasks_in_order(caplog: pytest.LogCaptureFixture) -> None:
+    said: list[str] = []
+
+    async def waits() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0.01)
+            said.append("ended")
+
+    async def cell() -> None:
+        with handled(signal.SIGINT):
+            run(waits())
+
+    with pytest.raises(Ended):
+        asyncio.run(cell())
+    assert said == ["ended"]
+    assert not caplog.records, "asyncio has nothing to report"

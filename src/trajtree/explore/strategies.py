@@ -138,8 +138,9 @@ def branching(tasks: Sequence[str], settings: ExploreSettings, tree_of: TreeOf) 
 
     In each pass, every task may get `branches` episodes from one point of its tree, the points with the highest worth
     per token first (see `trajtree.explore.branching`), until the budget is spent; by default twice what the first
-    pass took. It ends early if no point is worth anything, which means that everything tried so far ended alike. Slots
-    of other policies play from the beginning only: what is uncertain is the value for the policy that explores.
+    pass took. It ends early if no point is worth anything, which means that the runs of each task all succeeded or that
+    its forks are known. Slots of other policies play from the beginning only: what is to become known are the options
+    of the policy that explores.
     """
     own = [slot for slot in settings.grid if not (isinstance(slot, Slot) and slot.by is not None)]
     warm = [slot for slot in own if slot.temperature > 0] or own or list(settings.grid)
@@ -179,7 +180,9 @@ class Strategy:
 
 STRATEGIES: dict[str, Strategy] = {
     "independent": Strategy(independent_passes, "every episode from the task's beginning"),
-    "branching": Strategy(branching, "after the first episodes, from points of the tree where outcomes are uncertain"),
+    "branching": Strategy(
+        branching, "after the first episodes, from points of the tree where options are likely to prove different"
+    ),
 }
 """Strategies by the name that recipes use."""
 

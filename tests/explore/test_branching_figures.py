@@ -1,0 +1,81 @@
+"""What benchmarks/branching.py counts as an informative fork, where it cuts stores, and the table in the docs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from benchmarks.branching import in_rounds, informative, over, table, until
+from tests.builders import trajectory
+
+from trajtree.trajectory import Message, Origin, Trajectory
+from trajtree.trees.merge import build_tree
+
+ROOT = Path(__file__).parents[2]
+
+
+def runs(*tries: tuple[str, float]) -> list[Trajectory]:
+    return [trajectory(list(actions), score, sample=i) for i, (actions, score) in enumerate(tries)]
+
+
+def forks(tries: Sequence[Trajectory]) -> int:
+    return informative(build_tree(tries), gap=0.2, runs=2)
+
+
+def test_a_fork_counts_with_two_runs_on_each_side_and_means_apart() -> None:
+    assert forks(runs(("ac", 0.0), ("bc", 1.0))) == 0, "one run each"
+    assert forks(runs(("ac", 0.0), ("ac", 0.0), ("bc", 1.0))) == 0
+    assert forks(runs(("ac", 0.0), ("ac", 0.0), ("bc", 1.0), ("bc", 0.0))) == 1
+    assert forks(runs(("ac", 0.5), ("ac", 0.5), ("bc", 0.6), ("bc", 0.7))) == 0, "means .15 apart"
+    assert forks(runs(("ac", 0.5), ("ac", 0.5), ("bc", 0.7), ("bc", 0.7))) == 1, "means .2 apart"
+    assert forks(runs(("ac", 0.5), ("ac", 0.5), ("bc", 0.5), ("bc", 0.5), ("dc", 1.0))) == 0, "the third has one run"
+
+
+def test_runs_that_began_below_an_option_do_not_count_for_it() -> None:
+    first = runs(("abcd", 0.0), ("xbcd", 1.0), ("xbcd", 1.0))
+    below = replace(trajectory(list("abce"), 0.0, sample=3), origin=Origin(0, 3))
+    at_it = replace(trajectory(list("abce"), 0.0, sample=3))
+    assert forks([*first, below]) == 0
+    assert forks([*first, at_it]) == 1
+
+
+def test_stores_are_cut_at_the_budget_in_rounds() -> None:
+    def run(task: str, sample: int) -> Trajectory:
+        said = Message("assistant", "four")  # a token
+        return replace(trajectory(["a"], task=task, sample=sample), messages=(said,))
+
+    stored = [run(task, sample) for task in ("s", "t") for sample in range(3)] + [run("s", 4), run("s", 3)]
+    order = in_rounds(stored, 3)
+    assert [(t.task, t.sample) for t in order] == [
+        *[(task, sample) for sample in range(3) for task in ("s", "t")],
+        *[("s", 4), ("s", 3)],
+    ]
+    assert len(until(order, 4)) == 4 and len(until(order, 4.5)) == 5
+
+
+def test_differences_are_per_task_and_over_situations() -> None:
+    def side(more: int) -> dict[str, dict[str, dict[str, int]]]:
+        return {
+            "tasks": {
+                f"find/{i}": {"solved": i % 2, "best": 1, "pairs": 1, "forks": i % 2 + more * (i % 3)}
+                for i in range(12)
+            }
+        }
+
+    sides = {"independent": side(0), "branching": side(1)}
+    figures = {"seeds": [{"seed": 0, **sides}], "situations": {f"find/{i}": str(i) for i in range(12)}}
+    found = over(figures)["forks"]
+    value, low, high = found["difference"]
+    assert (found["independent"], found["branching"], found["ratio"]) == pytest.approx((0.5, 1.5, 3.0))
+    assert low < value < high and value == pytest.approx(1.0) and found["ratio interval"][0] < 3
+    # Student's interval of twelve differences, four each of 0, 1 and 2.
+    assert (high - low) / 2 == pytest.approx(2.201 * (8 / 11 / 12) ** 0.5, rel=1e-3)
+
+
+def test_the_table_in_the_docs_is_what_the_benchmark_prints() -> None:
+    figures = json.loads((ROOT / "benchmarks" / "results" / "branching.json").read_text())
+    page = (ROOT / "docs" / "results.md").read_text()
+    assert f"<!-- branching:begin -->\n{table(figures)}\n<!-- branching:end -->" in page
