@@ -3,7 +3,9 @@
 Overhead: the same episodes of a scripted policy, once in this process with `--workers` processes that hold the
 environments, once on a cluster of this machine with as many workers, in alternating blocks. Start-up is left out: each
 side first plays as many waves as there are workers, and the clock runs from then on. All must play the same actions for
-the same scores. A scripted policy takes no time to reply, so nothing hides the overhead.
+the same scores. A scripted policy takes no time to reply, so nothing hides the overhead. On a machine where others
+compute too, the seconds of the processors say more than those of the clock; they count Ray's own processes, busy or
+not, as long as it takes.
 
 Intake: what the driver does with the trajectories that arrive (unpickling, checking, writing, reading back), without
 anybody who plays them: episodes and megabytes per second of this process's processor, for the same episodes with and
@@ -22,7 +24,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -81,22 +83,33 @@ SCHEMES["walker"] = Scheme(lambda ref, **settings: Walker(), "walks about at ran
 OPENING = Opening(ref=ModelRef("walker:"), max_new_tokens=8, one_line=True, dtype="float32", name="walker")
 
 
+def processor() -> float:
+    """Processor seconds so far of this process and of all that it has started: workers, their Java, and Ray."""
+    me = psutil.Process()
+    total = 0.0
+    for process in (me, *me.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):
+            total += sum(process.cpu_times()[:2])
+    return total
+
+
 class Clock:
-    """A pass to warm up, and one whose seconds are counted."""
+    """A pass to warm up, and one whose seconds, and those of the processor, are counted."""
 
     def __init__(self, first: Sequence[EpisodeSpec], then: Sequence[EpisodeSpec]) -> None:
-        self.first, self.then, self.seconds = first, then, 0.0
+        self.first, self.then = first, then
+        self.seconds = self.processor = 0.0
 
     def passes(self) -> Passes:
         """The two."""
         yield self.first
-        began = time.perf_counter()
+        began, used = time.perf_counter(), processor()
         yield self.then
-        self.seconds = time.perf_counter() - began
+        self.seconds, self.processor = time.perf_counter() - began, processor() - used
 
 
-def block(place: Place, args: argparse.Namespace) -> tuple[float, list[Trajectory]]:
-    """Seconds of the episodes in a place, and all that was stored."""
+def block(place: Place, args: argparse.Namespace) -> tuple[Clock, list[Trajectory]]:
+    """The seconds of the episodes in a place, and all that was stored."""
     tasks = list(load_domain(args.env).tasks(args.type, "train"))
     warm = independent(tasks[:1], args.workers * args.batch, [Sampling(1.0)])
     timed = independent(tasks[1 : 1 + -(-args.episodes // args.rollouts)], args.rollouts, [Sampling(1.0)])
@@ -111,7 +124,7 @@ def block(place: Place, args: argparse.Namespace) -> tuple[float, list[Trajector
         envs = stack.enter_context(place.environments(setting))
         batch = args.batch * args.workers if place is HERE else args.batch
         explore(clock.passes(), policy, envs, store, seed=0, batch=batch, threads=place.threads)
-        return clock.seconds, list(store)
+        return clock, list(store)
 
 
 class Arriving:
@@ -188,30 +201,35 @@ def main() -> None:
     args = arguments()
     before = [round(load, 2) for load in os.getloadavg()]
     seconds: dict[str, list[float]] = {"one process": [], "cluster": []}
+    used: dict[str, list[float]] = {"one process": [], "cluster": []}
     played: list[Trajectory] = []
     different: set[tuple[Any, ...]] = set()
     with connected(args.on, environment=args.env, models=["walker:"], needs={"CPU": 1}, say=print) as cluster:
         for _ in range(args.blocks):
             for side, place in (("one process", HERE), ("cluster", cluster)):
-                took, played = block(place, args)
-                seconds[side].append(took)
+                clock, played = block(place, args)
+                seconds[side].append(clock.seconds)
+                used[side].append(clock.processor)
                 # Texts of ScienceWorld may name objects in another order.
                 different.add(tuple((t.key, t.score, *(step.action for step in t.steps)) for t in played))
-                print(f"{side:<12} {args.episodes} episodes {took:7.1f} s, {args.episodes / took:6.2f}/s", flush=True)
+                took = f"{clock.seconds:7.1f} s, {clock.processor:7.1f} s of processors"
+                print(f"{side:<12} {args.episodes} episodes {took}", flush=True)
     if len(different) > 1:
         raise SystemExit("cluster_overhead: the episodes are not the same")
-    medians = {side: statistics.median(took) for side, took in seconds.items()}
-    overhead = medians["cluster"] / medians["one process"] - 1
-    print(f"overhead {overhead:+.1%}")
+    overhead = {}
+    for what, taken in (("seconds", seconds), ("processor seconds", used)):
+        overhead[what] = statistics.median(taken["cluster"]) / statistics.median(taken["one process"]) - 1
+        print(f"overhead in {what} {overhead[what]:+.1%}")
     times = -(-4000 // len(played))
-    taken = {"messages": intake(played, times), "and tokens": intake([*map(with_tokens, played)], times)}
-    for what, figures in taken.items():
+    arrived = {"messages": intake(played, times), "and tokens": intake([*map(with_tokens, played)], times)}
+    for what, figures in arrived.items():
         print(what, ", ".join(f"{name} {value:,.0f}" for name, value in figures.items()))
     if args.out:
         figures = {
             "seconds": seconds,
+            "processor seconds": used,
             "overhead": overhead,
-            "intake": taken,
+            "intake": arrived,
             "settings": {name: value for name, value in vars(args).items() if name != "out"},
             "machine": {
                 "cores": os.cpu_count(),
