@@ -299,8 +299,8 @@ def test_nodes_that_differ(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) ->
         RunError, match=r"^node .+ cannot use nowhere:DOMAIN \(env.name 'nowhere:DOMAIN': .*\); install"
     ):
         connection._check_environment(alive, "nowhere:DOMAIN")
-    monkeypatch.setattr(connection, "version", lambda name: "9.9")
-    with pytest.raises(RunError, match=r"^node .+ has trajtree \d\S+, and this process 9.9; install the same on both$"):
+    monkeypatch.setattr(connection, "version", lambda name: "9.9" if "pytest" in sys.modules else "9.8")
+    with pytest.raises(RunError, match=r"^node .+ has trajtree 9.8, and this process 9.9; install the same on both$"):
         connection._check_versions(alive)
 
 
