@@ -119,7 +119,7 @@ def block(place: Place, args: argparse.Namespace) -> tuple[Clock, list[Trajector
     make = EnvMaker(args.env, args.max_steps)
     setting = Setting(make=make, seed=0, thoughts=False, workers=workers, seconds=600.0, needs={"CPU": 1})
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        store = TrajectoryStore(Path(folder, "runs.jsonl"))
+        store = TrajectoryStore(Path(folder, "runs.jsonl"), create=True)
         policy = stack.enter_context(place.policy(OPENING, setting, Spending()))
         envs = stack.enter_context(place.environments(setting))
         batch = args.batch * args.workers if place is HERE else args.batch
@@ -161,7 +161,7 @@ def intake(played: Sequence[Trajectory], times: int) -> dict[str, float]:
     arriving = Arriving(copies)
     specs = [EpisodeSpec(task, sample, Sampling(1.0)) for task, sample in copies]
     with tempfile.TemporaryDirectory() as folder:
-        store = TrajectoryStore(Path(folder, "runs.jsonl"))
+        store = TrajectoryStore(Path(folder, "runs.jsonl"), create=True)
         began, processor = time.perf_counter(), time.process_time()
         explore(one_pass(specs), arriving, _none, store, seed=0, batch=32)
         seconds, processor = time.perf_counter() - began, time.process_time() - processor

@@ -33,7 +33,7 @@ TORCHRUN = "torchrun --standalone --nproc_per_node 2"
 
 @pytest.fixture
 def demonstrations(tmp_path: Path) -> Path:
-    store = TrajectoryStore(tmp_path / "demonstrations" / STORE)
+    store = TrajectoryStore(tmp_path / "demonstrations" / STORE, create=True)
     store.append(demonstrate(Toy(), task) for task in TASKS[:8])
     return store.path.parent
 
@@ -75,9 +75,7 @@ def test_two_processes_train_as_one(tmp_path: Path, tiny_words: Path, demonstrat
 def test_errors_of_the_processes_are_their_own_sentences(tmp_path: Path, tiny_words: Path) -> None:
     empty = tmp_path / "demonstrations"
     empty.mkdir()
-    with pytest.raises(
-        DataError, match=r"^weak: no trajectory scored at least 0\.4, so there is nothing to learn from"
-    ):
+    with pytest.raises(DataError, match=r"^no trajectory scored at least 0\.4, so there is nothing to learn from"):
         trained(tmp_path / "there", launch, recipe(tiny_words, f"'{sys.executable}'"), empty)
 
 
