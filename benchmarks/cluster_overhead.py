@@ -9,9 +9,10 @@ not, as long as it takes.
 
 Intake: what the driver does with the trajectories that arrive (unpickling, checking, writing, reading back), without
 anybody who plays them: episodes and megabytes per second of this process's processor, for the same episodes with and
-without the tokens of an engine.
+without the tokens of an engine. With --store, only this is measured, for the first episodes of a store, tokens and all.
 
     python benchmarks/cluster_overhead.py --episodes 200 --out cluster_overhead.json
+    python benchmarks/cluster_overhead.py --store runs.jsonl --out cluster_intake.json
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -176,30 +178,8 @@ def intake(played: Sequence[Trajectory], times: int) -> dict[str, float]:
     }
 
 
-def _none() -> Any:
-    raise AssertionError("nothing is played here")
-
-
-def arguments() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--env", default="scienceworld")
-    parser.add_argument("--type", default="find-plant", help="task type (default find-plant)")
-    parser.add_argument("--episodes", type=int, default=200, help="of a block (default 200)")
-    parser.add_argument("--rollouts", type=int, default=10, help="episodes of a task (default 10)")
-    parser.add_argument("--blocks", type=int, default=2, help="of each side (default 2)")
-    parser.add_argument("--workers", type=int, default=2, help="processes with environments (default 2)")
-    parser.add_argument("--batch", type=int, default=4, help="episodes at once of one worker (default 4)")
-    parser.add_argument("--max-steps", type=int, default=10, help="step limit of an episode (default 10)")
-    parser.add_argument("--on", default="ray", help="the cluster (default ray: this machine)")
-    parser.add_argument("--out", type=Path, help="write the figures as JSON")
-    return parser.parse_args()
-
-
-def main() -> None:
-    """Measure, print, write."""
-    args = arguments()
-    before = [round(load, 2) for load in os.getloadavg()]
+def overhead(args: argparse.Namespace) -> tuple[dict[str, Any], list[Trajectory]]:
+    """The figures of both sides, and the episodes that each played."""
     seconds: dict[str, list[float]] = {"one process": [], "cluster": []}
     used: dict[str, list[float]] = {"one process": [], "cluster": []}
     played: list[Trajectory] = []
@@ -216,21 +196,52 @@ def main() -> None:
                 print(f"{side:<12} {args.episodes} episodes {took}", flush=True)
     if len(different) > 1:
         raise SystemExit("cluster_overhead: the episodes are not the same")
-    overhead = {}
+    more = {}
     for what, taken in (("seconds", seconds), ("processor seconds", used)):
-        overhead[what] = statistics.median(taken["cluster"]) / statistics.median(taken["one process"]) - 1
-        print(f"overhead in {what} {overhead[what]:+.1%}")
+        more[what] = statistics.median(taken["cluster"]) / statistics.median(taken["one process"]) - 1
+        print(f"overhead in {what} {more[what]:+.1%}")
+    return {"seconds": seconds, "processor seconds": used, "overhead": more}, played
+
+
+def _none() -> Any:
+    raise AssertionError("nothing is played here")
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--env", default="scienceworld")
+    parser.add_argument("--type", default="find-plant", help="task type (default find-plant)")
+    parser.add_argument("--episodes", type=int, default=200, help="of a block (default 200)")
+    parser.add_argument("--rollouts", type=int, default=10, help="episodes of a task (default 10)")
+    parser.add_argument("--blocks", type=int, default=2, help="of each side (default 2)")
+    parser.add_argument("--workers", type=int, default=2, help="processes with environments (default 2)")
+    parser.add_argument("--batch", type=int, default=4, help="episodes at once of one worker (default 4)")
+    parser.add_argument("--max-steps", type=int, default=10, help="step limit of an episode (default 10)")
+    parser.add_argument("--on", default="ray", help="the cluster (default ray: this machine)")
+    parser.add_argument("--store", type=Path, help="measure the intake alone, with episodes of this store")
+    parser.add_argument("--out", type=Path, help="write the figures as JSON")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure, print, write."""
+    args = arguments()
+    before = [round(load, 2) for load in os.getloadavg()]
+    measured = overhead(args) if args.store is None else ({}, list(islice(TrajectoryStore(args.store), 150)))
+    figures, played = measured
+    tokens = played if args.store is not None else [*map(with_tokens, played)]
     times = -(-4000 // len(played))
-    arrived = {"messages": intake(played, times), "and tokens": intake([*map(with_tokens, played)], times)}
-    for what, figures in arrived.items():
-        print(what, ", ".join(f"{name} {value:,.0f}" for name, value in figures.items()))
+    arrived = {
+        "messages": intake([replace(each, tokens=()) for each in played], times),
+        "and tokens": intake(tokens, times),
+    }
+    for what, said in arrived.items():
+        print(what, ", ".join(f"{name} {value:,.0f}" for name, value in said.items()))
     if args.out:
-        figures = {
-            "seconds": seconds,
-            "processor seconds": used,
-            "overhead": overhead,
+        figures |= {
             "intake": arrived,
-            "settings": {name: value for name, value in vars(args).items() if name != "out"},
+            "settings": {name: value for name, value in vars(args).items() if name not in ("out", "store")},
             "machine": {
                 "cores": os.cpu_count(),
                 "memory GB": round(psutil.virtual_memory().total / 1e9),
