@@ -258,6 +258,8 @@ PLAYED = {"explore-weak", *(f"evaluate-{row}" for row in ROWS)}
         (["preference.beta=0.5"], {"train-w2sg_treedpo"}),
         (["sft.checkpoint_steps=3"], set()),
         (["play.batch=2"], PLAYED),
+        (["play.needs={CPU: 2}"], set()),
+        (["train.launch=torchrun"], {"weak", *TUNED}),
         (["env.name=tests.toy:NEWER"], {"tasks", "demonstrations", "trees-weak", *PLAYED}),
     ],
 )

@@ -128,6 +128,7 @@ EXTRAS = {
     "gguf": "demo",
     **dict.fromkeys(("pyarrow", "zstandard"), "logs"),
     **dict.fromkeys(("openai", "httpx2"), "server"),
+    "ray": "ray",
 }
 """The extra that installs each package not needed by the core."""
 

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from trajtree.cli.choices import described, option_of, with_options_of
+from trajtree.cli.places import OnOption, cluster_named
 from trajtree.cli.terminal import console, progress_of
 from trajtree.envs.choosing import tasks_named
 from trajtree.envs.domain import SPLITS, load_domain
@@ -18,9 +19,9 @@ from trajtree.errors import RunError, counted
 from trajtree.explore.estimate import STEPS, Estimate, estimate
 from trajtree.explore.job import Job
 from trajtree.explore.job import play as play_job
+from trajtree.explore.place import HERE
 from trajtree.explore.strategies import MOST_BRANCHES, STRATEGIES, ExploreSettings
 from trajtree.explore.trackers import TRACKERS, Logbook, reported
-from trajtree.explore.workers import cores
 from trajtree.models.tuned import model_named
 from trajtree.models.weights import DTYPES
 from trajtree.policies.opening import is_local
@@ -87,6 +88,7 @@ class Playing:
     limit_tokens: TokensOption = None
     limit_cost: CostOption = None
     price: PriceOption = None
+    on: OnOption = None
 
     def job(self, split: str, sampling: str, strategy: str, **explored: Any) -> Job:
         """The job, with the command's own split, default sampling, strategy and settings of exploration."""
@@ -102,7 +104,7 @@ class Playing:
             batch=self.batch,
             dtype=self.dtype,
             seed=self.seed,
-            workers=cores() if self.workers is None else self.workers,
+            workers=self.workers,
             seconds=self.seconds,
         )
 
@@ -166,10 +168,11 @@ def _play(job: Job, how: Playing, what: str) -> None:
     try:
         logbook = Logbook(out.with_name(f"{out.name}.tensorboard"), f"{what} {out.name}")
         with (
+            cluster_named(how.on, terminal, environment=job.env, models=[job.model.base], needs={}) as cluster,
             progress_of(terminal, what, out) as shown,
             reported(shown, how.report_to or (), logbook) as progress,
         ):
-            play_job(job, out, spending, progress)
+            play_job(job, out, spending, progress, cluster or HERE)
     finally:
         if not is_local(job.model.base):
             terminal.print(f"model servers: {spending}", soft_wrap=True, highlight=False)

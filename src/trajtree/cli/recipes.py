@@ -10,6 +10,7 @@ from rich.console import Console
 
 from trajtree.cli.choices import option_of
 from trajtree.cli.outputs import check_output
+from trajtree.cli.places import OnOption, cluster_named
 from trajtree.cli.play import CostOption, PriceOption, ReportOption, TokensOption, spending_of
 from trajtree.cli.terminal import StageProgress, console
 from trajtree.errors import RunError
@@ -45,6 +46,7 @@ def run(
     limit_tokens: TokensOption = None,
     limit_cost: CostOption = None,
     price: PriceOption = None,
+    on: OnOption = None,
 ) -> None:
     """Run a whole recipe, then print the table and write the report.
 
@@ -58,7 +60,7 @@ def run(
 
     out = console()
     spending = spending_of(limit_tokens, limit_cost, price)
-    loaded, folder, done = _run_stages(recipe, run_dir, _told(set_, report_to), redo, spending, out)
+    loaded, folder, done = _run_stages(recipe, run_dir, _told(set_, report_to), redo, spending, on, out)
     data, where = write_report(loaded, folder, done)
     print_table(data, out)
     out.print(f"report: {where / PAGE}", soft_wrap=True)
@@ -76,6 +78,7 @@ def _run_stages(
     changes: list[str],
     redo: list[str] | None,
     spending: Spending,
+    on: str | None,
     out: Console,
     *,
     until: str | None = None,
@@ -91,7 +94,11 @@ def _run_stages(
     folder = run_dir or Path("runs") / loaded.name
     if until is None:
         keep_recipe(loaded, folder)
-    with StageProgress(out, "run", folder) as progress:
+    models = [model for model in (loaded.weak.model, loaded.strong.model) if model is not None]
+    with (
+        cluster_named(on, out, environment=loaded.env.name, models=models, needs=loaded.play.needs) as cluster,
+        StageProgress(out, "run", folder) as progress,
+    ):
         done = run_recipe(
             loaded,
             folder,
@@ -101,6 +108,7 @@ def _run_stages(
             redo=redo or (),
             say=lambda said: out.print(said, soft_wrap=True),
             spending=spending,
+            cluster=cluster,
         )
     if spending.requests:
         out.print(f"model servers: {spending}", soft_wrap=True, highlight=False)
@@ -211,10 +219,11 @@ def _add_stage(kind: str) -> None:
         limit_tokens: TokensOption = None,
         limit_cost: CostOption = None,
         price: PriceOption = None,
+        on: OnOption = None,
     ) -> None:
         out = console()
         spending = spending_of(limit_tokens, limit_cost, price)
-        _, _, done = _run_stages(recipe, run_dir, _told(set_, report_to), redo, spending, out, until=kind)
+        _, _, done = _run_stages(recipe, run_dir, _told(set_, report_to), redo, spending, on, out, until=kind)
         for name, result in done.items():
             out.print(f"{name}: {result.folder}", soft_wrap=True)
 

@@ -34,6 +34,7 @@ _MAY_DIFFER = {
     "play.seconds",
     "play.batch",
     "play.report_to",
+    "play.needs",
 }
 _MAY_DIFFER |= {
     f"{section}.{setting}"
@@ -45,7 +46,7 @@ _MAY_DIFFER |= {
 _OWN = ("rows", "explorations")
 """Sections whose entries have names of the recipe's own."""
 
-_WHOLE = ("env.max_steps", "evaluate.tried", "evaluate.comparisons")
+_WHOLE = ("env.max_steps", "evaluate.tried", "evaluate.comparisons", "play.needs")
 """Settings that are or, once edited, may be mappings themselves."""
 
 _EXPLORATIONS = ("weak", "own")

@@ -1,4 +1,4 @@
-"""Running a recipe's stages, one after another, in this process.
+"""Running a recipe's stages, in this process or with a cluster.
 
 A stage's folder counts once it contains its marker, which is written last and atomically; a folder without one is
 unfinished work that the stage resumes. The marker records the folder's contents, which are verified before they are
@@ -12,13 +12,15 @@ import shutil
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trajtree.errors import RecipeError, RunError, one_of
 from trajtree.experiment.pipeline import stages_of
 from trajtree.experiment.provenance import provenance_of
 from trajtree.experiment.recipe import Recipe
+from trajtree.experiment.schedule import NEEDLESS, Prepared, Schedule
 from trajtree.experiment.stage import (
     KINDS,
     MARKER,
@@ -32,13 +34,17 @@ from trajtree.experiment.stage import (
     still_needed,
     with_dependents,
 )
+from trajtree.explore.place import HERE
 from trajtree.models.allocator import release_memory
 from trajtree.policies.spending import Spending
 from trajtree.store.files import UNFINISHED, write_atomically
 from trajtree.store.full_disk import saving_into
 from trajtree.store.lock import locked
 from trajtree.store.manifest import FileState, as_json, digest_of, from_json, manifest_of, verified
-from trajtree.store.progress import UNWATCHED, Progress, Stages
+from trajtree.store.progress import SILENT, UNWATCHED, Progress, Stages
+
+if TYPE_CHECKING:
+    from trajtree.cluster.place import Cluster
 
 ALL = "all"
 """Stands for all stages in a list of stages to redo."""
@@ -56,6 +62,7 @@ def run_recipe(
     redo: Collection[str] = (),
     say: Callable[[str], None] = lambda sentence: None,
     spending: Spending | None = None,
+    cluster: Cluster | None = None,
 ) -> Finished:
     """Bring a run up to date, completely or only up to the stages of one kind.
 
@@ -68,6 +75,7 @@ def run_recipe(
         redo: names of stages to redo, together with all that read from them; ALL stands for every stage.
         say: receives sentences about stages in the directory that cannot be reused, and stages that are left out.
         spending: counts what model servers are asked, and stops at the command's limit.
+        cluster: plays, and does what only reads and writes files; by default all is done in this process.
 
     Raises:
         TrajtreeError: anything that the user can fix, in one sentence.
@@ -97,6 +105,7 @@ def run_recipe(
         redo=again,
         say=say,
         spending=spending,
+        cluster=cluster,
     )
 
 
@@ -111,13 +120,15 @@ def run_stages(
     redo: Collection[str] = (),
     say: Callable[[str], None] = lambda sentence: None,
     spending: Spending | None = None,
+    cluster: Cluster | None = None,
 ) -> Finished:
-    """Bring stages up to date, in order; each reads only from earlier ones.
+    """Bring stages up to date, each after those that it reads from.
 
     Stages in `redo` are redone, and so are those that read from them. A stage that has nothing to work on is left out,
     with those that read from it and those that are done for it alone: they are in the `missing` of what is returned.
     All that can be known of this is known before anything that takes long begins. `until` is the kind that is asked
-    for, as in `run_recipe`.
+    for, as in `run_recipe`. With a cluster, stages that are done there run beside each other and beside the one that is
+    done here; without, they are done in their order.
 
     Raises:
         RunError: another process uses the directory, or a stage's results have changed since it was finished.
@@ -128,31 +139,41 @@ def run_stages(
     # The first stage of those that differ in what they are called only.
     alike: dict[str, str] = {}
     needed, unchecked = {stage.name for stage in stages}, [stage for stage in stages if stage.check is not None]
+
+    def prepare(stage: Stage) -> Prepared:
+        nonlocal needed
+        key = key_of(stage, done)
+        twin = alike.setdefault(key_of(stage, done, labelled=False), stage.name)
+        if twin != stage.name and twin not in done:
+            return None
+        sharing = next((name for name, other in done.items() if other.folder.name == key[:_SHORT]), None)
+        if sharing is None and twin in done and not any(run.glob(f"*/{key[:_SHORT]}/{MARKER}")):
+            sharing = twin
+        if stage.name in redo and sharing is not None and sharing not in again:
+            raise RunError(f"--redo {stage.name}: it has the result of {sharing}; type --redo {sharing}")
+        if stage.name in again and sharing is None:
+            _remove(run, key)
+        found = _finished(run, stage, key) or (done[twin] if sharing == twin else None)
+        if found is not None:
+            watch.ended(stage.name, found.seconds, kept=True)
+            return replace(found, cached=True)
+        if not KINDS[stage.kind].early:
+            _leave_out(stages, unchecked, done, say)
+            needed = still_needed(stages, done.missing, until)
+        if stage.name not in needed:
+            return NEEDLESS
+        before = dict(done)
+
+        def do() -> Done:
+            result = _do(stage, key, run, before, progress_of, provenance, spending, cluster)
+            watch.ended(stage.name, result.seconds, kept=False)
+            return result
+
+        return do
+
     with locked(run / ".lock", _in_use(run)):
         watch.planned([stage.name for stage in stages])
-        for stage in stages:
-            if stage.name not in needed:
-                continue
-            key = key_of(stage, done)
-            twin = alike.setdefault(key_of(stage, done, labelled=False), stage.name)
-            sharing = next((name for name, other in done.items() if other.folder.name == key[:_SHORT]), None)
-            if sharing is None and twin in done and not any(run.glob(f"*/{key[:_SHORT]}/{MARKER}")):
-                sharing = twin
-            if stage.name in redo and sharing is not None and sharing not in again:
-                raise RunError(f"--redo {stage.name}: it has the result of {sharing}; type --redo {sharing}")
-            if stage.name in again and sharing is None:
-                _remove(run, key)
-            found = _finished(run, stage, key) or (done[twin] if sharing == twin else None)
-            if found is not None:
-                done[stage.name] = replace(found, cached=True)
-                watch.ended(stage.name, found.seconds, kept=True)
-                continue
-            if not KINDS[stage.kind].early:
-                _leave_out(stages, unchecked, done, say)
-                needed = still_needed(stages, done.missing, until)
-            if stage.name in needed:
-                done[stage.name] = _do(stage, key, run, done, progress_of, provenance, spending)
-                watch.ended(stage.name, done[stage.name].seconds, kept=False)
+        Schedule(stages, prepare, done, None if cluster is None else cluster.nodes.stopped.set).run()
     return done
 
 
@@ -216,14 +237,18 @@ def _do(
     progress_of: Callable[[str], Progress],
     provenance: Mapping[str, str],
     spending: Spending,
+    cluster: Cluster | None,
 ) -> Done:
     folder = run / stage.name / key[:_SHORT]
     folder.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     inputs = {role: done[name].folder for role, name in stage.inputs.items()}
-    work = Work(folder, inputs, progress_of(stage.name), spending)
+    work = Work(folder, inputs, progress_of(stage.name), spending, HERE if cluster is None else cluster)
     with saving_into(folder, "nothing finished is lost: make room and run the same command again"):
-        stage.work(work)
+        if cluster is not None and stage.where == "apart":
+            work.figures.update(cluster.apart(partial(_on_copies, stage.work), folder, inputs))
+        else:
+            stage.work(work)
     release_memory()
     files, seconds = manifest_of(folder, without=[MARKER]), round(time.monotonic() - began, 1)
     digest = digest_of(files)
@@ -242,6 +267,13 @@ def _do(
     }
     write_atomically(folder / MARKER, json.dumps(record, indent=2, default=str))
     return Done(folder, digest, seconds, False, record)
+
+
+def _on_copies(do: Callable[[Work], None], folder: Path, inputs: Mapping[str, Path]) -> dict[str, Any]:
+    """Do a stage's work where only copies of its inputs are; returns its figures."""
+    work = Work(folder, inputs, SILENT)
+    do(work)
+    return work.figures
 
 
 def _finished(run: Path, stage: Stage, key: str) -> Done | None:

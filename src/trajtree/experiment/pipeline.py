@@ -7,25 +7,25 @@ The plan starts from the rows to be measured and adds exactly what each of them 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, fields
 from functools import partial
 from typing import Any
 
 from trajtree.envs.domain import load_domain
 from trajtree.errors import RecipeError
-from trajtree.experiment import guarantee, learn, lessons, play, stitched, tasks
+from trajtree.experiment import guarantee, launched, learn, lessons, play, stitched, tasks
 from trajtree.experiment.recipe import Exploration, Recipe, chain_of
 from trajtree.experiment.rows import Row
 from trajtree.experiment.stage import Check, Stage, Work, early_first
 from trajtree.models.weights import fingerprint, pick_dtype, same_vocabulary
-from trajtree.policies.opening import key_of_model
+from trajtree.policies.opening import is_served, key_of_model
 from trajtree.train.settings import METHODS, LossSettings
 
 _SAME_RESULT = {"checkpoint_steps", "report_to", "cache_reference"}
 """Training settings that affect a training's cost or output, but not its result."""
 
-_NOT_EVERY_ROWS = {"workers", "seconds", "report_to", "servers"}
+_NOT_EVERY_ROWS = {"workers", "seconds", "report_to", "needs", "servers"}
 """Settings of playing that change how environments run and who is told, and not what happens; and servers, which are
 part of the rows that they play."""
 
@@ -77,6 +77,15 @@ class _Plan:
         elsewhere = {} if server is None else {"server": key_of_model(server)["model"]}
         return {knob: value for knob, value in self._play.items() if knob not in ("dtype", "batch")} | elsewhere
 
+    def _asks_servers(self, rows: Iterable[str]) -> bool:
+        """Whether the model of one of the rows plays on servers."""
+        rows = list(rows)
+        if any(row in self.recipe.play.servers for row in rows):
+            return True
+        roots = [chain_of(self.recipe, row)[0].name for row in rows]
+        models = [self.recipe.weak.model if root == "weak" else self.recipe.strong.model for root in roots]
+        return any(model is not None and is_served(model) for model in models)
+
     # --- tasks and demonstrations ---
 
     def tasks(self) -> str:
@@ -122,9 +131,12 @@ class _Plan:
             "method": row.method,
             "train": self._how(row),
             "seed": self.recipe.seed,
+            # Every process takes a batch of its own, so their number counts.
+            **_changed(self.recipe.train),
         }
         kind, name = ("weak", "weak") if row.name == "weak" else ("train", f"train-{row.name}")
-        work = partial(learn.train_row, self.recipe, row)
+        train = launched.launch if self.recipe.train.launch else learn.train_row
+        work = partial(train, self.recipe, row)
         return self._add(name, kind, {**data, **below, **reference}, settings, work, check=self._check(row, data))
 
     def _check(self, row: Row, data: Mapping[str, str]) -> Check | None:
@@ -218,7 +230,9 @@ class _Plan:
         for other in how.players[1:]:
             inputs |= {f"{other}: {role}": stage for role, stage in self.model(other).items()}
             settings[f"policy {other}"] = {"model": self._base(other), "play": self._playing(other)}
-        return self._add(f"explore-{name}", "explore", inputs, settings, partial(play.explore, self.recipe, how))
+        work = partial(play.explore, self.recipe, how)
+        here = self._asks_servers(how.players)
+        return self._add(f"explore-{name}", "explore", inputs, settings, work, here=here)
 
     def trees(self, exploration: str) -> str:
         """Add the stage of an exploration's trees."""
@@ -285,7 +299,8 @@ class _Plan:
         }
         work = partial(play.evaluate, self.recipe, row)
         # Two rows whose models are equal to the byte play the same: one of them is enough.
-        return self._add(f"evaluate-{name}", "evaluate", inputs, settings, work, labels=("policy",))
+        here = self._asks_servers([name])
+        return self._add(f"evaluate-{name}", "evaluate", inputs, settings, work, labels=("policy",), here=here)
 
     def _add(
         self,
@@ -297,12 +312,13 @@ class _Plan:
         row: Row | None = None,
         labels: tuple[str, ...] = (),
         check: Check | None = None,
+        here: bool = False,
     ) -> str:
         """Add a stage unless an equal one exists; if its name is taken by a different stage, use the row's name."""
         there = self.stages.get(name)
         if there is not None and (there.inputs, there.settings) != (inputs, settings) and row is not None:
             name = f"{name}-{row.name}"
-        self.stages.setdefault(name, Stage(name, kind, inputs, settings, work, labels, check))
+        self.stages.setdefault(name, Stage(name, kind, inputs, settings, work, labels, check, here))
         return name
 
 

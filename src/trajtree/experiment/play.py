@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
-from trajtree.chat import REACT, parse_act, parse_react
 from trajtree.envs.domain import load_domain
 from trajtree.errors import PolicyError
 from trajtree.experiment.learn import model_of
@@ -16,14 +15,14 @@ from trajtree.experiment.stage import Work
 from trajtree.experiment.tasks import domain_of, opening, read_tasks, store_in
 from trajtree.explore.branching import tree_maker
 from trajtree.explore.made_with import claim
+from trajtree.explore.place import Setting
 from trajtree.explore.rollout import explore as play_passes
 from trajtree.explore.strategies import STRATEGIES, ExploreSettings, Passes, independent, one_pass
 from trajtree.explore.trackers import reported
-from trajtree.explore.workers import EnvMaker, cores, environments
+from trajtree.explore.workers import EnvMaker
 from trajtree.models.weights import ModelRef
-from trajtree.policies.base import Policy, ServedPolicy
-from trajtree.policies.opening import open_policy
-from trajtree.policies.spending import Spending
+from trajtree.policies.base import ServedPolicy
+from trajtree.policies.opening import Opening
 from trajtree.trajectory import Cause, Sampling
 
 OVERFLOW_SHARE = 0.01
@@ -49,50 +48,48 @@ def evaluate(recipe: Recipe, row: Row, work: Work) -> None:
     _play(recipe, work, [row.name], one_pass(independent(tasks, 1, [Sampling()])), recipe.evaluate.split)
 
 
-def _open(recipe: Recipe, row: str, inputs: Mapping[str, Path], spending: Spending) -> Policy[Any]:
+def _opening(recipe: Recipe, row: str, inputs: Mapping[str, Path]) -> Opening:
     server = recipe.play.servers.get(row)
-    return open_policy(
-        ModelRef(server) if server is not None else model_of(recipe, row, inputs),
+    return Opening(
+        ref=ModelRef(server) if server is not None else model_of(recipe, row, inputs),
         max_new_tokens=recipe.play.max_new_tokens,
         one_line=not recipe.env.thoughts,
         dtype=recipe.play.dtype,
         name=row,
-        spending=spending,
-        opening=opening(recipe),
+        begins_with=tuple(opening(recipe)),
     )
 
 
 def _play(recipe: Recipe, work: Work, players: Sequence[str], passes: Passes, split: str) -> None:
     """Play the passes with the models of the rows `players`: the first one's, but where a slot names another one."""
-    thoughts = recipe.env.thoughts
-    store = store_in(work.folder)
+    store, how, place = store_in(work.folder), recipe.play, work.place
+    setting = setting_of(recipe, split)
     first, *named = players
-    policy = _open(recipe, first, work.inputs, work.spending)
-    others: dict[str, Policy[Any]] = {}
+    openings = {first: _opening(recipe, first, work.inputs)}
     for row in named:
         inputs = {role.removeprefix(f"{row}: "): path for role, path in work.inputs.items()}
-        others[row] = _open(recipe, row, inputs, work.spending)
-    served = {"server": policy, **{f"server of {row}": other for row, other in others.items()}}
-    said = {what: dict(each.identity) for what, each in served.items() if isinstance(each, ServedPolicy)}
-    if said:
-        claim(store.path, said, f"start the same server again, or delete {work.folder} to play it anew")
-    how = recipe.play
-    workers = cores() if how.workers is None else how.workers
-    with (
-        environments(maker(recipe, split), workers=workers, seconds=how.seconds) as make,
-        reported(work.progress, how.report_to, work.logbook) as progress,
-    ):
+        openings[row] = _opening(recipe, row, inputs)
+    with ExitStack() as stack:
+        policies = {
+            row: stack.enter_context(place.policy(closed, setting, work.spending)) for row, closed in openings.items()
+        }
+        served = {"server" if row == first else f"server of {row}": policy for row, policy in policies.items()}
+        said = {what: dict(each.identity) for what, each in served.items() if isinstance(each, ServedPolicy)}
+        if said:
+            claim(store.path, said, f"start the same server again, or delete {work.folder} to play it anew")
+        progress = stack.enter_context(reported(work.progress, how.report_to, work.logbook))
         play_passes(
             passes,
-            policy,
-            make,
+            policies[first],
+            stack.enter_context(place.environments(setting)),
             store,
             seed=recipe.seed,
             batch=how.batch,
-            parse=parse_react if thoughts else parse_act,
-            suffix=REACT if thoughts else "",
+            parse=setting.parse,
+            suffix=setting.suffix,
             progress=progress,
-            others={first: policy, **others} if others else {},
+            others=policies if named else {},
+            threads=place.threads,
         )
     played, overflowed = 0, list[str]()
     for trajectory in store:
@@ -106,6 +103,18 @@ def _play(recipe: Recipe, work: Work, players: Sequence[str], passes: Passes, sp
         )
 
 
+def setting_of(recipe: Recipe, split: str) -> Setting:
+    """What a split's tasks are played in."""
+    return Setting(
+        make=maker(recipe, split),
+        seed=recipe.seed,
+        thoughts=recipe.env.thoughts,
+        workers=recipe.play.workers,
+        seconds=recipe.play.seconds,
+        needs=recipe.play.needs,
+    )
+
+
 def maker(recipe: Recipe, split: str) -> EnvMaker:
     """Makes environments in which the split's tasks have the recipe's step limits."""
     limits = recipe.env.max_steps
@@ -116,4 +125,4 @@ def maker(recipe: Recipe, split: str) -> EnvMaker:
     return EnvMaker(recipe.env.name, of_task)
 
 
-__all__ = ["OVERFLOW_SHARE", "evaluate", "explore", "maker"]
+__all__ = ["OVERFLOW_SHARE", "evaluate", "explore", "maker", "setting_of"]

@@ -6,6 +6,7 @@ Unknown keys are refused with a hint to the closest known one, so that a typo ne
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
@@ -284,6 +285,20 @@ class Play(_Section):
     """Longest that an environment may take for one reset or step; after that its process is ended and it is a fault."""
     report_to: tuple[Annotated[str, AfterValidator(one_of(TRACKERS))], ...] = ()
     """Experiment trackers that are told how it goes."""
+    needs: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = {}
+    """With --on ray: what one worker of the cluster takes, as {CPU: 4, GPU: 1}, or any resource that its nodes have."""
+
+
+def _command(value: str) -> str:
+    shlex.split(value)  # a quotation that does not end is a ValueError
+    return value
+
+
+class Train(_Section):
+    """Where models are trained."""
+
+    launch: Annotated[str, AfterValidator(_command)] = ""
+    """Command that starts the processes of each training, as `accelerate launch --num_processes 8`; none by default."""
 
 
 class Recipe(_Section):
@@ -307,6 +322,7 @@ class Recipe(_Section):
     rows: dict[FolderName, RowSpec] = {}
     evaluate: Evaluate = Evaluate()
     play: Play = Play()
+    train: Train = Train()
 
     @model_validator(mode="after")
     def _rows_fit(self) -> Recipe:

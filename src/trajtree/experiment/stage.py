@@ -13,14 +13,18 @@ import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from trajtree.explore.place import HERE, Place
 from trajtree.explore.trackers import Logbook
 from trajtree.policies.spending import Spending
 from trajtree.store.progress import Progress
 
 MARKER = "stage.json"
 """The file that marks a stage as finished; it is written last."""
+
+
+Where = Literal["here", "beside", "apart"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,35 +35,38 @@ class Kind:
         version: raised when the same settings and inputs lead to a different result.
         about: a one-line description.
         early: whether such stages are done as soon as they can be, because what they find may make others needless.
+        where: where it is done if there is a cluster: here, one at a time, as what trains or needs an environment's
+            data; beside the others, driven from here while others compute; or apart, on copies of its inputs.
     """
 
     version: int
     about: str
     early: bool = False
+    where: Where = "here"
 
 
 KINDS: dict[str, Kind] = {
     "tasks": Kind(2, "Choose demonstration, exploration, dev and test tasks.", early=True),
     "demonstrations": Kind(1, "Collect expert demonstrations that reach the full score.", early=True),
     "weak": Kind(2, "Train the weak model on the demonstrations."),
-    "explore": Kind(2, "Play: the weak model, or another that explores, several episodes per task.", early=True),
-    "pool": Kind(1, "Put an exploration's trajectories with those of the one that it adds to.", early=True),
-    "trees": Kind(2, "Merge each task's trajectories into a tree.", early=True),
-    "pairs": Kind(3, "Take preference pairs, at the trees' forks or of whole trajectories.", early=True),
-    "paths": Kind(1, "Find each tree's best path.", early=True),
+    "explore": Kind(2, "Play: the weak model, or another that explores, several episodes per task.", True, "beside"),
+    "pool": Kind(1, "Put an exploration's trajectories with those of the one that it adds to.", True, "apart"),
+    "trees": Kind(2, "Merge each task's trajectories into a tree.", True, "apart"),
+    "pairs": Kind(3, "Take preference pairs, at the trees' forks or of whole trajectories.", True, "apart"),
+    "paths": Kind(1, "Find each tree's best path.", True, "apart"),
     "stitch": Kind(
-        1, "Join runs of each tree, play what comes out, and keep the best path that was really played.", early=True
+        1, "Join runs of each tree, play what comes out, and keep the best path that was really played.", True, "apart"
     ),
     "train": Kind(1, "Tune the strong model: on demonstrations, on paths, on pairs."),
     "guarantee": Kind(1, "Measure how far the trees' best paths are from the reference of each row that DPO tunes."),
-    "evaluate": Kind(2, "Play the held-out tasks with every row's model."),
+    "evaluate": Kind(2, "Play the held-out tasks with every row's model.", where="beside"),
 }
 """Kinds of stages by the name of their command, in the order in which data flows."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """Arguments of a stage's function: where to write, its inputs by role, the progress to report to, its spending.
+    """Arguments of a stage's function: where to write, its inputs by role, its progress and spending, where to play.
 
     What it puts into `figures` is written to the marker, for reports, and is not part of the result.
     """
@@ -68,6 +75,7 @@ class Work:
     inputs: Mapping[str, Path]
     progress: Progress
     spending: Spending = field(default_factory=Spending)
+    place: Place = HERE
     figures: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -103,6 +111,7 @@ class Stage:
         labels: settings that only name things in the result. A stage that differs from a finished one in nothing else
             takes over its result.
         check: whether there is anything to do; None for a stage that always has something.
+        here: whether it is done here, one at a time, even if its kind is not.
     """
 
     name: str
@@ -112,6 +121,12 @@ class Stage:
     work: Callable[[Work], None]
     labels: tuple[str, ...] = ()
     check: Check | None = None
+    here: bool = False
+
+    @property
+    def where(self) -> Where:
+        """See `Kind`."""
+        return "here" if self.here else KINDS[self.kind].where
 
 
 @dataclass(frozen=True)

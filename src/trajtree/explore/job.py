@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trajtree.chat import REACT, parse_act, parse_react
 from trajtree.envs.domain import load_domain
 from trajtree.explore.branching import tree_maker
 from trajtree.explore.made_with import claim
+from trajtree.explore.place import HERE, Place, Setting
 from trajtree.explore.rollout import explore
 from trajtree.explore.strategies import STRATEGIES, ExploreSettings, Independent, independent
-from trajtree.explore.workers import EnvMaker, environments
+from trajtree.explore.workers import EnvMaker
 from trajtree.models.weights import ModelRef, adapter_fingerprint, pick_dtype
 from trajtree.policies.base import ServedPolicy
-from trajtree.policies.opening import is_local, key_of_model, open_policy
+from trajtree.policies.opening import Opening, is_local, key_of_model
 from trajtree.policies.spending import Spending
 from trajtree.store.lock import locked
 from trajtree.store.progress import Progress
@@ -40,7 +40,8 @@ class Job:
         batch: episodes at once.
         dtype: of the arithmetic, where the model is here.
         seed: of the sampling.
-        workers: processes that hold the environments; 0 for none, and then no time limit.
+        workers: processes that hold the environments; 0 for none, and then no time limit; None for the place's own
+            number, which is one per core here.
         seconds: longest that an environment may take for one reset or step.
     """
 
@@ -55,7 +56,7 @@ class Job:
     batch: int
     dtype: str
     seed: int
-    workers: int
+    workers: int | None
     seconds: float
 
     @property
@@ -67,6 +68,28 @@ class Job:
     def first_episodes(self) -> Independent:
         """The episodes from the tasks' beginnings: all of independent exploration without a budget."""
         return independent(self.tasks, self.explored.rollouts, self.explored.grid)
+
+    @property
+    def opening(self) -> Opening:
+        """The policy, which is not open yet."""
+        return Opening(
+            ref=self.model,
+            max_new_tokens=self.max_new_tokens,
+            one_line=not self.thoughts,
+            dtype=self.dtype,
+            name=self.name,
+        )
+
+    @property
+    def setting(self) -> Setting:
+        """What is played in."""
+        return Setting(
+            make=EnvMaker(self.env, self.max_steps),
+            seed=self.seed,
+            thoughts=self.thoughts,
+            workers=self.workers,
+            seconds=self.seconds,
+        )
 
     def settings(self) -> dict[str, Any]:
         """What a store of such episodes is made with; further tasks and rollouts may be added to it.
@@ -90,27 +113,24 @@ class Job:
         }
 
 
-def play(job: Job, path: Path, spending: Spending, progress: Progress) -> None:
+def play(job: Job, path: Path, spending: Spending, progress: Progress, place: Place = HERE) -> None:
     """Play what a store lacks, and again what was lost to faults.
 
     Raises:
         RunError: another process plays into the store, or it was made with other settings or on another server.
         TrajtreeError: as `explore` and `open_policy` do.
     """
-    with locked(path.with_name(f".{path.name}.playing.lock"), f"{path}: another process ({{holder}}) plays into it"):
-        policy = open_policy(
-            job.model,
-            max_new_tokens=job.max_new_tokens,
-            one_line=not job.thoughts,
-            dtype=job.dtype,
-            name=job.name,
-            spending=spending,
-        )
+    setting = job.setting
+    taken = f"{path}: another process ({{holder}}) plays into it"
+    with (
+        locked(path.with_name(f".{path.name}.playing.lock"), taken),
+        place.policy(job.opening, setting, spending) as policy,
+    ):
         server = {"server": dict(policy.identity)} if isinstance(policy, ServedPolicy) else {}
         claim(path, {**job.settings(), **server}, _WAY_OUT)
         domain = load_domain(job.env)
         passes = STRATEGIES[job.strategy].passes(job.tasks, job.explored, tree_maker(domain.environment))
-        with environments(EnvMaker(job.env, job.max_steps), workers=job.workers, seconds=job.seconds) as make:
+        with place.environments(setting) as make:
             explore(
                 passes,
                 policy,
@@ -118,9 +138,10 @@ def play(job: Job, path: Path, spending: Spending, progress: Progress) -> None:
                 TrajectoryStore(path, create=True),
                 seed=job.seed,
                 batch=job.batch,
-                parse=parse_react if job.thoughts else parse_act,
-                suffix=REACT if job.thoughts else "",
+                parse=setting.parse,
+                suffix=setting.suffix,
                 progress=progress,
+                threads=place.threads,
             )
 
 

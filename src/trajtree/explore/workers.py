@@ -15,10 +15,11 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from threading import Lock, Thread
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from trajtree.envs.base import Environment, StepResult
 from trajtree.envs.domain import load_domain
@@ -82,11 +83,21 @@ class Workers:
         kind: the class of what it makes.
         count: largest number of processes; there are never more than environments.
         seconds: longest that one reset or step may take.
+        worker: starts one, given `make` and `seconds`; by default a process of this machine.
     """
 
-    def __init__(self, make: Callable[[], Environment], kind: type[Environment], *, count: int, seconds: float) -> None:
-        self._kind, self._make, self._seconds, self._count = kind, make, seconds, count
-        self._workers: list[_Worker] = []
+    def __init__(
+        self,
+        make: Callable[[], Environment],
+        kind: type[Environment],
+        *,
+        count: int,
+        seconds: float,
+        worker: Callable[[Callable[[], Environment], float], Worker] | None = None,
+    ) -> None:
+        self._kind, self._count = kind, count
+        self._start = partial(worker or LocalWorker, make, seconds)
+        self._workers: list[Worker] = []
         self._made = 0
 
     def make(self) -> Environment:
@@ -94,7 +105,7 @@ class Workers:
         slot, index = divmod(self._made, self._count)
         self._made += 1
         if index == len(self._workers):
-            self._workers.append(_Worker(self._make, self._seconds))
+            self._workers.append(self._start())
         return _remote(self._kind)(self._workers[index], slot)
 
     def close(self) -> None:
@@ -103,18 +114,10 @@ class Workers:
             worker.close()
 
 
-class _Worker:
-    """One process, which is started when it is first asked for something."""
+class Worker(Protocol):
+    """A process that holds environments."""
 
-    def __init__(self, make: Callable[[], Environment], seconds: float) -> None:
-        self._make, self._seconds = make, seconds
-        self._lock = Lock()
-        self._process: Any = None
-        self._connection: Connection | None = None
-        self.generation = 0
-        """How often it has been started."""
-
-    def call(self, slot: int, method: str, argument: str, generation: int | None) -> tuple[Any, int]:
+    def call(self, slot: int, method: str, argument: str, generation: Any) -> tuple[Any, Any]:
         """What a method of the environment in `slot` returns, and the generation of the worker in which it did.
 
         Args:
@@ -128,6 +131,26 @@ class _Worker:
             EnvError: no answer came in time, or the process died.
             Exception: whatever the environment raised.
         """
+        ...
+
+    def close(self) -> None:
+        """Close its environments and end it."""
+        ...
+
+
+class LocalWorker:
+    """One process of this machine, which is started when it is first asked for something; see `Worker`."""
+
+    def __init__(self, make: Callable[[], Environment], seconds: float) -> None:
+        self._make, self._seconds = make, seconds
+        self._lock = Lock()
+        self._process: Any = None
+        self._connection: Connection | None = None
+        self.generation = 0
+        """How often it has been started."""
+
+    def call(self, slot: int, method: str, argument: str, generation: int | None) -> tuple[Any, int]:
+        """See `Worker.call`."""
         with self._lock:
             if generation is not None and (generation != self.generation or self._connection is None):
                 raise WorkerLost("its worker process was ended because of another episode")
@@ -178,6 +201,7 @@ class _Worker:
         return code
 
     def close(self) -> None:
+        """See `Worker.close`."""
         with self._lock:
             if self._connection is None:
                 return
@@ -253,9 +277,9 @@ class _Remote(Environment):
     version: ClassVar[str] = ""
     instruction: ClassVar[str] = ""
 
-    def __init__(self, worker: _Worker, slot: int) -> None:
+    def __init__(self, worker: Worker, slot: int) -> None:
         self._worker, self._slot = worker, slot
-        self._generation = 0
+        self._generation: Any = None
 
     def reset(self, task: str) -> str:
         observation, self._generation = self._worker.call(self._slot, "reset", task, None)
@@ -281,4 +305,4 @@ def _remote(kind: type[Environment]) -> type[_Remote]:
     return type(kind.__name__, (_Remote,), said)
 
 
-__all__ = ["EnvMaker", "Workers", "cores", "environments"]
+__all__ = ["EnvMaker", "LocalWorker", "Worker", "Workers", "cores", "environments"]

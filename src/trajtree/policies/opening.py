@@ -71,6 +71,11 @@ def is_local(name: str) -> bool:
     return scheme_of(name) == LOCAL
 
 
+def is_served(name: str) -> bool:
+    """Whether a model plays on servers that speak OpenAI's API, which are asked from the process that opens it."""
+    return scheme_of(name) == SCHEME
+
+
 def key_of_model(name: str) -> dict[str, str]:
     """What tells a model from others: its name and, where they are here, its weights.
 
@@ -116,4 +121,28 @@ def open_policy(
     )
 
 
-__all__ = ["LOCAL", "SCHEMES", "Scheme", "is_local", "key_of_model", "open_policy", "scheme_of"]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """A policy that is not open yet, so that it can be opened in another process; see `open_policy`."""
+
+    ref: ModelRef
+    max_new_tokens: int
+    one_line: bool
+    dtype: str
+    name: str
+    begins_with: tuple[Message, ...] = ()
+
+    def open(self, spending: Spending | None = None) -> Policy[Any]:
+        """The policy. Raises PolicyError as `open_policy` does."""
+        return open_policy(
+            self.ref,
+            max_new_tokens=self.max_new_tokens,
+            one_line=self.one_line,
+            dtype=self.dtype,
+            name=self.name,
+            spending=spending,
+            opening=self.begins_with,
+        )
+
+
+__all__ = ["LOCAL", "SCHEMES", "Opening", "Scheme", "is_local", "is_served", "key_of_model", "open_policy", "scheme_of"]

@@ -34,7 +34,7 @@ def manifest_of(folder: Path, *, without: Iterable[str] = (), hidden: bool = Fal
     """All files below `folder` except those in `without`, unfinished ones, and hidden ones such as locks."""
     return {
         name: FileState(path.stat().st_size, path.stat().st_mtime_ns, _sha256(path))
-        for name, path in _files(folder, without, hidden).items()
+        for name, path in files_below(folder, without, hidden).items()
     }
 
 
@@ -56,7 +56,7 @@ def verified(
     Raises:
         ValueError: the contents have changed; the message names the first file that differs, and how.
     """
-    there = _files(folder, without)
+    there = files_below(folder, without)
     for name in sorted(manifest.keys() - there.keys()):
         raise ValueError(f"{folder / name}: is missing")
     for name in sorted(there.keys() - manifest.keys()):
@@ -77,7 +77,8 @@ def from_json(written: Any) -> dict[str, FileState]:
         raise ValueError(f"no list of files: {error}") from None
 
 
-def _files(folder: Path, without: Iterable[str], hidden: bool = False) -> dict[str, Path]:
+def files_below(folder: Path, without: Iterable[str] = (), hidden: bool = False) -> dict[str, Path]:
+    """All files below `folder` by their path there, except those in `without`, unfinished ones, and hidden ones."""
     found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
     return {
         name: path
@@ -101,4 +102,4 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-__all__ = ["FileState", "Manifest", "as_json", "digest_of", "from_json", "manifest_of", "verified"]
+__all__ = ["FileState", "Manifest", "as_json", "digest_of", "files_below", "from_json", "manifest_of", "verified"]
