@@ -15,7 +15,7 @@ from tests.builders import trajectory
 from typer.testing import CliRunner
 
 import trajtree
-from trajtree.cli.main import app
+from trajtree.cli.main import COMMANDS, app
 from trajtree.envs.domain import BUILT_IN, DATA_IMPORTERS, SPLITS, Domain, load_domain
 from trajtree.errors import DataError, RecipeError, one_of
 from trajtree.experiment.recipe import load_recipe
@@ -228,12 +228,14 @@ def displays(tree: ast.AST) -> Iterator[list[str]]:
         yield [e.value for e in inside if isinstance(e, ast.Constant) and isinstance(e.value, str)]
 
 
-COMMANDS = sorted((Path(__file__).parents[1] / "src" / "trajtree" / "cli").glob("*.py"))
+COMMAND_LINE = sorted((Path(__file__).parents[1] / "src" / "trajtree" / "cli").glob("*.py"))
 
 
-@pytest.mark.parametrize("path", COMMANDS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", COMMAND_LINE, ids=lambda path: path.stem)
 def test_no_command_repeats_a_table(path: Path) -> None:
     for side_by_side in displays(ast.parse(path.read_text())):
+        if side_by_side == [*COMMANDS]:
+            continue  # the table of the commands themselves, some of which are named after what they write
         for table in TABLES.values():
             assert len(set(side_by_side) & set(table)) < 2, side_by_side
 

@@ -196,7 +196,7 @@ def test_the_second_time_nothing_is_done(copy: Path, recipe: Path) -> None:
     began = time.monotonic()
     done = call(command(recipe, copy))
     assert done.returncode == 0, done.stderr[-3000:]
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 60
     assert {path: path.stat().st_mtime_ns for path in stages} == before
     assert "..." not in done.stdout, "no stage begins"
     assert results(copy)["rows"] == rows
