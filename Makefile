@@ -1,6 +1,6 @@
 # make demo: the main job on real ScienceWorld. make test: all checks. make soak: kills, full disks, hostile inputs, for
-# SOAK_S seconds. make site, make package: the documentation, and what would be uploaded. All make .venv and install what
-# they need.
+# SOAK_S seconds. make cluster: the tests that start a Ray cluster of two nodes here. make site, make package: the
+# documentation, and what would be uploaded. All make .venv and install what they need.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -19,6 +19,9 @@ test: $(STAMP)
 SOAK_S ?= 180
 soak: $(STAMP)
 	SOAK_S=$(SOAK_S) $(BIN)/python -m tests.soak
+
+cluster: $(STAMP)
+	TRAJTREE_RAY=1 $(BIN)/python -m pytest tests/cluster
 
 # The site, in site/: links that lead nowhere are errors.
 site: $(STAMP)
@@ -44,4 +47,4 @@ $(STAMP): pyproject.toml constraints.txt
 clean:
 	rm -rf $(VENV) runs dist site .cache
 
-.PHONY: demo test soak site package clean
+.PHONY: demo test soak cluster site package clean

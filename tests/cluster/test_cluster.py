@@ -44,7 +44,12 @@ from trajtree.trees.search import PathSettings
 ROOT = Path(__file__).resolve().parents[2]
 NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(
+        "TRAJTREE_RAY" not in os.environ, reason="starts a Ray cluster of two nodes, which takes minutes: make cluster"
+    ),
+]
 
 
 @pytest.fixture(scope="module")
