@@ -37,7 +37,7 @@ def test_every_built_in_environment_is_listed_with_what_is_there(
         "  not installed: pip install 'trajtree[webshop]'",
         "  data: not there: trajtree data webshop --from PATH",
     ]
-    assert told["scienceworld"][1] == "  data: comes with the package"
+    assert told["scienceworld"][1] == "  data: comes with the package; trajtree data scienceworld"
     assert max(map(len, lines)) <= 60
 
 

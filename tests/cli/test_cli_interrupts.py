@@ -101,7 +101,7 @@ IMPORTING = """
 import sys, time
 class Slow:
     def find_spec(self, name, path=None, target=None):
-        if name == "numpy":
+        if name == "typer":
             print("importing", flush=True)
             time.sleep(60)
 sys.meta_path.insert(0, Slow())

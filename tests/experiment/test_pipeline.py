@@ -350,10 +350,10 @@ def holds_lines(run: Path, stage: str) -> bool:
 def test_killed_anywhere_it_ends_with_the_same_results(tmp_path: Path, finished: Path, recipe: Path) -> None:
     run = tmp_path / "killed"
     words = command(recipe, run)
-    kill_when(words, lambda: any(partly(run, "train-strong_sft", "checkpoints/checkpoint-*/trainer_state.json")))
-    assert "demonstrations" in stage_folders(run) and "train-strong_sft" not in stage_folders(run)
     kill_when(words, lambda: holds_lines(run, "explore-weak"))
-    assert "train-strong_sft" in stage_folders(run) and "explore-weak" not in stage_folders(run)
+    assert "weak" in stage_folders(run) and "explore-weak" not in stage_folders(run)
+    kill_when(words, lambda: any(partly(run, "train-strong_sft", "checkpoints/checkpoint-*/trainer_state.json")))
+    assert "explore-weak" in stage_folders(run) and "train-strong_sft" not in stage_folders(run)
     kill_when(words, lambda: holds_lines(run, "evaluate-weak"))
     assert "evaluate-weak" not in stage_folders(run)
     done = call(words)

@@ -27,7 +27,7 @@ def test_step_limits_by_type(limits: object, made: list[int | None], monkeypatch
     domain = replace(toy.DOMAIN, make=make, tasks=lambda kind, split: KINDS[kind])
     env = {"name": "tests.toy:DOMAIN", "max_steps": limits}
     recipe = Recipe.model_validate({"name": "toy", "env": env, "tasks": {"types": list(KINDS)}})
-    for module in ("experiment.play", "explore.workers"):
+    for module in ("experiment.tasks", "experiment.play", "explore.workers"):
         monkeypatch.setattr(f"trajtree.{module}.load_domain", lambda name: domain)
     environment = maker(recipe, "dev")()
     for task in ("toy/0", "toy/1", "toy/3", "toy/2"):

@@ -192,6 +192,6 @@ def test_a_served_weak_model_is_not_tuned_either(tmp_path: Path, tiny_words: Pat
     rows = {"weak": {"learns_from": "demonstrations"}}
     with pytest.raises(RecipeError, match=r"tunes weak\.model"):
         recipe(tmp_path, HERE, str(tiny_words), rows=rows)
-    rows = {"w2sg_exact": {"reference": "weak"}}
+    rows = {"w2sg_exact": {"reference": "weak", "train": {"diversity": 0.1}}}
     with pytest.raises(RecipeError, match=r"rows.w2sg_exact.reference: weak plays on a server"):
         recipe(tmp_path, HERE, str(tiny_words), rows=rows)

@@ -13,8 +13,9 @@ QUIET = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-
 OFFLINE = ("--disable-background-networking", "--disable-component-update", "--disable-sync")
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
+    """Of one file of tests: as long as it lives, an event loop runs in this thread, and asyncio.run fails."""
     api = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
     if CHROMIUM is None:
         pytest.skip("needs a chromium on the PATH")

@@ -237,8 +237,10 @@ def selected(page: Any) -> int:
 
 
 def press(page: Any, *keys: str) -> None:
+    """Press keys, each after what the one before has done."""
     for key in keys:
         page.keyboard.press(key)
+        page.evaluate("() => new Promise(done => requestAnimationFrame(() => setTimeout(done)))")
 
 
 def test_arrow_keys_walk_the_tree(show: Open) -> None:

@@ -65,7 +65,7 @@ def with_options_of(shared: type[Any]) -> Callable[[Callable[..., None]], Callab
 
         @wraps(command)
         def with_options(**given: Any) -> None:
-            command(shared(**{option.name: given.pop(option.name) for option in options}), **given)
+            command(shared(**{one.name: given.pop(one.name) for one in options if one.name in given}), **given)
 
         required = [option for option in options if option.default is Parameter.empty]
         own = [one.replace(kind=Parameter.KEYWORD_ONLY) for one in own[1:]]

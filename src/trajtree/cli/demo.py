@@ -32,7 +32,7 @@ def demo(
 
     with as_file(files("trajtree.cli").joinpath("demo_runs.jsonl")) as logged:
         say(f"import {logged.name} --out {runs}")
-        logs.import_([logged], runs)
+        logs.import_(files=[logged], out=runs)
     say(f"build {runs} --out {built}")
     trees.build(runs, built)
     say(f"pairs {built} --out {pairs}")

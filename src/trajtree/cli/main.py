@@ -33,6 +33,10 @@ COMMANDS = {
         "demo",
         "Have a quick look: runs that come with the package become trees, preference pairs and a page of trees.",
     ),
+    "plan": Command(
+        "recipes",
+        "Say what a recipe takes before it runs: stages, episodes, tokens, memory and hours, and what is missing.",
+    ),
     "run": Command("recipes", "Run a whole recipe, then print the table and write the report."),
     "report": Command(
         "recipes", "Print a finished run's table again and rewrite its page; nothing is played or trained."

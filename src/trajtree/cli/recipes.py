@@ -86,14 +86,11 @@ def _run_stages(
     """Run a recipe, whole or up to the stages of one kind; the recipe, its run directory and the finished stages."""
     from trajtree.experiment.execute import run_recipe
     from trajtree.experiment.recipe import load_recipe
-    from trajtree.experiment.report_folders import keep_recipe
     from trajtree.explore.trackers import check_trackers
 
     loaded = load_recipe(recipe, changes)
     check_trackers({name for section in _REPORTING for name in getattr(loaded, section).report_to})
     folder = run_dir or Path("runs") / loaded.name
-    if until is None:
-        keep_recipe(loaded, folder)
     models = [model for model in (loaded.weak.model, loaded.strong.model) if model is not None]
     with (
         cluster_named(on, out, environment=loaded.env.name, models=models, needs=loaded.play.needs) as cluster,

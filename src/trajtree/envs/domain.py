@@ -119,7 +119,7 @@ BUILT_IN = {
     "scienceworld": BuiltIn(
         domain="trajtree.envs.scienceworld:DOMAIN",
         install="trajtree[scienceworld]",
-        data="comes with the package; splits of others: trajtree data scienceworld --from PATH",
+        data="comes with the package; trajtree data scienceworld",
         licence="Apache-2.0",
         modules=("scienceworld",),
         data_importer="trajtree.envs.scienceworld.import_splits:import_data",

@@ -20,6 +20,7 @@ from trajtree.errors import RecipeError, RunError, one_of
 from trajtree.experiment.pipeline import stages_of
 from trajtree.experiment.provenance import provenance_of
 from trajtree.experiment.recipe import Recipe
+from trajtree.experiment.report_folders import keep_recipe
 from trajtree.experiment.schedule import NEEDLESS, Prepared, Schedule
 from trajtree.experiment.stage import (
     KINDS,
@@ -95,6 +96,8 @@ def run_recipe(
             "needed is redone beside them"
         )
     again = names if ALL in redo else redo
+    if until is None:
+        keep_recipe(recipe, run)
     return run_stages(
         stages,
         run,

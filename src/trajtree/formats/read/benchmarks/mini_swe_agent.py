@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trajtree.chat import FIELDS, message_from_dict
+from trajtree.chat import FIELDS, message_from_dict, unread
 from trajtree.errors import DataError
 from trajtree.formats.read.aside import fields_aside
 from trajtree.formats.read.benchmarks.ended import ended
@@ -28,6 +28,9 @@ TASKS = TASKS_OF_FILES
 runs = runs_named_after_tasks
 _OWN = frozenset(("extra",))
 """What mini-swe-agent adds to a message: the parsed action, the engine's whole answer, cost and time."""
+
+_EXIT = frozenset(("role", "content", "extra"))
+"""The fields of the message that repeats `info`."""
 
 _ENDS = {
     "Submitted": Outcome.COMPLETED,
@@ -59,8 +62,11 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
         DataError: a field is wrong, or the run was ended by something other than the agent.
     """
     turns = objects(record.get("messages"), "messages")
+    aside: dict[str, object] = {}
     if turns and turns[-1].get("role") == "exit":
-        turns = turns[:-1]
+        *turns, exited = turns
+        if left := unread(exited, _EXIT):
+            aside = {f"messages.{len(turns)}": left}
     bare = [{name: value for name, value in turn.items() if name not in _OWN} for turn in turns]
     for index, turn in enumerate(bare):
         if "role" not in turn and turn.get("object") == "response":
@@ -74,7 +80,7 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
         policy=text_at(record, "info.config.model.model_name", "model", "model_name"),
         tools=tools_at(record, "tools"),
         outcome=_outcome(record),
-        metadata=fields_aside([("messages", bare)], FIELDS),
+        metadata=fields_aside([("messages", bare)], FIELDS, aside),
         other_scores=other_scores(record, taken[0], SCORES_OF_FILES),
     )
 
