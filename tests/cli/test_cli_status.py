@@ -62,7 +62,7 @@ def test_a_killed_command_is_dead_and_the_next_one_is_told_of(tmp_path: Path, mo
 
 
 def test_where_there_is_none(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="no command has told here"):
+    with pytest.raises(RunError, match="no command has reported its progress here"):
         done("status", tmp_path)
 
 

@@ -1,7 +1,8 @@
-"""What a command tells of its progress, the file in which it is kept, and who is said to be running, silent or dead."""
+"""How a command reports its progress, the file in which it is kept, and who is said to be running, silent or dead."""
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import subprocess
@@ -45,8 +46,8 @@ def status(
 ) -> Status:
     host = host or socket.gethostname()
     began = updated - timedelta(minutes=5)
-    told = {"command": "run", "state": state, "reason": reason, "host": host, "pid": pid, "began": began}
-    return msgspec.convert({**told, "updated": updated, "stages": ()}, Status)
+    written = {"command": "run", "state": state, "reason": reason, "host": host, "pid": pid, "began": began}
+    return msgspec.convert({**written, "updated": updated, "stages": ()}, Status)
 
 
 def test_stages_are_to_do_running_done_or_kept(clock: Clock) -> None:
@@ -111,7 +112,7 @@ def test_nothing_is_estimated_without_a_total(clock: Clock) -> None:
     assert (stage.status().total, stage.status().left) == (None, None)
 
 
-def test_the_file_is_there_from_the_first_word_to_the_end(tmp_path: Path) -> None:
+def test_the_file_is_there_from_the_first_report_to_the_end(tmp_path: Path) -> None:
     store = tmp_path / "runs.jsonl"
     with Watch("import", store) as watch:
         stage = watch.named("import")
@@ -137,6 +138,7 @@ def test_the_file_is_there_from_the_first_word_to_the_end(tmp_path: Path) -> Non
         (DataError("runs.jsonl, line 3:\nno score"), "failed", "runs.jsonl, line 3: no score"),
         (KeyboardInterrupt(), "stopped", ""),
         (AssertionError(), "failed", "AssertionError"),
+        (RunError("\udc80.jsonl: is a folder"), "failed", "<U+DC80>.jsonl: is a folder"),
     ],
 )
 def test_how_it_ended_is_kept(tmp_path: Path, error: BaseException, state: str, reason: str) -> None:
@@ -145,6 +147,12 @@ def test_how_it_ended_is_kept(tmp_path: Path, error: BaseException, state: str, 
         raise error
     found = read_status(tmp_path)
     assert (found.state, found.reason, found.stages[0].state) == (state, reason, "running")
+
+
+def test_figures_that_json_does_not_have_are_left_out(tmp_path: Path) -> None:
+    with Watch("train", tmp_path) as watch:
+        watch.named("train").advance(1, {"loss": math.nan, "margin": -math.inf, "lr": 0.5})
+    assert read_status(tmp_path).stages[0].figures == {"lr": 0.5}
 
 
 def test_the_file_is_written_at_most_once_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,6 +201,6 @@ def test_a_damaged_file_is_said_to_be_so(tmp_path: Path, text: str) -> None:
         read_status(tmp_path)
 
 
-def test_where_nothing_was_told_says_what_to_name(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"no command has told here.*status\.json.*name a run directory"):
+def test_where_nothing_was_reported_the_error_says_what_to_name(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"no command has reported .*status\.json.*name a run directory"):
         read_status(tmp_path)

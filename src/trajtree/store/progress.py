@@ -1,4 +1,4 @@
-"""Reporting the progress of long-running work: what work tells, and nobody who listens."""
+"""Reporting the progress of long-running work: what receives the reports, and receivers that ignore them."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ class Progress(Protocol):
 
 @runtime_checkable
 class Illustrated(Protocol):
-    """A `Progress` that also shows what the work has before it."""
+    """A `Progress` that also shows what is being worked on."""
 
     def illustrate(self, lines: Sequence[str]) -> None:
-        """Show a few lines in place of those that were shown."""
+        """Show a few lines in place of those shown before."""
 
 
 class Stages(Protocol):
-    """Receives what becomes of work that is done in stages; each one's `Progress` is its own."""
+    """Receives what becomes of work that is done in stages; each stage has a `Progress` of its own."""
 
     def planned(self, names: Sequence[str]) -> None:
         """All stages, in order."""
 
     def ended(self, name: str, seconds: float, *, kept: bool) -> None:
-        """A stage is done: in so many seconds, or in an earlier run whose result is kept."""
+        """A stage is done: after so many seconds, or `kept` from an earlier run."""
 
 
 class _Silent:

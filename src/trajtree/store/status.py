@@ -1,7 +1,7 @@
 """What a command is doing, in a file that another process can read: `status.json` in a folder, or beside a store.
 
-The file is replaced as a whole, at most once a second, and also when nothing moves, so that whoever reads it can tell
-slow work from work that ended without a word.
+The file is replaced as a whole, at most once a second, and also when nothing has changed, so that a reader can tell
+slow work from work that ended without saying so.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _NAME = "status.json"
 """In a folder; beside a file, `.FILE.status.json`."""
 
 SIGN_OF_LIFE = 5.0
-"""Seconds after which the file is written again though nothing has changed."""
+"""Seconds after which the file is written again although nothing has changed."""
 
 _SILENCE = timedelta(seconds=6 * SIGN_OF_LIFE)
 """Without a sign of life for longer, a command is no longer said to be running."""
@@ -36,11 +36,11 @@ class StageStatus(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     Attributes:
         name: of the stage.
-        state: where it stands.
+        state: what became of it so far.
         done, total: units of work; the total is None where it is not known.
         seconds: how long it has taken.
-        left: an estimate of the seconds that are left; None where nothing can be said.
-        figures: by name, as the work gave them.
+        left: an estimate of the seconds that are left; None where there is none.
+        figures: by name, as the work gave them; only finite ones, because JSON has no others.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         host, pid: where it runs.
         began, updated: when it began, and when this was written; UTC.
         stages: in order.
-        picture: a few lines about what it has before it.
+        picture: a few lines that show what it is working on.
     """
 
     command: str
@@ -77,12 +77,12 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     @property
     def seconds(self) -> float:
-        """From its beginning to the last that is known."""
+        """From its beginning to when this was written."""
         return (self.updated - self.began).total_seconds()
 
 
 Standing = Literal["running", "finished", "failed", "stopped", "silent", "dead"]
-"""How a command stands: `silent` gives no sign of life, `dead` ended without saying so, as when it is killed."""
+"""How a command stands: `silent` gives no sign of life; `dead` ended without saying so, as when it is killed."""
 
 
 def status_file(path: Path) -> Path:
@@ -109,7 +109,7 @@ def read_status(path: Path) -> Status:
     file = status_file(path)
     if not file.exists():
         what = "a run directory, a folder of trajtree train, or a store that a command fills"
-        raise RunError(f"{path}: no command has told here how far it is ({file.name} is not there); name {what}")
+        raise RunError(f"{path}: no command has reported its progress here (there is no {file.name}); name {what}")
     with open_input(file) as opened:
         text = opened.read()
     try:

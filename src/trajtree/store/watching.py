@@ -1,4 +1,4 @@
-"""Watching work: what it tells of its progress is kept, for displays to draw and for a file to hold."""
+"""Watching work: the progress that it reports is kept, for displays to draw and for a file to hold."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from math import isfinite
 from pathlib import Path
 from threading import Event, RLock, Thread
 from types import TracebackType
 from typing import Literal
 
 from trajtree.store.status import SIGN_OF_LIFE, StageState, StageStatus, Status, status_file, write_status
+from trajtree.visible import visible
 
 _TICK = 1.0
 """Shortest time between two writings of the file, in seconds, and between two moments of an estimate."""
@@ -53,9 +55,9 @@ class Watched:
         with self._watch.lock:
             self._done += amount
             if figures is not None:
-                self._figures = dict(figures)
+                self._figures = {name: value for name, value in figures.items() if isfinite(value)}
             now, (then, _) = time.monotonic(), self._moments[-1]
-            # What comes in the first second was done before, where work goes on that was begun earlier.
+            # When work is resumed, what it reports in its first second was done earlier.
             if now - then < _TICK:
                 self._moments[-1] = (then, self._done)
             else:
@@ -65,7 +67,7 @@ class Watched:
     def illustrate(self, lines: Sequence[str]) -> None:
         """See `Illustrated`."""
         with self._watch.lock:
-            self._watch.picture = tuple(lines)
+            self._watch.picture = tuple(map(visible, lines))
         self._watch.moved()
 
     def status(self) -> StageStatus:
@@ -92,8 +94,8 @@ class Watched:
 class Watch:
     """A command that is watched while the block lasts.
 
-    The file is first written when the work first tells something: by then it holds its lock, so the file of another
-    process that works at the same place is left alone.
+    The file is first written when the work first reports something. By then the work holds its lock, so the status of
+    another process that works at the same place is never overwritten.
 
     Args:
         command: its name.
@@ -132,7 +134,8 @@ class Watch:
             elif isinstance(error, KeyboardInterrupt):
                 self._state = "stopped"
             else:
-                self._state, self._reason = "failed", " ".join(str(error).split()) or type(error).__name__
+                self._state = "failed"
+                self._reason = visible(" ".join(str(error).split())) or type(error).__name__
         if self._writer is not None:
             self._over.set()
             self._moved.set()
@@ -140,7 +143,7 @@ class Watch:
             self._write()
 
     def named(self, name: str) -> Watched:
-        """The stage of this name, which begins now; what it tells is the first that is written."""
+        """The stage of this name, which begins now; nothing is written before it reports something."""
         with self.lock:
             stage = self._stages.setdefault(name, Watched(name, self))
         stage.begin()
