@@ -5,7 +5,7 @@
 Two kinds of run: small ones (20 steps in plain text, 2.4 kB, those of tree_scale.py), and large ones as coding agents
 leave them (20 calls of a tool and their results, 72 kB). Commands run in processes of their own, under both versions
 in turn, and their CPU seconds count, so other work on the machine disturbs them less; the median of `--rounds` is kept.
-`--memory MB` imports inputs of 100 MB and of that size instead, and notes the peak memory of each; they are deleted.
+`--memory MB` instead imports an input of 100 MB and one of that size, and notes the peak memory of each.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ WORDS = (
 
 
 def write_large_runs(path: Path, size: int) -> None:
-    """Runs of a coding agent, 72 kB each, at least `size` bytes of them; few of their characters are not ASCII."""
+    """Runs of a coding agent, 72 kB each, at least `size` bytes in all; a few of their characters are not ASCII."""
     rng = random.Random(0)
 
     def text(length: int) -> str:
@@ -84,7 +84,7 @@ def compared(log: Path, versions: dict[str, Path | None], rounds: int, jobs: tup
     found: dict[str, object] = {"input_mb": size}
     for name, runs in taken.items():
         found[name] = {key: median(one[key] for one in runs) for key in ("seconds", "peak_mb")}
-        if name in versions:  # what several jobs take is not counted with their command
+        if name in versions:  # the CPU seconds of several jobs are not counted with those of the command
             start = median(started(versions[name]) for _ in range(rounds))
             cpu = median(one["cpu_seconds"] for one in runs)
             found[name] |= {"cpu_seconds": cpu, "start_cpu_seconds": start, "mb_per_cpu_second": size / (cpu - start)}

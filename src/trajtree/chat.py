@@ -45,7 +45,7 @@ FIELDS = ASIDE | {
 """Fields of a message that `message_from_dict` reads, or that are irrelevant to what was said."""
 
 _USUAL = frozenset(("role", "content", "tool_calls", "tool_call_id", "name"))
-"""Fields beside which no others say anything, so that nothing has to be searched for."""
+"""A message with only these fields, and text or nothing as its content, has no other place for text or thoughts."""
 
 MEDIA = ("images", "image", "videos", "video", "audios", "audio")
 """Fields with content that is not text and can never be kept."""
@@ -118,7 +118,7 @@ def message_from_dict(data: object, where: str) -> Message:
 
 
 def plain_messages(turns: Sequence[Mapping[str, Any]]) -> list[Message] | None:
-    """Messages that are a role and text and nothing else; None if any holds more. Most messages are plain."""
+    """Messages that are a role and text and nothing else; None if any of them holds more. Most messages are plain."""
     if not set(map(len, turns)) <= {2}:
         return None
     try:

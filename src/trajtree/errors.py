@@ -25,7 +25,7 @@ class NoLog(DataError):
 
 
 class NoFormat(DataError):
-    """A file in no known format; `reason` is the message without the file and without the formats that are known."""
+    """A file in no known format; `reason` is the message without the file's name and the list of known formats."""
 
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message)
@@ -33,7 +33,7 @@ class NoFormat(DataError):
 
 
 class NothingToLearn(DataError):
-    """What a training was given contains nothing that its method learns from."""
+    """The training data contain nothing that the method can learn from."""
 
 
 class UnknownTask(DataError):

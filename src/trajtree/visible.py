@@ -1,4 +1,4 @@
-"""Text as a terminal, a page or a plot may show it: nothing in it is invisible; and how wide it is."""
+"""Text for terminals, pages and plots, with nothing invisible in it; and how wide our output is."""
 
 from __future__ import annotations
 

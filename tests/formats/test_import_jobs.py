@@ -102,7 +102,7 @@ def doubled(number: int, by: int) -> int:
     return 2 * number
 
 
-def test_a_process_that_dies_is_told(tmp_path: Path) -> None:
+def test_a_process_that_dies_is_reported(tmp_path: Path) -> None:
     assert list(parallel.in_order(doubled, range(20), -1, jobs=2)) == [(n, 2 * n) for n in range(20)]
     with pytest.raises(RunError, match=r"a process of --jobs died.*with fewer jobs"):
         list(parallel.in_order(doubled, range(20), 9, jobs=2))

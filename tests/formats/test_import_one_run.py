@@ -182,7 +182,7 @@ def test_a_run_that_has_grown_is_not_taken_twice(tmp_path: Path) -> None:
     file.write_text(lines_of(CALLS))
     report = import_files(file, store)
     assert (report.added, report.skipped) == (0, 2)
-    assert "its run goes on from row 3, which is in the store as a run of its own" in report.left_out[0].reason
+    assert "its run continues row 3, which is in the store as a run of its own" in report.left_out[0].reason
     file.rename(tmp_path / "renamed.jsonl")
     report = import_files(tmp_path / "renamed.jsonl", store)
     assert (report.added, report.skipped, report.left_out_count) == (0, 2, 1)

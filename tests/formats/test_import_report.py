@@ -218,7 +218,7 @@ def test_tasks_whose_runs_begin_differently_are_told(tmp_path: Path) -> None:
     assert imported(tmp_path, *rows).prompts_differ == {"task": 1}
 
 
-def test_a_task_that_the_reader_names_is_told_with_its_source(tmp_path: Path) -> None:
+def test_a_task_that_the_reader_names_is_reported_with_its_source(tmp_path: Path) -> None:
     runs = [
         {"task_id": 7, "reward": 1.0, "info": {"task": {"user_id": "mia"}}, "traj": [*said, *row("a")["messages"][1:]]}
         for said in ([{"role": "user", "content": words}] for words in ("Hello", "Hi there"))

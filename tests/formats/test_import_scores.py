@@ -349,15 +349,15 @@ def test_what_a_report_cannot_say_is_said(tmp_path: Path) -> None:
     run_files(tmp_path / "again", f"{SOLVED}.json")
     report = import_files([source, tmp_path / "again"], tmp_path / "s.jsonl", scores=file)
     assert report.left_out[0].reason == (
-        f"model.run.json, line 1 (run {SOLVED!r}) fits 2 runs; a report knows one run of a task; put the report of "
-        "each beside its runs, or give a file of scores"
+        f"model.run.json, line 1 (run {SOLVED!r}) fits 2 runs; a report has one result per task; put the report of "
+        "each run beside it, or give a file of scores"
     )
     other = file.with_name("other.json")
     other.write_text(json.dumps({"resolved_ids": [], "unresolved_ids": [SOLVED]}))
     for files, scores, said in (
         ([file], None, "a benchmark's report, not a run; name the runs"),
         ([source, other], file, "and so does --scores; name only one"),
-        ([source, file, other], None, "are benchmarks' reports; name one"),
+        ([source, file, other], None, "are both benchmarks' reports; name one"),
         ([source], file.parent, f"its reports contradict each other about {SOLVED}"),
         ([source], source, "holds no report of a benchmark"),
     ):

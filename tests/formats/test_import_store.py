@@ -111,7 +111,7 @@ def test_an_import_may_stop_anywhere(tmp_path: Path, rows: int, monkeypatch: pyt
 
 IMPORTER = """
 import sys
-from trajtree.formats import import_tally, importing
+from trajtree.formats import importing
 importing._BATCH_ROWS = 20
 importing.import_files([sys.argv[1]], sys.argv[2])
 """

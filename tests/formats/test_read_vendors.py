@@ -649,7 +649,7 @@ def test_spans_that_cannot_be_kept(tmp_path: Path, given: Any, said: Any, why: s
 
 
 @pytest.mark.parametrize("name", ["claude-code", "codex", "gemini session"])
-def test_of_a_session_the_file_of_scores_is_named_first(tmp_path: Path, name: str) -> None:
+def test_for_a_session_the_file_of_scores_is_named_first(tmp_path: Path, name: str) -> None:
     reason = refused(written(LOGS[name], tmp_path, CALLS[0].messages, None))
     assert reason.startswith(
         "no score: a session has none; give a file of scores with --scores FILE, a row per session"
@@ -658,7 +658,7 @@ def test_of_a_session_the_file_of_scores_is_named_first(tmp_path: Path, name: st
 
 
 def resumed(lines: list[dict[str, Any]], session: str, *more: Message) -> list[dict[str, Any]]:
-    """A session that goes on from another one: it repeats its events under its own id."""
+    """A session that continues another one: it repeats its events under its own id."""
     again = [{**line, "sessionId": session} if "sessionId" in line else line for line in lines]
     last = lines[-1]["uuid"]
     for number, message in enumerate(more):
@@ -700,7 +700,7 @@ def test_sessions_that_both_went_on_are_two_runs(tmp_path: Path) -> None:
     assert (report.added, report.resumed) == (2, 0)
 
 
-def test_a_session_that_goes_on_from_a_stored_one_is_left_out(tmp_path: Path) -> None:
+def test_a_session_that_continues_a_stored_one_is_left_out(tmp_path: Path) -> None:
     folder, store = tmp_path / "in", tmp_path / "s.jsonl"
     folder.mkdir()
     first = as_claude(CALLS[0].messages)
@@ -709,4 +709,4 @@ def test_a_session_that_goes_on_from_a_stored_one_is_left_out(tmp_path: Path) ->
     (folder / "b.jsonl").write_text(lines_of(resumed(first, "S2", *MORE)))
     report = import_files(folder, store, keep_unscored=True)
     assert (report.added, report.left_out_count) == (0, 1)
-    assert report.left_out[0].reason.startswith("it goes on from a session that the store has as a run of its own")
+    assert report.left_out[0].reason.startswith("it continues a session that the store has as a run of its own")

@@ -1,4 +1,4 @@
-"""Calls that are told in other words, and what merging by a part of the actions overlooks."""
+"""Calls that are worded differently, and what merging by a part of the actions overlooks."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def edit(path: str, view: list[int], answer: str) -> Turn:
         (("find", {"q": "x", "top": 5}, "none"), ("find", {"q": "y", "top": 5}, "none"), "", ""),
     ],
 )
-def test_calls_told_in_other_words(one: Turn, other: Turn, remedy: str, calls: str) -> None:
+def test_calls_worded_differently(one: Turn, other: Turn, remedy: str, calls: str) -> None:
     runs = [calling(0, 0.0, one), calling(1, 1.0, other)]
     found = first_parting(build_tree(runs))
     assert found is not None
@@ -136,13 +136,13 @@ def test_the_example_is_one_that_was_answered_differently() -> None:
 
 def test_why_tasks_have_no_fork_with_a_gap() -> None:
     fork = [calling(n, n, bash("ls" if n else "pwd", "x", str(n))) for n in range(2)]
-    even = [calling(n, 0.5, bash("ls" if n else "pwd", "x", str(n)), task=f"even{n}") for n in (0, 0)]
+    alone = [calling(0, 0.5, bash("pwd", "x", "0"), task="even0")]
     equal = [
         build_tree([calling(n, 0.5, bash(str(n), "x"), task=f"equal{which}") for n in range(2)]) for which in range(2)
     ]
     clock = build_tree([calling(n, n, bash("ls", "x", f"10:3{n}"), task="clock") for n in range(2)])
     same = build_tree([calling(n, n, bash("ls", "x"), task="same") for n in range(2)])
-    found = found_in(build_tree(fork), build_tree(even[:1]), *equal, clock, same).divergence
+    found = found_in(build_tree(fork), build_tree(alone), *equal, clock, same).divergence
     assert (found.tasks, found.without) == (6, 5)
     assert [(lack.tasks, lack.reason, lack.example) for lack in found.lacking()] == [
         (2, "all runs score the same", "task equal0: 2 runs score 0.5"),

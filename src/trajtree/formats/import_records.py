@@ -1,4 +1,4 @@
-"""What an import makes of a record, apart from its number among the runs of its task, which depends on the others.
+"""What an import makes of a record, except for its number among the runs of its task, which depends on the others.
 
 A record becomes the same wherever and whenever it is converted, so records may be converted in several processes.
 """
@@ -56,7 +56,7 @@ class Reading:
 
 
 class InRun(NamedTuple):
-    """What the plan of a file says of one of its records.
+    """What the plan of a file says about one of its records.
 
     Attributes:
         within: whether another record of its run contains it, or it is a part before the last one.
@@ -78,14 +78,14 @@ ALONE = InRun()
 
 
 class Item(NamedTuple):
-    """A record with all that decides what it becomes.
+    """A record with everything that decides what becomes of it.
 
     Attributes:
         reading: how its file is read.
         raw: the record.
         digest: the hash of its bytes.
         place: its place in its run.
-        given: what the file of scores says of it; if it says too much, the reason why the record is left out.
+        given: the row of the file of scores for it, or the reason why the record is left out if its row is unclear.
     """
 
     reading: Reading
@@ -100,7 +100,7 @@ class Run(NamedTuple):
 
     Attributes:
         task: its task.
-        early: the name that the task has in early stores, see `fields.early_prompt_task`; None if the run names it.
+        early: the name of the task in early stores, see `fields.early_prompt_task`; None if the run names its task.
         rest: its line in the store, from after the number of its sample.
         facts: for the report.
     """

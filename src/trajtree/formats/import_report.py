@@ -89,14 +89,14 @@ class ImportReport:
         steps: number of steps of the appended trajectories.
         shared_steps: how many of them repeat the beginning of another trajectory appended not too long before.
         held: records contained in another record of the same run, as its beginning.
-        resumed: files of sessions that another session goes on from and contains.
+        resumed: session files that were not read because the file of the resumed session contains them.
         joined: records that were joined to a later part of the same run.
         undecided: records whose fields say that they belong to one run, but whose messages do not fit; each is a run.
         disagreeing: those whose messages do fit, but whose scores or models differ; each is a run.
         beginnings: trajectories that are the beginning of another one, as records of single model calls are, among
             those not too far apart.
         redacted: number of private texts that were replaced, by kind.
-        with_keys: trajectories stored as they are that hold what looks like a key.
+        with_keys: trajectories that were not redacted and hold what looks like a key.
         repeated: trajectories that equal one from a file with the same name in another folder.
         example_turns: number of leading replies up to which all trajectories are the same although their tasks differ,
             if that is more than their context.

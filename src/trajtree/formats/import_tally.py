@@ -40,7 +40,7 @@ class Facts(msgspec.Struct, array_like=True, frozen=True, gc=False):
         prompt: hash of what was said before the first of its own replies.
         replies: [assistant's messages] hash of everything said up to each.
         redacted: number of private texts that were replaced, by kind.
-        with_key: whether it is stored with what looks like a key.
+        with_key: whether it was not redacted and holds what looks like a key.
     """
 
     format: str
@@ -92,7 +92,7 @@ def facts_of(
 
 def _said(messages: Sequence[Message], context_turns: int) -> tuple[int, list[int]]:
     """Hash of what was said before the first own reply, and [assistant's messages] of everything up to each."""
-    # Calls without their ids, which every run has of its own.
+    # Calls without their ids, which differ from run to run.
     said = [
         (m.content, *[(call.name, call.arguments) for call in m.tool_calls]) if m.tool_calls else m.content
         for m in messages
@@ -118,7 +118,7 @@ class Tally:
         self.others: Counter[str] = Counter()
         """Number of files that are not logs, by suffix."""
         self.no_format = self.resumed = 0
-        """Numbers of files in no known format, and of sessions that another one contains."""
+        """Numbers of files in no known format, and of session files that another one contains."""
         self._with_keys = 0
         self._redacted: Counter[str] = Counter()
         self._left_out: list[LeftOut] = []
@@ -231,7 +231,7 @@ class _TasksFrom:
 
 
 def _elsewhere(found: Imported) -> str:
-    """Where a task comes from that no field names as it is."""
+    """Where a task comes from if no field holds its name as it is."""
     if found.task is None:
         return THE_PROMPT
     return "the file's name" if found.named_by_file else found.task_from or "the log"

@@ -99,7 +99,7 @@ def import_files(
         to_read, reports = sources(finds, own, tally, format=format, run=run)
         sheet = reported(sheet, reports, alone=not to_read)
         with claimed(store.path):
-            progress.advance(0)  # it begins: looking into a large store takes a while
+            progress.advance(0)  # shows that work has begun: looking into a large store takes a while
             known = look_into(store, [name for source in to_read for name in (source.name, *source.holds)], tally)
             state = _Import(asked, redact, known, tally, sheet)
             state.look_up(to_read)
@@ -138,9 +138,9 @@ def _write(store: TrajectoryStore, batch: list[bytes]) -> None:
 
 
 class _Piece(NamedTuple):
-    """Records to be converted together; `seen` counts also those that need no conversion.
+    """Records to be converted together; `seen` also counts those that need no conversion.
 
-    `error` is what was found behind them, and ends the import.
+    `error` is what was wrong after them; it ends the import.
     """
 
     items: list[Item]
@@ -166,7 +166,7 @@ class _Runs:
     parts: dict[int, RawRecord] = field(default_factory=dict)
 
     def parts_before(self, number: int) -> tuple[RawRecord, ...]:
-        """The parts of the run whose last part is this record; they are not needed any longer."""
+        """The parts of the run whose last part is this record; they are forgotten, since nothing else needs them."""
         parts = (self.parts.pop(part, None) for part in self.plan.parts.get(number, ()))
         return tuple([part for part in parts if part is not None])
 
@@ -185,9 +185,9 @@ class _Runs:
         )
 
 
-_GOES_ON = InRun(reason="it goes on from a session that the store has as a run of its own; import into a new store")
+_GOES_ON = InRun(reason="it continues a session that the store has as a run of its own; import into a new store")
 _NO_RUNS = _Runs(Plan())
-"""Of a file in which every record is a run of its own."""
+"""For a file in which every record is a run of its own."""
 
 
 @dataclass(slots=True)
@@ -200,7 +200,7 @@ class _Import:
     tally: Tally
     sheet: ScoreSheet | None
     runs: dict[str, _Runs] = field(default_factory=dict)
-    """Of the files in which several records may belong to one run, by their names."""
+    """By file name, for the files in which several records may belong to one run."""
 
     def reading(self, source: Source) -> Reading:
         """How a file is read."""
@@ -227,7 +227,7 @@ class _Import:
         self.tally.sheet = self.sheet.use()
 
     def pieces(self, to_read: list[Source]) -> Iterator[_Piece]:
-        """Every record of the files, those that are to be converted in pieces.
+        """Every record of the files, in pieces of those that are to be converted.
 
         If a record differs from the one that the store has from this file, the last piece ends with that error.
         """
@@ -249,7 +249,7 @@ class _Import:
             yield _Piece(items, seen)
 
     def _items(self, source: Source) -> Iterator[tuple[RawRecord, Item | None]]:
-        """Every record of a file, with all that decides what it becomes if the store does not have it from this file.
+        """Every record of a file, as an `Item` unless the store has it from this file already.
 
         Raises:
             DataError: a record differs from the one that the store has from this file.
@@ -290,7 +290,7 @@ class _Import:
         problem = made.problem
         if earlier and made.content is not None:
             problem = (
-                f"its run goes on from row {min(earlier)}, which is in the store as a run of its own; "
+                f"its run continues row {min(earlier)}, which is in the store as a run of its own; "
                 "import the file into a new store"
             )
         elif made.run is not None:

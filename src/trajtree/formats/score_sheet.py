@@ -38,12 +38,12 @@ _RUN, _SCORE = ("run", "instance_id"), ("score", "resolved")
 """Columns with a run's name and with its score: ours, and those that benchmarks use."""
 
 _SEVERAL = "each needs a row of its own, with columns that tell them apart (run, file)"
-_SEVERAL_REPORTED = "a report knows one run of a task; put the report of each beside its runs, or give a file of scores"
+_SEVERAL_REPORTED = "a report has one result per task; put the report of each run beside it, or give a file of scores"
 
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What a row of the file `sheet` says of its run; `line` is its line, or its number where it has none."""
+    """What a row of the file `sheet` says about its run; `line` is its line, or its number where it has none."""
 
     sheet: str
     line: int
@@ -116,7 +116,7 @@ class ScoreSheet:
             self._uses[index] = self._uses.get(index, 0) + 1
 
     def given(self, key: tuple[str, int]) -> Given | str | None:
-        """The row of a run, None if there is none; or why there cannot be one: several fit, or it fits several runs."""
+        """The row of a run; None if there is none; if several fit, or it fits several runs, a sentence that says so."""
         fitting = self._found.get(key, [])
         if not fitting:
             return None
@@ -192,7 +192,7 @@ def reported(sheet: ScoreSheet | None, reports: Sequence[Path], *, alone: bool) 
         return sheet
     if len(reports) > 1:
         raise DataError(
-            f"{reports[0]} and {reports[1]}: are benchmarks' reports; name one, or put each beside its runs"
+            f"{reports[0]} and {reports[1]} are both benchmarks' reports; name one, or put each beside its runs"
         )
     if sheet is not None:
         raise DataError(f"{reports[0]}: a benchmark's report gives scores, and so does --scores; name only one")
@@ -202,7 +202,7 @@ def reported(sheet: ScoreSheet | None, reports: Sequence[Path], *, alone: bool) 
 
 
 def _reported(path: Path) -> tuple[Given, ...] | None:
-    """The tasks of a benchmark's report, or of all reports in a folder, as rows; None if the file is no report.
+    """The tasks of a benchmark's report, or of all reports in a folder, as rows; None if the file is not one.
 
     Raises:
         DataError: the folder holds no report, or two of its reports contradict each other.

@@ -237,8 +237,7 @@ def _steps_written(trajectory: Trajectory) -> list[Any]:
         reply = messages[index]
         whole = step.action == (action_of(reply) if reply.tool_calls else reply.content)
         if whole and step.thought is None and step.observation == seen:  # most steps
-            reward = step.reward
-            written.append(int(reward) if reward in (0, 1) else reward)
+            written.append(_number(step.reward))
             continue
         action = None if whole else _place_in(reply.content, step.action)
         observation = None if step.observation == seen else step.observation

@@ -14,7 +14,7 @@ _FULL = re.compile(
     r"I/O error: .*\(os error \d+\)|\(os error (?:27|28|122)\)|No space left on device|"
     r"inline_container.*unexpected pos|iostream error|PytorchStreamWriter failed"
 )
-"""What safetensors and torch say when the disk is full; theirs are no OSErrors."""
+"""What safetensors and torch say when the disk is full; their errors are not OSErrors."""
 
 
 def is_full(error: BaseException) -> bool:

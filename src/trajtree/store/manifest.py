@@ -78,7 +78,7 @@ def from_json(written: Any) -> dict[str, FileState]:
 
 
 def files_below(folder: Path, without: Iterable[str] = (), hidden: bool = False) -> dict[str, Path]:
-    """All files below `folder` by their path there, except those in `without`, unfinished ones, and hidden ones."""
+    """All files below `folder`, by their path within it; not those in `without`, unfinished ones, or hidden ones."""
     found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
     return {
         name: path

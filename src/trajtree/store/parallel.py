@@ -1,7 +1,7 @@
 """Work shared among processes, with its results in order.
 
 The processes are forked from one that has done nothing but import modules, so Python's hashes are the same in all of
-them. They leave signals to the process that started them, and end with it.
+them. They leave signals to the process that started them, and end when it ends.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ C = TypeVar("C")
 R = TypeVar("R")
 
 _AHEAD = 3
-"""Number of pieces per process that are under way at any time: one at work, the others waiting before and after it."""
+"""Pieces per process that are under way at any time: one being worked on, the others waiting before or after that."""
 
 
 def in_order(work: Callable[[T, C], R], pieces: Iterable[T], common: C, *, jobs: int) -> Iterator[tuple[T, R]]:

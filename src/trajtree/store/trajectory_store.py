@@ -113,7 +113,7 @@ class TrajectoryStore:
                 return
             raise DataError(
                 f"{self.path}: there is no such store; name another one, or make it with: trajtree import or explore "
-                "(from Python, TrajectoryStore(path, create=True) is one to be filled)"
+                "(in Python, TrajectoryStore(path, create=True) is a new, empty one)"
             )
         offset = 0
         codec = _CODECS[VERSION]
@@ -249,7 +249,7 @@ def line_with(task: str, sample: int, rest: bytes) -> bytes:
     """A line of the store from the name of its task, the number of its sample, and the `rest` of a line of `line_of`.
 
     Raises:
-        DataError: the number could not be read back.
+        DataError: the task or the number could not be read back.
     """
     head = head_of(task, sample)
     try:

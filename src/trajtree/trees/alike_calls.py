@@ -1,4 +1,4 @@
-"""Calls of the same tools that differ only in arguments that say nothing, such as a description of the command."""
+"""Calls of the same tools that differ only in arguments that do nothing, such as a description of the command."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COMMENTS = frozenset(
         *("thought", "thoughts", "comment", "note", "notes", "summary", "title", "security_risk", "confidence"),
     )
 )
-"""Arguments in which models say what they do, beside doing it."""
+"""Arguments in which models comment on what they do."""
 
 _MOST = 12
 """Number of options of a fork that are compared with each other."""
@@ -29,7 +29,7 @@ class AlikeCalls(NamedTuple):
     Attributes:
         options: the two children.
         tools: the tools' names.
-        field: the argument that is the same in both: text that is no comment.
+        field: the argument that is the same in both: text that is not a comment.
         others: the arguments in which they differ.
     """
 
@@ -40,28 +40,28 @@ class AlikeCalls(NamedTuple):
 
 
 def alike_calls(tree: TrajectoryTree, children: Sequence[int]) -> AlikeCalls | None:
-    """Two options of a fork that seem to be the same action told in other words; None if there are none.
+    """Two options of a fork that seem to be the same action worded differently; None if there are none.
 
     They differ only in comments, or the agent saw the same after both.
     """
     for one, other in combinations(children[:_MOST], 2):
-        told = [_arguments(run, step) for run, step in (_taken(tree, child) for child in (one, other))]
-        if not told[0] or [name for name, _ in told[0]] != [name for name, _ in told[1]]:
+        calls = [_arguments(run, step) for run, step in (_taken(tree, child) for child in (one, other))]
+        if not calls[0] or [name for name, _ in calls[0]] != [name for name, _ in calls[1]]:
             continue
-        both = [(a, b) for (_, a), (_, b) in zip(*told, strict=True)]
+        both = [(a, b) for (_, a), (_, b) in zip(*calls, strict=True)]
         others = tuple(dict.fromkeys(n for a, b in both for n in (*a, *b) if a.get(n) != b.get(n)))
         if not (COMMENTS.issuperset(others) or _answered_alike(tree, one, other)):
             continue
         for field in sorted(_texts(both), key=lambda name: -len(str(both[0][0].get(name)))):
             parts = {in_field([field], *_taken(tree, child)) for child in (one, other)}
             if len(parts) == 1 and None not in parts:
-                names = ", ".join(dict.fromkeys(name for name, _ in told[0]))
+                names = ", ".join(dict.fromkeys(name for name, _ in calls[0]))
                 return AlikeCalls((one, other), names, field, others)
     return None
 
 
 def _texts(both: Sequence[tuple[dict[str, object], dict[str, object]]]) -> Iterator[str]:
-    """Arguments that are text and no comment."""
+    """Arguments that are text and not comments."""
     names = dict.fromkeys(name for a, _ in both for name, value in a.items() if isinstance(value, str) and value)
     return (name for name in names if name not in COMMENTS)
 
@@ -72,7 +72,7 @@ def _taken(tree: TrajectoryTree, child: int) -> tuple[Trajectory, int]:
 
 
 def _arguments(run: Trajectory, step: int) -> list[tuple[str, dict[str, object]]]:
-    """(tool, arguments) of a reply's calls; [] if it has none, or if those of one are not an object."""
+    """(tool, arguments) of a reply's calls; [] if it has none, or if the arguments of one are not an object."""
     replies = run.replies
     found = []
     for call in run.messages[replies[step]].tool_calls if step < len(replies) else ():

@@ -21,18 +21,22 @@ _LONGEST = 100
 
 def line_of(tree: TrajectoryTree) -> str:
     """A tree in a line: its task, its size, its scores."""
+    return f"<TrajectoryTree {_summary(tree)}>"
+
+
+def _summary(tree: TrajectoryTree) -> str:
     runs, forks = len(tree.trajectories), sum(1 for _ in tree.forks())
     low, high = float(tree.scores.min()), float(tree.scores.max())
     counts = ", ".join(counted(*each) for each in ((runs, "run"), (len(tree) - 1, "node"), (forks, "fork")))
-    return f"<TrajectoryTree {_short(tree.task)!r}: {counts}, scores {low:.2f} to {high:.2f}>"
+    return f"{_short(tree.task)!r}: {counts}, scores {low:.2f} to {high:.2f}"
 
 
 def sketch(tree: TrajectoryTree, *, most: int = 8) -> list[str]:
-    """A tree in a few lines of text: its task and, the upper ones first, stretches without a fork, one a line.
+    """A tree in a few lines of text: its task, then the `most` uppermost stretches without a fork.
 
     A line has a stretch's first action, how many steps follow it, and the mean score and number of its runs.
     """
-    # Breadth first, so that what is cut lies deep.
+    # Breadth first, so that what is left out lies deep.
     queue = [(node, 1) for node in tree.children_of(tree.ROOT)]
     taken: list[tuple[int, int]] = []
     ends: dict[int, int] = {}
@@ -45,7 +49,7 @@ def sketch(tree: TrajectoryTree, *, most: int = 8) -> list[str]:
             end = below[0]
         ends[node] = end
         queue += [(child, deep + 1) for child in below]
-    lines = [line_of(tree).removeprefix("<TrajectoryTree ").removesuffix(">")]
+    lines = [_summary(tree)]
     for node, deep in sorted(taken):
         more = int(tree.depth[ends[node]] - tree.depth[node])
         value = f"{float(tree.mean[node]):.2f} of {int(tree.visits[node])}"
@@ -79,7 +83,7 @@ def outline(tree: TrajectoryTree, *, opened: bool = True) -> str:
     found += ["</ul></li>"] * len(ends)
     left = len(tree) - 1 - _NODES
     more = f"<p>and {counted(left, 'more node')}: trajtree show --html shows all</p>" if left > 0 else ""
-    head = escape(line_of(tree).removeprefix("<TrajectoryTree ").removesuffix(">"))
+    head = escape(_summary(tree))
     return f"<details{' open' if opened else ''}><summary>{head}</summary><ul>{''.join(found)}</ul>{more}</details>"
 
 

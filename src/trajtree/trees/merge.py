@@ -28,9 +28,9 @@ Embed = Callable[[Sequence[str]], NDArray[np.float32]]
 
 
 SIMILARITY = 0.9
-"""Default cosine from which texts are the same; from the paper's code, which embeds observation and thought together.
+"""Default cosine from which texts count as the same, from the paper's code.
 
-Here only observations and contexts are embedded.
+There, observation and thought are embedded together; here only observations and contexts are.
 """
 
 

@@ -13,7 +13,7 @@ class Overlooked:
     Attributes:
         steps: steps that were merged into a node whose first run did something else as a whole.
         apart: those of them after which the agent saw something else than that run.
-        example: one of them; where there is one, one that was answered differently.
+        example: one of them, if possible one that was answered differently.
     """
 
     def __init__(self) -> None:

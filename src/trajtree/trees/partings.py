@@ -38,7 +38,7 @@ class Parting:
         texts: two of the different texts, from shortly before where they begin to differ.
         remedy: options of `trajtree build` under which these two texts are the same; "" if none of those that could be
             tried makes them the same.
-        calls: where they are calls that seem to do the same, what they differ in; "" otherwise.
+        calls: if they are calls that seem to do the same, what they differ in; "" otherwise.
     """
 
     task: str
@@ -79,7 +79,7 @@ def first_parting(tree: TrajectoryTree) -> Parting | None:
 
 
 def _of_actions(tree: TrajectoryTree, step: int, children: Sequence[int]) -> Parting:
-    """Where runs of a task act differently, with the option under which they do not, if they only seem to."""
+    """Where runs of a task act differently, with the option under which they do not, if there is one."""
     one, other = children[:2]
     remedy = calls = ""
     if tree.merging.action is None:
@@ -104,14 +104,14 @@ def why_no_pair(trees: Iterable[TrajectoryTree], settings: PairSettings) -> str:
 
 
 class Reworded(NamedTuple):
-    """Tasks whose runs first act differently in words alone, as far as that is known: how many, one, and the option."""
+    """Tasks whose runs seem to differ only in wording where they first diverge: how many, and one with the option."""
 
     tasks: int
     example: Parting
 
 
 class Lacking(NamedTuple):
-    """Tasks without a fork with a gap that lack one for the same reason: how many, why, and one with what may help."""
+    """Tasks that have no fork with a gap, all for the same reason: how many, why, and one with what may help."""
 
     tasks: int
     reason: str
@@ -159,12 +159,12 @@ class Divergence:
                 self._reworded[parting.remedy] = before._replace(tasks=before.tasks + 1)
         if not any(gap >= least_gap(self.settings.min_gap) for gap in gaps):
             lack = _lack(tree, gaps, parting)
-            before_ = self._lacking.get(lack.reason, lack._replace(tasks=0))
-            self._lacking[lack.reason] = before_._replace(tasks=before_.tasks + 1)
+            first = self._lacking.get(lack.reason, lack._replace(tasks=0))
+            self._lacking[lack.reason] = first._replace(tasks=first.tasks + 1)
         return gaps
 
     def reworded(self) -> Reworded | None:
-        """The option that would help most tasks whose runs do the same in other words, as far as that is known."""
+        """The option that would help most tasks, of those whose runs seem to do the same in other words."""
         return max(self._reworded.values(), key=lambda found: found.tasks, default=None)
 
     def lacking(self) -> list[Lacking]:
@@ -262,8 +262,7 @@ def _ignoring(one: str, other: str) -> str:
 
     if not same(names):
         return ""
-    # The narrow ones come first in the table, so the broad ones are dropped first: a container's id is
-    # not a commit.
+    # The narrow ones come first in the table, so the broad ones are dropped first: a container's id is not a commit.
     for name in reversed(names):
         fewer = [other for other in names if other != name]
         if same(fewer):

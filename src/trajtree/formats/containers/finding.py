@@ -24,7 +24,7 @@ _SAVED = {"state.json", "dataset_info.json"}
 _SPLITS = "dataset_dict.json"
 
 _OURS = (".lock", ".status.json")
-"""How hidden files end that trajtree puts beside a store."""
+"""Endings of the hidden files that trajtree puts beside a store."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What a log says within its messages and no reader reads: kept aside in the run's metadata, never dropped."""
+"""Fields within a log's messages that no reader reads: kept aside in the run's metadata, never dropped."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Known:
 
     Attributes:
         fields: their names.
-        within: for those of them that hold objects, one or a list, what is known of these.
-        kind: the `type` of the objects that are meant; objects of another type are some other reader's, or refused.
+        within: what is known of the objects in them, for those that hold an object or a list of objects.
+        kind: the `type` of the objects that this describes; another reader reads the others, or they are refused.
     """
 
     fields: frozenset[str]
@@ -42,14 +42,14 @@ OPENAI: Mapping[str, Known] = {
     "thinking_blocks": _THOUGHT,
     "reasoning_details": _THOUGHT,
 }
-"""What stands within a message of OpenAI's chat API."""
+"""What is known of the objects within a message of OpenAI's chat API."""
 
 FLAT_CALL = Known(frozenset(("id", "type", "index", "name", "arguments")))
 """A call without an object `function`."""
 
 
 def left_over(value: Record, known: Known, where: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(place, fields) of all that an object, and the objects within it, say beside what is known of them."""
+    """(place, fields) of the unknown fields of an object and of the objects within it, except empty ones."""
     if known.kind is not None and value.get("type") != known.kind:
         return
     if not value.keys() <= known.fields:
@@ -60,7 +60,7 @@ def left_over(value: Record, known: Known, where: str) -> Iterator[tuple[str, di
 
 
 def left_within(value: Record, within: Mapping[str, Known], where: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The same of the objects within an object alone."""
+    """The same for the objects within an object only."""
     for name in within.keys() & value.keys():
         inner, known = value[name], within[name]
         if isinstance(inner, dict):
@@ -86,7 +86,7 @@ def fields_aside(
     Args:
         parts: (field with messages, those messages).
         read: the fields of a message that are read, or are known to be irrelevant to the conversation.
-        aside: what was kept aside of the messages already, by position.
+        aside: what is kept aside of the messages already, by position.
         within: what is known of the objects within a message: its parts, its calls.
 
     Raises:

@@ -1,7 +1,7 @@
 """The content of a record as text that does not depend on how the record was written; stores identify records by it.
 
 It is what `json.dumps(record, sort_keys=True)` gives, and must never change. msgspec makes the same text several times
-as fast, but does not escape characters that are not ASCII, and spells some floats differently: these are left to json.
+as fast, except that it does not escape non-ASCII characters and writes some floats differently; those are left to json.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Floats:
         self.odd = False
 
     def __call__(self, text: str) -> float:
-        """The number that a text says."""
+        """The number that a text stands for."""
         number = float(text)
         if number and not 1e-4 <= abs(number) < 1e16:
             self.odd = True  # 1e16 here, 1e+16 there

@@ -45,7 +45,7 @@ class Format:
         runs: makes one record per run of a file's records as written: joins the events of a session, splits a file of
             results, adds what stands in files beside it. By default every record is a run. The records that it makes
             are JSON objects like those of a file, numbered from 1, each with the line on which its run begins.
-        held: of several files, those whose run is contained in another one's, and that one.
+        held: of several files, those whose run another file contains, each with that file.
         tasks: the fields in which a record may name its task; none if the reader makes the name of several.
         private: whether such logs are somebody's own sessions, which are redacted unless the user says otherwise.
     """
@@ -186,7 +186,7 @@ def beginning_of(path: Path, format: str | None = None) -> Beginning:
 
     Raises:
         NoFormat: no format fits, and none was named.
-        NoLog: it is no log, but a file that stands beside one.
+        NoLog: it is not a log, but a file that accompanies one.
         DataError: no record is JSON, and no format was named; or the first one is known not to be a run.
     """
     records = raw_records(path)
@@ -215,7 +215,7 @@ def beginning_of(path: Path, format: str | None = None) -> Beginning:
 
 
 def known_formats() -> str:
-    """The formats that can be imported, with what they are recognised by."""
+    """The formats that can be imported, and how each is recognised."""
     return "known formats: " + ", ".join(f"{name} ({format.about})" for name, format in FORMATS.items())
 
 

@@ -136,8 +136,8 @@ def score_at(record: Record, field: str | None, usual: Sequence[str], *, session
     """(field, value) of the score: at `field`, or at the first of the usual places; a `NoScore` where there is none.
 
     Of several rewards in one object, the only one is taken, or the one named `reward`; else the object is the value,
-    which is no score. `field` may name one of them, or weigh several: `accuracy=0.7,style=0.3`. `session` says that the
-    record is somebody's session, in which nobody looks for a score.
+    which is not a score. `field` may name one of them, or weigh several: `accuracy=0.7,style=0.3`. `session` says that
+    the record is somebody's session, which has no score of its own.
 
     Raises:
         DataError: `field` has weights that do not add up to 1.

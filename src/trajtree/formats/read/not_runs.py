@@ -32,7 +32,7 @@ _SETTINGS = ("config.json", "lock.json", "result.json", "results.json")
 """What Harbor writes into the folders of jobs and trials."""
 
 _ASIDE = ("verifier", "artifacts", "user-agent")
-"""Folders of a trial that hold no run of its agent's: the run in the last one is that of the simulated user."""
+"""Folders of a trial that hold no run of its agent: the run in the last one is the simulated user's."""
 
 _AGENT = "agent"
 _CALL = re.compile(r"episode-\d+/debug\.json")
@@ -62,12 +62,15 @@ NOT_RUNS: tuple[tuple[Callable[[Record], bool], str], ...] = (
 
 
 def beside_runs(record: Record) -> str | None:
-    """What kind of file this is if it only accompanies runs; None if it may be a log."""
+    """What kind of file this is, if it only accompanies runs; None if it may be a log."""
     return _OF_HARBOR if _is_harbors(record) else REPORTS if is_report(record) else None
 
 
 def lies_beside_runs(path: Path) -> str | None:
-    """The same for a file in a folder, by its place alone. Source: the trial paths of the package `harbor`, 0.26."""
+    """The same as `beside_runs`, judged by the path of a file in a folder alone.
+
+    Source: the trial paths of the package `harbor`, 0.26.
+    """
     path = path.absolute()
     if path.name in _SETTINGS and (_is_trial(path.parent) or _is_job(path.parent)):
         return _OF_HARBOR

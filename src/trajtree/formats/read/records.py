@@ -131,7 +131,7 @@ def decode_with_content(raw: RawRecord) -> tuple[dict[str, Any], bytes]:
 
 
 def _decoded(raw: RawRecord) -> tuple[dict[str, Any], bytes | None]:
-    """The object in a record, and its compact text if its content can be told from that."""
+    """The object in a record, and its compact text; None if its content cannot be derived from that."""
     if raw.problem is not None:
         raise DataError(raw.problem)
     floats = Floats()

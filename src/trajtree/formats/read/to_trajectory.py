@@ -48,7 +48,7 @@ class Imported:
         metadata: anything else worth keeping.
         other_scores: other fields in which the format may have a score, and their values.
         made: how each reply was made, see `made.made_of`.
-        task_from: where the task comes from, if the reader makes its name of several fields.
+        task_from: where the task comes from, if the reader makes its name from several fields.
         named_by_file: whether such runs are stored one per file, with the file named after the task.
     """
 

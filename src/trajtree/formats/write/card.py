@@ -84,7 +84,7 @@ def card(
         made: what they are, and the options that made them.
         license: the hub's name of a licence.
     """
-    from importlib.metadata import version  # few commands write a card
+    from importlib.metadata import version  # imported here because few commands write a card
 
     import yaml
 

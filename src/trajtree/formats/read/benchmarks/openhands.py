@@ -74,7 +74,7 @@ _ARGS = Known(
     )
 )
 _REPLY = Known(FIELDS, OPENAI)
-"""What is read of an event, of what is said in it and of the engine's reply, or irrelevant to what was said."""
+"""What is read of an event, of its arguments and of the engine's reply, or irrelevant to what was said."""
 
 _KINDS = ("action", "observation", "kind")
 _LIMITS = ("maximum iteration", "maximum budget", "max iteration", "MaxIterationsReached", "context window")

@@ -22,14 +22,15 @@ _UNSAID = frozenset(
 )
 """Events between the SDK's parts, which the model never sees, or sees only in place of what it saw before."""
 
+_READ = ("role", "content", "reasoning_content", "thinking_blocks", "name")
+"""The fields of a message that are read."""
 
 _PART = Known(frozenset(("type", "text", "cache_prompt", "enable_truncation")))
 _MESSAGE = Known(
     frozenset(
         (
-            *("role", "content", "reasoning_content", "thinking_blocks", "name", "tool_calls", "tool_call_id"),
-            *("cache_enabled", "vision_enabled", "function_calling_enabled", "force_string_serializer"),
-            "send_reasoning_content",
+            *(*_READ, "tool_calls", "tool_call_id", "cache_enabled", "vision_enabled", "function_calling_enabled"),
+            *("force_string_serializer", "send_reasoning_content"),
         )
     ),
     {"content": _PART},
@@ -37,21 +38,11 @@ _MESSAGE = Known(
 _EVENT = Known(
     frozenset(
         (
-            *(
-                "id",
-                "timestamp",
-                "source",
-                "kind",
-                "system_prompt",
-                "dynamic_context",
-                "tools",
-                "llm_message",
-                "sender",
-            ),
-            *("llm_response_id", "activated_skills", "extended_content", "thought", "reasoning_content", "tool_call"),
-            *("thinking_blocks", "action", "tool_name", "tool_call_id", "security_risk", "summary", "observation"),
-            *("action_id", "error", "rejection_reason", "code", "detail", "rejection_source", "critic_result"),
-            *("forgotten_event_ids", "summary_offset"),
+            *("id", "timestamp", "source", "kind", "system_prompt", "dynamic_context", "tools", "llm_message"),
+            *("sender", "llm_response_id", "activated_skills", "extended_content", "thought"),
+            *("reasoning_content", "tool_call", "thinking_blocks", "action", "tool_name", "tool_call_id"),
+            *("security_risk", "summary", "observation", "action_id", "error", "rejection_reason", "code"),
+            *("detail", "rejection_source", "critic_result", "forgotten_event_ids", "summary_offset"),
         )
     ),
     {
@@ -63,7 +54,7 @@ _EVENT = Known(
 """What is read of an event, or irrelevant to what was said."""
 
 _SEEN = {"content": _PART, "output": _PART}
-"""Of what was observed, the model is shown these; the other fields are the tool's."""
+"""The fields of an observation that the model is shown; the others are the tool's own."""
 
 
 @dataclass(slots=True)
@@ -75,7 +66,7 @@ class Told:
         tools: definitions of the agent's tools in OpenAI's form, where the log has them so.
         condensations: how often earlier messages were replaced by a summary for the model.
         cut_short: whether a limit ended the conversation.
-        aside: what the events say beside what is read, by position.
+        aside: the fields of the events that are not read, by position.
     """
 
     messages: list[Message] = field(default_factory=list)
@@ -135,9 +126,6 @@ def _message(event: Record, where: str) -> Message:
     return structs.replace(
         said, content=said.content + text_of(event.get("extended_content"), f"{where}.extended_content")
     )
-
-
-_READ = ("role", "content", "reasoning_content", "thinking_blocks", "name")
 
 
 def _reply(event: Record, where: str) -> Message:

@@ -30,7 +30,7 @@ BESIDE = "beside"
 
 RESOLVED = f"{BESIDE}.resolved"
 SCORES_OF_FILES = (*SCORES, RESOLVED)
-"""Where the score of a run may be that has a file of its own, named after its task."""
+"""Where the score may be if a run has a file of its own, named after its task."""
 
 TASKS_OF_FILES = ("instance_id", f"{BESIDE}.task")
 """Where such a run may name its task."""
@@ -215,7 +215,7 @@ def _parsed(file: Path, changed: int, size: int) -> Record | None:
 
 
 def verdicts(report: Record, file: Path) -> dict[str, object]:
-    """What a report in a file says of each task that it names: whether it was solved, or why that is not known."""
+    """What a report says of each task that it names: whether it was solved, or why that is not known."""
     if isinstance(report.get("resolved"), bool):
         report = {file.parent.name: report}
     lists: dict[str, set[str]] = defaultdict(set)
@@ -243,7 +243,7 @@ def _says(report: Record, task: str) -> dict[str, Any]:
 
 
 def _judged(report: Record, task: str, lists: set[str]) -> dict[str, Any]:
-    """What a report says of a task by the names of its lists that hold it, or in the task's own entry."""
+    """What a report says of a task: in the task's own entry, or through the `lists` that hold it."""
     if isinstance(report.get("resolved"), list):
         # These lists name only the solved tasks among the evaluated ones.
         skipped = lists.intersection(_OLD_NOT_EVALUATED)

@@ -35,7 +35,7 @@ _MESSAGE = Known(
         )
     )
 )
-"""What is read of a message, or irrelevant to what was said; its blocks are looked at one by one."""
+"""What is read of a message, or irrelevant to what was said; its blocks are checked one by one."""
 
 _SIDECHAIN = re.compile(rb'"isSidechain"\s*:\s*true')
 _SESSION = re.compile(rb'"sessionId"\s*:\s*"([^"\\]*)"')

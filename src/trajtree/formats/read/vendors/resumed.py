@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
-from itertools import chain
 from pathlib import Path
 
 from msgspec import json
@@ -15,7 +14,7 @@ from trajtree.formats.read.records import decode, raw_records
 
 
 def held(paths: Sequence[Path]) -> dict[Path, Path]:
-    """The sessions whose messages are all in another session's file, and that file: the longest, or last of equal ones.
+    """The sessions whose messages are all in another session's file, and that file: the longest, or the last of equals.
 
     Only files that begin with the same message are read for this.
     """
@@ -26,7 +25,7 @@ def held(paths: Sequence[Path]) -> dict[Path, Path]:
     found = {}
     for alike in beginnings.values():
         said = {path: frozenset(_spoken(path)) for path in alike} if len(alike) > 1 else {}
-        longest_first = sorted(said, key=lambda path: (-len(said[path]), -alike.index(path)))
+        longest_first = sorted(reversed(said), key=lambda path: -len(said[path]))
         for index, path in enumerate(longest_first):
             holder = next((other for other in longest_first[:index] if said[path] <= said[other]), None)
             if holder is not None:
@@ -35,8 +34,7 @@ def held(paths: Sequence[Path]) -> dict[Path, Path]:
 
 
 def _spoken(path: Path) -> Iterator[bytes]:
-    """Hashes of a session's messages with their uuids, except its subagents', and those that the program wrote for its
-    user."""
+    """Hashes of a session's messages with their uuids, without its subagents' and without notes to the user alone."""
     for event in _events(path):
         if event.get("type") not in ("user", "assistant") or event.get("isSidechain") is True:
             continue
@@ -50,7 +48,7 @@ def _events(path: Path) -> Iterator[Record]:
     for raw in raw_records(path):
         try:
             record = decode(raw)
-            yield from chain(objects(record["loglines"], "loglines") if "loglines" in record else (record,))
+            yield from objects(record["loglines"], "loglines") if "loglines" in record else (record,)
         except DataError:
             continue
 

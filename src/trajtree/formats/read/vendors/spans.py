@@ -179,7 +179,7 @@ def _conversations(calls: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         replies = calls[index].get("replies_before", 0)
         before[last] = min(before.get(last, replies), replies)
         if last != index:
-            # The history in a later call need not hold all that an earlier one said of itself.
+            # The history in a later call need not repeat all the fields of an earlier call's own messages.
             aside[last] |= {f"calls.{index}.{place}": left for place, left in calls[index].get("aside", {}).items()}
     return [{**calls[index], "replies_before": before[index], "aside": aside[index]} for index in sorted(before)]
 
@@ -190,10 +190,11 @@ def _hashes(call: dict[str, Any]) -> list[int]:
         given, said = _talk(call)
     except DataError:
         return []
-    call["replies_before"] = sum(message.role == "assistant" for message in given.finished()[0])
+    before, after = given.finished()[0], said.finished()[0]
+    call["replies_before"] = sum(message.role == "assistant" for message in before)
     call["aside"] = said.aside
     hashes, here = [], 0
-    for message in (*given.finished()[0], *said.finished()[0]):
+    for message in (*before, *after):
         here = hash((here, message))
         hashes.append(here)
     return hashes

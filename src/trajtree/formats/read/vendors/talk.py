@@ -15,7 +15,7 @@ from trajtree.trajectory import Made, Message
 Metadata = dict[str, str | int | float | bool]
 
 UNFINISHED = "unfinished_replies"
-"""Metadata that counts the replies of thoughts alone."""
+"""Metadata: the number of replies of thoughts alone."""
 
 
 @dataclass(slots=True)
@@ -66,7 +66,7 @@ class Talk:
             self._named[name] = index
 
     def keep_aside(self, where: str, part: Mapping[str, Any], known: Known) -> None:
-        """Remember what a part, and the objects within it, say beside what is known of them, unless it is empty."""
+        """Remember the unknown fields of a part and of the objects within it, except empty ones."""
         self.aside.update(left_over(part, known, where))
 
     def finished(self) -> tuple[tuple[Message, ...], Metadata]:
