@@ -15,7 +15,7 @@ from typing import Any
 from trajtree.envs.domain import load_domain
 from trajtree.errors import RecipeError
 from trajtree.experiment import guarantee, launched, learn, lessons, play, stitched, tasks
-from trajtree.experiment.recipe import Exploration, Recipe, chain_of
+from trajtree.experiment.recipe import Exploration, Recipe, chain_of, is_scratch
 from trajtree.experiment.rows import Row
 from trajtree.experiment.stage import Check, Stage, Work, early_first
 from trajtree.models.weights import fingerprint, pick_dtype, same_vocabulary
@@ -82,8 +82,7 @@ class _Plan:
         rows = list(rows)
         if any(row in self.recipe.play.servers for row in rows):
             return True
-        roots = [chain_of(self.recipe, row)[0].name for row in rows]
-        models = [self.recipe.weak.model if root == "weak" else self.recipe.strong.model for root in roots]
+        models = [self.recipe.untuned(chain_of(self.recipe, row)[0].name) for row in rows]
         return any(model is not None and is_served(model) for model in models)
 
     # --- tasks and demonstrations ---
@@ -178,7 +177,7 @@ class _Plan:
 
     def _tuned_base(self, row: Row) -> dict[str, Any]:
         base = {**self._base(row.name), "dtype": self.recipe.play.dtype}
-        return base if learn.is_scratch(self.recipe, row) else {**base, "lora": _changed(self.recipe.strong.lora)}
+        return base if is_scratch(self.recipe, row) else {**base, "lora": _changed(self.recipe.strong.lora)}
 
     # --- what rows learn from ---
 
