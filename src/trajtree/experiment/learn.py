@@ -61,7 +61,7 @@ def why_nothing(recipe: Recipe, row: Row, inputs: Mapping[str, Path]) -> str | N
 
 
 def why_no_pair(recipe: Recipe, row: Row, inputs: Mapping[str, Path]) -> str | None:
-    """Why there is no pair in the folder of `inputs["pairs"]`; None if there is one."""
+    """Why there are no pairs in the folder of `inputs["pairs"]`; None if there are some."""
     return None if read_pairs(inputs["pairs"]) else _no_pair(recipe, row)
 
 
@@ -121,7 +121,7 @@ def _material(recipe: Recipe, row: Row, inputs: Mapping[str, Path]) -> Material:
 def _no_pair(recipe: Recipe, row: Row) -> str:
     how = recipe.pair_settings(row)
     return (
-        f"no two runs that began alike differ by pairs.min_gap ({how.min_gap}): there is no pair to learn "
+        f"no two runs that began alike differ by pairs.min_gap ({how.min_gap}): there are no pairs to learn "
         "from; raise explore.rollouts or the temperatures in explore.grid, or drop the row"
     )
 

@@ -20,14 +20,11 @@ from trajtree.experiment.rows import Row
 from trajtree.experiment.stage import Check, Stage, Work, early_first
 from trajtree.models.weights import fingerprint, pick_dtype, same_vocabulary
 from trajtree.policies.opening import is_served, key_of_model
-from trajtree.train.settings import METHODS, LossSettings
-
-_SAME_RESULT = {"checkpoint_steps", "report_to", "cache_reference"}
-"""Training settings that affect a training's cost or output, but not its result."""
+from trajtree.train.settings import METHODS, SAME_RESULT, LossSettings
 
 _NOT_EVERY_ROWS = {"workers", "seconds", "report_to", "needs", "servers"}
-"""Settings of playing that change how environments run and who is told, and not what happens; and servers, which are
-part of the rows that they play."""
+"""Settings of playing that change how environments run and where progress is reported, but not what happens; and
+servers, which are part of the rows that they play."""
 
 
 def stages_of(recipe: Recipe, *, checked: bool = True) -> list[Stage]:
@@ -162,7 +159,7 @@ class _Plan:
         """Those of a row's training settings that its result depends on."""
         ignored = {f.name for f in fields(LossSettings)} - {"weigh", *METHODS[row.method].knobs}
         said = _changed(self.recipe.train_settings(row))
-        return {name: value for name, value in said.items() if name not in ignored | _SAME_RESULT}
+        return {name: value for name, value in said.items() if name not in ignored | SAME_RESULT}
 
     def _base(self, name: str) -> dict[str, Any]:
         """What identifies the recipe's own model below a row."""

@@ -337,7 +337,7 @@ class Recipe(_Section):
         for row_name, server in self.play.servers.items():
             _in("play.servers", row_name, self.all_rows)
             if is_local(server):
-                raise ValueError(f"play.servers.{row_name}: {server!r} is no server; write openai:MODEL@URL")
+                raise ValueError(f"play.servers.{row_name}: {server!r} is not a server; write openai:MODEL@URL")
         for row_name in self.evaluate.tried:
             _in("evaluate.tried", row_name, self.all_rows)
         for row_name in self.evaluate.rows:
