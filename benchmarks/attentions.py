@@ -8,6 +8,7 @@ where the loop makes one per chain.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -60,46 +61,43 @@ def _compiled() -> Any:
     return torch.compile(flex.flex_attention, dynamic=True)
 
 
-def by_mask(
-    module: torch.nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    *,
-    tree_plan: TreePlan | None = None,
-    scaling: float | None = None,
-    **kwargs: Any,
-) -> tuple[Tensor, None]:
-    """As `tree_attention`, with one mask over the whole pack."""
-    if tree_plan is None:
-        return tree_attention(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
+def _along(attend: Callable[[TreePlan, Tensor, Tensor, Tensor, float | None], Tensor]) -> Callable[..., Any]:
+    """An attention as transformers calls it: `attend` where there is a plan, else `tree_attention`."""
+
+    def attention(
+        module: torch.nn.Module,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attention_mask: Tensor | None,
+        *,
+        tree_plan: TreePlan | None = None,
+        scaling: float | None = None,
+        **kwargs: Any,
+    ) -> tuple[Tensor, None]:
+        if tree_plan is None:
+            return tree_attention(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
+        return attend(tree_plan, query, key, value, scaling).transpose(1, 2).contiguous(), None
+
+    return attention
+
+
+def _masked(plan: TreePlan, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
     served = query.shape[1] // key.shape[1]
     key, value = key.repeat_interleave(served, dim=1), value.repeat_interleave(served, dim=1)
-    attended = functional.scaled_dot_product_attention(query, key, value, _mask(tree_plan), scale=scaling)
-    return attended.transpose(1, 2).contiguous(), None
+    return functional.scaled_dot_product_attention(query, key, value, _mask(plan), scale=scaling)
 
 
-def by_flex(
-    module: torch.nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    *,
-    tree_plan: TreePlan | None = None,
-    scaling: float | None = None,
-    **kwargs: Any,
-) -> tuple[Tensor, None]:
-    """As `tree_attention`, with flex attention; compiled on a GPU, and without gradients elsewhere."""
-    if tree_plan is None:
-        return tree_attention(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
+def _flexible(plan: TreePlan, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
     attend = _compiled() if query.is_cuda else flex.flex_attention
-    attended: Any = attend(
-        query, key, value, block_mask=_blocks(tree_plan), scale=scaling, enable_gqa=query.shape[1] != key.shape[1]
+    attended: Tensor = attend(
+        query, key, value, block_mask=_blocks(plan), scale=scaling, enable_gqa=query.shape[1] != key.shape[1]
     )
-    return attended.transpose(1, 2).contiguous(), None
+    return attended
 
+
+by_mask, by_flex = _along(_masked), _along(_flexible)
+"""With one mask over the whole pack; with flex attention, compiled on a GPU and without gradients elsewhere."""
 
 for _name, _attention in ((MASK, by_mask), (FLEX, by_flex)):
     AttentionInterface.register(_name, _attention)

@@ -47,6 +47,7 @@ from trajtree.train.losses import dpo, sft
 from trajtree.train.scoring import logits_of, scores_of, token_logprobs
 from trajtree.train.tree_attention import NAME, use_tree_attention
 from trajtree.trajectory import Message, Sampling, Tokens
+from with_trl import trl_step, trl_trainer
 
 MODELS: dict[str, dict[str, int]] = {
     "Qwen2.5-0.5B": {
@@ -253,61 +254,8 @@ def our_step(model: Any, examples: list[Example], attention: str, device: str, *
     return step
 
 
-def trl_step(trainer: Any, examples: list[Example], *, precomputed: bool) -> Callable[[], None]:
-    """A step of TRL's trainer on the same tokens."""
-    rows = []
-    for example in examples:
-        assert isinstance(example, PairExample)
-        start = example.chosen.agent[0][0]
-        row: dict[str, Any] = {
-            "prompt_ids": list(example.chosen.ids[:start]),
-            "chosen_ids": list(example.chosen.ids[start:]),
-            "rejected_ids": list(example.rejected.ids[start:]),
-        }
-        rows.append(row | ({"ref_chosen_logps": -50.0, "ref_rejected_logps": -50.0} if precomputed else {}))
-    batch = {
-        name: value.to(trainer.model.device) if isinstance(value, torch.Tensor) else value
-        for name, value in trainer.data_collator(rows).items()
-    }
-
-    def step() -> None:
-        trainer.precompute_ref_logps = precomputed
-        trainer.compute_loss(trainer.model, batch).backward()
-
-    return step
-
-
-def trl_trainer(model: Any, tokenizer: Any, device: str) -> Any:
-    """TRL's trainer over the model, with an adapter of its own."""
-    from datasets import Dataset
-    from trl import DPOConfig, DPOTrainer
-
-    class Given(DPOTrainer):  # type: ignore[misc]
-        """Takes token ids as they are."""
-
-        def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
-            return dataset
-
-    trainer = Given(
-        model=model,
-        peft_config=LoraConfig(r=16, lora_alpha=32, lora_dropout=0.0, target_modules="all-linear"),
-        args=DPOConfig(
-            output_dir=tempfile.mkdtemp(),
-            use_cpu=device == "cpu",
-            bf16=False,
-            gradient_checkpointing=False,
-            max_length=None,
-            report_to="none",
-        ),
-        train_dataset=Dataset.from_list([{"prompt_ids": [1], "chosen_ids": [2], "rejected_ids": [3]}]),
-        processing_class=tokenizer,
-    )
-    trainer.model.to(device)
-    return trainer
-
-
 def measured(
-    step: Callable[[], None], zero: Callable[[], None], device: str, *, warm_up: int, repeat: int
+    step: Callable[[], object], zero: Callable[[], None], device: str, *, warm_up: int, repeat: int
 ) -> dict[str, Any]:
     """Median seconds of a step, after some that warm up, and its largest memory beyond what was there before it."""
     cuda = device != "cpu"
@@ -341,13 +289,16 @@ def steps(
         if not clock.allows(f"steps, {shape}", 25):
             continue
         packed = collate(examples, packed=True)
-        sides = {"padded": our_step(model, examples, "sdpa", args.device, packed=False)}
+        sides: dict[str, Callable[[], object]] = {
+            "padded": our_step(model, examples, "sdpa", args.device, packed=False)
+        }
         for kind, attention in ATTENTIONS.items():
             if kind != "flex" or args.device != "cpu":
                 sides[f"packed, {kind}"] = our_step(model, examples, attention, args.device, packed=True)
-        if trainer is not None and isinstance(examples[0], PairExample):
-            sides["TRL"] = trl_step(trainer, examples, precomputed=False)
-            sides["TRL, reference precomputed"] = trl_step(trainer, examples, precomputed=True)
+        pairs = [example for example in examples if isinstance(example, PairExample)]
+        if trainer is not None and pairs:
+            sides["TRL"] = trl_step(trainer, pairs, precomputed=False)
+            sides["TRL, reference precomputed"] = trl_step(trainer, pairs, precomputed=True)
         found[shape] = {"tokens": packed.tokens, "packed tokens": packed.ids.numel(), "sides": {}}
         for side, step in sides.items():
             zero = trainer.model.zero_grad if trainer is not None and "TRL" in side else model.zero_grad

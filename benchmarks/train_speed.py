@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
 from trajtree.models.allocator import release_memory
 from trajtree.models.transcript import ChatFormat
@@ -38,6 +39,7 @@ from trajtree.train.settings import Lora
 from trajtree.train.trainable import with_adapter
 from trajtree.train.tree_attention import NAME, use_tree_attention
 from trajtree.trees import forks
+from with_trl import trl_step, trl_trainer
 
 CONTEXT = 4096
 
@@ -57,55 +59,6 @@ def candidates(trees: Path, chat: ChatFormat, most: int) -> tuple[list[list[Pair
 def nearest(groups: list[list[Any]], ratio: float) -> list[Any]:
     """The group whose token ratio is nearest to `ratio`."""
     return min(groups, key=lambda group: abs(forest_of(group).token_ratio - ratio))
-
-
-def trl_trainer(args: argparse.Namespace, model: Any, tokenizer: Any) -> Any:
-    """TRL's trainer over the same base with an adapter of its own that holds our adapter's weights."""
-    from datasets import Dataset
-    from peft import LoraConfig, get_peft_model_state_dict, set_peft_model_state_dict
-    from trl import DPOConfig, DPOTrainer
-
-    class Given(DPOTrainer):
-        """Takes token ids as they are."""
-
-        def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
-            return dataset
-
-    trainer = Given(
-        model=load_model(ModelRef(args.model), dtype="float32", device="cpu"),
-        peft_config=LoraConfig(r=16, lora_alpha=32, lora_dropout=0.0, target_modules="all-linear"),
-        args=DPOConfig(
-            output_dir="runs/trl",
-            use_cpu=True,
-            bf16=False,
-            gradient_checkpointing=False,
-            max_length=None,
-            report_to="none",
-        ),
-        train_dataset=Dataset.from_list([{"prompt_ids": [1], "chosen_ids": [2], "rejected_ids": [3]}]),
-        processing_class=tokenizer,
-    )
-    set_peft_model_state_dict(trainer.model, get_peft_model_state_dict(model))
-    return trainer
-
-
-def trl_side(trainer: Any, examples: list[PairExample], precomputed: bool) -> Callable[[], float]:
-    """A step of TRL's trainer on the very same tokens."""
-    rows = []
-    for example in examples:
-        start = example.chosen.agent[0][0]
-        ids = {"chosen_ids": list(example.chosen.ids[start:]), "rejected_ids": list(example.rejected.ids[start:])}
-        told = {"ref_chosen_logps": -50.0, "ref_rejected_logps": -50.0} if precomputed else {}
-        rows.append({"prompt_ids": list(example.chosen.ids[:start]), **ids, **told})
-    batch = trainer.data_collator(rows)
-
-    def step() -> float:
-        trainer.precompute_ref_logps = precomputed
-        loss = trainer.compute_loss(trainer.model, batch)
-        loss.backward()
-        return float(loss.detach())
-
-    return step
 
 
 def our_side(
@@ -194,7 +147,8 @@ def main() -> None:
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.01)
     use_tree_attention(model)
-    trainer = trl_trainer(args, model, chat.tokenizer)
+    trainer = trl_trainer(load_model(ModelRef(args.model), dtype="float32", device="cpu"), chat.tokenizer, "cpu")
+    set_peft_model_state_dict(trainer.model, get_peft_model_state_dict(model))
     results: dict[str, Any] = json.loads(args.out.read_text()) if args.out.exists() else {"shapes": {}}
     results |= {
         "command": " ".join(["python", *map(os.path.basename, sys.argv[:1]), *sys.argv[1:]]),
@@ -220,8 +174,8 @@ def main() -> None:
         }
         if shape != "sft":
             sides["packed, reference cached"] = (NAME, our_side(model, examples, objective, True, packed=True))
-            sides["trl"] = ("sdpa", trl_side(trainer, examples, precomputed=False))
-            sides["trl, reference precomputed"] = ("sdpa", trl_side(trainer, examples, precomputed=True))
+            sides["trl"] = ("sdpa", trl_step(trainer, examples, precomputed=False))
+            sides["trl, reference precomputed"] = ("sdpa", trl_step(trainer, examples, precomputed=True))
         begin = time.process_time()
         for _ in range(5):
             collate(examples, packed=True)

@@ -49,7 +49,7 @@ def test_defaults_are_filled_in(tmp_path: Path) -> None:
         (MINIMAL + "play: {servers: {weke: openai:x@http://y}}", "play.servers: 'weke' is not one of"),
         (
             MINIMAL + "play: {servers: {weak: some/model}}",
-            "play.servers.weak: 'some/model' is no server; write openai:",
+            "play.servers.weak: 'some/model' is not a server; write openai:",
         ),
         (
             MINIMAL + "explore: {grid: [{temperature: 1.0, by: weak_untouched}]}",

@@ -195,3 +195,11 @@ def test_a_served_weak_model_is_not_tuned_either(tmp_path: Path, tiny_words: Pat
     rows = {"w2sg_exact": {"reference": "weak", "train": {"diversity": 0.1}}}
     with pytest.raises(RecipeError, match=r"rows.w2sg_exact.reference: weak plays on a server"):
         recipe(tmp_path, HERE, str(tiny_words), rows=rows)
+
+
+def test_rows_of_a_served_weak_model_play_from_here(tmp_path: Path, tiny_words: Path) -> None:
+    """Servers are asked by this process, with a cluster too: by the untuned weak model as well."""
+    rows = {"rows": ["weak", "weak_untouched", "strong"], "primary": "weak", "ceiling": "strong"}
+    loaded = recipe(tmp_path, "openai:stub@http://localhost:1/v1", str(tiny_words), evaluate=rows)
+    where = {stage.name: stage.where for stage in stages_of(loaded) if stage.kind == "evaluate"}
+    assert where == {"evaluate-weak": "here", "evaluate-weak_untouched": "here", "evaluate-strong": "beside"}

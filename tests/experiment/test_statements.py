@@ -9,9 +9,13 @@ import pytest
 
 pytest.importorskip("torch")
 
+from tests.toy import TASKS, Toy, demonstrate
+
 from trajtree.experiment.recipe import Recipe
 from trajtree.experiment.stage import Done
 from trajtree.experiment.statements import Statements
+from trajtree.experiment.tasks import STORE
+from trajtree.store.trajectory_store import TrajectoryStore
 
 ROWS = ["weak", "strong_sft", "w2sg_exact", "w2sg_dpo", "treedpo_sft", "chosen_sft"]
 
@@ -58,3 +62,26 @@ def test_equal_models_are_named() -> None:
     assert said == [
         "W2SG + search (exact) and W2SG + DPO at forks are one model: their training data and settings are equal."
     ]
+
+
+def test_all_players_of_an_exploration_are_named(tmp_path: Path) -> None:
+    """A slot of the grid may be played by another row, and what that row learned from is behind the data too."""
+    recipe = Recipe.model_validate(
+        {
+            "name": "toy",
+            "env": {"name": "tests.toy:DOMAIN"},
+            "tasks": {"types": ["toy"]},
+            "weak": {"model": "org/small"},
+            "explore": {"by": "weak_untouched", "grid": [{"temperature": 0.7}, {"temperature": 1.0, "by": "weak"}]},
+        }
+    )
+    stages = ("demonstrations", "explore-weak")
+    done = {name: Done(tmp_path / name, "", 0, False) for name in stages}
+    for name in stages:
+        (tmp_path / name).mkdir()
+    (TrajectoryStore(tmp_path / "demonstrations" / STORE, create=True)).append(
+        demonstrate(Toy(), task) for task in TASKS[:3]
+    )
+    said = Statements(recipe, done).of("w2sg_exact")
+    assert said.data == "paths of Weak, untouched and Weak (teacher)'s runs (weak)"
+    assert said.demonstrations == 3

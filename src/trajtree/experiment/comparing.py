@@ -21,6 +21,7 @@ from trajtree.report import ComparedRuns, read_results_json
 from trajtree.report.contents import ReportData
 from trajtree.statistics.comparing import compare
 from trajtree.statistics.results import Results, RowMetrics
+from trajtree.train.settings import SAME_RESULT
 from trajtree.trees.pair import LOOSEST, SIMILAR
 
 _MAY_DIFFER = {
@@ -36,11 +37,7 @@ _MAY_DIFFER = {
     "play.report_to",
     "play.needs",
 }
-_MAY_DIFFER |= {
-    f"{section}.{setting}"
-    for section in ("weak", "sft", "preference")
-    for setting in ("checkpoint_steps", "report_to", "cache_reference")
-}
+_MAY_DIFFER |= {f"{section}.{setting}" for section in ("weak", "sft", "preference") for setting in SAME_RESULT}
 """Settings in which compared runs may differ; the named comparisons may not, but are checked by themselves."""
 
 _OWN = ("rows", "explorations")

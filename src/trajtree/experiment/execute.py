@@ -71,7 +71,7 @@ def run_recipe(
         recipe: what to run.
         run: the run directory.
         progress_of: gives a stage's display by its name, called when the stage begins.
-        watch: told what becomes of the stages.
+        watch: is notified of what becomes of the stages.
         until: a name in KINDS.
         redo: names of stages to redo, together with all that read from them; ALL stands for every stage.
         say: receives sentences about stages in the directory that cannot be reused, and stages that are left out.

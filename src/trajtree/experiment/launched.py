@@ -4,8 +4,8 @@
 
     accelerate launch --num_processes 8 -m trajtree.experiment.launched FOLDER/.launched.json
 
-The processes read from that file what to train. The first of them writes into the stage's folder, and tells this one
-of its progress, figures and errors in lines on its standard output. All of them end when this process does.
+The processes read from that file what to train. The first of them writes into the stage's folder, and reports its
+progress, figures and errors to this one as lines on its standard output. All of them end when this process does.
 """
 
 from __future__ import annotations
@@ -31,14 +31,15 @@ from trajtree.experiment.stage import Work
 from trajtree.store.files import write_atomically
 from trajtree.store.full_disk import saving_into
 from trajtree.store.progress import SILENT
+from trajtree.train.job import first_process
 
 _ORDER = ".launched.json"
 _MARK = "trajtree-launched: "
-"""The beginning of what is meant for the process that launched."""
+"""Prefix of the lines that are meant for the process that launched them."""
 _SHOWN = 5
-"""Lines of what the processes printed last that are shown if they end without a word."""
+"""How many of the processes' last lines are shown if they end without a report."""
 _PATIENCE = 30.0
-"""Seconds that the processes get to end."""
+"""Seconds that the processes have to end."""
 
 
 def launch(recipe: Recipe, row: Row, work: Work) -> None:
@@ -46,7 +47,7 @@ def launch(recipe: Recipe, row: Row, work: Work) -> None:
 
     Raises:
         TrajtreeError: what the first process raised.
-        RunError: there is no such launcher, or the processes ended without a word.
+        RunError: there is no such launcher, or the processes ended without a report.
     """
     words = shlex.split(recipe.train.launch)
     # Python's own folder comes second: a virtual environment need not be activated.
@@ -111,8 +112,8 @@ class _Heard:
                 self._work.figures.update(figures)
 
 
-class _Told:
-    """Progress of the first process."""
+class _Reported:
+    """Progress of the first process, as lines for the process that launched it."""
 
     def total(self, amount: int) -> None:
         _say({"total": amount})
@@ -126,9 +127,9 @@ def main(order: Path) -> None:
     Thread(target=_end_with_launcher, daemon=True).start()
     asked = json.loads(order.read_text())
     recipe = Recipe.model_validate(asked["recipe"])
-    first = os.environ.get("RANK", "0") == "0"
+    first = first_process()
     inputs = {role: Path(path) for role, path in asked["inputs"].items()}
-    work = Work(Path(asked["folder"]), inputs, _Told() if first else SILENT)
+    work = Work(Path(asked["folder"]), inputs, _Reported() if first else SILENT)
     try:
         with saving_into(work.folder, "make room and run the same command again"):
             train_row(recipe, recipe.all_rows[asked["row"]], work)

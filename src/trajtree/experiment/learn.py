@@ -10,8 +10,8 @@ from typing import Any
 
 from trajtree.errors import NothingToLearn
 from trajtree.experiment.lessons import TREES, read_pairs
-from trajtree.experiment.recipe import Recipe, chain_of
-from trajtree.experiment.rows import OF_WEAK, SOURCES, Row
+from trajtree.experiment.recipe import Recipe, chain_of, is_scratch
+from trajtree.experiment.rows import SOURCES, Row
 from trajtree.experiment.stage import Work
 from trajtree.experiment.tasks import store_in
 from trajtree.models.transcript import ChatFormat
@@ -50,7 +50,7 @@ def train_row(recipe: Recipe, row: Row, work: Work) -> None:
 
 
 def why_nothing(recipe: Recipe, row: Row, inputs: Mapping[str, Path]) -> str | None:
-    """Why `inputs`, of which those with what the row learns from count, hold nothing to learn; None if they do."""
+    """Why there is nothing to learn in those of the `inputs` that the row learns from; None if there is something."""
     training = _training(recipe, row)
     try:
         material = _material(recipe, row, inputs)
@@ -61,7 +61,7 @@ def why_nothing(recipe: Recipe, row: Row, inputs: Mapping[str, Path]) -> str | N
 
 
 def why_no_pair(recipe: Recipe, row: Row, inputs: Mapping[str, Path]) -> str | None:
-    """Why there is no pair in the folder of `inputs["pairs"]`; None if there is one."""
+    """Why there are no pairs in the folder of `inputs["pairs"]`; None if there are some."""
     return None if read_pairs(inputs["pairs"]) else _no_pair(recipe, row)
 
 
@@ -80,11 +80,6 @@ def _training(recipe: Recipe, row: Row) -> Training:
     )
 
 
-def is_scratch(recipe: Recipe, row: Row) -> bool:
-    """Whether the row's model is trained from scratch."""
-    return row.name == "weak" and recipe.weak.model is None
-
-
 def model_of(recipe: Recipe, name: str, inputs: Mapping[str, Path]) -> ModelRef:
     """The model of a row; its trained parts are in `inputs` as "model 0", "model 1", ..., bottom first."""
     rows = chain_of(recipe, name)
@@ -95,14 +90,14 @@ def model_of(recipe: Recipe, name: str, inputs: Mapping[str, Path]) -> ModelRef:
 
 
 def _root(recipe: Recipe, name: str) -> ModelRef:
-    return ModelRef((recipe.weak.model or recipe.weak.tokenizer) if name in OF_WEAK else recipe.strong.model)
+    return ModelRef(recipe.untuned(name) or recipe.weak.tokenizer)
 
 
 def _material(recipe: Recipe, row: Row, inputs: Mapping[str, Path]) -> Material:
     """What the row learns from.
 
     Raises:
-        NothingToLearn: there is no trajectory or no pair.
+        NothingToLearn: there are no trajectories, or no pairs.
     """
     name = ", ".join(row.learns_from)
     if row.learns_from == ("trees",):
@@ -126,9 +121,9 @@ def _material(recipe: Recipe, row: Row, inputs: Mapping[str, Path]) -> Material:
 def _no_pair(recipe: Recipe, row: Row) -> str:
     how = recipe.pair_settings(row)
     return (
-        f"no two runs that began alike differ by pairs.min_gap ({how.min_gap}): there is no pair to learn "
+        f"no two runs that began alike differ by pairs.min_gap ({how.min_gap}): there are no pairs to learn "
         "from; raise explore.rollouts or the temperatures in explore.grid, or drop the row"
     )
 
 
-__all__ = ["MODEL", "is_scratch", "model_of", "train_row", "why_no_pair", "why_nothing"]
+__all__ = ["MODEL", "model_of", "train_row", "why_no_pair", "why_nothing"]

@@ -15,19 +15,16 @@ from typing import Any
 from trajtree.envs.domain import load_domain
 from trajtree.errors import RecipeError
 from trajtree.experiment import guarantee, launched, learn, lessons, play, stitched, tasks
-from trajtree.experiment.recipe import Exploration, Recipe, chain_of
+from trajtree.experiment.recipe import Exploration, Recipe, chain_of, is_scratch
 from trajtree.experiment.rows import Row
 from trajtree.experiment.stage import Check, Stage, Work, early_first
 from trajtree.models.weights import fingerprint, pick_dtype, same_vocabulary
 from trajtree.policies.opening import is_served, key_of_model
-from trajtree.train.settings import METHODS, LossSettings
-
-_SAME_RESULT = {"checkpoint_steps", "report_to", "cache_reference"}
-"""Training settings that affect a training's cost or output, but not its result."""
+from trajtree.train.settings import METHODS, SAME_RESULT, LossSettings
 
 _NOT_EVERY_ROWS = {"workers", "seconds", "report_to", "needs", "servers"}
-"""Settings of playing that change how environments run and who is told, and not what happens; and servers, which are
-part of the rows that they play."""
+"""Settings of playing that change how environments run and where progress is reported, but not what happens; and
+servers, which are part of the rows that they play."""
 
 
 def stages_of(recipe: Recipe, *, checked: bool = True) -> list[Stage]:
@@ -82,8 +79,7 @@ class _Plan:
         rows = list(rows)
         if any(row in self.recipe.play.servers for row in rows):
             return True
-        roots = [chain_of(self.recipe, row)[0].name for row in rows]
-        models = [self.recipe.weak.model if root == "weak" else self.recipe.strong.model for root in roots]
+        models = [self.recipe.untuned(chain_of(self.recipe, row)[0].name) for row in rows]
         return any(model is not None and is_served(model) for model in models)
 
     # --- tasks and demonstrations ---
@@ -163,7 +159,7 @@ class _Plan:
         """Those of a row's training settings that its result depends on."""
         ignored = {f.name for f in fields(LossSettings)} - {"weigh", *METHODS[row.method].knobs}
         said = _changed(self.recipe.train_settings(row))
-        return {name: value for name, value in said.items() if name not in ignored | _SAME_RESULT}
+        return {name: value for name, value in said.items() if name not in ignored | SAME_RESULT}
 
     def _base(self, name: str) -> dict[str, Any]:
         """What identifies the recipe's own model below a row."""
@@ -178,7 +174,7 @@ class _Plan:
 
     def _tuned_base(self, row: Row) -> dict[str, Any]:
         base = {**self._base(row.name), "dtype": self.recipe.play.dtype}
-        return base if learn.is_scratch(self.recipe, row) else {**base, "lora": _changed(self.recipe.strong.lora)}
+        return base if is_scratch(self.recipe, row) else {**base, "lora": _changed(self.recipe.strong.lora)}
 
     # --- what rows learn from ---
 

@@ -284,7 +284,7 @@ class Play(_Section):
     seconds: float = Field(120.0, gt=0, allow_inf_nan=False)
     """Longest that an environment may take for one reset or step; after that its process is ended and it is a fault."""
     report_to: tuple[Annotated[str, AfterValidator(one_of(TRACKERS))], ...] = ()
-    """Experiment trackers that are told how it goes."""
+    """Experiment trackers that playing reports to."""
     needs: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = {}
     """With --on ray: what one worker of the cluster takes, as {CPU: 4, GPU: 1}, or any resource that its nodes have."""
 
@@ -337,7 +337,7 @@ class Recipe(_Section):
         for row_name, server in self.play.servers.items():
             _in("play.servers", row_name, self.all_rows)
             if is_local(server):
-                raise ValueError(f"play.servers.{row_name}: {server!r} is no server; write openai:MODEL@URL")
+                raise ValueError(f"play.servers.{row_name}: {server!r} is not a server; write openai:MODEL@URL")
         for row_name in self.evaluate.tried:
             _in("evaluate.tried", row_name, self.all_rows)
         for row_name in self.evaluate.rows:
@@ -379,8 +379,12 @@ class Recipe(_Section):
 
     def served(self, name: str) -> bool:
         """Whether `weak`, `weak_untouched` or `strong` is a model that plays elsewhere, so that it cannot be tuned."""
-        model = self.weak.model if name in OF_WEAK else self.strong.model
+        model = self.untuned(name)
         return model is not None and not is_local(model)
+
+    def untuned(self, name: str) -> str | None:
+        """The model of `weak`, `weak_untouched` or `strong` before any tuning; None if it is trained from scratch."""
+        return self.weak.model if name in OF_WEAK else self.strong.model
 
     def pair_settings(self, row: Row) -> PairSettings:
         """Which pairs a row learns from."""
@@ -403,7 +407,7 @@ class Recipe(_Section):
 
     def to_yaml(self) -> str:
         """Every setting, resolved."""
-        return yaml.safe_dump(self.model_dump(mode="json", exclude_unset=False), sort_keys=False)
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
 
 def _overlaid(where: str, base: D, changes: Mapping[str, Any]) -> D:
@@ -438,8 +442,12 @@ def _check_row(recipe: Recipe, row: Row) -> None:
         raise ValueError(f"{where}.{problem}")
     recipe.pair_settings(row), recipe.path_settings(row)
     settings = recipe.train_settings(row)
-    from_scratch = row.name == "weak" and recipe.weak.model is None
-    if from_scratch and row.reference == "start" and settings.diversity and "diversity" in METHODS[row.method].knobs:
+    if (
+        is_scratch(recipe, row)
+        and row.reference == "start"
+        and settings.diversity
+        and "diversity" in METHODS[row.method].knobs
+    ):
         raise ValueError(
             "weak.diversity: a model from scratch has no earlier checkpoint to differ from; tune another row from it, "
             "and let that explore: rows: {diverse: {starts_from: weak, learns_from: demonstrations, train: {diversity: "
@@ -538,11 +546,10 @@ def _check_tunable(recipe: Recipe, name: str) -> None:
             )
     if recipe.served(rows[0].name) and any(row.trained for row in rows):
         where = rows[0].name
-        model = recipe.weak.model if where in OF_WEAK else recipe.strong.model
         raise ValueError(
-            f"evaluate.rows: {name} tunes {where}.model, which plays on a server ({model}) and can only play as it is; "
-            f"leave out the rows that tune it (and set evaluate.primary and evaluate.ceiling to {where}), or give a "
-            "model whose weights are here"
+            f"evaluate.rows: {name} tunes {where}.model, which plays on a server ({recipe.untuned(where)}) and can "
+            "only play as it is; leave out the rows that tune it (and set evaluate.primary and evaluate.ceiling to "
+            f"{where}), or give a model whose weights are here"
         )
 
 
@@ -569,9 +576,14 @@ def load_recipe(path: Path, overrides: Iterable[str] = ()) -> Recipe:
         raise RecipeError(f"{path}: {explain(error, Recipe)}") from None
 
 
+def is_scratch(recipe: Recipe, row: Row) -> bool:
+    """Whether the row's model is trained from scratch."""
+    return row.name == "weak" and recipe.weak.model is None
+
+
 def chain_of(recipe: Recipe, name: str) -> list[Row]:
     """The rows from the recipe's own model to `name`, each starting from the one before."""
     return chain(recipe.all_rows, name)
 
 
-__all__ = ["ALL", "Exploration", "Recipe", "RowSpec", "chain_of", "load_recipe"]
+__all__ = ["ALL", "Exploration", "Recipe", "RowSpec", "chain_of", "explorers", "is_scratch", "load_recipe"]

@@ -94,6 +94,7 @@ class Schedule:
                 pool.submit(self._do_elsewhere, pool, stage, prepared)
             elif callable(prepared):
                 return stage, prepared
+            # What is needless is left behind: nothing waits for it.
         return None
 
     def _is_due(self, stage: Stage, knowing: bool) -> bool:

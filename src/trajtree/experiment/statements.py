@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from trajtree.errors import counted
-from trajtree.experiment.recipe import Recipe, chain_of
+from trajtree.experiment.recipe import Recipe, chain_of, explorers, is_scratch
 from trajtree.experiment.rows import SOURCES, Row
 from trajtree.experiment.stage import Done
 from trajtree.experiment.tasks import store_in
@@ -56,7 +56,7 @@ class Statements:
     def _start(self, row: Row) -> str:
         if row.starts_from is not None:
             return self._label(row.starts_from)
-        return "from scratch" if row.name == "weak" and self._recipe.weak.model is None else "as published"
+        return "from scratch" if is_scratch(self._recipe, row) else "as published"
 
     def _reference(self, row: Row) -> str:
         if not row.trained or METHODS[row.method].loss == "sft":
@@ -68,8 +68,10 @@ class Statements:
             return "none"
         found = []
         for source in row.learns_from:
-            by = self._recipe.all_explorations[row.explored_by].by if SOURCES[source].explored else None
-            found.append(source if by is None else f"{source} of {self._label(by)}'s runs ({row.explored_by})")
+            if SOURCES[source].explored:
+                players = listed(list(map(self._label, self._recipe.all_explorations[row.explored_by].players)))
+                source = f"{source} of {players}'s runs ({row.explored_by})"
+            found.append(source)
         changed = {**row.pairs, **row.paths}
         return "; ".join([", ".join(found), *(f"{name} {value}" for name, value in changed.items())])
 
@@ -106,7 +108,7 @@ class Statements:
         for row in chain_of(self._recipe, name):
             if not {"demonstrations", "expert-pairs", "expert-forks"}.isdisjoint(row.learns_from):
                 return True
-            others = [self._recipe.all_explorations[exploration].by for exploration in self._explorations(row)]
+            others = explorers(self._recipe, row.explored_by) if row.explored else []
             if row.trained and row.reference != "start":
                 others.append(row.reference)
             if any(map(self._uses_demonstrations, others)):

@@ -38,7 +38,7 @@ def where_to_load(name: str, file: str = "config.json") -> str:
     except HFValidationError:
         raise PolicyError(f"{name!r}: neither a folder that is there nor the name of a model on the hub") from None
     except GatedRepoError:
-        raise PolicyError(f"{name}: the hub gives it only to those it knows; get access, then: hf auth login") from None
+        raise PolicyError(f"{name}: is gated on the hub; request access there, then run: hf auth login") from None
     except RepositoryNotFoundError:
         raise PolicyError(f"{name}: neither a folder that is there nor a model on the hub; check the name") from None
     except HfHubHTTPError:

@@ -30,11 +30,11 @@ class Hardware:
     """The speed and memory of a machine.
 
     Attributes:
-        name: how people call it.
-        arithmetic: (width of a model, floating-point operations a second in training) from narrow to wide.
-        bandwidth: bytes of weights read a second while a token is decoded.
+        name: what people call it.
+        arithmetic: (width of a model, floating-point operations per second in training) from narrow to wide.
+        bandwidth: bytes of weights read per second while a token is decoded.
         layer: seconds per layer and decoded token that are independent of the model's size.
-        memory: bytes; 0 if that is unknown.
+        memory: bytes; 0 if unknown.
         source: where the figures come from.
     """
 
@@ -46,7 +46,7 @@ class Hardware:
     source: str
 
     def speed(self, width: int) -> float:
-        """Floating-point operations a second for a model of this width, between the measured ones by its logarithm."""
+        """Floating-point operations per second for a model of this width: log-log interpolation."""
         below = max((known for known in self.arithmetic if known[0] <= width), default=self.arithmetic[0])
         above = min((known for known in self.arithmetic if known[0] >= width), default=self.arithmetic[-1])
         if below[0] >= above[0]:
@@ -82,7 +82,7 @@ def calibration_file() -> Path:
 
 
 def this_machine() -> Hardware | None:
-    """This machine as it was last measured; None if it was not, or by another version."""
+    """This machine as it was last measured; None if it was not, or if what was kept cannot be read."""
     try:
         held = json.loads(calibration_file().read_text())
         return Hardware(**{**held, "arithmetic": tuple((int(w), float(s)) for w, s in held["arithmetic"])})
@@ -96,7 +96,7 @@ _TOKENS = 384
 _SECONDS = 1.5
 """Seconds for each of the measurements."""
 _LAYERS, _VOCABULARY = 4, 512
-"""Of the small models."""
+"""Layers and vocabulary of the small models."""
 
 
 def calibrate() -> Hardware:
@@ -122,7 +122,7 @@ def calibrate() -> Hardware:
 
 
 def _training_speed(width: int, device: str, dtype: str) -> float:
-    """Floating-point operations a second, forward and backward."""
+    """Floating-point operations per second, forward and backward."""
     import torch
 
     # A model as narrow as the first is trained from scratch, and so with float32 weights; wider ones get an adapter.
@@ -141,7 +141,7 @@ def _training_speed(width: int, device: str, dtype: str) -> float:
 
 
 def _reading_speed(device: str, dtype: str) -> float:
-    """Bytes of a matrix that are read a second, to multiply it by one vector."""
+    """Bytes of a matrix that are read per second, to multiply it by one vector."""
     import torch
 
     weights = torch.randn(4096, 4096, device=device, dtype=getattr(torch, dtype))
@@ -155,7 +155,7 @@ def _reading_speed(device: str, dtype: str) -> float:
 
 
 def _seconds_of_a_layer(device: str, dtype: str) -> float:
-    """Of a narrow model that decodes one token."""
+    """Seconds per layer of a narrow model that decodes one token."""
     import torch
 
     model = _model(_WIDTHS[0], dtype, device).eval()

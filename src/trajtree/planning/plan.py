@@ -5,17 +5,16 @@ from __future__ import annotations
 import importlib.util
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trajtree.envs.domain import SPLITS, Domain, load_domain
 from trajtree.errors import DataError, EnvError, RecipeError, UnknownTask
 from trajtree.experiment.execute import finished_stages
-from trajtree.experiment.learn import is_scratch
 from trajtree.experiment.lessons import read_pairs
 from trajtree.experiment.pipeline import stages_of
-from trajtree.experiment.recipe import ALL, Recipe, chain_of
-from trajtree.experiment.rows import OF_WEAK, Row
+from trajtree.experiment.recipe import ALL, Recipe, chain_of, is_scratch
+from trajtree.experiment.rows import Row
 from trajtree.experiment.stage import Done, Stage
 from trajtree.experiment.tasks import STORE, domain_of, opening
 from trajtree.planning.hardware import Hardware
@@ -33,7 +32,7 @@ _PREPARING = 30.0
 _DISK = 1e9
 """Bytes of weights that are loaded in a second."""
 _PAIRS = 1 / 3
-"""Pairs of a tree, as a share of the most that it may have: many trees have no informative fork."""
+"""Pairs per tree, as a share of the most that it may have: many trees have no informative fork."""
 _UNPACKED = {"pairs": 1.4, "anchored-pairs": 2.2, "steps": 1.1}
 """Tokens of a packed pair over those of one run, by what a method takes."""
 _WHOLE_PAIRS = 1.9
@@ -55,20 +54,20 @@ class StagePlan:
     """What a stage takes.
 
     Attributes:
-        name: the stage's.
-        done: whether the run directory has its result.
+        name: the stage's name.
         episodes: how many are played; in a training, how many examples are learned from.
-        tokens: that a model reads and writes, those of every epoch.
+        tokens: how many a model reads and writes, over all epochs.
         memory: bytes of the model and what it works on.
-        seconds: of the whole machine.
+        seconds: time on the whole machine.
+        done: whether the run directory has its result.
     """
 
     name: str
-    done: bool
     episodes: int = 0
     tokens: float = 0.0
     memory: float = 0.0
     seconds: float = 0.0
+    done: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +80,7 @@ class Plan:
 
     @property
     def seconds(self) -> float:
-        """Of the stages that are not done."""
+        """Time of the stages that are not done."""
         return sum(stage.seconds for stage in self.stages if not stage.done)
 
 
@@ -90,11 +89,11 @@ def plan_of(recipe: Recipe, hardware: Hardware, run: Path | None = None) -> Plan
 
     Args:
         recipe: what is to run.
-        hardware: on what.
+        hardware: the machine it is to run on.
         run: the run directory, with what is finished.
 
     Raises:
-        TrajtreeError: its environment is not here, so nothing is known of its tasks, or a model's shape is unknown.
+        TrajtreeError: its environment is not installed, so its tasks are unknown, or a model's shape is unknown.
     """
     missing = list(_missing(recipe))
     try:
@@ -113,7 +112,7 @@ def _missing(recipe: Recipe) -> Iterator[str]:
     """What has to be installed, downloaded or started."""
     models = {"weak.model": recipe.weak.model or recipe.weak.tokenizer, "strong.model": recipe.strong.model}
     local = {key: model for key, model in models.items() if is_local(model)}
-    served = {**{k: m for k, m in models.items() if k not in local}}
+    served = {key: model for key, model in models.items() if key not in local}
     served |= {f"play.servers.{row}": server for row, server in recipe.play.servers.items()}
     for package, extra in {"torch": "train", "peft": "train", **({"openai": "server"} if served else {})}.items():
         if importlib.util.find_spec(package) is None:
@@ -154,13 +153,8 @@ class _Planner:
             "evaluate": self._evaluation,
             "guarantee": self._guarantee,
         }
-        plain: Callable[[Stage], StagePlan] = lambda stage: StagePlan(stage.name, False)  # noqa: E731
-        found = (of_kind.get(stage.kind, plain)(stage) for stage in stages)
-        return Plan(
-            tuple(StagePlan(p.name, p.name in self.done, p.episodes, p.tokens, p.memory, p.seconds) for p in found),
-            self.sizes,
-            tuple(missing),
-        )
+        found = (of_kind[stage.kind](stage) if stage.kind in of_kind else StagePlan(stage.name) for stage in stages)
+        return Plan(tuple(replace(p, done=p.name in self.done) for p in found), self.sizes, tuple(missing))
 
     # --- how many ---
 
@@ -209,14 +203,14 @@ class _Planner:
         root = chain_of(self.recipe, row)[0]
         if is_scratch(self.recipe, root):
             return shape_from_scratch(self.recipe.scratch)
-        model = (self.recipe.weak.model or "") if root.name in OF_WEAK else self.recipe.strong.model
+        model = self.recipe.untuned(root.name) or ""
         return shape_of(model if is_local(model) else parse_name(model).model)
 
     def _demonstrations(self, stage: Stage) -> StagePlan:
         if stage.name != "demonstrations":
-            return StagePlan(stage.name, False)
+            return StagePlan(stage.name)
         shown = self._shown()
-        return StagePlan(stage.name, False, shown, seconds=shown * self.environment[0])
+        return StagePlan(stage.name, shown, seconds=shown * self.environment[0])
 
     def _training(self, stage: Stage) -> StagePlan:
         row = self.recipe.all_rows["weak" if stage.name == "weak" else stage.name.removeprefix("train-")]
@@ -239,7 +233,7 @@ class _Planner:
         kept = shape.hidden * (2 * shape.layers if how.recompute else 34 * shape.layers) + 8 * shape.vocabulary
         memory = 16 * tuned + (0 if whole else 2 * shape.parameters) + at_once * kept
         seconds = _LOADING + _PREPARING + 2 * shape.parameters / _DISK + work / self.hardware.speed(shape.hidden)
-        return StagePlan(stage.name, False, round(examples), tokens, memory, seconds)
+        return StagePlan(stage.name, round(examples), tokens, memory, seconds)
 
     def _exploration(self, stage: Stage) -> StagePlan:
         name = stage.name.removeprefix("explore-")
@@ -264,7 +258,7 @@ class _Planner:
         acting = episodes * (reset + sizes.agent * step) / max(1, min(batch, play.workers or 2))
         seconds = _LOADING + 2 * shape.parameters / _DISK + work / self.hardware.speed(shape.hidden) + decoding + acting
         memory = 2 * shape.parameters + batch * length * shape.memory_of_a_token
-        return StagePlan(stage.name, False, episodes, episodes * length, memory, seconds)
+        return StagePlan(stage.name, episodes, episodes * length, memory, seconds)
 
     def _guarantee(self, stage: Stage) -> StagePlan:
         row = self.recipe.all_rows[stage.name.removeprefix("guarantee-")]
@@ -272,7 +266,7 @@ class _Planner:
         length = self.sizes.tokens(self.sizes.expert)
         work = shape.forward(paths * length, length, paths * length)
         seconds = _LOADING + 2 * shape.parameters / _DISK + work / self.hardware.speed(shape.hidden)
-        return StagePlan(stage.name, False, paths, paths * length, 2.0 * shape.parameters, seconds)
+        return StagePlan(stage.name, paths, paths * length, 2.0 * shape.parameters, seconds)
 
 
 __all__ = ["Plan", "StagePlan", "plan_of"]

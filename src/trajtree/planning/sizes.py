@@ -27,14 +27,14 @@ _TYPES, _RUNS = 8, 100
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """An episode on average.
+    """An average episode.
 
     Attributes:
         given: tokens before the first reply.
-        shared: those of them that all episodes begin with.
+        shared: how many of these all episodes begin with.
         reply, answer: tokens of a reply, and of the environment's answer to it, with what a template puts around them.
         expert, agent: steps of the expert, and of a model.
-        source: where this is from.
+        source: where these figures are from.
     """
 
     given: float
@@ -51,20 +51,21 @@ class Sizes:
 
 
 def sizes_of(recipe: Recipe, domain: Domain, train: dict[str, list[str]], store: Path | None) -> Sizes:
-    """The sizes of a recipe's episodes; a model takes as many steps as half way from the expert's to the limit.
+    """The sizes of a recipe's episodes; a model is assumed to take steps half way between the expert's and the limit.
 
     Args:
         recipe: the recipe.
         domain: its domain.
         train: the train tasks by type.
-        store: demonstrations that are there already; without them the expert plays one task of some types now.
+        store: demonstrations that exist already; without them the expert plays one task of some types now.
     """
     if store is not None:
         shown = list(islice(TrajectoryStore(store), _RUNS))
         source = f"{len(shown)} runs in {store}"
     else:
         shown = list(_demonstrated(recipe, domain, train))
-        source = f"the expert's runs of {len(shown)} tasks"
+        # An expert that cannot play now leaves guesses, and the plan says so.
+        source = f"the expert's runs of {len(shown)} tasks" if shown else "guesses, since the expert played no task"
     expert = fmean(len(run.steps) for run in shown) if shown else float(STEPS)
     known = (_limit(recipe, domain, kind, tasks) for kind, tasks in train.items())
     limits = [limit for limit in known if limit is not None]

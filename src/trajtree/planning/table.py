@@ -20,7 +20,7 @@ def print_plan(plan: Plan, hardware: Hardware, console: Console) -> None:
         table.add_column(header, justify="right", no_wrap=True)
     for stage in plan.stages:
         table.add_row(*map(Text, _cells(stage, hardware)), style="dim" if stage.done else "")
-    peak = max((stage.memory for stage in plan.stages), default=0.0)
+    peak = max((stage.memory for stage in plan.stages if not stage.done), default=0.0)
     table.add_row("still to do", "", "", _memory(peak), duration(plan.seconds), "", style="bold")
     console.print(table)
     sizes = plan.sizes

@@ -22,7 +22,7 @@ from trajtree.statistics.layout import Layout
 from trajtree.trajectory import SCORE_TOLERANCE
 
 _GAINED, _GAP = np.array([1.0, -1.0, 0.0]), np.array([0.0, -1.0, 1.0])
-"""What the means of the row, the weak row and the ceiling count in what is gained, and in the gap."""
+"""Weights of the means of the row, the weak row and the ceiling in what is gained, and in the gap."""
 
 _Floats = NDArray[np.float64]
 _Three = tuple[_Floats, _Floats, _Floats]

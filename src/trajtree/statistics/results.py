@@ -145,8 +145,8 @@ class Comparison:
     """`row` minus `against`, paired over the `n` tasks that both have, with the situation as the unit.
 
     `p_value` is two-sided and not corrected for the number of comparisons; `test` says what it is, see
-    `trajtree.statistics.differences`. `smallest` is the
-    difference that could have shown, see `trajtree.statistics.clustered.smallest_shown`; None where nothing could have.
+    `trajtree.statistics.differences`. `smallest` is the smallest difference that could have been shown, see
+    `trajtree.statistics.clustered.smallest_shown`; None where nothing could have been.
     """
 
     row: str

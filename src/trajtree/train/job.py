@@ -64,7 +64,7 @@ def train_file(
     record = _record(Path(source), training)
     taken = f"{out}: another training ({{holder}}) is working in it; wait for it, or name another folder"
     # The processes of a training share its folder; the first one holds the lock.
-    with locked(out / ".lock", taken) if _first_process() else nullcontext():
+    with locked(out / ".lock", taken) if first_process() else nullcontext():
         _train(Path(source), training, out, record, merge, progress)
     return out / MODEL
 
@@ -73,7 +73,7 @@ def _train(
     source: Path, training: Training, out: Path, record: dict[str, Any], merge: bool, progress: Progress
 ) -> None:
     if held := _claim(out, record):
-        if merge and _first_process() and _MERGED not in held["files"] and not training.is_whole:
+        if merge and first_process() and _MERGED not in held["files"] and not training.is_whole:
             with saving_into(out, _MAKE_ROOM):
                 _merge(out, training, {**record, "examples": held["examples"]}, held["metrics"])
                 _finish(out, held, [MODEL, _MERGED])
@@ -159,7 +159,7 @@ def _claim(out: Path, record: dict[str, Any]) -> dict[str, Any] | None:
         if not changed:
             if not held.get("done"):
                 return None
-            if _first_process():
+            if first_process():
                 # Trainings of earlier versions did not record their results: these are accepted and recorded now.
                 if "files" not in held:
                     _finish(out, held, [part for part in (MODEL, _MERGED) if (out / part).is_dir()])
@@ -167,7 +167,7 @@ def _claim(out: Path, record: dict[str, Any]) -> dict[str, Any] | None:
                 _verify(out, held)
                 shutil.rmtree(out / "checkpoints", ignore_errors=True)
             return held
-    if _first_process():
+    if first_process():
         out.mkdir(parents=True, exist_ok=True)
         write_atomically(file, json.dumps(record, indent=1) + "\n")
     return None
@@ -193,7 +193,7 @@ def _changed(held: dict[str, Any], record: dict[str, Any]) -> list[str]:
     """Names of what differs; settings are named individually."""
     found = []
     for name, value in record.items():
-        if name == "report_to":  # who is told changes nothing
+        if name == "report_to":  # where it is reported changes no result
             continue
         before = held.get(name)
         if isinstance(value, dict) and isinstance(before, dict):
@@ -203,7 +203,8 @@ def _changed(held: dict[str, Any], record: dict[str, Any]) -> list[str]:
     return found
 
 
-def _first_process() -> bool:
+def first_process() -> bool:
+    """Whether this is the first of a training's processes, or the only one."""
     return os.environ.get("RANK", "0") == "0"
 
 
@@ -239,4 +240,4 @@ def _merge(out: Path, training: Training, record: dict[str, Any], metrics: dict[
         _describe(folder, training.chat(), record, metrics)
 
 
-__all__ = ["train_file"]
+__all__ = ["first_process", "train_file"]

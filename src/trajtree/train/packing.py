@@ -61,7 +61,7 @@ def pack(sequences: Sequence[Sequence[int]], *, share: bool = True) -> Forest:
     """Lay out sequences in one pack with shared beginnings once; without `share`, each sequence separately.
 
     Raises:
-        ValueError: there is no sequence, or one is empty.
+        ValueError: there are no sequences, or one is empty.
     """
     if not sequences or not all(map(len, sequences)):
         raise ValueError("nothing to pack: no sequence, or an empty one")

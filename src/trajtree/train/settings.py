@@ -228,6 +228,10 @@ class TrainSettings(Optimisation, LossSettings):
     cache_reference: bool = False
 
 
+SAME_RESULT = frozenset({"checkpoint_steps", "report_to", "cache_reference"})
+"""Settings that affect a training's cost or output, but not its result."""
+
+
 def resolved(settings: S, method: Method) -> S:
     """The settings with the method's defaults for what they leave open.
 
@@ -245,6 +249,7 @@ def resolved(settings: S, method: Method) -> S:
 
 __all__ = [
     "METHODS",
+    "SAME_RESULT",
     "SCHEDULES",
     "WEIGHTS",
     "Lora",
