@@ -5,10 +5,10 @@ environments, once on a cluster of this machine with as many workers, in alterna
 side first plays as many waves as there are workers, and the clock runs from then on. All must play the same actions for
 the same scores. A scripted policy takes no time to reply, so nothing hides the overhead. On a machine where others
 compute too, the seconds of the processors say more than those of the clock; they count Ray's own processes, busy or
-not, as long as it takes.
+not, for as long as the block takes.
 
 Intake: what the driver does with the trajectories that arrive (unpickling, checking, writing, reading back), without
-anybody who plays them: episodes and megabytes per second of this process's processor, for the same episodes with and
+playing them: episodes and megabytes per second of this process's processor, for the same episodes with and
 without the tokens of an engine. With --store, only this is measured, for the first episodes of a store, tokens and all.
 
     python benchmarks/cluster_overhead.py --episodes 200 --out cluster_overhead.json
@@ -142,7 +142,7 @@ class Arriving:
 
 
 def with_tokens(trajectory: Trajectory) -> Trajectory:
-    """As from an engine that tells its tokens: a token for four characters, with log-probabilities of the agent's."""
+    """As from an engine that reports tokens: a token per four characters, with log-probabilities of the agent's."""
     ids: list[int] = []
     agent: list[tuple[int, int]] = []
     for message in trajectory.messages:
@@ -156,7 +156,7 @@ def with_tokens(trajectory: Trajectory) -> Trajectory:
 
 
 def intake(played: Sequence[Trajectory], times: int) -> dict[str, float]:
-    """What the driver takes in per second of its processor, and the size of an episode on its way and in the store."""
+    """What the driver takes in per second of its processor, and the size of an episode in transit and in the store."""
     copies = {
         (t.task, s): replace(t, sample=s) for t in played for s in range(t.sample * times, (t.sample + 1) * times)
     }

@@ -22,7 +22,7 @@ from trajtree.explore.strategies import STRATEGIES, ExploreSettings, independent
 from trajtree.formats.importing import import_files
 from trajtree.formats.read.detect import FORMATS
 from trajtree.models.weights import ModelRef
-from trajtree.policies.opening import SCHEMES, open_policy
+from trajtree.policies.opening import SCHEMES, Opening
 from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.train.settings import METHODS, LossSettings
 from trajtree.trajectory import Sampling
@@ -82,7 +82,7 @@ def test_a_strategy(tmp_path: Path) -> None:
 
 def test_a_policy(tmp_path: Path) -> None:
     run("A policy")
-    policy = open_policy(ModelRef("echo:x"), max_new_tokens=8, one_line=True, dtype="auto", name="parrot")
+    policy = Opening(ref=ModelRef("echo:x"), max_new_tokens=8, one_line=True, dtype="auto", name="parrot").open()
     store = TrajectoryStore(tmp_path / "store.jsonl", create=True)
     rollout(independent(TASKS[:2], 1, [Sampling()]), policy, Toy, store, seed=0)
     assert {(t.policy, t.steps[0].action) for t in store} == {("parrot", "Task")}

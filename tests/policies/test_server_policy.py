@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from trajtree.errors import LimitError, PolicyError
 from trajtree.models.weights import ModelRef
 from trajtree.policies import server
 from trajtree.policies.base import Reply, ServedPolicy, ToolCaller, turn_seed
-from trajtree.policies.opening import open_policy
+from trajtree.policies.opening import Opening
 from trajtree.policies.server import ServerPolicy
 from trajtree.policies.server_name import ServerName, parse_name
 from trajtree.policies.spending import Price, Spending
@@ -72,7 +73,8 @@ def test_a_policy_of_thoughts_has_no_stop_sequence() -> None:
 def test_it_keeps_the_contract() -> None:
     with stub(lambda body: probed(body) or ok(said("look"))) as served:
         ref = ModelRef(f"openai:stub@{served.url}")
-        policy = open_policy(ref, max_new_tokens=8, one_line=True, dtype="auto", name="weak")
+        opening = Opening(ref=ref, max_new_tokens=8, one_line=True, dtype="auto", name="weak")
+        policy = opening.open()
         assert isinstance(policy, ServedPolicy) and policy.name == "weak"
         conversation = policy.start(SYSTEM, Sampling(), (3,))
         assert isinstance(conversation, ToolCaller)
@@ -83,7 +85,7 @@ def test_it_keeps_the_contract() -> None:
             "id": "stub", "object": "model", "owned_by": "us", "system_fingerprint": "fp_stub"
         }  # fmt: skip
         with pytest.raises(PolicyError, match="adapter"):
-            open_policy(ModelRef(ref.base, ("a/b",)), max_new_tokens=8, one_line=True, dtype="auto", name="x")
+            replace(opening, ref=ModelRef(ref.base, ("a/b",))).open()
 
 
 LLAMA_OVERFLOW = {"code": 400, "type": "exceed_context_size_error", "n_prompt_tokens": 5031, "n_ctx": 1024}
@@ -130,8 +132,9 @@ def test_a_prompt_that_is_too_long_is_an_overflow(answer: Answer) -> None:
     with stub(later) as served:
         _, (first, second) = talk(policy_of(served.url), "Go.", "On.")
         assert first == Reply("look") and second.cause is Cause.CONTEXT_OVERFLOW
-    with pytest.raises(PolicyError, match="does not fit"):
-        once(answer)
+    for opening in ((), (Message("user", "You stand in a room."), Message("assistant", "OK"))):
+        with pytest.raises(PolicyError, match="does not fit"):
+            once(answer, opening=opening)
 
 
 def test_transport_is_retried_by_openai_and_then_stays(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Connecting to a Ray cluster: what is wrong with it, or with what is to run there, is said before anything runs."""
+"""Connecting to a Ray cluster: a problem with it, or with what is to run there, is reported before anything runs."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def connected(
             `ray://HOST:PORT` for the one whose client server answers there.
         environment: the environment's name, as recipes write it.
         models: names of the models that will play.
-        needs: what one worker takes, as far as the user said so.
-        say: receives a sentence on what was found.
+        needs: what one worker takes, as far as the user specified it.
+        say: receives a sentence about what was found.
 
     Raises:
         RunError: no such cluster answers; a node of it has another version of Python, Ray, trajtree, the environment or
@@ -58,7 +58,7 @@ def connected(
     except (ConnectionError, RuntimeError, ValueError, RayError) as error:
         raise RunError(f"--on {on}: cannot be used: {' '.join(str(error).split())}") from None
     finally:
-        for number, handler in handlers.items():  # Ray puts its own in their place
+        for number, handler in handlers.items():  # Ray has replaced them by its own
             signal.signal(number, handler)
     try:
         cluster = Cluster()
@@ -73,7 +73,7 @@ def connected(
 
 
 def _address(on: str) -> str | None:
-    """What Ray connects to; None where it looks by itself. Something answers there."""
+    """The address that Ray connects to, at which something answers; None where Ray looks by itself."""
     if on == "ray":
         said = os.environ.get("RAY_ADDRESS", "")
         host, _, port = said.rpartition(":")
@@ -99,7 +99,7 @@ def _check_answers(what: str, host: str, port: int, remedy: str) -> None:
 
 
 def _check_sendable(model: str) -> None:
-    """Refuse a policy that exists in this process only."""
+    """Refuse a policy that exists only in this process."""
     name = scheme_of(model)
     try:
         ray.cloudpickle.dumps(SCHEMES[name])
@@ -129,8 +129,8 @@ def _on_each(nodes: Iterable[Mapping[str, Any]], function: Callable[..., Any], *
 
 
 def _check_versions(nodes: Iterable[Mapping[str, Any]]) -> None:
-    # A function of Python's own: one of ours could not even be read by a node that has no trajtree. That Python and Ray
-    # are the same, Ray itself has checked.
+    # A function from the standard library: a node without trajtree could not even unpickle one of ours. Ray itself has
+    # checked that its own version and Python's are the same.
     ours = version("trajtree")
     for name, theirs in _on_each(nodes, version, "trajtree").items():
         if isinstance(theirs, PackageNotFoundError):

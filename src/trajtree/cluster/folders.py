@@ -1,4 +1,4 @@
-"""Folders as objects of the cluster: what a worker reads, and what it gives back."""
+"""Folders as objects of the cluster: what a worker reads, and what it returns."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def packed(folder: Path) -> Packed:
 
 
 def at_hand(folder: Path) -> Packed:
-    """The files of a folder, for what a task returns."""
+    """The files of a folder, as part of what a task returns."""
     return {name: np.fromfile(path, np.uint8) for name, path in files_below(folder).items()}
 
 

@@ -37,8 +37,8 @@ class Nodes:
         """For people: `2 nodes, 16 CPUs, 8 GPUs`."""
         alive = self.alive()
         amounts = {name: sum(node["Resources"].get(name, 0.0) for node in alive) for name in ("CPU", "GPU")}
-        had = [counted(int(amount), name) for name, amount in amounts.items() if amount]
-        return ", ".join([counted(len(alive), "node"), *had])
+        found = [counted(int(amount), name) for name, amount in amounts.items() if amount]
+        return ", ".join([counted(len(alive), "node"), *found])
 
     @staticmethod
     def alive() -> list[dict[str, Any]]:
@@ -46,10 +46,10 @@ class Nodes:
         return [node for node in ray.nodes() if node["Alive"]]
 
     def takes(self, needs: Mapping[str, float], *, processes: int, model: bool) -> Takes:
-        """What a worker takes: what the user said and, beyond that, a CPU per process and a GPU for a model.
+        """What a worker takes: what the user specified and, beyond that, a CPU per process and a GPU for a model.
 
         Args:
-            needs: what the user said.
+            needs: what the user specified.
             processes: processes that compute in it at the same time.
             model: whether a model is in it; it gets a GPU if the cluster has any.
         """
@@ -77,7 +77,9 @@ class Nodes:
                 raise RunError(f"play.needs.{name}: {amount:g} is neither whole nor below 1, as Ray wants it")
         if not self.room(takes):
             had = [
-                ", ".join(f"{name} {amount:g}" for name, amount in sorted(node["Resources"].items()) if _told(name))
+                ", ".join(
+                    f"{name} {amount:g}" for name, amount in sorted(node["Resources"].items()) if _is_asked_for(name)
+                )
                 for node in self.alive()
             ]
             raise RunError(
@@ -116,7 +118,7 @@ def reraise(error: RayTaskError) -> NoReturn:
     """Raise what a worker raised.
 
     Raises:
-        TrajtreeError: what the user can fix, as the worker said it.
+        TrajtreeError: what the user can fix, in the worker's words.
         RunError: a package is missing where the worker is.
         RayTaskError: anything else, with the worker's traceback.
     """
@@ -127,8 +129,8 @@ def reraise(error: RayTaskError) -> NoReturn:
     raise error
 
 
-def _told(name: str) -> bool:
-    """Whether a resource is one to ask for; Ray also has one for every address, and those of its own."""
+def _is_asked_for(name: str) -> bool:
+    """Whether users ask for such a resource; Ray adds one for every node's address, and some for itself."""
     return not name.startswith(("node:", "object_store"))
 
 

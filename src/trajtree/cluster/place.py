@@ -72,7 +72,7 @@ class Cluster:
             yield workers.make
 
     def apart(self, task: Task, folder: Path, inputs: Mapping[str, Path]) -> Any:
-        """Do a task in a worker on copies of its inputs, and write here what it wrote there; returns what it returned.
+        """Do a task in a worker, on copies of its inputs; write here what it wrote there, and return what it returned.
 
         Args:
             task: must be picklable.

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayError, RayTaskError
+from ray.exceptions import RayError, RayTaskError
 
 from trajtree.cluster.folders import Packed, packed, unpacked
 from trajtree.cluster.nodes import MOST_LOST, Nodes, failure, options_of, reraise
@@ -110,7 +110,7 @@ class Players:
         """End the workers and their environments."""
         workers = [*self._idle, *(worker for worker, _ in self._doing.values())]
         closing = [worker.close.remote() for worker in self._idle]
-        with suppress(RayError, GetTimeoutError):  # a dead worker needs no closing
+        with suppress(RayError):  # a dead worker needs no closing
             ray.get(closing, timeout=_PATIENCE)
         for worker in workers:
             ray.kill(worker)
@@ -130,7 +130,7 @@ class Players:
         self._doing[worker.play.remote(job.wave)] = worker, job
 
     def _lose(self, worker: Any, job: _Job | None, error: RayError) -> None:
-        """A worker is gone, or cannot be reached.
+        """Count a worker that is gone, or cannot be reached.
 
         Raises:
             EngineError: that happens again and again with the same wave, or before any wave.
@@ -139,10 +139,11 @@ class Players:
             ray.kill(worker)
         if job is not None:
             job.lost += 1
+            lost, what = job.lost, f"play {job.wave[0].task} and what follows"
         else:
             self._never_opened += 1
-        if MOST_LOST in (job.lost if job is not None else 0, self._never_opened):
-            what = f"play {job.wave[0].task} and what follows" if job is not None else f"open {self._opening.name}"
+            lost, what = self._never_opened, f"open {self._opening.name}"
+        if lost == MOST_LOST:
             raise EngineError(
                 f"{MOST_LOST} workers of the cluster ended while they were to {what}, the last one because: "
                 f"{failure(error)}; fix the cause and run the same command again: nothing finished is lost"
@@ -157,7 +158,7 @@ class _Player:
         self._opening, self._setting, self._stack = opening, setting, ExitStack()
 
     def open(self, folders: Mapping[str, Packed], weights: str) -> None:
-        """Open the policy; `weights` is what tells a model that this worker finds by itself from others.
+        """Open the policy; `weights` identifies those of a model that this worker finds by itself.
 
         Raises:
             PolicyError: it cannot be opened, or is another model here.
@@ -193,7 +194,7 @@ def _is_model(opening: Opening) -> bool:
 
 
 def without_main_file() -> None:
-    """Processes with environments would import Ray's own script, and Ray with it, as their main module."""
+    """Keep processes with environments from importing Ray's script, and Ray with it, as their main module."""
     vars(sys.modules["__main__"]).pop("__file__", None)
 
 

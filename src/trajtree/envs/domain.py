@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from trajtree.envs.base import Environment
 from trajtree.envs.guard import FOR_THE_USER, blamed, named, quoted
+from trajtree.envs.user_data import data_folder
 from trajtree.errors import EnvError, RecipeError
 from trajtree.store.progress import SILENT, Progress
 from trajtree.trajectory import Trajectory
@@ -87,10 +88,10 @@ class BuiltIn:
         install: the pip requirement that installs it.
         data: where its data comes from.
         licence: licence of the environment and its data.
-        modules: modules of other packages that it needs, and `install` brings.
+        modules: modules of other packages that it needs, which `install` installs.
         data_importer: if users bring data or splits, the function that imports them: `module:FUNCTION`, which takes a
             path and a Progress and returns ImportedData.
-        folder: the function that names the folder of that data: `module:FUNCTION`.
+        folder: name of the folder of that data, for `trajtree.envs.user_data.data_folder`.
     """
 
     domain: str
@@ -111,7 +112,7 @@ class BuiltIn:
         """Whether its data is there: it comes with the package, or something is in the folder for it."""
         if self.folder is None:
             return True
-        folder: Path = found_at(self.folder)()
+        folder = data_folder(self.folder)
         return folder.is_dir() and any(folder.iterdir())
 
 
@@ -130,7 +131,7 @@ BUILT_IN = {
         data="trajtree data alfworld --from PATH",
         licence="MIT",
         data_importer="trajtree.envs.alfworld:import_data",
-        folder="trajtree.envs.alfworld.game_files:data_folder",
+        folder="alfworld",
     ),
     "webshop": BuiltIn(
         domain="trajtree.envs.webshop:DOMAIN",
@@ -139,7 +140,7 @@ BUILT_IN = {
         licence="MIT; product texts belong to their shops",
         modules=("bm25s", "Stemmer"),
         data_importer="trajtree.envs.webshop:import_data",
-        folder="trajtree.envs.webshop.shop:data_folder",
+        folder="webshop",
     ),
     "textworldexpress": BuiltIn(
         domain="trajtree.envs.textworldexpress:DOMAIN",

@@ -23,7 +23,7 @@ from trajtree.trajectory import Message, Trajectory
 
 
 def opening_of(store: Path) -> tuple[Message, ...]:
-    """What all runs of a store were given before their first observation; () if that is nothing.
+    """The messages that all runs of a store were given before their first observation; () if there were none.
 
     Raises:
         DataError: the store cannot be read, or its runs were not all given the same.
@@ -51,7 +51,7 @@ def recorded_expert(
 
     Args:
         store: the recorded runs.
-        names: what the store calls tasks, where not by their ids, and their ids.
+        names: maps names of tasks that the store uses instead of their ids to the ids.
         suffix: what is added to the environment's instruction; replies have `Thought:` and `Action:` lines if it is not
             empty, else they are bare actions.
 
@@ -86,11 +86,11 @@ def recorded_expert(
 
 
 def in_lines(shown: Trajectory, suffix: str) -> Trajectory:
-    """A demonstration of bare actions as a model plays that is asked for thoughts: with `Action:` lines.
+    """A demonstration of bare actions, written as by a model that is asked for thoughts: with `Action:` lines.
 
     Args:
         shown: the demonstration.
-        suffix: what is added to the instruction that asks for such lines.
+        suffix: what is added to the instruction to ask for such lines.
     """
 
     def spelt(message: Message) -> Message:

@@ -1,4 +1,4 @@
-"""Splits of one's own: a file that lists the task ids of each split, instead of the splits of the domain."""
+"""Custom splits: a file that lists the task ids of each split, instead of the splits of the domain."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Splits(BaseModel):
 
     Attributes:
         train, dev, test: task ids; no task is in two splits.
-        names: what else tasks are called, as in logs, and their ids.
+        names: maps other names of tasks, such as those in logs, to their ids.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -77,10 +77,11 @@ def with_splits(domain: Domain, splits: Splits) -> Domain:
 
 
 def unknown_tasks(domain: Domain, splits: Splits) -> list[str]:
-    """Those of the file that are of none of the domain's types; none if it does not list its types."""
-    own = with_splits(domain, splits)
-    known = {task for kind in domain.types for split in SPLITS for task in own.tasks(kind, split)}
-    return [t for tasks in splits.by_split.values() for t in tasks if t not in known] if domain.types else []
+    """The file's tasks that belong to none of the domain's types; none if the domain lists no types."""
+    if not domain.types:
+        return []
+    known = {task for kind in domain.types for split in SPLITS for task in domain.tasks(kind, split)}
+    return [task for tasks in splits.by_split.values() for task in tasks if task not in known]
 
 
 __all__ = ["Splits", "read_splits", "split_file", "unknown_tasks", "with_splits"]

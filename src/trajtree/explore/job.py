@@ -82,7 +82,7 @@ class Job:
 
     @property
     def setting(self) -> Setting:
-        """What is played in."""
+        """What it plays in."""
         return Setting(
             make=EnvMaker(self.env, self.max_steps),
             seed=self.seed,
@@ -118,7 +118,7 @@ def play(job: Job, path: Path, spending: Spending, progress: Progress, place: Pl
 
     Raises:
         RunError: another process plays into the store, or it was made with other settings or on another server.
-        TrajtreeError: as `explore` and `open_policy` do.
+        TrajtreeError: as `explore` and `Opening.open` do.
     """
     setting = job.setting
     taken = f"{path}: another process ({{holder}}) plays into it"

@@ -1,4 +1,4 @@
-"""How many files this process may have open: every episode on a model server has a connection."""
+"""The limit of open files: every episode on a model server has a connection."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _OTHERS = 128
 
 
 def make_room_for(episodes: int) -> None:
-    """Let this process, and what it starts, have files open for so many episodes at once.
+    """Raise the limit of open files, for this process and those it starts, to what so many episodes at once need.
 
     Raises:
-        RunError: the system does not allow as many.
+        RunError: the system does not allow that many.
     """
     if sys.platform == "win32":
         return

@@ -34,7 +34,7 @@ class Paced(Generic[C]):
         batch: episodes that are judged together when faults are many.
         parse: takes a reply apart.
         suffix: added to the environment's instruction.
-        tally: told of each episode that is stored.
+        tally: counts each episode that is stored.
     """
 
     policy: ServedPolicy[C]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from trajtree.trajectory import Trajectory
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """What is played in, and how.
+    """The environment that is played in, and how.
 
     Attributes:
         make: makes one environment.
@@ -28,7 +27,7 @@ class Setting:
         thoughts: whether replies carry `Thought:` and `Action:` lines.
         workers: processes that hold the environments; 0 for none; None for the place's own number.
         seconds: longest that an environment may take for one reset or step.
-        needs: what one worker of a cluster takes, by the cluster's names for it; nothing stands for the place's own.
+        needs: what one worker of a cluster takes, by the cluster's names for resources; the place decides the rest.
     """
 
     make: EnvMaker
@@ -73,7 +72,7 @@ class Place(Protocol):
     def policy(
         self, opening: Opening, setting: Setting, spending: Spending
     ) -> AbstractContextManager[Policy[Any] | Elsewhere]:
-        """The policy, open as long as the context lasts. Raises PolicyError as `open_policy` does."""
+        """The policy, open as long as the context lasts. Raises PolicyError as `Opening.open` does."""
         ...
 
     def environments(self, setting: Setting) -> AbstractContextManager[Callable[[], Environment]]:
@@ -84,7 +83,7 @@ class Place(Protocol):
 class _Here:
     """This process, and worker processes for its environments."""
 
-    threads = max(2, os.cpu_count() or 1)
+    threads = max(2, cores())
 
     @contextmanager
     def policy(self, opening: Opening, setting: Setting, spending: Spending) -> Iterator[Policy[Any]]:

@@ -1,6 +1,6 @@
 """Playing many episodes at once, in waves or each at its own pace, and retrying after a fault.
 
-Episodes are divided into waves in their given order. With a model in this process, or in several elsewhere, a
+Episodes are divided into waves in their given order. With a model in this process, or in others, a
 wave's episodes play together, with one policy call per turn for all that are waiting, and are appended to the store
 together, in the order of the waves. A killed run repeats the incomplete waves; since a wave's batches depend only on
 the wave, it ends with the same trajectories as an uninterrupted run.
@@ -82,7 +82,7 @@ def explore(
         EnvError, EngineError: more than BROKEN_SHARE of a wave's tasks, and at least two, are lost to faults; they can
             be played again once the cause is fixed.
         LimitError: a limit of the command would be exceeded; every finished episode is stored.
-        RunError: the system does not allow as many open files as there are to be episodes at once on model servers.
+        RunError: the system does not allow enough open files for that many episodes at once on model servers.
     """
     store.drop(is_passing)
     present = {t.key for t in store}

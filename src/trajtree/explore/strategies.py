@@ -22,7 +22,7 @@ Passes = Generator[Sequence[EpisodeSpec], Iterable[Trajectory], None]
 """Yields the episodes of one pass after another, and is sent their trajectories, in any order."""
 
 MOST_BRANCHES = 1000
-"""Largest number of episodes from one point in one pass; a pass of branching is planned as a whole."""
+"""Largest number of episodes from one point in one pass; a branching pass is planned as a whole."""
 
 
 @with_config(ConfigDict(extra="forbid"))

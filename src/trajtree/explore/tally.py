@@ -1,10 +1,10 @@
-"""What is said of the episodes while they are played: how many steps, how fast, how well, and what went wrong."""
+"""Figures shown while episodes are played: how many steps, how fast, how well, and what went wrong."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import replace
 
 from trajtree.explore.episode import sampled_tokens
@@ -16,7 +16,7 @@ from trajtree.trees.merge import build_tree
 _SECONDS = 1.0
 """Shortest time between two pictures."""
 _REMEMBERED = 256
-"""Number of the last episodes among which those of the picture's task are."""
+"""How many of the last episodes are kept to draw from."""
 _IN_PICTURE = 24
 """Largest number of episodes in a picture, which must cost no more than a moment."""
 
@@ -37,26 +37,24 @@ class Tally:
         self._last: deque[Trajectory] = deque(maxlen=_REMEMBERED)
 
     def total(self, amount: int) -> None:
-        """How many episodes there will be, as far as is known."""
+        """Set how many episodes there will be, as far as is known."""
         self._progress.total(amount)
 
     def kept(self, amount: int) -> None:
-        """So many episodes were in the store already."""
+        """Count episodes that were in the store already."""
         if amount:
             self._progress.advance(amount)
 
-    def played(self, trajectories: Iterable[Trajectory]) -> None:
-        """These episodes are stored."""
-        number = 0
+    def played(self, trajectories: Sequence[Trajectory]) -> None:
+        """Count episodes that have just been stored."""
         for trajectory in trajectories:
-            number += 1
             self._add(trajectory)
-        if number:
-            self._progress.advance(number, self.figures())
+        if trajectories:
+            self._progress.advance(len(trajectories), self.figures())
             self._illustrate()
 
     def figures(self) -> dict[str, float]:
-        """What was played since the command began; success and score as in reports, without episodes lost to faults."""
+        """What this command has played; success and score as in reports, without episodes lost to faults."""
         found: dict[str, float] = {
             "steps": self._steps,
             "tokens/s": self._tokens / max(1e-9, time.monotonic() - self._began),

@@ -11,7 +11,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,18 +21,18 @@ from trajtree.errors import RunError
 from trajtree.store.progress import Illustrated, Progress
 
 PROJECT = "trajtree"
-"""What trackers with projects file the figures under; WANDB_PROJECT and MLFLOW_EXPERIMENT_NAME say otherwise."""
+"""Project under which trackers file the figures; WANDB_PROJECT and MLFLOW_EXPERIMENT_NAME override it."""
 _SECONDS = 1.0
 """Shortest time between two reports."""
 
 
 @dataclass(frozen=True, slots=True)
 class Logbook:
-    """Where one piece of work reports.
+    """Where one piece of work reports its figures.
 
     Attributes:
-        folder: of TensorBoard's files.
-        title: what trackers call it.
+        folder: for TensorBoard's files.
+        title: what trackers call the work.
     """
 
     folder: Path
@@ -153,7 +153,7 @@ def reported(progress: Progress, names: Sequence[str], logbook: Logbook) -> Iter
         yield progress
         return
     with ExitStack() as stack:
-        trackers = [stack.enter_context(_open(name, logbook)) for name in names]
+        trackers = [stack.enter_context(closing(_Careful(name, logbook))) for name in names]
         found = _Reported(progress, trackers)
         try:
             yield found
@@ -162,33 +162,31 @@ def reported(progress: Progress, names: Sequence[str], logbook: Logbook) -> Iter
 
 
 class _Careful:
-    """A tracker; after its first error it is left alone."""
+    """A tracker; after its first error, which becomes a warning, it is left alone."""
 
-    def __init__(self, name: str, tracker: Tracker | None) -> None:
-        self._name, self._tracker = name, tracker
+    def __init__(self, name: str, logbook: Logbook) -> None:
+        self._name = name
+        self._tracker: Tracker | None = None
+        with self._careful():
+            self._tracker = TRACKERS[name].open(logbook)
 
-    def do(self, what: Callable[[Tracker], None]) -> None:
-        if self._tracker is None:
-            return
+    def log(self, figures: Mapping[str, float], step: int) -> None:
+        with self._careful():
+            if self._tracker is not None:
+                self._tracker.log(figures, step)
+
+    def close(self) -> None:
+        with self._careful():
+            if self._tracker is not None:
+                self._tracker.close()
+
+    @contextmanager
+    def _careful(self) -> Iterator[None]:
         try:
-            what(self._tracker)
+            yield
         except Exception as error:  # noqa: BLE001 - whatever a tracker raises, it is no reason to stop playing
             self._tracker = None
             warnings.warn(f"{self._name}: {error}; the work goes on without it", stacklevel=2)
-
-
-@contextmanager
-def _open(name: str, logbook: Logbook) -> Iterator[_Careful]:
-    tracker: Tracker | None = None
-    try:
-        tracker = TRACKERS[name].open(logbook)
-    except Exception as error:  # noqa: BLE001 - as above; a server that is down, for example
-        warnings.warn(f"{name}: {error}; the work goes on without it", stacklevel=2)
-    careful = _Careful(name, tracker)
-    try:
-        yield careful
-    finally:
-        careful.do(lambda tracker: tracker.close())
 
 
 class _Reported:
@@ -217,9 +215,8 @@ class _Reported:
         """Report the figures that came since the last time."""
         figures, self._figures, self._last = self._figures, {}, time.monotonic()
         if figures:
-            step = self._done
             for tracker in self._trackers:
-                tracker.do(lambda open: open.log(figures, step))
+                tracker.log(figures, self._done)
 
 
 __all__ = ["PROJECT", "TRACKERS", "Logbook", "Tracker", "TrackerKind", "check_trackers", "reported"]

@@ -71,7 +71,7 @@ def environments(make: EnvMaker, *, workers: int, seconds: float) -> Iterator[Ca
 
 
 def cores() -> int:
-    """How many worker processes this machine is for: one per core."""
+    """Number of worker processes for this machine: one per core."""
     return os.cpu_count() or 1
 
 

@@ -16,11 +16,11 @@ _IN_A_POOL = 32
 
 
 def client() -> httpx2.AsyncClient:
-    """A client without a limit of connections: how many requests there are at once is the caller's choice.
+    """A client without a limit on connections: how many requests there are at once is the caller's choice.
 
-    The environment's proxies are used as ever, with one pool each.
+    The proxies of the environment variables are still used, with one pool each.
     """
-    # A transport of the client's own would switch them off; one for all addresses comes after theirs.
+    # Passing a transport would switch the proxies off; one mounted for all addresses comes after theirs.
     ours = {} if "all" in getproxies() else {"all://": _Spread()}
     return openai.DefaultAsyncHttpxClient(limits=httpx2.Limits(), mounts=ours)
 

@@ -1,4 +1,4 @@
-"""Running a coroutine so that a signal ends it cleanly, also in a notebook, whose thread already runs an event loop."""
+"""Running a coroutine so that a signal ends it cleanly, even in a notebook, whose thread already runs an event loop."""
 
 from __future__ import annotations
 

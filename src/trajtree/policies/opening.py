@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,9 +19,10 @@ class Scheme:
     """A way to play models.
 
     Attributes:
-        open: takes the arguments of `open_policy`.
-        about: one line for people.
-        key: from a model's name to what tells it from other models, under which results are kept.
+        open: takes a ModelRef and, as keywords, the other attributes of an `Opening` (`begins_with` as `opening`) and
+            `spending`; returns the policy.
+        about: a one-line description.
+        key: maps a model's name to what identifies the model, under which results are kept.
     """
 
     open: Callable[..., Policy[Any]]
@@ -77,7 +78,7 @@ def is_served(name: str) -> bool:
 
 
 def key_of_model(name: str) -> dict[str, str]:
-    """What tells a model from others: its name and, where they are here, its weights.
+    """What identifies a model: its name and, where they are here, its weights.
 
     Raises:
         PolicyError: the name means nothing, or a folder holds no model.
@@ -85,45 +86,18 @@ def key_of_model(name: str) -> dict[str, str]:
     return SCHEMES[scheme_of(name)].key(name)
 
 
-def open_policy(
-    ref: ModelRef,
-    *,
-    max_new_tokens: int,
-    one_line: bool,
-    dtype: str,
-    name: str,
-    spending: Spending | None = None,
-    opening: Sequence[Message] = (),
-) -> Policy[Any]:
-    """The policy that a model's name stands for.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """How to open a policy; it can be sent to another process, to be opened there.
 
-    Args:
+    Attributes:
         ref: the model; its base may have a prefix from SCHEMES.
         max_new_tokens: longest reply, in tokens.
         one_line: whether a reply ends at its first line break.
         dtype: dtype of the arithmetic, for a local model.
         name: the policy's name in trajectories.
-        spending: counts the requests to model servers, and stops at the command's limit.
-        opening: messages with which every conversation begins, instead of the environment's instruction.
-
-    Raises:
-        PolicyError: the model cannot be loaded, the server does not answer, or it cannot play.
+        begins_with: messages with which every conversation begins, instead of the environment's instruction.
     """
-    scheme = SCHEMES[scheme_of(ref.base)]
-    return scheme.open(
-        ref,
-        max_new_tokens=max_new_tokens,
-        one_line=one_line,
-        dtype=dtype,
-        name=name,
-        spending=spending if spending is not None else Spending(),
-        opening=opening,
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Opening:
-    """A policy that is not open yet, so that it can be opened in another process; see `open_policy`."""
 
     ref: ModelRef
     max_new_tokens: int
@@ -133,16 +107,23 @@ class Opening:
     begins_with: tuple[Message, ...] = ()
 
     def open(self, spending: Spending | None = None) -> Policy[Any]:
-        """The policy. Raises PolicyError as `open_policy` does."""
-        return open_policy(
+        """The policy that the model's name stands for.
+
+        Args:
+            spending: counts the requests to model servers, and stops at the command's limit.
+
+        Raises:
+            PolicyError: the model cannot be loaded, the server does not answer, or it cannot play.
+        """
+        return SCHEMES[scheme_of(self.ref.base)].open(
             self.ref,
             max_new_tokens=self.max_new_tokens,
             one_line=self.one_line,
             dtype=self.dtype,
             name=self.name,
-            spending=spending,
+            spending=spending if spending is not None else Spending(),
             opening=self.begins_with,
         )
 
 
-__all__ = ["LOCAL", "SCHEMES", "Opening", "Scheme", "is_local", "is_served", "key_of_model", "open_policy", "scheme_of"]
+__all__ = ["LOCAL", "SCHEMES", "Opening", "Scheme", "is_local", "is_served", "key_of_model", "scheme_of"]

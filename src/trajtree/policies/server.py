@@ -240,7 +240,8 @@ class _Session:
             problem = f"the server failed {RETRIES + 1} times, at last with HTTP {error.status_code}: {said}"
             return Reply("", problem, Cause.PERMANENT_ENGINE_FAULT)
         reply = refused(error.status_code, error.body, said)
-        if reply.cause is Cause.CONTEXT_OVERFLOW and not any(m.role == "assistant" for m in conversation.messages):
+        played = conversation.messages[conversation.given :]
+        if reply.cause is Cause.CONTEXT_OVERFLOW and not any(m.role == "assistant" for m in played):
             raise PolicyError(
                 f"{self.policy.name}: {reply.error}; start the server with a longer context or use shorter texts"
             )
@@ -256,7 +257,7 @@ class _Session:
     async def _prompt_ids(
         self, completion: Completion, conversation: ServerConversation, client: openai.AsyncOpenAI
     ) -> list[int] | None:
-        """Ids of the prompt: in the answer, or asked of llama.cpp, which tells how it writes and reads messages."""
+        """Ids of the prompt: in the answer, or asked of llama.cpp, which reports how it writes and splits messages."""
         if completion.prompt_token_ids is not None or not self.policy.server.tokenizes or not conversation.ids.whole:
             return completion.prompt_token_ids
         if completion.usage is None or completion.choices[0].logprobs is None or conversation.tools:

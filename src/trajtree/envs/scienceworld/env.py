@@ -140,7 +140,7 @@ def _eto_task(entry: object, where: str) -> str:
 
 
 def plain_name(name: str) -> str:
-    """The task type that ETO calls, for example, `task-6-lifespan-(longest-lived)`."""
+    """The task type behind ETO's name for it, which is for example `task-6-lifespan-(longest-lived)`."""
     return re.sub(r"^task-\d+[ab]?-|[()]", "", name).replace("mendellian", "mendelian")
 
 

@@ -16,7 +16,7 @@ from trajtree.store.files import write_atomically
 from trajtree.store.progress import SILENT, Progress
 
 _NUMBERS = "taskname2id.json"
-"""The numbers of task types, which ETO's runs have in their ids."""
+"""The file with the numbers of task types that are in the ids of ETO's runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def import_data(source: Path, progress: Progress = SILENT) -> Recorded:
 
 
 def _names(folder: Path, tasks: dict[str, tuple[str, ...]]) -> dict[str, str]:
-    """The ids of ETO's runs, such as 8_12, and the task ids."""
+    """Maps the ids of ETO's runs, such as 8_12, to task ids."""
     file = folder / _NUMBERS
     if not file.exists():
         return {}
