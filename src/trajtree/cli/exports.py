@@ -68,7 +68,7 @@ def convert(
             progress.advance(1)
 
     with runs_in(source, read) as runs, counting(terminal, "convert", "runs") as progress:
-        count = write_rows(at_least_one(rows_of(counted_in(runs), to), f"{source}: contains no run"), out)
+        count = write_rows(at_least_one(rows_of(counted_in(runs), to), f"{source}: contains no runs"), out)
     terminal.print(f"{counted(count, 'run')} in {out}", soft_wrap=True)
     if redacted:
         terminal.print(f"redacted: {counts_of(redacted)}; --no-redact keeps them", soft_wrap=True)
@@ -110,7 +110,7 @@ def rewards(
             progress.advance(1)
 
     with counting(terminal, "rewards", "trees") as progress:
-        count = write_rows(at_least_one(rows(), f"{trees}: no run has a step"), out)
+        count = write_rows(at_least_one(rows(), f"{trees}: no run has any steps"), out)
     terminal.print(f"{counted(count, 'run')} in {out}: {good:,} of {counted(steps, 'step')} are good", soft_wrap=True)
     made: dict[str, object] = {
         "contents": "step rewards: prompt, completions, labels",

@@ -48,7 +48,7 @@ COMMANDS = {
     ),
     "status": Command(
         "status",
-        "Say how far a running command is, or how the last one ended: its stages, figures and estimated end.",
+        "Say how far a running command is, or how the last one ended: its stages, figures and estimated time left.",
     ),
     "explore": Command("play", "Let a policy play, several episodes per task, and keep them all, failures included."),
     "evaluate": Command(

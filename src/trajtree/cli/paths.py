@@ -100,7 +100,7 @@ def paths(
         best_first = sorted(left_out, key=lambda path: (-path.score, path.task))
         named = _named([f"{path.task} ({path.score:.2f})" for path in best_first])
         terminal.print(
-            f"{counted(len(left_out), 'task')} left out, whose path scores less than {min_score}: {named}",
+            f"{counted(len(left_out), 'task')} left out because their paths score less than {min_score}: {named}",
             soft_wrap=True,
         )
     if unwritable:

@@ -66,7 +66,9 @@ def build(
     out: OutOption,
     merge_: Annotated[
         str,
-        option_of((_EXACT, _SEMANTIC), "--merge", help="Whether observations are the same if equal, or if similar."),
+        option_of(
+            (_EXACT, _SEMANTIC), "--merge", help="Which observations count as the same: equal ones, or similar ones."
+        ),
     ] = _EXACT,
     similarity: Annotated[
         float | None,
@@ -132,7 +134,7 @@ def build(
     def none() -> str:
         lost = f": {counted(faults, 'run')} lost to faults of the environment or the engine" if faults else ""
         lost = f": {counted(unscored, 'run')} without a score; import with --scores FILE" if unscored else lost
-        return f"{store}: contains no run from which a tree could be built{lost}"
+        return f"{store}: contains no runs from which a tree could be built{lost}"
 
     terminal = console(out)
     with counting(terminal, "build", "runs") as progress:
@@ -311,8 +313,8 @@ def _options(settings: PairSettings) -> dict[str, object]:
 
 
 def trees_in(path: Path) -> Iterator[TrajectoryTree]:
-    """The trees in a file, of which there is at least one."""
-    return at_least_one(read_trees(path), f"{path}: contains no tree; make it again with: trajtree build")
+    """The trees in a file; raises DataError if there are none."""
+    return at_least_one(read_trees(path), f"{path}: contains no trees; make it again with: trajtree build")
 
 
 def show(
