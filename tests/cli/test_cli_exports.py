@@ -117,7 +117,7 @@ def test_runs_without_a_score_are_converted_and_make_no_trees(tmp_path: Path, to
     assert "left out: 1 run without a score" in said and "1 tree of 1 run" in said
     (tmp_path / "one.jsonl").write_text(json.dumps(run) + "\n")
     done("import", tmp_path / "one.jsonl", "--out", tmp_path / "none.jsonl", "--unscored", "keep")
-    with pytest.raises(DataError, match=r"no run from which a tree could be built: 1 run without a score; .*--scores"):
+    with pytest.raises(DataError, match=r"no runs from which a tree could be built: 1 run without a score; .*--scores"):
         invoke("build", tmp_path / "none.jsonl", "--out", tmp_path / "no-trees.jsonl")
 
 

@@ -107,7 +107,7 @@ def test_a_misspelt_field_is_answered_with_the_fields(
         main()
     told = capsys.readouterr()
     assert "did you mean 'info.reward'?; the fields are messages, score, task, info.reward" in told.out
-    assert "no run could be imported" in told.err
+    assert "no runs could be imported" in told.err
 
 
 def test_nothing_of_the_data_commands_the_terminal(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_scores_of_their_own_and_runs_without(tmp_path: Path) -> None:
         "scores: 0 to 1, mean 0.5; they differ in 1 of 1 task with several runs",
         "steps: 3, of which 0 repeat the beginning of another run",
         "scores.csv: 2 rows of 3 used",
-        "check: scores.csv, rows that fit no run: 1: line 4 (run 'z')",
+        "check: scores.csv, rows that match no run: 1: line 4 (run 'z')",
         f"check: scores.csv, runs that it does not name: 1: {runs}, row 3",
         "3 runs added",
     ):

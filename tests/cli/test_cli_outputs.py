@@ -35,7 +35,7 @@ def test_outputs_that_cannot_be_written_are_named_before_any_work(tmp_path: Path
 def test_nothing_to_build_from_leaves_the_trees_alone(tmp_path: Path, trees: Path) -> None:
     before = trees.read_bytes()
     (tmp_path / "empty.jsonl").write_bytes((tmp_path / "runs.jsonl").read_bytes().splitlines(keepends=True)[0])
-    with pytest.raises(DataError, match="contains no run"):
+    with pytest.raises(DataError, match="contains no runs"):
         invoke("build", tmp_path / "empty.jsonl", "--out", trees)
     assert trees.read_bytes() == before
 

@@ -21,6 +21,12 @@ def test_every_command_has_help() -> None:
         assert told and not told.startswith("|"), name
 
 
+def test_a_default_of_zero_is_shown() -> None:
+    train = reference().partition("## trajtree train\n")[2].partition("\n## ")[0]
+    (line,) = [line for line in train.splitlines() if line.startswith("| `--seed` ")]
+    assert line.endswith("| `0` |")
+
+
 def test_the_table_of_commands_says_what_the_commands_say() -> None:
     """Help lists them without importing them."""
     found = {}

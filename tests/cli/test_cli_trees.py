@@ -53,7 +53,7 @@ def test_one_is_not_many_and_faults_are_counted(tmp_path: Path) -> None:
     assert said.endswith(f"1 tree of 1 run in {trees}; look at it with: trajtree show {trees}\n")
     assert "the tree " in done("show", trees) and "all 1" not in done("show", trees)
     write_store([lost, trajectory("c", sample=2, outcome=Outcome.ENGINE_ERROR)], store)
-    with pytest.raises(DataError, match="no run from which a tree could be built: 2 runs lost to faults"):
+    with pytest.raises(DataError, match="no runs from which a tree could be built: 2 runs lost to faults"):
         done("build", store, "--out", trees)
 
 
@@ -62,7 +62,7 @@ def test_a_file_without_a_tree_is_named(tmp_path: Path, command: tuple[str, str]
     trees = tmp_path / "trees.jsonl"
     write_trees([], trees)
     name, option = command
-    with pytest.raises(DataError, match=r"trees.jsonl: contains no tree; make it again with: trajtree build$"):
+    with pytest.raises(DataError, match=r"trees.jsonl: contains no trees; make it again with: trajtree build$"):
         invoke(name, trees, option, tmp_path / "out.jsonl")
     assert [path.name for path in tmp_path.iterdir()] == ["trees.jsonl"]
 
@@ -108,9 +108,9 @@ def test_tasks_without_a_path_are_named(tmp_path: Path) -> None:
     write_trees(trajtree.build([trajectory("a", score, task=task) for task, score in scores.items()]), trees)
     said = done("paths", trees, "--out", tmp_path / "paths.jsonl")
     named = ", ".join(f"poor {number:02} (0.00)" for number in range(9))
-    assert f"13 tasks left out, whose path scores less than 0.5: fair (0.40), {named} and 3 more\n" in said
+    assert f"13 tasks left out because their paths score less than 0.5: fair (0.40), {named} and 3 more\n" in said
     said = done("paths", trees, "--out", tmp_path / "paths.jsonl", "--min-score", "0.3")
-    assert "12 tasks left out, whose path scores less than 0.3: poor 00 (0.00), " in said
+    assert "12 tasks left out because their paths score less than 0.3: poor 00 (0.00), " in said
     said = done("paths", trees, "--out", tmp_path / "paths.jsonl", "--min-score", "0")
     assert "14 paths" in said and "left out" not in said
 

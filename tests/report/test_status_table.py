@@ -61,10 +61,10 @@ def test_another_shell_sees_all_stages() -> None:
     [
         ({"state": "finished"}, "run: finished 0:00:01 ago, after 0:11:59"),
         ({"state": "failed", "reason": "no pair"}, "run: failed 0:00:01 ago, after 0:11:59: no pair"),
-        ({"state": "stopped"}, "run: stopped 0:00:01 ago, after 0:11:59; the same command goes on"),
+        ({"state": "stopped"}, "run: stopped 0:00:01 ago, after 0:11:59; the same command resumes it"),
         (
             {"updated": NOW - timedelta(minutes=3)},
-            "run: no sign of life for 0:03:00 (process 5 on here); what follows is how it was then",
+            "run: no sign of life for 0:03:00 (process 5 on here); what follows is its last known state",
         ),
     ],
 )

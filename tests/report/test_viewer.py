@@ -158,7 +158,7 @@ def test_the_policy_lets_in_the_page_and_nothing_else() -> None:
 def test_nothing_to_show(tmp_path: Path) -> None:
     path = tmp_path / "viewer.html"
     path.write_text("old")
-    with pytest.raises(DataError, match="no tree to show"):
+    with pytest.raises(DataError, match="no trees to show"):
         write_viewer([], path, title="Trees")
     assert path.read_text() == "old"
     with pytest.raises(RunError, match="cannot write"):

@@ -6,18 +6,39 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import MISSING, fields
 from functools import wraps
 from inspect import Parameter, Signature, signature
-from typing import Any, Protocol, get_type_hints
+from pathlib import Path
+from typing import Annotated, Any, Protocol, get_type_hints
 
 import typer
 
-from trajtree.errors import one_of
+from trajtree.errors import DataError, one_of
 from trajtree.store import trajectory_store, tree_store
+from trajtree.trees.forks import AGGREGATES, PairSettings
+
+_GAMMA = PairSettings().gamma
 
 NEXT = {
     trajectory_store.FORMAT: "continue with: trajtree build",
     tree_store.FORMAT: "continue with: trajtree pairs, paths or show",
 }
 """What to do with a trajtree file that was given to the wrong command."""
+
+TreesArgument = Annotated[Path, typer.Argument(help="File of trees, made by: trajtree build", metavar="TREES")]
+GammaOption = Annotated[
+    float | None,
+    typer.Option(help=f"Discount per step, with --value discounted; {_GAMMA} by default.", min=0, max=1),
+]
+
+
+def discount_of(value: str, gamma: float | None) -> float:
+    """The discount that --value and --gamma ask for.
+
+    Raises:
+        DataError: there is a discount, and the value does not use one.
+    """
+    if gamma is not None and not AGGREGATES[value].discounts:
+        raise DataError(f"--gamma: --value {value} does not discount; add --value discounted, or leave out --gamma")
+    return _GAMMA if gamma is None else gamma
 
 
 class Described(Protocol):
@@ -89,4 +110,14 @@ def _checked(choices: Collection[str]) -> Callable[[str], str]:
     return parse
 
 
-__all__ = ["NEXT", "Described", "argument_of", "described", "option_of", "with_options_of"]
+__all__ = [
+    "NEXT",
+    "Described",
+    "GammaOption",
+    "TreesArgument",
+    "argument_of",
+    "described",
+    "discount_of",
+    "option_of",
+    "with_options_of",
+]

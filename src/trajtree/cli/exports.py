@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from trajtree.cli.cards import ROWS, CardOption, LicenseOption, check_card_options, write_card
-from trajtree.cli.choices import described, option_of, with_options_of
+from trajtree.cli.choices import GammaOption, TreesArgument, described, discount_of, option_of, with_options_of
 from trajtree.cli.logs import Reading, counts_of
 from trajtree.cli.outputs import at_least_one, check_output, out_argument, out_option
 from trajtree.cli.terminal import console, counting
@@ -68,7 +68,7 @@ def convert(
             progress.advance(1)
 
     with runs_in(source, read) as runs, counting(terminal, "convert", "runs") as progress:
-        count = write_rows(at_least_one(rows_of(counted_in(runs), to), f"{source}: contains no run"), out)
+        count = write_rows(at_least_one(rows_of(counted_in(runs), to), f"{source}: contains no runs"), out)
     terminal.print(f"{counted(count, 'run')} in {out}", soft_wrap=True)
     if redacted:
         terminal.print(f"redacted: {counts_of(redacted)}; --no-redact keeps them", soft_wrap=True)
@@ -78,13 +78,10 @@ def convert(
 
 
 def rewards(
-    trees: Annotated[Path, typer.Argument(help="File of trees, made by: trajtree build", metavar="TREES")],
+    trees: TreesArgument,
     out: Annotated[Path, out_option("--out", help=ROWS)],
     value: Annotated[str, option_of(AGGREGATES, help=f"A step's value: {described(AGGREGATES)}.")] = _PAIRS.aggregate,
-    gamma: Annotated[
-        float | None,
-        typer.Option(help=f"Discount per step, with --value discounted; {_PAIRS.gamma} by default.", min=0, max=1),
-    ] = None,
+    gamma: GammaOption = None,
     good_from: Annotated[float, typer.Option(help="Smallest value of a good step.", min=0, max=1)] = _GOOD,
     card: CardOption = None,
     license: LicenseOption = None,
@@ -94,11 +91,10 @@ def rewards(
     A step is labelled good if the runs through it are worth at least --good-from. Its value and the number of runs
     behind it stand beside the labels.
     """
-    if gamma is not None and not AGGREGATES[value].discounts:
-        raise DataError(f"--gamma: --value {value} does not discount; add --value discounted, or leave out --gamma")
+    discount = discount_of(value, gamma)
     check_output(out, trees)
     check_card_options(card, license, trees, out)
-    settings = PairSettings(aggregate=value, gamma=_PAIRS.gamma if gamma is None else gamma)
+    settings = PairSettings(aggregate=value, gamma=discount)
     aggregate = AGGREGATES[value].aggregate(settings)
     provenance, terminal = Provenance(), console(out)
     good = steps = 0
@@ -114,7 +110,7 @@ def rewards(
             progress.advance(1)
 
     with counting(terminal, "rewards", "trees") as progress:
-        count = write_rows(at_least_one(rows(), f"{trees}: no run has a step"), out)
+        count = write_rows(at_least_one(rows(), f"{trees}: no run has any steps"), out)
     terminal.print(f"{counted(count, 'run')} in {out}: {good:,} of {counted(steps, 'step')} are good", soft_wrap=True)
     made: dict[str, object] = {
         "contents": "step rewards: prompt, completions, labels",

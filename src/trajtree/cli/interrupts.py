@@ -16,8 +16,8 @@ from trajtree.cli.terminal import complain
 class Stopped(KeyboardInterrupt):
     """A signal ends the command.
 
-    Not KeyboardInterrupt itself: Python remembers one that leaves a string that `exec` runs, as in the making of a
-    dataclass, and kills the process by SIGINT at its end, whatever the exit status was to be.
+    Not KeyboardInterrupt itself: when one escapes from code that `exec` runs, as when a dataclass is defined, Python
+    remembers it and ends the process by SIGINT, whatever its exit status should have been.
     """
 
 

@@ -52,14 +52,14 @@ class Reading:
         str | None,
         typer.Option(
             "--score",
-            help="Field with the score, or several weighed: --score info.reward, --score tests=0.7,style=0.3",
+            help="Field with the score, or several with weights: --score info.reward, --score tests=0.7,style=0.3",
         ),
     ] = None
     scores: Annotated[
         Path | None,
         typer.Option(
             "--scores",
-            help="CSV, JSON or JSON Lines with the scores of runs: columns run or file, score, and maybe task and "
+            help="CSV, JSON or JSON Lines with the scores of runs: columns run or file, score, and optionally task and "
             "outcome; or a benchmark's report.",
         ),
     ] = None
@@ -150,7 +150,7 @@ def import_(
     )
     terminal.print(totals, soft_wrap=True, highlight=False)
     if done.added + done.skipped == 0:
-        raise DataError("no run could be imported; the reasons are above")
+        raise DataError("no runs could be imported; the reasons are above")
 
 
 def _summary(done: ImportReport) -> Iterator[str]:
@@ -191,7 +191,7 @@ def _sheet(sheet: SheetUse) -> Iterator[str]:
     used = sheet.rows - sheet.unmatched_count
     yield f"{sheet.name}: {counted(used, 'row')} of {sheet.rows:,} used"
     for names, number, what in (
-        (sheet.unmatched, sheet.unmatched_count, "rows that fit no run"),
+        (sheet.unmatched, sheet.unmatched_count, "rows that match no run"),
         (sheet.without, sheet.without_count, "runs that it does not name"),
     ):
         if number:

@@ -48,7 +48,7 @@ COMMANDS = {
     ),
     "status": Command(
         "status",
-        "Say how far a running command is, or how the last one ended: its stages, figures and estimated end.",
+        "Say how far a running command is, or how the last one ended: its stages, figures and estimated time left.",
     ),
     "explore": Command("play", "Let a policy play, several episodes per task, and keep them all, failures included."),
     "evaluate": Command(
@@ -65,7 +65,7 @@ COMMANDS = {
     ),
     "build": Command("trees", "Merge each task's runs into a tree, and say what pairs can be expected of them."),
     "pairs": Command("trees", "Write preference pairs: a shared past with a better and a worse continuation."),
-    "paths": Command("trees", "Write each tree's best path, for imitation."),
+    "paths": Command("paths", "Write each tree's best path, for imitation."),
     "show": Command(
         "trees", "Show how much the trees have to teach, as a table, as JSON, or as an HTML page to explore them."
     ),

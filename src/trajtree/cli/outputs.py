@@ -49,7 +49,7 @@ def check_output(
         return
     if is_stream(out):
         if adds:
-            raise RunError(f"cannot write {out}: it is no file, and runs are added to what is there; name a file")
+            raise RunError(f"cannot write {out}: it is not a file, and runs are added to what is there; name a file")
         return
     if any(out.resolve() == one.resolve() for one in inputs):
         raise DataError(f"{out}: is an input of this command and would be overwritten; name another file to write")

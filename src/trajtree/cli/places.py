@@ -1,4 +1,4 @@
-"""The option --on: where episodes are played, and a recipe's other stages done."""
+"""The option --on: where episodes are played and a recipe's other stages are done."""
 
 from __future__ import annotations
 

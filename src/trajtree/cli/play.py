@@ -33,7 +33,7 @@ TokensOption = Annotated[
     int | None, typer.Option("--limit-tokens", help="Stop before servers read and write more tokens.", min=1)
 ]
 CostOption = Annotated[
-    float | None, typer.Option("--limit-cost", help="Stop before it costs more dollars than this.", min=0)
+    float | None, typer.Option("--limit-cost", help="Stop before it costs more than this many dollars.", min=0)
 ]
 PriceOption = Annotated[
     str | None, typer.Option("--price", help="IN,OUT: dollars per million tokens read and written.")
@@ -42,7 +42,7 @@ PriceOption = Annotated[
 
 ReportOption = Annotated[
     list[str] | None,
-    option_of(TRACKERS, "--report-to", help=f"Also tell a tracker how it goes: {described(TRACKERS)}; repeatable."),
+    option_of(TRACKERS, "--report-to", help=f"Also report progress to a tracker: {described(TRACKERS)}; repeatable."),
 ]
 
 
@@ -58,11 +58,11 @@ class Playing:
         ),
     ]
     tasks: Annotated[list[str], typer.Option("--tasks", help="Task type, or a task's name; repeatable.")]
-    out: Annotated[Path, typer.Option("--out", help="Store to fill; what it has already is not played again.")]
+    out: Annotated[Path, typer.Option("--out", help="Store to fill; episodes it already has are not played again.")]
     adapter: Annotated[
         list[str] | None, typer.Option("--adapter", help="Adapter merged into a local model first; repeatable.")
     ] = None
-    first: Annotated[int | None, typer.Option("--first", help="Most tasks of each type.", min=1)] = None
+    first: Annotated[int | None, typer.Option("--first", help="Largest number of tasks of each type.", min=1)] = None
     sampling: Annotated[
         list[str] | None, typer.Option("--sampling", help="TEMPERATURE,TOP_P; repeatable, the rollouts take turns.")
     ] = None
@@ -70,7 +70,7 @@ class Playing:
     thoughts: Annotated[bool, typer.Option("--thoughts", help="Replies are `Thought:` and `Action:` lines.")] = False
     max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", help="Longest reply.", min=1)] = 24
     batch: Annotated[int, typer.Option("--batch", help="Episodes at once.", min=1)] = 32
-    dtype: Annotated[str, option_of(DTYPES, "--dtype", help="Of a local model's arithmetic.")] = "auto"
+    dtype: Annotated[str, option_of(DTYPES, "--dtype", help="Dtype of a local model's arithmetic.")] = "auto"
     seed: Annotated[int, typer.Option("--seed")] = 0
     workers: Annotated[
         int | None,
@@ -79,7 +79,8 @@ class Playing:
         ),
     ] = None
     seconds: Annotated[
-        float, typer.Option("--seconds", help="Longest that an environment may take for one reset or step.", min=0.1)
+        float,
+        typer.Option("--seconds", help="Longest time an environment may take for one reset or step.", min=0.1),
     ] = 120.0
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Estimate the requests, tokens and cost, and play nothing.")
@@ -118,7 +119,7 @@ def explore(
     branches: Annotated[
         int, typer.Option("--branches", help="Episodes from one branching point.", min=1, max=MOST_BRANCHES)
     ] = 4,
-    split: Annotated[str, option_of(SPLITS, "--split", help="Whose tasks of a type.")] = "train",
+    split: Annotated[str, option_of(SPLITS, "--split", help="Split that tasks of a type are taken from.")] = "train",
 ) -> None:
     """Let a policy play, several episodes per task, and keep them all, failures included.
 
@@ -133,7 +134,7 @@ def explore(
 def evaluate(
     playing: Playing,
     episodes: Annotated[int, typer.Option("--episodes", help="Episodes per task.", min=1)] = 1,
-    split: Annotated[str, option_of(SPLITS, "--split", help="Whose tasks of a type.")] = "test",
+    split: Annotated[str, option_of(SPLITS, "--split", help="Split that tasks of a type are taken from.")] = "test",
 ) -> None:
     """Measure a policy: success rate and score with their intervals over tasks, greedy unless --sampling says more."""
     _play(playing.job(split, "0,1", "independent", rollouts=episodes), playing, "evaluate")
@@ -217,7 +218,7 @@ def _numbers(option: str, said: str) -> tuple[float, float]:
 
 
 def add_to(app: typer.Typer) -> None:
-    """Put the commands into the application."""
+    """Add the commands to the application."""
     app.command()(explore)
     app.command()(evaluate)
 

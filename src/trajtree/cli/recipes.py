@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from trajtree.cli.choices import option_of
+from trajtree.cli.choices import option_of, with_options_of
 from trajtree.cli.outputs import check_output
 from trajtree.cli.places import OnOption, cluster_named
 from trajtree.cli.play import CostOption, PriceOption, ReportOption, TokensOption, spending_of
@@ -16,19 +17,22 @@ from trajtree.cli.terminal import StageProgress, console
 from trajtree.errors import RunError
 from trajtree.experiment.stage import KINDS, Finished
 from trajtree.planning.hardware import HARDWARE
-from trajtree.policies.spending import Spending
 from trajtree.store.files import is_stream, write_whole
 
 if TYPE_CHECKING:
     from trajtree.experiment.recipe import Recipe
 
 RecipeArgument = Annotated[Path, typer.Argument(help="Recipe file, for example recipes/demo.yaml.", metavar="RECIPE")]
-RunOption = Annotated[Path | None, typer.Option("--run", help="Run directory.  [default: runs/<recipe name>]")]
+RunOption = Annotated[Path | None, typer.Option("--run", help="Run directory; by default runs/ and the recipe's name.")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="Override a setting: --set explore.rollouts=6")]
 
 RedoOption = Annotated[
     list[str] | None,
-    typer.Option("--redo", help="Stage to do again, with all that reads from it; repeatable, or all.", metavar="STAGE"),
+    typer.Option(
+        "--redo",
+        help="Stage to do again, with everything that depends on it; repeatable. `all` does everything again.",
+        metavar="STAGE",
+    ),
 ]
 
 _REPORTING = ("weak", "sft", "preference", "play")
@@ -37,17 +41,59 @@ _REPORTING = ("weak", "sft", "preference", "play")
 stage = typer.Typer(help="Run a recipe up to one of its stages.", no_args_is_help=True, rich_markup_mode="markdown")
 
 
-def run(
-    recipe: RecipeArgument,
-    run_dir: RunOption = None,
-    set_: SetOption = None,
-    redo: RedoOption = None,
-    report_to: ReportOption = None,
-    limit_tokens: TokensOption = None,
-    limit_cost: CostOption = None,
-    price: PriceOption = None,
-    on: OnOption = None,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """How a recipe is run; every field is an option of `run` and of each `stage`."""
+
+    recipe: RecipeArgument
+    run_dir: RunOption = None
+    set_: SetOption = None
+    redo: RedoOption = None
+    report_to: ReportOption = None
+    limit_tokens: TokensOption = None
+    limit_cost: CostOption = None
+    price: PriceOption = None
+    on: OnOption = None
+
+    def stages(self, out: Console, *, until: str | None = None) -> tuple[Recipe, Path, Finished]:
+        """Run it, whole or up to the stages of one kind; the recipe, its run directory and the finished stages."""
+        from trajtree.experiment.execute import run_recipe
+        from trajtree.experiment.recipe import load_recipe
+        from trajtree.explore.trackers import check_trackers
+
+        spending = spending_of(self.limit_tokens, self.limit_cost, self.price)
+        loaded = load_recipe(self.recipe, [*(self.set_ or ()), *self._reporting()])
+        check_trackers({name for section in _REPORTING for name in getattr(loaded, section).report_to})
+        folder = self.run_dir or Path("runs") / loaded.name
+        models = [model for model in (loaded.weak.model, loaded.strong.model) if model is not None]
+        with (
+            cluster_named(self.on, out, environment=loaded.env.name, models=models, needs=loaded.play.needs) as cluster,
+            StageProgress(out, "run", folder) as progress,
+        ):
+            done = run_recipe(
+                loaded,
+                folder,
+                progress.named,
+                watch=progress,
+                until=until,
+                redo=self.redo or (),
+                say=lambda said: out.print(said, soft_wrap=True),
+                spending=spending,
+                cluster=cluster,
+            )
+        if spending.requests:
+            out.print(f"model servers: {spending}", soft_wrap=True, highlight=False)
+        return loaded, folder, done
+
+    def _reporting(self) -> list[str]:
+        """The changes to the recipe by which every stage reports to the trackers of --report-to."""
+        if not self.report_to:
+            return []
+        return [f"{section}.report_to=[{', '.join(self.report_to)}]" for section in _REPORTING]
+
+
+@with_options_of(Running)
+def run(running: Running) -> None:
     """Run a whole recipe, then print the table and write the report.
 
     Finished stages are kept: run it again after a kill, and it resumes; change the recipe, and only what depends on the
@@ -59,57 +105,10 @@ def run(
     from trajtree.report import print_table
 
     out = console()
-    spending = spending_of(limit_tokens, limit_cost, price)
-    loaded, folder, done = _run_stages(recipe, run_dir, _told(set_, report_to), redo, spending, on, out)
+    loaded, folder, done = running.stages(out)
     data, where = write_report(loaded, folder, done)
     print_table(data, out)
     out.print(f"report: {where / PAGE}", soft_wrap=True)
-
-
-def _told(changes: list[str] | None, trackers: list[str] | None) -> list[str]:
-    """The changes to a recipe, with those by which every stage reports to the trackers."""
-    sections = _REPORTING if trackers else ()
-    return [*(changes or ()), *(f"{section}.report_to=[{', '.join(trackers or ())}]" for section in sections)]
-
-
-def _run_stages(
-    recipe: Path,
-    run_dir: Path | None,
-    changes: list[str],
-    redo: list[str] | None,
-    spending: Spending,
-    on: str | None,
-    out: Console,
-    *,
-    until: str | None = None,
-) -> tuple[Recipe, Path, Finished]:
-    """Run a recipe, whole or up to the stages of one kind; the recipe, its run directory and the finished stages."""
-    from trajtree.experiment.execute import run_recipe
-    from trajtree.experiment.recipe import load_recipe
-    from trajtree.explore.trackers import check_trackers
-
-    loaded = load_recipe(recipe, changes)
-    check_trackers({name for section in _REPORTING for name in getattr(loaded, section).report_to})
-    folder = run_dir or Path("runs") / loaded.name
-    models = [model for model in (loaded.weak.model, loaded.strong.model) if model is not None]
-    with (
-        cluster_named(on, out, environment=loaded.env.name, models=models, needs=loaded.play.needs) as cluster,
-        StageProgress(out, "run", folder) as progress,
-    ):
-        done = run_recipe(
-            loaded,
-            folder,
-            progress.named,
-            watch=progress,
-            until=until,
-            redo=redo or (),
-            say=lambda said: out.print(said, soft_wrap=True),
-            spending=spending,
-            cluster=cluster,
-        )
-    if spending.requests:
-        out.print(f"model servers: {spending}", soft_wrap=True, highlight=False)
-    return loaded, folder, done
 
 
 def plan(
@@ -118,7 +117,7 @@ def plan(
     set_: SetOption = None,
     on: Annotated[
         str | None,
-        option_of(HARDWARE, "--on", help="Hardware; this machine by default, as it was measured, else CPU."),
+        option_of(HARDWARE, "--on", help="Hardware; by default this machine as it was measured, or CPU if it was not."),
     ] = None,
     measure: Annotated[
         bool, typer.Option("--calibrate", help="Measure this machine first, about ten seconds, and keep the result.")
@@ -207,20 +206,10 @@ def compare(
 
 
 def _add_stage(kind: str) -> None:
-    def command(
-        recipe: RecipeArgument,
-        run_dir: RunOption = None,
-        set_: SetOption = None,
-        redo: RedoOption = None,
-        report_to: ReportOption = None,
-        limit_tokens: TokensOption = None,
-        limit_cost: CostOption = None,
-        price: PriceOption = None,
-        on: OnOption = None,
-    ) -> None:
+    @with_options_of(Running)
+    def command(running: Running) -> None:
         out = console()
-        spending = spending_of(limit_tokens, limit_cost, price)
-        _, _, done = _run_stages(recipe, run_dir, _told(set_, report_to), redo, spending, on, out, until=kind)
+        _, _, done = running.stages(out, until=kind)
         for name, result in done.items():
             out.print(f"{name}: {result.folder}", soft_wrap=True)
 

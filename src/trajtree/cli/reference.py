@@ -63,7 +63,7 @@ def _table(kind: str, parameters: list[Any]) -> Iterator[str]:
 
 def _default(parameter: Any) -> str:
     value = parameter.default
-    if value in (None, False, (), [], ""):
+    if value is None or value is False or value in ((), [], ""):
         return ""
     return f"`{' '.join(map(str, value)) if isinstance(value, tuple | list) else value}`"
 

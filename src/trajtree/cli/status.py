@@ -22,10 +22,10 @@ def status(
     ],
     json_: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
-    """Say how far a running command is, or how the last one ended: its stages, figures and estimated end.
+    """Say how far a running command is, or how the last one ended: its stages, figures and estimated time left.
 
-    The commands run, stage, explore, evaluate, train and import tell it once a second. A command that was killed, or
-    that gives no sign of life, is said to be so.
+    The commands run, stage, explore, evaluate, train and import record it once a second. A command that was killed, or
+    that shows no sign of life, is reported as such.
     """
     found = read_status(run)
     if json_:

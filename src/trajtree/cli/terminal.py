@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _QUIET_SECONDS = 10.0
 _FRAMES = 4.0
-"""How often a second a terminal is drawn."""
+"""Number of times per second that a terminal is redrawn."""
 
 
 class _Careful(Console):
@@ -74,10 +74,9 @@ class StageProgress:
 
     def __init__(self, console: Console, command: str, place: Path | None = None) -> None:
         from trajtree.report.status_table import live_view  # most commands show no stages
-        from trajtree.store.watching import Watch
 
         self._console = console
-        self._watch = Watch(command, None if place is None or is_stream(place) else place)
+        self._watch = _watch(command, place)
         self._live = Live(
             console=console,
             get_renderable=lambda: live_view(self._watch.status()),
@@ -122,7 +121,7 @@ class _Lines:
 
     def __init__(self, stage: Watched, console: Console) -> None:
         self._stage, self._console = stage, console
-        self._told = time.monotonic()
+        self._printed = time.monotonic()
 
     def total(self, amount: int) -> None:
         self._stage.total(amount)
@@ -131,11 +130,11 @@ class _Lines:
         self._stage.advance(amount, figures)
         status = self._stage.status()
         finished = status.total is not None and status.done >= status.total
-        if finished or time.monotonic() - self._told > _QUIET_SECONDS:
+        if finished or time.monotonic() - self._printed > _QUIET_SECONDS:
             from trajtree.report.status_table import amount as amount_of
             from trajtree.report.status_table import duration, figures_text
 
-            self._told = time.monotonic()
+            self._printed = time.monotonic()
             left = "" if finished or status.left is None else f"({duration(status.left)} left)"
             line = f"{status.name} {amount_of(status)} {figures_text(status.figures)} {left}"
             self._console.print(" ".join(line.split()), soft_wrap=True, highlight=False)
@@ -154,8 +153,6 @@ def progress_of(console: Console, name: str, place: Path | None = None) -> Itera
 @contextmanager
 def counting(console: Console, name: str, unit: str, place: Path | None = None) -> Iterator[Progress]:
     """A progress display for work of unknown size, whose status is kept at `place`."""
-    from trajtree.store.watching import Watch
-
     bars = Bars(
         TextColumn("{task.description:<8}"),
         SpinnerColumn(),
@@ -165,7 +162,7 @@ def counting(console: Console, name: str, unit: str, place: Path | None = None) 
         transient=True,
         disable=not console.is_terminal,
     )
-    with Watch(name, None if place is None or is_stream(place) else place) as watch, bars:
+    with _watch(name, place) as watch, bars:
         yield _Counter(bars, bars.add_task(name, total=None), watch.named(name))
     _mention(watch)
 
@@ -181,6 +178,13 @@ class _Counter:
     def advance(self, amount: int, figures: Mapping[str, float] | None = None) -> None:
         self._stage.advance(amount, figures)
         self._bars.advance(self._task, amount)
+
+
+def _watch(command: str, place: Path | None) -> Watch:
+    """What a command tells of its progress, kept at `place` unless that is a stream."""
+    from trajtree.store.watching import Watch
+
+    return Watch(command, None if place is None or is_stream(place) else place)
 
 
 def _mention(watch: Watch) -> None:

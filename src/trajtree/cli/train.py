@@ -72,7 +72,7 @@ def train(
         str,
         option_of(DTYPES, help="Dtype of the arithmetic; auto is the fastest on this machine."),
     ] = "auto",
-    seed: Annotated[int, typer.Option(help="Of fresh weights and of the order.", min=0, max=2**32 - 1)] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of fresh weights and of the order.", min=0, max=2**32 - 1)] = 0,
     report_to: ReportOption = None,
     push_to_hub: Annotated[
         str | None, typer.Option(help="Upload it to this model of the hub, OWNER/NAME; a new one is private.")

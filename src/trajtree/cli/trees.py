@@ -1,10 +1,10 @@
-"""Commands for trees: build, pairs, paths, show. Without torch, Java or (except stitching) an environment."""
+"""Commands for trees: build, pairs, show. Without torch, Java or an environment."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -14,27 +14,23 @@ from typing import Annotated, TypeVar
 
 import msgspec
 import typer
-from rich.console import Console
 
 from trajtree.cli.cards import ROWS, CardOption, LicenseOption, check_card_options, write_card
-from trajtree.cli.choices import NEXT, described, option_of
+from trajtree.cli.choices import NEXT, GammaOption, TreesArgument, described, discount_of, option_of
 from trajtree.cli.outputs import at_least_one, check_output, out_option
 from trajtree.cli.terminal import console, counting
 from trajtree.envs.domain import load_domain
-from trajtree.envs.guard import canonical_forms, closed
-from trajtree.envs.replay import replayer
+from trajtree.envs.guard import canonical_forms
 from trajtree.errors import DataError, counted
 from trajtree.formats.pairs import PairMessages, pair_messages
-from trajtree.formats.write import PAIR_TARGETS, TRAJECTORY_TARGETS
+from trajtree.formats.write import PAIR_TARGETS
 from trajtree.formats.write.card import Provenance
-from trajtree.formats.write.parquet import SUFFIX, write_rows
+from trajtree.formats.write.parquet import write_rows
 from trajtree.store import trajectory_store, tree_store
 from trajtree.store.files import is_stream, open_text, write_whole
-from trajtree.store.lines import JsonObject, format_of, write_jsonl
-from trajtree.store.progress import Progress
-from trajtree.store.trajectory_store import TrajectoryStore, write_store
+from trajtree.store.lines import JsonObject, format_of
+from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.store.tree_store import read_trees, write_trees
-from trajtree.trajectory import Trajectory
 from trajtree.trees.findings import Findings
 from trajtree.trees.forks import AGGREGATES, MODES, PairSettings, pairs_of
 from trajtree.trees.grafting import Ungraftable
@@ -44,12 +40,9 @@ from trajtree.trees.pair import PASTS, Pair
 from trajtree.trees.partings import SAME, why_no_pair
 from trajtree.trees.quality import TreeQuality, quality
 from trajtree.trees.sameness import ACTIONS, IGNORABLE
-from trajtree.trees.search import SEARCHES, PathSettings, Search, best_path, search_of
-from trajtree.trees.stitching import best_sample, propose, stitch
 from trajtree.trees.tree import TrajectoryTree
 from trajtree.trees.whole_runs import prompts_apart
 
-TreesArgument = Annotated[Path, typer.Argument(help="File of trees, made by: trajtree build", metavar="TREES")]
 OutOption = Annotated[Path, out_option("--out", help="File to write.")]
 
 SkipOption = Annotated[
@@ -60,18 +53,12 @@ SkipOption = Annotated[
 ]
 T = TypeVar("T")
 
-_PAIRS, _PATHS = PairSettings(), PathSettings()
+_PAIRS = PairSettings()
 """Defaults."""
 _REASONS = 3
-"""Number of reasons why tasks have no fork with a gap that are told."""
+"""Number of reasons listed why tasks have no fork with a gap."""
 _EXACT, _SEMANTIC = "exact", "semantic"
 """Ways to merge."""
-_STITCH = "stitch"
-_NAMED = 10
-"""Number of tasks without a path that are named."""
-"""A way to find paths that needs an environment and more than a tree, so it is not in SEARCHES."""
-_STORE = "trajtree"
-"""trajtree's own format for paths, beside those of other tools."""
 
 
 def build(
@@ -79,7 +66,9 @@ def build(
     out: OutOption,
     merge_: Annotated[
         str,
-        option_of((_EXACT, _SEMANTIC), "--merge", help="Whether observations are the same if equal, or if similar."),
+        option_of(
+            (_EXACT, _SEMANTIC), "--merge", help="Which observations count as the same: equal ones, or similar ones."
+        ),
     ] = _EXACT,
     similarity: Annotated[
         float | None,
@@ -145,7 +134,7 @@ def build(
     def none() -> str:
         lost = f": {counted(faults, 'run')} lost to faults of the environment or the engine" if faults else ""
         lost = f": {counted(unscored, 'run')} without a score; import with --scores FILE" if unscored else lost
-        return f"{store}: contains no run from which a tree could be built{lost}"
+        return f"{store}: contains no runs from which a tree could be built{lost}"
 
     terminal = console(out)
     with counting(terminal, "build", "runs") as progress:
@@ -230,10 +219,7 @@ def pairs(
     value: Annotated[
         str, option_of(AGGREGATES, help=f"An option's value: {described(AGGREGATES)}.")
     ] = _PAIRS.aggregate,
-    gamma: Annotated[
-        float | None,
-        typer.Option(help=f"Discount per step, with --value discounted; {_PAIRS.gamma} by default.", min=0, max=1),
-    ] = None,
+    gamma: GammaOption = None,
     min_gap: Annotated[float, typer.Option(help="Smallest difference in value.", min=0, max=1)] = _PAIRS.min_gap,
     per_fork: Annotated[int, typer.Option(help="Largest number of pairs per fork.", min=1)] = _PAIRS.per_fork,
     per_tree: Annotated[int, typer.Option(help="Largest number of pairs per tree.", min=1)] = _PAIRS.per_tree,
@@ -252,11 +238,10 @@ def pairs(
     """
     if step_only and not MODES[mode].at_forks:
         raise DataError(f"--step-only: --mode {mode} compares whole runs, which may begin alike; use only one of them")
-    if gamma is not None and not AGGREGATES[value].discounts:
-        raise DataError(f"--gamma: --value {value} does not discount; add --value discounted, or leave out --gamma")
+    discount = discount_of(value, gamma)
     check_output(out, trees)
     check_card_options(card, license, trees, out)
-    settings = PairSettings(mode, value, _PAIRS.gamma if gamma is None else gamma, min_gap, per_fork, per_tree, past)
+    settings = PairSettings(mode, value, discount, min_gap, per_fork, per_tree, past)
     pasts: Counter[str] = Counter()
     provenance, apart = Provenance(), 0
     merged: set[str] = set()
@@ -265,7 +250,7 @@ def pairs(
 
     def rows() -> Iterator[JsonObject]:
         nonlocal apart
-        for tree in _trees_in(trees):
+        for tree in trees_in(trees):
             found: list[Pair] = []
             messages: list[PairMessages] = []
             for pair in pairs_of(tree, settings):
@@ -274,7 +259,7 @@ def pairs(
                 except Ungraftable as error:
                     refused.append(error)
                     continue
-                if skip_unwritable and (why := _unwritable(PAIR_TARGETS[to].rows, made)) is not None:
+                if skip_unwritable and (why := why_unwritable(PAIR_TARGETS[to].rows, made)) is not None:
                     unwritable.append(why)
                     continue
                 messages += made
@@ -309,7 +294,7 @@ def pairs(
     write_card(terminal, card, license, out, count, provenance, made)
 
 
-def _unwritable(write: Callable[[T], object], what: T) -> DataError | None:
+def why_unwritable(write: Callable[[T], object], what: T) -> DataError | None:
     """Why something cannot be written in a format; None if it can."""
     try:
         write(what)
@@ -327,152 +312,9 @@ def _options(settings: PairSettings) -> dict[str, object]:
     }
 
 
-def paths(
-    trees: TreesArgument,
-    out: Annotated[Path, out_option("--out", help=ROWS)],
-    search: Annotated[
-        str,
-        option_of(
-            [*SEARCHES, _STITCH],
-            help=f"How a tree's path is found: {described(SEARCHES)}, **{_STITCH}** (paths that were never sampled).",
-        ),
-    ] = _PATHS.search,
-    to: Annotated[
-        str,
-        option_of(
-            [_STORE, *TRAJECTORY_TARGETS],
-            help=f"Format: **{_STORE}** (a store of trajectories), {described(TRAJECTORY_TARGETS)}.",
-        ),
-    ] = _STORE,
-    min_score: Annotated[float, typer.Option(help="Leave out paths that score less.", min=0, max=1)] = _PATHS.min_score,
-    env: Annotated[str | None, typer.Option(help="With --search stitch: where proposals are played.")] = None,
-    max_steps: Annotated[int | None, typer.Option(help="Step limit of that environment.", min=1)] = None,
-    skip_unwritable: SkipOption = False,
-    card: CardOption = None,
-    license: LicenseOption = None,
-) -> None:
-    """Write each tree's best path, for imitation.
-
-    exact, mcts and best-of-n find sampled paths. stitch makes new ones: it joins runs and removes idle steps. With
-    --env its paths are played and count with the score they really get; without it, proposals are written.
-    """
-    if search != _STITCH and (env is not None or max_steps is not None):
-        raise DataError("--env and --max-steps: only --search stitch plays anything; leave them out")
-    if out.suffix == SUFFIX and to == _STORE:
-        others = ", ".join(TRAJECTORY_TARGETS)
-        raise DataError(f"{out}: --to {_STORE} writes a store, which is not Parquet; name a format with --to: {others}")
-    check_output(out, trees, by="paths")
-    check_card_options(card, license, trees, out)
-    terminal, provenance = console(out), Provenance()
-    if search == _STITCH and env is None:
-        if card is not None:
-            raise DataError("--card: without --env, stitching writes proposals and no data set; leave it out")
-        if to != _STORE:
-            raise DataError(f"--to {to}: without --env, stitching writes proposals, which have not been played yet")
-        _propose(terminal, trees, out)
-        return
-    with counting(terminal, "paths", "trees") as progress:
-        if search == _STITCH and env is not None:
-            found = _stitched(trees, env, max_steps, progress)
-        else:
-            found = _searched(trees, search_of(PathSettings(search)), progress)
-        left_out: list[Trajectory] = []
-        kept = _good(found, min_score, left_out)
-        unwritable: list[DataError] = []
-        if skip_unwritable and to != _STORE:
-            kept = _writable(kept, TRAJECTORY_TARGETS[to].row, unwritable)
-        none = f"{trees}: no path scores at least {min_score}; lower --min-score"
-        count = _write_paths(_counted(at_least_one(kept, none), provenance), out, to)
-    terminal.print(f"{counted(count, 'path')} in {out}", soft_wrap=True)
-    if left_out:
-        best_first = sorted(left_out, key=lambda path: (-path.score, path.task))
-        named = _named([f"{path.task} ({path.score:.2f})" for path in best_first])
-        terminal.print(
-            f"{counted(len(left_out), 'task')} left out, whose path scores less than {min_score}: {named}",
-            soft_wrap=True,
-        )
-    if unwritable:
-        terminal.print(f"{counted(len(unwritable), 'path')} left out, for example {unwritable[0]}", soft_wrap=True)
-    made = {"contents": f"the best path of each task, for {to}", "search": search, "min score": min_score}
-    write_card(terminal, card, license, out, count, provenance, made)
-
-
-def _good(found: Iterable[Trajectory], min_score: float, left_out: list[Trajectory]) -> Iterator[Trajectory]:
-    """The paths that score enough; the others are added to `left_out`."""
-    for path in found:
-        if path.reaches(min_score):
-            yield path
-        else:
-            left_out.append(path)
-
-
-def _named(tasks: Sequence[str]) -> str:
-    """The first of the tasks, and how many more there are."""
-    more = f" and {len(tasks) - _NAMED} more" if len(tasks) > _NAMED else ""
-    return ", ".join(tasks[:_NAMED]) + more
-
-
-def _writable(
-    paths: Iterable[Trajectory], write: Callable[[Trajectory], object], unwritable: list[DataError]
-) -> Iterator[Trajectory]:
-    """The paths that a format can hold; of the others, why not."""
-    for path in paths:
-        if (why := _unwritable(write, path)) is None:
-            yield path
-        else:
-            unwritable.append(why)
-
-
-def _counted(paths: Iterable[Trajectory], provenance: Provenance) -> Iterator[Trajectory]:
-    for path in paths:
-        provenance.add([path])
-        yield path
-
-
-def _trees_in(path: Path) -> Iterator[TrajectoryTree]:
-    """The trees in a file, of which there is at least one."""
-    return at_least_one(read_trees(path), f"{path}: contains no tree; make it again with: trajtree build")
-
-
-def _searched(trees: Path, find: Search, progress: Progress) -> Iterator[Trajectory]:
-    for tree in _trees_in(trees):
-        yield best_path(tree, find)
-        progress.advance(1)
-
-
-def _stitched(trees: Path, env: str, max_steps: int | None, progress: Progress) -> Iterator[Trajectory]:
-    with closed(load_domain(env).make(max_steps)) as environment:
-        for tree in _trees_in(trees):
-            yield stitch(tree, replayer(environment)).best
-            progress.advance(1)
-
-
-def _propose(terminal: Console, trees: Path, out: Path) -> None:
-    without: list[str] = []
-
-    def rows() -> Iterator[JsonObject]:
-        for tree in _trees_in(trees):
-            best = best_sample(tree)
-            better = [p for p in propose(tree) if p.could_beat(best)]
-            if not better:
-                without.append(tree.task)
-            yield from ({**asdict(p), "played": False} for p in better)
-
-    count = write_jsonl(at_least_one(rows(), f"{trees}: nothing to stitch that could beat the best samples"), out)
-    terminal.print(
-        f"{counted(count, 'proposal')} in {out}: scores are unknown until they are played (--env)", soft_wrap=True
-    )
-    if without:
-        terminal.print(
-            f"{counted(len(without), 'task')} left out, where nothing could beat the best sample: {_named(without)}",
-            soft_wrap=True,
-        )
-
-
-def _write_paths(paths: Iterable[Trajectory], out: Path, to: str) -> int:
-    if to == _STORE:
-        return write_store(paths, out, made_by="paths")
-    return write_rows(map(TRAJECTORY_TARGETS[to].row, paths), out)
+def trees_in(path: Path) -> Iterator[TrajectoryTree]:
+    """The trees in a file; raises DataError if there are none."""
+    return at_least_one(read_trees(path), f"{path}: contains no trees; make it again with: trajtree build")
 
 
 def show(
@@ -485,7 +327,7 @@ def show(
 
     check_output(html, trees)
     check_output(json_, trees, *([html] if html else []))
-    figures = [quality(tree) for tree in _trees_in(trees)]
+    figures = [quality(tree) for tree in trees_in(trees)]
     terminal = console(next((out for out in (html, json_) if out is not None and is_stream(out)), None))
     print_quality(figures, terminal)
     if json_ is not None:
@@ -510,8 +352,8 @@ def _figures_json(figures: Sequence[TreeQuality]) -> Iterator[str]:
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    for command in (build, pairs, paths, show):
+    for command in (build, pairs, show):
         app.command()(command)
 
 
-__all__ = ["add_to"]
+__all__ = ["SkipOption", "add_to", "trees_in", "why_unwritable"]

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from trajtree.planning.hardware import Hardware
 from trajtree.planning.plan import Plan, StagePlan
-from trajtree.report import text
+from trajtree.report.tables import plain, table_of
 
 
 def print_plan(plan: Plan, hardware: Hardware, console: Console) -> None:
     """Print a plan's stages with their sums, what they are computed from, and what is missing."""
-    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("stage", overflow="fold")
-    for header in ("episodes", "tokens", "memory", "time", ""):
-        table.add_column(header, justify="right", no_wrap=True)
+    table = table_of("stage", "episodes", "tokens", "memory", "time", "")
     for stage in plan.stages:
-        table.add_row(*map(Text, _cells(stage, hardware)), style="dim" if stage.done else "")
+        table.add_row(*map(plain, _cells(stage, hardware)), style="dim" if stage.done else "")
     peak = max((stage.memory for stage in plan.stages if not stage.done), default=0.0)
     table.add_row("still to do", "", "", _memory(peak), duration(plan.seconds), "", style="bold")
     console.print(table)
@@ -33,13 +27,13 @@ def print_plan(plan: Plan, hardware: Hardware, console: Console) -> None:
         highlight=False,
     )
     for sentence in plan.missing:
-        console.print(Text(f"missing: {text.visible(sentence)}"), soft_wrap=True)
+        console.print(plain(f"missing: {sentence}"), soft_wrap=True)
 
 
 def _cells(stage: StagePlan, hardware: Hardware) -> list[str]:
     tight = hardware.memory and stage.memory > hardware.memory
     return [
-        text.visible(stage.name),
+        stage.name,
         f"{stage.episodes:,}" if stage.episodes else "",
         f"{stage.tokens:,.0f}" if stage.tokens else "",
         _memory(stage.memory),

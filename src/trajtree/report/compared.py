@@ -7,17 +7,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import groupby
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from trajtree.errors import counted
 from trajtree.report import text
+from trajtree.report.tables import plain, table_of
 from trajtree.statistics.comparing import Compared, Named, Recovered
 from trajtree.statistics.results import FEW, Interval
 from trajtree.statistics.seeds import FEWEST_SEEDS
-from trajtree.visible import visible
 
 FORMAT, VERSION = "trajtree.comparison", 1
 _TOO_FEW_SEEDS = f"Fewer than {FEWEST_SEEDS} seeds: nothing can be claimed of a method."
@@ -99,16 +97,14 @@ def gap_of(found: Recovered) -> str:
     few = f" [{_seeds(found.seeds)}]" if len(found.seeds) < FEWEST_SEEDS else ""
     if found.value is None:
         return f"none: {'the ceiling is below the weak row' if found.gap.high < 0 else 'the gap may be 0'}{few}"
-    if found.low is None or found.high is None:
-        return f"{100 * found.value:.0f}% [no end]{few}"
-    return f"{100 * found.value:.0f}% [{100 * found.low:.0f}%, {100 * found.high:.0f}%]{few}"
+    return f"{text.recovered(found)} {text.recovered_spread(found)}{few}"
 
 
 def print_comparison(runs: ComparedRuns, console: Console) -> None:
     """Print a verdict for each named comparison, the tables, and what must be said with them."""
     compared = runs.compared
     for named in compared.named:
-        console.print(_plain(verdict_of(named, runs)))
+        console.print(plain(verdict_of(named, runs)))
     if compared.named:
         console.print(_tests(runs))
         console.print(_beside(runs))
@@ -117,7 +113,7 @@ def print_comparison(runs: ComparedRuns, console: Console) -> None:
         console.print(_gaps(runs))
     console.print(_types(runs))
     for sentence in (_types_key(runs), *LEGEND, *cautions(runs)):
-        console.print(_plain(sentence), style="dim")
+        console.print(plain(sentence), style="dim")
 
 
 def comparison_json(runs: ComparedRuns) -> str:
@@ -175,8 +171,8 @@ def _rows(runs: ComparedRuns) -> Table:
     for row in runs.compared.rows:
         known = text.situations(row.situations) if runs.compared.by_situation else "unknown"
         figures = [_mean(found) for found in (row.success, row.reward)]
-        plain = [text.percent(found.value) for found in (row.score, row.completed)]
-        _add(table, runs.label(row.row), str(len(row.seeds)), str(row.n), known, *figures, *plain)
+        figures += [text.percent(found.value) for found in (row.score, row.completed)]
+        _add(table, runs.label(row.row), str(len(row.seeds)), str(row.n), known, *figures)
     return table
 
 
@@ -231,19 +227,11 @@ def _seeds(seeds: Sequence[int]) -> str:
 
 
 def _table(first: str, *headers: str) -> Table:
-    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
-    table.add_column(first, overflow="fold", min_width=16)
-    for header in headers:
-        table.add_column(header, justify="right", overflow="fold")
-    return table
+    return table_of(first, *headers, min_width=16, fold=True)
 
 
 def _add(table: Table, *cells: str, bold: bool = False) -> None:
-    table.add_row(*map(_plain, cells), style="bold" if bold else "")
-
-
-def _plain(sentence: str) -> Text:
-    return Text(visible(sentence))
+    table.add_row(*map(plain, cells), style="bold" if bold else "")
 
 
 __all__ = [

@@ -14,6 +14,7 @@ from trajtree.errors import TrajtreeError
 from trajtree.report import text
 from trajtree.report.contents import ReportData
 from trajtree.report.plots import difference_plot, task_plot, type_plot
+from trajtree.report.tree_table import totals
 from trajtree.store.files import write_whole
 from trajtree.trees.quality import TreeQuality
 from trajtree.visible import visible
@@ -64,18 +65,15 @@ def _totals(trees: Sequence[TreeQuality]) -> dict[str, str]:
     """Figures of all trees together, as text; empty without trees."""
     if not trees:
         return {}
-    nodes, forks = sum(tree.nodes for tree in trees), sum(tree.forks for tree in trees)
-    informative = sum(tree.informative_forks for tree in trees)
+    whole = totals(trees)
+    counts = ("trajectories", "nodes", "forks", "informative_forks")
     informed = sum(tree.informative_forks > 0 for tree in trees)
     return {
         "trees": str(len(trees)),
-        "trajectories": str(sum(tree.trajectories for tree in trees)),
-        "nodes": str(nodes),
-        "forks": str(forks),
-        "informative forks": str(informative),
+        **{name.replace("_", " "): str(whole[name]) for name in counts},
         "trees with an informative fork": f"{100 * informed / len(trees):.0f}%",
-        "mean of the best scores": text.percent(sum(tree.best for tree in trees) / len(trees)),
-        "mean of the mean scores": text.percent(sum(tree.mean for tree in trees) / len(trees)),
+        "mean of the best scores": text.percent(whole["best"]),
+        "mean of the mean scores": text.percent(whole["mean"]),
     }
 
 

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from trajtree.errors import counted
 from trajtree.report import text
+from trajtree.report.tables import plain, table_of
 from trajtree.statistics.results import RowMetrics
 from trajtree.statistics.summary import summarise
 from trajtree.trajectory import Trajectory
-from trajtree.visible import visible
 
 _LEGEND = "Figures are on a scale from 0 to 100, with 95% intervals over tasks; success is not completion."
 
@@ -24,19 +22,16 @@ def print_played(name: str, played: Iterable[Trajectory], console: Console) -> N
     """Print success rate and score, by task type too, and how the episodes ended; they are read once.
 
     Raises:
-        TrajtreeError: not one episode says anything about the policy.
+        TrajtreeError: no episode says anything about the policy.
     """
     ends: Counter[str] = Counter()
     (row,) = summarise({name: _counted(played, ends)}, weak=name, ceiling=None, primary=name).rows
-    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("", overflow="fold")
-    for header in ("tasks", "success", "score", "best", "compl.", "steps"):
-        table.add_column(header, justify="right", no_wrap=True)
-    table.add_row(*map(Text, _whole(row)), style="bold")
+    table = table_of("", "tasks", "success", "score", "best", "compl.", "steps")
+    table.add_row(*map(plain, _whole(row)), style="bold")
     if len(row.by_task_type) > 1:
         for kind, metrics in row.by_task_type.items():
             cells = (kind, str(metrics.n), text.percent(metrics.success), text.percent(metrics.score), "", "", "")
-            table.add_row(*(Text(visible(cell)) for cell in cells))
+            table.add_row(*map(plain, cells))
     console.print(table)
     console.print(Text(f"{counted(ends.total(), 'episode')}: {_said(ends)}."), style="dim")
     console.print(Text(_LEGEND), style="dim")
@@ -44,7 +39,7 @@ def print_played(name: str, played: Iterable[Trajectory], console: Console) -> N
 
 def _whole(row: RowMetrics) -> list[str]:
     return [
-        visible(row.name),
+        row.name,
         str(row.n),
         f"{text.percent(row.success_rate.value)} {text.spread(row.success_rate)}",
         f"{text.percent(row.score.value)} {text.spread(row.score)}",

@@ -119,10 +119,8 @@ def difference_plot(data: ReportData) -> str | None:
         for name, (_, width) in kinds.items():
             axes.plot([], [], color=_MUTED, linewidth=width, label=name)
         for index, comparison in enumerate(compared):
-            height, colour = (
-                len(compared) - 1 - index,
-                _SERIES[(index + 1) % len(_SERIES)],
-            )  # the first row is at the top
+            height = len(compared) - 1 - index  # the first row is at the top
+            colour = _SERIES[(index + 1) % len(_SERIES)]
             found = (comparison.difference, comparison.practice.difference)
             for one, (place, width) in zip(found, kinds.values(), strict=True):
                 axes.plot([100 * one.low, 100 * one.high], [height + place] * 2, color=colour, linewidth=width)

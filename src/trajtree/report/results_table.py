@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from trajtree.report import text
 from trajtree.report.contents import ReportData
+from trajtree.report.tables import plain, table_of
 from trajtree.statistics.results import RowMetrics
-from trajtree.visible import visible
 
 LEGEND = (
     "> primary row, w weak row, c ceiling row, - not measured. Figures are on a scale from 0 to 100, with 95% "
@@ -27,32 +26,27 @@ def print_table(data: ReportData, console: Console) -> None:
     results = data.results
     for sentence in (text.verdict(data), text.against_ceiling(data)):
         if sentence is not None:
-            console.print(_plain(sentence))
-    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("", overflow="fold", min_width=12)
-    for header in ("tasks", "success", "score", "best", "compl.", "PGR", "success - weak", "p"):
-        table.add_column(header, justify="right", no_wrap=True)
+            console.print(plain(sentence))
+    headers = ("tasks", "success", "score", "best", "compl.", "PGR", "success - weak", "p")
+    table = table_of("", *headers, min_width=12)
     for row in results.rows:
         style = "bold" if row.name == data.primary else ""
         table.add_row(*_cells(data, row), style=style)
     marks = {"primary": ">", "ceiling": "c"}
     for one in data.unmeasured:
-        table.add_row(_plain(f"{marks.get(one.role, ' ')} {data.label(one.row)}"), *["-"] * 8)
+        table.add_row(plain(f"{marks.get(one.role, ' ')} {data.label(one.row)}"), *["-"] * len(headers))
     console.print(table)
     for sentence in text.not_measured(data):
-        console.print(_plain(sentence))
+        console.print(plain(sentence))
     console.print(_agreement(data))
     for sentence in (*LEGEND, *text.unit(data), *text.lost_episodes(data), *data.notes):
-        console.print(_plain(sentence), style="dim")
+        console.print(plain(sentence), style="dim")
 
 
 def _agreement(data: ReportData) -> Table:
     """A line for each row: its tasks and situations, how far these agree, and the field's practice."""
     results = data.results
-    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("", overflow="fold", min_width=12)
-    for header in ("situations", "ICC", "deff", "- weak: ICC", "deff", "least", "over tasks", "p"):
-        table.add_column(header, justify="right", no_wrap=True)
+    table = table_of("", "situations", "ICC", "deff", "- weak: ICC", "deff", "least", "over tasks", "p", min_width=12)
     for row in results.rows:
         found, comparison = row.dependence["success"], results.compared(row.name, results.weak, "success")
         known = results.by_situation
@@ -71,7 +65,7 @@ def _agreement(data: ReportData) -> Table:
                 text.points(practice.difference),
                 "" if practice.p_value is None else text.probability(practice.p_value),
             ]
-        table.add_row(*map(_plain, cells), style="bold" if row.name == data.primary else "")
+        table.add_row(*map(plain, cells), style="bold" if row.name == data.primary else "")
     return table
 
 
@@ -90,11 +84,7 @@ def _cells(data: ReportData, row: RowMetrics) -> list[Text]:
         "" if comparison is None else text.points(comparison.difference),
         "" if comparison is None else text.probability(comparison.p_value),
     ]
-    return [_plain(cell) for cell in cells]
-
-
-def _plain(sentence: str) -> Text:
-    return Text(visible(sentence))
+    return [plain(cell) for cell in cells]
 
 
 __all__ = ["print_table"]

@@ -10,8 +10,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from trajtree.report.text import visible
+from trajtree.report.tables import plain
 from trajtree.store.status import StageStatus, Standing, Status, standing
+from trajtree.visible import visible
 
 _BAR = 24
 _RECENT = 4
@@ -54,11 +55,11 @@ def live_view(status: Status) -> RenderableType:
 
 
 def status_view(status: Status, now: datetime | None = None) -> RenderableType:
-    """A command seen from another shell: how it stands, all its stages, and what it has, or had, before it."""
+    """A command seen from another shell: how it stands, all its stages, and what it is, or was, working on."""
     now = datetime.now(UTC) if now is None else now
     found = standing(status, now)
     running = [stage for stage in status.stages if stage.state == "running"]
-    parts: list[RenderableType] = [Text(visible(sentence(status, found, now))), _table(status.stages)]
+    parts: list[RenderableType] = [plain(sentence(status, found, now)), _table(status.stages)]
     return Group(*parts, *_details(running), *_picture(status))
 
 
@@ -71,10 +72,10 @@ def sentence(status: Status, found: Standing, now: datetime) -> str:
         "running": f"{status.command}: running for {took} ({where})",
         "finished": f"{status.command}: finished {ago} ago, after {took}",
         "failed": f"{status.command}: failed {ago} ago, after {took}: {status.reason}",
-        "stopped": f"{status.command}: stopped {ago} ago, after {took}; the same command goes on",
-        "silent": f"{status.command}: no sign of life for {ago} ({where}); what follows is how it was then",
-        "dead": f"{status.command}: dead: it ended {ago} ago without saying so, as when it is killed ({where}); "
-        "the same command goes on",
+        "stopped": f"{status.command}: stopped {ago} ago, after {took}; the same command resumes it",
+        "silent": f"{status.command}: no sign of life for {ago} ({where}); what follows is its last known state",
+        "dead": f"{status.command}: dead: it ended {ago} ago without saying so, for example because it was killed "
+        f"({where}); the same command resumes it",
     }[found]
 
 
@@ -88,9 +89,7 @@ def _table(stages: Iterable[StageStatus]) -> Table:
             bar = ProgressBar(stage.total, min(stage.done, stage.total), width=_BAR)
         left = "" if stage.left is None else f"{duration(stage.left)} left"
         took = "" if stage.state in ("to do", "left out") else duration(stage.seconds)
-        table.add_row(
-            Text(visible(stage.name)), Text(stage.state, _STYLES[stage.state]), bar, amount(stage), took, left
-        )
+        table.add_row(plain(stage.name), Text(stage.state, _STYLES[stage.state]), bar, amount(stage), took, left)
     return table
 
 
@@ -100,7 +99,7 @@ _STYLES = {"to do": "dim", "running": "bold", "done": "green", "kept": "dim gree
 def _details(running: Sequence[StageStatus]) -> list[Text]:
     """The figures of the running stages, each with the name of its stage where there are several."""
     return [
-        Text(visible(f"{f'{stage.name}: ' if len(running) > 1 else ''}{figures_text(stage.figures)}"))
+        plain(f"{f'{stage.name}: ' if len(running) > 1 else ''}{figures_text(stage.figures)}")
         for stage in running
         if stage.figures
     ]

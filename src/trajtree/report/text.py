@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from trajtree.report.contents import ReportData, RowStatement
+from trajtree.statistics.comparing import Recovered
 from trajtree.statistics.results import FEW, Comparison, Interval, Metric, Pgr, Results, Situations
 from trajtree.statistics.seeds import OverSeeds
-from trajtree.visible import visible
 
 ALPHA = 0.05
 """A difference counts as shown if its p-value is below this, its interval leaves out 0, and situations are known and
@@ -53,12 +53,12 @@ def p_value(value: float) -> str:
     return f"< {said[1:]}" if said.startswith("<") else f"= {said}"
 
 
-def recovered(pgr: Pgr | None) -> str:
+def recovered(pgr: Pgr | Recovered | None) -> str:
     """Return the gap recovered as `131%`, or `n/a` without one."""
     return "n/a" if pgr is None or pgr.value is None else f"{100 * pgr.value:.0f}%"
 
 
-def recovered_spread(pgr: Pgr) -> str:
+def recovered_spread(pgr: Pgr | Recovered) -> str:
     """Return the interval of the gap recovered as `[80%, 190%]`, or `[no end]` where it has none: see `Pgr`."""
     return "[no end]" if pgr.low is None or pgr.high is None else f"[{100 * pgr.low:.0f}%, {100 * pgr.high:.0f}%]"
 
@@ -233,5 +233,4 @@ __all__ = [
     "spread",
     "unit",
     "verdict",
-    "visible",
 ]

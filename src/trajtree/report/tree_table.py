@@ -7,14 +7,11 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from trajtree.report import text
+from trajtree.report.tables import plain, table_of
 from trajtree.trees.quality import TreeQuality
-from trajtree.visible import visible
 
 _Cell = Callable[[Mapping[str, Any]], str]
 
@@ -42,12 +39,9 @@ def print_quality(figures: Sequence[TreeQuality], console: Console) -> None:
     total = totals(figures)
     shown = sorted(figures, key=lambda q: (-q.informative_forks, -q.spread, q.task))[:_SHOWN]
     columns = _fitting([*map(asdict, shown), total], console.width)
-    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("task", overflow="fold", min_width=_TASK)
-    for header in columns:
-        table.add_column(header, justify="right", no_wrap=True)
+    table = table_of("task", *columns, min_width=_TASK)
     for q in shown:
-        table.add_row(Text(visible(q.task)), *(cell(asdict(q)) for cell in columns.values()))
+        table.add_row(plain(q.task), *(cell(asdict(q)) for cell in columns.values()))
     name = "the tree" if len(figures) == 1 else f"all {len(figures):,} trees"
     name += f" ({_SHOWN} shown)" if len(figures) > _SHOWN else ""
     table.add_section()

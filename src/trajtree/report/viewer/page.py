@@ -68,7 +68,7 @@ def _blocks(trees: Iterable[TrajectoryTree]) -> Iterator[str]:
         rows.append(_json(figures(tree)))
         yield _block(f"tree-{number}", _json(record(tree)))
     if not rows:
-        raise DataError("there is no tree to show: there are no trajectories, or all of them were lost to faults")
+        raise DataError("there are no trees to show: there are no trajectories, or all of them were lost to faults")
     yield _block("index", f"[{','.join(rows)}]")
 
 
