@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections import defaultdict
 from collections.abc import Mapping
+from itertools import chain
 
 import numpy as np
 
@@ -77,22 +77,23 @@ def measure(recipe: Recipe, row: Row, work: Work) -> None:
     model = load_model(reference, dtype=recipe.play.dtype, device=pick_device())
     chat = ChatFormat(load_tokenizer(reference.base), reference.base)
     context = context_length(model)
-    work.progress.total(len(paths))
-    nats: defaultdict[str, float] = defaultdict(float)
-    for path in paths:
-        examples = sft_examples([path], chat, context=sys.maxsize)
-        # A path that does not fit leaves out its own task alone, and is reported.
-        if all(len(example.tokens.ids) <= context for example in examples):
-            found = logprobs_of(examples, model, dtype=recipe.play.dtype)
-            nats[path.task] = -float(sum(tokens.sum(dtype=np.float64) for tokens in found))
+    # A path that does not fit leaves out its own task alone, and is reported.
+    told = {path.task: sft_examples([path], chat, context=sys.maxsize) for path in paths}
+    told = {task: of for task, of in told.items() if all(len(example.tokens.ids) <= context for example in of)}
+
+    def counted(done: int, total: int) -> None:
+        work.progress.total(total)
         work.progress.advance(1)
+
+    found = iter(logprobs_of([*chain.from_iterable(told.values())], model, dtype=recipe.play.dtype, progress=counted))
+    nats = {task: -float(sum(next(found).sum(dtype=np.float64) for _ in of)) for task, of in told.items()}
     write_atomically(
         work.folder / MEASURED,
         json.dumps(
             {
                 "pairs": len(read_pairs(work.inputs["pairs"])),
                 "paths": len(paths),
-                "nats": dict(nats),
+                "nats": nats,
                 "scores": {path.task: path.score for path in paths},
             },
             indent=1,
