@@ -215,11 +215,11 @@ def test_trees_and_searches_are_made_of_copies(cluster: Cluster, tmp_path: Path)
         for stage in ("trees", "paths"):
             (tmp_path / where / stage).mkdir(parents=True)
     here = tmp_path / "here"
-    build_trees(recipe, Work(here / "trees", {"explored": explored}, SILENT))
+    build_trees(recipe, recipe.trees, Work(here / "trees", {"explored": explored}, SILENT))
     find_paths(PathSettings(min_score=0.0), Work(here / "paths", {"trees": here / "trees"}, SILENT))
 
     def trees(folder: Path, inputs: Mapping[str, Path]) -> str:
-        build_trees(recipe, Work(folder, inputs, SILENT))
+        build_trees(recipe, recipe.trees, Work(folder, inputs, SILENT))
         return str(inputs["explored"])
 
     def paths(folder: Path, inputs: Mapping[str, Path]) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import numpy as np
 import pytest
 from tests.builders import trajectory
 from tests.cli.commands import invoke
+from tests.fake_sentences import Letters, install
 
 from trajtree.errors import PolicyError, TrajtreeError
 from trajtree.store.trajectory_store import write_store
@@ -18,29 +17,9 @@ from trajtree.trees.embeddings import MODEL, SentenceEmbeddings
 from trajtree.trees.merge import build
 
 
-class Letters:
-    """A model that embeds a text by counting its letters, and records what it was asked."""
-
-    asked: list[str]
-
-    def __init__(self, name: str, *, model_kwargs: dict[str, Any]) -> None:
-        assert model_kwargs == {"use_safetensors": True}, "no weights that could run code"
-        if name == "nobody/nowhere":
-            raise OSError("no such model")
-        Letters.asked = []
-
-    def encode(self, texts: list[str], **how: Any) -> Any:
-        assert how["normalize_embeddings"] is True
-        Letters.asked += texts
-        counts = np.array([[text.count(letter) for letter in "abcdefghijklmnopqrstuvwxyz"] for text in texts], float)
-        return counts / np.linalg.norm(counts, axis=1, keepdims=True)
-
-
 @pytest.fixture
 def package(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = ModuleType("sentence_transformers")
-    module.SentenceTransformer = Letters  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "sentence_transformers", module)
+    install(monkeypatch)
 
 
 def test_texts_are_embedded_once(package: None) -> None:
@@ -78,7 +57,7 @@ def test_what_is_loaded_is_looked_up_first(package: None, monkeypatch: pytest.Mo
         asked.append((name, file))
         raise PolicyError(f"{name}: check the name")
 
-    monkeypatch.setattr("trajtree.models.hub.where_to_load", where)
+    monkeypatch.setattr("trajtree.models.sentences.where_to_load", where)
     write_store([trajectory("a")], tmp_path / "runs.jsonl")
     build = ("build", tmp_path / "runs.jsonl", "--out", tmp_path / "trees.jsonl", "--merge", "semantic")
     for more, name in (((), MODEL), (("--model", "tiny"), "sentence-transformers/tiny"), (("--model", "a/b"), "a/b")):

@@ -6,7 +6,6 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 from statistics import median
 from textwrap import indent
@@ -31,10 +30,11 @@ from trajtree.store.files import is_stream, open_text, write_whole
 from trajtree.store.lines import JsonObject, format_of
 from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.store.tree_store import read_trees, write_trees
+from trajtree.trees.embeddings import MODEL
 from trajtree.trees.findings import Findings
 from trajtree.trees.forks import AGGREGATES, MODES, PairSettings, pairs_of
 from trajtree.trees.grafting import Ungraftable
-from trajtree.trees.merge import SIMILARITY, MergeOptions, Merger
+from trajtree.trees.merge import MERGES, SIMILARITY, MergeOptions, Merger, MergeSettings
 from trajtree.trees.overlooked import Overlooked
 from trajtree.trees.pair import PASTS, Pair
 from trajtree.trees.partings import SAME, why_no_pair
@@ -57,8 +57,6 @@ _PAIRS = PairSettings()
 """Defaults."""
 _REASONS = 3
 """Number of reasons listed why tasks have no fork with a gap."""
-_EXACT, _SEMANTIC = "exact", "semantic"
-"""Ways to merge."""
 
 
 def build(
@@ -66,10 +64,8 @@ def build(
     out: OutOption,
     merge_: Annotated[
         str,
-        option_of(
-            (_EXACT, _SEMANTIC), "--merge", help="Which observations count as the same: equal ones, or similar ones."
-        ),
-    ] = _EXACT,
+        option_of(MERGES, "--merge", help="Which observations count as the same: equal ones, or similar ones."),
+    ] = "exact",
     similarity: Annotated[
         float | None,
         typer.Option(help=f"Cosine from which two observations are similar; {SIMILARITY} by default.", min=0, max=1),
@@ -103,19 +99,17 @@ def build(
     --ignore and --action decide what is compared. Runs are always written as they are in the store.
     """
     _check_store(store)
-    if merge_ == _EXACT and (model, similarity) != (None, None):
+    if merge_ == "exact" and (model, similarity) != (None, None):
         raise DataError("--model and --similarity need --merge semantic; add it, or leave them out")
     check_output(out, store, over=tree_store.FORMAT)
     settings: MergeOptions = {"ignore": tuple(dict.fromkeys(ignore or ())), "action": action}
     if env is not None:
         settings = {**settings, **canonical_forms(load_domain(env).environment)}
-    if merge_ == _SEMANTIC:
-        from trajtree.models.hub import where_to_load
-        from trajtree.trees.embeddings import MODEL, SentenceEmbeddings
+    if merge_ == "semantic":
+        from trajtree.models.sentences import merge_options
 
         model = model or MODEL
-        settings["embed"] = SentenceEmbeddings(model, find=partial(where_to_load, file="modules.json"))
-        settings["similarity"] = SIMILARITY if similarity is None else similarity
+        settings |= merge_options(MergeSettings(merge_, SIMILARITY if similarity is None else similarity, model))
     merger, found = Merger(**settings), Findings()
     unscored = faults = 0
 

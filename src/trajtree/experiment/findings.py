@@ -107,8 +107,7 @@ def _shown_exploration(recipe: Recipe, done: Mapping[str, Done]) -> str | None:
     """The exploration whose trees are shown: the primary row's, else the first; None if there is none."""
     primary = recipe.all_rows[recipe.evaluate.primary]
     candidates = [primary.explored_by] if primary.explored else []
-    candidates += [name.removeprefix("trees-") for name in done if name.startswith("trees-")]
-    return next((name for name in candidates if f"trees-{name}" in done), None)
+    return next((name for name in (*candidates, *recipe.all_explorations) if f"trees-{name}" in done), None)
 
 
 def _fork_views(recipe: Recipe, trees: Sequence[TrajectoryTree]) -> list[ForkView]:

@@ -14,12 +14,14 @@ from trajtree.errors import DataError
 from trajtree.experiment.recipe import Recipe
 from trajtree.experiment.stage import Work
 from trajtree.experiment.tasks import STORE, store_in
+from trajtree.models.sentences import merge_options
 from trajtree.store.files import write_atomically
 from trajtree.store.pooling import pooled
 from trajtree.store.tree_store import read_trees, write_trees
 from trajtree.trajectory import Trajectory
 from trajtree.trees import merge
 from trajtree.trees.forks import PairSettings, over_explored, pairs_of
+from trajtree.trees.merge import MergeOptions, MergeSettings
 from trajtree.trees.pair import Pair
 from trajtree.trees.search import PathSettings, best_path, search_of
 from trajtree.trees.whole_runs import over_each_worse
@@ -36,11 +38,10 @@ def pool_explorations(work: Work) -> None:
     store_in(work.folder).append(both)
 
 
-def build_trees(recipe: Recipe, work: Work) -> None:
+def build_trees(recipe: Recipe, how: MergeSettings, work: Work) -> None:
     """One tree per task."""
-    environment = load_domain(recipe.env.name).environment
-    trees = merge.build(store_in(work.inputs["explored"]), **canonical_forms(environment))
-    write_trees(trees, work.folder / TREES)
+    options: MergeOptions = {**canonical_forms(load_domain(recipe.env.name).environment), **merge_options(how)}
+    write_trees(merge.build(store_in(work.inputs["explored"]), **options), work.folder / TREES)
 
 
 def find_pairs(how: PairSettings, work: Work) -> None:

@@ -18,9 +18,11 @@ from trajtree.experiment import guarantee, launched, learn, lessons, play, stitc
 from trajtree.experiment.recipe import Exploration, Recipe, chain_of, is_scratch
 from trajtree.experiment.rows import Row
 from trajtree.experiment.stage import Check, Stage, Work, early_first
+from trajtree.models.sentences import check_available
 from trajtree.models.weights import fingerprint, pick_dtype, same_vocabulary
 from trajtree.policies.opening import is_served, key_of_model
 from trajtree.train.settings import METHODS, SAME_RESULT, LossSettings
+from trajtree.trees.embeddings import whole_name
 
 _NOT_EVERY_ROWS = {"workers", "seconds", "report_to", "needs", "servers"}
 """Settings of playing that change how environments run and where progress is reported, but not what happens; and
@@ -188,7 +190,7 @@ class _Plan:
             elif source == "paths":
                 inputs[source] = self._paths(row)
             elif source == "trees":
-                inputs[source] = self.trees(row.explored_by)
+                inputs[source] = self.trees(row)
                 settings |= {"pairs": _changed(self.recipe.pair_settings(row))}
                 settings |= {"paths": _changed(self.recipe.path_settings(row))}
             elif source == "pairs":
@@ -230,21 +232,27 @@ class _Plan:
         here = self._asks_servers(how.players)
         return self._add(f"explore-{name}", "explore", inputs, settings, work, here=here)
 
-    def trees(self, exploration: str) -> str:
-        """Add the stage of an exploration's trees."""
-        inputs = {"explored": self.explored(exploration)}
-        work = partial(lessons.build_trees, self.recipe)
-        return self._add(f"trees-{exploration}", "trees", inputs, {"env": self._env}, work)
+    def trees(self, row: Row) -> str:
+        """Add the stage of the trees that a row learns from."""
+        how = self.recipe.tree_settings(row)
+        settings = {"env": self._env}
+        if how.merge != "exact":
+            if self._checked:
+                check_available(how)
+            settings["merge"] = {**_changed(how), "weights": fingerprint(whole_name(how.model))}
+        inputs = {"explored": self.explored(row.explored_by)}
+        work = partial(lessons.build_trees, self.recipe, how)
+        return self._add(f"trees-{row.explored_by}", "trees", inputs, settings, work, row)
 
     def _pairs(self, row: Row) -> str:
         how = self.recipe.pair_settings(row)
-        inputs = {"trees": self.trees(row.explored_by)}
+        inputs = {"trees": self.trees(row)}
         work = partial(lessons.find_pairs, how)
         return self._add(f"pairs-{row.explored_by}", "pairs", inputs, _changed(how), work, row)
 
     def _paths(self, row: Row) -> str:
         how = self.recipe.path_settings(row)
-        inputs = {"trees": self.trees(row.explored_by)}
+        inputs = {"trees": self.trees(row)}
         work = partial(lessons.find_paths, how)
         return self._add(f"paths-{row.explored_by}-{how.search}", "paths", inputs, _changed(how), work, row)
 
@@ -265,7 +273,7 @@ class _Plan:
 
     def _stitched(self, row: Row) -> str:
         how = self.recipe.path_settings(row)
-        inputs = {"trees": self.trees(row.explored_by)}
+        inputs = {"trees": self.trees(row)}
         settings = {"env": self._env, "min_score": how.min_score}
         work = partial(stitched.stitch_paths, self.recipe, how)
         return self._add(f"stitched-{row.explored_by}", "stitch", inputs, settings, work, row)
@@ -276,7 +284,7 @@ class _Plan:
         """What the paper's guarantee asks for, of a row that DPO tunes."""
         row = self.recipe.all_rows[name]
         reference = guarantee.reference_of(row)
-        inputs = {"trees": self.trees(row.explored_by), "pairs": self._pairs(row), **self.model(reference)}
+        inputs = {"trees": self.trees(row), "pairs": self._pairs(row), **self.model(reference)}
         settings = {"model": self._base(reference), "dtype": self.recipe.play.dtype}
         work = partial(guarantee.measure, self.recipe, row)
         check = Check(("pairs",), partial(learn.why_no_pair, self.recipe, row))
@@ -311,8 +319,10 @@ class _Plan:
         here: bool = False,
     ) -> str:
         """Add a stage unless an equal one exists; if its name is taken by a different stage, use the row's name."""
-        there = self.stages.get(name)
-        if there is not None and (there.inputs, there.settings) != (inputs, settings) and row is not None:
+        if row is not None and name in self.stages:
+            for there in self.stages.values():
+                if (there.kind, there.inputs, there.settings) == (kind, inputs, settings):
+                    return there.name
             name = f"{name}-{row.name}"
         self.stages.setdefault(name, Stage(name, kind, inputs, settings, work, labels, check, here))
         return name

@@ -38,6 +38,7 @@ from trajtree.policies.opening import is_local
 from trajtree.store.files import open_input
 from trajtree.train.settings import METHODS, Lora, LossSettings, Scratch, TrainSettings, users_of
 from trajtree.trees.forks import PairSettings
+from trajtree.trees.merge import MergeSettings
 from trajtree.trees.search import PathSettings
 
 ALL: Final = "all"
@@ -209,6 +210,7 @@ class RowSpec(_Section):
     explored_by: str | None = None
     method: Annotated[str, AfterValidator(one_of(METHODS))] | None = None
     section: Literal["weak", "sft", "preference"] | None = None
+    trees: dict[str, Any] = {}
     pairs: dict[str, Any] = {}
     paths: dict[str, Any] = {}
     train: dict[str, Any] = {}
@@ -315,6 +317,7 @@ class Recipe(_Section):
     """The exploration called `weak`; `own` is the same, but by strong_sft."""
     explorations: dict[FolderName, Exploration] = {}
     """Further explorations, or replacements for these two."""
+    trees: MergeSettings = MergeSettings()
     pairs: PairSettings = PairSettings()
     paths: PathSettings = PathSettings()
     sft: TrainSettings = TrainSettings()
@@ -360,7 +363,7 @@ class Recipe(_Section):
                 _in(f"rows.{name}.like", spec.like, found)
             base = found[like] if like is not None else Row(name=name, label=name)
             said = spec.model_dump(exclude_none=True, exclude={"like"})
-            for part in ("pairs", "paths", "train"):
+            for part in ("trees", "pairs", "paths", "train"):
                 said[part] = {**getattr(base, part), **said.get(part, {})}
             found[name] = replace(base, **{"name": name, "label": name if like != name else base.label, **said})
         return found
@@ -385,6 +388,10 @@ class Recipe(_Section):
     def untuned(self, name: str) -> str | None:
         """The model of `weak`, `weak_untouched` or `strong` before any tuning; None if it is trained from scratch."""
         return self.weak.model if name in OF_WEAK else self.strong.model
+
+    def tree_settings(self, row: Row) -> MergeSettings:
+        """How the trees are merged that a row learns from."""
+        return _overlaid(f"rows.{row.name}.trees", self.trees, row.trees)
 
     def pair_settings(self, row: Row) -> PairSettings:
         """Which pairs a row learns from."""
@@ -440,7 +447,7 @@ def _check_row(recipe: Recipe, row: Row) -> None:
         _check_exploration(recipe, row.explored_by)
     if problem := row.problem():
         raise ValueError(f"{where}.{problem}")
-    recipe.pair_settings(row), recipe.path_settings(row)
+    recipe.tree_settings(row), recipe.pair_settings(row), recipe.path_settings(row)
     settings = recipe.train_settings(row)
     if (
         is_scratch(recipe, row)
@@ -459,7 +466,7 @@ def _check_used(recipe: Recipe) -> None:
     """Refuse settings that change nothing, because the method that would need them does not use them."""
     for name, spec in recipe.rows.items():
         row, where = recipe.all_rows[name], f"rows.{name}"
-        for part in ("pairs", "paths"):
+        for part in ("trees", "pairs", "paths"):
             if getattr(spec, part) and not row.uses(part):
                 learnt = ", ".join(row.learns_from) or "nothing"
                 raise ValueError(f"{where}.{part}: changes nothing, since the row learns from {learnt}; leave it out")

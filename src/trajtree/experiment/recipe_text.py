@@ -88,14 +88,14 @@ def explain(error: ValidationError, root: Any, where: str = "") -> str:
     lines = []
     for problem in error.errors():
         path = [part for part in (where, *map(str, problem["loc"])) if part]
-        name = ".".join(path) or "recipe"
+        name = ".".join(path)
         if problem["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:
             lines.append(f"{name}: unknown key; {_hint(problem['loc'], root)}")
         else:
             said = problem["msg"].removeprefix("Value error, ")
             if problem["type"] == "dataclass_type":
                 said = "Input should be a valid dictionary"
-            lines.append(said if not problem["loc"] else f"{name}: {said}")
+            lines.append(f"{name}: {said}" if path else said)
     return "; ".join(lines)
 
 

@@ -71,7 +71,8 @@ class Row:
         explored_by: the exploration whose trajectories it learns from.
         method: a name in METHODS.
         section: the recipe's section with its training settings; by default the method's.
-        pairs, paths, train: settings that differ for this row from the recipe's own `pairs`, `paths` and section.
+        trees, pairs, paths, train: settings that differ for this row from the recipe's own `trees`, `pairs`, `paths`
+            and section.
         starts_from: the row whose model is tuned further; None for the two models of the recipe, `weak` and `strong`.
         reference: the reference of a preference loss: `start`, or a row.
     """
@@ -82,6 +83,7 @@ class Row:
     explored_by: str = "weak"
     method: str = "sft"
     section: str | None = None
+    trees: Mapping[str, Any] = field(default_factory=dict)
     pairs: Mapping[str, Any] = field(default_factory=dict)
     paths: Mapping[str, Any] = field(default_factory=dict)
     train: Mapping[str, Any] = field(default_factory=dict)
@@ -104,12 +106,17 @@ class Row:
         return self.section or METHODS[self.method].section
 
     def uses(self, part: str) -> bool:
-        """Whether what it learns from is chosen by the recipe's section `pairs` or `paths`."""
+        """Whether what it learns from is chosen by the recipe's section `trees`, `pairs` or `paths`."""
         from_trees = {
+            "trees": True,
             "pairs": METHODS[self.method].takes not in _NO_PAIR,
             "paths": METHODS[self.method].takes == "runs",
         }
-        named = {"pairs": ("pairs", "expert-pairs", "expert-forks"), "paths": ("paths", "stitched")}
+        named = {
+            "trees": ("paths", "pairs", "stitched"),
+            "pairs": ("pairs", "expert-pairs", "expert-forks"),
+            "paths": ("paths", "stitched"),
+        }
         return any(source in named[part] or (source == "trees" and from_trees[part]) for source in self.learns_from)
 
     def problem(self) -> str | None:

@@ -72,7 +72,7 @@ class Statements:
                 players = listed(list(map(self._label, self._recipe.all_explorations[row.explored_by].players)))
                 source = f"{source} of {players}'s runs ({row.explored_by})"
             found.append(source)
-        changed = {**row.pairs, **row.paths}
+        changed = {**row.trees, **row.pairs, **row.paths}
         return "; ".join([", ".join(found), *(f"{name} {value}" for name, value in changed.items())])
 
     def _loss(self, row: Row) -> str:

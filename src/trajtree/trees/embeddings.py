@@ -33,8 +33,7 @@ class SentenceEmbeddings:
             raise TrajtreeError("semantic merging needs sentence-transformers: pip install 'trajtree[semantic]'") from (
                 error
             )
-        if "/" not in model and not Path(model).exists():
-            model = f"{MODEL.partition('/')[0]}/{model}"
+        model = whole_name(model)
         try:
             self._model: Any = SentenceTransformer(find(model), model_kwargs={"use_safetensors": True})
         except (OSError, ValueError) as error:
@@ -50,4 +49,9 @@ class SentenceEmbeddings:
         return np.stack([self._known[text] for text in texts])
 
 
-__all__ = ["MODEL", "SentenceEmbeddings"]
+def whole_name(model: str) -> str:
+    """The hub id, or the folder, that a model's name stands for."""
+    return model if "/" in model or Path(model).exists() else f"{MODEL.partition('/')[0]}/{model}"
+
+
+__all__ = ["MODEL", "SentenceEmbeddings", "whole_name"]

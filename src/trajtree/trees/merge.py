@@ -8,15 +8,17 @@ order of the trajectories does not matter, and parts of texts can be left out of
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
-from dataclasses import replace
-from typing import TypedDict, Unpack
+from dataclasses import dataclass, replace
+from typing import Annotated, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import AfterValidator, ConfigDict, Field, with_config
 
-from trajtree.errors import DataError
+from trajtree.errors import DataError, one_of
 from trajtree.trajectory import Context, Trajectory
 from trajtree.trees.checks import unfit_run
+from trajtree.trees.embeddings import MODEL
 from trajtree.trees.sameness import EQUAL_TEXTS, Acting, Ignoring, Merging
 from trajtree.trees.tree import TrajectoryTree, Trees, from_labels
 
@@ -32,6 +34,30 @@ SIMILARITY = 0.9
 
 There, observation and thought are embedded together; here only observations and contexts are.
 """
+
+MERGES = ("exact", "semantic")
+"""Ways to merge: observations are the same if they are equal, or if they are similar."""
+
+
+@with_config(ConfigDict(extra="forbid"))
+@dataclass(frozen=True, slots=True)
+class MergeSettings:
+    """Which observations count as the same.
+
+    Attributes:
+        merge: a name in MERGES.
+        similarity: smallest cosine of the observations that `semantic` takes as the same.
+        model: the sentence-transformers model of `semantic`; the default is the one in the paper's code.
+    """
+
+    merge: Annotated[str, AfterValidator(one_of(MERGES))] = "exact"
+    similarity: Annotated[float, Field(ge=0.0, le=1.0)] = SIMILARITY
+    model: str = MODEL
+
+    def __post_init__(self) -> None:
+        """Raise ValueError if a setting of `semantic` would change nothing."""
+        if self.merge == "exact" and (self.similarity, self.model) != (SIMILARITY, MODEL):
+            raise ValueError("similarity and model change nothing without merge: semantic; add it, or leave them out")
 
 
 class MergeOptions(TypedDict, total=False):
