@@ -258,8 +258,8 @@ def test_what_is_wrong_with_a_row_is_named(tmp_path: Path, rows: str, message: s
             "rows: {w2sg_dpo: {paths: {min_score: 0.2}}}",
             "rows.w2sg_dpo.paths: changes nothing, since the row learns from pairs",
         ),
-        ("trees: {similarity: 0.8}", "trees: similarity and model change nothing without merge: semantic"),
-        ("rows: {w2sg_exact: {trees: {model: a/b}}}", "rows.w2sg_exact.trees: similarity and model change nothing"),
+        ("trees: {similarity: 0.8}", "trees.similarity: changes nothing without merge: semantic"),
+        ("rows: {w2sg_exact: {trees: {model: a/b}}}", "rows.w2sg_exact.trees.model: changes nothing without merge"),
         ("rows: {strong_sft: {trees: {merge: semantic}}}", "rows.strong_sft.trees: changes nothing, since the row"),
         ("rows: {w2sg_exact: {reference: weak}}", "rows.w2sg_exact.reference: sft has a reference only with diversity"),
         ("sft: {beta: 0.2}", "sft.beta: no method with its settings in sft uses it, only tree-dpo"),
@@ -281,6 +281,7 @@ def test_a_setting_that_some_method_uses_is_taken(tmp_path: Path) -> None:
         "rows: {w2sg_stitched: {paths: {min_score: 0.2}}, eto: {pairs: {per_tree: 2}}}",
         "preference: {gamma: 0.5, diversity: 0.01, cache_reference: true}",
         "sft: {diversity: 0.01}",
+        "trees: {model: a/b}\nrows: {w2sg_exact: {trees: {merge: semantic}}}",
     ):
         recipe = load(tmp_path, MINIMAL + text)
         assert load(tmp_path, recipe.to_yaml()).all_rows == recipe.all_rows

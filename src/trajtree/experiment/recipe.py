@@ -463,13 +463,20 @@ def _check_row(recipe: Recipe, row: Row) -> None:
 
 
 def _check_used(recipe: Recipe) -> None:
-    """Refuse settings that change nothing, because the method that would need them does not use them."""
+    """Refuse settings that change nothing, because what would need them does not use them."""
+    exact = MergeSettings()
+    if all(recipe.tree_settings(row).merge == exact.merge for row in recipe.all_rows.values()):
+        _refuse_semantic(
+            "trees", [f.name for f in fields(exact) if getattr(recipe.trees, f.name) != getattr(exact, f.name)]
+        )
     for name, spec in recipe.rows.items():
         row, where = recipe.all_rows[name], f"rows.{name}"
         for part in ("trees", "pairs", "paths"):
             if getattr(spec, part) and not row.uses(part):
                 learnt = ", ".join(row.learns_from) or "nothing"
                 raise ValueError(f"{where}.{part}: changes nothing, since the row learns from {learnt}; leave it out")
+        if recipe.tree_settings(row).merge == exact.merge:
+            _refuse_semantic(f"{where}.trees", spec.trees)
         for key in spec.train:
             if not row.trained or METHODS[row.method].unused(key):
                 why = (
@@ -489,6 +496,13 @@ def _check_used(recipe: Recipe) -> None:
             if getattr(said, key) != getattr(plain, key) and all(method.unused(key) for method in methods):
                 users = ", ".join(users_of(key))
                 raise ValueError(f"{section}.{key}: no method with its settings in {section} uses it, only {users}")
+
+
+def _refuse_semantic(where: str, changed: Iterable[str]) -> None:
+    """Refuse settings of semantic merging where the merging is exact."""
+    for key in changed:
+        if key != "merge":
+            raise ValueError(f"{where}.{key}: changes nothing without merge: semantic; add it, or leave it out")
 
 
 def _check_exploration(recipe: Recipe, name: str) -> None:

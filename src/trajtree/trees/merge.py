@@ -54,11 +54,6 @@ class MergeSettings:
     similarity: Annotated[float, Field(ge=0.0, le=1.0)] = SIMILARITY
     model: str = MODEL
 
-    def __post_init__(self) -> None:
-        """Raise ValueError if a setting of `semantic` would change nothing."""
-        if self.merge == "exact" and (self.similarity, self.model) != (SIMILARITY, MODEL):
-            raise ValueError("similarity and model change nothing without merge: semantic; add it, or leave them out")
-
 
 class MergeOptions(TypedDict, total=False):
     """The arguments of `Merger`, by name."""
