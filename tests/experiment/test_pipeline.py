@@ -363,6 +363,24 @@ def test_killed_anywhere_it_ends_with_the_same_results(tmp_path: Path, finished:
     assert stage_folders(run) == stage_folders(finished), "every stage holds the same, to the byte"
 
 
+def test_two_stages_at_a_time_end_with_the_same_results(tmp_path: Path, finished: Path, recipe: Path) -> None:
+    """Killed with both at work, too: their processes end with the first, and the folders are whole."""
+    run = tmp_path / "two"
+    words = command(recipe, run, "--jobs", "2")
+    kill_when(words, lambda: all((run / name).exists() for name in ("weak", "train-strong_sft")))
+    done = call(words)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "train-strong_sft" in done.stdout and "Warning" not in done.stderr
+    assert results(run)["rows"] == results(finished)["rows"]
+    assert results(run)["comparisons"] == results(finished)["comparisons"]
+    assert stage_folders(run) == stage_folders(finished), "every stage holds the same, to the byte"
+
+
+def test_jobs_are_for_this_machine(tmp_path: Path, recipe: Path) -> None:
+    said = sentence(call(command(recipe, tmp_path / "run", "--jobs", "2", "--on", "ray")))
+    assert said == "--jobs: a cluster decides by itself what is done at the same time; leave out --jobs or --on"
+
+
 def test_without_an_expert(tmp_path: Path, recipe: Path) -> None:
     said = sentence(call(command(recipe, tmp_path / "run", "--set", "env.name=tests.toy:HOPELESS")))
     assert said.startswith("toy: not enough successful demonstrations among its train tasks (toy/")

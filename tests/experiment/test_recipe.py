@@ -16,9 +16,11 @@ from trajtree.experiment.pipeline import stages_of
 from trajtree.experiment.recipe import Recipe, load_recipe
 from trajtree.experiment.rows import ROWS
 from trajtree.explore.strategies import Slot
+from trajtree.train.settings import METHODS
 
 MINIMAL = "name: mine\ntasks: {types: [find-plant]}\n"
-RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
+ROOT = Path(__file__).parents[2]
+RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
 
 
 def load(folder: Path, text: str, *overrides: str) -> Recipe:
@@ -80,6 +82,8 @@ def test_defaults_are_filled_in(tmp_path: Path) -> None:
             "evaluate.rows: 'w2sg_ecact' is not one of weak, weak_untouched, strong, strong_sft, w2sg_treedpo, ",
         ),
         (MINIMAL + "evaluate: {rows: [weak]}", "evaluate: evaluate.rows must contain 'w2sg_exact'"),
+        (MINIMAL + "evaluate: {elsewhere: {w2sg: x.yaml}}", "evaluate.elsewhere: 'w2sg' is not one of weak, weak_un"),
+        (MINIMAL + "strong: {lora_layers: 0}", "strong.lora_layers: Input should be greater than or equal to 1"),
         (MINIMAL + "treedpo: {lr: 1.0e-4}", "treedpo: unknown key; it is now called preference"),
         (MINIMAL + "paths: {mcts_gamma: 1}", "paths.mcts_gamma: unknown key; it is now called paths.gamma"),
         (MINIMAL + "play: {dtype: float16}", "play.dtype: 'float16' is not one of auto, bfloat16, float32; did you"),
@@ -397,3 +401,21 @@ def test_a_model_from_scratch_has_nothing_to_differ_from(tmp_path: Path) -> None
     recipe = load(tmp_path, f"{MINIMAL}{rows}\nexplore: {{by: diverse}}")
     assert recipe.train_settings(recipe.all_rows["diverse"]).diversity == 0.01
     assert recipe.train_settings(recipe.all_rows["strong_sft"]).diversity == 0
+
+
+def test_what_the_demo_leaves_out_another_recipe_measures() -> None:
+    demo = load_recipe(ROOT / "recipes" / "demo.yaml")
+    assert {"w2sg_mcts", "w2sg_treedpo"} <= demo.evaluate.elsewhere.keys()
+    for row, other in demo.evaluate.elsewhere.items():
+        assert row not in demo.evaluate.rows
+        assert row in load_recipe(ROOT / other).evaluate.rows
+
+
+def test_the_demo_measures_learning_from_failures_beside_its_control() -> None:
+    demo = load_recipe(ROOT / "recipes" / "demo.yaml")
+    assert {"weak", "strong", "strong_sft", "w2sg_exact"} < set(demo.evaluate.rows)
+    preferred = [name for name in demo.evaluate.rows if demo.all_rows[name].settings_in == "preference"]
+    (named,) = [both for both in demo.evaluate.comparisons if set(both) == set(preferred)]
+    learning, control = (METHODS[demo.all_rows[name].method].loss for name in named)
+    assert (learning, control) == ("dpo", "sft")
+    assert demo.tasks.test * len(demo.tasks.types) == 60

@@ -177,3 +177,42 @@ def test_the_first_error_ends_the_others(broken: str) -> None:
     with pytest.raises(KeyError, match=broken):
         run(stages, work, stopped.set)
     assert stopped.is_set() == (broken == "train")
+
+
+@given(plans(), st.integers(1, 3))
+@quick
+def test_at_most_so_many_are_done_at_a_time(stages: list[Stage], most: int) -> None:
+    done, lock = Finished(), threading.Lock()
+    going, seen, here = set[str](), [0], set[str]()
+
+    def prepare(stage: Stage) -> Prepared:
+        def do() -> Done:
+            with lock:
+                going.add(stage.name)
+                seen.append(len(going))
+                if threading.current_thread() is threading.main_thread():
+                    here.add(stage.name)
+            with lock:
+                going.remove(stage.name)
+            return result(stage.name)
+
+        return do
+
+    Schedule(stages, prepare, done, nothing, elsewhere=lambda stage: True, most=most).run()
+    assert max(seen) <= most and not here
+    assert set(done) == {stage.name for stage in stages}
+
+
+def test_two_trainings_meet_in_processes_of_this_machine() -> None:
+    meeting, done = threading.Barrier(2, timeout=SOON), Finished()
+
+    def prepare(stage: Stage) -> Prepared:
+        def do() -> Done:
+            meeting.wait()
+            return result(stage.name)
+
+        return do
+
+    stages = [stage(f"train-{name}", "train") for name in "abcd"]
+    Schedule(stages, prepare, done, nothing, elsewhere=lambda stage: True, most=2).run()
+    assert len(done) == 4

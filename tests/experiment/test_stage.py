@@ -9,7 +9,9 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from trajtree.experiment.stage import Check, Done, Kind, Stage, Work, early_firs
 from trajtree.store import manifest as manifest_module
 from trajtree.store.files import write_atomically
 from trajtree.store.manifest import digest_of, manifest_of
+from trajtree.store.progress import SILENT
 
 
 class Quiet:
@@ -521,3 +524,37 @@ def test_figures_stand_in_the_marker_and_change_no_digest(tmp_path: Path) -> Non
     second = bring_up([stage({})], tmp_path / "b")["draw"]
     assert first.record["figures"] == {"steps": 3} and first.digest == second.digest
     assert bring_up([stage({})], tmp_path / "a")["draw"].record["figures"] == {"steps": 3}, "as they were made"
+
+
+def _meets(other: str | None, work: Work) -> None:
+    """Waits for another stage, and says in which process it was done."""
+    (work.folder / "out.txt").write_text("".join((path / "out.txt").read_text() for path in work.inputs.values()) + "x")
+    while other is not None and not list(work.folder.parents[1].glob(f"{other}/*/out.txt")):
+        time.sleep(0.01)
+    work.figures["process"] = os.getpid()
+
+
+def _disk_full(work: Work) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device", "model.safetensors")
+
+
+def _stage(name: str, kind: str, *inputs: str, meets: str | None = None, here: bool = False) -> Stage:
+    return Stage(name, kind, {i: i for i in inputs}, {"name": name}, partial(_meets, meets), here=here)
+
+
+def test_two_are_done_at_a_time_in_processes_of_their_own(tmp_path: Path) -> None:
+    stages = [_stage("draw", "tasks"), _stage("one", "train", "draw", meets="two")]
+    stages += [_stage("two", "train", "draw", meets="one"), _stage("served", "evaluate", "one", here=True)]
+    done = run_stages(stages, tmp_path, lambda name: SILENT, {}, jobs=2)
+    processes = {name: result.record["figures"]["process"] for name, result in done.items()}
+    assert len(set(processes.values())) == 4 and processes["served"] == os.getpid()
+    assert (done["served"].folder / "out.txt").read_text() == "xxx"
+    again = run_stages(stages, tmp_path, lambda name: SILENT, {})
+    assert all(result.cached for result in again.values()), "what they left is whole, and known by the same keys"
+
+
+def test_what_a_process_could_not_write_is_one_sentence(tmp_path: Path) -> None:
+    stages = [Stage("one", "train", {}, {}, _disk_full)]
+    with pytest.raises(RunError, match=r"one/.*: could not be written, is the disk full\? \(No space left on device\)"):
+        run_stages(stages, tmp_path, lambda name: SILENT, {}, jobs=2)
+    assert not list(tmp_path.glob("one/*/stage.json"))

@@ -70,6 +70,7 @@ def test_a_shape_is_read_from_a_folder(tmp_path: Path) -> None:
     assert (shape.layers, shape.hidden, shape.heads, shape.kv_heads, shape.head) == (2, 32, 4, 2, 8)
     assert shape.body == 2 * (32 * 32 + 2 * 32 * 16 + 32 * 32 + 3 * 32 * 64)
     assert shape.adapter(Lora(rank=4)) == 4 * 2 * (64 + 48 + 48 + 64 + 3 * 96)
+    assert 2 * shape.adapter(Lora(rank=4, layers=1)) == shape.adapter(Lora(rank=4, layers=2))
     assert shape_of("meta-llama/Llama-2-7b-chat-hf") is SHAPES["Llama-2-7b"]
     with pytest.raises(PolicyError, match="some/model: its shape is unknown"):
         shape_of("some/model")

@@ -8,7 +8,7 @@ from tests.builders import quick, trajectories, trajectory
 import trajtree
 from trajtree.errors import counted
 from trajtree.trajectory import Trajectory
-from trajtree.trees.display import sketch
+from trajtree.trees.display import episode, sketch
 from trajtree.trees.merge import build_tree
 
 VOID = {"br"}
@@ -76,6 +76,30 @@ def test_a_sketch_is_a_few_lines_and_counts_what_it_leaves_out(runs: list[Trajec
     stretches = everything[1:]
     steps = len(stretches) + sum(int(line.rsplit("  ", 1)[0].rsplit(" +", 1)[1]) for line in stretches if " +" in line)
     assert steps == len(tree) - 1, "every node is in one stretch"
+
+
+@quick
+@given(trajectories())
+def test_an_episode_is_its_actions_each_after_what_was_seen(runs: list[Trajectory]) -> None:
+    for run in runs:
+        lines = episode(run, most=2)
+        assert lines[0].endswith(f"score {run.score:.2f}") and len(lines) <= 1 + 2 * 2 + 1
+        assert [line[4:] for line in lines if line.startswith("  > ")] == [
+            " ".join(step.action.split()) for step in run.steps[:2]
+        ]
+        assert (lines[-1] == f"  and {len(run.steps) - 2} more") == (len(run.steps) > 2)
+
+
+def test_an_episode_in_lines() -> None:
+    run = trajectory(["look", "take key"], 0.5)
+    told = [step.observation.strip() for step in run.steps]
+    assert episode(run) == [
+        "'toy/0': 2 actions, score 0.50",
+        f"  {told[0]}",
+        "  > look",
+        f"  {told[1]}",
+        "  > take key",
+    ]
 
 
 def test_a_sketch_shows_forks_from_above() -> None:

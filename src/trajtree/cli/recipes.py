@@ -35,6 +35,16 @@ RedoOption = Annotated[
     ),
 ]
 
+JobsOption = Annotated[
+    int,
+    typer.Option(
+        "--jobs",
+        min=1,
+        help="Stages done at the same time, each in a process of its own with its share of the cores; the results do "
+        "not depend on it, except that sums are rounded in another order.",
+    ),
+]
+
 _REPORTING = ("weak", "sft", "preference", "play")
 """Sections of a recipe whose stages can report to trackers."""
 
@@ -54,6 +64,7 @@ class Running:
     limit_cost: CostOption = None
     price: PriceOption = None
     on: OnOption = None
+    jobs: JobsOption = 1
 
     def stages(self, out: Console, *, until: str | None = None) -> tuple[Recipe, Path, Finished]:
         """Run it, whole or up to the stages of one kind; the recipe, its run directory and the finished stages."""
@@ -61,6 +72,10 @@ class Running:
         from trajtree.experiment.recipe import load_recipe
         from trajtree.explore.trackers import check_trackers
 
+        if self.on is not None and self.jobs > 1:
+            raise RunError(
+                "--jobs: a cluster decides by itself what is done at the same time; leave out --jobs or --on"
+            )
         spending = spending_of(self.limit_tokens, self.limit_cost, self.price)
         loaded = load_recipe(self.recipe, [*(self.set_ or ()), *self._reporting()])
         check_trackers({name for section in _REPORTING for name in getattr(loaded, section).report_to})
@@ -80,6 +95,7 @@ class Running:
                 say=lambda said: out.print(said, soft_wrap=True),
                 spending=spending,
                 cluster=cluster,
+                jobs=self.jobs,
             )
         if spending.requests:
             out.print(f"model servers: {spending}", soft_wrap=True, highlight=False)

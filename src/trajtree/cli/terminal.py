@@ -63,8 +63,9 @@ def complain(sentence: object) -> None:
 class StageProgress:
     """A display for all stages of a command; use it as a context manager.
 
-    A terminal shows them as they stand, and the tree of the task at hand; elsewhere a line says how far it is every
-    ten seconds. The same figures are kept in a file, for `trajtree status`.
+    A terminal shows them as they stand, and the latest episode or tree; elsewhere a line says how far a stage is every
+    ten seconds, and the first episode or tree of a stage is printed. The same figures are kept in a file, for
+    `trajtree status`.
 
     Args:
         console: where to.
@@ -122,6 +123,7 @@ class _Lines:
     def __init__(self, stage: Watched, console: Console) -> None:
         self._stage, self._console = stage, console
         self._printed = time.monotonic()
+        self._illustrated = False
 
     def total(self, amount: int) -> None:
         self._stage.total(amount)
@@ -141,6 +143,9 @@ class _Lines:
 
     def illustrate(self, lines: Sequence[str]) -> None:
         self._stage.illustrate(lines)
+        if not self._illustrated:
+            self._illustrated = True
+            self._console.print("\n".join(lines), soft_wrap=True, highlight=False)
 
 
 @contextmanager

@@ -33,6 +33,9 @@ def train(
     lora_rank: Annotated[int, typer.Option(help="0 tunes the whole model.", min=0)] = _L.rank,
     lora_alpha: Annotated[int, typer.Option(min=1)] = _L.alpha,
     lora_targets: Annotated[str, typer.Option(help="Layers with an adapter: q_proj,v_proj.")] = str(_L.targets),
+    lora_layers: Annotated[
+        int | None, typer.Option(help="How many of the uppermost layers get an adapter; by default all.", min=1)
+    ] = _L.layers,
     epochs: Annotated[float | None, typer.Option(help="By default the method's own: 1, or 3 for imitation.")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate; by default the method's own.")] = None,
     batch: Annotated[int | None, typer.Option(help="Examples per batch, at random; by default packs.", min=1)] = None,
@@ -126,7 +129,7 @@ def train(
         pairs=PairSettings(min_gap=min_gap, per_fork=per_fork, per_tree=per_tree),
         paths=PathSettings(min_score=min_score),
         adapters=tuple(adapter or ()),
-        lora=Lora(lora_rank, lora_alpha, _targets(lora_targets)) if lora_rank else None,
+        lora=Lora(lora_rank, lora_alpha, _targets(lora_targets), lora_layers) if lora_rank else None,
         reference=None if reference is None else ModelRef(reference),
         dtype=dtype,
         seed=seed,

@@ -30,6 +30,7 @@ _MAY_DIFFER = {
     "evaluate.rows",
     "evaluate.comparisons",
     "evaluate.tried",
+    "evaluate.elsewhere",
     "evaluate.guarantee",
     "play.workers",
     "play.seconds",
@@ -43,7 +44,7 @@ _MAY_DIFFER |= {f"{section}.{setting}" for section in ("weak", "sft", "preferenc
 _OWN = ("rows", "explorations")
 """Sections whose entries have names of the recipe's own."""
 
-_WHOLE = ("env.max_steps", "evaluate.tried", "evaluate.comparisons", "play.needs")
+_WHOLE = ("env.max_steps", "evaluate.tried", "evaluate.elsewhere", "evaluate.comparisons", "play.needs")
 """Settings that are or, once edited, may be mappings themselves."""
 
 _EXPLORATIONS = ("weak", "own")

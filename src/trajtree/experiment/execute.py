@@ -1,4 +1,4 @@
-"""Running a recipe's stages, in this process or with a cluster.
+"""Running a recipe's stages, in this process, in several of this machine, or with a cluster.
 
 A stage's folder counts once it contains its marker, which is written last and atomically; a folder without one is
 unfinished work that the stage resumes. The marker records the folder's contents, which are verified before they are
@@ -35,9 +35,10 @@ from trajtree.experiment.stage import (
     still_needed,
     with_dependents,
 )
-from trajtree.explore.place import HERE
-from trajtree.models.allocator import release_memory
+from trajtree.explore.place import HERE, Here
+from trajtree.models.allocator import release_memory, share_cores, tame_memory
 from trajtree.policies.spending import Spending
+from trajtree.store.apart import Apart
 from trajtree.store.files import UNFINISHED, write_atomically
 from trajtree.store.full_disk import saving_into
 from trajtree.store.lock import locked
@@ -64,6 +65,7 @@ def run_recipe(
     say: Callable[[str], None] = lambda sentence: None,
     spending: Spending | None = None,
     cluster: Cluster | None = None,
+    jobs: int = 1,
 ) -> Finished:
     """Bring a run up to date, completely or only up to the stages of one kind.
 
@@ -77,6 +79,8 @@ def run_recipe(
         say: receives sentences about stages in the directory that cannot be reused, and stages that are left out.
         spending: counts what model servers are asked, and stops at the command's limit.
         cluster: plays, and does what only reads and writes files; by default all is done in this process.
+        jobs: number of stages that are done at a time, each in a process of its own with its share of the cores, except
+            those that ask model servers; 1 does them all in this process, and so does a cluster what it does not do.
 
     Raises:
         TrajtreeError: anything that the user can fix, in one sentence.
@@ -109,6 +113,7 @@ def run_recipe(
         say=say,
         spending=spending,
         cluster=cluster,
+        jobs=jobs,
     )
 
 
@@ -124,14 +129,15 @@ def run_stages(
     say: Callable[[str], None] = lambda sentence: None,
     spending: Spending | None = None,
     cluster: Cluster | None = None,
+    jobs: int = 1,
 ) -> Finished:
     """Bring stages up to date, each after those that it reads from.
 
     Stages in `redo` are redone, and so are those that read from them. A stage that has nothing to work on is left out,
     with those that read from it and those that are done for it alone: they are in the `missing` of what is returned.
     All that can be known of this is known before anything that takes long begins. `until` is the kind that is asked
-    for, as in `run_recipe`. With a cluster, stages that are done there run beside each other and beside the one that is
-    done here; without, they are done in their order.
+    for, as in `run_recipe`. With a cluster or several `jobs`, stages that are done elsewhere run beside each other and
+    beside the one that is done here; otherwise they are done in their order.
 
     Raises:
         RunError: another process uses the directory, or a stage's results have changed since it was finished.
@@ -139,6 +145,7 @@ def run_stages(
     done = Finished()
     spending = spending if spending is not None else Spending()
     again = with_dependents(stages, redo)
+    apart = Apart(jobs, "trajtree.experiment.pipeline") if jobs > 1 and cluster is None else None
     # The first stage of those that differ in what they are called only.
     alike: dict[str, str] = {}
     needed, unchecked = {stage.name for stage in stages}, [stage for stage in stages if stage.check is not None]
@@ -168,7 +175,7 @@ def run_stages(
         before = dict(done)
 
         def do() -> Done:
-            result = _do(stage, key, run, before, progress_of, provenance, spending, cluster)
+            result = _do(stage, key, run, before, progress_of, provenance, spending, cluster, apart)
             watch.ended(stage.name, result.seconds, kept=False)
             return result
 
@@ -176,7 +183,10 @@ def run_stages(
 
     with locked(run / ".lock", _in_use(run)):
         watch.planned([stage.name for stage in stages])
-        Schedule(stages, prepare, done, None if cluster is None else cluster.nodes.stopped.set).run()
+        if apart is None:
+            Schedule(stages, prepare, done, None if cluster is None else cluster.nodes.stopped.set).run()
+        else:
+            Schedule(stages, prepare, done, apart.stop, elsewhere=lambda stage: not stage.here, most=jobs).run()
     return done
 
 
@@ -241,6 +251,7 @@ def _do(
     provenance: Mapping[str, str],
     spending: Spending,
     cluster: Cluster | None,
+    apart: Apart | None,
 ) -> Done:
     folder = run / stage.name / key[:_SHORT]
     folder.mkdir(parents=True, exist_ok=True)
@@ -248,7 +259,11 @@ def _do(
     inputs = {role: done[name].folder for role, name in stage.inputs.items()}
     work = Work(folder, inputs, progress_of(stage.name), spending, HERE if cluster is None else cluster)
     with saving_into(folder, "nothing finished is lost: make room and run the same command again"):
-        if cluster is not None and stage.where == "apart":
+        if apart is not None and not stage.here:
+            work.figures.update(
+                apart.do(partial(_beside_others, stage.work, folder, inputs, apart.count), work.progress)
+            )
+        elif cluster is not None and stage.where == "apart":
             work.figures.update(cluster.apart(partial(_on_copies, stage.work), folder, inputs))
         else:
             stage.work(work)
@@ -270,6 +285,17 @@ def _do(
     }
     write_atomically(folder / MARKER, json.dumps(record, indent=2, default=str))
     return Done(folder, digest, seconds, False, record)
+
+
+def _beside_others(
+    do: Callable[[Work], None], folder: Path, inputs: Mapping[str, Path], jobs: int, progress: Progress
+) -> dict[str, Any]:
+    """Do a stage's work in a process of its own, with its share of the machine; returns its figures."""
+    tame_memory()
+    share_cores(jobs)
+    work = Work(folder, inputs, progress, place=Here(jobs))
+    do(work)
+    return work.figures
 
 
 def _on_copies(do: Callable[[Work], None], folder: Path, inputs: Mapping[str, Path]) -> dict[str, Any]:

@@ -141,8 +141,18 @@ def _notes(recipe: Recipe, explored: Exploration | None, done: Mapping[str, Done
     return (
         *who,
         f"Rows are measured on the {recipe.evaluate.split} split; settings are to be chosen on dev.",
+        *_left_out(recipe),
         *([pgr] if recipe.evaluate.ceiling in measured(recipe, done) else []),
     )
+
+
+def _left_out(recipe: Recipe) -> list[str]:
+    """A sentence for each recipe that measures rows which this one leaves out."""
+    rows: dict[str, list[str]] = {}
+    for name, other in recipe.evaluate.elsewhere.items():
+        if name not in recipe.evaluate.rows:
+            rows.setdefault(other, []).append(recipe.all_rows[name].label)
+    return [f"Left out here: {', '.join(labels)}. {other} measures them." for other, labels in rows.items()]
 
 
 def shared_notes(recipe: Recipe, done: Mapping[str, Done]) -> list[str]:

@@ -162,12 +162,14 @@ class Strong(_Section):
     lora_rank: int = Field(Lora.rank, ge=1)
     lora_alpha: int = Field(Lora.alpha, ge=1)
     lora_targets: str | tuple[str, ...] = Lora.targets
-    """Names of the layers that get an adapter, or `all-linear`."""
+    """Names of the linear layers that get an adapter, or `all-linear`."""
+    lora_layers: int | None = Field(Lora.layers, ge=1)
+    """How many of the model's uppermost layers get one."""
 
     @property
     def lora(self) -> Lora:
         """The adapter."""
-        return Lora(self.lora_rank, self.lora_alpha, self.lora_targets)
+        return Lora(self.lora_rank, self.lora_alpha, self.lora_targets, self.lora_layers)
 
 
 class Exploration(_Section):
@@ -239,6 +241,8 @@ class Evaluate(_Section):
 
     tried: dict[str, Annotated[int, Field(ge=1)]] = {}
     """How many settings were tried on dev for a row, for the report: only who tuned it knows."""
+    elsewhere: dict[str, str] = {}
+    """Rows that are left out here and the recipe that measures each, for the report."""
     guarantee: bool = True
     """Whether what the paper's guarantee asks for is measured, which costs a row as much as several evaluations."""
 
@@ -343,6 +347,8 @@ class Recipe(_Section):
                 raise ValueError(f"play.servers.{row_name}: {server!r} is not a server; write openai:MODEL@URL")
         for row_name in self.evaluate.tried:
             _in("evaluate.tried", row_name, self.all_rows)
+        for row_name in self.evaluate.elsewhere:
+            _in("evaluate.elsewhere", row_name, self.all_rows)
         for row_name in self.evaluate.rows:
             _in("evaluate.rows", row_name, self.all_rows)
             _check_order(self, row_name)

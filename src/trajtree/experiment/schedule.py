@@ -1,4 +1,4 @@
-"""The order in which stages are done: each after what it reads; with a cluster, several at the same time."""
+"""The order in which stages are done: each after what it reads; with processes of their own, several at a time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ class Schedule:
         stages: each after those that it reads from.
         prepare: see Prepared; it is never called twice at the same time.
         done: receives the results; stages that are missing in it are left out.
-        stop: ends the work on stages that a cluster does; None if there is no cluster, and all are done here.
+        stop: ends the work on stages that are done elsewhere, by a cluster or by processes of this machine; None if all
+            are done here.
+        elsewhere: whether a stage is done elsewhere; by default what a cluster does.
+        most: how many are done elsewhere at a time; None for any number.
     """
 
     def __init__(
@@ -29,9 +32,13 @@ class Schedule:
         prepare: Callable[[Stage], Prepared],
         done: Finished,
         stop: Callable[[], None] | None,
+        *,
+        elsewhere: Callable[[Stage], bool] = lambda stage: stage.where != "here",
+        most: int | None = None,
     ) -> None:
         self._stages, self._waiting = stages, list(stages)
         self._prepare, self._done, self._stop = prepare, done, stop
+        self._elsewhere, self._most = elsewhere, len(stages) if most is None else most
         self._changed = Condition()
         self._going = 0
         self._error: BaseException | None = None
@@ -73,15 +80,16 @@ class Schedule:
     def _start(
         self, pool: ThreadPoolExecutor, *, here: bool, knowing: bool = True
     ) -> tuple[Stage, Callable[[], Done]] | None:
-        """Start what the cluster can do; with `here`, returns the first stage that is to be done here."""
+        """Start what can be done elsewhere; with `here`, returns the first stage that is to be done here."""
         position = 0
         while position < len(self._waiting):
             stage = self._waiting[position]
-            elsewhere = self._stop is not None and stage.where != "here"
+            elsewhere = self._stop is not None and self._elsewhere(stage)
             if stage.name in self._done.missing:
                 self._waiting.remove(stage)
                 continue
-            prepared = self._prepare(stage) if (elsewhere or here) and self._is_due(stage, knowing) else None
+            can_start = self._going < self._most if elsewhere else here
+            prepared = self._prepare(stage) if can_start and self._is_due(stage, knowing) else None
             if prepared is None:
                 position += 1
                 continue
@@ -98,7 +106,7 @@ class Schedule:
         return None
 
     def _is_due(self, stage: Stage, knowing: bool) -> bool:
-        """Whether its inputs are done and, with `knowing`, all is known of it that would be without a cluster."""
+        """Whether its inputs are done and, with `knowing`, all is known of it that would be if all were done here."""
         if any(name not in self._done for name in stage.inputs.values()):
             return False
         return not knowing or (self._is_named(stage) and self._is_decided(stage))
@@ -123,18 +131,21 @@ class Schedule:
         return all(name in self._done for name in deciding & before)
 
     def _do_elsewhere(self, pool: ThreadPoolExecutor, stage: Stage, work: Callable[[], Done]) -> None:
+        ended: Done | BaseException
         try:
-            result = work()
-            with self._changed:
-                self._done[stage.name] = result
-                self._start(pool, here=False)
+            ended = work()
         except BaseException as error:  # noqa: BLE001 - it is raised where `run` was called
-            with self._changed:
+            ended = error
+        with self._changed:
+            self._going -= 1
+            try:
+                if isinstance(ended, BaseException):
+                    raise ended
+                self._done[stage.name] = ended
+                self._start(pool, here=False)
+            except BaseException as error:  # noqa: BLE001 - as above; preparing another stage may fail too
                 self._error = self._error or error
-        finally:
-            with self._changed:
-                self._going -= 1
-                self._changed.notify()
+            self._changed.notify()
 
 
 __all__ = ["Schedule"]

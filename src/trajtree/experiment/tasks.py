@@ -21,8 +21,10 @@ from trajtree.experiment.recipe import ALL, Recipe
 from trajtree.experiment.stage import Work
 from trajtree.experiment.variety import in_turns, shared, spread
 from trajtree.store.files import write_atomically
+from trajtree.store.progress import Illustrated
 from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.trajectory import Message, Trajectory
+from trajtree.trees.display import episode
 
 STORE = "trajectories.jsonl"
 """Trajectories in a stage's folder."""
@@ -169,6 +171,8 @@ def demonstrate(recipe: Recipe, work: Work) -> None:
                     without.append(shown)
                 elif task not in kept:
                     store.append([shown])
+                    if isinstance(work.progress, Illustrated):
+                        work.progress.illustrate(["An expert's episode:", *episode(shown)])
                 found += isinstance(shown, Trajectory)
                 work.progress.advance(wanted == ALL or isinstance(shown, Trajectory))
         if found < (1 if wanted == ALL else wanted):

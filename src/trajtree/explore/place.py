@@ -80,20 +80,26 @@ class Place(Protocol):
         ...
 
 
-class _Here:
-    """This process, and worker processes for its environments."""
+class Here:
+    """This process, and worker processes for its environments.
 
-    threads = max(2, cores())
+    Args:
+        shared: number of processes that share this machine's cores.
+    """
+
+    def __init__(self, shared: int = 1) -> None:
+        self._cores = max(1, cores() // shared)
+        self.threads = max(2, self._cores)
 
     @contextmanager
     def policy(self, opening: Opening, setting: Setting, spending: Spending) -> Iterator[Policy[Any]]:
         yield opening.open(spending)
 
     def environments(self, setting: Setting) -> AbstractContextManager[Callable[[], Environment]]:
-        workers = cores() if setting.workers is None else setting.workers
+        workers = self._cores if setting.workers is None else setting.workers
         return environments(setting.make, workers=workers, seconds=setting.seconds)
 
 
-HERE: Place = _Here()
+HERE: Place = Here()
 
-__all__ = ["HERE", "Elsewhere", "Place", "Setting"]
+__all__ = ["HERE", "Elsewhere", "Here", "Place", "Setting"]

@@ -1,4 +1,4 @@
-"""Settings of the C library's memory allocator. They have no effect without glibc."""
+"""Settings of the C library's memory allocator, without effect unless it is glibc, and the cores that torch uses."""
 
 from __future__ import annotations
 
@@ -23,6 +23,13 @@ def tame_memory() -> None:
         libc.mallopt(trim_threshold, 2**31 - 1)
 
 
+def share_cores(processes: int) -> None:
+    """Leave the other ones of so many processes their share of the cores on which torch computes."""
+    import torch
+
+    torch.set_num_threads(max(1, torch.get_num_threads() // processes))
+
+
 def release_memory() -> None:
     """Return free memory to the system, for example a model's when its stage is over."""
     gc.collect()
@@ -38,4 +45,4 @@ def _glibc() -> ctypes.CDLL | None:
     return libc if hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim") else None
 
 
-__all__ = ["release_memory", "tame_memory"]
+__all__ = ["release_memory", "share_cores", "tame_memory"]

@@ -222,15 +222,18 @@ class _Planner:
         length = sizes.tokens(steps)
         apart = _WHOLE_PAIRS if row.learns_from[0].startswith("expert-pairs") else _UNPACKED.get(method.takes, 1.0)
         tokens = examples * (how.epochs or 0) * length * apart
-        # Forward, backward through what is computed, and, unless the weights are frozen, backward to the weights.
-        passes = (3 if whole else 2) + how.recompute + (method.section == "preference")
+        # Forward, backward through what is computed down to the lowest adapter, and, unless the weights are frozen,
+        # backward to the weights.
+        lora = self.recipe.strong.lora
+        depth = 1.0 if whole else shape.tuned(lora) / shape.layers
+        passes = 1 + (2 if whole else depth) + how.recompute * depth + (method.section == "preference")
         together = how.batch or max(1.0, how.pack_tokens / length)
         # What all episodes begin with is computed once for all that are packed together.
         packed = 1 - (sizes.shared / length * (1 - 1 / together) if how.packed else 0)
         work = shape.forward(tokens * packed, length, tokens * steps * sizes.reply / length) * passes
-        tuned = shape.parameters if whole else shape.adapter(self.recipe.strong.lora)
+        tuned = shape.parameters if whole else shape.adapter(lora)
         at_once = length * apart * how.batch if how.batch is not None else how.pack_tokens
-        kept = shape.hidden * (2 * shape.layers if how.recompute else 34 * shape.layers) + 8 * shape.vocabulary
+        kept = shape.hidden * (2 if how.recompute else 34) * shape.layers * depth + 8 * shape.vocabulary
         memory = 16 * tuned + (0 if whole else 2 * shape.parameters) + at_once * kept
         seconds = _LOADING + _PREPARING + 2 * shape.parameters / _DISK + work / self.hardware.speed(shape.hidden)
         return StagePlan(stage.name, round(examples), tokens, memory, seconds)

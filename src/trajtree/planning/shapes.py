@@ -61,9 +61,13 @@ class Shape:
         """Bytes of its keys and values, in 16 bits."""
         return 2 * self.layers * self.kv_heads * self.head * 2
 
+    def tuned(self, lora: Lora) -> int:
+        """Number of layers with an adapter."""
+        return self.layers if lora.layers is None else min(lora.layers, self.layers)
+
     def adapter(self, lora: Lora) -> int:
-        """Parameters of an adapter on all linear layers."""
-        return lora.rank * self.layers * sum(wide + high for wide, high in self.linears)
+        """Parameters of an adapter on all linear layers of those that get one."""
+        return lora.rank * self.tuned(lora) * sum(wide + high for wide, high in self.linears)
 
     def forward(self, tokens: float, length: float, places: float) -> float:
         """Floating-point operations of a forward pass.

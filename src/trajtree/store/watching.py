@@ -162,7 +162,6 @@ class Watch:
         with self.lock:
             stage = self._stages.setdefault(name, Watched(name, self))
             stage.state, stage.seconds = "kept" if kept else "done", seconds
-            self.picture = ()
         self.moved()
 
     def status(self) -> Status:

@@ -131,11 +131,14 @@ class Lora:
     Attributes:
         rank, alpha: its rank; its output is scaled by alpha / rank.
         targets: names of the linear layers that get an adapter, or `all-linear`.
+        layers: how many of the model's uppermost layers get one; None for all. Below them nothing is tuned, so nothing
+            is propagated back, which saves up to half of a step's time and more of its memory.
     """
 
     rank: Annotated[int, Field(ge=1)] = 16
     alpha: Annotated[int, Field(ge=1)] = 32
     targets: str | tuple[str, ...] = "all-linear"
+    layers: Annotated[int, Field(ge=1)] | None = None
 
 
 @with_config(_STRICT)

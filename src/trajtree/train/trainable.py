@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
+from torch.nn import ModuleList
 from transformers import set_seed
 
+from trajtree.errors import PolicyError, counted
 from trajtree.models.weights import ADAPTER_CONFIG, ModelRef, load_model, load_tokenizer, pick_device
 from trajtree.train.settings import Lora, Scratch
 
 
 def with_adapter(ref: ModelRef, lora: Lora, *, dtype: str, seed: int) -> Any:
-    """The model of `ref`, frozen, with a new float32 adapter. Raises PolicyError if it cannot be loaded."""
+    """The model of `ref`, frozen, with a new float32 adapter.
+
+    Raises:
+        PolicyError: the model cannot be loaded, or has fewer layers than the adapter.
+    """
     from peft import LoraConfig, get_peft_model
 
     model = load_model(ref, dtype=dtype, device=pick_device())
@@ -23,12 +30,24 @@ def with_adapter(ref: ModelRef, lora: Lora, *, dtype: str, seed: int) -> Any:
         lora_alpha=lora.alpha,
         lora_dropout=0.0,
         target_modules=lora.targets if isinstance(lora.targets, str) else list(lora.targets),
+        exclude_modules=None if lora.layers is None else _below(model, lora.layers, ref),
         task_type="CAUSAL_LM",
     )
     adapted = get_peft_model(model, config)
     # peft keeps a set, which each process would write in a different order; equal adapters should be equal files.
     adapted.peft_config["default"].target_modules = sorted(adapted.peft_config["default"].target_modules)
     return adapted
+
+
+def _below(model: Any, upper: int, ref: ModelRef) -> str | None:
+    """A pattern for the names of all modules in the layers below the `upper` ones; None if there are none."""
+    count = model.config.get_text_config().num_hidden_layers
+    if upper > count:
+        raise PolicyError(f"{ref.name}: has {counted(count, 'layer')}, so {upper} of them cannot get an adapter")
+    if upper == count:
+        return None
+    stack = next(name for name, part in model.named_modules() if isinstance(part, ModuleList) and len(part) == count)
+    return rf".*{re.escape(stack)}\.({'|'.join(map(str, range(count - upper)))})\..*"
 
 
 def whole(ref: ModelRef, *, seed: int) -> Any:

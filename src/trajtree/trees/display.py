@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from trajtree.errors import counted
 
 if TYPE_CHECKING:
+    from trajtree.trajectory import Trajectory
     from trajtree.trees.tree import TrajectoryTree
 
 _LINES = 20
@@ -58,6 +59,19 @@ def sketch(tree: TrajectoryTree, *, most: int = 8) -> list[str]:
     return [*lines, f"  and {left:,} more"] if left else lines
 
 
+def episode(run: Trajectory, *, most: int = 8) -> list[str]:
+    """An episode in a few lines of text: its task and score, then the first `most` actions.
+
+    Before each action stands the first line of what the agent was shown.
+    """
+    lines = [f"{_short(run.task)!r}: {counted(len(run.steps), 'action')}, score {run.score:.2f}"]
+    for step in run.steps[:most]:
+        shown = step.observation.strip().partition("\n")[0]
+        lines += [f"  {_short(shown)}", f"  > {_short(step.action)}"]
+    left = len(run.steps) - most
+    return [*lines, f"  and {left:,} more"] if left > 0 else lines
+
+
 def lines_of(trees: Sequence[TrajectoryTree]) -> str:
     """Trees in a line each, and how many more there are."""
     lines = [f"{counted(len(trees), 'tree')}:", *(f"  {line_of(tree)}" for tree in trees[:_LINES])]
@@ -99,4 +113,4 @@ def _short(text: str) -> str:
     return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"
 
 
-__all__ = ["line_of", "lines_of", "outline", "outlines", "sketch"]
+__all__ = ["episode", "line_of", "lines_of", "outline", "outlines", "sketch"]
