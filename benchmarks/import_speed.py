@@ -4,7 +4,8 @@
 
 Two kinds of run: small ones (20 steps in plain text, 2.4 kB, those of tree_scale.py), and large ones as coding agents
 leave them (20 calls of a tool and their results, 72 kB). Commands run in processes of their own, under both versions
-in turn, and their CPU seconds count, so other work on the machine disturbs them less; the median of `--rounds` is kept.
+in turn, and their CPU seconds count, so other work on the machine disturbs them less; the median of `--rounds` is kept,
+less that of the start, which is measured as often: an input must take much longer to import than the command to start.
 `--memory MB` instead imports an input of 100 MB and one of that size, and notes the peak memory of each.
 """
 
@@ -18,13 +19,16 @@ import random
 import sys
 import tempfile
 import time
-from itertools import islice
+from functools import partial
 from pathlib import Path
 from statistics import median
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from tree_scale import run, write_runs
+
+SMALL_RUN = 2372
+"""Bytes of a small run."""
 
 WORDS = (
     "the",
@@ -97,12 +101,16 @@ def started(source: Path | None) -> float:
 
 
 def phases(log: Path, runs: int) -> dict[str, float]:
-    """CPU microseconds per run of the parts of an import, each over the same runs, records one after another."""
+    """Microseconds per run of the parts of an import, one run after another as in an import; medians over the runs.
+
+    Wall-clock time: a part takes too little of it to be disturbed in more than half of the runs.
+    """
     from trajtree.formats.import_records import Asked, Item, Reading, converted
     from trajtree.formats.import_sources import Source, hash_of
     from trajtree.formats.import_tally import Tally, facts_of
+    from trajtree.formats.read.canonical import canonical_text
     from trajtree.formats.read.detect import beginning_of, format_named, runs_of
-    from trajtree.formats.read.records import decode, decode_with_content
+    from trajtree.formats.read.records import _decoded
     from trajtree.formats.read.to_trajectory import trajectory_of
     from trajtree.formats.redaction import may_hold_a_key
     from trajtree.store.encoding import to_row
@@ -110,56 +118,42 @@ def phases(log: Path, runs: int) -> dict[str, float]:
 
     kind = beginning_of(log).format
     format = format_named(kind)
-    raws = list(islice(runs_of(log, kind), runs))
     source = Source(log, log, "runs.jsonl#0123456789abcdef@01234567", kind, False, False)
-    items = [Item(Reading(source, format.read, format.tasks, False), raw, hash_of(raw.data)) for raw in raws]
     asked = Asked(None, (0.0, 1.0), None, None, None, False)
-
-    def found(raw):
-        return format.read(decode(raw), score=None, task=None)
-
     place = {"source": source.name, "row": 1, "line": 1, "digest": "0" * 16, "content": "0" * 16}
-    made = [trajectory_of(found(raw), kind, (0.0, 1.0), place=place) for raw in raws]
-    lines = [line_of(one) for one in made]
-    done = [converted(item, asked).run for item in items]
-    one, tally = found(raws[0]), Tally()
+    taken: dict[str, list[float]] = {}
+    tally = Tally()
 
-    def timed(work, given) -> float:
-        best = float("inf")
-        for _ in range(5):
-            start = time.process_time()
-            for each in given:
-                work(each)
-            best = min(best, time.process_time() - start)
-        return best / len(given) * 1e6
+    def timed(part, work, *given):
+        start = time.perf_counter()
+        found = work(*given)
+        taken.setdefault(part, []).append((time.perf_counter() - start) * 1e6)
+        return found
 
-    decoded = timed(decode, raws)
-    read = timed(found, raws)
-    written = timed(to_row, made)
-    stored = timed(line_of, made)
-    start = time.process_time()
-    for _ in runs_of(log, kind):
-        pass
-    cut = (time.process_time() - start) / sum(1 for _ in runs_of(log, kind)) * 1e6
-    return {
-        "cut the record out of the file": cut,
-        "hash its bytes": timed(lambda raw: hash_of(raw.data), raws),
-        "decode it, look for keys given twice": decoded,
-        "hash its content": timed(lambda raw: hash_of(decode_with_content(raw)[1]), raws) - decoded,
-        "read its messages and fields": read - decoded,
-        "make steps": timed(lambda raw: trajectory_of(found(raw), kind, (0.0, 1.0), place=place), raws) - read,
-        "make the row to be stored": written,
-        "encode it, read it back, compare": stored - written,
-        "look for keys of services": timed(may_hold_a_key, lines),
-        "facts for the report": timed(
-            lambda each: facts_of(one, each, [], (0.0, 1.0), redacted={}, with_key=False), made
-        ),
-        "number it, count it": timed(
-            lambda each: (tally.add(each.task, each.facts), line_with(each.task, 0, each.rest)), done
-        ),
-        "all that one of several jobs does": timed(lambda item: converted(item, asked), items),
-        "bytes of a run": sum(len(raw.data) for raw in raws) / len(raws),
-    }
+    raws = runs_of(log, kind)
+    for _ in range(runs):
+        raw = timed("cut the record out of the file", next, raws)
+        digest = timed("hash its bytes", hash_of, raw.data)
+        record, compact = timed("decode it, look for keys given twice", _decoded, raw)
+        timed("hash its content", lambda record, text: hash_of(canonical_text(record, text)), record, compact)
+        found = timed("read its messages and fields", lambda record: format.read(record, score=None, task=None), record)
+        make = partial(trajectory_of, place=place)
+        made = timed("make steps", make, found, kind, (0.0, 1.0))
+        timed("make the row to be stored", to_row, made)
+        line = timed("make it, encode it, read it back, compare", line_of, made)
+        timed("look for keys of services", may_hold_a_key, line)
+        facts = partial(facts_of, redacted={}, with_key=False)
+        timed("facts for the report", facts, found, made, [], (0.0, 1.0))
+        item = Item(Reading(source, format.read, format.tasks, False), raw, digest)
+        done = timed("all that one of several jobs does", converted, item, asked).run
+        timed("number it, count it", lambda run: (tally.add("t", run.facts), line_with("t", 0, run.rest)), done)
+    return {name: median(each) for name, each in taken.items()} | {"bytes of a run": log.stat().st_size / count(log)}
+
+
+def count(log: Path) -> int:
+    """Number of lines."""
+    with log.open("rb") as file:
+        return sum(1 for _ in file)
 
 
 def memory(folder: Path, megabytes: int) -> list[dict[str, float]]:
@@ -182,8 +176,9 @@ def main() -> None:
     """Measure, and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--before", type=Path, help="the `src` folder of an earlier version, to run beside this one")
-    parser.add_argument("--runs", type=int, default=10_000, help="number of small runs")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--small", type=int, default=24, metavar="MB", help="size of the input of small runs")
+    parser.add_argument("--large", type=int, default=72, metavar="MB", help="size of the input of large runs")
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--jobs", type=int, nargs="*", default=[2])
     parser.add_argument("--memory", type=int, metavar="MB", help="measure memory only, with an input of this size")
     parser.add_argument("--out", type=Path, required=True)
@@ -197,11 +192,11 @@ def main() -> None:
             done["memory"] = memory(folder, args.memory)
         else:
             small, large = folder / "small.jsonl", folder / "large.jsonl"
-            write_runs(small, args.runs)
-            write_large_runs(large, small.stat().st_size)
+            write_runs(small, round(args.small * 1e6 / SMALL_RUN), runs_per_task=1000, steps=20)
+            write_large_runs(large, args.large * 10**6)
             for name, log in (("small", small), ("large", large)):
                 done[name] = compared(log, versions, args.rounds, tuple(args.jobs))
-                done[name]["phases_us"] = phases(log, 500 if name == "small" else 50)
+                done[name]["phases_us"] = phases(log, 3000 if name == "small" else 150)
                 done[name]["load_average"] = os.getloadavg()[0]
                 print(json.dumps(done[name]), flush=True)
     args.out.write_text(json.dumps(done, indent=1) + "\n")

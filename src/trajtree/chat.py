@@ -17,6 +17,14 @@ _sort_keys = json.JSONEncoder(ensure_ascii=False, sort_keys=True).encode
 _plain = json.JSONEncoder(ensure_ascii=False).encode
 """Created once: json.dumps would create an encoder at each call."""
 
+
+def _no_float(text: str) -> float:
+    raise ValueError(f"{text} may be written in another way than json does")
+
+
+_decode_without_floats = msgspec.json.Decoder(float_hook=_no_float).decode
+_encode_sorted = msgspec.json.Encoder(order="sorted").encode
+
 Role = Literal["system", "user", "assistant", "tool"]
 
 _ROLES: dict[str, Role] = {
@@ -117,14 +125,55 @@ def message_from_dict(data: object, where: str) -> Message:
     )
 
 
+class _Plain(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """What is plain: an object with no other fields than these."""
+
+
+class _Function(_Plain):
+    name: str
+    arguments: str
+
+
+class _Call(_Plain):
+    function: _Function
+    id: str = ""
+    type: Literal["function"] = "function"
+    index: int = 0
+
+
+class _Turn(_Plain):
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str | None = None
+    tool_calls: list[_Call] | None = None
+    tool_call_id: str | None = None
+    name: str | None = None
+
+
 def plain_messages(turns: Sequence[Mapping[str, Any]]) -> list[Message] | None:
-    """Messages that are a role and text and nothing else; None if any of them holds more. Most messages are plain."""
-    if not set(map(len, turns)) <= {2}:
-        return None
+    """Messages as `message_from_dict` reads them, if all are text, calls of functions and their results, with no other
+    field; else None. Most messages are plain, and are read several times as fast here.
+    """
     try:
-        return msgspec.convert(turns, list[Message])
+        if set(map(len, turns)) <= {2}:
+            return msgspec.convert(turns, list[Message])
+        plain = msgspec.convert(turns, list[_Turn])
     except msgspec.ValidationError:  # another role, content that is not text, or another field
         return None
+    if any(turn.tool_calls and turn.role != "assistant" for turn in plain):
+        return None
+    return [
+        Message(
+            turn.role,
+            turn.content or "",
+            None,
+            tuple([ToolCall(call.id, call.function.name, call.function.arguments or "{}") for call in turn.tool_calls])
+            if turn.tool_calls
+            else (),
+            turn.tool_call_id,
+            turn.name,
+        )
+        for turn in plain
+    ]
 
 
 def unread(data: Mapping[str, Any], read: frozenset[str] = FIELDS) -> dict[str, Any]:
@@ -238,6 +287,10 @@ def action_of(message: Message) -> str:
 @lru_cache(maxsize=256)
 def _sorted(arguments: str) -> str:
     """JSON text with sorted keys; cached, because it is needed again when the run is stored."""
+    try:  # most arguments; what msgspec reads or writes in another way than json, it refuses here
+        return msgspec.json.format(_encode_sorted(_decode_without_floats(arguments)), indent=0).decode()
+    except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError):
+        pass
     try:
         return _sort_keys(json.loads(arguments))
     except ValueError:

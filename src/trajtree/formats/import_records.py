@@ -180,9 +180,11 @@ def _run(record: Record, found: Imported, item: Item, asked: Asked, content: int
             raise DataError(item.given)
         task, found = found.task, with_given(found, item.given)
         named = named if found.task == task else [(item.given.sheet, str(found.task)), *named]
-    redactor = Redactor()
+    redacted: dict[str, int] = {}
     if reading.redacts:
+        redactor = Redactor()
         found = redactor.run(found)
+        redacted = dict(redactor.counts)
     place: dict[str, str | int] = {
         "source": reading.source.name,
         "row": raw.number,
@@ -200,7 +202,7 @@ def _run(record: Record, found: Imported, item: Item, asked: Asked, content: int
         made,
         named,
         asked.score_range,
-        redacted=dict(redactor.counts),
+        redacted=redacted,
         with_key=not reading.redacts and may_hold_a_key(line),
     )
     return Run(made.task, early, line[len(head_of(made.task, made.sample)) :], facts)

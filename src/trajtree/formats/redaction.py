@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 
+from trajtree.formats.read.searching import searcher
 from trajtree.formats.read.to_trajectory import Imported
 from trajtree.trajectory import Message, ToolCall
 
@@ -27,8 +28,8 @@ _KEYS = (
     r"(?:-----END [A-Z ]*PRIVATE KEY-----)?",
 )
 _ALL_KEYS = "|".join(_KEYS)
-_QUICK = (b"sk-", b"ghp_", b"github_pat_", b"AKIA", b"AIza", b"hf_", b"PRIVATE KEY-----")
-"""What the most common keys begin with: a search for them costs next to nothing."""
+_has_beginning = searcher("sk-|ghp_|github_pat_|AKIA|AIza|hf_|PRIVATE KEY-----")
+"""Whether there is what the most common keys begin with."""
 
 _KEY = re.compile(rb"(?<![A-Za-z0-9])(?:" + _ALL_KEYS.encode() + rb")")
 _PUBLIC_NAMES = "user|users|root|ubuntu|runner|node|app|Shared|Public|Default"
@@ -150,10 +151,7 @@ class Redactor:
 
 def may_hold_a_key(data: bytes) -> bool:
     """Whether something in a line looks like one of the most common keys."""
-    for mark in _QUICK:
-        if mark in data:
-            return _KEY.search(data) is not None
-    return False
+    return _has_beginning(data) and _KEY.search(data) is not None
 
 
 __all__ = ["KINDS", "Kind", "Redactor", "may_hold_a_key"]

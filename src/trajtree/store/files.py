@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from trajtree.errors import DataError, RunError
 from trajtree.store.lock import claimed
@@ -100,8 +100,10 @@ _NOT_A_FILE = {
 }
 
 
-def open_input(path: str | os.PathLike[str], remedy: str = "") -> BufferedReader:
+def open_input(path: str | os.PathLike[str], remedy: str = "", *, buffer: int = -1) -> BufferedReader:
     """A file of the user's, open for reading; `remedy` says what to do where there is none.
+
+    `buffer` is the number of bytes read at a time, if not Python's few thousand; more are better for long lines.
 
     Raises:
         DataError: it cannot be read, or is a folder, a pipe or a device. Files are read more than once, so a pipe would
@@ -117,7 +119,7 @@ def open_input(path: str | os.PathLike[str], remedy: str = "") -> BufferedReader
     if kind != stat.S_IFREG:
         os.close(descriptor)
         raise DataError(f"{path}: {_NOT_A_FILE[kind].lower()}; name a file on disk")
-    return os.fdopen(descriptor, "rb")
+    return cast(BufferedReader, os.fdopen(descriptor, "rb", buffer))
 
 
 _PACKED = {

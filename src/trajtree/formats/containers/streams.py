@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
 LONGEST_MAGIC = 8
+_BUFFER = 1 << 17
+"""Bytes read at a time: records are often longer than the few thousand of Python's own buffer."""
 
 DAMAGED: tuple[type[Exception], ...] = (EOFError, OSError, zlib.error)
 """What reading a damaged file of the standard library's formats raises."""
@@ -54,7 +56,7 @@ def opened(path: Path) -> Iterator[tuple[BinaryIO, Unpacked | None]]:
         DataError: it cannot be read, or needs a package that is not installed.
     """
     with ExitStack() as stack:
-        file = stack.enter_context(open_input(path))
+        file = stack.enter_context(open_input(path, buffer=_BUFFER))
         magic = file.peek(LONGEST_MAGIC)[:LONGEST_MAGIC]
         if magic.startswith(_GZIP):
             unpacked = Unpacked(cast(IO[bytes], stack.enter_context(gzip.GzipFile(fileobj=file))), DAMAGED)

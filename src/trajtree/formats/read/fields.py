@@ -31,6 +31,8 @@ INSTRUCTIONS = ("system", "system_prompt", "instructions")
 """Fields in which the system message may stand beside the messages."""
 
 _STOPPED = ("finish_reason", "stop_reason", "stop_condition", "meta.terminate_reason")
+_FLAGS = ("truncated", "is_truncated")
+_MAY_STOP = frozenset((*_FLAGS, *_STOPPED, *(name.partition(".")[0] for name in _STOPPED)))
 _CUT_SHORT = ("length", "max_tokens", "max_turns", "max_steps", "max_turns_reached")
 _NAMED = 24
 """Largest number of fields that an error names."""
@@ -280,7 +282,9 @@ def refuse_media(record: Record, where: str = "") -> None:
 
 def outcome_at(record: object) -> Outcome:
     """`truncated` if the record says so, by a flag or by its stop reason; else `completed`."""
-    flagged = any(at(record, name) is True for name in ("truncated", "is_truncated"))
+    if isinstance(record, dict) and record.keys().isdisjoint(_MAY_STOP):  # most records
+        return Outcome.COMPLETED
+    flagged = any(at(record, name) is True for name in _FLAGS)
     stopped = any(at(record, name) in _CUT_SHORT for name in _STOPPED)
     return Outcome.TRUNCATED if flagged or stopped else Outcome.COMPLETED
 

@@ -21,6 +21,7 @@ from trajtree.formats.containers.archives import is_zip, samples_in
 from trajtree.formats.containers.streams import LONGEST_MAGIC, opened
 from trajtree.formats.containers.tables import is_table, rows_in
 from trajtree.formats.read.canonical import Floats, canonical_text, compact_text
+from trajtree.formats.read.searching import count, searcher
 from trajtree.store.files import open_input
 
 LONGEST = 1 << 28
@@ -38,6 +39,9 @@ _WITHIN = re.compile(rb'(?:[^"\[\]{}]++|' + _STRING + rb")*+", re.DOTALL)
 
 _BETWEEN = re.compile(rb'(?:[^"\[\]{},]++|' + _STRING + rb")*+", re.DOTALL)
 """The same, but a comma stops it too."""
+
+_COLON = ord(":")
+_has_disguised_colon = searcher(r"\\u003[aA]")
 
 
 class RawRecord(NamedTuple):
@@ -153,9 +157,9 @@ def _decoded(raw: RawRecord) -> tuple[dict[str, Any], bytes | None]:
 
 def _may_repeat_a_key(data: bytes, compact: bytes | None) -> bool:
     """Whether data has more colons than what was read of it, or they cannot be counted."""
-    if compact is None or b"u003a" in data or b"u003A" in data:
-        return True  # a colon in disguise
-    return compact.count(b":") != data.count(b":")
+    if compact is None or _has_disguised_colon(data):
+        return True
+    return count(compact, _COLON) != count(data, _COLON)
 
 
 def _refuse_repeated_keys(data: bytes) -> None:
