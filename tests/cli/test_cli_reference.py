@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import pytest
+from tests.cli.commands import done
+
 from trajtree.cli.main import COMMANDS, Command, loaded
 from trajtree.cli.reference import reference
 
@@ -19,6 +22,25 @@ def test_every_command_has_help() -> None:
     for name in COMMANDS:
         told = text.partition(f"## trajtree {name}\n\n")[2].partition("\n")[0]
         assert told and not told.startswith("|"), name
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_room_for_its_texts_at_80_columns(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flag takes nothing, and what another option takes is a short word."""
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = done(command, "--help").splitlines()
+    assert max(map(len, lines)) <= 80
+    _, _, options = "\n".join(lines).partition("─ Options ─")
+    for line in options.splitlines()[1:]:
+        assert "<" not in line.replace("<=", ""), line
+
+
+def test_choices_are_in_the_help_or_beside_the_option() -> None:
+    for module in {command.module for command in COMMANDS.values()}:
+        for command in loaded(module).values():
+            for option in getattr(command, "params", []):
+                if option.metavar == "NAME":
+                    assert option.help and ", " in option.help, f"{command.name} {option.opts}"
 
 
 def test_a_default_of_zero_is_shown() -> None:

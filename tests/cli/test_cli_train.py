@@ -74,6 +74,9 @@ def test_every_method_trains(trees: Path, tiny_words: Path, tmp_path: Path, meth
     assert held["done"] and held["examples"] > 0 and held["metrics"]["self_check"] < 1e-4
     card = (folder / "README.md").read_text()
     assert held["data"] in card and f"| method | {method} |" in card and "Not evaluated" in card
+    for name in ("gamma", "beta"):
+        assert f"| {name} | {held['settings'][name]} |" in card
+    assert f"| pairs.gamma | {held['pairs']['gamma']} |" in card
 
 
 def test_a_training_reports_to_files_that_stay(

@@ -106,6 +106,11 @@ class TakesAnything(Toy):
         return super().reset(task if task in TASKS else "toy/0")
 
 
+class Trips(Toy):
+    def reset(self, task: str) -> str:
+        return super().reset(TASKS[TASKS.index(task)])
+
+
 class ClosesOnce(Toy):
     closed = False
 
@@ -143,6 +148,7 @@ class Unstable(Toy):
         (Fickle, "step 1 gives"),
         (SharedHands, "in turns with another"),
         (TakesAnything, "does not raise KeyError"),
+        (Trips, "does not raise KeyError, although there is no such task; reset raises ValueError"),
         (ClosesOnce, "close"),
         (Endless, "does not end within 1000 steps; give the environment a step limit"),
         (Unstable, "changes its own result"),

@@ -202,8 +202,8 @@ def test_runs_that_the_file_does_not_name_keep_their_own_score(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("name", "sheet", "said"),
     [
-        ("s.csv", "file,result\na,1\n", "line 2, field score: is missing"),
-        ("s.csv", "name,score\na,1\n", "line 2: names no run; a row needs the column run or file"),
+        ("s.csv", "file,result\na,1\n", "line 2, field score: is missing; rename .*; the columns are file, result"),
+        ("s.csv", "name,score\na,1\n", "line 2: names no run; .* run or file; the columns are name, score"),
         ("s.csv", "file,score\na,1,2\n", "line 2: has more or fewer values than there are columns"),
         ("s.csv", "file,score\na\n", "line 2: has more or fewer values than there are columns"),
         ("s.csv", "file,score\na,\n", "line 2, field score: is missing"),
@@ -219,6 +219,38 @@ def test_a_file_of_scores_that_is_wrong_is_refused(tmp_path: Path, name: str, sh
     with pytest.raises(DataError, match=rf"{name}.*{said}"):
         imported(source, sheet, name)
     assert not (tmp_path / "store.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("head", "rows"),
+    [
+        ("file,score", ("a/s1,1", "b/s1,0.5")),
+        ("run_id,reward", ("a/s1,1", "b/s1,0.5")),
+        ("run,score", ("in/a/s1/messages.json,1", "b/s1/messages,0.5")),
+        ("file,success", ("a/s1,1", "b/s1,0.5")),
+    ],
+)
+def test_a_run_may_be_named_by_its_folder(tmp_path: Path, head: str, rows: tuple[str, ...]) -> None:
+    source = run_files(tmp_path / "in", "a/s1/messages.json", "b/s1/messages.json")
+    scores, report = imported(source, "\n".join((head, *rows)) + "\n")
+    assert scores == {"act in a/s1/messages.json": 1.0, "act in b/s1/messages.json": 0.5}
+    assert report.sheet is not None
+    assert (report.sheet.unmatched_count, report.sheet.without_count) == (0, 0)
+
+
+def test_a_folder_with_several_runs_does_not_name_one(tmp_path: Path) -> None:
+    source = run_files(tmp_path / "in", "a/1.json", "a/2.json")
+    scores, report = imported(source, "file,score\na,1\n")
+    assert scores == {}
+    assert "scores.csv, line 2 (file 'a') fits 2 runs" in report.left_out[0].reason
+
+
+def test_a_list_of_messages_is_not_said_to_have_fields_that_it_lacks(tmp_path: Path) -> None:
+    (tmp_path / "messages.json").write_text(json.dumps(chat("a")["messages"]))
+    report = import_files(tmp_path / "messages.json", tmp_path / "store.jsonl")
+    (left,) = report.left_out
+    assert "no score" in left.reason and "the fields are messages" in left.reason
+    assert not left.reason.endswith(", resolved")
 
 
 def test_a_file_of_scores_among_the_logs_is_no_log(tmp_path: Path) -> None:

@@ -188,6 +188,14 @@ def test_who_runs_is_silent_or_dead(tmp_path: Path) -> None:
     assert standing(status("failed", pid=process.pid), later) == "failed"
 
 
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="only Linux says what state a process is in")
+def test_a_process_that_ended_and_that_nobody_waited_for_is_dead() -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        os.kill(process.pid, 0)
+        assert standing(status(pid=process.pid), NOW + timedelta(minutes=2)) == "dead"
+
+
 def test_a_status_is_read_back(tmp_path: Path) -> None:
     written = status("failed", reason="no score")
     write_status(written, status_file(tmp_path))
@@ -199,6 +207,11 @@ def test_a_damaged_file_is_said_to_be_so(tmp_path: Path, text: str) -> None:
     (tmp_path / "status.json").write_text(text)
     with pytest.raises(DataError, match=r"status\.json: damaged"):
         read_status(tmp_path)
+
+
+def test_a_path_that_does_not_exist_is_said_not_to_exist(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"nowhere: there is no such file or folder"):
+        read_status(tmp_path / "nowhere")
 
 
 def test_where_nothing_was_reported_the_error_says_what_to_name(tmp_path: Path) -> None:

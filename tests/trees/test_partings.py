@@ -165,6 +165,27 @@ def test_a_remedy_is_a_remedy() -> None:
     assert first_parting(build_tree(runs, ignore=found.remedy.split()[1::2])) is None
 
 
+@pytest.mark.parametrize("command", ["ls", "cat a\ncat b", ""])
+def test_replies_with_the_same_tag_are_told(command: str) -> None:
+    """Also where it is not the first two options that are the same in other words."""
+    said = ["Up, <b>not</b> down.\n<act>go</act>", f"First <act>{command}</act>", f"So <act>{command}</act> it is."]
+    runs = [trajectory([reply], sample=n) for n, reply in enumerate(said)]
+    found = first_parting(build_tree(runs))
+    assert found is not None and found.what == "action"
+    action = found.remedy.removeprefix("--action '").removesuffix("'")
+    assert action == ("(?s)" if "\n" in command else "") + "<act>(.*?)</act>"
+    assert len(build_tree(runs, action=action)) == len(build_tree(runs)) - 1
+
+
+@pytest.mark.parametrize(
+    "one", ["a <act>ls</act>", "</act>", "<act>", "<act>rm</act> ls", "</b>" * 50_000, "<b>" * 50_000]
+)
+def test_replies_with_another_tag_or_none_are_not(one: str) -> None:
+    runs = [trajectory([reply], sample=n) for n, reply in enumerate((one, "ls <b>ls</b>"))]
+    found = first_parting(build_tree(runs))
+    assert found is not None and (found.what, found.remedy) == ("action", "")
+
+
 def test_replies_with_the_same_command_are_told() -> None:
     runs = [trajectory([f"{said}\n```\nls\n```"], sample=n) for n, said in enumerate(("First", "So"))]
     found = first_parting(build_tree(runs))

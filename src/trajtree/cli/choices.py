@@ -17,6 +17,9 @@ from trajtree.trees.forks import AGGREGATES, PairSettings
 
 _GAMMA = PairSettings().gamma
 
+_ROOM = 14
+"""Columns that the help of a command has for what an option takes, where a terminal has 80."""
+
 NEXT = {
     trajectory_store.FORMAT: "continue with: trajtree build",
     tree_store.FORMAT: "continue with: trajtree pairs, paths or show",
@@ -55,8 +58,15 @@ def described(table: Mapping[str, Described]) -> str:
 
 
 def option_of(choices: Collection[str], *names: str, help: str) -> Any:
-    """An option that takes one of `choices`; `names` are the option's names, by default the parameter's."""
-    return typer.Option(*names, help=help, metavar=f"[{'|'.join(choices)}]", parser=_checked(choices))
+    """An option that takes one of `choices`; `names` are the option's names, by default the parameter's.
+
+    Its help shows them once: beside its name where a narrow terminal has room for them, else in the text.
+    """
+    listed = "|".join(choices)
+    if len(listed) <= _ROOM:
+        return typer.Option(*names, help=help, metavar=listed, parser=_checked(choices))
+    told = help if all(choice in help for choice in choices) else f"{help.removesuffix('.')}: {', '.join(choices)}."
+    return typer.Option(*names, help=told, metavar="NAME", parser=_checked(choices))
 
 
 def argument_of(choices: Collection[str], *, help: str) -> Any:

@@ -15,6 +15,7 @@ from rich.table import Table
 from trajtree.cli import tasks
 from trajtree.cli.choices import argument_of
 from trajtree.cli.terminal import console, counting
+from trajtree.cli.usage import Commands
 from trajtree.envs.base import Environment
 from trajtree.envs.check import EnvCheckError, check_env
 from trajtree.envs.domain import (
@@ -35,7 +36,7 @@ _CHECKED_TYPES = 3
 
 _NAME_HELP = "A listed name; or module:DOMAIN or module:Class of your own, also in the current folder."
 
-env = typer.Typer(help="Environments: what there is, and proof that one keeps the contract.", no_args_is_help=True)
+env = Commands(help="Environments: what there is, and proof that one keeps the contract.", no_args_is_help=True)
 
 
 @env.command("list")

@@ -72,7 +72,11 @@ class Reading:
     ] = None
     score_range: Annotated[
         tuple[float, float],
-        typer.Option("--score-range", help="The score values that stand for 0 and 1: --score-range 0 100"),
+        typer.Option(
+            "--score-range",
+            help="The score values that stand for 0 and 1: --score-range 0 100",
+            metavar="LOW HIGH",
+        ),
     ] = (0.0, 1.0)
     task: Annotated[str | None, typer.Option("--task", help="Field that names the task; by default its prompt.")] = None
     context_turns: Annotated[

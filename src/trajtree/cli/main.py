@@ -8,13 +8,13 @@ import warnings
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import typer
-from typer.core import TyperCommand, TyperGroup
 
 from trajtree.cli.interrupts import ended_in_order
 from trajtree.cli.terminal import complain
+from trajtree.cli.usage import Commands, PlainCommand, PlainGroup
 from trajtree.errors import TrajtreeError
 from trajtree.models.allocator import tame_memory
 from trajtree.store.full_disk import is_full
@@ -89,12 +89,12 @@ COMMANDS = {
 """The commands, in the order in which help lists them."""
 
 
-class _Commands(TyperGroup):
+class _Commands(PlainGroup):
     """All commands: until one is asked for, only its name and the first paragraph of its help."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        self.commands = {name: TyperCommand(name, help=known.about) for name, known in COMMANDS.items()}
+        self.commands = {name: PlainCommand(name, help=known.about) for name, known in COMMANDS.items()}
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The command that the arguments ask for, and the rest of the arguments."""
@@ -105,20 +105,17 @@ class _Commands(TyperGroup):
 
 def loaded(module: str) -> Mapping[str, Any]:
     """The commands of a module, by name."""
-    one = typer.Typer(rich_markup_mode=_MARKUP)
+    one = Commands()
     import_module(f"trajtree.cli.{module}").add_to(one)
     return typer.main.get_group(one).commands
 
 
-_MARKUP: Literal["markdown"] = "markdown"
-
-app = typer.Typer(
+app = Commands(
     cls=_Commands,
     help="Teach a strong model from a weak agent's runs, failures included.",
     no_args_is_help=True,
     add_completion=True,
     context_settings={"help_option_names": ["-h", "--help"]},
-    rich_markup_mode=_MARKUP,
     pretty_exceptions_enable=False,
 )
 

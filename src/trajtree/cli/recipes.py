@@ -14,6 +14,7 @@ from trajtree.cli.outputs import check_output
 from trajtree.cli.places import OnOption, cluster_named
 from trajtree.cli.play import CostOption, PriceOption, ReportOption, TokensOption, spending_of
 from trajtree.cli.terminal import StageProgress, console
+from trajtree.cli.usage import Commands
 from trajtree.errors import RunError
 from trajtree.experiment.stage import KINDS, Finished
 from trajtree.planning.hardware import HARDWARE
@@ -48,7 +49,7 @@ JobsOption = Annotated[
 _REPORTING = ("weak", "sft", "preference", "play")
 """Sections of a recipe whose stages can report to trackers."""
 
-stage = typer.Typer(help="Run a recipe up to one of its stages.", no_args_is_help=True, rich_markup_mode="markdown")
+stage = Commands(help="Run a recipe up to one of its stages.", no_args_is_help=True)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -55,10 +55,16 @@ def _table(kind: str, parameters: list[Any]) -> Iterator[str]:
         return
     lines = [f"| {kind} | | default |", "|---|---|---|"]
     for parameter in shown:
-        spelt = ", ".join(f"`{spelling}`" for spelling in parameter.opts) if kind == "option" else f"`{parameter.name}`"
+        spelt = _spelt(parameter) if kind == "option" else f"`{parameter.name}`"
         default = "required" if parameter.required else _default(parameter)
         lines.append(f"| {spelt} | {_cell(parameter.help or '')} | {_cell(default)} |")
     yield "\n".join(lines)
+
+
+def _spelt(option: Any) -> str:
+    """Its names, and its choices where its help does not describe them."""
+    names = ", ".join(f"`{spelling}`" for spelling in option.opts)
+    return f"{names} {_cell(option.metavar)}" if "|" in (option.metavar or "") else names
 
 
 def _default(parameter: Any) -> str:

@@ -249,11 +249,14 @@ def _same(env: Environment, one: _Episode, two: _Episode, how: str) -> None:
 
 
 def _check_unknown(env: Environment, task: str) -> None:
+    asked = f"reset({task!r}) does not raise KeyError, although there is no such task"
     try:
         _reset(env, task)
     except UnknownTask:
         return
-    raise EnvCheckError(f"reset({task!r}) does not raise KeyError, although there is no such task")
+    except EnvCheckError as error:
+        raise EnvCheckError(f"{asked}; {str(error).removeprefix(f'{task}: ')}") from error
+    raise EnvCheckError(asked)
 
 
 def _check_close(env: Environment) -> None:

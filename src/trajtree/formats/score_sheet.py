@@ -34,8 +34,8 @@ _IDS = (
 )
 """Fields that may name a run."""
 
-_RUN, _SCORE = ("run", "instance_id"), ("score", "resolved")
-"""Columns with a run's name and with its score: ours, and those that benchmarks use."""
+_RUN, _SCORE = ("run", "instance_id", "run_id"), ("score", "resolved", "reward", "success")
+"""Columns with a run's name and with its score: ours, and those that benchmarks and others use."""
 
 _SEVERAL = "each needs a row of its own, with columns that tell them apart (run, file)"
 _SEVERAL_REPORTED = "a report has one result per task; put the report of each run beside it, or give a file of scores"
@@ -80,8 +80,9 @@ class ScoreSheet:
 
     def __post_init__(self) -> None:
         for index, row in enumerate(self.rows):
-            name = row.run if row.run is not None else Path(row.file or "").name
-            self._by_name.setdefault(name, []).append(index)
+            path = Path(row.file or "").name
+            for name in dict.fromkeys((path,) if row.run is None else (row.run, Path(row.run).name)):
+                self._by_name.setdefault(name, []).append(index)
 
     def use(self) -> SheetUse:
         """How it was used, after all runs were looked up."""
@@ -105,7 +106,8 @@ class ScoreSheet:
             alone: whether it is the only run in that file, apart from those of its subagents.
         """
         names = ids | ({file.stem, file.name.partition(".")[0], file.name} if alone else set())
-        indices = {index for name in (*names, file.name, file.stem) for index in self._by_name.get(name, ())}
+        places = (file.name, file.stem, file.parent.name)
+        indices = {index for name in (*names, *places) for index in self._by_name.get(name, ())}
         fitting = sorted(index for index in indices if _fits(self.rows[index], names, file, alone))
         if not fitting:
             self.without_count += 1
@@ -154,12 +156,16 @@ def is_subagents(record: Record) -> bool:
 def _fits(row: Given, names: set[str], file: Path, alone: bool) -> bool:
     if row.file is not None and not _is_file(row.file, file):
         return False
-    return alone if row.run is None else row.run in names
+    if row.run is None:
+        return alone
+    return row.run in names or (alone and "/" in row.run and _is_file(row.run, file))
 
 
 def _is_file(name: str, file: Path) -> bool:
-    """Whether a name is that of the file: its last parts, with or without its suffixes."""
+    """Whether a name is that of the file or of its folder: the last parts, of a file with or without its suffixes."""
     parts = Path(name).parts
+    if parts == file.parent.parts[-len(parts) :]:
+        return True
     own = file.parts[-len(parts) :]
     return parts[:-1] == own[:-1] and parts[-1:] in ((file.name,), (file.stem,), (file.name.partition(".")[0],))
 
@@ -257,10 +263,14 @@ def _given(path: Path, line: int, written: Mapping[str, object]) -> Given:
     row |= {columns[0]: next((row[name] for name in columns if name in row), None) for columns in (_RUN, _SCORE)}
     text = {name: _text(path, line, name, row.get(name)) for name in ("run", "file", "task", "outcome")}
     if text["run"] is None and text["file"] is None:
-        raise DataError(f"{path}, line {line}: names no run; a row needs the column run or file")
+        there = f"the columns are {', '.join(written)[:200]}"
+        raise DataError(f"{path}, line {line}: names no run; a row needs the column run or file; {there}")
     score = row.get("score")
     if score is None or score == "":
-        raise DataError(f"{path}, line {line}, field score: is missing; leave the row out if the run has no score")
+        what = "leave the row out if the run has no score"
+        if {name.strip().lower() for name in written}.isdisjoint(_SCORE):
+            what = f"rename the column that holds the scores; the columns are {', '.join(written)[:200]}"
+        raise DataError(f"{path}, line {line}, field score: is missing; {what}")
     try:
         outcome = None if text["outcome"] is None else Outcome(one_of([*Outcome])(text["outcome"].strip().lower()))
     except ValueError as error:

@@ -11,7 +11,7 @@ from statistics import fmean
 
 from trajtree.envs.domain import Domain
 from trajtree.envs.guard import closed
-from trajtree.errors import EnvError
+from trajtree.errors import EnvError, counted
 from trajtree.experiment.recipe import Recipe
 from trajtree.explore.estimate import STEPS
 from trajtree.store.trajectory_store import TrajectoryStore
@@ -61,11 +61,12 @@ def sizes_of(recipe: Recipe, domain: Domain, train: dict[str, list[str]], store:
     """
     if store is not None:
         shown = list(islice(TrajectoryStore(store), _RUNS))
-        source = f"{len(shown)} runs in {store}"
+        source = f"{counted(len(shown), 'run')} in {store}"
     else:
         shown = list(_demonstrated(recipe, domain, train))
         # An expert that cannot play now leaves guesses, and the plan says so.
-        source = f"the expert's runs of {len(shown)} tasks" if shown else "guesses, since the expert played no task"
+        played = f"the expert's runs of {counted(len(shown), 'task')}"
+        source = played if shown else "guesses, since the expert played no task"
     expert = fmean(len(run.steps) for run in shown) if shown else float(STEPS)
     known = (_limit(recipe, domain, kind, tasks) for kind, tasks in train.items())
     limits = [limit for limit in known if limit is not None]

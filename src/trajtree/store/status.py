@@ -108,6 +108,8 @@ def read_status(path: Path) -> Status:
     """
     file = status_file(path)
     if not file.exists():
+        if not path.exists():
+            raise RunError(f"{path}: there is no such file or folder")
         what = "a run directory, a folder of trajtree train, or a store that a command fills"
         raise RunError(f"{path}: no command has reported its progress here (there is no {file.name}); name {what}")
     with open_input(file) as opened:
@@ -127,7 +129,10 @@ def standing(status: Status, now: datetime | None = None) -> Standing:
 
 
 def _lives(pid: int) -> bool:
-    """Whether there is such a process, whatever it is; where the system cannot be asked, there may be."""
+    """Whether there is such a process, whatever it is; where the system cannot be asked, there may be.
+
+    A process that has ended and that nobody waited for (in a container, often for good) still has its number.
+    """
     if os.name == "nt":
         return True
     with suppress(PermissionError):
@@ -135,6 +140,8 @@ def _lives(pid: int) -> bool:
             os.kill(pid, 0)
         except ProcessLookupError:
             return False
+    with suppress(OSError):  # Linux says what state it is in, after the name in parentheses
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[:1] != [b"Z"]
     return True
 
 

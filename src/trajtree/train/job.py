@@ -216,14 +216,17 @@ def _describe(
     *,
     beneath: tuple[str, ...] = (),
 ) -> None:
-    """Write tokenizer and card beside the weights."""
+    """Write tokenizer and card beside the weights.
+
+    Settings of a part have its name before theirs, as in recipes: three parts have a `gamma`, and two a `seed`.
+    """
     flat = {
         **{name: value for name, value in record.items() if not isinstance(value, dict)},
         **{
-            name: value
-            for part in record.values()
-            if isinstance(part, dict)
-            for name, value in part.items()
+            name if part == "settings" else f"{part}.{name}": value
+            for part, values in record.items()
+            if isinstance(values, dict)
+            for name, value in values.items()
             if value is not None
         },
         **versions(["trajtree", "torch", "transformers", "peft", "accelerate"]),

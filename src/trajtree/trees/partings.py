@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +21,9 @@ from trajtree.trees.tree import TrajectoryTree
 
 _SHOWN = 60
 """Length of quoted texts, in characters."""
+_COMPARED = 12
+"""Number of a fork's options that are compared with each other."""
+_CLOSING = re.compile(r"</([A-Za-z][\w-]{0,30})>")
 _EXAMPLES = 3
 """Number of partings kept per kind."""
 SAME = "would treat these texts as the same"
@@ -84,7 +89,10 @@ def _of_actions(tree: TrajectoryTree, step: int, children: Sequence[int]) -> Par
     remedy = calls = ""
     if tree.merging.action is None:
         # Nothing to ignore: what an action names, such as a commit, may be the very decision.
-        remedy = _acting(tree.action[one], tree.action[other])
+        for pair in combinations(children[:_COMPARED], 2):
+            if remedy := _acting(tree.action[pair[0]], tree.action[pair[1]]):
+                one, other = pair
+                break
         if not remedy and (found := alike_calls(tree, children)) is not None:
             one, other = found.options
             remedy = f"--action {found.field}"
@@ -276,7 +284,22 @@ def _acting(one: str, other: str) -> str:
         found = part.of(one)
         if found is not None and found == part.of(other):
             return f"--action {name}"
+    tagged = _last_tagged(one)
+    if tagged is not None and tagged == _last_tagged(other):
+        lines = "(?s)" if "\n" in tagged[1] else ""
+        return f"--action '{lines}<{tagged[0]}>(.*?)</{tagged[0]}>'"
     return ""
+
+
+def _last_tagged(reply: str) -> tuple[str, str] | None:
+    """The last tag in which a reply says something, and what it says: `<act>look</act>`. None if there is none."""
+    closings = list(_CLOSING.finditer(reply))
+    if not closings:
+        return None
+    closing = closings[-1]
+    opening = f"<{closing[1]}>"
+    begin = reply.rfind(opening, 0, closing.start())
+    return None if begin < 0 else (closing[1], reply[begin + len(opening) : closing.start()])
 
 
 def _apart(one: Context, other: Context) -> tuple[str, str, str]:

@@ -44,7 +44,8 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
     Raises:
         DataError: naming the field that is wrong.
     """
-    row = {**record, "task": at(record, f"{BESIDE}.task"), "resolved": at(record, f"{BESIDE}.resolved")}
+    told = {name: at(record, f"{BESIDE}.{name}") for name in ("task", "resolved")}
+    row = {**record, **{name: value for name, value in told.items() if value is not None}}
     return messages.read(row, score=score, task=task)
 
 

@@ -93,8 +93,9 @@ def scaled(field: str, value: object, low: float, high: float) -> float:
     share_ = number if isinstance(value, str) and not _NUMBER.fullmatch(value) else _share(number, low, high)
     if share_ is None:
         raise DataError(
-            f"{field}: {short(value)} is outside [{low:g}, {high:g}]; "
-            "name another field with --score FIELD, or give its range with --score-range LOW HIGH"
+            f"{field}: {short(value)} is outside [{low:g}, {high:g}]; name another field with --score FIELD, or give "
+            "the range of all scores with --score-range LOW HIGH, and import into a new store: scores within "
+            f"[{low:g}, {high:g}] are stored as they are"
         )
     return float(share_)
 
