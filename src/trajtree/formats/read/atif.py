@@ -92,9 +92,10 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
     """Read one document.
 
     The agent's steps are its replies, followed by their observations as messages; a step with only an observation, or
-    one after a call that says only what it observes, is not a reply. A result that names no call answers the first open call of the last reply. Leading steps that were
-    copied from another run, or made without a model, are context. Of a continuation, copied replies are left out (the
-    metadata counts them as `copied_replies`), and so are messages that an earlier document has.
+    one after a call that says only what it observes, is not a reply. A result that names no call answers the first open
+    call of the last reply. Leading steps that were copied from another run, or made without a model, are context. Of a
+    continuation, copied replies are left out (the metadata counts them as `copied_replies`), and so are messages that
+    an earlier document has.
 
     Args:
         record: the document; with what `harbor.runs` adds to it.
@@ -160,7 +161,7 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
 
 
 def _says_only_results(said: Message, results: Sequence[Record], unanswered: Sequence[str], where: str) -> bool:
-    """Whether a step says nothing beyond its observation: some writers repeat a call's result as the agent's message."""
+    """Whether a step says nothing beyond its observation: some writers repeat a call's result as a message."""
     if said.tool_calls or said.reasoning or not results:
         return False
     if said.role != "assistant" or not unanswered or len(results) > 1:
