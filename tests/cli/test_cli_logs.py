@@ -13,6 +13,14 @@ from tests.cli.commands import done, shop_run
 from trajtree.cli.main import main
 
 
+def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
+    """What a command that fails prints."""
+    monkeypatch.setattr(sys, "argv", ["trajtree", *map(str, arguments)])
+    with pytest.raises(SystemExit):
+        main()
+    return capsys.readouterr().out
+
+
 def test_the_same_import_again_adds_nothing(tmp_path: Path, files: list[str]) -> None:
     store = tmp_path / "runs.jsonl"
     done("import", *files, "--out", store)
@@ -158,7 +166,9 @@ def test_private_texts_and_other_files_are_told(tmp_path: Path) -> None:
     assert key not in (tmp_path / "r.jsonl").read_text()
 
 
-def test_a_reason_in_many_files_is_one_sentence(tmp_path: Path) -> None:
+def test_a_reason_in_many_files_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "in").mkdir()
     rows_of(tmp_path / "in" / "good.jsonl", chat("q", "a"))
     for number in range(9):
@@ -168,5 +178,31 @@ def test_a_reason_in_many_files_is_one_sentence(tmp_path: Path) -> None:
     assert len(told) == 1
     assert told[0].startswith(f"left out, in 9 files ({tmp_path / 'in' / '0.json'}, ")
     assert told[0].endswith(" and 6 more): line 1: in no known format (its fields: model)")
+    assert "9 files in no known format; --from in trajtree import --help lists those known" in output
+    (tmp_path / "in" / "good.jsonl").unlink()
+    output = refused(monkeypatch, capsys, "import", tmp_path / "in", "--out", tmp_path / "none.jsonl")
     assert output.count("known formats: atif") == 1
     assert "9 files in no known format; known formats: atif (schema_version, steps), " in output
+
+
+def test_reports_that_lie_elsewhere_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They are about these runs or others, which the user knows; the nearest come first."""
+    run = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}], "info": {}}
+    run["info"] = {"exit_status": "Submitted", "submission": ""}
+    task = "owner__code-1"
+    (tmp_path / "in" / task).mkdir(parents=True)
+    (tmp_path / "in" / task / f"{task}.traj.json").write_text(json.dumps(run))
+    first, second = tmp_path / "in" / "checked" / "m", tmp_path / "far"
+    for folder, tasks in ((first, [task]), (second, [task, "owner__code-2"])):
+        for name in tasks:
+            (folder / name).mkdir(parents=True)
+            report = json.dumps({name: {"resolved": True, "patch_exists": True}})
+            (folder / name / "report.json").write_text(report)
+    output = refused(monkeypatch, capsys, "import", second, tmp_path / "in", "--out", tmp_path / "s.jsonl")
+    told = f"check: reports of benchmarks lie in {first} (1), {second} (2); give the folder that is about these runs"
+    assert f"{told} with --scores" in output
+    output = done("import", tmp_path / "in", "--out", tmp_path / "s.jsonl", "--scores", first)
+    assert "1 run added" in output
+    assert "check: reports" not in output

@@ -398,6 +398,23 @@ def test_atif_step_that_only_holds_an_observation_is_no_reply(named: dict[str, s
         assert heard(AGENT, observed, AGENT)[1] == ("user", "a door", None)
 
 
+def test_atif_step_that_repeats_a_calls_result_as_a_message_is_no_reply() -> None:
+    def step(message: object, result: object) -> dict[str, Any]:
+        return {"source": "agent", "message": message, "observation": {"results": [{"content": result}]}}
+
+    parts = [{"type": "text", "text": "a wall"}]
+    call = {**AGENT, "tool_calls": TWO}
+    assert heard(call, step("a door", "a door"), step(parts, parts), AGENT) == [
+        ("assistant", "look", None),
+        ("tool", "a door", "c"),
+        ("tool", "a wall", "d"),
+        ("assistant", "look", None),
+    ]
+    # Said by the agent itself, or an echo: nothing was called.
+    assert heard(call, step("I see it", "a door"), AGENT)[1] == ("assistant", "I see it", None)
+    assert heard(step("go", "go"), AGENT)[:2] == [("assistant", "go", None), ("user", "go", None)]
+
+
 @pytest.mark.parametrize(
     ("results", "answers"),
     [

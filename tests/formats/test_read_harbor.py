@@ -79,6 +79,8 @@ def test_a_job_folder_tells_the_story(tmp_path: Path) -> None:
 
 
 BESIDE = "results and settings of Harbor"
+OTHER_FORM = "other forms of runs that Harbor wrote as agent/trajectory.json"
+NO_RUN = "results of Harbor's trials without agent/trajectory.json"
 
 
 @pytest.mark.parametrize(
@@ -103,6 +105,7 @@ def test_what_stands_beside_the_runs_of_a_job_is_passed_over(tmp_path: Path, bes
 PARTS = {
     "agent/episode-0/debug.json": {"model": "m", "messages": [{"role": "user", "content": "go"}], "input": []},
     "agent/mini-swe-agent.trajectory.json": {"messages": [], "info": {"exit_status": "Submitted"}},
+    "agent/sessions/own.jsonl": {"type": "session", "version": 3, "id": "x"},
     "verifier/reward.json": {"reward": 1},
     "artifacts/logs/out.jsonl": {"messages": [{"role": "user", "content": "go"}]},
     "user-agent/trajectory.json": document(CALLS[1]),
@@ -127,7 +130,26 @@ def test_what_else_is_in_a_trial_is_no_run(tmp_path: Path, below: str) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(part))
     report = import_files(tmp_path, tmp_path / "s.jsonl", keep_unscored=True)
-    assert (report.added, report.left_out_count, report.others) == (1, 0, {BESIDE: len(PARTS) + 4})
+    assert (report.added, report.left_out_count) == (1, 0)
+    assert report.others == {BESIDE: len(PARTS) + 2, OTHER_FORM: 2}
+
+
+@pytest.mark.parametrize("below", ["", "steps/one/"])
+def test_trials_without_a_run_are_counted(tmp_path: Path, below: str) -> None:
+    """Their agent wrote no document, or the trial ended before it could."""
+    (tmp_path / "result.json").write_text('{"id": "j", "stats": {"evals": {}}, "jobs_dir": "jobs"}')
+    for number in range(3):
+        folder = trial(tmp_path, f"a__{number}", SAID, **rewarded(reward=1))
+        if number == 2:
+            (folder / "agent" / "trajectory.json").rename(folder / "agent" / "log.txt")
+        elif below:
+            (folder / "steps").mkdir()
+            (folder / "agent").rename(folder / "steps" / "agent")
+            (folder / "steps" / "one").mkdir()
+            (folder / "steps" / "agent").rename(folder / below / "agent")
+    report = import_files(tmp_path, tmp_path / "s.jsonl", keep_unscored=True)
+    assert (report.added, report.left_out_count) == (2, 0)
+    assert report.others == {BESIDE: 3, NO_RUN: 1, ".txt": 1}
 
 
 def test_a_folder_of_the_same_name_elsewhere_is_read(tmp_path: Path) -> None:
@@ -330,8 +352,9 @@ def test_a_session_beside_its_document_is_not_a_second_run(tmp_path: Path, write
     (folder / "agent" / "sessions").mkdir()
     (folder / "agent" / "sessions" / "x.jsonl").write_text(lines_of(write(CALLS[0].messages)))
     report = import_files(tmp_path, tmp_path / "s.jsonl")
-    assert report.added == 1
-    assert reason(report, "x.jsonl").startswith("the session of a run that is read from agent/trajectory.json")
+    assert (report.added, report.left_out_count, report.others) == (1, 0, {BESIDE: 1, OTHER_FORM: 1})
+    named = import_files(folder / "agent" / "sessions" / "x.jsonl", tmp_path / "named.jsonl")
+    assert reason(named, "x.jsonl").startswith("the session of a run that is read from agent/trajectory.json")
 
 
 def test_a_broken_result_is_said(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from tests.formats.vendor_logs import (
     as_gemini,
     as_gemini_session,
     as_items,
+    as_pi,
     as_spans,
     contents,
     event,
@@ -54,6 +55,7 @@ LOGS = {
     "blocks": Log(as_blocks, "messages"),
     "items": Log(as_items, "messages"),
     "claude-code": Log(as_claude, "claude-code", "events.0.score", system=False, policy="claude-1"),
+    "pi": Log(as_pi, "pi", "events.0.score", system=False, policy="pi-1"),
     "codex": Log(as_codex, "codex", "events.0.payload.score", policy="gpt-1"),
     "contents": Log(as_gemini, "gemini", policy="gemini-1"),
     "checkpoint": Log(lambda m, s: [{**c, "score": s} for c in contents(m)], "gemini", "events.0.score", system=False),
@@ -334,6 +336,17 @@ def test_scores_of_sessions_and_subagents_from_elsewhere(tmp_path: Path) -> None
     report = import_files(files, tmp_path / "s", scores=tmp_path / "scores.csv")
     assert report.added == 3, report.left_out
     assert [run.score for run in TrajectoryStore(tmp_path / "s")] == [0.25, 0.5, 1]
+
+
+def test_a_subagent_in_a_file_of_its_own_may_be_named_by_it(tmp_path: Path) -> None:
+    side = [{**e, "isSidechain": True, "agentId": "b"} for e in as_claude(TOLD)[1:]]
+    (tmp_path / "agent-b.jsonl").write_text(lines_of(side))
+    (tmp_path / "x.jsonl").write_text(lines_of(as_claude(TOLD)))
+    (tmp_path / "scores.csv").write_text("run,score\nagent-b.jsonl,0.5\nx.jsonl,1\n")
+    files = [tmp_path / "agent-b.jsonl", tmp_path / "x.jsonl"]
+    report = import_files(files, tmp_path / "s", scores=tmp_path / "scores.csv")
+    assert report.added == 2, report.left_out
+    assert {run.metadata["session"]: run.score for run in TrajectoryStore(tmp_path / "s")} == {"S/b": 0.5, "S": 1}
 
 
 def test_who_spoke_and_when_is_kept(tmp_path: Path) -> None:
@@ -648,7 +661,7 @@ def test_spans_that_cannot_be_kept(tmp_path: Path, given: Any, said: Any, why: s
     assert re.search(why, refused(write(tmp_path, {"trace_id": "T", "attributes": attributes})))
 
 
-@pytest.mark.parametrize("name", ["claude-code", "codex", "gemini session"])
+@pytest.mark.parametrize("name", ["claude-code", "codex", "gemini session", "pi"])
 def test_for_a_session_the_file_of_scores_is_named_first(tmp_path: Path, name: str) -> None:
     reason = refused(written(LOGS[name], tmp_path, CALLS[0].messages, None))
     assert reason.startswith(
@@ -689,6 +702,19 @@ def test_a_session_that_was_resumed_is_read_once(tmp_path: Path) -> None:
     assert [step.action for step in whole.steps][-1] == "Done too."
     again = import_files(folder, store, keep_unscored=True)
     assert (again.added, again.skipped, again.left_out_count) == (0, 2, 0)
+
+
+def test_a_session_that_does_not_repeat_the_one_it_continues_has_no_beginning(tmp_path: Path) -> None:
+    """Whether the earlier session is given or not: what was said there is counted once."""
+    first = as_claude(CALLS[0].messages)
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "b.jsonl").write_text(lines_of(resumed(first, "S2", *MORE)[len(first) :]))
+    for added in (0, 1):
+        report = import_files(folder, tmp_path / f"s{added}.jsonl", keep_unscored=True)
+        assert (report.added, report.resumed, report.left_out_count) == (added, 0, 1)
+        assert report.left_out[0].reason.endswith("is not in the file, so the beginning of the run is missing")
+        (folder / "a.jsonl").write_text(lines_of(first))
 
 
 def test_sessions_that_both_went_on_are_two_runs(tmp_path: Path) -> None:

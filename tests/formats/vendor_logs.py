@@ -73,6 +73,43 @@ def event(uuid: str, parent: str | None, message: dict[str, Any], **fields: Any)
     return {"parentUuid": parent, **usual, "type": message["role"], "message": message, "uuid": uuid, **fields}
 
 
+def pi_message(message: Message) -> dict[str, Any]:
+    """A message of the coding agent pi that is no system message."""
+    text = [{"type": "text", "text": message.content}]
+    if message.role == "tool":
+        return {"role": "toolResult", "toolCallId": message.tool_call_id, "toolName": "f", "content": text}
+    if message.role == "user":
+        return {"role": "user", "content": text}
+    parts: Lines = []
+    if message.reasoning is not None:
+        parts.append({"type": "thinking", "thinking": message.reasoning, "thinkingSignature": "s"})
+    if message.content or not message.tool_calls:
+        parts += text
+    for call in message.tool_calls:
+        made = {"type": "toolCall", "id": call.id, "name": call.name, "arguments": json.loads(call.arguments)}
+        parts.append(made)
+    stop = "toolUse" if message.tool_calls else "stop"
+    return {"role": "assistant", "content": parts, "model": "pi-1", "api": "a", "usage": {}, "stopReason": stop}
+
+
+def as_pi(messages: Sequence[Message], score: object = None) -> Lines:
+    """A session of version 3: a header, then entries that each name the one before."""
+    head = {"type": "session", "version": 3, "id": "S", "timestamp": "t0", "cwd": "/home/u/code", "score": score}
+    said = [pi_message(message) for message in messages if message.role != "system"]
+    entries: Lines = [{"type": "model_change", "provider": "p", "modelId": "pi-1"}]
+    entries += [{"type": "message", "message": message} for message in said]
+    return [head, *pi_entries(*entries)]
+
+
+def pi_entries(*entries: dict[str, Any]) -> Lines:
+    """Entries with their ids, "0" and so on; each follows the one before, unless it says otherwise."""
+    parents = [None, *map(str, range(len(entries) - 1))]
+    return [
+        {"id": str(number), "parentId": parent, "timestamp": f"t{number}", **entry}
+        for number, (parent, entry) in enumerate(zip(parents, entries, strict=True))
+    ]
+
+
 def items(messages: Sequence[Message]) -> Lines:
     """Items of OpenAI's Responses API."""
     found: Lines = []

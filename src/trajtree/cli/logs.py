@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -15,6 +16,7 @@ from trajtree.cli.terminal import console, counting
 from trajtree.errors import DataError, counted
 from trajtree.formats.import_report import SheetUse
 from trajtree.formats.importing import ImportReport, LeftOut, import_files
+from trajtree.formats.read.benchmarks.reports import RESOLVED
 from trajtree.formats.read.detect import FORMATS, known_formats
 from trajtree.store import trajectory_store
 from trajtree.store.lines import format_of
@@ -206,7 +208,14 @@ def _sheet(sheet: SheetUse) -> Iterator[str]:
 def _hints(done: ImportReport) -> Iterator[str]:
     """What may have been misinterpreted, and what to do about it."""
     if done.no_format:
-        yield f"{counted(done.no_format, 'file')} in no known format; {known_formats()}"
+        some = done.added + done.skipped
+        known = "--from in trajtree import --help lists those known" if some else known_formats()
+        yield f"{counted(done.no_format, 'file')} in no known format; {known}"
+    if done.reports and done.sheet is None and RESOLVED not in done.scores:
+        near = sorted(done.reports, key=lambda folder: -_levels_shared(folder, done.left_out))
+        first, *more = [f"{folder} ({done.reports[folder]:,})" for folder in near]
+        lie = ", ".join([first, *more[:2]]) + (f" and {len(more) - 2:,} more" if len(more) > 2 else "")
+        yield f"check: reports of benchmarks lie in {lie}; give the folder that is about these runs with --scores"
     if done.held:
         yield f"rows contained in a longer row of the same run: {done.held:,}"
     if done.resumed:
@@ -252,6 +261,12 @@ def _hints(done: ImportReport) -> Iterator[str]:
             f"check: runs that equal one from a file of the same name in another folder: {done.repeated:,}; if that "
             "file was only moved, the store has them twice now: import into a new one"
         )
+
+
+def _levels_shared(folder: Path, records: Sequence[LeftOut]) -> int:
+    """How many leading parts of its path a folder shares with one of the first files that were left out."""
+    pairs = (zip(folder.parts, record.file.parts, strict=False) for record in records[:20])
+    return max((sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pair)) for pair in pairs), default=0)
 
 
 def counts_of(numbers: Mapping[str, int]) -> str:

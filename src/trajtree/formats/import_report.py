@@ -73,6 +73,7 @@ class ImportReport:
         left_out_count: total number of left-out records.
         kinds: how many were left out per kind of reason: the reason without its numbers and values.
         others: number of files in folders and archives that are not logs, by suffix or by what they are.
+        reports: number of benchmarks' reports among those, by the folder that they lie in.
         no_format: number of those in no known format, which are left out.
         formats: number of trajectories appended, by format.
         scores: number of trajectories by the field that their score comes from.
@@ -108,6 +109,7 @@ class ImportReport:
     left_out_count: int
     kinds: Mapping[str, int] = field(default_factory=dict)
     others: Mapping[str, int] = field(default_factory=dict)
+    reports: Mapping[Path, int] = field(default_factory=dict)
     no_format: int = 0
     formats: Mapping[str, int] = field(default_factory=dict)
     scores: Mapping[str, int] = field(default_factory=dict)

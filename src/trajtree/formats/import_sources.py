@@ -14,6 +14,7 @@ from trajtree.formats.containers.finding import Finds
 from trajtree.formats.import_report import LeftOut
 from trajtree.formats.import_tally import Tally
 from trajtree.formats.one_run import may_be_calls
+from trajtree.formats.read.benchmarks.reports import folder_of_reports
 from trajtree.formats.read.detect import FORMATS, beginning_of, format_named, runs_of
 from trajtree.formats.read.not_runs import REPORTS, lies_beside_runs
 
@@ -84,6 +85,8 @@ def sources(
                 raise
             if isinstance(error, NoLog):
                 tally.others[error.kind] += 1
+                if error.kind == REPORTS:
+                    tally.reports[folder_of_reports(found.shown)] += 1
                 continue
             tally.no_format += isinstance(error, NoFormat)
             reason = error.reason if isinstance(error, NoFormat) else str(error).removeprefix(str(path)).lstrip(",: ")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from statistics import median
 
 import msgspec
@@ -117,6 +118,8 @@ class Tally:
         self.sheet: SheetUse | None = None
         self.others: Counter[str] = Counter()
         """Number of files that are not logs, by suffix."""
+        self.reports: Counter[Path] = Counter()
+        """Number of benchmarks' reports that were not named, by the folder that they lie in."""
         self.no_format = self.resumed = 0
         """Numbers of files in no known format, and of session files that another one contains."""
         self._with_keys = 0
@@ -169,6 +172,7 @@ class Tally:
             left_out_count=self._kinds.total(),
             kinds=dict(self._kinds.most_common()),
             others=dict(self.others.most_common()),
+            reports=dict(self.reports.most_common()),
             no_format=self.no_format,
             formats=dict(self._formats),
             scores=dict(self._scores),

@@ -221,9 +221,9 @@ class _Import:
                     except DataError:
                         continue  # it is left out for that reason later
                     found.append((raw.number, ids_of(record, self.asked.run), is_subagents(record)))
-            alone = sum(not subagents for _, _, subagents in found) == 1
-            for number, ids, subagents in found:
-                self.sheet.look_up((source.name, number), ids, source.shown, alone=alone and not subagents)
+            own = [number for number, _, subagents in found if not subagents] or [number for number, _, _ in found]
+            for number, ids, _ in found:
+                self.sheet.look_up((source.name, number), ids, source.shown, alone=own == [number])
         self.tally.sheet = self.sheet.use()
 
     def pieces(self, to_read: list[Source]) -> Iterator[_Piece]:

@@ -91,10 +91,11 @@ def goes_on_in(record: Record) -> str | None:
 def read(record: Record, *, score: str | None, task: str | None) -> Imported:
     """Read one document.
 
-    The agent's steps are its replies, followed by their observations as messages; a step with only an observation is
-    not a reply. A result that names no call answers the first open call of the last reply. Leading steps that were
-    copied from another run, or made without a model, are context. Of a continuation, copied replies are left out (the
-    metadata counts them as `copied_replies`), and so are messages that an earlier document has.
+    The agent's steps are its replies, followed by their observations as messages; a step with only an observation, or
+    one after a call that says only what it observes, is not a reply. A result that names no call answers the first open
+    call of the last reply. Leading steps that were copied from another run, or made without a model, are context. Of a
+    continuation, copied replies are left out (the metadata counts them as `copied_replies`), and so are messages that
+    an earlier document has.
 
     Args:
         record: the document; with what `harbor.runs` adds to it.
@@ -129,16 +130,15 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
                 if said.role == "assistant" or said.content in earlier:
                     continue
             results = _results(step, where)
-            silent = not (said.content or said.tool_calls or said.reasoning)
             # A step may consist only of an observation, after a call or in a system event.
-            if not silent or not results:
+            if not _says_only_results(said, results, unanswered, where):
                 messages.append(said)
                 if said.role == "assistant":
                     replies.append(step)
                     context.append(step.get("is_copied_context") is True or step.get("llm_call_count") == 0)
                     unanswered = [call.id for call in said.tool_calls]
                     known.update(unanswered)
-            messages += _heard(results, where, unanswered if said.role == "assistant" else [], known)
+            messages += _heard(results, where, said.tool_calls, unanswered if said.role == "assistant" else [], known)
     messages[:0] = system_beside(record, messages, _INSTRUCTIONS)
     taken = score_at(record, score, _SCORES)
     models = (text_at(step, "model_name") for _, steps in parts for step in steps if step.get("source") == "agent")
@@ -158,6 +158,15 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
         other_scores=other_scores(record, taken[0], _SCORES),
         made=made_of(replies, policy),
     )
+
+
+def _says_only_results(said: Message, results: Sequence[Record], unanswered: Sequence[str], where: str) -> bool:
+    """Whether a step says nothing beyond its observation: some writers repeat a call's result as a message."""
+    if said.tool_calls or said.reasoning or not results:
+        return False
+    if said.role != "assistant" or not unanswered or len(results) > 1:
+        return not said.content
+    return said.content in ("", text_of(results[0].get("content"), f"{where}.observation.results.0.content"))
 
 
 def _check_whole(record: Record, continuations: Sequence[Record]) -> None:
@@ -232,21 +241,25 @@ def _results(step: Record, where: str) -> Sequence[Record]:
     return objects(at(step, "observation.results"), f"{where}.observation.results")
 
 
-def _heard(results: Sequence[Record], where: str, unanswered: list[str], known: set[str]) -> list[Message]:
+def _heard(
+    results: Sequence[Record], where: str, calls: Sequence[ToolCall], unanswered: list[str], known: set[str]
+) -> list[Message]:
     """The results of an observation: a tool's where they belong to a call, else a user's.
 
-    A result that names no call answers the first open one; or, if it is the only one, all of them, as terminus-2 writes
-    what its terminal shows after several commands. It is then a tool's message without an id.
+    A result that names no call answers the first open one; or, if it is the only one and in the step of the calls, all
+    of them, as terminus-2 writes what its terminal shows after several commands. It is then a tool's message without an
+    id.
 
     Args:
         results: the results.
         where: the step, for errors.
+        calls: the step's own calls.
         unanswered: unanswered calls of the last reply, in order; those answered here are removed. Empty where the step
             is not the agent's.
         known: all calls so far.
     """
     named = {call for result in results if isinstance(call := result.get("source_call_id"), str)}
-    of_all = len(results) == 1 and not named and len(unanswered) > 1
+    of_all = bool(calls) and len(results) == 1 and not named and len(unanswered) > 1
     heard = []
     for index, result in enumerate(results):
         here = f"{where}.observation.results.{index}"

@@ -15,7 +15,7 @@ from trajtree.formats.read.fields import TASKS, Record
 from trajtree.formats.read.not_runs import beside_runs, why_no_run
 from trajtree.formats.read.records import RawRecord, decode, raw_records
 from trajtree.formats.read.to_trajectory import Imported
-from trajtree.formats.read.vendors import claude_code, codex, gemini, resumed, spans
+from trajtree.formats.read.vendors import claude_code, codex, gemini, pi, spans
 
 _LOOK_AT = 100
 
@@ -83,11 +83,20 @@ FORMATS = {
         "events with type and sessionId",
         whole=True,
         runs=claude_code.runs,
-        held=resumed.held,
+        held=claude_code.held,
         private=True,
     ),
     "codex": Format(
         codex.read, codex.recognises, "events, first session_meta", whole=True, runs=codex.runs, private=True
+    ),
+    "pi": Format(
+        pi.read,
+        pi.recognises,
+        "entries, first session with cwd",
+        whole=True,
+        runs=pi.runs,
+        held=pi.held,
+        private=True,
     ),
     "gemini": Format(
         gemini.read, gemini.recognises, "contents of role and parts, or a session with projectHash", runs=gemini.runs

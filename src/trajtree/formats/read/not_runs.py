@@ -28,7 +28,10 @@ _HARBORS = ({"trial_name", "verifier_result"}, {"trial_name", "trials_dir"}, {"j
 
 REPORTS = "reports of benchmarks"
 _OF_HARBOR = "results and settings of Harbor"
-_SETTINGS = ("config.json", "lock.json", "result.json", "results.json")
+_NO_RUN = "results of Harbor's trials without agent/trajectory.json"
+_OTHER_FORM = "other forms of runs that Harbor wrote as agent/trajectory.json"
+_RESULT = "result.json"
+_SETTINGS = ("config.json", "lock.json", _RESULT, "results.json")
 """What Harbor writes into the folders of jobs and trials."""
 
 _ASIDE = ("verifier", "artifacts", "user-agent")
@@ -38,8 +41,8 @@ _AGENT = "agent"
 _CALL = re.compile(r"episode-\d+/debug\.json")
 """What terminus-2 keeps of each call of the model, in the agent's folder."""
 
-_RUN = re.compile(r"trajectory[\w.-]*\.json|.*\.jsonl")
-"""The agent's documents and its session; other files there hold the same run in the agent's own form."""
+_RUN = re.compile(r"trajectory[\w.-]*\.json")
+"""The agent's documents; other files there hold the same run in the agent's own form."""
 
 _BEGINNING = 1 << 16
 """Bytes of a file of settings in which a trial's name is looked for."""
@@ -73,7 +76,8 @@ def lies_beside_runs(path: Path) -> str | None:
     """
     path = path.absolute()
     if path.name in _SETTINGS and (_is_trial(path.parent) or _is_job(path.parent)):
-        return _OF_HARBOR
+        of_trial = path.name == _RESULT and not _is_job(path.parent)
+        return _NO_RUN if of_trial and not _has_run(path.parent) else _OF_HARBOR
     for folder in path.parents:
         if folder.name in _ASIDE and _is_trial(_trial_of(folder)):
             return _OF_HARBOR
@@ -81,14 +85,19 @@ def lies_beside_runs(path: Path) -> str | None:
             inside = path.relative_to(folder).as_posix()
             if _CALL.fullmatch(inside):
                 return _OF_HARBOR
-            elsewhere = (folder / "trajectory.json").is_file() and not _RUN.fullmatch(path.name)
-            return _OF_HARBOR if elsewhere else None
+            elsewhere = (folder / "trajectory.json").is_file() and not _RUN.fullmatch(inside)
+            return _OTHER_FORM if elsewhere else None
     return None
 
 
 def _trial_of(folder: Path) -> Path:
     """The folder of the trial to which a folder within it belongs; a trial in several steps has one for each."""
     return folder.parents[2] if folder.parent.parent.name == "steps" else folder.parent
+
+
+def _has_run(trial: Path) -> bool:
+    """Whether a trial, or one of its steps, has its agent's run."""
+    return any(next(trial.glob(f"{inside}{_AGENT}/trajectory.json"), None) is not None for inside in ("", "steps/*/"))
 
 
 @lru_cache(maxsize=1024)

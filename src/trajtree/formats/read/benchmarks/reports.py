@@ -37,6 +37,7 @@ TASKS_OF_FILES = ("instance_id", f"{BESIDE}.task")
 
 _OF_RUNS = ("trajs", "trajectories")
 _OF_REPORTS = ("", "results", "logs", "run_evaluation", "logs/run_evaluation")
+_OF_ONE_TASK = "report.json"
 _LARGEST = 1 << 26
 """Size in bytes above which a JSON file is not looked into for a report."""
 
@@ -175,7 +176,7 @@ def has_reports(path: Path) -> bool:
 
 def _reports(folder: Path, task: str) -> Iterator[tuple[str, Record]]:
     """(name, report) of the reports in a folder, and in those within it that only hold reports."""
-    own = [folder / name / task / "report.json" for name in _OF_REPORTS]
+    own = [folder / name / task / _OF_ONE_TASK for name in _OF_REPORTS]
     for file in chain(*(_candidates(folder / name) for name in _OF_REPORTS), own):
         try:
             stat = file.stat()
@@ -231,6 +232,11 @@ def verdicts(report: Record, file: Path) -> dict[str, object]:
     }
 
 
+def folder_of_reports(file: Path) -> Path:
+    """Where a report lies: the folder that has it or, if it is one task's, a folder for each task."""
+    return file.parent.parent if file.name == _OF_ONE_TASK else file.parent
+
+
 def report_in(file: Path) -> Record | None:
     """The report that a file holds; None if it holds something else."""
     stat = file.stat()
@@ -272,6 +278,7 @@ __all__ = [
     "SCORES_OF_FILES",
     "TASKS_OF_FILES",
     "benchmark_score",
+    "folder_of_reports",
     "has_reports",
     "is_report",
     "named_after_task",

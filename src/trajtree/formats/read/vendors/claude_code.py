@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from trajtree.errors import DataError
@@ -18,6 +18,7 @@ from trajtree.formats.read.records import RawRecord, decode
 from trajtree.formats.read.to_trajectory import Imported
 from trajtree.formats.read.vendors.blocks import add_blocks
 from trajtree.formats.read.vendors.events import Events, twin_of
+from trajtree.formats.read.vendors.resumed import held_by, message_of
 from trajtree.formats.read.vendors.talk import Talk, described, kind_of, several
 
 _SPOKEN = ("user", "assistant")
@@ -87,6 +88,19 @@ def runs(path: Path, records: Iterator[RawRecord]) -> Iterator[RawRecord]:
     for name, side in sides.items():
         number += 1
         yield side.record(number, session_id=f"{session}/{name}")
+
+
+def held(paths: Sequence[Path]) -> Mapping[Path, Path]:
+    """The sessions whose messages are all in another's file, as where one was resumed: see `resumed.held_by`."""
+    return held_by(paths, _spoken)
+
+
+def _spoken(event: Record) -> bytes | None:
+    """What identifies a message, for `held`; subagents' messages and notes to the user alone are none."""
+    unsent = (
+        event.get("isApiErrorMessage") or event.get("isVisibleInTranscriptOnly") or event.get("isSidechain") is True
+    )
+    return None if unsent or kind_of(event) not in _SPOKEN else message_of(event, ("uuid",))
 
 
 def _event(raw: RawRecord) -> Record:
@@ -243,4 +257,4 @@ def _attach(talk: Talk, event: Record, where: str) -> list[str]:
     return []
 
 
-__all__ = ["read", "recognises", "runs"]
+__all__ = ["held", "read", "recognises", "runs"]

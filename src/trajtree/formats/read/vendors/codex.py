@@ -5,7 +5,6 @@ Source: session files (`rollout-*.jsonl`) of versions 0.20 to 0.140; older ones 
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ from trajtree.errors import DataError
 from trajtree.formats.read.fields import SCORES, Record, at, objects, score_at, task_at, text_at
 from trajtree.formats.read.records import RawRecord
 from trajtree.formats.read.to_trajectory import Imported
-from trajtree.formats.read.vendors.events import Events, twin_of
+from trajtree.formats.read.vendors.events import ID, joined, twin_of
 from trajtree.formats.read.vendors.items import BETWEEN, add_item
 from trajtree.formats.read.vendors.talk import Talk, described, kind_of, several
 from trajtree.trajectory import Message
@@ -22,7 +21,6 @@ from trajtree.trajectory import Message
 _NOTES = frozenset(("turn_context", "event_msg", "world_state", "session_state"))
 """Events that the program writes for itself; the model never sees them."""
 
-_ID = re.compile(rb'"id"\s*:\s*"([^"\\]*)"')
 _ROLLED_BACK = "thread_rolled_back"
 _UNREADABLE = ("compaction", "compaction_summary", "context_compaction")
 """Items that stand for a compacted history; what they hold is encrypted."""
@@ -37,19 +35,7 @@ def recognises(record: Record) -> bool:
 
 def runs(path: Path, records: Iterator[RawRecord]) -> Iterator[RawRecord]:
     """One record for the whole session."""
-    if (twin := twin_of(path)) is not None:
-        yield twin
-        return
-    events: Events | None = None
-    session = ""
-    for raw in records:
-        if events is None:
-            events = Events(raw.line)
-            found = _ID.search(raw.data)
-            session = found[1].decode("utf-8", "replace") if found else ""
-        events.add(raw)
-    if events is not None:
-        yield events.record(1, session_id=session)
+    return joined(records, ID) if (twin := twin_of(path)) is None else iter((twin,))
 
 
 def read(record: Record, *, score: str | None, task: str | None) -> Imported:

@@ -9,6 +9,9 @@ from pathlib import Path
 
 from trajtree.formats.read.records import LONGEST, RawRecord
 
+ID = re.compile(rb'"id"\s*:\s*"([^"\\]*)"')
+"""The first field `id` of a record, with its value."""
+
 _MESSAGE = re.compile(rb'"message"\s*:\s*\{')
 _TOO_LONG = f"the session is longer than {LONGEST >> 20} MiB, the limit for one run"
 
@@ -42,14 +45,18 @@ class Events:
         return RawRecord(number, self._line, begin + b",".join(self._parts) + b"]}", self._problem)
 
 
-def joined(records: Iterator[RawRecord]) -> Iterator[RawRecord]:
-    """All records of a file as the events of one run."""
+def joined(records: Iterator[RawRecord], named: re.Pattern[bytes] | None = None) -> Iterator[RawRecord]:
+    """All records of a file as the events of one run; `named` finds the id of the session in the first one."""
     events: Events | None = None
+    session = ""
     for raw in records:
-        events = events or Events(raw.line)
+        if events is None:
+            events = Events(raw.line)
+            found = None if named is None else named.search(raw.data)
+            session = found[1].decode("utf-8", "replace") if found else ""
         events.add(raw)
     if events is not None:
-        yield events.record(1)
+        yield events.record(1, session_id=session)
 
 
 def twin_of(path: Path) -> RawRecord | None:
@@ -70,4 +77,4 @@ def _problem_of(raw: RawRecord) -> str | None:
     return f"line {raw.line}: {problem}, so the session is not whole; restore or remove the line"
 
 
-__all__ = ["Events", "joined", "twin_of"]
+__all__ = ["ID", "Events", "joined", "twin_of"]

@@ -1,8 +1,8 @@
-"""Sessions of Claude Code that were resumed: the later file repeats the earlier one's messages, with their uuids."""
+"""Sessions that were resumed or forked: the later file repeats the earlier one's messages, with their ids."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
 
@@ -13,18 +13,22 @@ from trajtree.formats.read.fields import Record, objects, text_at
 from trajtree.formats.read.records import decode, raw_records
 
 
-def held(paths: Sequence[Path]) -> dict[Path, Path]:
+def held_by(paths: Sequence[Path], spoken: Callable[[Record], bytes | None]) -> Mapping[Path, Path]:
     """The sessions whose messages are all in another session's file, and that file: the longest, or the last of equals.
 
     Only files that begin with the same message are read for this.
+
+    Args:
+        paths: the sessions' files.
+        spoken: what identifies a message that a session has as its own; None for any other event.
     """
     beginnings: dict[bytes, list[Path]] = {}
     for path in paths:
-        if (first := next(_spoken(path), None)) is not None:
+        if (first := next(_spoken(path, spoken), None)) is not None:
             beginnings.setdefault(first, []).append(path)
     found = {}
     for alike in beginnings.values():
-        said = {path: frozenset(_spoken(path)) for path in alike} if len(alike) > 1 else {}
+        said = {path: frozenset(_spoken(path, spoken)) for path in alike} if len(alike) > 1 else {}
         longest_first = sorted(reversed(said), key=lambda path: -len(said[path]))
         for index, path in enumerate(longest_first):
             holder = next((other for other in longest_first[:index] if said[path] <= said[other]), None)
@@ -33,14 +37,16 @@ def held(paths: Sequence[Path]) -> dict[Path, Path]:
     return found
 
 
-def _spoken(path: Path) -> Iterator[bytes]:
-    """Hashes of a session's messages with their uuids, without its subagents' and without notes to the user alone."""
-    for event in _events(path):
-        if event.get("type") not in ("user", "assistant") or event.get("isSidechain") is True:
-            continue
-        uuid, unsent = text_at(event, "uuid"), event.get("isApiErrorMessage") or event.get("isVisibleInTranscriptOnly")
-        if uuid is not None and not unsent:
-            yield blake2b(json.encode([uuid, event.get("message")], order="deterministic"), digest_size=16).digest()
+def message_of(event: Record, ids: Sequence[str]) -> bytes | None:
+    """Hash of an event's message with its id, the first of those fields that it has; None without any."""
+    id_ = text_at(event, *ids)
+    if id_ is None:
+        return None
+    return blake2b(json.encode([id_, event.get("message")], order="deterministic"), digest_size=16).digest()
+
+
+def _spoken(path: Path, spoken: Callable[[Record], bytes | None]) -> Iterator[bytes]:
+    return filter(None, map(spoken, _events(path)))
 
 
 def _events(path: Path) -> Iterator[Record]:
@@ -53,4 +59,4 @@ def _events(path: Path) -> Iterator[Record]:
             continue
 
 
-__all__ = ["held"]
+__all__ = ["held_by", "message_of"]
