@@ -35,7 +35,6 @@ from trajtree.explore.episode import sampled_tokens
 from trajtree.models.weights import versions
 from trajtree.statistics import clustered, differences
 from trajtree.statistics.layout import Layout
-from trajtree.statistics.ratio import fieller
 from trajtree.statistics.results import Interval
 from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.trajectory import SCORE_TOLERANCE, Trajectory
@@ -203,6 +202,29 @@ def ratio_of(
         apart = clustered.with_seeds(apart, several[0] - ratio * several[1])
     ends = fieller(*sides, layout, clustered.t_quantile(0.975, apart.df), several)
     return None if np.isinf(ends).any() else ends
+
+
+def fieller(
+    gained: Floats, gap: Floats, layout: Layout, limit: float, by_seed: tuple[Floats, Floats] | None = None
+) -> tuple[float, float]:
+    """Both ends of Fieller's interval of mean(gained) / mean(gap), [tasks] each; infinite where it has none.
+
+    `limit` is the quantile of Student's t; `by_seed` are the means of both with each seed, [seeds] each.
+    Source: Fieller, "Some problems in interval estimation", Journal of the Royal Statistical Society B 16 (1954).
+    """
+    # [2, 2] covariances of the mean of what is gained and of the gap.
+    errors = clustered.covariances((gained, gap), layout)
+    if by_seed is not None:
+        errors = errors + np.cov(np.stack(by_seed)) / len(by_seed[0])
+    # The ends are the roots of square * R^2 - 2 * middle * R + rest.
+    squared, means = limit**2, (float(gained.mean()), float(gap.mean()))
+    square = means[1] ** 2 - squared * errors[1, 1]
+    middle = means[0] * means[1] - squared * errors[0, 1]
+    rest = means[0] ** 2 - squared * errors[0, 0]
+    if square <= 0:
+        return -np.inf, np.inf
+    half = float(np.sqrt(max(0.0, middle**2 - square * rest)))
+    return float(middle - half) / square, float(middle + half) / square
 
 
 def table(figures: Mapping[str, Any]) -> str:

@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from scipy.stats import ttest_1samp
 
 from trajtree.statistics import differences, practice
-from trajtree.statistics.clustered import estimate, interval, smallest_shown, t_quantile
+from trajtree.statistics.clustered import covariances, estimate, interval, smallest_shown, t_quantile
 from trajtree.statistics.layout import Layout
 from trajtree.statistics.paired import sign_flips
-from trajtree.statistics.ratio import fieller, ratio_interval
+from trajtree.statistics.ratio import ratio_interval
 from trajtree.statistics.results import Interval
 
 SIZES = {"equal": [5], "unequal": [2, 3, 4, 5, 6, 10], "lopsided": [1, 4, 10]}
@@ -33,9 +33,11 @@ SIZES = {"equal": [5], "unequal": [2, 3, 4, 5, 6, 10], "lopsided": [1, 4, 10]}
 RATES = {"success": 0.4, "rare success": 0.1}
 SCORES, CHANCES = np.array([0, 1 / 6, 1 / 3, 1 / 2, 2 / 3, 1]), np.array([0.1, 0.25, 0.15, 0.1, 0.1, 0.3])
 FLIPS, BOOTSTRAPS = 999, 299
-HALVED = ("unlike", "apart", "power", "pgr", "seeds", "collapse")
-"""Parts of the tables that are measured with half as many runs, since several rows or intervals are drawn in each."""
-KINDS = ("difference", "paired alone", "rows alone")
+FEWER = dict.fromkeys(
+    ("mixed", "agreeing", "unlike", "shared", "apart", "power", "seeds", "collapse"), 2
+) | dict.fromkeys(("gap", "pgr"), 4)
+"""Parts of the tables that are measured with half or a quarter of the runs, since a run of them takes longer."""
+KINDS = ("difference", "paired alone", "gains and losses alone")
 """The interval of a difference, and the two that it is the union of."""
 
 Floats = NDArray[np.float64]
@@ -94,9 +96,10 @@ def measure(scenario: Scenario, runs: int, seed: int) -> dict[str, float]:
         one, other = scenario.draw(rng), scenario.draw(rng)
         gained = one - other
         counts["mean"] += _holds(interval(estimate(one, layout), (0, 1)), scenario.truth())
-        found = differences.estimate(one, other, layout)
-        counts["difference"] += _holds(differences.interval(found), 0)
-        counts["test"] += differences.p_value(found) <= 0.05
+        held = _holds(differences.interval(differences.estimate(one, other, layout)), 0)
+        counts["difference"] += held
+        # The p-value is below 0.05 where the interval excludes 0.
+        counts["test"] += not held
         counts["field mean"] += _holds(_over_tasks(one, (0, 1)), scenario.truth())
         counts["field difference"] += _holds(_over_tasks(gained, (-1, 1)), 0)
         if scenario.outcome in RATES:
@@ -199,8 +202,8 @@ def measure_pgr(scenario: Scenario, runs: int, seed: int) -> dict[str, float]:
 def _by_fieller(gained: Floats, gap: Floats, layout: Layout, truth: float) -> bool:
     """Whether Fieller's interval holds the truth; it does where the gap recovered has no interval."""
     apart = estimate(gained - gained.mean() / gap.mean() * gap, layout)
-    low, high = fieller(gained, gap, layout, t_quantile(0.975, apart.df))
-    return apart.variance == 0 or low <= truth <= high
+    left, limit = gained - truth * gap, t_quantile(0.975, apart.df)
+    return apart.variance == 0 or left.mean() ** 2 <= limit**2 * covariances([left], layout)[0, 0]
 
 
 def measure_seeds(situations: int, seeds: int, spread: dict[str, float], runs: int, seed: int) -> dict[str, float]:
@@ -217,7 +220,6 @@ def measure_seeds(situations: int, seeds: int, spread: dict[str, float], runs: i
             + spread["seed"] * rng.normal(size=(2, seeds, 1))
             + spread["both"] * rng.normal(size=(2, seeds, situations))
         )
-        # The p-value is below 0.05 where the interval excludes 0.
         counts["situations and seeds"] += not _holds(_over_seeds(rows, layout), 0)
         alone = differences.estimate(rows[0].mean(0), rows[1].mean(0), layout)
         counts["situations alone"] += not _holds(differences.interval(alone), 0)
@@ -287,30 +289,102 @@ def measure_spread(types: int, situations: int, runs: int, seed: int) -> dict[st
     return {name: count / runs for name, count in counts.items()}
 
 
+def measure_mixed(situations: int, whole: float, single: float, runs: int, seed: int) -> dict[str, float]:
+    """A row that wins single tasks with the chance `single`, and with the chance `whole` a situation as a whole.
+
+    `mean`: intervals of its mean that hold the rate; `middle` are misses beyond which 1/2 lies. `difference`: intervals
+    of the difference from a row of single tasks, at the same rate, that hold 0.
+    """
+    rng = np.random.default_rng([seed, situations, round(100 * whole), round(100 * single)])
+    layout = Scenario(situations, "equal", 0.0, "success").layout()
+    tasks, rate = len(layout.situation), whole + (1 - whole) * single
+    counts = dict.fromkeys(("mean", "middle", "difference"), 0)
+    for _ in range(runs):
+        mixed = ((rng.random(situations) < whole)[layout.situation] | (rng.random(tasks) < single)) * 1.0
+        found = interval(estimate(mixed, layout), (0, 1))
+        counts["mean"] += _holds(found, rate)
+        counts["middle"] += not _holds(found, rate) and found.value < rate
+        counts["difference"] += _holds(
+            differences.interval(differences.estimate((rng.random(tasks) < rate) * 1.0, mixed, layout)), 0
+        )
+    return {name: count / runs for name, count in counts.items()}
+
+
+def measure_agreeing(types: int, situations: int, rate: float, runs: int, seed: int) -> dict[str, float]:
+    """Types of task that all have the same `rate`, of situations that are won or lost as a whole.
+
+    `mean` and `difference` as in `measure`; `outer` are misses beyond which 0 lies.
+    """
+    rng = np.random.default_rng([seed, types, situations, round(100 * rate)])
+    names = [f"{kind}-{index}" for kind in range(types) for index in range(situations)]
+    layout = Layout.of(names, [name.split("-")[0] for name in names])
+    counts = dict.fromkeys(("mean", "outer", "difference"), 0)
+    for _ in range(runs):
+        one, other = (rng.random((2, len(names))) < rate) * 1.0
+        found = interval(estimate(one, layout), (0, 1))
+        counts["mean"] += _holds(found, rate)
+        counts["outer"] += not _holds(found, rate) and found.value > rate
+        counts["difference"] += _holds(differences.interval(differences.estimate(one, other, layout)), 0)
+    return {name: count / runs for name, count in counts.items()}
+
+
+def measure_shared(situations: int, rate: float, runs: int, seed: int) -> dict[str, float]:
+    """Two rows that win the same half of the situations; of the others one wins single tasks, the other whole ones.
+
+    Both do so at the same `rate`, so they do equally well: shares of the KINDS of interval that hold 0.
+    """
+    rng = np.random.default_rng([seed, situations, round(100 * rate)])
+    layout = Scenario(situations, "equal", 0.0, "success").layout()
+
+    def draw() -> tuple[Floats, Floats]:
+        both = (rng.random(situations) < 0.5)[layout.situation]
+        singly, wholly = rng.random(len(both)) < rate, (rng.random(situations) < rate)[layout.situation]
+        return (both | singly) * 1.0, (both | wholly) * 1.0
+
+    return _differing(layout, draw, 0.0, runs)
+
+
 def measure_unlike(situations: int, first: str, rate: float, runs: int, seed: int) -> dict[str, float]:
     """Two rows of the same `rate` that are not interchangeable: one wins tasks of its own, the other whole situations.
 
     The `first` wins every task with that rate ("singly"), or only ever the first of a situation's five ("one of five").
     `difference` and the two intervals that it is the union of: whether they hold 0, and their mean widths. `flips`: how
-    often the signs of situations, flipped, reject. `gap` and `fieller alone`: intervals of the gap recovered, .1, by
-    the second kind of row between two of the first kind, that hold it; these rows' rates are .1, .15 and .6 at any
-    `rate`.
+    often the signs of situations, flipped, reject.
     """
     rng = np.random.default_rng([seed, situations, round(100 * rate), len(first)])
     layout = Scenario(situations, "equal", 0.0, "success").layout()
-    tasks = len(layout.situation)
-    rates = np.full(tasks, rate) if first == "singly" else np.tile([5 * rate, 0, 0, 0, 0], situations)
-    counts = dict.fromkeys(("flips", "gap", "fieller alone"), 0.0) | dict.fromkeys(
-        (f"{name}{what}" for name in KINDS for what in ("", " width")), 0.0
-    )
+    rates = _habit(first, rate, situations)
+    counts = dict.fromkeys(("flips", *(f"{name}{what}" for name in KINDS for what in ("", " width"))), 0.0)
     for _ in range(runs):
-        ours, theirs = (rng.random(tasks) < rates) * 1.0, (rng.random(situations) < rate)[layout.situation] * 1.0
+        ours, theirs = (rng.random(len(rates)) < rates) * 1.0, _won_whole(rng, rate, layout)
         for name, found in _kinds(ours, theirs, layout).items():
             counts[name] += _holds(found, 0)
             counts[f"{name} width"] += found.high - found.low
         counts["flips"] += sign_flips(ours - theirs, layout, resamples=FLIPS, seed=0)[0] <= 0.05
-        weak, ceiling = ((rng.random(tasks) < one) * 1.0 for one in (0.1, 0.6))
-        ours = (rng.random(situations) < 0.15)[layout.situation] * 1.0
+    return {name: count / runs for name, count in counts.items()}
+
+
+def _habit(first: str, rate: float, situations: int) -> Floats:
+    """[tasks] the chances of a row that wins every task with that rate, or only the first of a situation's five."""
+    return np.full(5 * situations, rate) if first == "singly" else np.tile([5 * rate, 0, 0, 0, 0], situations)
+
+
+def _won_whole(rng: np.random.Generator, rate: float, layout: Layout) -> Floats:
+    """[tasks] outcomes of a row that wins whole situations with that rate."""
+    return (rng.random(len(layout.sizes)) < rate)[layout.situation] * 1.0
+
+
+def measure_gap(situations: int, first: str, runs: int, seed: int) -> dict[str, float]:
+    """Intervals of the gap recovered, .1, that hold it, by a row of whole situations between rows of single tasks.
+
+    The weak row wins as `first` says. The rates are .1 and .6, and .15 of the row.
+    """
+    rng = np.random.default_rng([seed, situations, len(first)])
+    layout, counts = Scenario(situations, "equal", 0.0, "success").layout(), dict.fromkeys(("gap", "fieller alone"), 0)
+    rates = _habit(first, 0.1, situations)
+    for _ in range(runs):
+        weak, ceiling = ((rng.random(len(rates)) < one) * 1.0 for one in (rates, 0.6))
+        ours = _won_whole(rng, 0.15, layout)
         ends = ratio_interval((ours, weak, ceiling), layout)
         counts["gap"] += ends is None or ends[0] <= 0.1 <= ends[1]
         counts["fieller alone"] += _by_fieller(ours - weak, ceiling - weak, layout, 0.1)
@@ -319,7 +393,7 @@ def measure_unlike(situations: int, first: str, rate: float, runs: int, seed: in
 
 def _kinds(ours: Floats, theirs: Floats, layout: Layout) -> dict[str, Interval]:
     found = differences.estimate(ours, theirs, layout)
-    low, high = found.rows.difference(t_quantile(0.975, found.paired.df))
+    low, high = differences.gained_and_lost(found, t_quantile(0.975, found.paired.df))
     alone = Interval(found.paired.mean, low, high)
     return dict(zip(KINDS, (differences.interval(found), interval(found.paired, (-1, 1)), alone), strict=True))
 
@@ -412,6 +486,15 @@ def run(out: Path, runs: int, seed: int) -> None:
             for drawn in ("beta", "copied")
         ),
         *(
+            ("mixed", {"situations": count, "whole": whole, "single": single}, measure_mixed, (count, whole, single))
+            for count, whole, single in ((12, 0.12, 0.02), (20, 0.08, 0.02), (30, 0.05, 0.02), (60, 0.03, 0.01))
+        ),
+        *(
+            ("agreeing", {"types": types, "situations": count, "rate": rate}, measure_agreeing, (types, count, rate))
+            for types, count in ((4, 5), (8, 5), (4, 8), (8, 8), (4, 15), (8, 15))
+            for rate in (0.05, 0.1, 0.2)
+        ),
+        *(
             ("least", {"situations": count, "icc": icc}, measure_least, (count, icc))
             for count, icc in ((12, 0.3), (12, 1.0), (30, 0.3), (60, 0.3))
         ),
@@ -430,6 +513,16 @@ def run(out: Path, runs: int, seed: int) -> None:
             for first, rates in (("singly", (0.1, 0.2, 0.4)), ("one of five", (0.15,)))
             for count in (12, 20, 60)
             for rate in rates
+        ),
+        *(
+            ("gap", {"first": first, "situations": count}, measure_gap, (count, first))
+            for first in ("singly", "one of five")
+            for count in (12, 20, 60)
+        ),
+        *(
+            ("shared", {"situations": count, "rate": rate}, measure_shared, (count, rate))
+            for count in (12, 20, 60)
+            for rate in (0.05, 0.1, 0.2)
         ),
         *(
             (
@@ -471,7 +564,7 @@ def run(out: Path, runs: int, seed: int) -> None:
         if any(key.items() <= line.items() for line in done.setdefault(part, [])):
             continue
         start = time.perf_counter()
-        done[part].append(key | of(*what, runs // 2 if part in HALVED else runs, seed))
+        done[part].append(key | of(*what, runs // FEWER.get(part, 1), seed))
         out.write_text(json.dumps(done, indent=1) + "\n")
         print(f"{part} {key}: {time.perf_counter() - start:.0f} s", flush=True)
 
@@ -491,13 +584,25 @@ def table(done: dict) -> str:
         lines += _markdown(f"{sizes.capitalize()} sizes ({_listed(SIZES[sizes])})", ["situations", "ICC", *heads], rows)
     parts = {
         "near": ("Rates near 0 or 1", ["situations", "rate", "drawn"], ["mean", "middle"]),
+        "mixed": (
+            "Single tasks, and now and then a situation",
+            ["situations", "whole", "single"],
+            ["mean", "middle", "difference"],
+        ),
         "least": ("Smallest differences", ["situations", "icc"], ["least", "shown"]),
         "types": ("Four types of task", ["situations", "icc"], ["mean", "without strata", "field mean"]),
         "spread": ("Types with different spread", ["types", "situations"], ["mean", "without strata"]),
+        "agreeing": ("Types that agree", ["types", "situations", "rate"], ["mean", "outer", "difference"]),
         "unlike": (
             "Rows with different habits",
             ["first", "situations", "rate"],
-            [*KINDS, *(f"{name} width" for name in KINDS), "flips", "gap", "fieller alone"],
+            [*KINDS, *(f"{name} width" for name in KINDS), "flips"],
+        ),
+        "gap": ("Gap recovered by rows with different habits", ["first", "situations"], ["gap", "fieller alone"]),
+        "shared": (
+            "Rows that have half in common",
+            ["situations", "rate"],
+            [*KINDS, "flips"],
         ),
         "apart": ("Rows that differ", ["rows", "situations", "sizes", "true"], list(KINDS)),
         "power": (

@@ -7,14 +7,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
-from benchmarks.branching import in_rounds, informative, over, table, until
+from benchmarks.branching import fieller, in_rounds, informative, over, table, until
+from scipy.stats import t
 from tests.builders import trajectory
 
+from trajtree.statistics.clustered import covariances
+from trajtree.statistics.layout import Layout
 from trajtree.trajectory import Message, Origin, Trajectory
 from trajtree.trees.merge import build_tree
 
 ROOT = Path(__file__).parents[2]
+EQUAL = Layout.of([f"s{index // 4}" for index in range(48)], ["t"] * 48)
 
 
 def runs(*tries: tuple[str, float]) -> list[Trajectory]:
@@ -79,3 +84,30 @@ def test_the_table_in_the_docs_is_what_the_benchmark_prints() -> None:
     figures = json.loads((ROOT / "benchmarks" / "results" / "branching.json").read_text())
     page = (ROOT / "docs" / "results.md").read_text()
     assert f"<!-- branching:begin -->\n{table(figures)}\n<!-- branching:end -->" in page
+
+
+def test_fieller_holds_where_the_mean_may_be_zero() -> None:
+    """R is inside exactly where the mean of `gained - R * gap` is within its standard errors of zero."""
+    rng = np.random.default_rng(0)
+    gap = rng.normal(0.5, 0.3, size=48)
+    gained = 0.7 * gap + rng.normal(0, 0.2, size=48)
+    limit = t.ppf(0.975, 11)
+    found = fieller(gained, gap, EQUAL, limit)
+    assert found[0] < gained.mean() / gap.mean() < found[1]
+    for end in found:
+        left = gained - end * gap
+        assert abs(left.mean()) == pytest.approx(limit * np.sqrt(covariances([left], EQUAL)[0, 0]))
+
+
+def test_fieller_over_seeds_by_its_definition() -> None:
+    rng = np.random.default_rng(3)
+    gained, gap = rng.normal(0.3, 0.2, (3, 48)), rng.normal(0.6, 0.2, (3, 48))
+    gained += np.array([[0.05], [0.0], [-0.04]])
+    means, seeds, limit = (gained.mean(0), gap.mean(0)), (gained.mean(1), gap.mean(1)), 2.5
+    ends = fieller(*means, EQUAL, limit, seeds)
+    for end in ends:
+        apart, by_seed = means[0] - end * means[1], seeds[0] - end * seeds[1]
+        error = np.sqrt(covariances([apart], EQUAL)[0, 0] + by_seed.var(ddof=1) / 3)
+        assert abs(apart.mean()) / error == pytest.approx(limit)
+    alone = fieller(*means, EQUAL, limit)
+    assert ends[0] < alone[0] < alone[1] < ends[1], "seeds that differ make it wider"

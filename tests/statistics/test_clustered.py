@@ -16,6 +16,7 @@ from scipy.stats import f_oneway, t, ttest_ind
 from trajtree.statistics.clustered import (
     correlation,
     degrees_of_freedom,
+    ends,
     estimate,
     interval,
     smallest_shown,
@@ -160,6 +161,65 @@ def test_situations_that_do_not_differ_are_no_certainty() -> None:
     assert (half.low, half.value, half.high) == pytest.approx((0.5 - unseen / 2, 0.5, 0.5 + unseen / 2))
 
 
+@pytest.mark.parametrize(("tasks", "won"), [(5, 1), (5, 4), (20, 5)])
+def test_a_few_single_wins_do_not_rule_out_whole_situations(tasks: int, won: int) -> None:
+    """With up to five, twelve situations may have missed as large a share of others as with none."""
+    values = np.zeros(12 * tasks)
+    values[: won * tasks : tasks] = 1.0
+    layout = Layout.of([f"s{index // tasks}" for index in range(12 * tasks)], ["t"] * 12 * tasks)
+    found, unseen = estimate(values, layout), t.ppf(0.975, 11) ** 2 / (12 + t.ppf(0.975, 11) ** 2)
+    shown, back = interval(found, RATE), interval(estimate(1 - values, layout), RATE)
+    assert shown.high == pytest.approx(found.mean + unseen * (1 - found.mean), abs=0.004)
+    assert (back.low, back.high) == pytest.approx((1 - shown.high, 1 - shown.low))
+
+
+def test_ten_single_wins_count_as_what_they_are() -> None:
+    """Wilson's interval, for the tasks that they are worth, and the variance is not less than of independent tasks."""
+    values = np.zeros(240)
+    values[:220:20] = 1.0
+    layout = Layout.of([f"s{index // 20}" for index in range(240)], ["t"] * 240)
+    assert interval(estimate(values, layout), RATE).high < 0.09
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.integers(10, 30), st.integers(2, 8), st.lists(st.integers(0, 239), unique=True, max_size=40))
+def test_one_more_success_narrows_by_little(situations: int, size: int, order: list[int]) -> None:
+    """The upper end rises with every success up to the fifth, and then falls by steps, if at all."""
+    values, layout = (
+        np.zeros(situations * size),
+        Layout.of([f"s{n // size}" for n in range(situations * size)], ["t"] * situations * size),
+    )
+    unseen = t.ppf(0.975, situations - 1) ** 2 / (situations + t.ppf(0.975, situations - 1) ** 2)
+    last = interval(estimate(values, layout), RATE)
+    for count, task in enumerate(dict.fromkeys(task % len(values) for task in order), 1):
+        values[task] = 1.0
+        found = interval(estimate(values, layout), RATE)
+        if count <= 5:
+            assert found.high > last.high
+        assert found.high > last.high - unseen / 3
+        last = found
+
+
+def test_types_that_all_succeed_rarely_are_not_known_better_than_their_total() -> None:
+    """Eight types of five situations, one of seven won: the lower end is Wilson's of 40, with the quantile of all."""
+    values = np.zeros(40)
+    values[[0, 5, 10, 15, 20, 25, 30]] = 1.0
+    found = estimate(values, Layout.of([f"s{index}" for index in range(40)], [f"t{index // 5}" for index in range(40)]))
+    p, k = values.mean(), t.ppf(0.975, found.df) ** 2 * found.variance
+    k /= p * (1 - p)
+    low, _ = sorted(np.roots([1 + k, -(2 * p + k), p**2]).real)
+    assert interval(found, RATE).low == pytest.approx(low)
+
+
+def test_intervals_grow_with_their_level() -> None:
+    rng = np.random.default_rng(0)
+    for rate in (0.02, 0.1, 0.5):
+        for _ in range(20):
+            found = estimate((rng.random(48) < rate) * 1.0, EQUAL)
+            low, high = np.array([ends(found, quantile, RATE) for quantile in np.linspace(0.1, 8, 40)]).T
+            assert (np.diff(low) <= 1e-12).all() and (np.diff(high) >= -1e-12).all()
+
+
 def test_a_single_situation_says_next_to_nothing() -> None:
     layout = Layout.of(["s"] * 30, ["t"] * 30)
     found = estimate(np.array([1.0] * 20 + [0.0] * 10), layout)
@@ -170,14 +230,14 @@ def test_a_single_situation_says_next_to_nothing() -> None:
 
 
 def test_smallest_difference() -> None:
-    """The difference that a t-test finds in 80% of samples: checked by its own power, with the noncentral t."""
+    """More by a share of 2.5 / situations than what a t-test finds in 80% of samples: checked with the noncentral t."""
     values = np.random.default_rng(0).normal(0.1, 0.3, size=48)
     found = estimate(values, EQUAL)
     smallest = smallest_shown(found, interval(found, DIFFERENCE))
     assert smallest is not None
     from scipy.stats import nct
 
-    noncentral = smallest / np.sqrt(found.variance)
+    noncentral = smallest / (1 + 2.5 / 12) / np.sqrt(found.variance)
     limit = t.ppf(0.975, found.df)
     power = nct.sf(limit, found.df, noncentral) + nct.cdf(-limit, found.df, noncentral)
     assert power == pytest.approx(0.8, abs=0.02)
@@ -194,12 +254,14 @@ def test_smallest_difference_where_nothing_differs() -> None:
     """As large as the interval says that it may be, and more for the power."""
     none = estimate(np.zeros(48), EQUAL)
     shown = interval(none, DIFFERENCE)
-    expected = shown.high * (1 + t.ppf(0.8, 11) / t.ppf(0.975, 11))
+    expected = shown.high * (1 + t.ppf(0.8, 11) / t.ppf(0.975, 11)) * (1 + 2.5 / 12)
     assert smallest_shown(none, shown) == pytest.approx(expected)
 
 
 def test_strata_add_up_in_squares() -> None:
-    """Two types of six situations; each reaches out from its mean as it would alone, with the quantile of both.
+    """Two types of six situations; each reaches out from its mean as it would alone, or both as if they were one.
+
+    The quantile is that of both in either case.
 
     The degrees of freedom are Welch's, of two samples of six.
     """
@@ -209,15 +271,16 @@ def test_strata_add_up_in_squares() -> None:
     found = estimate(values, layout)
     halves = [half.reshape(6, 4).mean(1) for half in (values[:24], values[24:])]
     assert found.df == pytest.approx(ttest_ind(*halves, equal_var=False).df)
-    squared, below = t.ppf(0.975, found.df) ** 2, 0.0
-    for half in (values[:24], values[24:]):
-        variance = half.reshape(6, 4).mean(1).var(ddof=1) / 6
-        # (p - x)^2 = t^2 V x (1 - x) / p (1 - p), solved for the lower end.
-        p = half.mean()
-        k = squared * variance / (p * (1 - p))
-        low = min(np.roots([1 + k, -(2 * p + k), p**2]))
-        below += (p - low) ** 2 / 4
-    assert interval(found, RATE).low == pytest.approx(values.mean() - np.sqrt(below))
+    variances = [half.var(ddof=1) / 6 for half in halves]
+
+    def reach(p: float, variance: float) -> float:
+        """(p - x)^2 = t^2 V x (1 - x) / p (1 - p), solved for the lower end."""
+        k = t.ppf(0.975, found.df) ** 2 * variance / (p * (1 - p))
+        return p - float(min(np.roots([1 + k, -(2 * p + k), p**2])))
+
+    apart = np.hypot(*[reach(half.mean(), variance) / 2 for half, variance in zip(halves, variances, strict=True)])
+    together = reach(values.mean(), sum(variances) / 4)
+    assert interval(found, RATE).low == pytest.approx(values.mean() - max(apart, together))
 
 
 def test_a_stratum_that_varies_alone_lends_its_degrees_of_freedom() -> None:

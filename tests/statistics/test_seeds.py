@@ -11,7 +11,7 @@ from scipy.stats import t, ttest_1samp
 from tests.statistics.test_summary import block, row
 
 from trajtree.errors import TrajtreeError
-from trajtree.statistics.clustered import estimate, with_seeds
+from trajtree.statistics.clustered import estimate, interval, with_seeds
 from trajtree.statistics.layout import Layout
 from trajtree.statistics.results import Results
 from trajtree.statistics.seeds import over_seeds
@@ -69,7 +69,13 @@ def test_variances_of_situations_and_seeds_add_up() -> None:
     share = (mean + 1) / 2
     k = squared * a / 4 / (share * (1 - share))
     low = 2 * min(np.roots([1 + k, -(2 * share + k), share**2])) - 1
-    assert found.difference.low == pytest.approx(mean - np.sqrt((mean - low) ** 2 + squared * b))
+    layout = Layout.of([f"{index // 5}" for index in range(60)], ["t"] * 60)
+    alone = with_seeds(estimate(differences.mean(0)[order], layout), differences.mean(1))
+    assert alone.df == pytest.approx(df)
+    expected = mean - np.sqrt((mean - low) ** 2 + squared * b)
+    assert interval(alone, (-1.0, 1.0)).low == pytest.approx(expected)
+    # Nothing is lost anywhere, so what was not seen reaches further.
+    assert found.difference.low < expected
     assert found.by_seed == pytest.approx(differences.mean(1))
     assert found.practice.p_value == pytest.approx(ttest_1samp(differences.mean(1), 0).pvalue)
     assert found.these_models.low > found.difference.low

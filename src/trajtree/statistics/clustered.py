@@ -18,11 +18,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trajtree.statistics.layout import Layout
+from trajtree.statistics.layout import ENOUGH, Layout
 from trajtree.statistics.results import Dependence, Interval, Situations
 from trajtree.trajectory import SCORE_TOLERANCE
 
@@ -50,7 +51,7 @@ class Estimate:
 
     `variance` is the sum over `strata` of their variances by squared shares, and of `seeds`, the variance that is added
     where there are several. A variance of 0 says that the situations do not differ in their means, not that the mean is
-    certain.
+    certain. `whole` is all tasks as one stratum with that sum, without `seeds`.
     """
 
     mean: float
@@ -59,6 +60,7 @@ class Estimate:
     situations: Situations
     dependence: Dependence
     strata: tuple[Stratum, ...]
+    whole: Stratum
     seeds: float = 0.0
 
 
@@ -78,13 +80,15 @@ def estimate(values: _Floats, layout: Layout) -> Estimate:
         df = variance**2 / sum((stratum.share**2 * stratum.variance) ** 2 / stratum.df for stratum in strata)
     else:
         df = degrees_of_freedom(layout, working)
+    mean = float(values.mean())
     return Estimate(
-        mean=float(values.mean()),
+        mean=mean,
         variance=variance,
         df=df,
         situations=layout.situations,
         dependence=Dependence(icc, effect),
         strata=strata,
+        whole=Stratum(1.0, mean, variance, df, independent, layout.situations.effective),
     )
 
 
@@ -106,23 +110,24 @@ def with_seeds(found: Estimate, by_seed: _Floats) -> Estimate:
 
 
 def _by_stratum(values: _Floats, layout: Layout, icc: float) -> tuple[Stratum, ...]:
-    found, task_stratum = [], layout.stratum[layout.situation]
-    squares = layout.residuals(values) ** 2 / layout.freedom
-    for stratum in range(layout.stratum.max() + 1):
-        inside, sizes = values[task_stratum == stratum], layout.sizes[layout.stratum == stratum]
-        variance = float(squares[layout.stratum == stratum].sum()) / len(inside) ** 2
-        found.append(
-            Stratum(
-                share=len(inside) / len(values),
-                mean=float(inside.mean()),
-                # What rounding leaves of equal means is 0.
-                variance=variance if variance > SCORE_TOLERANCE**2 else 0.0,
-                df=_satterthwaite(*_moments(sizes, icc)),
-                independent=float(inside.var(ddof=1)) / len(inside) if len(inside) > 1 else 0.0,
-                situations=float(sizes.sum() ** 2 / (sizes**2).sum()),
-            )
+    tasks = layout.by_stratum(layout.sizes)
+    means = layout.by_stratum(layout.sums(values)) / tasks
+    variances = layout.by_stratum(layout.residuals(values) ** 2 / layout.freedom) / tasks**2
+    around = (values - means[layout.stratum[layout.situation]]) ** 2
+    independent = layout.by_stratum(layout.sums(around)) / np.maximum(tasks - 1, 1) / tasks
+    traces, squares = _moments(layout, icc)
+    return tuple(
+        Stratum(
+            share=float(tasks[index]) / len(values),
+            mean=float(means[index]),
+            # What rounding leaves of equal means is 0.
+            variance=float(variances[index]) if variances[index] > SCORE_TOLERANCE**2 else 0.0,
+            df=_satterthwaite(traces[index], squares[index]),
+            independent=float(independent[index]),
+            situations=float(layout.worth[index]),
         )
-    return tuple(found)
+        for index in range(len(tasks))
+    )
 
 
 def covariances(values: Sequence[_Floats], layout: Layout) -> _Floats:
@@ -137,29 +142,28 @@ def degrees_of_freedom(layout: Layout, icc: float) -> float:
 
     At least 1.
     """
-    weights = [layout.sizes[layout.stratum == stratum] for stratum in range(layout.stratum.max() + 1)]
-    traces, squares = np.sum([_moments(sizes, icc) for sizes in weights], axis=0)
-    return _satterthwaite(float(traces), float(squares))
+    traces, squares = _moments(layout, icc)
+    return _satterthwaite(traces.sum(), squares.sum())
 
 
 def _satterthwaite(trace: float, squares: float) -> float:
-    return max(1.0, trace**2 / squares) if squares else 1.0
+    return max(1.0, float(trace**2 / squares)) if squares else 1.0
 
 
-def _moments(sizes: _Floats, icc: float) -> tuple[float, float]:
-    """Trace and sum of squares of the covariance of what CR2 squares and adds up, in a stratum of these situations."""
-    if len(sizes) < 2:
-        return 0.0, 0.0
-    share = sizes / sizes.sum()
-    variance = sizes * (1 + (sizes - 1) * icc)  # of the situations' sums
+def _moments(layout: Layout, icc: float) -> tuple[_Floats, _Floats]:
+    """[strata] trace and sum of squares of the covariance of what CR2 squares and adds up; 0 of a single situation."""
+    share, sizes, several = layout.shares, layout.sizes, layout.shares < 1
+    variance = several * sizes * (1 + (sizes - 1) * icc)  # of the situations' sums
     # CR2 adds up squared residuals, of covariance [situations, situations] diag(d) - s v' - v s' + total s s',
     # with CR2's factors in s, v and d. It is never made whole, since there may be thousands of situations.
-    factor = 1 / np.sqrt(1 - share)
-    s, v, d, total = factor * share, factor * variance, factor**2 * variance, variance.sum()
-    diagonal = total * s**2 - 2 * s * v
-    ss, sv, vv = s @ s, s @ v, v @ v
-    squares = (d * (d + 2 * diagonal)).sum() + 2 * (ss * vv + sv**2) - 4 * total * ss * sv + (total * ss) ** 2
-    return float((d + diagonal).sum()), float(squares)
+    factor = 1 / np.sqrt(layout.freedom)
+    s, v, d, total = factor * share, factor * variance, factor**2 * variance, layout.by_stratum(variance)
+    diagonal = total[layout.stratum] * s**2 - 2 * s * v
+    ss, sv, vv = layout.by_stratum(s * s), layout.by_stratum(s * v), layout.by_stratum(v * v)
+    squares = (
+        layout.by_stratum(d * (d + 2 * diagonal)) + 2 * (ss * vv + sv**2) - 4 * total * ss * sv + (total * ss) ** 2
+    )
+    return layout.by_stratum(d + diagonal), squares
 
 
 def correlation(values: _Floats, layout: Layout) -> float | None:
@@ -192,51 +196,92 @@ def interval(found: Estimate, bounds: tuple[float, float]) -> Interval:
     return Interval(found.mean, max(bounds[0], low), min(bounds[1], high))
 
 
+_IN_ONE_STRATUM = 0.5
+"""How far what was not seen counts in a stratum, where another one varies.
+
+Asked of all tasks it counts in full; types that succeed, or fail, in all of a few situations must not be certain. In
+full in each they would hold the truth nearly always, and not at all they would miss it in up to 9%: docs/statistics.md.
+"""
+
+
 def ends(found: Estimate, quantile: float, bounds: tuple[float, float], unseen: float = 1.0) -> tuple[float, float]:
     """Both ends of the interval with that quantile of Student's t; `seeds` can carry them beyond the bounds.
 
-    Where situations do not differ, `unseen` is how far others may, as a share of what the bounds allow.
+    Either end is the farther of two: the strata's, added up in squares, and that of all tasks as one stratum. The first
+    lies too near to the mean where all strata do: then a high mean goes with high variances, and so with wide intervals
+    in all of them, but squares add up only what they do apart.
+
+    Situations of a kind that was not seen may differ by `unseen`, a share of what the bounds allow.
     """
-    below = above = quantile**2 * found.seeds
+    within, below, above = unseen * (_IN_ONE_STRATUM if found.whole.variance else 1.0), 0.0, 0.0
     for stratum in found.strata:
-        low, high = _within(stratum, quantile, bounds, unseen)
+        low, high = _within(stratum, quantile, bounds, within)
         below += (stratum.share * (stratum.mean - low)) ** 2
         above += (stratum.share * (high - stratum.mean)) ** 2
-    return found.mean - float(np.sqrt(below)), found.mean + float(np.sqrt(above))
+    low, high = _within(found.whole, quantile, bounds, unseen)
+    below, above = max(below, (found.mean - low) ** 2), max(above, (high - found.mean) ** 2)
+    seeds = quantile**2 * found.seeds
+    return found.mean - sqrt(below + seeds), found.mean + sqrt(above + seeds)
 
 
 def _within(found: Stratum, quantile: float, bounds: tuple[float, float], unseen: float) -> tuple[float, float]:
     """Wilson's interval, for as many independent zeros and ones (the bounds) as would have the same variance.
 
-    Where the situations do not differ, it allows for the share of situations that so few could have missed, which is
-    Wilson's upper limit for 0 of their number, and for those to differ by the share `unseen` of what `bounds` allow.
+    It also allows for the share of situations that so few could have missed, which is Wilson's upper limit for 0 of
+    their number, and for those to differ by the share `unseen` of what `bounds` allow. That counts in full where the
+    situations do not differ, and as `_doubt` says where they do.
     """
     low, high = bounds
+    missed = unseen * quantile**2 / (found.situations + quantile**2)
     if found.variance == 0:
-        moved = unseen * quantile**2 / (found.situations + quantile**2)
-        return found.mean - moved * (found.mean - low), found.mean + moved * (high - found.mean)
+        return found.mean - missed * (found.mean - low), found.mean + missed * (high - found.mean)
     share = (found.mean - low) / (high - low)
+    single = (high - low) ** 2 * share * (1 - share)
     # The inverse of the number of independent tasks.
-    inverse = found.variance / (high - low) ** 2 / (share * (1 - share))
+    inverse = found.variance / single
     shrink = 1 + quantile**2 * inverse
     centre = (share + quantile**2 * inverse / 2) / shrink
-    half = quantile * float(np.sqrt(inverse * share * (1 - share) + (quantile * inverse / 2) ** 2)) / shrink
-    # Rounding can leave the mean just outside.
-    return min(found.mean, low + (high - low) * (centre - half)), max(found.mean, low + (high - low) * (centre + half))
+    half = quantile * sqrt(inverse * share * (1 - share) + (quantile * inverse / 2) ** 2) / shrink
+    # Situations that happen to be more alike than independent tasks would be are no further evidence.
+    worth = single / max(found.variance, found.independent)
+    below = missed * _doubt(worth * (1 - share)) * (found.mean - low)
+    above = missed * _doubt(worth * share) * (high - found.mean)
+    return (
+        min(low + (high - low) * (centre - half), found.mean - below),
+        max(low + (high - low) * (centre + half), found.mean + above),
+    )
+
+
+def _doubt(held: float) -> float:
+    """How far situations that were not seen count, where of independent zeros and ones so many are ones (or zeros).
+
+    In full up to five, and not from ten on. The variance of a few successes says little of what others may be like:
+    they may be single tasks, and the next one a whole situation.
+    """
+    return min(1.0, max(0.0, 2 - held / ENOUGH))
+
+
+_MISSING = 2.5
+"""How much more than Bloom's difference it takes, over the number of equal situations that the tasks are worth.
+
+By simulation, benchmarks/coverage.py: his formula is for a standard error that is known and does not grow with the
+difference.
+"""
 
 
 def smallest_shown(found: Estimate, shown: Interval) -> float | None:
     """The smallest difference that a two-sided test at 5% would have shown with a power of about 80%.
 
     From the standard error that the interval, `shown`, stands for; `found` is the mean of the tasks' differences. The
-    power is 80% from 60 situations on and less with fewer: docs/statistics.md. None where the situations are too few
-    for anything to be shown.
-    Source: Bloom, "Minimum detectable effects", Evaluation Review 19 (1995).
+    power is less where the lower rate is near 0: docs/statistics.md. None where the situations are too few for anything
+    to be shown.
+    Source: Bloom, "Minimum detectable effects", Evaluation Review 19 (1995), with more for few situations.
     """
     if found.situations.few:
         return None
     limit = t_quantile(0.975, found.df)
-    return (limit + t_quantile(0.8, found.df)) * (shown.high - shown.low) / 2 / limit
+    bloom = (limit + t_quantile(0.8, found.df)) * (shown.high - shown.low) / 2 / limit
+    return bloom * (1 + _MISSING / found.situations.effective)
 
 
 def t_quantile(probability: float, df: float) -> float:

@@ -3,12 +3,12 @@
 Each of two intervals fails where the other holds, so a difference has all that either allows:
 
 * The mean of the tasks' differences, with their CR2 standard error: `trajtree.statistics.clustered`. It fails where
-  rows win in different ways. If one wins single tasks and the other whole situations, and rates are near 0 or 1, the
-  second may win nothing in a dozen situations; the differences then vary as little as the first row does.
-* The rows' own intervals, with the correlation of their means: the method of variance estimates recovery (MOVER), for
-  paired values: Zou & Donner, "Construction of confidence limits about effect measures", Statistics in Medicine 27
-  (2008). A row that won nothing has an interval that allows for the situations that so few could have missed. It fails
-  where rows are nearly the same, since what their means have in common then cancels.
+  rows win in different ways. If one wins single tasks and the other now and then a whole situation, the second may win
+  none in a dozen situations; the differences then vary as little as the first row does.
+* What one row gains minus what it loses, each a mean with an interval of its own, combined by the method of variance
+  estimates recovery (MOVER): Zou & Donner, "Construction of confidence limits about effect measures", Statistics in
+  Medicine 27 (2008). Where nothing or little is lost, that interval allows for the situations that so few could have
+  missed. What both rows win or lose is in neither. It is the narrower one where few situations differ at all.
 
 For rows that are alike both say about the same, so the union is hardly wider than either. docs/statistics.md has what a
 simulation says of both and of their union.
@@ -16,8 +16,8 @@ simulation says of both and of their union.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,7 @@ TEST = "the level at which the interval reaches 0"
 """What the p-value is."""
 
 _UNSEEN = 0.5
-"""The share of their tasks by which situations that were not seen may differ, where a row's situations are all alike.
+"""The share of their tasks in which situations that were not seen may differ, where next to nothing is lost, or gained.
 
 How far a row is ahead of one that won nothing depends on what that one would win in situations that were not seen. If
 it might win them whole, the interval would hold the truth nearly always and show next to no difference; with half of
@@ -45,48 +45,20 @@ _WIDEST = 1000.0
 _Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Rows:
-    """The means of several rows over the same tasks, and the `correlations` [rows, rows] of these means."""
-
-    means: tuple[Estimate, ...]
-    correlations: _Floats
-
-    @classmethod
-    def of(cls, values: Sequence[_Floats], layout: Layout, by_seed: Sequence[_Floats] | None = None) -> Rows:
-        """The rows whose `values` are [tasks] each; `by_seed` are their means with each seed, [seeds] each."""
-        means = tuple(clustered.estimate(row, layout) for row in values)
-        covariances = clustered.covariances(values, layout)
-        if by_seed is not None and len(by_seed[0]) > 1:
-            means = tuple(clustered.with_seeds(mean, seeds) for mean, seeds in zip(means, by_seed, strict=True))
-            covariances = covariances + np.cov(np.stack(by_seed)) / len(by_seed[0])
-        deviations = np.sqrt([mean.variance for mean in means])
-        scales = np.outer(deviations, deviations)
-        # A row that does not vary goes with none.
-        correlations = np.divide(covariances, scales, out=np.zeros_like(scales), where=scales > 0)
-        np.fill_diagonal(correlations, 1.0)
-        return cls(means, np.clip(correlations, -1.0, 1.0))
-
-    def reaches(self, quantile: float) -> tuple[_Floats, _Floats]:
-        """How far the rows' intervals reach below and above their means, [rows] each."""
-        ends = np.array([clustered.ends(mean, quantile, (0.0, 1.0), _UNSEEN) for mean in self.means])
-        means = np.array([mean.mean for mean in self.means])
-        # The variance of seeds can carry an end beyond a rate's bounds.
-        return means - np.maximum(0.0, ends[:, 0]), np.minimum(1.0, ends[:, 1]) - means
-
-    def difference(self, quantile: float) -> tuple[float, float]:
-        """Both ends of the interval of the first mean minus the second, from the rows' intervals: MOVER."""
-        below, above = self.reaches(quantile)
-        mean, correlation = self.means[0].mean - self.means[1].mean, float(self.correlations[0, 1])
-        return mean - _together(below[0], above[1], correlation), mean + _together(above[0], below[1], correlation)
-
-
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One row's mean minus another's: of the tasks' differences, and from the two `rows`."""
+    """One row's mean minus another's: of the tasks' differences, `paired`, and as `gains` minus `losses`.
+
+    `gains` is the mean over tasks of what the first row is ahead by, where it is, and `losses` of what the other is;
+    `correlation` is that of these two means, and `farthest` how far any task of the two rows lies apart: so far, tasks
+    that were not seen may. 1 where none does.
+    """
 
     paired: Estimate
-    rows: Rows
+    gains: Estimate
+    losses: Estimate
+    correlation: float
+    farthest: float
 
 
 def estimate(
@@ -97,10 +69,18 @@ def estimate(
     With `by_seed`, the means of both with each seed ([seeds] each), the variance of seeds is added as in
     `clustered.with_seeds`.
     """
-    paired = clustered.estimate(ours - theirs, layout)
+    apart = ours - theirs
+    paired = clustered.estimate(apart, layout)
     if by_seed is not None:
         paired = clustered.with_seeds(paired, by_seed[0] - by_seed[1])
-    return Difference(paired, Rows.of((ours, theirs), layout, by_seed))
+    sides = np.maximum(apart, 0.0), np.maximum(-apart, 0.0)
+    gains, losses = (clustered.estimate(side, layout) for side in sides)
+    scale = sqrt(gains.variance * losses.variance)
+    # What does not vary goes with nothing.
+    correlation = clustered.covariances(sides, layout)[0, 1] / scale if scale > 0 else 0.0
+    farthest = float(np.abs(apart).max())
+    farthest = farthest if farthest > SCORE_TOLERANCE else 1.0
+    return Difference(paired, gains, losses, float(np.clip(correlation, -1.0, 1.0)), farthest)
 
 
 def interval(found: Difference) -> Interval:
@@ -126,8 +106,8 @@ def p_value(found: Difference) -> float:
     from scipy.optimize import brentq
     from scipy.special import stdtr
 
-    # Where the rows' ends cancel, an end may come back towards the mean as the quantile grows, so the level is sought
-    # on the side of 5% that the interval is on.
+    # Where gains and losses go together, an end may come back towards the mean as the quantile grows, so the level is
+    # sought on the side of 5% that the interval is on.
     limit = clustered.t_quantile(0.975, df)
     inner, outer = (limit, _WIDEST) if distance(limit) > 0 else (0.0, limit)
     # The ends of many strata, added up in squares, may not reach 0 however wide each stratum's interval is.
@@ -136,14 +116,27 @@ def p_value(found: Difference) -> float:
 
 
 def _ends(found: Difference, quantile: float) -> tuple[float, float]:
-    ends = clustered.ends(found.paired, quantile, (-1.0, 1.0)), found.rows.difference(quantile)
+    # Where all situations differ alike, those that were not seen may as well differ the other way round.
+    bound = 1.0 if found.paired.whole.variance else max(abs(stratum.mean) for stratum in found.paired.strata)
+    ends = clustered.ends(found.paired, quantile, (-bound, bound)), gained_and_lost(found, quantile)
     return min(low for low, _ in ends), max(high for _, high in ends)
 
 
+def gained_and_lost(found: Difference, quantile: float) -> tuple[float, float]:
+    """Both ends of the interval of gains minus losses, with that quantile of Student's t: MOVER."""
+    gains, losses = found.gains.mean, found.losses.mean
+    fewest, most = clustered.ends(found.gains, quantile, (0.0, found.farthest), _UNSEEN)
+    least, worst = clustered.ends(found.losses, quantile, (0.0, found.farthest), _UNSEEN)
+    seeds = quantile**2 * found.paired.seeds
+    below = _together(gains - fewest, worst - losses, found.correlation) + seeds
+    above = _together(most - gains, losses - least, found.correlation) + seeds
+    return gains - losses - sqrt(below), gains - losses + sqrt(above)
+
+
 def _together(ours: float, theirs: float, correlation: float) -> float:
-    """How far the difference reaches where one row's mean reaches this far one way, and the other's the other way."""
+    """How far the difference of two means reaches, squared, where they reach this far in opposite directions."""
     # Rounding can leave less than 0.
-    return float(np.sqrt(max(0.0, ours**2 - 2 * correlation * ours * theirs + theirs**2)))
+    return max(0.0, ours**2 - 2 * correlation * ours * theirs + theirs**2)
 
 
-__all__ = ["TEST", "Difference", "Rows", "estimate", "interval", "p_value"]
+__all__ = ["TEST", "Difference", "estimate", "gained_and_lost", "interval", "p_value"]

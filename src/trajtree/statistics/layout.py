@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ ENOUGH = 5
 _Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Layout:
     """Which tasks share a situation, and which situations share a stratum.
 
@@ -54,23 +55,29 @@ class Layout:
         """The layout of tasks that share nothing."""
         return cls(np.arange(tasks), np.zeros(tasks, dtype=np.intp), np.ones(tasks))
 
-    @property
+    @cached_property
     def situations(self) -> Situations:
         """How many there are, and how many equal ones they are worth."""
         return Situations(len(self.sizes), float(self.sizes.sum() ** 2 / (self.sizes**2).sum()))
 
-    @property
+    @cached_property
     def shares(self) -> _Floats:
         """[situations] each situation's share of the tasks of its stratum."""
-        shares: _Floats = self.sizes / _sums(self.stratum, self.sizes)[self.stratum]
+        shares: _Floats = self.sizes / self.by_stratum(self.sizes)[self.stratum]
         return shares
 
-    @property
+    @cached_property
     def freedom(self) -> _Floats:
         """[situations] what CR2 divides squared residuals by, since the mean that they differ from holds themselves."""
         # A stratum of one situation has residuals of 0: it says nothing of how situations differ.
         freedom: _Floats = np.where(self.shares < 1, 1 - self.shares, 1)
         return freedom
+
+    @cached_property
+    def worth(self) -> _Floats:
+        """[strata] how many equal situations each stratum's are worth."""
+        worth: _Floats = self.by_stratum(self.sizes) ** 2 / self.by_stratum(self.sizes**2)
+        return worth
 
     def pooled(self) -> Layout:
         """The layout without strata."""
@@ -80,9 +87,13 @@ class Layout:
         """[situations] sums of `values` [tasks]."""
         return _sums(self.situation, values)
 
+    def by_stratum(self, values: _Floats) -> _Floats:
+        """[strata] sums of `values` [situations]."""
+        return _sums(self.stratum, values)
+
     def residuals(self, values: _Floats) -> _Floats:
         """[situations] sums of what `values` [tasks] differ from their stratum's mean by."""
-        means = _sums(self.stratum, self.sums(values)) / _sums(self.stratum, self.sizes)
+        means = self.by_stratum(self.sums(values)) / self.by_stratum(self.sizes)
         residuals: _Floats = self.sums(values) - self.sizes * means[self.stratum]
         return residuals
 
