@@ -565,6 +565,24 @@ def test_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 140])
+def test_the_table_of_rows_fits_the_terminal(width: int) -> None:
+    """Names and the rate of success are always there; which columns have no room is said."""
+    data, out = report(), io.StringIO()
+    print_table(data, Console(file=out, width=width, no_color=True))
+    lines = out.getvalue().splitlines()
+    assert max(map(len, lines)) <= width and "…" not in out.getvalue()
+    head = lines[next(number for number, line in enumerate(lines) if line.startswith("──")) - 1]
+    assert "success" in head
+    told = " ".join(out.getvalue().split())
+    for column in ("tasks", "score", "best", "compl.", "PGR", "success - weak", "p"):
+        assert (column in head) or re.search(rf"No room for [^:]*\b{re.escape(column)}[,:]", told), column
+    joined = "".join(lines).replace(" ", "")
+    for row in data.results.rows:
+        assert data.label(row.name)[:8].replace(" ", "") in joined
+    assert ("No room" in told) == (width < 100)
+
+
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_the_table_of_trees_fits_the_terminal(width: int) -> None:
     trees = [build_tree([trajectory("ab", 1.0), trajectory("ac", 0.0, sample=1)])]

@@ -6,7 +6,7 @@ from rich.console import Console
 
 from trajtree.planning.hardware import Hardware
 from trajtree.planning.plan import Plan, StagePlan
-from trajtree.report.tables import plain, table_of
+from trajtree.report.tables import plain, print_fitting, table_of
 
 
 def print_plan(plan: Plan, hardware: Hardware, console: Console) -> None:
@@ -16,7 +16,7 @@ def print_plan(plan: Plan, hardware: Hardware, console: Console) -> None:
         table.add_row(*map(plain, _cells(stage, hardware)), style="dim" if stage.done else "")
     peak = max((stage.memory for stage in plan.stages if not stage.done), default=0.0)
     table.add_row("still to do", "", "", _memory(peak), duration(plan.seconds), "", style="bold")
-    console.print(table)
+    print_fitting(table, console, (3, 4, 2, 0, 1), "make the terminal wider, or send the output to a file")
     sizes = plan.sizes
     console.print(
         f"On {hardware.name} ({hardware.source}). An episode: {sizes.given:.0f} tokens before the first reply, then "

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from trajtree.errors import counted
 from trajtree.report import text
-from trajtree.report.tables import plain, table_of
+from trajtree.report.tables import plain, print_fitting, table_of
 from trajtree.statistics.results import RowMetrics
 from trajtree.statistics.summary import summarise
 from trajtree.trajectory import Trajectory
@@ -32,7 +32,7 @@ def print_played(name: str, played: Iterable[Trajectory], console: Console) -> N
         for kind, metrics in row.by_task_type.items():
             cells = (kind, str(metrics.n), text.percent(metrics.success), text.percent(metrics.score), "", "", "")
             table.add_row(*map(plain, cells))
-    console.print(table)
+    print_fitting(table, console, (1, 2, 0, 5, 4, 3), "make the terminal wider, or send the output to a file")
     console.print(Text(f"{counted(ends.total(), 'episode')}: {_said(ends)}."), style="dim")
     console.print(Text(_LEGEND), style="dim")
 

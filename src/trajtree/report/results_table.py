@@ -1,4 +1,4 @@
-"""The results as a table for the terminal, 100 columns wide. Nothing is conveyed by colour alone."""
+"""The results as a table for the terminal. Nothing is conveyed by colour alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from rich.text import Text
 
 from trajtree.report import text
 from trajtree.report.contents import ReportData
-from trajtree.report.tables import plain, table_of
+from trajtree.report.tables import plain, print_fitting, table_of
 from trajtree.statistics.results import RowMetrics
 
 LEGEND = (
@@ -19,6 +19,8 @@ LEGEND = (
     f"gives the mean, as a multiple of that of independent tasks; {text.LEAST}. The last two columns are the field's "
     "practice, which takes tasks for independent.",
 )
+
+_REST = "report.html and results.json have them"
 
 
 def print_table(data: ReportData, console: Console) -> None:
@@ -35,10 +37,10 @@ def print_table(data: ReportData, console: Console) -> None:
     marks = {"primary": ">", "ceiling": "c"}
     for one in data.unmeasured:
         table.add_row(plain(f"{marks.get(one.role, ' ')} {data.label(one.row)}"), *["-"] * len(headers))
-    console.print(table)
+    print_fitting(table, console, (1, 6, 7, 2, 5, 0, 4, 3), _REST)
     for sentence in text.not_measured(data):
         console.print(plain(sentence))
-    console.print(_agreement(data))
+    print_fitting(_agreement(data), console, (0, 6, 7, 5, 1, 2, 3, 4), _REST)
     for sentence in (*LEGEND, *text.unit(data), *text.lost_episodes(data), *data.notes):
         console.print(plain(sentence), style="dim")
 

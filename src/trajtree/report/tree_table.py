@@ -47,12 +47,8 @@ def print_quality(figures: Sequence[TreeQuality], console: Console) -> None:
     table.add_section()
     table.add_row(name, *(cell(total) for cell in columns.values()), style="bold")
     console.print(table)
-    console.print(
-        "inform.: forks whose options have different mean scores; spread: how much they differ; merged: share of steps "
-        "that merging saved; pairs: pairs of options that differ; tokens: those of all runs divided by those of the "
-        "tree with shared beginnings.",
-        style="dim",
-    )
+    if meanings := [f"{name}: {meaning}" for name, meaning in _MEANINGS.items() if name in columns]:
+        console.print(f"{'; '.join(meanings)}.", style="dim")
 
 
 def _count(name: str) -> _Cell:
@@ -81,6 +77,14 @@ _COLUMNS: dict[str, _Cell] = {
 }
 _FIRST = ("runs", "forks", "inform.", "spread", "pairs", "mean", "best", "nodes", "merged", "tokens")
 """The most telling columns, in this order; then the others."""
+
+_MEANINGS = {
+    "inform.": "forks whose options have different mean scores",
+    "spread": "how much they differ",
+    "merged": "share of steps that merging saved",
+    "pairs": "pairs of options that differ",
+    "tokens": "those of all runs divided by those of the tree with shared beginnings",
+}
 
 _TASK = 12
 """Smallest width of the column with the task."""
