@@ -45,8 +45,11 @@ def demo(
         "of its runs parted; the best path of every tree (trajtree paths) is what it would do with hindsight.",
         soft_wrap=True,
     )
-    if open_ and not webbrowser.open(page.resolve().as_uri()):
+    if not open_:
+        terminal.print(f"walk through the trees: open {page} in a browser, or: trajtree demo --open", soft_wrap=True)
+    elif not webbrowser.open(page.resolve().as_uri()):
         terminal.print(f"no browser found; open {page} in one", soft_wrap=True)
+    terminal.print("with your own runs: trajtree import LOGS --out runs.jsonl", soft_wrap=True)
 
 
 def add_to(app: typer.Typer) -> None:
