@@ -89,15 +89,20 @@ def compared(log: Path, versions: dict[str, Path | None], rounds: int, jobs: tup
     for name, runs in taken.items():
         found[name] = {key: median(one[key] for one in runs) for key in ("seconds", "peak_mb")}
         if name in versions:  # the CPU seconds of several jobs are not counted with those of the command
-            start = median(started(versions[name]) for _ in range(rounds))
+            start = median(started(versions[name], log) for _ in range(rounds))
             cpu = median(one["cpu_seconds"] for one in runs)
             found[name] |= {"cpu_seconds": cpu, "start_cpu_seconds": start, "mb_per_cpu_second": size / (cpu - start)}
     return found
 
 
-def started(source: Path | None) -> float:
-    """CPU seconds that the command takes before it reads anything."""
-    return run(["import", "--help"], source)["cpu_seconds"]
+def started(source: Path | None, log: Path) -> float:
+    """CPU seconds that an import of a single run takes."""
+    one, store = log.with_name("one.jsonl"), log.with_name("store.jsonl")
+    with log.open("rb") as file:
+        one.write_bytes(file.readline())
+    taken = run(["import", str(one), "--out", str(store)], source)["cpu_seconds"]
+    store.unlink()
+    return taken
 
 
 def phases(log: Path, runs: int) -> dict[str, float]:
