@@ -393,9 +393,10 @@ def measure_gap(situations: int, first: str, runs: int, seed: int) -> dict[str, 
 
 def _kinds(ours: Floats, theirs: Floats, layout: Layout) -> dict[str, Interval]:
     found = differences.estimate(ours, theirs, layout)
-    low, high = differences.gained_and_lost(found, t_quantile(0.975, found.paired.df))
-    alone = Interval(found.paired.mean, low, high)
-    return dict(zip(KINDS, (differences.interval(found), interval(found.paired, (-1, 1)), alone), strict=True))
+    limit = t_quantile(0.975, found.paired.df)
+    each = (of(found, limit) for of in (differences.between_tasks, differences.gained_and_lost))
+    alone = (Interval(found.paired.mean, low, high) for low, high in each)
+    return dict(zip(KINDS, (differences.interval(found), *alone), strict=True))
 
 
 def measure_apart(situations: int, sizes: str, kind: str, true: float, runs: int, seed: int) -> dict[str, float]:

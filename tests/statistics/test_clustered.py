@@ -230,14 +230,14 @@ def test_a_single_situation_says_next_to_nothing() -> None:
 
 
 def test_smallest_difference() -> None:
-    """More by a share of 2.5 / situations than what a t-test finds in 80% of samples: checked with the noncentral t."""
+    """More by a share of 2 / situations than what a t-test finds in 80% of samples: checked with the noncentral t."""
     values = np.random.default_rng(0).normal(0.1, 0.3, size=48)
     found = estimate(values, EQUAL)
     smallest = smallest_shown(found, interval(found, DIFFERENCE))
     assert smallest is not None
     from scipy.stats import nct
 
-    noncentral = smallest / (1 + 2.5 / 12) / np.sqrt(found.variance)
+    noncentral = smallest / (1 + 2 / 12) / np.sqrt(found.variance)
     limit = t.ppf(0.975, found.df)
     power = nct.sf(limit, found.df, noncentral) + nct.cdf(-limit, found.df, noncentral)
     assert power == pytest.approx(0.8, abs=0.02)
@@ -254,7 +254,7 @@ def test_smallest_difference_where_nothing_differs() -> None:
     """As large as the interval says that it may be, and more for the power."""
     none = estimate(np.zeros(48), EQUAL)
     shown = interval(none, DIFFERENCE)
-    expected = shown.high * (1 + t.ppf(0.8, 11) / t.ppf(0.975, 11)) * (1 + 2.5 / 12)
+    expected = shown.high * (1 + t.ppf(0.8, 11) / t.ppf(0.975, 11)) * (1 + 2 / 12)
     assert smallest_shown(none, shown) == pytest.approx(expected)
 
 

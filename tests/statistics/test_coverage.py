@@ -81,8 +81,8 @@ def test_types_that_agree_are_held() -> None:
 
 
 def test_the_smallest_difference_is_shown_in_four_cases_of_five() -> None:
-    """As the legends say. With 12 situations that agree in everything it is beyond what there can be."""
-    assert all(0.77 <= line["shown"] <= 0.84 for line in MEASURED["least"] if line["icc"] == 0.3)
+    """As the legends say."""
+    assert all(0.78 <= line["shown"] <= 0.84 for line in MEASURED["least"])
     few, many = (measure_least(count, 0.3, 150, seed=1) for count in (12, 60))
     assert few["least"] > 2 * many["least"]
     assert 0.7 < few["shown"] < 0.9

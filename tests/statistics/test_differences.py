@@ -12,12 +12,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import multinomial, t
 
-from trajtree.statistics import clustered
-from trajtree.statistics.differences import estimate, gained_and_lost, interval, p_value
+from trajtree.statistics.differences import between_tasks, estimate, gained_and_lost, interval, p_value
 from trajtree.statistics.layout import Layout
 
 EQUAL = Layout.of([f"s{index // 4}" for index in range(48)], ["t"] * 48)
-ENDS = (-1.0, 1.0)
 
 Floats = NDArray[np.float64]
 
@@ -45,8 +43,8 @@ def test_gains_and_losses_are_combined_as_zou_and_donner_do() -> None:
     found = estimate(ours, theirs, layout)
     assert found.correlation == pytest.approx(rho)
     assert gained_and_lost(found, t.ppf(0.975, 59)) == pytest.approx((low, high))
-    alone, union = clustered.interval(found.paired, ENDS), interval(found)
-    assert (union.low, union.high) == pytest.approx((min(low, alone.low), max(high, alone.high)))
+    apart, union = between_tasks(found, t.ppf(0.975, 59)), interval(found)
+    assert (union.low, union.high) == pytest.approx((min(low, apart[0]), max(high, apart[1])))
 
 
 def test_what_both_rows_win_says_nothing_of_their_difference() -> None:
@@ -59,6 +57,14 @@ def test_what_both_rows_win_says_nothing_of_their_difference() -> None:
     assert interval(estimate(*alike, EQUAL)) == interval(estimate(ours, theirs, EQUAL))
 
 
+def test_what_was_not_seen_is_a_question_of_gains_and_losses_alone() -> None:
+    """Of 12 situations seven are won and five lost as a whole: so few that either allows for what was not seen."""
+    found = estimate(np.repeat([1.0, 0.0], [28, 20]), np.repeat([0.0, 1.0], [28, 20]), EQUAL)
+    mean, limit = found.paired.mean, t.ppf(0.975, 11)
+    low, high = wilson((mean + 1) / 2, found.paired.variance / 4, limit**2)
+    assert between_tasks(found, limit) == pytest.approx((2 * low - 1, 2 * high - 1))
+
+
 def test_a_row_that_wins_nothing_may_win_half_of_what_was_not_seen() -> None:
     """Of 12 situations none is won, so a share t^2 / (12 + t^2) may be unseen; the other row wins one task in seven."""
     ours = np.tile([1.0, 0.0, 0.0, 0.0], 12) * (np.arange(48) < 28)
@@ -67,7 +73,7 @@ def test_a_row_that_wins_nothing_may_win_half_of_what_was_not_seen() -> None:
     below = ours.mean() - wilson(ours.mean(), found.paired.variance, squared)[0]
     unseen = squared / (12 + squared) / 2
     assert interval(found).low == pytest.approx(ours.mean() - np.hypot(below, unseen))
-    assert interval(found).low < 0 < clustered.interval(found.paired, ENDS).low
+    assert interval(found).low < 0 < between_tasks(found, t.ppf(0.975, found.paired.df))[0]
 
 
 def test_a_row_that_wins_nothing_is_beaten_by_one_that_wins_enough() -> None:
@@ -118,7 +124,7 @@ def test_p_value_is_the_score_test_where_that_says_less() -> None:
     score = found.paired.mean / np.sqrt(found.paired.variance * 0.25 / (share * (1 - share)))
     assert p_value(found) >= 2 * t.sf(abs(score), 11) - 1e-12
     quantile = t.isf(p_value(found) / 2, 11)
-    low, _ = clustered.ends(found.paired, quantile, ENDS)
+    low, _ = between_tasks(found, quantile)
     assert min(low, gained_and_lost(found, quantile)[0]) == pytest.approx(0, abs=1e-9)
 
 
@@ -173,9 +179,9 @@ def test_invariants(drawn: list[tuple[float, float, int, int]], seeds: list[tupl
     ends, p = interval(found), p_value(found)
     assert -1 <= ends.low <= ends.value <= ends.high <= 1
     assert ends.low < ends.high
-    if found.paired.whole.variance:
-        alone = clustered.interval(found.paired, ENDS)
-        assert ends.low <= alone.low and alone.high <= ends.high, "never narrower than by the tasks' differences"
+    for alone in (between_tasks, gained_and_lost):
+        low, high = alone(found, t.ppf(0.975, found.paired.df))
+        assert ends.low <= max(-1, low) + 1e-9 and min(1, high) - 1e-9 <= ends.high, "the union of both"
     # The p-value and the interval say the same.
     assert 0 < p <= 1
     assert (p < 0.05) == (not ends.low <= 0 <= ends.high)

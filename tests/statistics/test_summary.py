@@ -47,10 +47,10 @@ def test_known_by_hand() -> None:
     assert ours.steps_mean == 2
     success = results.compared("ours", "weak", "success")
     assert success is not None
-    # Two tasks of four won, none lost: so few that what was not seen may be lost. By Wilson's upper limit for 0 of 4,
-    # that reaches down by 1.5 q^2 / (4 + q^2), which is 1/2 where q^2 is 2. McNemar's exact p is 2 * (1/2)^2.
+    # Two tasks of four won, none lost. Between -1 and 1 the mean is three quarters of the way and its variance 1/12; at
+    # a difference of 0 that is 1/12 * (1/4) / (3/16) = 1/9 in Wilson's form. McNemar's exact p is 2 * (1/2)^2.
     assert (success.difference.value, success.n) == (0.5, 4)
-    assert success.p_value == pytest.approx(2 * t.sf(2**0.5, 3))
+    assert success.p_value == pytest.approx(2 * t.sf(1.5, 3))
     assert (success.practice.p_value, success.practice.test) == (0.5, "McNemar over tasks, exact")
     score = results.compared("ours", "weak", "score")
     assert score is not None

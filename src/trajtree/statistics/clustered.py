@@ -261,7 +261,7 @@ def _doubt(held: float) -> float:
     return min(1.0, max(0.0, 2 - held / ENOUGH))
 
 
-_MISSING = 2.5
+_MISSING = 2.0
 """How much more than Bloom's difference it takes, over the number of equal situations that the tasks are worth.
 
 By simulation, benchmarks/coverage.py: his formula is for a standard error that is known and does not grow with the

@@ -8,7 +8,8 @@ Each of two intervals fails where the other holds, so a difference has all that 
 * What one row gains minus what it loses, each a mean with an interval of its own, combined by the method of variance
   estimates recovery (MOVER): Zou & Donner, "Construction of confidence limits about effect measures", Statistics in
   Medicine 27 (2008). Where nothing or little is lost, that interval allows for the situations that so few could have
-  missed. What both rows win or lose is in neither. It is the narrower one where few situations differ at all.
+  missed, which the first asks only where all situations differ alike. What both rows win or lose is in neither. It is
+  the narrower one where few situations differ at all.
 
 For rows that are alike both say about the same, so the union is hardly wider than either. docs/statistics.md has what a
 simulation says of both and of their union.
@@ -116,10 +117,17 @@ def p_value(found: Difference) -> float:
 
 
 def _ends(found: Difference, quantile: float) -> tuple[float, float]:
-    # Where all situations differ alike, those that were not seen may as well differ the other way round.
-    bound = 1.0 if found.paired.whole.variance else max(abs(stratum.mean) for stratum in found.paired.strata)
-    ends = clustered.ends(found.paired, quantile, (-bound, bound)), gained_and_lost(found, quantile)
+    ends = between_tasks(found, quantile), gained_and_lost(found, quantile)
     return min(low for low, _ in ends), max(high for _, high in ends)
+
+
+def between_tasks(found: Difference, quantile: float) -> tuple[float, float]:
+    """Both ends of the interval of the mean of the tasks' differences, with that quantile of Student's t."""
+    # What was not seen is a question of gains and losses. Only where all situations differ alike is it asked here too:
+    # others may as well differ the other way round.
+    alike = found.paired.whole.variance == 0
+    bound = max(abs(stratum.mean) for stratum in found.paired.strata) if alike else 1.0
+    return clustered.ends(found.paired, quantile, (-bound, bound), float(alike))
 
 
 def gained_and_lost(found: Difference, quantile: float) -> tuple[float, float]:
@@ -139,4 +147,4 @@ def _together(ours: float, theirs: float, correlation: float) -> float:
     return max(0.0, ours**2 - 2 * correlation * ours * theirs + theirs**2)
 
 
-__all__ = ["TEST", "Difference", "estimate", "gained_and_lost", "interval", "p_value"]
+__all__ = ["TEST", "Difference", "between_tasks", "estimate", "gained_and_lost", "interval", "p_value"]
