@@ -29,6 +29,11 @@ def points(found: Mapping[str, float]) -> str:
     return f"{100 * found['value']:+.1f} [{100 * found['low']:.1f}, {100 * found['high']:.1f}]"
 
 
+def chance(p_value: float) -> str:
+    """A p-value."""
+    return "<0.001" if p_value < 0.001 else f"{p_value:.3f}"
+
+
 def tables(compared: Mapping[str, Any]) -> str:
     """The rows, then the comparisons that were named beforehand."""
     label = compared["labels"]
@@ -50,11 +55,11 @@ def tables(compared: Mapping[str, Any]) -> str:
         figures = (
             f"{label[found['row']]} - {label[found['against']]}",
             points(found["difference"]),
-            f"{found['p_value']:.3f}",
-            f"{named['holm']:.3f}",
+            chance(found["p_value"]),
+            chance(named["holm"]),
             ", ".join(f"{100 * one:+.1f}" for one in found["by_seed"]),
             points(found["these_models"]),
-            f"{found['these_models_p']:.3f}",
+            chance(found["these_models_p"]),
         )
         lines.append(f"| {' | '.join(figures)} |")
     return "\n".join(lines)
