@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -702,6 +703,56 @@ def test_a_session_that_was_resumed_is_read_once(tmp_path: Path) -> None:
     assert [step.action for step in whole.steps][-1] == "Done too."
     again = import_files(folder, store, keep_unscored=True)
     assert (again.added, again.skipped, again.left_out_count) == (0, 2, 0)
+
+
+def subagent(name: str) -> list[dict[str, Any]]:
+    return [
+        event(f"{name}1", None, {**ASK, "content": f"Look, {name}"}, isSidechain=True, agentId=name),
+        event(f"{name}2", f"{name}1", says(f"looked, {name}", name), isSidechain=True, agentId=name),
+    ]
+
+
+@quick
+@given(repeated=st.lists(st.sampled_from(("", "b", "c", "bc")), min_size=3, max_size=3))
+def test_subagents_of_a_resumed_session_are_each_read_once(repeated: list[str]) -> None:
+    """Whichever of the later files repeat them, nothing is lost and nothing counted twice, also in a second import."""
+    first = as_claude(CALLS[0].messages)
+    second = resumed(first, "S2", *MORE)
+    files = {
+        "a": [*first, *subagent("x"), *subagent("y")],
+        "b": [*second, *subagent("z")],
+        "c": resumed(second, "S3", Message("user", "Thanks.")),
+    }
+    for name, later in zip("xyz", repeated, strict=True):
+        for file in later:
+            if name != "z" or file != "b":
+                files[file] += subagent(name)
+    with TemporaryDirectory() as folder:
+        for file, lines in files.items():
+            Path(folder, f"{file}.jsonl").write_text(lines_of(lines))
+        (Path(folder) / "s").mkdir()
+        store = Path(folder) / "s" / "s.jsonl"
+        scores = Path(folder) / "s" / "scores.csv"
+        scores.write_text("file,score\na.jsonl,1\n")
+        report = import_files(sorted(Path(folder).glob("*.jsonl")), store, keep_unscored=True, scores=scores)
+        assert (report.added, report.resumed, report.left_out_count) == (4, 2, 0)
+        told = sorted(run.messages[-1].content for run in TrajectoryStore(store))
+        assert told == sorted(["Thanks.", *(f"looked, {name}" for name in "xyz")])
+        assert all(run.unscored for run in TrajectoryStore(store)), "the row is about the session, not its subagents"
+        again = import_files(sorted(Path(folder).glob("*.jsonl")), store, keep_unscored=True, scores=scores)
+        assert (again.added, again.skipped, again.left_out_count) == (0, 4, 0)
+
+
+def test_a_subagent_that_is_stored_keeps_none_of_the_later_file_out(tmp_path: Path) -> None:
+    folder, store = tmp_path / "in", tmp_path / "s.jsonl"
+    folder.mkdir()
+    first = as_claude(CALLS[0].messages)
+    (folder / "a.jsonl").write_text(lines_of([*first, *subagent("x")]))
+    assert import_files(folder, store, keep_unscored=True).added == 2
+    (folder / "b.jsonl").write_text(lines_of([*resumed(first, "S2", *MORE), *subagent("y")]))
+    report = import_files(folder, store, keep_unscored=True)
+    assert (report.added, report.skipped, report.left_out_count) == (1, 1, 1), report.left_out
+    assert report.left_out[0].number == 1
 
 
 def test_a_session_that_does_not_repeat_the_one_it_continues_has_no_beginning(tmp_path: Path) -> None:

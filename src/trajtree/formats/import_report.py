@@ -90,7 +90,7 @@ class ImportReport:
         steps: number of steps of the appended trajectories.
         shared_steps: how many of them repeat the beginning of another trajectory appended not too long before.
         held: records contained in another record of the same run, as its beginning.
-        resumed: session files that were not read because the file of the resumed session contains them.
+        resumed: session files whose own run was not read because the file of the resumed session contains it.
         joined: records that were joined to a later part of the same run.
         undecided: records whose fields say that they belong to one run, but whose messages do not fit; each is a run.
         disagreeing: those whose messages do fit, but whose scores or models differ; each is a run.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import blake2b
 from itertools import islice
@@ -17,6 +18,7 @@ from trajtree.formats.one_run import may_be_calls
 from trajtree.formats.read.benchmarks.reports import folder_of_reports
 from trajtree.formats.read.detect import FORMATS, beginning_of, format_named, runs_of
 from trajtree.formats.read.not_runs import REPORTS, lies_beside_runs
+from trajtree.formats.read.vendors.resumed import Place
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,9 @@ class Source:
         format: the format of its records.
         single: whether it contains only one record.
         calls: whether several of its records may belong to one run.
-        holds: the names of files that are not read because this one's run contains theirs.
+        held: the numbers of its runs that are not read, because a run of another file contains them.
+        holds: for the numbers of its runs that contain such runs of other files, the names of the files and their
+            numbers there.
     """
 
     path: Path
@@ -39,7 +43,8 @@ class Source:
     format: str
     single: bool
     calls: bool
-    holds: tuple[str, ...] = ()
+    held: frozenset[int] = frozenset()
+    holds: Mapping[int, Sequence[tuple[str, int]]] = field(default_factory=dict, hash=False)
 
     @cached_property
     def alone(self) -> bool:
@@ -100,21 +105,24 @@ def sources(
         known_files.append(Source(path, found.shown, name, beginning.format, beginning.alone, calls))
     later = {source for source in known_files if str(source.path.resolve()) in continuations}
     tally.joined += len(later)
-    return _without_held([source for source in known_files if source not in later], tally), reports
+    return _with_held([source for source in known_files if source not in later], tally), reports
 
 
-def _without_held(files: list[Source], tally: Tally) -> list[Source]:
-    """The files without those whose run another one contains."""
-    holders: dict[Path, Path] = {}
+def _with_held(files: list[Source], tally: Tally) -> list[Source]:
+    """The files, with what is known of runs that a run of another file contains."""
+    holders: dict[Place, Place] = {}
     for name in dict.fromkeys(source.format for source in files):
         holders |= FORMATS[name].held([source.path for source in files if source.format == name])
-    tally.resumed += len(holders)
-    names: dict[Path, list[str]] = {}
-    for source in files:
-        if source.path in holders:
-            names.setdefault(holders[source.path], []).append(source.name)
-    kept = (source for source in files if source.path not in holders)
-    return [replace(source, holds=tuple(names.get(source.path, ()))) for source in kept]
+    names = {source.path: source.name for source in files}
+    held: dict[Path, set[int]] = {}
+    holds: dict[Path, dict[int, list[tuple[str, int]]]] = {}
+    for (path, number), (holder, there) in holders.items():
+        held.setdefault(path, set()).add(number)
+        holds.setdefault(holder, {}).setdefault(there, []).append((names[path], number))
+    tally.resumed += len(held)
+    return [
+        replace(source, held=frozenset(held.get(source.path, ())), holds=holds.get(source.path, {})) for source in files
+    ]
 
 
 def _source_name(path: Path, first: bytes) -> str:

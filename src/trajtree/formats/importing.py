@@ -100,7 +100,7 @@ def import_files(
         sheet = reported(sheet, reports, alone=not to_read)
         with claimed(store.path):
             progress.advance(0)  # shows that work has begun: looking into a large store takes a while
-            known = look_into(store, [name for source in to_read for name in (source.name, *source.holds)], tally)
+            known = look_into(store, [source.name for source in to_read], tally)
             state = _Import(asked, redact, known, tally, sheet)
             state.look_up(to_read)
             _take(to_read, store, state, progress, jobs)
@@ -223,6 +223,8 @@ class _Import:
                     found.append((raw.number, ids_of(record, self.asked.run), is_subagents(record)))
             own = [number for number, _, subagents in found if not subagents] or [number for number, _, _ in found]
             for number, ids, _ in found:
+                if number in source.held:
+                    continue
                 self.sheet.look_up((source.name, number), ids, source.shown, alone=own == [number])
         self.tally.sheet = self.sheet.use()
 
@@ -257,6 +259,8 @@ class _Import:
         reading = self.reading(source)
         runs = self._runs(source) if source.calls else None
         for raw in runs_of(source.path, source.format):
+            if raw.number in source.held:
+                continue
             digest = hash_of(raw.data)
             stored = self.known.digest_of(source.name, raw.number)
             if stored not in (0, digest):
@@ -265,7 +269,7 @@ class _Import:
                     "file; if it was changed since, import it into a new store; if its new rows belong beside the old "
                     "ones, give it another name"
                 )
-            if not stored and any(self.known.digest_of(name, raw.number) for name in source.holds):
+            if not stored and any(self.known.digest_of(*place) for place in source.holds.get(raw.number, ())):
                 yield raw, Item(reading, raw, digest, _GOES_ON)
             elif stored:
                 self.tally.skipped += 1

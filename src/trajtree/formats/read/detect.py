@@ -16,6 +16,7 @@ from trajtree.formats.read.not_runs import beside_runs, why_no_run
 from trajtree.formats.read.records import RawRecord, decode, raw_records
 from trajtree.formats.read.to_trajectory import Imported
 from trajtree.formats.read.vendors import claude_code, codex, gemini, pi, spans
+from trajtree.formats.read.vendors.resumed import Place
 
 _LOOK_AT = 100
 
@@ -45,7 +46,7 @@ class Format:
         runs: makes one record per run of a file's records as written: joins the events of a session, splits a file of
             results, adds what stands in files beside it. By default every record is a run. The records that it makes
             are JSON objects like those of a file, numbered from 1, each with the line on which its run begins.
-        held: of several files, those whose run another file contains, each with that file.
+        held: of several files, the runs that a run of another file contains, each with that run.
         tasks: the fields in which a record may name its task; none if the reader makes the name of several.
         private: whether such logs are somebody's own sessions, which are redacted unless the user says otherwise.
     """
@@ -56,7 +57,7 @@ class Format:
     whole: bool = False
     goes_on_in: Callable[[Record], str | None] = lambda record: None
     runs: Callable[[Path, Iterator[RawRecord]], Iterator[RawRecord]] = _as_written
-    held: Callable[[Sequence[Path]], Mapping[Path, Path]] = lambda paths: {}
+    held: Callable[[Sequence[Path]], Mapping[Place, Place]] = lambda paths: {}
     tasks: tuple[str, ...] = TASKS
     private: bool = False
 

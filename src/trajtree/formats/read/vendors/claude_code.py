@@ -14,11 +14,11 @@ from pathlib import Path
 from trajtree.errors import DataError
 from trajtree.formats.read.aside import Known
 from trajtree.formats.read.fields import SCORES, Record, at, objects, score_at, task_at, text_at
-from trajtree.formats.read.records import RawRecord, decode
+from trajtree.formats.read.records import RawRecord, decode, raw_records
 from trajtree.formats.read.to_trajectory import Imported
 from trajtree.formats.read.vendors.blocks import add_blocks
 from trajtree.formats.read.vendors.events import Events, twin_of
-from trajtree.formats.read.vendors.resumed import held_by, message_of
+from trajtree.formats.read.vendors.resumed import Place, held_by, message_of
 from trajtree.formats.read.vendors.talk import Talk, described, kind_of, several
 
 _SPOKEN = ("user", "assistant")
@@ -90,9 +90,32 @@ def runs(path: Path, records: Iterator[RawRecord]) -> Iterator[RawRecord]:
         yield side.record(number, session_id=f"{session}/{name}")
 
 
-def held(paths: Sequence[Path]) -> Mapping[Path, Path]:
-    """The sessions whose messages are all in another's file, as where one was resumed: see `resumed.held_by`."""
-    return held_by(paths, _spoken)
+def held(paths: Sequence[Path]) -> Mapping[Place, Place]:
+    """The sessions whose messages are all in another's file, as where one was resumed: see `resumed.held_by`.
+
+    Of such a session's subagents, only those are held whose messages are all a subagent's of one of these files.
+    """
+    sessions = held_by(paths, _spoken)
+    found = {Place(path, 1): Place(holder, 1) for path, holder in sessions.items()}
+    told: dict[bytes, list[tuple[Place, frozenset[bytes]]]] = {}
+    for path in (*dict.fromkeys(sessions.values()), *sessions):
+        for place, said in _subagents(path):
+            alike = [other for other, more in told.get(next(iter(said)), ()) if said <= more]
+            if alike and path in sessions:
+                found[place] = alike[0]
+            for message in said if not alike else ():
+                told.setdefault(message, []).append((place, said))
+    return found
+
+
+def _subagents(path: Path) -> Iterator[tuple[Place, frozenset[bytes]]]:
+    """The runs of a file's subagents that can be read, each with its messages."""
+    for raw in runs(path, raw_records(path)):
+        events = _event(raw).get("events")
+        if isinstance(events, list) and events[0].get("isSidechain") is True:
+            said = (message_of(event, ("uuid",)) for event in events if event.get("type") in _SPOKEN)
+            if found := frozenset(filter(None, said)):
+                yield Place(path, raw.number), found
 
 
 def _spoken(event: Record) -> bytes | None:

@@ -17,7 +17,7 @@ from trajtree.formats.read.fields import SCORES, Record, at, objects, score_at, 
 from trajtree.formats.read.records import RawRecord
 from trajtree.formats.read.to_trajectory import Imported
 from trajtree.formats.read.vendors.events import ID, joined, twin_of
-from trajtree.formats.read.vendors.resumed import held_by, message_of
+from trajtree.formats.read.vendors.resumed import Place, held_by, message_of
 from trajtree.formats.read.vendors.talk import Talk, described, kind_of, several
 from trajtree.trajectory import Message, Outcome, ToolCall
 
@@ -69,9 +69,9 @@ def runs(path: Path, records: Iterator[RawRecord]) -> Iterator[RawRecord]:
     return joined(records, ID) if (twin := twin_of(path)) is None else iter((twin,))
 
 
-def held(paths: Sequence[Path]) -> Mapping[Path, Path]:
+def held(paths: Sequence[Path]) -> Mapping[Place, Place]:
     """The sessions whose messages are all in another's file, as where one was forked: see `resumed.held_by`."""
-    return held_by(paths, _spoken)
+    return {Place(path, 1): Place(holder, 1) for path, holder in held_by(paths, _spoken).items()}
 
 
 def _spoken(entry: Record) -> bytes | None:

@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
+from typing import NamedTuple
 
 from msgspec import json
 
 from trajtree.errors import DataError
 from trajtree.formats.read.fields import Record, objects, text_at
 from trajtree.formats.read.records import decode, raw_records
+
+
+class Place(NamedTuple):
+    """A run, by its file and its number there, from 1."""
+
+    path: Path
+    number: int
 
 
 def held_by(paths: Sequence[Path], spoken: Callable[[Record], bytes | None]) -> Mapping[Path, Path]:
@@ -59,4 +67,4 @@ def _events(path: Path) -> Iterator[Record]:
             continue
 
 
-__all__ = ["held_by", "message_of"]
+__all__ = ["Place", "held_by", "message_of"]
