@@ -21,7 +21,7 @@ from trajtree.formats.write.card import Provenance
 from trajtree.formats.write.parquet import write_rows
 from trajtree.formats.write.prm import step_rewards
 from trajtree.store.lines import JsonObject
-from trajtree.store.tree_store import read_trees
+from trajtree.store.tree_store import read_scored_trees
 from trajtree.trajectory import Trajectory
 from trajtree.trees.forks import AGGREGATES, PairSettings
 
@@ -101,7 +101,7 @@ def rewards(
 
     def rows() -> Iterator[JsonObject]:
         nonlocal good, steps
-        for tree in read_trees(trees):
+        for tree in read_scored_trees(trees):
             for row in step_rewards(tree, aggregate(tree), good_from):
                 good += sum(row["labels"])
                 steps += len(row["labels"])

@@ -14,7 +14,7 @@ from trajtree.cli.cards import ROWS, CardOption, LicenseOption, check_card_optio
 from trajtree.cli.choices import TreesArgument, described, option_of
 from trajtree.cli.outputs import at_least_one, check_output, out_option
 from trajtree.cli.terminal import console, counting
-from trajtree.cli.trees import SkipOption, trees_in, why_unwritable
+from trajtree.cli.trees import SkipOption, scored_trees_in, why_unwritable
 from trajtree.envs.domain import load_domain
 from trajtree.envs.guard import closed
 from trajtree.envs.replay import replayer
@@ -142,14 +142,14 @@ def _counted(paths: Iterable[Trajectory], provenance: Provenance) -> Iterator[Tr
 
 
 def _searched(trees: Path, find: Search, progress: Progress) -> Iterator[Trajectory]:
-    for tree in trees_in(trees):
+    for tree in scored_trees_in(trees):
         yield best_path(tree, find)
         progress.advance(1)
 
 
 def _stitched(trees: Path, env: str, max_steps: int | None, progress: Progress) -> Iterator[Trajectory]:
     with closed(load_domain(env).make(max_steps)) as environment:
-        for tree in trees_in(trees):
+        for tree in scored_trees_in(trees):
             yield stitch(tree, replayer(environment)).best
             progress.advance(1)
 
@@ -158,7 +158,7 @@ def _propose(terminal: Console, trees: Path, out: Path) -> None:
     without: list[str] = []
 
     def rows() -> Iterator[JsonObject]:
-        for tree in trees_in(trees):
+        for tree in scored_trees_in(trees):
             best = best_sample(tree)
             better = [p for p in propose(tree) if p.could_beat(best)]
             if not better:

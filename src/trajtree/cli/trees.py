@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import median
 from textwrap import indent
-from typing import Annotated, TypeVar
+from typing import Annotated, NamedTuple, TypeVar
 
 import msgspec
 import typer
@@ -29,7 +29,7 @@ from trajtree.store import trajectory_store, tree_store
 from trajtree.store.files import is_stream, open_text, write_whole
 from trajtree.store.lines import JsonObject, format_of
 from trajtree.store.trajectory_store import TrajectoryStore
-from trajtree.store.tree_store import read_trees, write_trees
+from trajtree.store.tree_store import read_scored_trees, read_trees, write_trees
 from trajtree.trees.embeddings import MODEL
 from trajtree.trees.findings import Findings
 from trajtree.trees.forks import AGGREGATES, MODES, PairSettings, pairs_of
@@ -55,6 +55,20 @@ T = TypeVar("T")
 
 _PAIRS = PairSettings()
 """Defaults."""
+
+
+class _Unscored(NamedTuple):
+    """What is done with runs that have no score."""
+
+    keep: bool
+    about: str
+
+
+UNSCORED = {
+    "leave-out": _Unscored(False, "they are counted"),
+    "keep": _Unscored(True, "they are merged too, and trees that have any have no values and can only be shown"),
+}
+
 _REASONS = 3
 """Number of reasons listed why tasks have no fork with a gap."""
 
@@ -93,6 +107,9 @@ def build(
             f"{described(ACTIONS)}, a field of the calls' arguments, or a regular expression.",
         ),
     ] = None,
+    unscored: Annotated[
+        str, option_of(UNSCORED, "--unscored", help=f"Runs without a score: {described(UNSCORED)}.")
+    ] = "leave-out",
 ) -> None:
     """Merge each task's runs into a tree, and say what pairs can be expected of them.
 
@@ -103,6 +120,7 @@ def build(
         raise DataError("--model and --similarity need --merge semantic; add it, or leave them out")
     check_output(out, store, over=tree_store.FORMAT)
     settings: MergeOptions = {"ignore": tuple(dict.fromkeys(ignore or ())), "action": action}
+    settings["keep_unscored"] = UNSCORED[unscored].keep
     if env is not None:
         settings = {**settings, **canonical_forms(load_domain(env).environment)}
     if merge_ == "semantic":
@@ -111,12 +129,12 @@ def build(
         model = model or MODEL
         settings |= merge_options(MergeSettings(merge_, SIMILARITY if similarity is None else similarity, model))
     merger, found = Merger(**settings), Findings()
-    unscored = faults = 0
+    without = faults = 0
 
     def trees() -> Iterator[TrajectoryTree]:
-        nonlocal unscored, faults
+        nonlocal without, faults
         for group in TrajectoryStore(store).by_task():
-            unscored += sum(run.unscored for run in group)
+            without += sum(run.unscored for run in group if not merger.keep_unscored)
             faults += sum(run.outcome.is_fault for run in group)
             for tree in merger.trees(group):
                 found.add(tree)
@@ -127,13 +145,14 @@ def build(
 
     def none() -> str:
         lost = f": {counted(faults, 'run')} lost to faults of the environment or the engine" if faults else ""
-        lost = f": {counted(unscored, 'run')} without a score; import with --scores FILE" if unscored else lost
+        lost = f": {counted(without, 'run')} without a score; import with --scores FILE" if without else lost
+        lost += ", or only look at them: --unscored keep" if without else ""
         return f"{store}: contains no runs from which a tree could be built{lost}"
 
     terminal = console(out)
     with counting(terminal, "build", "runs") as progress:
         count = write_trees(at_least_one(trees(), none), out)
-    for number, what in ((unscored, "without a score"), (faults, "lost to faults of the environment or the engine")):
+    for number, what in ((without, "without a score"), (faults, "lost to faults of the environment or the engine")):
         if number:
             terminal.print(f"left out: {counted(number, 'run')} {what}", soft_wrap=True, highlight=False)
     for sentence in (*_effects(merger), *_overlooked(found.overlooked, action), *_findings(found, out)):
@@ -176,6 +195,11 @@ def _findings(found: Findings, out: Path) -> Iterator[str]:
     sizes = list(found.runs_per_task.elements())
     tasks = f"tasks: {len(sizes):,}; runs per task: {min(sizes):,} to {max(sizes):,}, median {median(sizes):g}"
     yield f"{tasks}; steps: {found.steps:,}, of which {found.shared:,} repeat one of another run"
+    if found.unscored:
+        some = f"{found.unscored:,} of {counted(len(sizes), 'task')}"
+        yield f"trees with runs without a score: {some}; they have no values and can only be shown"
+        if found.unscored == len(sizes):
+            return
     least = found.settings.min_gap
     yield f"forks: {found.divergence.forks:,}, of which {found.wide:,} have a gap of at least {least:g}"
     of_tasks = f"of {counted(found.divergence.tasks, 'task')}"
@@ -244,7 +268,7 @@ def pairs(
 
     def rows() -> Iterator[JsonObject]:
         nonlocal apart
-        for tree in trees_in(trees):
+        for tree in scored_trees_in(trees):
             found: list[Pair] = []
             messages: list[PairMessages] = []
             for pair in pairs_of(tree, settings):
@@ -308,7 +332,16 @@ def _options(settings: PairSettings) -> dict[str, object]:
 
 def trees_in(path: Path) -> Iterator[TrajectoryTree]:
     """The trees in a file; raises DataError if there are none."""
-    return at_least_one(read_trees(path), f"{path}: contains no trees; make it again with: trajtree build")
+    return at_least_one(read_trees(path), _no_trees(path))
+
+
+def scored_trees_in(path: Path) -> Iterator[TrajectoryTree]:
+    """The trees in a file, to learn from; raises DataError if there are none, or one has runs without a score."""
+    return at_least_one(read_scored_trees(path), _no_trees(path))
+
+
+def _no_trees(path: Path) -> str:
+    return f"{path}: contains no trees; make it again with: trajtree build"
 
 
 def show(
@@ -350,4 +383,4 @@ def add_to(app: typer.Typer) -> None:
         app.command()(command)
 
 
-__all__ = ["SkipOption", "add_to", "trees_in", "why_unwritable"]
+__all__ = ["SkipOption", "add_to", "scored_trees_in", "why_unwritable"]

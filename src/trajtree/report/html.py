@@ -67,13 +67,13 @@ def _totals(trees: Sequence[TreeQuality]) -> dict[str, str]:
         return {}
     whole = totals(trees)
     counts = ("trajectories", "nodes", "forks", "informative_forks")
-    informed = sum(tree.informative_forks > 0 for tree in trees)
+    informed = sum((tree.informative_forks or 0) > 0 for tree in trees)
     return {
         "trees": str(len(trees)),
         **{name.replace("_", " "): str(whole[name]) for name in counts},
         "trees with an informative fork": f"{100 * informed / len(trees):.0f}%",
-        "mean of the best scores": text.percent(whole["best"]),
-        "mean of the mean scores": text.percent(whole["mean"]),
+        "mean of the best scores": text.percent(whole["best"] or 0.0),
+        "mean of the mean scores": text.percent(whole["mean"] or 0.0),
     }
 
 

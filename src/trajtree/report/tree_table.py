@@ -15,20 +15,30 @@ from trajtree.trees.quality import TreeQuality
 
 _Cell = Callable[[Mapping[str, Any]], str]
 
+_NO_SCORE = "no score"
+"""Stands for a figure that needs scores in the line of a tree that has runs without one."""
+
 _SHOWN = 30
 """Largest number of trees with a line of their own; the total and the JSON cover all of them."""
 
 
-def totals(figures: Sequence[TreeQuality]) -> dict[str, float]:
-    """Sums over all trees, and means over trees for figures that are means in each."""
+def totals(figures: Sequence[TreeQuality]) -> dict[str, float | None]:
+    """Sums over all trees, and means over trees for figures that are means in each.
+
+    What needs scores is taken over the trees whose runs all have one, and None if there are none.
+    """
     sums = ("trajectories", "nodes", "leaves", "forks", "informative_forks", "pairs", "lost")
     means = ("spread", "branching", "merged", "best", "mean", "token_ratio")
     return {
         "trees": len(figures),
-        **{name: sum(getattr(q, name) for q in figures) for name in sums},
+        **{name: sum(found) if (found := _known(figures, name)) else None for name in sums},
         "depth": max(q.depth for q in figures),
-        **{name: float(np.mean([getattr(q, name) for q in figures])) for name in means},
+        **{name: float(np.mean(found)) if (found := _known(figures, name)) else None for name in means},
     }
+
+
+def _known(figures: Sequence[TreeQuality], name: str) -> list[float]:
+    return [value for q in figures if (value := getattr(q, name)) is not None]
 
 
 def print_quality(figures: Sequence[TreeQuality], console: Console) -> None:
@@ -37,7 +47,7 @@ def print_quality(figures: Sequence[TreeQuality], console: Console) -> None:
     As many columns are shown as the terminal is wide, the most telling ones first; JSON has all of them.
     """
     total = totals(figures)
-    shown = sorted(figures, key=lambda q: (-q.informative_forks, -q.spread, q.task))[:_SHOWN]
+    shown = sorted(figures, key=lambda q: (-(q.informative_forks or 0), -(q.spread or 0.0), q.task))[:_SHOWN]
     columns = _fitting([*map(asdict, shown), total], console.width)
     table = table_of("task", *columns, min_width=_TASK)
     for q in shown:
@@ -47,16 +57,19 @@ def print_quality(figures: Sequence[TreeQuality], console: Console) -> None:
     table.add_section()
     table.add_row(name, *(cell(total) for cell in columns.values()), style="bold")
     console.print(table)
-    if meanings := [f"{name}: {meaning}" for name, meaning in _MEANINGS.items() if name in columns]:
+    meanings = [f"{name}: {meaning}" for name, meaning in _MEANINGS.items() if name in columns]
+    if any(q.mean is None for q in figures):
+        meanings.append(f"{_NO_SCORE}: some runs of the tree have none, so it has no values")
+    if meanings:
         console.print(f"{'; '.join(meanings)}.", style="dim")
 
 
 def _count(name: str) -> _Cell:
-    return lambda values: f"{values[name]:,.0f}"
+    return lambda values: _NO_SCORE if values[name] is None else f"{values[name]:,.0f}"
 
 
 def _number(name: str, digits: int, unit: str = "") -> _Cell:
-    return lambda values: f"{values[name]:.{digits}f}{unit}"
+    return lambda values: _NO_SCORE if values[name] is None else f"{values[name]:.{digits}f}{unit}"
 
 
 _COLUMNS: dict[str, _Cell] = {

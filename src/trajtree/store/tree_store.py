@@ -96,6 +96,20 @@ def read_trees(path: str | os.PathLike[str]) -> Iterator[TrajectoryTree]:
             yield tree
 
 
+def read_scored_trees(path: str | os.PathLike[str]) -> Iterator[TrajectoryTree]:
+    """Read trees to learn from, as `read_trees`.
+
+    Raises:
+        DataError: as `read_trees`; or a tree has runs without a score, and so no values.
+    """
+    for tree in read_trees(path):
+        try:
+            tree.check_scored()
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from None
+        yield tree
+
+
 def _written(tree: TrajectoryTree) -> dict[str, Any]:
     texts: dict[str, int] = {}
     row: dict[str, Any] = {
@@ -149,7 +163,7 @@ def _read(line: bytes) -> TrajectoryTree:
         raise ValueError(f"field shared: {len(record.shared)} values, {len(trajectories)} trajectories")
     if not trajectories:
         raise ValueError("field trajectories: a tree has at least one")
-    if (unfit := unfit_run(record.task, trajectories)) is not None:
+    if (unfit := unfit_run(record.task, trajectories, keep_unscored=True)) is not None:
         raise ValueError(f"field trajectories.{unfit.index}.{unfit.field}: {unfit.reason}")
     for index, common in enumerate(record.shared):
         most = min(lengths[index - 1], lengths[index]) if index else 0
@@ -185,4 +199,4 @@ def _texts(name: str, said: list[str], different: Sequence[tuple[int, int]], tex
     return said
 
 
-__all__ = ["FORMAT", "VERSION", "read_trees", "write_trees"]
+__all__ = ["FORMAT", "VERSION", "read_scored_trees", "read_trees", "write_trees"]

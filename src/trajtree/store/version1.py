@@ -124,7 +124,7 @@ def read_tree(line: bytes) -> TrajectoryTree:
     record = _tree.decode(line)
     _check(record)
     runs = [_trajectory(run) for run in record.trajectories]
-    if (unfit := unfit_run(record.task, runs)) is not None:
+    if (unfit := unfit_run(record.task, runs, keep_unscored=False)) is not None:
         raise ValueError(f"field trajectories.{unfit.index}.{unfit.field}: {unfit.reason}")
     shared = [0, *_shared(record)]
     lengths = np.array([len(run.steps) for run in runs], np.int64)

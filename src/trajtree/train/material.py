@@ -18,7 +18,7 @@ from trajtree.store import trajectory_store, tree_store
 from trajtree.store.files import open_text
 from trajtree.store.lines import parsed
 from trajtree.store.trajectory_store import TrajectoryStore
-from trajtree.store.tree_store import read_trees
+from trajtree.store.tree_store import read_scored_trees
 from trajtree.train.examples import (
     Example,
     PairExample,
@@ -54,7 +54,7 @@ class Trees:
 
     def __iter__(self) -> Iterator[TrajectoryTree]:
         """Read one tree at a time."""
-        return read_trees(self.path)
+        return read_scored_trees(self.path)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,15 +21,18 @@ class Unfit:
     reason: str
 
 
-def unfit_run(task: str, runs: Sequence[Trajectory]) -> Unfit | None:
-    """The first run that cannot be in the tree of a task together with the others; None if all can."""
+def unfit_run(task: str, runs: Sequence[Trajectory], *, keep_unscored: bool) -> Unfit | None:
+    """The first run that cannot be in the tree of a task together with the others; None if all can.
+
+    With `keep_unscored`, runs without a score can be.
+    """
     samples: set[int] = set()
     for index, run in enumerate(runs):
         if run.task != task:
             return Unfit(index, "task", f"{run.task!r}, and the tree is of task {task!r}")
         if run.outcome.is_fault:
             return Unfit(index, "outcome", f"{run.outcome} says nothing about the policy, leave it out")
-        if run.unscored:
+        if run.unscored and not keep_unscored:
             return Unfit(index, "unscored", "has no score, leave it out")
         if run.sample in samples:
             return Unfit(

@@ -27,9 +27,18 @@ def line_of(tree: TrajectoryTree) -> str:
 
 def _summary(tree: TrajectoryTree) -> str:
     runs, forks = len(tree.trajectories), sum(1 for _ in tree.forks())
-    low, high = float(tree.scores.min()), float(tree.scores.max())
+    if tree.unscored:
+        scores = f"{tree.unscored:,} without a score"
+    else:
+        scores = f"scores {float(tree.scores.min()):.2f} to {float(tree.scores.max()):.2f}"
     counts = ", ".join(counted(*each) for each in ((runs, "run"), (len(tree) - 1, "node"), (forks, "fork")))
-    return f"{_short(tree.task)!r}: {counts}, scores {low:.2f} to {high:.2f}"
+    return f"{_short(tree.task)!r}: {counts}, {scores}"
+
+
+def _worth(tree: TrajectoryTree, node: int) -> str:
+    """The mean score and number of the runs that count at a node."""
+    visits = int(tree.visits[node])
+    return counted(visits, "run") if tree.unscored else f"{float(tree.mean[node]):.2f} of {visits}"
 
 
 def sketch(tree: TrajectoryTree, *, most: int = 8) -> list[str]:
@@ -53,8 +62,7 @@ def sketch(tree: TrajectoryTree, *, most: int = 8) -> list[str]:
     lines = [_summary(tree)]
     for node, deep in sorted(taken):
         more = int(tree.depth[ends[node]] - tree.depth[node])
-        value = f"{float(tree.mean[node]):.2f} of {int(tree.visits[node])}"
-        lines.append(f"{'  ' * deep}{_short(tree.action[node])}{f' +{more}' if more else ''}  {value}")
+        lines.append(f"{'  ' * deep}{_short(tree.action[node])}{f' +{more}' if more else ''}  {_worth(tree, node)}")
     left = len(queue) - len(taken)
     return [*lines, f"  and {left:,} more"] if left else lines
 
@@ -64,7 +72,8 @@ def episode(run: Trajectory, *, most: int = 8) -> list[str]:
 
     Before each action stands the first line of what the agent was shown.
     """
-    lines = [f"{_short(run.task)!r}: {counted(len(run.steps), 'action')}, score {run.score:.2f}"]
+    score = "no score" if run.unscored else f"score {run.score:.2f}"
+    lines = [f"{_short(run.task)!r}: {counted(len(run.steps), 'action')}, {score}"]
     for step in run.steps[:most]:
         shown = step.observation.strip().partition("\n")[0]
         lines += [f"  {_short(shown)}", f"  > {_short(step.action)}"]
@@ -87,8 +96,7 @@ def outline(tree: TrajectoryTree, *, opened: bool = True) -> str:
         while ends and node >= ends[-1]:
             found.append("</ul></li>")
             ends.pop()
-        value = f"{float(tree.mean[node]):.2f} of {int(tree.visits[node])}"
-        found.append(f"<li>{escape(_short(tree.action[node]))} <small>{value}</small>")
+        found.append(f"<li>{escape(_short(tree.action[node]))} <small>{_worth(tree, node)}</small>")
         if tree.children[node]:
             found.append("<ul>")
             ends.append(int(tree.subtree_end[node]))

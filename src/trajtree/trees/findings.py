@@ -18,6 +18,7 @@ class Findings:
         settings: the default settings of pairs, for which pairs are counted.
         divergence: how the runs diverge.
         overlooked: steps that were merged although they did different things.
+        unscored: trees with runs without a score, which have no values and no pairs.
         runs_per_task: how many tasks have each number of runs.
         steps: steps of all runs.
         shared: those of them that merging saved, because another run took the same step.
@@ -30,7 +31,7 @@ class Findings:
         self.divergence = Divergence(self.settings)
         self.overlooked = Overlooked()
         self.runs_per_task: Counter[int] = Counter()
-        self.steps = self.shared = self.wide = self.pairs = 0
+        self.unscored = self.steps = self.shared = self.wide = self.pairs = 0
 
     @property
     def runs(self) -> int:
@@ -39,12 +40,15 @@ class Findings:
 
     def add(self, tree: TrajectoryTree) -> None:
         """Take a tree into account."""
-        gaps = self.divergence.add(tree)
         self.overlooked.add(tree)
         self.runs_per_task[len(tree.trajectories)] += 1
         steps = int(tree.depth[tree.end].sum())
         self.steps += steps
         self.shared += steps - (len(tree) - 1)
+        if tree.unscored:
+            self.unscored += 1
+            return
+        gaps = self.divergence.add(tree)
         wide = sum(gap >= least_gap(self.settings.min_gap) for gap in gaps)
         self.wide += wide
         # By default a fork gives one pair, the widest, and a tree at most `per_tree`.

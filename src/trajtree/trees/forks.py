@@ -74,6 +74,7 @@ def pairs(
             the best or worst of those trajectories that share such a past with one through the other child.
     """
     # value [N]. by_fork: for each fork with a wide enough pair, its widest pairs, widest first.
+    tree.check_scored()
     value, gap = aggregate(tree), least_gap(min_gap)
     by_fork = []
     for _, children in tree.decisions():
@@ -273,6 +274,7 @@ def pairs_of(tree: TrajectoryTree, settings: PairSettings) -> list[Pair]:
 
     Raises:
         ValueError: there is no such mode or aggregate.
+        DataError: the tree has runs without a score.
     """
     return MODES[one_of(MODES)(settings.mode)].pairs(tree, settings)
 

@@ -64,6 +64,7 @@ class MergeOptions(TypedDict, total=False):
     similarity: float
     ignore: Collection[str]
     action: str | None
+    keep_unscored: bool
 
 
 class Merger:
@@ -82,6 +83,7 @@ class Merger:
         action: the part of a reply that is compared: a name in `sameness.ACTIONS`; a field of the arguments of calls,
             or of replies that are JSON; or a regular expression, whose first group is the action, if it has one. A
             reply that has no such part is compared whole.
+        keep_unscored: merge runs without a score too. Their trees can be looked at, and have no values.
 
     Raises:
         DataError: an entry of `ignore`, or `action`, is none of these.
@@ -96,7 +98,9 @@ class Merger:
         similarity: float = SIMILARITY,
         ignore: Collection[str] = (),
         action: str | None = None,
+        keep_unscored: bool = False,
     ) -> None:
+        self.keep_unscored = keep_unscored
         self.ignoring, self.acting = Ignoring(ignore), Acting(action)
         self.merging = Merging(tuple(ignore), action, None if embed is None else similarity)
         self._canonical_action = _after(self.ignoring, canonical_action) if ignore else canonical_action
@@ -107,7 +111,7 @@ class Merger:
         """One tree per task, see `build`."""
         by_task: dict[str, list[Trajectory]] = {}
         for trajectory in trajectories:
-            if trajectory.counts:
+            if trajectory.counts or (self.keep_unscored and not trajectory.outcome.is_fault):
                 by_task.setdefault(trajectory.task, []).append(trajectory)
         return Trees(self.tree(by_task[task]) for task in sorted(by_task))
 
@@ -117,7 +121,7 @@ class Merger:
         tasks = sorted({t.task for t in rows})
         if len(tasks) != 1:
             raise DataError(f"a tree needs trajectories of one task, got {tasks or 'none'}")
-        if (unfit := unfit_run(tasks[0], rows)) is not None:
+        if (unfit := unfit_run(tasks[0], rows, keep_unscored=self.keep_unscored)) is not None:
             raise DataError(f"task {tasks[0]}, sample {rows[unfit.index].sample}: {unfit.reason}")
         lengths = np.array([len(t.steps) for t in rows], np.int64)
         context = self._contexts(rows)
@@ -158,8 +162,8 @@ def build_tree(trajectories: Iterable[Trajectory], **options: Unpack[MergeOption
 
     Raises:
         DataError: there are no trajectories, they belong to several tasks, one was lost to a fault of the environment
-            or the engine or has no score, two are the same sample, one branched off a trajectory that is not among
-            them, or an option is wrong.
+            or the engine, one has no score (unless `keep_unscored`), two are the same sample, one branched off a
+            trajectory that is not among them, or an option is wrong.
     """
     return Merger(**options).tree(trajectories)
 
@@ -167,7 +171,8 @@ def build_tree(trajectories: Iterable[Trajectory], **options: Unpack[MergeOption
 def build(trajectories: Iterable[Trajectory], **options: Unpack[MergeOptions]) -> Trees:
     """One tree per task, sorted by task. Trajectories that do not count (`Trajectory.counts`) are left out.
 
-    The options are the arguments of `Merger`; DataError is raised as by `build_tree`.
+    With `keep_unscored`, those without a score are merged too, and a tree with any has no values. The options are the
+    arguments of `Merger`; DataError is raised as by `build_tree`.
     """
     return Merger(**options).trees(trajectories)
 

@@ -15,7 +15,7 @@ from trajtree.trees.tree import TrajectoryTree
 
 @dataclass(frozen=True, slots=True)
 class TreeQuality:
-    """Figures of one tree.
+    """Figures of one tree; those that need scores are None if it has runs without one.
 
     Attributes:
         task: the task.
@@ -41,14 +41,14 @@ class TreeQuality:
     nodes: int
     leaves: int
     forks: int
-    informative_forks: int
-    spread: float
+    informative_forks: int | None
+    spread: float | None
     depth: int
     branching: float
     merged: float
-    best: float
-    mean: float
-    pairs: int
+    best: float | None
+    mean: float | None
+    pairs: int | None
     lost: int
     token_ratio: float
 
@@ -61,7 +61,7 @@ def spreads(tree: TrajectoryTree) -> NDArray[np.float64]:
 
 def quality(tree: TrajectoryTree) -> TreeQuality:
     """Figures of one tree."""
-    mean, spread = tree.mean, spreads(tree)
+    scored = not tree.unscored
     groups = [children for _, children in tree.decisions()]
     steps = int(tree.depth[tree.end].sum())
     nodes = len(tree) - 1
@@ -71,17 +71,27 @@ def quality(tree: TrajectoryTree) -> TreeQuality:
         nodes=nodes,
         leaves=len(tree) - len(np.unique(tree.parent[1:])),
         forks=len(groups),
-        informative_forks=int((spread > SCORE_TOLERANCE).sum()),
-        spread=float(spread.mean()) if len(spread) else 0.0,
+        informative_forks=int((spreads(tree) > SCORE_TOLERANCE).sum()) if scored else None,
+        spread=_spread(tree) if scored else None,
         depth=int(tree.depth.max()),
         branching=float(np.mean([len(children) for children in groups])) if groups else 0.0,
         merged=1 - nodes / steps if steps else 0.0,
-        best=float(tree.scores.max()),
-        mean=float(tree.scores.mean()),
-        pairs=sum(_different_pairs(mean[children]) for children in groups),
+        best=float(tree.scores.max()) if scored else None,
+        mean=float(tree.scores.mean()) if scored else None,
+        pairs=_pairs(tree) if scored else None,
         lost=sum(int(tree.depth[end]) != len(t.steps) for t, end in zip(tree.trajectories, tree.end, strict=True)),
         token_ratio=token_ratio(tree.trajectories),
     )
+
+
+def _spread(tree: TrajectoryTree) -> float:
+    found = spreads(tree)
+    return float(found.mean()) if len(found) else 0.0
+
+
+def _pairs(tree: TrajectoryTree) -> int:
+    mean = tree.mean
+    return sum(_different_pairs(mean[children]) for _, children in tree.decisions())
 
 
 def _different_pairs(values: NDArray[np.float64]) -> int:

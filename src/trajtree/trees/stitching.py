@@ -90,6 +90,7 @@ def propose(
         limit: largest number of proposals.
         max_steps: largest length of a path; by default that of the longest trajectory.
     """
+    tree.check_scored()
     longest = max((len(t.steps) for t in tree.trajectories), default=0) if max_steps is None else max_steps
     edges = _edges(tree, state)
     sampled = {tuple(s.action for s in t.steps) for t in tree.trajectories}
@@ -131,6 +132,7 @@ def stitch(
 
 def best_sample(tree: TrajectoryTree) -> Trajectory:
     """The sample with the best score, up to its last gain; ties go to the shorter, then to the earlier one."""
+    tree.check_scored()
     cut = (t.without_idle_end() for t in tree.trajectories)
     return min(cut, key=lambda t: (-t.score, len(t.steps), t.sample))
 

@@ -17,6 +17,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from trajtree.errors import DataError, counted
 from trajtree.trajectory import Trajectory
 from trajtree.trees.display import line_of, lines_of, outline, outlines
 from trajtree.trees.sameness import EQUAL_TEXTS, Merging
@@ -25,6 +26,9 @@ from trajtree.trees.sameness import EQUAL_TEXTS, Merging
 @dataclass(frozen=True)
 class TrajectoryTree:
     """Trajectories of one task as arrays over N nodes and T trajectories.
+
+    A tree with a trajectory without a score has no values, not even where the others have scores: its `score_sum` is
+    NaN, and `scores`, `mean`, `best`, and all that learns from them, raise DataError.
 
     Attributes:
         task: the task.
@@ -73,8 +77,23 @@ class TrajectoryTree:
         return outline(self)
 
     @cached_property
+    def unscored(self) -> int:
+        """Number of trajectories without a score; the tree has values only if there are none."""
+        return sum(t.unscored for t in self.trajectories)
+
+    def check_scored(self) -> None:
+        """Raise DataError unless all trajectories have a score."""
+        if self.unscored:
+            raise DataError(
+                f"task {self.task}: {counted(self.unscored, 'run')} of {len(self.trajectories):,} without a score, so "
+                "this tree can only be shown; import the runs with --scores FILE, or leave them out: trajtree build "
+                "without --unscored keep"
+            )
+
+    @cached_property
     def scores(self) -> NDArray[np.float64]:
         """[T] score of each trajectory."""
+        self.check_scored()
         return np.array([t.score for t in self.trajectories])
 
     def trajectory(self, sample: int) -> Trajectory:
@@ -92,6 +111,7 @@ class TrajectoryTree:
     @property
     def mean(self) -> NDArray[np.float64]:
         """[N] mean score of the trajectories that count at each node."""
+        self.check_scored()
         return self.score_sum / self.visits
 
     @cached_property
@@ -274,7 +294,8 @@ def from_paths(
             answers to the same situation.
     """
     lengths = np.array([len(t.steps) for t in trajectories], np.int64)
-    scores = np.array([t.score for t in trajectories])
+    unscored = any(t.unscored for t in trajectories)
+    scores = np.array([np.nan if unscored else t.score for t in trajectories])
     count, starts = len(trajectories), np.cumsum(lengths) - lengths
     opens = _opens(shared, lengths)
     # node [S]: the node after each step. The steps that open nodes number them in their order, which is depth first;

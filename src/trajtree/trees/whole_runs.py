@@ -23,6 +23,7 @@ def whole(tree: TrajectoryTree, *, min_gap: float = 0.1, per_tree: int = 8, past
     """
     # In round r, number i of the best is paired with number i + r of the worst, wrapping around. All rounds together
     # pair any two trajectories in both orders; only the order with a gap is kept.
+    tree.check_scored()
     prompt, gap = _prompts(tree), least_gap(min_gap)
     best_first = sorted(np.flatnonzero(prompt >= 0).tolist(), key=lambda i: (-tree.scores[i], i))
     worst_first = best_first[::-1]

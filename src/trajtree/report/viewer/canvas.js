@@ -29,8 +29,11 @@ function readTheme(view) {
   }
   const names = ["paper", "ink", "muted", "glow", "accent"];
   view.theme = { shades, ...Object.fromEntries(names.map((name) => [name, colour(name)])) };
-  view.theme.shade = (value) => shades[Math.round(value * SHADES)];
+  shades.push(view.theme.muted); // for what has no score
+  view.theme.shade = (value) => shades[shadeOf(value)];
 }
+
+const shadeOf = (value) => (value === null ? SHADES + 1 : Math.round(value * SHADES));
 
 // Give the canvas the size of its frame; false when it had it.
 function resize(view) {
@@ -191,7 +194,7 @@ function drawEdges(view, inView, marks) {
     if (node === ROOT) continue;
     const dim = marks.kept && !marks.kept.has(node) ? 1 : 0;
     const breadth = Math.round((BREADTHS * Math.sqrt(tree.visits[node])) / most);
-    add(groups, (Math.round(tree.mean[node] * SHADES) * 16 + breadth) * 2 + dim, node);
+    add(groups, (shadeOf(tree.mean[node]) * 16 + breadth) * 2 + dim, node);
   }
   for (const [key, nodes] of groups) {
     c.beginPath();

@@ -103,7 +103,7 @@ function forkPart(tree, children, shade, go, compare) {
     { class: "fork-part" },
     make("h3", {}, `Fork: ${children.length} different actions`),
     listed(children, row, "rows"),
-    make("button", open, "Compare best with worst ", make("kbd", {}, "c")),
+    make("button", open, tree.target === null ? "Compare two of them " : "Compare best with worst ", make("kbd", {}, "c")),
   );
 }
 
@@ -172,7 +172,7 @@ function picker(tree, fork, side, choose) {
     const action = oneLine(tree.text(tree.action[child]), 40);
     const option = (index) =>
       make("option", { value: String(index) }, `${action} · sample ${tree.sample[index]} · ${ended(tree, index)}`);
-    const label = `${action} · mean ${score(tree.mean[child])}`;
+    const label = `${action} · ${tree.mean[child] === null ? "" : "mean "}${score(tree.mean[child])}`;
     select.append(make("optgroup", { label }, ...through(tree, child).map(option)));
   }
   select.value = String(fork.sides[side]);

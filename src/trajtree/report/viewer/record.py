@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from trajtree.trajectory import SCORE_TOLERANCE, Sampling, Trajectory
 from trajtree.trees.quality import spreads
 from trajtree.trees.search import exact
@@ -20,16 +22,19 @@ _DIGITS = 6
 
 
 def figures(tree: TrajectoryTree) -> dict[str, Any]:
-    """The tree's entry in the list of tasks; a fork is informative if its options' mean scores differ."""
-    spread = spreads(tree)
+    """The tree's entry in the list of tasks; a fork is informative if its options' mean scores differ.
+
+    Without `best` and `mean`, and without informative forks, if runs have no score.
+    """
+    spread = np.zeros(sum(1 for _ in tree.forks())) if tree.unscored else spreads(tree)
     return {
         "task": visible(tree.task),
         "trajectories": len(tree.trajectories),
-        "successes": sum(trajectory.success for trajectory in tree.trajectories),
+        "successes": 0 if tree.unscored else sum(trajectory.success for trajectory in tree.trajectories),
         "forks": len(spread),
         "informative": int((spread > SCORE_TOLERANCE).sum()),
-        "best": _short(float(tree.scores.max())),
-        "mean": _short(float(tree.scores.mean())),
+        "best": None if tree.unscored else _short(float(tree.scores.max())),
+        "mean": None if tree.unscored else _short(float(tree.scores.mean())),
     }
 
 
@@ -39,24 +44,26 @@ def record(tree: TrajectoryTree) -> dict[str, Any]:
     `parent`, `action`, `observation`, `visits`, `mean` and `value` (of the exact search) have an entry per node. `end`,
     `sample`, `score`, `success`, `outcome`, `error`, `made`, `thought` and `reward` have an entry per trajectory; those
     of the last two are lists with an entry per step, empty if no step has a thought or a reward. `made` says which
-    policy sampled a trajectory, and how. `target` is the node at which the exact search ends.
+    policy sampled a trajectory, and how. `target` is the node at which the exact search ends. If runs
+    have no score, `mean`, `value` and `score` hold null only, and `target` is null.
     """
     strings = _Strings()
-    found = exact(tree)
+    found = None if tree.unscored else exact(tree)
+    unknown = [None] * len(tree)
     members = tree.trajectories
     return {
         "parent": tree.parent.tolist(),
         "action": [strings.add(action) for action in tree.action],
         "observation": [strings.add(observation) for observation in tree.observation],
         "visits": tree.visits.tolist(),
-        "mean": [_short(value) for value in tree.mean.tolist()],
-        "value": [_short(value) for value in found.values.tolist()],
-        "target": int(found.end),
+        "mean": unknown if found is None else [_short(value) for value in tree.mean.tolist()],
+        "value": unknown if found is None else [_short(value) for value in found.values.tolist()],
+        "target": None if found is None else int(found.end),
         "forks": [[int(node), [int(child) for child in children]] for node, children in tree.forks()],
         "end": tree.end.tolist(),
         "sample": [t.sample for t in members],
-        "score": [_short(t.score) for t in members],
-        "success": [int(t.success) for t in members],
+        "score": [None if found is None else _short(t.score) for t in members],
+        "success": [int(found is not None and t.success) for t in members],
         "outcome": [strings.add(t.outcome.value.replace("_", " ")) for t in members],
         "error": [strings.add(t.error) for t in members],
         "made": [strings.add(_made(t)) for t in members],

@@ -3,8 +3,8 @@
 
 const ROOT = 0;
 
-// Scores are from 0 to 1.
-const score = (value) => value.toFixed(2);
+// Scores are from 0 to 1; null where runs have none.
+const score = (value) => (value === null ? "no score" : value.toFixed(2));
 
 function decode(source) {
   const tree = JSON.parse(source);
@@ -24,7 +24,7 @@ function decode(source) {
   tree.end.forEach((node, index) => add(tree.ending, node, index));
   tree.forkAt = new Map();
   for (const [node, children] of tree.forks) add(tree.forkAt, node, [...children].sort(better));
-  tree.lit = new Set([ROOT, ...pathTo(tree, tree.target)]);
+  tree.lit = new Set(tree.target === null ? [] : [ROOT, ...pathTo(tree, tree.target)]);
   layOut(tree);
   return tree;
 }
@@ -108,7 +108,7 @@ function neighbour(tree, node, key) {
   if (key === "ArrowUp") return level[tree.rank[node] - 1] ?? node;
   if (key === "ArrowDown") return level[tree.rank[node] + 1] ?? node;
   if (key === "Home") return ROOT;
-  return key === "End" ? tree.target : node;
+  return key === "End" ? (tree.target ?? node) : node;
 }
 
 // The next of `nodes` after (`way` 1) or before (-1) `node` in the order from the top, round and round.

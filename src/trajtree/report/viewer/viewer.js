@@ -9,6 +9,7 @@ const options = tasks.map(taskOption);
 let order = [];
 let waiting = false;
 
+const meanScore = (value) => (value === null ? score(value) : `mean score ${score(value)}`);
 const shade = (value) => view.theme.shade(value);
 
 // ---- drawing
@@ -38,7 +39,7 @@ function describeItem() {
   const siblings = node === ROOT ? [ROOT] : tree.children[tree.parent[node]];
   const said = [
     node === ROOT ? "start" : oneLine(tree.text(tree.action[node]), 200),
-    `mean score ${score(tree.mean[node])}`,
+    meanScore(tree.mean[node]),
     count(tree.visits[node], "visit"),
     tree.forkAt.has(node) ? "fork" : "",
     tree.lit.has(node) ? "on the best path" : "",
@@ -151,7 +152,8 @@ function leaveFork() {
 
 function taskOption(row, number) {
   const sizes = `${count(row.trajectories, "run")} · ${count(row.forks, "fork")}`;
-  const found = `${sizes} · best ${score(row.best)} · mean ${score(row.mean)}`;
+  const scores = row.mean === null ? score(null) : `best ${score(row.best)} · mean ${score(row.mean)}`;
+  const found = `${sizes} · ${scores}`;
   const bar = make("span", { class: "bar", "aria-hidden": "true" }, make("i", {}), make("b", {}));
   bar.style.setProperty("--mean", `${100 * row.mean}%`);
   bar.style.setProperty("--best", `${100 * row.best}%`);
@@ -177,15 +179,17 @@ function list() {
 
 function totals() {
   const sum = (key) => tasks.reduce((total, row) => total + row[key], 0);
-  const mean = tasks.reduce((total, row) => total + row.mean, 0) / tasks.length;
-  const best = tasks.reduce((total, row) => total + row.best, 0) / tasks.length;
+  const scored = tasks.filter((row) => row.mean !== null);
+  const average = (key) => (scored.length ? scored.reduce((total, row) => total + row[key], 0) / scored.length : null);
+  const without = tasks.length - scored.length;
   $("totals").textContent = [
     count(tasks.length, "task"),
     count(sum("trajectories"), "trajectory", "trajectories"),
-    count(sum("successes"), "success", "successes"),
-    `${count(sum("forks"), "fork")}, ${sum("informative")} informative`,
-    `mean ${score(mean)}, best ${score(best)}`,
-  ].join(" · ");
+    scored.length ? count(sum("successes"), "success", "successes") : "",
+    count(sum("forks"), "fork") + (scored.length ? `, ${sum("informative")} informative` : ""),
+    scored.length ? `mean ${score(average("mean"))}, best ${score(average("best"))}` : "",
+    without ? `${count(without, "task")} without scores` : "",
+  ].filter(Boolean).join(" · ");
 }
 
 // ---- searching the tree
@@ -329,7 +333,7 @@ function hover(x, y) {
     redraw();
     if (node > ROOT) {
       const { tree } = state;
-      const figures = [`mean ${score(tree.mean[node])}`, count(tree.visits[node], "visit"), `step ${tree.depth[node]}`];
+      const figures = [meanScore(tree.mean[node]), count(tree.visits[node], "visit"), `step ${tree.depth[node]}`];
       const action = make("code", {}, oneLine(tree.text(tree.action[node]), 200));
       tip.replaceChildren(action, make("small", {}, figures.join(" · ")));
     }
