@@ -312,6 +312,23 @@ def test_a_node_is_described(show: Open) -> None:
     assert selected(page) == node_of(trees[0], "look", "take cup", "throw cup")
 
 
+def test_runs_without_a_score_have_no_value_anywhere(show: Open) -> None:
+    runs = [replace(run, unscored=run.sample == 2) for tree in kitchen() for run in tree.trajectories]
+    trees = build(runs, keep_unscored=True)
+    tea = next(tree for tree in trees if tree.task == "tea")
+    page = show(*trees)
+    page.click(f"#task-{trees.index(tea)}")
+    page.focus("#stage")
+    press(page, "Home", "End", "f", "c")
+    assert page.locator("#compare").is_visible()
+    shown = page.inner_text("body")
+    assert "no score" in shown and "1 task without scores" in shown and "best path\n" not in page.inner_text("#details")
+    assert not re.search(r"NaN|null|undefined", shown)
+    for part in ("#details", "#compare"):
+        assert not re.search(r"\b[01]\.\d\d\b", page.inner_text(part).replace("+0.25", "")), part
+    assert "no score" in page.get_attribute(".item", "aria-label")
+
+
 def test_a_click_selects_what_is_drawn_there(show: Open) -> None:
     trees = kitchen()
     page = show(*trees)
