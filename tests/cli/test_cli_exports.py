@@ -155,3 +155,33 @@ def test_a_card_names_how_the_trees_were_built(tmp_path: Path, trees: Path) -> N
     done("build", tmp_path / "runs.jsonl", "--out", trees, "--ignore", "first-message", "--env", "webshop")
     done("pairs", trees, "--out", tmp_path / "pairs.jsonl", "--card", tmp_path / "README.md")
     assert "| trees built with | --ignore first-message --env webshop |" in (tmp_path / "README.md").read_text()
+
+
+def test_calls_and_thoughts_as_text(tmp_path: Path, files: list[str]) -> None:
+    tickets, out, card = files[1], tmp_path / "rows.jsonl", tmp_path / "README.md"
+    done("import", tickets, "--out", tmp_path / "tickets.jsonl")
+    done("build", tmp_path / "tickets.jsonl", "--out", tmp_path / "tickets_trees.jsonl")
+    asked = ("pairs", tmp_path / "tickets_trees.jsonl", "--to", "axolotl", "--step-only", "--out", out)
+    with pytest.raises(DataError, match=r"no field for thoughts .*--render-thoughts"):
+        invoke(*asked)
+    with pytest.raises(DataError, match=r"no tools, calls or names; .*--render-calls"):
+        invoke(*asked, "--render-thoughts")
+    said = done(*asked, "--render-thoughts", "--render-calls", "--card", card)
+    assert said.splitlines()[0].endswith("; written as text: calls, thoughts")
+    (row,) = rows_of(out)
+    assert row["rendered"] == ["calls", "thoughts"]
+    call = '<tool_call>\n{"name": "restart", "arguments": {"printer": 3}}\n</tool_call>'
+    assert row["chosen"]["content"] == f"<think>\nlet me see\n</think>\n\n{call}"
+    assert "| written as text | calls (&lt;tools>, &lt;tool_call>, " in card.read_text()
+
+    for command in ("convert", "paths"):
+        source = tickets if command == "convert" else tmp_path / "tickets_trees.jsonl"
+        options = [source, out] if command == "convert" else [source, "--out", out]
+        done(command, *options, "--to", "trl", "--render-calls")
+        for row in rows_of(out):
+            assert row["rendered"] == ["calls"] and [m["role"] for m in row["messages"]][1::2] == ["assistant"] * 2
+            assert row["messages"][1]["reasoning_content"] == "let me see"
+        with pytest.raises(DataError, match="--render-calls: openai has a place for tool calls"):
+            invoke(command, *options, "--to", "openai", "--render-calls")
+    with pytest.raises(DataError, match="--render-thoughts: a store holds runs as they are; name a format with --to"):
+        invoke("paths", source, "--out", out, "--render-thoughts")

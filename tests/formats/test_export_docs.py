@@ -65,6 +65,13 @@ def test_the_tables_agree_with_the_targets() -> None:
         assert [cell != "no" for cell in row[1:4]] == [can.context, can.calls, can.thoughts]
 
 
+@pytest.mark.parametrize("part", ["calls", "thoughts"])
+def test_the_targets_of_what_is_written_as_text_are_named(part: str) -> None:
+    (named,) = re.findall(rf"\* `--render-{part}` is for (.*)\.\n", DOC)
+    can = {name for table in (PAIR_TARGETS, TRAJECTORY_TARGETS) for name, t in table.items() if part in t.as_text}
+    assert set(named.split(", ")) == can
+
+
 def test_the_step_rewards_are_what_is_written() -> None:
     steps = (Step("Where am I?", 'look({"at": "sign"})'), Step("HALL", "In the hall."))
     runs = [

@@ -8,15 +8,33 @@ from typing import Annotated
 
 import typer
 
-from trajtree.cli.cards import ROWS, CardOption, LicenseOption, check_card_options, write_card
-from trajtree.cli.choices import GammaOption, TreesArgument, described, discount_of, option_of, with_options_of
+from trajtree.cli.cards import (
+    ROWS,
+    CardOption,
+    LicenseOption,
+    as_text_fact,
+    check_card_options,
+    said_as_text,
+    write_card,
+)
+from trajtree.cli.choices import (
+    GammaOption,
+    RenderCallsOption,
+    RenderThoughtsOption,
+    TreesArgument,
+    described,
+    discount_of,
+    option_of,
+    parts_of,
+    with_options_of,
+)
 from trajtree.cli.logs import Reading, counts_of
 from trajtree.cli.outputs import at_least_one, check_output, out_argument, out_option
 from trajtree.cli.terminal import console, counting
 from trajtree.errors import DataError, counted
 from trajtree.formats.converting import rows_of, runs_in
 from trajtree.formats.importing import ImportReport
-from trajtree.formats.write import TRAJECTORY_TARGETS
+from trajtree.formats.write import TRAJECTORY_TARGETS, check_as_text
 from trajtree.formats.write.card import Provenance
 from trajtree.formats.write.parquet import write_rows
 from trajtree.formats.write.prm import step_rewards
@@ -39,6 +57,8 @@ def convert(
     to: Annotated[
         str, option_of(TRAJECTORY_TARGETS, help=f"The format of the rows: {described(TRAJECTORY_TARGETS)}.")
     ] = "trl",
+    render_calls: RenderCallsOption = False,
+    render_thoughts: RenderThoughtsOption = False,
     card: CardOption = None,
     license: LicenseOption = None,
 ) -> None:
@@ -50,6 +70,8 @@ def convert(
     """
     if not source.exists():
         raise DataError(f"{source}: there is no such file or folder; name a log, a store or a file of trees")
+    parts = parts_of(render_calls, render_thoughts)
+    check_as_text(parts, to, TRAJECTORY_TARGETS[to])
     check_output(out, source)
     check_card_options(card, license, source, out)
     provenance, terminal = Provenance(), console(out)
@@ -68,13 +90,13 @@ def convert(
             progress.advance(1)
 
     with runs_in(source, read) as runs, counting(terminal, "convert", "runs") as progress:
-        count = write_rows(at_least_one(rows_of(counted_in(runs), to), f"{source}: contains no runs"), out)
-    terminal.print(f"{counted(count, 'run')} in {out}", soft_wrap=True)
+        count = write_rows(at_least_one(rows_of(counted_in(runs), to, parts), f"{source}: contains no runs"), out)
+    terminal.print(f"{counted(count, 'run')} in {out}{said_as_text(parts)}", soft_wrap=True)
     if redacted:
         terminal.print(f"redacted: {counts_of(redacted)}; --no-redact keeps them", soft_wrap=True)
     if to == "openai":
         terminal.print("task, score, outcome and model are not in it: openai has no fields for them", soft_wrap=True)
-    write_card(terminal, card, license, out, count, provenance, {"format": to})
+    write_card(terminal, card, license, out, count, provenance, {"format": to, **as_text_fact(parts)})
 
 
 def rewards(

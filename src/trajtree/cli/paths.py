@@ -10,8 +10,16 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from trajtree.cli.cards import ROWS, CardOption, LicenseOption, check_card_options, write_card
-from trajtree.cli.choices import TreesArgument, described, option_of
+from trajtree.cli.cards import (
+    ROWS,
+    CardOption,
+    LicenseOption,
+    as_text_fact,
+    check_card_options,
+    said_as_text,
+    write_card,
+)
+from trajtree.cli.choices import RenderCallsOption, RenderThoughtsOption, TreesArgument, described, option_of, parts_of
 from trajtree.cli.outputs import at_least_one, check_output, out_option
 from trajtree.cli.terminal import console, counting
 from trajtree.cli.trees import SkipOption, scored_trees_in, why_unwritable
@@ -19,9 +27,10 @@ from trajtree.envs.domain import load_domain
 from trajtree.envs.guard import closed
 from trajtree.envs.replay import replayer
 from trajtree.errors import DataError, counted
-from trajtree.formats.write import TRAJECTORY_TARGETS
+from trajtree.formats.write import TRAJECTORY_TARGETS, check_as_text, run_row
 from trajtree.formats.write.card import Provenance
 from trajtree.formats.write.parquet import SUFFIX, write_rows
+from trajtree.formats.write.rendering import Part
 from trajtree.store.lines import JsonObject, write_jsonl
 from trajtree.store.progress import Progress
 from trajtree.store.trajectory_store import write_store
@@ -59,6 +68,8 @@ def paths(
     min_score: Annotated[float, typer.Option(help="Leave out paths that score less.", min=0, max=1)] = _PATHS.min_score,
     env: Annotated[str | None, typer.Option(help="With --search stitch: where proposals are played.")] = None,
     max_steps: Annotated[int | None, typer.Option(help="Step limit of that environment.", min=1)] = None,
+    render_calls: RenderCallsOption = False,
+    render_thoughts: RenderThoughtsOption = False,
     skip_unwritable: SkipOption = False,
     card: CardOption = None,
     license: LicenseOption = None,
@@ -73,6 +84,13 @@ def paths(
     if out.suffix == SUFFIX and to == _STORE:
         others = ", ".join(TRAJECTORY_TARGETS)
         raise DataError(f"{out}: --to {_STORE} writes a store, which is not Parquet; name a format with --to: {others}")
+    parts = parts_of(render_calls, render_thoughts)
+    if parts and to == _STORE:
+        raise DataError(
+            f"--render-{parts[0]}: a store holds runs as they are; name a format with --to, or leave it out"
+        )
+    if parts:
+        check_as_text(parts, to, TRAJECTORY_TARGETS[to])
     check_output(out, trees, by="paths")
     check_card_options(card, license, trees, out)
     terminal, provenance = console(out), Provenance()
@@ -92,10 +110,10 @@ def paths(
         kept = _good(found, min_score, left_out)
         unwritable: list[DataError] = []
         if skip_unwritable and to != _STORE:
-            kept = _writable(kept, TRAJECTORY_TARGETS[to].row, unwritable)
+            kept = _writable(kept, lambda path: run_row(path, to, parts), unwritable)
         none = f"{trees}: no path scores at least {min_score}; lower --min-score"
-        count = _write_paths(_counted(at_least_one(kept, none), provenance), out, to)
-    terminal.print(f"{counted(count, 'path')} in {out}", soft_wrap=True)
+        count = _write_paths(_counted(at_least_one(kept, none), provenance), out, to, parts)
+    terminal.print(f"{counted(count, 'path')} in {out}{said_as_text(parts)}", soft_wrap=True)
     if left_out:
         best_first = sorted(left_out, key=lambda path: (-path.score, path.task))
         named = _named([f"{path.task} ({path.score:.2f})" for path in best_first])
@@ -105,7 +123,12 @@ def paths(
         )
     if unwritable:
         terminal.print(f"{counted(len(unwritable), 'path')} left out, for example {unwritable[0]}", soft_wrap=True)
-    made = {"contents": f"the best path of each task, for {to}", "search": search, "min score": min_score}
+    made = {
+        "contents": f"the best path of each task, for {to}",
+        "search": search,
+        "min score": min_score,
+        **as_text_fact(parts),
+    }
     write_card(terminal, card, license, out, count, provenance, made)
 
 
@@ -176,10 +199,10 @@ def _propose(terminal: Console, trees: Path, out: Path) -> None:
         )
 
 
-def _write_paths(paths: Iterable[Trajectory], out: Path, to: str) -> int:
+def _write_paths(paths: Iterable[Trajectory], out: Path, to: str, parts: Sequence[Part]) -> int:
     if to == _STORE:
         return write_store(paths, out, made_by="paths")
-    return write_rows(map(TRAJECTORY_TARGETS[to].row, paths), out)
+    return write_rows((run_row(path, to, parts) for path in paths), out)
 
 
 def add_to(app: typer.Typer) -> None:

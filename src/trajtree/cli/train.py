@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from trajtree.cli.choices import option_of
+from trajtree.cli.choices import RenderCallsOption, RenderThoughtsOption, option_of, parts_of
 from trajtree.cli.play import ReportOption
 from trajtree.cli.terminal import console, progress_of
 from trajtree.errors import DataError, RunError, counted
@@ -76,6 +76,8 @@ def train(
         option_of(DTYPES, help="Dtype of the arithmetic; auto is the fastest on this machine."),
     ] = "auto",
     seed: Annotated[int, typer.Option(help="Seed of fresh weights and of the order.", min=0, max=2**32 - 1)] = 0,
+    render_calls: RenderCallsOption = False,
+    render_thoughts: RenderThoughtsOption = False,
     report_to: ReportOption = None,
     push_to_hub: Annotated[
         str | None, typer.Option(help="Upload it to this model of the hub, OWNER/NAME; a new one is private.")
@@ -133,6 +135,7 @@ def train(
         reference=None if reference is None else ModelRef(reference),
         dtype=dtype,
         seed=seed,
+        render=parts_of(render_calls, render_thoughts),
     )
     out_to = console()
     if preview:

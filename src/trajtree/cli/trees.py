@@ -14,15 +14,33 @@ from typing import Annotated, NamedTuple, TypeVar
 import msgspec
 import typer
 
-from trajtree.cli.cards import ROWS, CardOption, LicenseOption, check_card_options, write_card
-from trajtree.cli.choices import NEXT, GammaOption, TreesArgument, described, discount_of, option_of
+from trajtree.cli.cards import (
+    ROWS,
+    CardOption,
+    LicenseOption,
+    as_text_fact,
+    check_card_options,
+    said_as_text,
+    write_card,
+)
+from trajtree.cli.choices import (
+    NEXT,
+    GammaOption,
+    RenderCallsOption,
+    RenderThoughtsOption,
+    TreesArgument,
+    described,
+    discount_of,
+    option_of,
+    parts_of,
+)
 from trajtree.cli.outputs import at_least_one, check_output, out_option
 from trajtree.cli.terminal import console, counting
 from trajtree.envs.domain import load_domain
 from trajtree.envs.guard import canonical_forms
 from trajtree.errors import DataError, counted
 from trajtree.formats.pairs import PairMessages, pair_messages
-from trajtree.formats.write import PAIR_TARGETS
+from trajtree.formats.write import PAIR_TARGETS, check_as_text, pair_rows
 from trajtree.formats.write.card import Provenance
 from trajtree.formats.write.parquet import write_rows
 from trajtree.store import trajectory_store, tree_store
@@ -242,6 +260,8 @@ def pairs(
     per_fork: Annotated[int, typer.Option(help="Largest number of pairs per fork.", min=1)] = _PAIRS.per_fork,
     per_tree: Annotated[int, typer.Option(help="Largest number of pairs per tree.", min=1)] = _PAIRS.per_tree,
     step_only: Annotated[bool, typer.Option("--step-only", help="Only the reply at which the sides diverge.")] = False,
+    render_calls: RenderCallsOption = False,
+    render_thoughts: RenderThoughtsOption = False,
     skip_unwritable: SkipOption = False,
     past: Annotated[
         str, option_of(PASTS, help=f"How similar the sides' pasts must be: {described(PASTS)}.")
@@ -256,7 +276,8 @@ def pairs(
     """
     if step_only and not MODES[mode].at_forks:
         raise DataError(f"--step-only: --mode {mode} compares whole runs, which may begin alike; use only one of them")
-    discount = discount_of(value, gamma)
+    discount, parts = discount_of(value, gamma), parts_of(render_calls, render_thoughts)
+    check_as_text(parts, to, PAIR_TARGETS[to])
     check_output(out, trees)
     check_card_options(card, license, trees, out)
     settings = PairSettings(mode, value, discount, min_gap, per_fork, per_tree, past)
@@ -265,6 +286,9 @@ def pairs(
     merged: set[str] = set()
     refused: list[Ungraftable] = []
     unwritable: list[DataError] = []
+
+    def written(messages: Sequence[PairMessages]) -> list[JsonObject]:
+        return pair_rows(messages, to, parts)
 
     def rows() -> Iterator[JsonObject]:
         nonlocal apart
@@ -277,7 +301,7 @@ def pairs(
                 except Ungraftable as error:
                     refused.append(error)
                     continue
-                if skip_unwritable and (why := why_unwritable(PAIR_TARGETS[to].rows, made)) is not None:
+                if skip_unwritable and (why := why_unwritable(written, made)) is not None:
                     unwritable.append(why)
                     continue
                 messages += made
@@ -285,7 +309,7 @@ def pairs(
             pasts.update(pair.past for pair in found)
             merged.add(tree.merging.options)
             provenance.add({t.sample: t for pair in found for t in pair.sides(tree)}.values())
-            yield from PAIR_TARGETS[to].rows(messages)
+            yield from written(messages)
             if not MODES[mode].at_forks:
                 apart += prompts_apart(tree, min_gap=min_gap)
             progress.advance(1)
@@ -300,14 +324,18 @@ def pairs(
         count = write_rows(at_least_one(rows(), none), out)
     alike = ", ".join(f"{pasts[name]} with {name} pasts" for name in PASTS if pasts[name])
     rows_too = "" if PAIR_TARGETS[to].apart is None else f"{counted(count, 'row')} of "
-    terminal.print(f"{rows_too}{counted(pasts.total(), 'pair')} in {out}: {alike}", soft_wrap=True)
+    terminal.print(f"{rows_too}{counted(pasts.total(), 'pair')} in {out}: {alike}{said_as_text(parts)}", soft_wrap=True)
     for errors in (refused, unwritable):
         if errors:
             terminal.print(f"{counted(len(errors), 'pair')} left out, for example {errors[0]}", soft_wrap=True)
     if apart:
         terminal.print(f"{counted(apart, 'pair')} left out: the two runs began with different prompts", soft_wrap=True)
     made: dict[str, object] = {"contents": f"preference pairs for {to}", **_options(settings), "step only": step_only}
-    made |= {"pasts": alike, **({"left out, as the format cannot hold them": len(unwritable)} if unwritable else {})}
+    made |= {
+        "pasts": alike,
+        **as_text_fact(parts),
+        **({"left out, as the format cannot hold them": len(unwritable)} if unwritable else {}),
+    }
     made |= {"trees built with": "; ".join(sorted(merged - {""}))} if merged - {""} else {}
     write_card(terminal, card, license, out, count, provenance, made)
 

@@ -7,14 +7,15 @@ part of it. Task, score, outcome and model are, and stand beside the conversatio
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from trajtree.errors import DataError
 from trajtree.formats.importing import ImportReport
-from trajtree.formats.write import TRAJECTORY_TARGETS
+from trajtree.formats.write import TRAJECTORY_TARGETS, run_row
 from trajtree.formats.write.card import file_of
+from trajtree.formats.write.rendering import Part
 from trajtree.store import trajectory_store, tree_store
 from trajtree.store.lines import JsonObject, format_of
 from trajtree.store.trajectory_store import TrajectoryStore
@@ -53,29 +54,30 @@ def _check_whole(report: ImportReport) -> None:
         )
 
 
-def rows_of(runs: Iterable[Trajectory], to: str) -> Iterator[JsonObject]:
-    """Runs as rows of a target.
+def rows_of(runs: Iterable[Trajectory], to: str, parts: Sequence[Part] = ()) -> Iterator[JsonObject]:
+    """Runs as rows of a target, with `parts` as text.
 
     Raises:
         DataError: the target cannot hold one; its line in the log is named, if it was imported.
     """
     for run in runs:
         try:
-            yield row_of(run, to)
+            yield row_of(run, to, parts)
         except DataError as error:
             file = file_of(run)
             raise DataError(f"{file}, line {run.metadata.get('line')}: {error}" if file else str(error)) from None
 
 
-def row_of(run: Trajectory, to: str) -> JsonObject:
-    """A run as a row of a target, with task, score, outcome and model beside the conversation where that is possible.
+def row_of(run: Trajectory, to: str, parts: Sequence[Part] = ()) -> JsonObject:
+    """A run as a row of a target, with `parts` as text.
+
+    Task, score, outcome and model stand beside the conversation where that is possible.
 
     Raises:
         DataError: the target cannot hold the run.
     """
-    target = TRAJECTORY_TARGETS[to]
-    row = target.row(run)
-    if not target.beside:
+    row = run_row(run, to, parts)
+    if not TRAJECTORY_TARGETS[to].beside:
         return row
     row |= {"task": run.task, "outcome": run.outcome.value, "model": run.policy}
     row |= {} if run.unscored else {"score": run.score}

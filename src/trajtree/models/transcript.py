@@ -9,16 +9,25 @@ extend the old text; the transcript then closes the sequence and starts a new on
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
 from trajtree.chat import message_to_dict
 from trajtree.errors import PolicyError
-from trajtree.trajectory import Message, Tokens
+from trajtree.trajectory import Message, Tokens, ToolCall
 
 _PROBE = "yes"
 """An assistant message, rendered to see what the template writes after it."""
+_THOUGHT, _TOOL = "because", "get_time"
+_PROBES = {
+    "calls": Message("assistant", "", tool_calls=(ToolCall("call00001", _TOOL, "{}"),)),
+    "thoughts": Message("assistant", _PROBE, _THOUGHT),
+}
+"""Replies, rendered to see whether the template has a place for their calls and their thoughts."""
+
+Rewrite = Callable[[Sequence[Message], Sequence[str], str], tuple[Sequence[Message], Sequence[str]]]
+"""Makes of messages, tools and a name for errors the messages and tools that the template is to write."""
 
 
 class ChatFormat:
@@ -27,6 +36,7 @@ class ChatFormat:
     Args:
         tokenizer: a transformers tokenizer with a chat template.
         name: the model's name, for error messages.
+        rewrite: what `tokenise` does with a conversation before the template writes it.
 
     Attributes:
         end_of_turn: the special token with which the template ends an assistant turn.
@@ -36,7 +46,7 @@ class ChatFormat:
         PolicyError: there is no chat template, or it does not end the assistant's turn with a special token.
     """
 
-    def __init__(self, tokenizer: Any, name: str = "model") -> None:
+    def __init__(self, tokenizer: Any, name: str = "model", rewrite: Rewrite | None = None) -> None:
         if not getattr(tokenizer, "chat_template", None):
             raise PolicyError(
                 f"{name}: its tokenizer has no chat template, which is needed to mark where turns begin and end; "
@@ -44,6 +54,7 @@ class ChatFormat:
             )
         self.tokenizer = tokenizer
         self.name = name
+        self.rewrite = rewrite
         full = self._render([Message("user", "hello"), Message("assistant", _PROBE)], (), prompt=False)
         tail = self.encode(full[full.rindex(_PROBE) + len(_PROBE) :])
         if not tail or tail[0] not in _special_ids(tokenizer):
@@ -54,6 +65,19 @@ class ChatFormat:
     def prompt(self, messages: Sequence[Message], tools: Sequence[str] = ()) -> str:
         """The text up to where the agent's next reply begins."""
         return self._render(messages, tools, prompt=True)
+
+    def has_place_for(self, part: str) -> bool:
+        """Whether the template writes a reply's "calls" or "thoughts", or begins the thoughts itself."""
+        messages = [Message("user", "hello"), _PROBES[part]]
+        tool = json.dumps({"type": "function", "function": {"name": _TOOL, "parameters": {}}})
+        try:
+            prompt = self.prompt(messages[:1])
+            text = self._render(messages, [tool] if part == "calls" else [], prompt=False)
+        except PolicyError:
+            return False
+        if part == "calls":
+            return _TOOL in text.rpartition("hello")[2]  # before it, the tool is only defined
+        return _THOUGHT in text or "<think>" in prompt
 
     def written_reply(self, messages: Sequence[Message], tools: Sequence[str] = ()) -> str:
         """The text of the last message, a reply by the agent, as the template writes it, up to the end of its turn.
@@ -73,7 +97,8 @@ class ChatFormat:
             what = f"the call of tool {lost[0]}" if lost else "the reasoning"
             raise PolicyError(
                 f"{self.name}: its chat template leaves out {what}, which would then not be trained; "
-                "use a model with a template that includes it"
+                "use a model with a template that includes it, or write it as text: "
+                f"trajtree train --render-{'calls' if lost else 'thoughts'}"
             )
         return text
 
@@ -182,15 +207,20 @@ class Transcript:
         self._text, self.ids, self._agent = "", [], []
 
 
-def tokenise(chat: ChatFormat, messages: Sequence[Message], tools: Sequence[str] = ()) -> tuple[Tokens, ...]:
+def tokenise(
+    chat: ChatFormat, messages: Sequence[Message], tools: Sequence[str] = (), name: str = "a conversation"
+) -> tuple[Tokens, ...]:
     """Tokens of a conversation that no engine produced, for example an expert's.
 
     The agent's tokens are those of each assistant message, including the one that ends its turn. Nothing after the last
-    of them is kept.
+    of them is kept. `name` is for errors.
 
     Raises:
         PolicyError: the template leaves out a reply's reasoning or tool calls.
+        DataError: the chat format's `rewrite` cannot rewrite the conversation.
     """
+    if chat.rewrite is not None:
+        messages, tools = chat.rewrite(messages, tools, name)
     transcript = Transcript(chat, tools)
     end = chat.decode([chat.end_of_turn])
     for index, message in enumerate(messages):
@@ -204,4 +234,4 @@ def tokenise(chat: ChatFormat, messages: Sequence[Message], tools: Sequence[str]
     return transcript.tokens()
 
 
-__all__ = ["ChatFormat", "Transcript", "tokenise"]
+__all__ = ["ChatFormat", "Rewrite", "Transcript", "tokenise"]

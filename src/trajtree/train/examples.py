@@ -141,7 +141,8 @@ def message_pairs(pairs: Iterable[PairMessages], chat: ChatFormat, *, context: i
     for pair in pairs:
         turns = sum(message.role == "assistant" for message in pair.prompt)
         sides = [
-            _one(tokenise(chat, [*pair.prompt, *side], pair.tools), pair.name) for side in (pair.chosen, pair.rejected)
+            _one(tokenise(chat, [*pair.prompt, *side], pair.tools, pair.name), pair.name)
+            for side in (pair.chosen, pair.rejected)
         ]
         chosen, rejected = (replace(side, agent=side.agent[turns:]) for side in sides)
         check_pair(chosen, rejected, pair.name)
@@ -151,7 +152,7 @@ def message_pairs(pairs: Iterable[PairMessages], chat: ChatFormat, *, context: i
 
 def sequences_of(trajectory: Trajectory, chat: ChatFormat) -> tuple[Tokens, ...]:
     """Tokens of a trajectory: the engine's if this chat format spells the same text with them, else newly made ones."""
-    written = tokenise(chat, trajectory.messages, trajectory.tools)
+    written = tokenise(chat, trajectory.messages, trajectory.tools, f"{trajectory.task}, run {trajectory.sample}")
     spelt = [chat.decode(tokens.ids) for tokens in trajectory.tokens]
     return trajectory.tokens if spelt == [chat.decode(tokens.ids) for tokens in written] else written
 
@@ -181,8 +182,8 @@ def _pair_example(
     )
     turn = better.context_turns + pair.depth
     chosen = _one(sequences_of(better, chat), name)
-    if chosen.ids == _one(tokenise(chat, better.messages, better.tools), name).ids:
-        rejected = _one(tokenise(chat, grafted(better, worse, pair.depth), better.tools), name)
+    if chosen.ids == _one(tokenise(chat, better.messages, better.tools, name), name).ids:
+        rejected = _one(tokenise(chat, grafted(better, worse, pair.depth), better.tools, name), name)
     else:
         other = _one(sequences_of(worse, chat), name)
         rejected = _joined(chosen, other, turn, worse.context_turns + pair.depth)

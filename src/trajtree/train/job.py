@@ -183,6 +183,7 @@ def _held(file: Path) -> dict[str, Any]:
             raise ValueError("it must hold an object, with metrics once it is done")
     except ValueError as error:
         raise RunError(f"{file}: damaged ({error}); remove {file.parent} or name another folder") from None
+    held.setdefault("render", [])  # earlier versions wrote nothing as text
     if isinstance(settings := held.get("settings"), dict):
         # A setting that an earlier version did not know was at what is now its default.
         held["settings"] = {**json.loads(json.dumps(asdict(TrainSettings()))), **settings}

@@ -10,6 +10,11 @@ import yaml
 from trajtree.models.weights import ADAPTER_CONFIG
 from trajtree.store.files import write_atomically
 
+_RENDERED = (
+    "Trained with {} as text, because the chat template has no place for them, in the form of Qwen2.5's template: "
+    "`<tools>`, `<tool_call>` and `<tool_response>`, and thoughts within `<think>`.\n\n"
+)
+
 
 def write_card(
     folder: Path,
@@ -39,6 +44,8 @@ def write_card(
     rows = "".join(f"| {name} | {value} |\n" for name, value in settings.items())
     figures = "".join(f"| {name} | {value:.4g} |\n" for name, value in metrics.items())
     first = f"On top of {base} **with these adapters merged in first**: {', '.join(beneath)}.\n\n" if beneath else ""
+    written = settings.get("render")
+    first += _RENDERED.format(" and ".join(written)) if isinstance(written, list) and written else ""
     write_atomically(
         folder / "README.md",
         f"---\n{head}---\n\n# {base}, tuned on trajectory trees\n\n{first}| setting | value |\n|---|---|\n{rows}\n"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trajtree.errors import PolicyError, RecipeError
+from trajtree.errors import DataError, PolicyError, RecipeError
 from trajtree.explore.trackers import Logbook
+from trajtree.formats.write.rendering import Part, as_text
 from trajtree.models.transcript import ChatFormat
 from trajtree.models.weights import ModelRef, context_length, load_model, load_tokenizer, pick_device, same_vocabulary
 from trajtree.store.progress import SILENT, Progress
@@ -19,6 +20,7 @@ from trajtree.train.settings import METHODS, Lora, Scratch, TrainSettings, resol
 from trajtree.train.trainable import from_scratch, whole, with_adapter
 from trajtree.train.trainer import Watch, train
 from trajtree.train.vocabulary import restore, trim
+from trajtree.trajectory import Message
 from trajtree.trees.forks import PairSettings
 from trajtree.trees.search import PathSettings
 
@@ -37,6 +39,7 @@ class Training:
         reference: the reference model; by default the model itself before tuning, which requires an adapter.
         dtype: dtype of the arithmetic (see `trajtree.models.weights.pick_dtype`).
         seed: seed for new weights and for the order of batches.
+        render: what is written as text because the chat template has no place for it: "calls", "thoughts".
     """
 
     model: str | Scratch
@@ -49,6 +52,7 @@ class Training:
     reference: ModelRef | None = None
     dtype: str = "auto"
     seed: int = 0
+    render: tuple[Part, ...] = ()
 
     @property
     def source(self) -> str:
@@ -61,8 +65,21 @@ class Training:
         return self.lora is None or isinstance(self.model, Scratch)
 
     def chat(self) -> ChatFormat:
-        """The model's chat format."""
-        return ChatFormat(load_tokenizer(self.source), self.source)
+        """The model's chat format.
+
+        Raises:
+            DataError: its template has a place for what is to be written as text.
+        """
+        chat = ChatFormat(load_tokenizer(self.source), self.source, self._as_text if self.render else None)
+        for part in self.render:
+            if chat.has_place_for(part):
+                raise DataError(f"--render-{part}: {self.source}'s chat template writes {part} itself; leave it out")
+        return chat
+
+    def _as_text(
+        self, messages: Sequence[Message], tools: Sequence[str], name: str
+    ) -> tuple[Sequence[Message], Sequence[str]]:
+        return as_text(messages, tools, self.render, name, self.source)
 
     def taking(self, chat: ChatFormat, context: int) -> Taking:
         """How its examples are taken from the material."""

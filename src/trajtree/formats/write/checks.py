@@ -16,6 +16,10 @@ from trajtree.trajectory import Message, ToolCall, Trajectory
 
 HOLDS_MORE = "export to trl or ms-swift"
 """The advice for targets that can represent less of a pair."""
+RENDER_CALLS = "write calls as text (--render-calls)"
+RENDER_THOUGHTS = "write thoughts as text (--render-thoughts)"
+"""The advice for targets that have no place for them; see `rendering`."""
+_KEEPS_IDS = "export to trl or openai, which keep ids"
 
 
 def refusal(name: str, target: str, reason: str, way_out: str) -> DataError:
@@ -146,25 +150,35 @@ def ends_with_reply(messages: Sequence[Message], name: str, target: str) -> None
 
 
 def check_order(messages: Sequence[Message], name: str, target: str) -> None:
-    """Refuse tool results that do not answer the calls before them one by one, in order.
-
-    For targets without ids, where only the order says which result answers which call.
+    """Refuse names of messages and, as `check_results`, results out of order, for targets without names and ids.
 
     Raises:
         DataError: a result is out of order, has another name or answers no call; a message of another role has a name.
     """
-    way_out = "export to trl or openai, which keep ids"
+    for index, m in enumerate(messages):
+        if m.role != "tool" and m.name is not None:
+            reason = f"message {index} has a name ({m.name!r}), which it cannot hold"
+            raise refusal(name, target, reason, _KEEPS_IDS)
+    check_results(messages, name, target)
+
+
+def check_results(messages: Sequence[Message], name: str, target: str) -> None:
+    """Refuse tool results that do not answer the calls before them one by one, in order.
+
+    For where no ids are kept and only the order says which result answers which call.
+
+    Raises:
+        DataError: a result is out of order, has another name or answers no call.
+    """
     open_calls: list[ToolCall] = []
     for index, m in enumerate(messages):
         if m.role != "tool":
             open_calls = list(m.tool_calls)
-            if m.name is not None:
-                raise refusal(name, target, f"message {index} has a name ({m.name!r}), which it cannot hold", way_out)
         elif open_calls:
             call = open_calls.pop(0)
             if m.tool_call_id not in (None, call.id) or m.name not in (None, call.name):
                 reason = f"message {index} does not answer the calls before it in their order, and it keeps no ids"
-                raise refusal(name, target, reason, way_out)
+                raise refusal(name, target, reason, _KEEPS_IDS)
         elif m.tool_call_id is not None or m.name is not None:
             reason = f"message {index} answers a call that is not right before it, and it keeps no ids"
             raise refusal(name, target, reason, "export to trl, which keeps ids")
@@ -225,9 +239,12 @@ def _unique(pairs: list[tuple[str, Any]]) -> JsonObject:
 
 __all__ = [
     "HOLDS_MORE",
+    "RENDER_CALLS",
+    "RENDER_THOUGHTS",
     "arguments_of",
     "check_answered",
     "check_order",
+    "check_results",
     "check_roles",
     "check_turns",
     "ends_with_reply",

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from trajtree.chat import message_to_dict
 from trajtree.formats.pairs import PairMessages
 from trajtree.formats.write.checks import (
+    RENDER_THOUGHTS,
     arguments_of,
     check_answered,
     check_roles,
@@ -66,7 +67,7 @@ def openai_trajectory(trajectory: Trajectory) -> JsonObject:
 
 def _check(messages: Sequence[Message], name: str) -> None:
     check_roles(messages, name, TARGET)
-    no_thoughts(messages, name, TARGET, "export to trl, ms-swift or atif")
+    no_thoughts(messages, name, TARGET, f"{RENDER_THOUGHTS}, or export to trl, ms-swift or atif")
     check_answered(messages, name, TARGET)
     known: set[str] = set()
     for index, message in enumerate(messages):

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from trajtree.formats.pairs import PairMessages
 from trajtree.formats.write.checks import (
     HOLDS_MORE,
+    RENDER_CALLS,
     arguments_of,
     check_answered,
     check_order,
@@ -65,7 +66,7 @@ def _conversation(messages: Sequence[Message], name: str, target: str) -> list[J
     for index, message in enumerate(messages):
         if message.role == "tool" and messages[index - 1].role == "tool":
             reason = f"message {index} is a second result in a row, and it has one between two replies"
-            raise refusal(name, target, reason, HOLDS_MORE)
+            raise refusal(name, target, reason, f"{RENDER_CALLS}, or {HOLDS_MORE}")
         if message.role != "assistant":
             turns.append({"from": _FROM[message.role], "value": message.content})
         elif message.tool_calls:
@@ -78,7 +79,7 @@ def _conversation(messages: Sequence[Message], name: str, target: str) -> list[J
 def _calls(message: Message, name: str, target: str) -> str:
     if message.content:
         reason = "a reply has both text and tool calls, and its function_call turn holds calls only"
-        raise refusal(name, target, reason, HOLDS_MORE)
+        raise refusal(name, target, reason, f"{RENDER_CALLS}, or {HOLDS_MORE}")
     calls = [{"name": c.name, "arguments": arguments_of(c, name, target)} for c in message.tool_calls]
     text = json.dumps(calls[0] if len(calls) == 1 else calls, ensure_ascii=False)
     return with_thoughts(message, text, name, target)

@@ -12,6 +12,8 @@ from trajtree.chat import message_to_dict
 from trajtree.formats.pairs import PairMessages
 from trajtree.formats.write.checks import (
     HOLDS_MORE,
+    RENDER_CALLS,
+    RENDER_THOUGHTS,
     arguments_of,
     check_answered,
     check_roles,
@@ -84,9 +86,11 @@ def axolotl_pair(pair: PairMessages) -> JsonObject:
     one_reply(pair, "axolotl")
     messages = (*pair.prompt, *pair.chosen, *pair.rejected)
     check_roles(messages, pair.name, "axolotl")
-    no_thoughts(messages, pair.name, "axolotl", HOLDS_MORE)
-    if pair.tools or any(m.tool_calls or m.role == "tool" or m.name is not None for m in messages):
-        reason = "its preference data hold roles and texts, no tools, calls or names"
+    no_thoughts(messages, pair.name, "axolotl", f"{RENDER_THOUGHTS}, or {HOLDS_MORE}")
+    reason = "its preference data hold roles and texts, no tools, calls or names"
+    if pair.tools or any(m.tool_calls or m.role == "tool" for m in messages):
+        raise refusal(pair.name, "axolotl", reason, f"{RENDER_CALLS}, or {HOLDS_MORE}")
+    if any(m.name is not None for m in messages):
         raise refusal(pair.name, "axolotl", reason, HOLDS_MORE)
     for side in (*pair.chosen, *pair.rejected):
         if not side.content or side.content != side.content.strip():
