@@ -111,7 +111,7 @@ def test_anything_comes_back_or_is_refused_with_a_reason(target: str) -> None:
         ("trl-completion", run([YES, USER]), "nothing comes before its first reply; export to trl"),
         *((target, run([USER]), "no reply of the agent") for target in TRAJECTORY_TARGETS if target != "atif"),
         ("ms-swift", run([USER, YES], context=1), "no reply of the agent to learn from; leave it out"),
-        ("sharegpt", run([USER, CALLS, FIRST, SECOND, YES]), "a second result in a row.*; export to trl or ms-swift"),
+        ("sharegpt", run([USER, CALLS, FIRST, SECOND, YES]), "a second result in a row.*; .*export to trl or ms-swift"),
         (
             "sharegpt",
             run([USER, structs.replace(YES, reasoning="<think>")]),

@@ -76,6 +76,7 @@ def test_a_template_with_a_place_for_calls_refuses_to_write_them_as_text(tmp_pat
     assert not ChatFormat(tokenizer).has_place_for("calls") and not ChatFormat(tokenizer).has_place_for("thoughts")
     tokenizer.chat_template = CHATML.replace("message['content'] +", CALLS_TOO)
     tokenizer.save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
     training = Training(str(tmp_path), render=("thoughts",))
     assert training.chat().rewrite is not None
     with pytest.raises(DataError, match=r"--render-calls: .*'s chat template writes calls itself; leave it out"):
