@@ -24,7 +24,8 @@ EQUAL = Layout.of([f"s{index // 4}" for index in range(48)], ["t"] * 48)
 
 def test_after_as_many_steps_branching_has_no_more_forks() -> None:
     """The figures of docs/results.md, "Per step played it gives no more"."""
-    steps, forks = {}, {}
+    steps: dict[int, tuple[int, int]] = {}
+    forks: dict[int, tuple[int, int]] = {}
     for seed in json.loads((ROOT / "benchmarks" / "results" / "branching.json").read_text())["seeds"]:
         alone, branched = seed["independent"]["curve"], seed["branching"]["curve"]
         at = alone[-1]["steps"]
