@@ -17,6 +17,8 @@ from trajtree.envs.domain import load_domain
 from trajtree.experiment.pipeline import stages_of
 from trajtree.experiment.recipe import load_recipe
 from trajtree.experiment.rows import ROWS
+from trajtree.report import read_results_json
+from trajtree.statistics.seeds import over_seeds
 from trajtree.train.settings import METHODS, TrainSettings
 from trajtree.trees.pair import PASTS
 from trajtree.trees.sameness import ACTIONS, IGNORABLE
@@ -170,3 +172,14 @@ def test_the_tables_of_the_experiment_are_what_the_benchmark_prints(
     runpy.run_path(str(ROOT / "benchmarks" / "failures_table.py"), run_name="__main__")
     page = (ROOT / "docs" / "results.md").read_text()
     assert f"<!-- {name}:begin -->\n{capsys.readouterr().out}<!-- {name}:end -->" in page
+
+
+def test_search_against_the_expert_is_what_the_runs_say() -> None:
+    paths = sorted((ROOT / "benchmarks" / "results").glob("failures-seed*.json"))
+    found = over_seeds([read_results_json(path).results for path in paths], "w2sg_exact", "strong_sft", "success")
+    ends = (found.these_models.low, found.these_models.high, found.difference.low, found.difference.high)
+    assert [round(100 * one, 1) for one in found.by_seed] == [-21.0, -7.6, -14.3]
+    assert [round(100 * end, 1) for end in ends] == [-27.9, -1.9, -30.3, 0.7]
+    assert [round(p, 3) for p in (found.these_models_p, found.p_value)] == [0.028, 0.060]
+    page = (ROOT / "docs" / "results.md").read_text()
+    assert "-14.3 [-27.9, -1.9], p = .028, over situations and seeds [-30.3, .7], p = .060" in page

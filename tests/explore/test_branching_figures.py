@@ -22,6 +22,21 @@ ROOT = Path(__file__).parents[2]
 EQUAL = Layout.of([f"s{index // 4}" for index in range(48)], ["t"] * 48)
 
 
+def test_after_as_many_steps_branching_has_no_more_forks() -> None:
+    """The figures of docs/results.md, "Per step played it gives no more"."""
+    steps: dict[int, tuple[int, int]] = {}
+    forks: dict[int, tuple[int, int]] = {}
+    for seed in json.loads((ROOT / "benchmarks" / "results" / "branching.json").read_text())["seeds"]:
+        alone, branched = seed["independent"]["curve"], seed["branching"]["curve"]
+        at = alone[-1]["steps"]
+        curve = [[one[key] for one in branched] for key in ("steps", "forks")]
+        steps[seed["seed"]] = (at, branched[-1]["steps"])
+        forks[seed["seed"]] = (alone[-1]["forks"], round(float(np.interp(at, *curve))))
+    assert forks == {0: (22, 24), 1: (32, 30), 2: (21, 23)}
+    fewer, more = (sum(each) for each in zip(*steps.values(), strict=True))
+    assert round(100 * (more / fewer - 1)) == 32
+
+
 def runs(*tries: tuple[str, float]) -> list[Trajectory]:
     return [trajectory(list(actions), score, sample=i) for i, (actions, score) in enumerate(tries)]
 

@@ -10,8 +10,9 @@ from benchmarks.coverage import measure_apart, measure_mixed, measure_power, mea
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from scipy.stats import multinomial, t
+from scipy.stats import binom, multinomial, t
 
+from trajtree.statistics.clustered import smallest_shown
 from trajtree.statistics.differences import between_tasks, estimate, gained_and_lost, interval, p_value
 from trajtree.statistics.layout import Layout
 
@@ -247,3 +248,36 @@ def test_rows_that_are_alike_lose_no_power() -> None:
     found = measure_power(20, 0.3, 0.2, 0.3, 300, seed=1)
     assert found["difference"] > 0.93
     assert found["difference shown"] > found["paired alone shown"] - 0.02
+
+
+def test_two_equal_rows_are_less_certain_than_two_that_are_nearly_equal() -> None:
+    """The figures of docs/statistics.md, "What is known to be wrong"."""
+    layout, theirs = Layout.apart(12), np.full(12, 0.5)
+    ours = theirs.copy()
+    same = interval(estimate(ours, theirs, layout))
+    ours[0] += 0.01
+    nearly = interval(estimate(ours, theirs, layout))
+    found = [round(100 * end, 1) for end in (same.low, same.high, nearly.low, nearly.high)]
+    assert found == [-14.4, 14.4, -0.1, 0.4]
+
+
+@pytest.mark.parametrize(
+    ("situations", "printed", "needed"), [(12, 23, 41), (20, 14, 26), (36, 8, 15), (48, 6, 11), (60, 5, 9)]
+)
+def test_the_smallest_difference_is_too_small_where_neither_row_wins(
+    situations: int, printed: int, needed: int
+) -> None:
+    """The figures of docs/statistics.md, "What is known to be wrong": tasks apart, over a row that wins nothing."""
+    layout, nothing = Layout.apart(situations), np.zeros(situations)
+    found = estimate(nothing, nothing, layout)
+    least = smallest_shown(found.paired, interval(found))
+    assert least is not None
+    assert round(100 * least) == printed
+
+    def shown(wins: int) -> bool:
+        return p_value(estimate((np.arange(situations) < wins).astype(float), nothing, layout)) < 0.05
+
+    assert [wins for wins in range(situations + 1) if shown(wins)] == list(range(4, situations + 1))
+    assert binom.sf(3, situations, least) == pytest.approx(0.3, abs=0.005)
+    powers = binom.sf(3, situations, np.arange(101) / 100)
+    assert int(np.argmin(np.abs(powers - 0.8))) == needed

@@ -22,8 +22,8 @@ NO_SITUATIONS = (
 TOO_FEW = f"Fewer than {FEW} situations: no interval can be trusted."
 ONE_SEED = "One seed: this holds for these models, not for the method."
 LEAST = (
-    "least: the smallest difference that could have shown (power about 80% from 60 situations on, less with fewer; not "
-    "corrected)"
+    "least: the smallest difference that could have shown (power about 80% over a rate of .3, less over lower rates, "
+    "and about 30% where neither row wins anything; not corrected)"
 )
 
 

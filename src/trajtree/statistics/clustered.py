@@ -273,8 +273,8 @@ def smallest_shown(found: Estimate, shown: Interval) -> float | None:
     """The smallest difference that a two-sided test at 5% would have shown with a power of about 80%.
 
     From the standard error that the interval, `shown`, stands for; `found` is the mean of the tasks' differences. The
-    power is less where the lower rate is near 0: docs/statistics.md. None where the situations are too few for anything
-    to be shown.
+    power is less where the lower rate is near 0, about 30% where neither row wins anything: docs/statistics.md. None
+    where the situations are too few for anything to be shown.
     Source: Bloom, "Minimum detectable effects", Evaluation Review 19 (1995), with more for few situations.
     """
     if found.situations.few:
