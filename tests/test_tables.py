@@ -60,7 +60,7 @@ TREE = build_tree(trajectory(actions, score, sample=n) for n, (actions, score) i
 
 def said(*arguments: str) -> str:
     """What a command prints that fails before it begins, on one line."""
-    result = CliRunner().invoke(app, arguments, env={"COLUMNS": "2000", "TERMINAL_WIDTH": "2000"})
+    result = CliRunner().invoke(app, arguments, env={"COLUMNS": "2000"})
     assert result.exit_code == 2, result.output
     return " ".join(result.output.split())
 
@@ -129,7 +129,7 @@ def test_every_method_has_its_loss_its_examples_and_its_section() -> None:
 
 @pytest.mark.parametrize("command", ["import", "build", "pairs", "paths", "convert", "rewards"])
 def test_the_help_of_a_command_says_what_its_choices_are(command: str) -> None:
-    result = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "2000", "TERMINAL_WIDTH": "2000"})
+    result = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "2000"})
     tables: dict[str, list[Mapping[str, Any]]] = {
         "import": [FORMATS],
         "build": [IGNORABLE, ACTIONS],
