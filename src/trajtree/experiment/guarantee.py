@@ -78,15 +78,16 @@ def measure(recipe: Recipe, row: Row, work: Work) -> None:
     chat = ChatFormat(load_tokenizer(reference.base), reference.base)
     context = context_length(model)
     # A path that does not fit leaves out its own task alone, and is reported.
-    told = {path.task: sft_examples([path], chat, context=sys.maxsize) for path in paths}
-    told = {task: of for task, of in told.items() if all(len(example.tokens.ids) <= context for example in of)}
+    of_paths = {path.task: sft_examples([path], chat, context=sys.maxsize) for path in paths}
+    examples = {task: of for task, of in of_paths.items() if all(len(one.tokens.ids) <= context for one in of)}
 
     def counted(done: int, total: int) -> None:
         work.progress.total(total)
         work.progress.advance(1)
 
-    found = iter(logprobs_of([*chain.from_iterable(told.values())], model, dtype=recipe.play.dtype, progress=counted))
-    nats = {task: -float(sum(next(found).sum(dtype=np.float64) for _ in of)) for task, of in told.items()}
+    in_order = [*chain.from_iterable(examples.values())]
+    found = iter(logprobs_of(in_order, model, dtype=recipe.play.dtype, progress=counted))
+    nats = {task: -float(sum(next(found).sum(dtype=np.float64) for _ in of)) for task, of in examples.items()}
     write_atomically(
         work.folder / MEASURED,
         json.dumps(

@@ -18,11 +18,10 @@ from trajtree.experiment import guarantee, launched, learn, lessons, play, stitc
 from trajtree.experiment.recipe import Exploration, Recipe, chain_of, is_scratch
 from trajtree.experiment.rows import Row
 from trajtree.experiment.stage import Check, Stage, Work, early_first
-from trajtree.models.sentences import check_available
+from trajtree.models.sentences import key_of_merging
 from trajtree.models.weights import fingerprint, pick_dtype, same_vocabulary
 from trajtree.policies.opening import is_served, key_of_model
 from trajtree.train.settings import METHODS, SAME_RESULT, LossSettings
-from trajtree.trees.embeddings import whole_name
 
 _NOT_EVERY_ROWS = {"workers", "seconds", "report_to", "needs", "servers"}
 """Settings of playing that change how environments run and where progress is reported, but not what happens; and
@@ -235,11 +234,8 @@ class _Plan:
     def trees(self, row: Row) -> str:
         """Add the stage of the trees that a row learns from."""
         how = self.recipe.tree_settings(row)
-        settings = {"env": self._env}
-        if how.merge != "exact":
-            if self._checked:
-                check_available(how)
-            settings["merge"] = {**_changed(how), "weights": fingerprint(whole_name(how.model))}
+        merging = key_of_merging(how, checked=self._checked)
+        settings = {"env": self._env, **({"merge": merging} if merging else {})}
         inputs = {"explored": self.explored(row.explored_by)}
         work = partial(lessons.build_trees, self.recipe, how)
         return self._add(f"trees-{row.explored_by}", "trees", inputs, settings, work, row)

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 
 from trajtree.errors import PolicyError
 from trajtree.models.hub import where_to_load
+from trajtree.models.weights import fingerprint
 from trajtree.trees.embeddings import SentenceEmbeddings, whole_name
 from trajtree.trees.merge import MergeOptions, MergeSettings
 
@@ -26,13 +27,20 @@ def merge_options(how: MergeSettings) -> MergeOptions:
     return {"embed": embed, "similarity": how.similarity}
 
 
-def check_available(how: MergeSettings) -> None:
-    """Raise PolicyError if the settings need a package or a model that is not there."""
+def key_of_merging(how: MergeSettings, *, checked: bool) -> dict[str, str | float]:
+    """What identifies semantic merging: settings, and the model's weights where they are here; {} for exact merging.
+
+    Raises:
+        PolicyError: with `checked`, the package or the model is not there.
+    """
     if how.merge == "exact":
-        return
-    if find_spec("sentence_transformers") is None:
-        raise PolicyError("trees.merge: semantic needs sentence-transformers: pip install 'trajtree[semantic]'")
-    where_to_load(whole_name(how.model), file=_LISTED)
+        return {}
+    model = whole_name(how.model)
+    if checked:
+        if find_spec("sentence_transformers") is None:
+            raise PolicyError("trees.merge: semantic needs sentence-transformers: pip install 'trajtree[semantic]'")
+        where_to_load(model, file=_LISTED)
+    return {"merge": how.merge, "similarity": how.similarity, "weights": fingerprint(model)}
 
 
-__all__ = ["check_available", "merge_options"]
+__all__ = ["key_of_merging", "merge_options"]

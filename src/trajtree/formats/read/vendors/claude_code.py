@@ -13,13 +13,14 @@ from pathlib import Path
 
 from trajtree.errors import DataError
 from trajtree.formats.read.aside import Known
-from trajtree.formats.read.fields import SCORES, Record, at, objects, score_at, task_at, text_at
+from trajtree.formats.read.fields import Record, at, objects, text_at
 from trajtree.formats.read.records import RawRecord, decode, raw_records
 from trajtree.formats.read.to_trajectory import Imported
 from trajtree.formats.read.vendors.blocks import add_blocks
 from trajtree.formats.read.vendors.events import Events, twin_of
 from trajtree.formats.read.vendors.resumed import Place, held_by, message_of
-from trajtree.formats.read.vendors.talk import Talk, described, kind_of, several
+from trajtree.formats.read.vendors.session import run_of, several
+from trajtree.formats.read.vendors.talk import Talk, kind_of
 
 _SPOKEN = ("user", "assistant")
 _FIRST = ("summary", "file-history-snapshot")
@@ -179,27 +180,18 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
         raise DataError(
             f"events.{chosen[-1]}: the session ends in an error of the API, which says nothing about the agent"
         )
-    messages, metadata = talk.finished()
     branch = [events[index] for index in chosen]
-    policy = models.most_common(1)[0][0] if models else None
-    return Imported(
-        messages=messages,
-        context_turns=0,
-        score=score_at(record, score, SCORES, session=True),
-        task=task_at(record, task, ()),
-        policy=policy,
-        metadata={
-            **metadata,
-            **described(
-                branch,
-                session=text_at(record, "session_id"),
-                version=next(filter(None, (text_at(event, "version") for event in branch)), None),
-                models=several(models),
-                attachments=", ".join(f"{kind} ({count})" for kind, count in sorted(attached.items())),
-                compactions=compactions,
-            ),
-        },
-        made=talk.made(policy),
+    return run_of(
+        talk,
+        record,
+        branch,
+        models,
+        score=score,
+        task=task,
+        version=next(filter(None, (text_at(event, "version") for event in branch)), None),
+        models=several(models),
+        attachments=", ".join(f"{kind} ({count})" for kind, count in sorted(attached.items())),
+        compactions=compactions,
     )
 
 

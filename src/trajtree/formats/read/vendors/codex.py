@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from trajtree.errors import DataError
-from trajtree.formats.read.fields import SCORES, Record, at, objects, score_at, task_at, text_at
+from trajtree.formats.read.fields import Record, at, objects, text_at
 from trajtree.formats.read.records import RawRecord
 from trajtree.formats.read.to_trajectory import Imported
 from trajtree.formats.read.vendors.events import ID, joined, twin_of
 from trajtree.formats.read.vendors.items import BETWEEN, add_item
-from trajtree.formats.read.vendors.talk import Talk, described, kind_of, several
+from trajtree.formats.read.vendors.session import run_of, several
+from trajtree.formats.read.vendors.talk import Talk, kind_of
 from trajtree.trajectory import Message
 
 _NOTES = frozenset(("turn_context", "event_msg", "world_state", "session_state"))
@@ -80,25 +81,17 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
             compactions += _add(talk, event, where)
         elif payload is not None and kind not in _NOTES and kind != "session_meta":
             raise DataError(f"{where}.type: {kind[:80]!r} is not an event that is known")
-    messages, metadata = talk.finished()
-    policy = models.most_common(1)[0][0] if models else text_at(meta, "model")
-    return Imported(
-        messages=messages,
-        context_turns=0,
-        score=score_at(record, score, SCORES, session=True),
-        task=task_at(record, task, ()),
-        policy=policy,
-        metadata={
-            **metadata,
-            **described(
-                events,
-                session=text_at(record, "session_id"),
-                version=text_at(meta, "cli_version"),
-                models=several(models),
-                compactions=compactions,
-            ),
-        },
-        made=talk.made(policy),
+    return run_of(
+        talk,
+        record,
+        events,
+        models,
+        score=score,
+        task=task,
+        model=text_at(meta, "model"),
+        version=text_at(meta, "cli_version"),
+        models=several(models),
+        compactions=compactions,
     )
 
 

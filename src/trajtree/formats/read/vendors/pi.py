@@ -13,12 +13,13 @@ from pathlib import Path
 from trajtree.chat import arguments_text, text_of
 from trajtree.errors import DataError
 from trajtree.formats.read.aside import TEXT_PART, Known
-from trajtree.formats.read.fields import SCORES, Record, at, objects, score_at, task_at, text_at
+from trajtree.formats.read.fields import Record, at, objects, text_at
 from trajtree.formats.read.records import RawRecord
 from trajtree.formats.read.to_trajectory import Imported
 from trajtree.formats.read.vendors.events import ID, joined, twin_of
 from trajtree.formats.read.vendors.resumed import Place, held_by, message_of
-from trajtree.formats.read.vendors.talk import Talk, described, kind_of, several
+from trajtree.formats.read.vendors.session import run_of, several
+from trajtree.formats.read.vendors.talk import Talk, kind_of
 from trajtree.trajectory import Message, Outcome, ToolCall
 
 _NOTES = frozenset(("session", "model_change", "thinking_level_change", "custom", "label", "session_info"))
@@ -125,28 +126,20 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
                 _add(talk, last, f"{where}.message", entry)
     if last.get("stopReason") == "error":
         raise DataError("the session ends in an error of the API, which says nothing about the agent")
-    messages, metadata = talk.finished()
-    policy = models.most_common(1)[0][0] if models else text_at(head, "modelId")
-    return Imported(
-        messages=messages,
-        context_turns=0,
-        score=score_at(record, score, SCORES, session=True),
-        task=task_at(record, task, ()),
-        policy=policy,
+    return run_of(
+        talk,
+        record,
+        [entries[index] for index in chosen],
+        models,
+        score=score,
+        task=task,
+        model=text_at(head, "modelId"),
         outcome=Outcome.TRUNCATED if last.get("stopReason") == "length" else Outcome.COMPLETED,
-        metadata={
-            **metadata,
-            **described(
-                [entries[index] for index in chosen],
-                session=text_at(record, "session_id"),
-                version=str(head.get("version", 1)),
-                parent_session=text_at(head, "parentSession", "branchedFrom"),
-                models=several(models),
-                compactions=compactions,
-                unsent_replies=unsent_replies,
-            ),
-        },
-        made=talk.made(policy),
+        version=str(head.get("version", 1)),
+        parent_session=text_at(head, "parentSession", "branchedFrom"),
+        models=several(models),
+        compactions=compactions,
+        unsent_replies=unsent_replies,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -91,22 +91,9 @@ def kind_of(part: Mapping[str, Any]) -> str:
     return str(part.get("type"))
 
 
-def described(events: Sequence[Record], **facts: str | int | None) -> Metadata:
-    """Metadata of a session: when its first and last events were written, and those of `facts` that are known."""
-    times = [time for event in events if isinstance(time := event.get("timestamp"), str)]
-    found: Metadata = {"started": times[0], "ended": times[-1]} if times else {}
-    return found | {name: value for name, value in facts.items() if value}
-
-
-def several(names: Iterable[str]) -> str | None:
-    """The names of a session's models if there are several; one alone is the run's policy."""
-    listed = list(names)
-    return ", ".join(listed) if len(listed) > 1 else None
-
-
 def unfinished(message: Message) -> bool:
     """Whether a reply has nothing but thoughts."""
     return message.reasoning is not None and not message.content and not message.tool_calls
 
 
-__all__ = ["UNFINISHED", "Metadata", "Talk", "described", "kind_of", "several", "unfinished"]
+__all__ = ["UNFINISHED", "Metadata", "Talk", "kind_of", "unfinished"]
