@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +13,6 @@ from trajtree.cli.outputs import check_output
 from trajtree.errors import DataError
 from trajtree.formats.write.card import UNKNOWN, Provenance, card, check_card
 from trajtree.formats.write.parquet import SUFFIX
-from trajtree.formats.write.rendering import TAGS, Part
 from trajtree.store.files import write_whole
 
 ROWS = f"File to write: JSON Lines, or Parquet if its name ends in {SUFFIX}."
@@ -57,22 +56,4 @@ def write_card(
         terminal.print(f"card: {path}", soft_wrap=True)
 
 
-def as_text_fact(parts: Sequence[Part]) -> Mapping[str, str]:
-    """What a card says about parts that are written as text."""
-    return {"written as text": ", ".join(f"{part} ({TAGS[part]})" for part in parts)} if parts else {}
-
-
-def said_as_text(parts: Sequence[Part]) -> str:
-    """The same for the end of what a command says."""
-    return f"; written as text: {', '.join(parts)}" if parts else ""
-
-
-__all__ = [
-    "ROWS",
-    "CardOption",
-    "LicenseOption",
-    "as_text_fact",
-    "check_card_options",
-    "said_as_text",
-    "write_card",
-]
+__all__ = ["ROWS", "CardOption", "LicenseOption", "check_card_options", "write_card"]

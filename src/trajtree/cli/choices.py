@@ -12,7 +12,6 @@ from typing import Annotated, Any, Protocol, get_type_hints
 import typer
 
 from trajtree.errors import DataError, one_of
-from trajtree.formats.write.rendering import Part
 from trajtree.store import trajectory_store, tree_store
 from trajtree.trees.forks import AGGREGATES, PairSettings
 
@@ -32,20 +31,6 @@ GammaOption = Annotated[
     float | None,
     typer.Option(help=f"Discount per step, with --value discounted; {_GAMMA} by default.", min=0, max=1),
 ]
-
-RenderCallsOption = Annotated[
-    bool,
-    typer.Option("--render-calls", help="Write tools, tool calls and results as text, within tags as Qwen2.5's."),
-]
-RenderThoughtsOption = Annotated[
-    bool, typer.Option("--render-thoughts", help="Write thoughts as text before the reply, within <think> tags.")
-]
-
-
-def parts_of(render_calls: bool, render_thoughts: bool) -> tuple[Part, ...]:
-    """What --render-calls and --render-thoughts ask to write as text."""
-    asked: dict[Part, bool] = {"calls": render_calls, "thoughts": render_thoughts}
-    return tuple(part for part, given in asked.items() if given)
 
 
 def discount_of(value: str, gamma: float | None) -> float:
@@ -139,13 +124,10 @@ __all__ = [
     "NEXT",
     "Described",
     "GammaOption",
-    "RenderCallsOption",
-    "RenderThoughtsOption",
     "TreesArgument",
     "argument_of",
     "described",
     "discount_of",
     "option_of",
-    "parts_of",
     "with_options_of",
 ]

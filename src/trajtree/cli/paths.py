@@ -10,17 +10,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from trajtree.cli.cards import (
-    ROWS,
-    CardOption,
-    LicenseOption,
-    as_text_fact,
-    check_card_options,
-    said_as_text,
-    write_card,
-)
-from trajtree.cli.choices import RenderCallsOption, RenderThoughtsOption, TreesArgument, described, option_of, parts_of
+from trajtree.cli.cards import ROWS, CardOption, LicenseOption, check_card_options, write_card
+from trajtree.cli.choices import TreesArgument, described, option_of
 from trajtree.cli.outputs import at_least_one, check_output, out_option
+from trajtree.cli.rendering import RenderCallsOption, RenderThoughtsOption, as_text_fact, parts_of, said_as_text
 from trajtree.cli.terminal import console, counting
 from trajtree.cli.trees import SkipOption, scored_trees_in, why_unwritable
 from trajtree.envs.domain import load_domain

@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from trajtree.cli.choices import RenderCallsOption, RenderThoughtsOption, option_of, parts_of
+from trajtree.cli.choices import option_of
 from trajtree.cli.play import ReportOption
+from trajtree.cli.rendering import RenderCallsOption, RenderThoughtsOption, parts_of
 from trajtree.cli.terminal import console, progress_of
 from trajtree.errors import DataError, RunError, counted
 from trajtree.models.weights import DTYPES, ModelRef

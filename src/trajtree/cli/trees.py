@@ -14,27 +14,10 @@ from typing import Annotated, NamedTuple, TypeVar
 import msgspec
 import typer
 
-from trajtree.cli.cards import (
-    ROWS,
-    CardOption,
-    LicenseOption,
-    as_text_fact,
-    check_card_options,
-    said_as_text,
-    write_card,
-)
-from trajtree.cli.choices import (
-    NEXT,
-    GammaOption,
-    RenderCallsOption,
-    RenderThoughtsOption,
-    TreesArgument,
-    described,
-    discount_of,
-    option_of,
-    parts_of,
-)
+from trajtree.cli.cards import ROWS, CardOption, LicenseOption, check_card_options, write_card
+from trajtree.cli.choices import NEXT, GammaOption, TreesArgument, described, discount_of, option_of
 from trajtree.cli.outputs import at_least_one, check_output, out_option
+from trajtree.cli.rendering import RenderCallsOption, RenderThoughtsOption, as_text_fact, parts_of, said_as_text
 from trajtree.cli.terminal import console, counting
 from trajtree.envs.domain import load_domain
 from trajtree.envs.guard import canonical_forms
