@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy.stats import ttest_1samp
 
 from trajtree.statistics import differences, practice
-from trajtree.statistics.clustered import covariances, estimate, interval, smallest_shown, t_quantile
+from trajtree.statistics.clustered import covariances, estimate, interval, t_quantile
 from trajtree.statistics.layout import Layout
 from trajtree.statistics.paired import sign_flips
 from trajtree.statistics.ratio import ratio_interval
@@ -34,7 +34,7 @@ RATES = {"success": 0.4, "rare success": 0.1}
 SCORES, CHANCES = np.array([0, 1 / 6, 1 / 3, 1 / 2, 2 / 3, 1]), np.array([0.1, 0.25, 0.15, 0.1, 0.1, 0.3])
 FLIPS, BOOTSTRAPS = 999, 299
 FEWER = dict.fromkeys(
-    ("mixed", "agreeing", "unlike", "shared", "apart", "power", "seeds", "collapse"), 2
+    ("mixed", "agreeing", "unlike", "shared", "apart", "power", "seeds", "collapse", "least", "lead"), 2
 ) | dict.fromkeys(("gap", "pgr"), 4)
 """Parts of the tables that are measured with half or a quarter of the runs, since a run of them takes longer."""
 KINDS = ("difference", "paired alone", "gains and losses alone")
@@ -131,28 +131,45 @@ def measure_near(situations: int, rate: float, drawn: str, runs: int, seed: int)
     return {name: count / runs for name, count in counts.items()}
 
 
-def measure_least(situations: int, icc: float, runs: int, seed: int) -> dict[str, float]:
-    """How often a difference as large as the smallest that could have shown, over a rate of .3, is shown.
+def measure_least(situations: int, rate: float, icc: float, runs: int, seed: int) -> dict[str, float]:
+    """How often a difference as large as the smallest that could have shown, over this rate, is shown.
 
-    `least` is the median of what is printed where the difference is that large; `shown` the share of the runs in which
-    the interval excludes 0.
+    `least` is the median of what is printed where the rows do equally well; `shown` the share of the runs in which the
+    interval excludes 0, where they differ by as much.
     """
-    rng = np.random.default_rng([seed, situations, round(10 * icc)])
+    rng = np.random.default_rng([seed, situations, round(100 * rate), round(10 * icc)])
     layout = Scenario(situations, "unequal", icc, "success").layout()
 
     def drawn(true: float) -> differences.Difference:
         ours, weak = (
-            (rng.random(len(layout.situation)) < _rates(rate, icc, layout, rng)) * 1.0 for rate in (0.3 + true, 0.3)
+            (rng.random(len(layout.situation)) < (_rates(one, icc, layout, rng) if one else 0)) * 1.0
+            for one in (rate + true, rate)
         )
         return differences.estimate(ours, weak, layout)
 
-    least = 0.3
-    for _ in range(3):
-        found = [drawn(least) for _ in range(400)]
-        printed = [smallest_shown(one.paired, differences.interval(one)) for one in found]
-        least = min(0.7, float(np.median([one for one in printed if one is not None])))
+    found = [drawn(0.0) for _ in range(runs)]
+    printed = [differences.smallest_shown(one, differences.interval(one)) for one in found]
+    least = min(0.99 - rate, float(np.median([one for one in printed if one is not None])))
     shown = sum(not _holds(differences.interval(drawn(least)), 0) for _ in range(runs))
     return {"least": least, "shown": shown / runs}
+
+
+def measure_lead(situations: int, rare: float, runs: int, seed: int) -> dict[str, float]:
+    """Scores of which one row's are higher by 0 to .02 everywhere, and in a share `rare` of the situations far apart.
+
+    There they lie .6 apart. `difference`: intervals that hold the mean of a row that is ahead in both. `test`: nulls
+    that are rejected, of a row that is behind everywhere by as much as its rare lead makes up for.
+    """
+    rng, layout = np.random.default_rng([seed, situations, round(100 * rare)]), Layout.apart(situations)
+    counts = dict.fromkeys(("difference", "test"), 0)
+    for _ in range(runs):
+        far, little = (rng.random(situations) < rare) * 0.6, rng.uniform(0, 0.02, situations)
+        theirs = rng.uniform(0.1, 0.3, situations)
+        ahead = differences.estimate(theirs + far + little, theirs, layout)
+        counts["difference"] += _holds(differences.interval(ahead), 0.6 * rare + 0.01)
+        even = differences.estimate(theirs + far, theirs + 0.6 * rare + little - 0.01, layout)
+        counts["test"] += not _holds(differences.interval(even), 0)
+    return {name: count / runs for name, count in counts.items()}
 
 
 def _over_tasks(values: Floats, bounds: tuple[float, float]) -> Interval:
@@ -209,17 +226,18 @@ def _by_fieller(gained: Floats, gap: Floats, layout: Layout, truth: float) -> bo
 def measure_seeds(situations: int, seeds: int, spread: dict[str, float], runs: int, seed: int) -> dict[str, float]:
     """Shares of true nulls that are rejected, of differences that vary by situation, by seed, and by both together.
 
-    Both rows vary alike, around a score of a half.
+    Both rows vary alike, around a score of a half, by `spread` times .3.
     """
     rng, layout = np.random.default_rng([seed, situations, seeds]), Layout.apart(situations)
     counts, by_seed = dict.fromkeys(("situations and seeds", "situations alone"), 0), np.empty((runs, seeds))
     for index in range(runs):
         # [2, seeds, situations]
-        rows = 0.5 + 0.1 / np.sqrt(2) * (
+        rows = 0.5 + 0.3 / np.sqrt(2) * (
             spread["situation"] * rng.normal(size=(2, 1, situations))
             + spread["seed"] * rng.normal(size=(2, seeds, 1))
             + spread["both"] * rng.normal(size=(2, seeds, situations))
         )
+        rows = np.clip(rows, 0, 1)
         counts["situations and seeds"] += not _holds(_over_seeds(rows, layout), 0)
         alone = differences.estimate(rows[0].mean(0), rows[1].mean(0), layout)
         counts["situations alone"] += not _holds(differences.interval(alone), 0)
@@ -496,8 +514,14 @@ def run(out: Path, runs: int, seed: int) -> None:
             for rate in (0.05, 0.1, 0.2)
         ),
         *(
-            ("least", {"situations": count, "icc": icc}, measure_least, (count, icc))
-            for count, icc in ((12, 0.3), (12, 1.0), (30, 0.3), (60, 0.3))
+            ("least", {"situations": count, "rate": rate, "icc": icc}, measure_least, (count, rate, icc))
+            for rate, icc in ((0.0, 1.0), (0.0, 0.3), (0.1, 0.3), (0.3, 0.3), (0.3, 1.0))
+            for count in (12, 30, 60)
+        ),
+        *(
+            ("lead", {"situations": count, "rare": rare}, measure_lead, (count, rare))
+            for rare in (0.05, 0.1, 0.2)
+            for count in (12, 20, 60)
         ),
         *(
             ("types", {"situations": count, "icc": icc}, measure_types, (count, icc))
@@ -590,7 +614,12 @@ def table(done: dict) -> str:
             ["situations", "whole", "single"],
             ["mean", "middle", "difference"],
         ),
-        "least": ("Smallest differences", ["situations", "icc"], ["least", "shown"]),
+        "least": ("Smallest differences", ["rate", "icc", "situations"], ["least", "shown"]),
+        "lead": (
+            "Scores that differ a little everywhere, and now and then a lot",
+            ["rare", "situations"],
+            ["difference", "test"],
+        ),
         "types": ("Four types of task", ["situations", "icc"], ["mean", "without strata", "field mean"]),
         "spread": ("Types with different spread", ["types", "situations"], ["mean", "without strata"]),
         "agreeing": ("Types that agree", ["types", "situations", "rate"], ["mean", "outer", "difference"]),

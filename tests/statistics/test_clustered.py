@@ -19,11 +19,9 @@ from trajtree.statistics.clustered import (
     ends,
     estimate,
     interval,
-    smallest_shown,
 )
 from trajtree.statistics.layout import Layout
 from trajtree.statistics.practice import wilson
-from trajtree.statistics.results import FEW
 
 RATE, DIFFERENCE = (0.0, 1.0), (-1.0, 1.0)
 VALUES = np.array([0, 1, 1, 0, 1, 1, 1, 0, 0, 1, 0.5, 0, 1, 0, 0, 1, 1, 0.25])
@@ -226,36 +224,6 @@ def test_a_single_situation_says_next_to_nothing() -> None:
     alone = interval(found, RATE)
     assert alone.low < 0.01
     assert alone.high > 0.99
-    assert smallest_shown(found, alone) is None
-
-
-def test_smallest_difference() -> None:
-    """More by a share of 2 / situations than what a t-test finds in 80% of samples: checked with the noncentral t."""
-    values = np.random.default_rng(0).normal(0.1, 0.3, size=48)
-    found = estimate(values, EQUAL)
-    smallest = smallest_shown(found, interval(found, DIFFERENCE))
-    assert smallest is not None
-    from scipy.stats import nct
-
-    noncentral = smallest / (1 + 2 / 12) / np.sqrt(found.variance)
-    limit = t.ppf(0.975, found.df)
-    power = nct.sf(limit, found.df, noncentral) + nct.cdf(-limit, found.df, noncentral)
-    assert power == pytest.approx(0.8, abs=0.02)
-
-
-@pytest.mark.parametrize("situations", [9, 10])
-def test_nothing_that_cannot_be_shown_has_a_smallest_difference(situations: int) -> None:
-    values = np.random.default_rng(0).normal(0.1, 0.3, size=2 * situations)
-    found = estimate(values, Layout.of([str(n) for n in range(situations)] * 2, ["t"] * 2 * situations))
-    assert (smallest_shown(found, interval(found, DIFFERENCE)) is None) == (situations < FEW)
-
-
-def test_smallest_difference_where_nothing_differs() -> None:
-    """As large as the interval says that it may be, and more for the power."""
-    none = estimate(np.zeros(48), EQUAL)
-    shown = interval(none, DIFFERENCE)
-    expected = shown.high * (1 + t.ppf(0.8, 11) / t.ppf(0.975, 11)) * (1 + 2 / 12)
-    assert smallest_shown(none, shown) == pytest.approx(expected)
 
 
 def test_strata_add_up_in_squares() -> None:
@@ -280,7 +248,7 @@ def test_strata_add_up_in_squares() -> None:
 
     apart = np.hypot(*[reach(half.mean(), variance) / 2 for half, variance in zip(halves, variances, strict=True)])
     together = reach(values.mean(), sum(variances) / 4)
-    assert interval(found, RATE).low == pytest.approx(values.mean() - max(apart, together))
+    assert ends(found, t.ppf(0.975, found.df), RATE, unseen=0)[0] == pytest.approx(values.mean() - max(apart, together))
 
 
 def test_a_stratum_that_varies_alone_lends_its_degrees_of_freedom() -> None:

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy.stats import t
 
 from trajtree.statistics import clustered
+from trajtree.statistics.differences import between_tasks, interval
 from trajtree.statistics.differences import estimate as difference
-from trajtree.statistics.differences import interval
 from trajtree.statistics.layout import Layout
 from trajtree.statistics.ratio import ratio_interval
 
@@ -72,7 +73,8 @@ def test_no_interval_where_the_same_share_is_recovered_everywhere() -> None:
 def test_no_end_where_only_what_was_not_seen_allows_no_gap() -> None:
     """A weak row that wins nothing: the tasks' differences exclude a gap of 0, half of what was not seen does not."""
     ceiling = np.tile([1.0, 0.0, 0.0, 0.0], 12) * (np.arange(48) < 28)
-    assert clustered.interval(clustered.estimate(ceiling, EQUAL), (-1, 1)).low > 0
+    found = difference(ceiling, np.zeros(48), EQUAL)
+    assert between_tasks(found, t.ppf(0.975, found.paired.df))[0] > 0
     assert ratio_interval((np.roll(ceiling, 9), np.zeros(48), ceiling), EQUAL) is None
 
 

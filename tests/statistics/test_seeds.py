@@ -11,7 +11,7 @@ from scipy.stats import t, ttest_1samp
 from tests.statistics.test_summary import block, row
 
 from trajtree.errors import TrajtreeError
-from trajtree.statistics.clustered import estimate, interval, with_seeds
+from trajtree.statistics.clustered import ends, estimate, with_seeds
 from trajtree.statistics.layout import Layout
 from trajtree.statistics.results import Results
 from trajtree.statistics.seeds import over_seeds
@@ -73,7 +73,7 @@ def test_variances_of_situations_and_seeds_add_up() -> None:
     alone = with_seeds(estimate(differences.mean(0)[order], layout), differences.mean(1))
     assert alone.df == pytest.approx(df)
     expected = mean - np.sqrt((mean - low) ** 2 + squared * b)
-    assert interval(alone, (-1.0, 1.0)).low == pytest.approx(expected)
+    assert ends(alone, t.ppf(0.975, df), (-1.0, 1.0), unseen=0)[0] == pytest.approx(expected)
     # Nothing is lost anywhere, so what was not seen reaches further.
     assert found.difference.low < expected
     assert found.by_seed == pytest.approx(differences.mean(1))

@@ -152,7 +152,7 @@ def _compare(
         p_value=differences.p_value(found),
         test=differences.TEST,
         dependence=found.paired.dependence,
-        smallest=clustered.smallest_shown(found.paired, shown) if by_situation else None,
+        smallest=differences.smallest_shown(found, shown) if by_situation else None,
         practice=_practice(ours, theirs, resamples, seed),
     )
 

@@ -35,6 +35,7 @@ class Stratum:
     """A `share` of the tasks: their mean, its CR2 variance, and how many equal situations they are worth.
 
     `df` are the degrees of freedom of that variance; `independent` is what it would be if no tasks shared a situation.
+    `spread` is the variance of the tasks' values.
     """
 
     share: float
@@ -43,6 +44,7 @@ class Stratum:
     df: float
     independent: float
     situations: float
+    spread: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ def estimate(values: _Floats, layout: Layout) -> Estimate:
         situations=layout.situations,
         dependence=Dependence(icc, effect),
         strata=strata,
-        whole=Stratum(1.0, mean, variance, df, independent, layout.situations.effective),
+        whole=Stratum(1.0, mean, variance, df, independent, layout.situations.effective, float(values.var())),
     )
 
 
@@ -96,16 +98,18 @@ def with_seeds(found: Estimate, by_seed: _Floats) -> Estimate:
     """The estimate with the variance of the mean of the seeds' differences, `by_seed` [seeds], added.
 
     Nothing is added of a single seed, or of seeds that agree. Where the situations do not differ, it is not known how
-    much of the variance is theirs, and the degrees of freedom are the fewer ones.
+    much of the variance is theirs, and the degrees of freedom are the fewer ones. There are never more of them than
+    without seeds, so the interval holds that of these models.
     """
     seeds = float(by_seed.var(ddof=1)) / len(by_seed) if len(by_seed) > 1 else 0.0
     if seeds <= SCORE_TOLERANCE**2:
         return found
     total, others = found.variance + seeds, len(by_seed) - 1
+    df = found.df
     if found.variance:
-        df = total**2 / (found.variance**2 / found.df + seeds**2 / others)
+        df = min(df, total**2 / (found.variance**2 / found.df + seeds**2 / others))
     else:
-        df = min(found.df, others)
+        df = min(df, others)
     return replace(found, variance=total, df=max(1.0, df), seeds=seeds)
 
 
@@ -114,7 +118,8 @@ def _by_stratum(values: _Floats, layout: Layout, icc: float) -> tuple[Stratum, .
     means = layout.by_stratum(layout.sums(values)) / tasks
     variances = layout.by_stratum(layout.residuals(values) ** 2 / layout.freedom) / tasks**2
     around = (values - means[layout.stratum[layout.situation]]) ** 2
-    independent = layout.by_stratum(layout.sums(around)) / np.maximum(tasks - 1, 1) / tasks
+    spread = layout.by_stratum(layout.sums(around)) / tasks
+    independent = spread / np.maximum(tasks - 1, 1)
     traces, squares = _moments(layout, icc)
     return tuple(
         Stratum(
@@ -125,6 +130,7 @@ def _by_stratum(values: _Floats, layout: Layout, icc: float) -> tuple[Stratum, .
             df=_satterthwaite(traces[index], squares[index]),
             independent=float(independent[index]),
             situations=float(layout.worth[index]),
+            spread=float(spread[index]),
         )
         for index in range(len(tasks))
     )
@@ -228,8 +234,9 @@ def _within(found: Stratum, quantile: float, bounds: tuple[float, float], unseen
     """Wilson's interval, for as many independent zeros and ones (the bounds) as would have the same variance.
 
     It also allows for the share of situations that so few could have missed, which is Wilson's upper limit for 0 of
-    their number, and for those to differ by the share `unseen` of what `bounds` allow. That counts in full where the
-    situations do not differ, and as `_doubt` says where they do.
+    their number, and for those to differ by the share `unseen` of what `bounds` allow. Of zeros and ones that counts
+    until their successes (or failures) are settled. Of values in between it always does, in full where they hardly
+    vary: that all differ by a little does not tell that none differs by much.
     """
     low, high = bounds
     missed = unseen * quantile**2 / (found.situations + quantile**2)
@@ -242,46 +249,33 @@ def _within(found: Stratum, quantile: float, bounds: tuple[float, float], unseen
     shrink = 1 + quantile**2 * inverse
     centre = (share + quantile**2 * inverse / 2) / shrink
     half = quantile * sqrt(inverse * share * (1 - share) + (quantile * inverse / 2) ** 2) / shrink
-    # Situations that happen to be more alike than independent tasks would be are no further evidence.
-    worth = single / max(found.variance, found.independent)
-    below = missed * _doubt(worth * (1 - share)) * (found.mean - low)
-    above = missed * _doubt(worth * share) * (high - found.mean)
+    won = successes(found, bounds)
+    extremes = min(1.0, found.spread / single)
+    below = missed * (1 - extremes * settled(won * (1 - share) / share)) * (found.mean - low)
+    above = missed * (1 - extremes * settled(won)) * (high - found.mean)
     return (
         min(low + (high - low) * (centre - half), found.mean - below),
         max(low + (high - low) * (centre + half), found.mean + above),
     )
 
 
-def _doubt(held: float) -> float:
-    """How far situations that were not seen count, where of independent zeros and ones so many are ones (or zeros).
+def successes(found: Stratum, bounds: tuple[float, float]) -> float:
+    """How many ones there are among as many independent zeros and ones (the bounds) as would have the same variance."""
+    low, high = bounds
+    share = (found.mean - low) / (high - low)
+    if found.variance == 0:
+        return share * found.situations
+    # Situations that happen to be more alike than independent tasks would be are no further evidence.
+    return share * (high - low) ** 2 * share * (1 - share) / max(found.variance, found.independent)
 
-    In full up to five, and not from ten on. The variance of a few successes says little of what others may be like:
-    they may be single tasks, and the next one a whole situation.
+
+def settled(successes: float) -> float:
+    """How far so many successes settle of what kind they are: not at all up to five, and wholly from ten on.
+
+    The variance of a few says little of what others may be like: they may be single tasks, and the next one a whole
+    situation.
     """
-    return min(1.0, max(0.0, 2 - held / ENOUGH))
-
-
-_MISSING = 2.0
-"""How much more than Bloom's difference it takes, over the number of equal situations that the tasks are worth.
-
-By simulation, benchmarks/coverage.py: his formula is for a standard error that is known and does not grow with the
-difference.
-"""
-
-
-def smallest_shown(found: Estimate, shown: Interval) -> float | None:
-    """The smallest difference that a two-sided test at 5% would have shown with a power of about 80%.
-
-    From the standard error that the interval, `shown`, stands for; `found` is the mean of the tasks' differences. The
-    power is less where the lower rate is near 0, about 30% where neither row wins anything: docs/statistics.md. None
-    where the situations are too few for anything to be shown.
-    Source: Bloom, "Minimum detectable effects", Evaluation Review 19 (1995), with more for few situations.
-    """
-    if found.situations.few:
-        return None
-    limit = t_quantile(0.975, found.df)
-    bloom = (limit + t_quantile(0.8, found.df)) * (shown.high - shown.low) / 2 / limit
-    return bloom * (1 + _MISSING / found.situations.effective)
+    return min(1.0, max(0.0, successes / ENOUGH - 1))
 
 
 def t_quantile(probability: float, df: float) -> float:
@@ -300,7 +294,8 @@ __all__ = [
     "ends",
     "estimate",
     "interval",
-    "smallest_shown",
+    "settled",
+    "successes",
     "t_quantile",
     "with_seeds",
 ]

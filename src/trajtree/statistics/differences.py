@@ -51,15 +51,13 @@ class Difference:
     """One row's mean minus another's: of the tasks' differences, `paired`, and as `gains` minus `losses`.
 
     `gains` is the mean over tasks of what the first row is ahead by, where it is, and `losses` of what the other is;
-    `correlation` is that of these two means, and `farthest` how far any task of the two rows lies apart: so far, tasks
-    that were not seen may. 1 where none does.
+    `correlation` is that of these two means.
     """
 
     paired: Estimate
     gains: Estimate
     losses: Estimate
     correlation: float
-    farthest: float
 
 
 def estimate(
@@ -79,9 +77,7 @@ def estimate(
     scale = sqrt(gains.variance * losses.variance)
     # What does not vary goes with nothing.
     correlation = clustered.covariances(sides, layout)[0, 1] / scale if scale > 0 else 0.0
-    farthest = float(np.abs(apart).max())
-    farthest = farthest if farthest > SCORE_TOLERANCE else 1.0
-    return Difference(paired, gains, losses, float(np.clip(correlation, -1.0, 1.0)), farthest)
+    return Difference(paired, gains, losses, float(np.clip(correlation, -1.0, 1.0)))
 
 
 def interval(found: Difference) -> Interval:
@@ -116,6 +112,33 @@ def p_value(found: Difference) -> float:
     return float(2 * stdtr(df, -touching))
 
 
+def smallest_shown(found: Difference, shown: Interval) -> float | None:
+    """The smallest difference that a two-sided test at 5% would have shown with a power of about 80%, or more.
+
+    It is as many standard errors as that takes; `shown` is the interval, which says how large one is here. Rows that
+    differ by so much would have a larger one: their differences would be 1 in so many more tasks. Half of that is
+    added, since a row that gains also ceases to lose. Before the differences are settled (`clustered.settled`), all of
+    it is, and for whole situations: they may be won whole. None where the situations are too few for anything to be
+    shown.
+    Source: Bloom, "Minimum detectable effects", Evaluation Review 19 (1995), whose standard error does not grow.
+    """
+    if found.paired.situations.few:
+        return None
+    df, sides = found.paired.df, (found.gains, found.losses)
+    limit = clustered.t_quantile(0.975, df)
+    squared = (limit + clustered.t_quantile(0.8, df)) ** 2
+    variance = ((shown.high - shown.low) / 2 / limit) ** 2
+    settled = clustered.settled(sum(clustered.successes(side.whole, (0.0, 1.0)) for side in sides))
+    # The inverse of the number of independent tasks, or situations, in which the rows may differ.
+    inverse = (1 - settled) / found.paired.situations.effective
+    if found.paired.whole.variance:
+        single = found.gains.mean + found.losses.mean - found.paired.mean**2
+        inverse += settled * found.paired.whole.variance / single / 2
+    # d^2 = squared (variance + (d - d^2) inverse), solved for d.
+    growth = squared * inverse
+    return float((growth + sqrt(growth**2 + 4 * (1 + growth) * squared * variance)) / 2 / (1 + growth))
+
+
 def _ends(found: Difference, quantile: float) -> tuple[float, float]:
     ends = between_tasks(found, quantile), gained_and_lost(found, quantile)
     return min(low for low, _ in ends), max(high for _, high in ends)
@@ -132,19 +155,34 @@ def between_tasks(found: Difference, quantile: float) -> tuple[float, float]:
 
 def gained_and_lost(found: Difference, quantile: float) -> tuple[float, float]:
     """Both ends of the interval of gains minus losses, with that quantile of Student's t: MOVER."""
-    gains, losses = found.gains.mean, found.losses.mean
-    fewest, most = clustered.ends(found.gains, quantile, (0.0, found.farthest), _UNSEEN)
-    least, worst = clustered.ends(found.losses, quantile, (0.0, found.farthest), _UNSEEN)
+    sides = found.gains, found.losses
+    gained, lost = (_reach(side, quantile, _UNSEEN) for side in sides)
+    # Only what was seen goes together: what was not seen of either says nothing of the other.
+    seen = [_reach(side, quantile, 0.0) for side in sides]
     seeds = quantile**2 * found.paired.seeds
-    below = _together(gains - fewest, worst - losses, found.correlation) + seeds
-    above = _together(most - gains, losses - least, found.correlation) + seeds
-    return gains - losses - sqrt(below), gains - losses + sqrt(above)
+
+    def together(gains: int, losses: int) -> float:
+        both = found.correlation * seen[0][gains] * seen[1][losses]
+        # Rounding can leave less than 0.
+        return sqrt(max(0.0, gained[gains] ** 2 - 2 * both + lost[losses] ** 2) + seeds)
+
+    mean = found.gains.mean - found.losses.mean
+    return mean - together(0, 1), mean + together(1, 0)
 
 
-def _together(ours: float, theirs: float, correlation: float) -> float:
-    """How far the difference of two means reaches, squared, where they reach this far in opposite directions."""
-    # Rounding can leave less than 0.
-    return max(0.0, ours**2 - 2 * correlation * ours * theirs + theirs**2)
+def _reach(found: Estimate, quantile: float, unseen: float) -> tuple[float, float]:
+    """How far the interval of what is gained, or lost, reaches below and above its mean."""
+    low, high = clustered.ends(found, quantile, (0.0, 1.0), unseen)
+    return found.mean - low, high - found.mean
 
 
-__all__ = ["TEST", "Difference", "between_tasks", "estimate", "gained_and_lost", "interval", "p_value"]
+__all__ = [
+    "TEST",
+    "Difference",
+    "between_tasks",
+    "estimate",
+    "gained_and_lost",
+    "interval",
+    "p_value",
+    "smallest_shown",
+]

@@ -146,7 +146,7 @@ class Comparison:
 
     `p_value` is two-sided and not corrected for the number of comparisons; `test` says what it is, see
     `trajtree.statistics.differences`. `smallest` is the smallest difference that could have been shown, see
-    `trajtree.statistics.clustered.smallest_shown`; None where nothing could have been.
+    `trajtree.statistics.differences.smallest_shown`; None where nothing could have been.
     """
 
     row: str

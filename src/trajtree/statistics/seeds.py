@@ -21,8 +21,7 @@ import numpy as np
 
 from trajtree.errors import TrajtreeError
 from trajtree.statistics.analysis import paired
-from trajtree.statistics.clustered import smallest_shown
-from trajtree.statistics.differences import estimate, interval, p_value
+from trajtree.statistics.differences import estimate, interval, p_value, smallest_shown
 from trajtree.statistics.practice import t_test
 from trajtree.statistics.results import Dependence, Interval, Metric, Practice, Results, Situations
 
@@ -90,7 +89,7 @@ def over_seeds(results: Sequence[Results], row: str, against: str, metric: Metri
         these_models_p=p_value(found),
         by_seed=tuple(map(float, by_seed)),
         dependence=found.paired.dependence,
-        smallest=smallest_shown(both.paired, shown) if showable else None,
+        smallest=smallest_shown(both, shown) if showable else None,
         practice=Practice(test, test_p, "t-test over seeds"),
     )
 
