@@ -154,6 +154,8 @@ def test_a_world_that_has_changed_is_noticed_counted_and_left_alone(tmp_path: Pa
     assert diverged and all(t.outcome is Outcome.ENV_ERROR and t.outcome.is_fault for t in diverged)
     assert all(t.origin is None for t in found if t.cause is None)
     assert all("before step" in str(t.error) and "it shows" in str(t.error) for t in diverged)
+    # Their replies are their parents'.
+    assert all(sampled_tokens(t) == 0 and any(m.role == "assistant" for m in t.messages) for t in diverged)
 
 
 def test_a_reward_or_an_end_that_has_changed_is_noticed(tmp_path: Path) -> None:

@@ -186,12 +186,19 @@ class Episode(Generic[C]):
             score=min(1.0, max(0.0, sum(step.reward for step in self.steps))),
             outcome=self.outcome,
             tokens=self._tokens(),
-            context_turns=self.context_turns,
+            context_turns=self._given(),
             tools=self.conversation.tools if isinstance(self.conversation, ToolCaller) else (),
             error=self.error,
             cause=self.cause,
             origin=self._origin(),
         )
+
+    def _given(self) -> int:
+        """The assistant's messages that are no steps' of this trajectory; all of its parent's if it never began."""
+        start = self.spec.start
+        if start is None or self._origin() is not None:
+            return self.context_turns
+        return sum(message.role == "assistant" for message in start.messages)
 
     def _tokens(self) -> tuple[Tokens, ...]:
         """The conversation's tokens; none if those of replies that it did not make itself are unknown.

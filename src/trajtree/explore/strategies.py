@@ -149,10 +149,14 @@ def branching(tasks: Sequence[str], settings: ExploreSettings, tree_of: TreeOf) 
     played = list((yield independent(tasks, settings.rollouts, settings.grid)))
     spent = sum(map(sampled_tokens, played))
     budget = 2 * spent if settings.budget is None else settings.budget
+    tried = set(tasks)
     while spent < budget:
-        for trajectory in played:
-            if not trajectory.outcome.is_fault and trajectory.steps:
-                runs[trajectory.task].append(trajectory)
+        usable = [trajectory for trajectory in played if not trajectory.outcome.is_fault and trajectory.steps]
+        for trajectory in usable:
+            runs[trajectory.task].append(trajectory)
+        for task in tried.difference(trajectory.task for trajectory in usable):
+            # Its world has changed, or fails whatever is played: another pass would end the same way.
+            runs[task].clear()
         episodes: list[EpisodeSpec] = []
         planned = 0.0
         for point in branch_points([tree_of(found) for found in runs.values() if found], settings.branches):
@@ -166,6 +170,7 @@ def branching(tasks: Sequence[str], settings: ExploreSettings, tree_of: TreeOf) 
             samples[task] += settings.branches
         if not episodes:
             return
+        tried = {episode.task for episode in episodes}
         played = list((yield episodes))
         spent += sum(map(sampled_tokens, played))
 
