@@ -186,7 +186,9 @@ def over(figures: Mapping[str, Any]) -> dict[str, Any]:
 def counted_apart(sides: tuple[Floats, Floats], layout: Layout, by_seed: tuple[Floats, Floats]) -> Interval:
     """The interval of a difference of counts; they have no bounds, so theirs are far away, which leaves Student's."""
     apart = clustered.with_seeds(clustered.estimate(sides[0] - sides[1], layout), by_seed[0] - by_seed[1])
-    return clustered.interval(apart, (-1e3, 1e3))
+    # How far what was not seen may differ is not known either.
+    low, high = clustered.ends(apart, clustered.t_quantile(0.975, apart.df), (-1e3, 1e3), unseen=0)
+    return Interval(apart.mean, low, high)
 
 
 def ratio_of(

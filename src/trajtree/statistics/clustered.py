@@ -250,7 +250,7 @@ def _within(found: Stratum, quantile: float, bounds: tuple[float, float], unseen
     centre = (share + quantile**2 * inverse / 2) / shrink
     half = quantile * sqrt(inverse * share * (1 - share) + (quantile * inverse / 2) ** 2) / shrink
     won = successes(found, bounds)
-    extremes = min(1.0, found.spread / single)
+    extremes = min(1.0, sqrt(found.spread / single))
     below = missed * (1 - extremes * settled(won * (1 - share) / share)) * (found.mean - low)
     above = missed * (1 - extremes * settled(won)) * (high - found.mean)
     return (
