@@ -21,10 +21,7 @@ NO_SITUATIONS = (
 )
 TOO_FEW = f"Fewer than {FEW} situations: no interval can be trusted."
 ONE_SEED = "One seed: this holds for these models, not for the method."
-LEAST = (
-    "least: the smallest difference that could have shown (power about 80% over a rate of .3, less over lower rates, "
-    "and about 30% where neither row wins anything; not corrected)"
-)
+LEAST = "least: the smallest difference that could have shown, with a power of about 80% (not corrected)"
 
 
 def percent(value: float) -> str:
