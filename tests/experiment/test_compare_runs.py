@@ -100,6 +100,7 @@ def test_blocks_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
         ("pairs.min_gap=0.3", "pairs.min_gap: 0.1 and 0.3"),
         ("evaluate.split=dev", "evaluate.split: test and dev"),
         ("rows={w2sg_exact: {train: {lr: 0.1}}}", "rows.w2sg_exact: none and "),
+        ("rows={w2sg_exact: {tasks: 10}}", "rows.w2sg_exact: none and "),
         ("explorations={own: {rollouts: 9}}", "explorations.own: none and "),
         ("tasks.types=[a, b]", r"tasks.types: \['toy'\] and \['a', 'b'\]"),
         ("evaluate.primary=strong_sft", "evaluate.primary: w2sg_exact and strong_sft"),
@@ -128,6 +129,7 @@ def test_runs_that_named_different_comparisons_are_refused(tmp_path: Path) -> No
         "pairs.past=similar",
         "sft.checkpoint_steps=3",
         "rows={mine: {like: strong_sft}}",
+        "rows={strong: {tasks: 5}}",
         "explorations={mine: {}}",
     ],
 )

@@ -221,6 +221,34 @@ def test_a_changed_knob_redoes_what_depends_on_it(copy: Path, recipe: Path) -> N
     assert [row["name"] for row in rows] == [*ROWS]
 
 
+def test_rows_on_fewer_tasks_are_compared_on_those_that_they_share(copy: Path, recipe: Path) -> None:
+    """The untouched model and, which is the ceiling, strong SFT: nothing else is played again."""
+    before, whole = stage_folders(copy), results(copy)
+    done = call(command(recipe, copy, "--set", "rows={strong: {tasks: 5}, strong_sft: {tasks: 3}}"))
+    assert done.returncode == 0, done.stderr[-3000:]
+    after, found = stage_folders(copy), results(copy)
+    assert {name for name in after if after[name] != before[name]} == {"evaluate-strong", "evaluate-strong_sft"}
+    tasks = {row["name"]: [task["task"] for task in row["tasks"]] for row in found["rows"]}
+    assert {name: len(some) for name, some in tasks.items()} == dict.fromkeys(ROWS, 12) | {"strong": 5, "strong_sft": 3}
+    assert {*tasks["strong_sft"]} < {*tasks["strong"]} < {*tasks["weak"]}
+    assert {(c["row"], c["against"]): c["n"] for c in found["comparisons"]} == {
+        (row, against): min(len(tasks[row]), len(tasks[against]))
+        for against in ("weak", "strong_sft")
+        for row in ROWS
+        if row != against
+    }
+    assert {pgr["n"] for pgr in found["pgr"]} == {3}
+    rest = {"weak", *ROWS[3:]}
+    assert [row for row in found["rows"] if row["name"] in rest] == [
+        row for row in whole["rows"] if row["name"] in rest
+    ]
+    for label, number in (("Strong, untouched", 5), ("Strong SFT on the expert", 3)):
+        said = f"{label} was measured on {number} of the 12 test tasks only; what is compared with it is compared on "
+        said += "these."
+        assert said in found["notes"] and said in (report(copy) / "report.html").read_text()
+        assert said in " ".join(done.stdout.split())
+
+
 def test_one_stage_runs_what_it_needs(tmp_path: Path, recipe: Path) -> None:
     done = call(command(recipe, tmp_path / "part", does="stage demonstrations"))
     assert done.returncode == 0, done.stderr[-3000:]
@@ -258,6 +286,8 @@ PLAYED = {"explore-weak", *(f"evaluate-{row}" for row in ROWS)}
         (["preference.beta=0.5"], {"train-w2sg_treedpo"}),
         (["sft.checkpoint_steps=3"], set()),
         (["play.batch=2"], PLAYED),
+        (["rows={strong: {tasks: 5}, weak: {tasks: 3}}"], {"evaluate-strong", "evaluate-weak"}),
+        (["rows={strong: {tasks: all}}"], set()),
         (["play.needs={CPU: 2}"], set()),
         (["train.launch=torchrun"], {"weak", *TUNED}),
         (["env.name=tests.toy:NEWER"], {"tasks", "demonstrations", "trees-weak", *PLAYED}),

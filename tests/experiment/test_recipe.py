@@ -65,6 +65,15 @@ def test_defaults_are_filled_in(tmp_path: Path) -> None:
         ("name: mine\ntasks: {types: [a], unseen: every}", "tasks.unseen: must be a number from 0 on, or all"),
         ("name: mine\ntasks: {types: [a], dev: true}", "tasks.dev: must be a number from 0 on, or all"),
         ("name: mine\ntasks: {types: [a], demonstrations: 2.5}", "tasks.demonstrations: must be a number from 1 on"),
+        (MINIMAL + "rows: {strong: {tasks: 0}}", "rows.strong.tasks: must be a number from 1 on, or all"),
+        (MINIMAL + "rows: {strong: {tasks: -1}}", "rows.strong.tasks: must be a number from 1 on, or all"),
+        (MINIMAL + "rows: {strong: {tasks: some}}", "rows.strong.tasks: must be a number from 1 on, or all"),
+        (MINIMAL + "rows: {strong: {tasks: true}}", "rows.strong.tasks: must be a number from 1 on, or all"),
+        (MINIMAL + "rows: {strong: {tasks: 16}}", "rows.strong.tasks: 16 asked of 15 test tasks; ask"),
+        (
+            MINIMAL + "rows: {strong: {tasks: 9}}\nevaluate: {split: dev}",
+            "rows.strong.tasks: 9 asked of 8 dev tasks; ask for fewer, or for all",
+        ),
         (MINIMAL + "seed: -1", "seed: Input should be greater"),
         (MINIMAL + "seed: many", "seed: Input should be a valid integer"),
         (MINIMAL + "sft: 3", "sft: Input should be a valid dictionary"),
@@ -403,6 +412,30 @@ def test_a_model_from_scratch_has_nothing_to_differ_from(tmp_path: Path) -> None
     assert recipe.train_settings(recipe.all_rows["strong_sft"]).diversity == 0
 
 
+def test_a_row_may_be_measured_on_fewer_tasks(tmp_path: Path) -> None:
+    rows = (
+        "rows: {strong_sft: {tasks: 15}, mine: {like: strong_sft}, other: {like: mine, tasks: all}, eto: {tasks: 99}}"
+    )
+    recipe = load(tmp_path, f"{MINIMAL}{rows}")
+    found = {name: recipe.all_rows[name].tasks for name in ("weak", "strong_sft", "mine", "other")}
+    assert found == {"weak": "all", "strong_sft": 15, "mine": 15, "other": "all"}
+    assert load(tmp_path, recipe.to_yaml()) == recipe
+    assert (
+        load(tmp_path, f"{MINIMAL}{rows}", "tasks.types=[a, b]", "rows.strong_sft.tasks=30").all_rows["mine"].tasks
+        == 30
+    )
+    assert "eto" not in recipe.evaluate.rows, "what is not measured lacks nothing"
+
+
+def test_a_recipe_without_a_number_of_tasks_is_written_as_before_there_was_one(tmp_path: Path) -> None:
+    """Report folders are named after the hash of it, and `compare` compares it with those of earlier versions."""
+    written = yaml.safe_load(load(tmp_path, MINIMAL + "rows: {strong: {label: S}}").to_yaml())["rows"]["strong"]
+    names = ["like", "label", "learns_from", "explored_by", "method", "section", "trees", "pairs", "paths", "train"]
+    assert list(written) == [*names, "starts_from", "reference"]
+    fewer = load(tmp_path, MINIMAL + "rows: {strong: {label: S, tasks: 5}}").to_yaml()
+    assert yaml.safe_load(fewer)["rows"]["strong"] == {**written, "tasks": 5}
+
+
 def test_what_the_demo_leaves_out_another_recipe_measures() -> None:
     demo = load_recipe(ROOT / "recipes" / "demo.yaml")
     assert {"w2sg_mcts", "w2sg_treedpo"} <= demo.evaluate.elsewhere.keys()
@@ -419,3 +452,6 @@ def test_the_demo_measures_learning_from_failures_beside_its_control() -> None:
     learning, control = (METHODS[demo.all_rows[name].method].loss for name in named)
     assert (learning, control) == ("dpo", "sft")
     assert demo.tasks.test * len(demo.tasks.types) == 60
+    assert {name: demo.all_rows[name].tasks for name in demo.evaluate.rows} == {
+        name: 20 if name == "strong" else "all" for name in demo.evaluate.rows
+    }

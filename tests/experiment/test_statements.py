@@ -20,8 +20,13 @@ from trajtree.store.trajectory_store import TrajectoryStore
 ROWS = ["weak", "strong_sft", "w2sg_exact", "w2sg_dpo", "treedpo_sft", "chosen_sft"]
 
 
-def notes(figures: dict[str, Any], inputs: dict[str, str] | None = None) -> list[str]:
-    """What is said of rows whose trainings went so; `inputs` are the models that they were evaluated with."""
+def notes(
+    figures: dict[str, Any], inputs: dict[str, str] | None = None, tasks: dict[str, int] | None = None
+) -> list[str]:
+    """What is said of rows whose trainings went so; `inputs` are the models that they were evaluated with.
+
+    `tasks` are the numbers of tasks of those that were evaluated on fewer than there are.
+    """
     sections = {"env": {"name": "tests.toy:DOMAIN"}, "tasks": {"types": ["toy"]}, "evaluate": {"rows": ROWS}}
     recipe = Recipe.model_validate({"name": "toy", **sections})
     done = {
@@ -30,6 +35,8 @@ def notes(figures: dict[str, Any], inputs: dict[str, str] | None = None) -> list
         )
         for row in ROWS
     }
+    for row, number in (tasks or {}).items():
+        done[f"evaluate-{row}"].record["settings"]["tasks"] = number
     done |= {f"train-{row}": Done(Path(row), "", 0, False, {"figures": one}) for row, one in figures.items()}
     return Statements(recipe, done).notes()
 
@@ -57,8 +64,9 @@ def test_trainings_of_earlier_versions_say_nothing() -> None:
     assert notes({"w2sg_dpo": {}}) == []
 
 
-def test_equal_models_are_named() -> None:
-    said = notes({}, {"w2sg_dpo": "same", "w2sg_exact": "same"})
+@pytest.mark.parametrize("tasks", [{}, {"w2sg_dpo": 5}])
+def test_equal_models_are_named(tasks: dict[str, int]) -> None:
+    said = notes({}, {"w2sg_dpo": "same", "w2sg_exact": "same"}, tasks)
     assert said == [
         "W2SG + search (exact) and W2SG + DPO at forks are one model: their training data and settings are equal."
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from trajtree.experiment.tasks import (
     choose_unseen,
     demonstrate,
     domain_of,
+    measured_tasks,
     opening,
     read_tasks,
     shared_situations,
@@ -97,6 +99,37 @@ def test_a_split_begins_with_what_only_it_has(monkeypatch: pytest.MonkeyPatch, t
         monkeypatch, tmp_path, lambda t: "both" if 140 <= number(t) < 160 else f"s{number(t)}", dev=20, test=9
     )
     assert "both" not in {drawn["situations"][t] for split in ("dev", "test") for t in drawn[split]["toy"]}
+
+
+def measured_on(folder: Path, number: int | str, **sizes: int) -> list[str]:
+    rows = {"strong": {"tasks": number}}
+    asked = Recipe.model_validate({**recipe("GROUPED", **sizes).model_dump(), "rows": rows})
+    return measured_tasks(asked, "strong", folder)
+
+
+def test_a_row_on_fewer_tasks_has_as_many_situations_as_these_can_have(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    drawn = chosen(monkeypatch, tmp_path, lambda task: f"s{number(task) % 11}", dev=4, test=20)
+    whole = drawn["test"]["toy"]
+    assert measured_on(tmp_path, "all", test=20) == measured_tasks(recipe("GROUPED"), "weak", tmp_path) == whole
+    for size in range(1, 21):
+        some = measured_on(tmp_path, size, test=20)
+        assert some == whole[:size]
+        assert len({drawn["situations"][task] for task in some}) == min(size, len({*drawn["situations"].values()}))
+
+
+@pytest.mark.parametrize("asked", [1, "all", 2])
+def test_where_all_tasks_are_taken_it_is_known_beforehand_whether_they_suffice(
+    tmp_path: Path, tiny_words: Path, asked: int | str
+) -> None:
+    pytest.importorskip("torch")
+    base = own(tmp_path, test="all").model_dump() | {"rows": {"strong": {"tasks": asked}}}
+    some = Recipe.model_validate(base | {"strong": {"model": str(tiny_words)}, "weak": {"tokenizer": str(tiny_words)}})
+    stages_of(some, checked=False)
+    said = "rows.strong.tasks: 2 asked of 1 test task; ask for fewer, or for all"
+    with pytest.raises(RecipeError, match=f"^{re.escape(said)}$") if asked == 2 else nullcontext():
+        stages_of(some)
 
 
 def test_every_task_is_a_situation_by_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trajtree.experiment.variety import in_turns, shared, spread
+from trajtree.experiment.variety import evenly, in_turns, shared, spread
 
 worlds = st.dictionaries(st.text("abcdef", min_size=1, max_size=4), st.sampled_from("pqrstu"), min_size=1)
 
@@ -43,6 +43,20 @@ def test_another_name_is_another_draw_and_what_was_taken_least_comes_first() -> 
     taken = spread(first[:4], situations)
     third = in_turns(situations, situations, "animal dev", taken=taken)
     assert not set(spread(third[:2], situations)) & set(taken)
+
+
+@given(st.lists(st.integers(0, 6), max_size=5), st.integers(0, 30))
+def test_some_of_a_split_are_as_many_of_each_type_from_its_beginning(sizes: list[int], number: int) -> None:
+    groups = [[f"{kind}/{task}" for task in range(size)] for kind, size in zip("abcde", sizes, strict=False)]
+    whole = [task for group in groups for task in group]
+    some = evenly(groups, number)
+    assert len(some) == min(number, len(whole))
+    assert some == [task for task in whole if task in some], "in the order of the split"
+    assert set(some) <= set(evenly(groups, number + 1)), "of two such parts, one has all tasks of the other"
+    counts = [sum(task in some for task in group) for group in groups]
+    for group, count in zip(groups, counts, strict=True):
+        assert group[:count] == [task for task in group if task in some], "the first that were drawn"
+        assert count >= min(max(counts) - 1, len(group))
 
 
 def test_what_is_shared_is_counted_by_type() -> None:

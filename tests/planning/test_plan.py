@@ -123,6 +123,12 @@ def test_the_plan_of_a_recipe(tmp_path: Path) -> None:
     ]
 
 
+def test_a_row_on_fewer_tasks_plays_fewer_episodes(tmp_path: Path) -> None:
+    stages = by_name(plan_of(recipe_of(tmp_path, rows={"strong": {"tasks": 5}}), HARDWARE["H100"]))
+    assert (stages["evaluate-strong"].episodes, stages["evaluate-strong_sft"].episodes) == (5, 20)
+    assert stages["evaluate-strong"].seconds < stages["evaluate-strong_sft"].seconds
+
+
 def test_twice_the_work_takes_twice_the_time(tmp_path: Path) -> None:
     one, two = (
         by_name(plan_of(recipe_of(tmp_path, sft={"epochs": epochs}), HARDWARE["A100"]))["train-strong_sft"]

@@ -8,11 +8,12 @@ from trajtree.errors import RunError
 from trajtree.experiment import guarantee
 from trajtree.experiment.lessons import TREES
 from trajtree.experiment.provenance import as_made, provenance_of
-from trajtree.experiment.recipe import Exploration, Recipe
+from trajtree.experiment.recipe import ALL, Exploration, Recipe
 from trajtree.experiment.stage import Done, Finished
 from trajtree.experiment.statements import Statements
 from trajtree.experiment.tasks import read_tasks, shared_situations, store_in
 from trajtree.report import ForkView, ReportData, Unmeasured
+from trajtree.report.text import listed
 from trajtree.statistics.results import Results
 from trajtree.statistics.summary import summarise
 from trajtree.store.tree_store import read_trees
@@ -142,6 +143,7 @@ def _notes(recipe: Recipe, explored: Exploration | None, done: Mapping[str, Done
         *who,
         f"Rows are measured on the {recipe.evaluate.split} split; settings are to be chosen on dev.",
         *_left_out(recipe),
+        *_fewer_tasks(recipe, done),
         *([pgr] if recipe.evaluate.ceiling in measured(recipe, done) else []),
     )
 
@@ -153,6 +155,22 @@ def _left_out(recipe: Recipe) -> list[str]:
         if name not in recipe.evaluate.rows:
             rows.setdefault(other, []).append(recipe.all_rows[name].label)
     return [f"Left out here: {', '.join(labels)}. {other} measures them." for other, labels in rows.items()]
+
+
+def _fewer_tasks(recipe: Recipe, done: Mapping[str, Done]) -> list[str]:
+    """A sentence for each number of tasks, fewer than there are, that rows were measured on."""
+    there = sum(map(len, read_tasks(done["tasks"].folder)[recipe.evaluate.split].values()))
+    rows: dict[int, list[str]] = {}
+    for name in measured(recipe, done):
+        asked = recipe.all_rows[name].tasks
+        if asked != ALL and asked < there:
+            rows.setdefault(asked, []).append(recipe.all_rows[name].label)
+    return [
+        f"{listed(labels)} {'was' if len(labels) == 1 else 'were'} measured on {asked} of the {there} "
+        f"{recipe.evaluate.split} tasks only; what is compared with {'it' if len(labels) == 1 else 'them'} is compared "
+        "on these."
+        for asked, labels in rows.items()
+    ]
 
 
 def shared_notes(recipe: Recipe, done: Mapping[str, Done]) -> list[str]:

@@ -15,7 +15,7 @@ from typing import Any
 from trajtree.envs.domain import load_domain
 from trajtree.errors import RecipeError
 from trajtree.experiment import guarantee, launched, learn, lessons, play, stitched, tasks
-from trajtree.experiment.recipe import Exploration, Recipe, chain_of, is_scratch
+from trajtree.experiment.recipe import ALL, Exploration, Recipe, chain_of, is_scratch
 from trajtree.experiment.rows import Row
 from trajtree.experiment.stage import Check, Stage, Work, early_first
 from trajtree.models.sentences import key_of_merging
@@ -33,7 +33,8 @@ def stages_of(recipe: Recipe, *, checked: bool = True) -> list[Stage]:
 
     Args:
         recipe: what to run.
-        checked: whether the vocabularies of references are compared, which needs the models' tokenizers.
+        checked: whether the vocabularies of references are compared, which needs the models' tokenizers, and whether a
+            split that is taken whole has enough tasks for every row, which needs the environment's data.
     """
     plan = _Plan(recipe, checked)
     for row in recipe.evaluate.rows:
@@ -289,6 +290,8 @@ class _Plan:
     def evaluated(self, name: str) -> str:
         """Add the stage of a row's episodes on the held-out tasks."""
         row = self.recipe.all_rows[name]
+        if self._checked:
+            tasks.check_enough_to_measure(self.recipe, name)
         inputs = {"tasks": self.tasks(), **self.model(name)}
         # Greedy, so the seed changes nothing.
         settings = {
@@ -296,6 +299,7 @@ class _Plan:
             "play": self._playing(name),
             "policy": name,
             "model": self._base(name),
+            **({} if row.tasks == ALL else {"tasks": row.tasks}),
         }
         work = partial(play.evaluate, self.recipe, row)
         # Two rows whose models are equal to the byte play the same: one of them is enough.

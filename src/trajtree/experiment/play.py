@@ -12,7 +12,7 @@ from trajtree.experiment.learn import model_of
 from trajtree.experiment.recipe import Exploration, Recipe
 from trajtree.experiment.rows import Row
 from trajtree.experiment.stage import Work
-from trajtree.experiment.tasks import domain_of, opening, read_tasks, store_in
+from trajtree.experiment.tasks import domain_of, measured_tasks, opening, read_tasks, store_in
 from trajtree.explore.branching import tree_maker
 from trajtree.explore.made_with import claim
 from trajtree.explore.place import Setting
@@ -42,9 +42,8 @@ def explore(recipe: Recipe, how: Exploration, work: Work) -> None:
 
 
 def evaluate(recipe: Recipe, row: Row, work: Work) -> None:
-    """Play one greedy episode per held-out task."""
-    by_type = read_tasks(work.inputs["tasks"])[recipe.evaluate.split]
-    tasks = [task for tasks in by_type.values() for task in tasks]
+    """Play one greedy episode per held-out task, or per task of those that the row is measured on."""
+    tasks = measured_tasks(recipe, row.name, work.inputs["tasks"])
     _play(recipe, work, [row.name], one_pass(independent(tasks, 1, [Sampling()])), recipe.evaluate.split)
 
 

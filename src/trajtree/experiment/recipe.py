@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeVar, cast
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 import yaml
 from pydantic import (
@@ -20,17 +20,29 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    SerializerFunctionWrapHandler,
     TypeAdapter,
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_serializer,
     model_validator,
     with_config,
 )
 
-from trajtree.errors import DataError, RecipeError, one_of
+from trajtree.errors import DataError, RecipeError, counted, one_of
 from trajtree.experiment.recipe_text import explain, from_yaml, override
-from trajtree.experiment.rows import DEFAULT_ROWS, OF_WEAK, ROWS, SOURCES, Row, chain, default_comparisons, later_round
+from trajtree.experiment.rows import (
+    ALL,
+    DEFAULT_ROWS,
+    OF_WEAK,
+    ROWS,
+    SOURCES,
+    Row,
+    chain,
+    default_comparisons,
+    later_round,
+)
 from trajtree.explore.strategies import MOST_BRANCHES, STRATEGIES, Slot
 from trajtree.explore.trackers import TRACKERS
 from trajtree.models.weights import DTYPES
@@ -40,9 +52,6 @@ from trajtree.train.settings import METHODS, Lora, LossSettings, Scratch, TrainS
 from trajtree.trees.forks import PairSettings
 from trajtree.trees.merge import MergeSettings
 from trajtree.trees.search import PathSettings
-
-ALL: Final = "all"
-"""Stands for as many tasks as there are."""
 
 Items = TypeVar("Items", bound=tuple[object, ...])
 D = TypeVar("D")
@@ -218,6 +227,14 @@ class RowSpec(_Section):
     train: dict[str, Any] = {}
     starts_from: str | None = None
     reference: str | None = None
+    tasks: Annotated[int | Literal["all"], _from(1)] | None = None
+    """How many tasks it is measured on, over all types; as many as there are by default."""
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without `tasks` where it is not set, so that recipes from before there was this key are written as before."""
+        said: dict[str, Any] = dump(self)
+        return {key: value for key, value in said.items() if key != "tasks" or value is not None}
 
     @model_validator(mode="after")
     def _known(self) -> RowSpec:
@@ -353,6 +370,8 @@ class Recipe(_Section):
             _in("evaluate.rows", row_name, self.all_rows)
             _check_order(self, row_name)
             _check_tunable(self, row_name)
+            if self.held_out != ALL and (short := too_many(self, row_name, self.held_out * len(self.tasks.types))):
+                raise ValueError(short)
         return self
 
     @cached_property
@@ -385,6 +404,11 @@ class Recipe(_Section):
             found[name] = first.model_copy(update={"by": tuned, "adds_to": before})
             tuned, before = name, name
         return {**found, **self.explorations}
+
+    @property
+    def held_out(self) -> int | Literal["all"]:
+        """Number of tasks per type that rows are measured on: those of the split of `evaluate`."""
+        return self.tasks.test if self.evaluate.split == "test" else self.tasks.dev
 
     def served(self, name: str) -> bool:
         """Whether `weak`, `weak_untouched` or `strong` is a model that plays elsewhere, so that it cannot be tuned."""
@@ -580,6 +604,15 @@ def _check_tunable(recipe: Recipe, name: str) -> None:
         )
 
 
+def too_many(recipe: Recipe, name: str, there: int) -> str | None:
+    """What is wrong with measuring a row where there are so many tasks to measure it on; None if they are enough."""
+    asked = recipe.all_rows[name].tasks
+    if asked == ALL or asked <= there:
+        return None
+    noun = f"{recipe.evaluate.split} task"
+    return f"rows.{name}.tasks: {asked} asked of {counted(there, noun)}; ask for fewer, or for all"
+
+
 def load_recipe(path: Path, overrides: Iterable[str] = ()) -> Recipe:
     """Read a recipe and apply overrides such as `explore.rollouts=6`.
 
@@ -613,4 +646,4 @@ def chain_of(recipe: Recipe, name: str) -> list[Row]:
     return chain(recipe.all_rows, name)
 
 
-__all__ = ["ALL", "Exploration", "Recipe", "RowSpec", "chain_of", "explorers", "is_scratch", "load_recipe"]
+__all__ = ["ALL", "Exploration", "Recipe", "RowSpec", "chain_of", "explorers", "is_scratch", "load_recipe", "too_many"]

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final, Literal
 
 from trajtree.train.settings import METHODS
+
+ALL: Final = "all"
+"""Stands for as many tasks as there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,7 @@ class Row:
             and section.
         starts_from: the row whose model is tuned further; None for the two models of the recipe, `weak` and `strong`.
         reference: the reference of a preference loss: `start`, or a row.
+        tasks: how many tasks it is measured on, over all types.
     """
 
     name: str
@@ -89,6 +93,7 @@ class Row:
     train: Mapping[str, Any] = field(default_factory=dict)
     starts_from: str | None = "strong"
     reference: str = "start"
+    tasks: int | Literal["all"] = ALL
 
     @property
     def trained(self) -> bool:
@@ -324,6 +329,7 @@ def chain(rows: Mapping[str, Row], name: str) -> list[Row]:
 
 
 __all__ = [
+    "ALL",
     "CEILINGS",
     "DEFAULT_ROWS",
     "ROWS",

@@ -129,7 +129,8 @@ class Statements:
         same: dict[str, list[str]] = {}
         for name in self._measured:
             record = self._done[f"evaluate-{name}"].record
-            settings = {key: value for key, value in record.get("settings", {}).items() if key != "policy"}
+            asked = record.get("settings", {}).items()
+            settings = {key: value for key, value in asked if key not in ("policy", "tasks")}
             model = json.dumps([record.get("inputs"), settings], sort_keys=True, default=str)
             same.setdefault(model, []).append(self._label(name))
         for names in same.values():

@@ -17,9 +17,9 @@ from trajtree.envs.guard import closed
 from trajtree.envs.recorded import in_lines, opening_of, recorded_expert
 from trajtree.envs.splits import Splits, read_splits, split_file, unknown_tasks, with_splits
 from trajtree.errors import DataError, RecipeError, UnknownTask, counted
-from trajtree.experiment.recipe import ALL, Recipe
+from trajtree.experiment.recipe import ALL, Recipe, too_many
 from trajtree.experiment.stage import Work
-from trajtree.experiment.variety import in_turns, shared, spread
+from trajtree.experiment.variety import evenly, in_turns, shared, spread
 from trajtree.store.files import write_atomically
 from trajtree.store.progress import Illustrated
 from trajtree.store.trajectory_store import TrajectoryStore
@@ -202,6 +202,32 @@ def read_tasks(folder: Path) -> Any:
     return json.loads((folder / TASKS).read_text())
 
 
+def measured_tasks(recipe: Recipe, name: str, folder: Path) -> list[str]:
+    """The tasks that a row is measured on, in the order of the split; of any two rows, one has all of the other's.
+
+    Args:
+        recipe: the recipe.
+        name: the row.
+        folder: that of the stage of `choose`.
+    """
+    groups: list[list[str]] = list(read_tasks(folder)[recipe.evaluate.split].values())
+    asked = recipe.all_rows[name].tasks
+    return evenly(groups, sum(map(len, groups)) if asked == ALL else asked)
+
+
+def check_enough_to_measure(recipe: Recipe, name: str) -> None:
+    """Refuse to measure a row on more tasks than the environment has, where the recipe takes all that it has.
+
+    Raises:
+        RecipeError: it has too few, and how many.
+    """
+    if recipe.held_out == ALL and recipe.all_rows[name].tasks != ALL:
+        domain = domain_of(recipe)
+        there = sum(len(_tasks_of(domain, kind, recipe.evaluate.split)) for kind in recipe.tasks.types)
+        if short := too_many(recipe, name, there):
+            raise RecipeError(short)
+
+
 def shared_situations(chosen: Mapping[str, Any], split: str, trained: Iterable[str]) -> list[str]:
     """Sentences on where a split's tasks share situations with the training tasks or the other held-out split.
 
@@ -267,10 +293,12 @@ __all__ = [
     "STORE",
     "TASKS",
     "brought",
+    "check_enough_to_measure",
     "choose",
     "choose_unseen",
     "demonstrate",
     "domain_of",
+    "measured_tasks",
     "opening",
     "read_tasks",
     "shared_situations",

@@ -47,6 +47,15 @@ def _rounds(groups: Sequence[Sequence[str]]) -> list[str]:
     return [task for task in chain.from_iterable(zip_longest(*groups)) if task is not None]
 
 
+def evenly(groups: Sequence[Sequence[str]], number: int) -> list[str]:
+    """That many tasks, as evenly from the groups as can be: the first ones of each, in the order of the groups.
+
+    A larger number gives the same tasks and more. No task may be in two groups.
+    """
+    taken = set(_rounds(groups)[:number])
+    return [task for group in groups for task in group if task in taken]
+
+
 def shared(
     first: Mapping[str, Sequence[str]], second: Iterable[str], situations: Mapping[str, str]
 ) -> dict[str, tuple[int, int]]:
@@ -64,4 +73,4 @@ def spread(tasks: Iterable[str], situations: Mapping[str, str]) -> Counter[str]:
     return Counter(situations[task] for task in tasks)
 
 
-__all__ = ["in_turns", "shared", "spread"]
+__all__ = ["evenly", "in_turns", "shared", "spread"]

@@ -245,9 +245,9 @@ class _Planner:
         return self._played(stage, how.by, episodes)
 
     def _evaluation(self, stage: Stage) -> StagePlan:
-        split = self.recipe.evaluate.split
-        asked = self.recipe.tasks.test if split == "test" else self.recipe.tasks.dev
-        return self._played(stage, stage.name.removeprefix("evaluate-"), self._asked(asked, split))
+        name = stage.name.removeprefix("evaluate-")
+        asked, there = self.recipe.all_rows[name].tasks, self._asked(self.recipe.held_out, self.recipe.evaluate.split)
+        return self._played(stage, name, there if asked == ALL else min(asked, there))
 
     def _played(self, stage: Stage, row: str, episodes: int) -> StagePlan:
         shape, sizes, play = self._shape(row), self.sizes, self.recipe.play
