@@ -34,7 +34,7 @@ RATES = {"success": 0.4, "rare success": 0.1}
 SCORES, CHANCES = np.array([0, 1 / 6, 1 / 3, 1 / 2, 2 / 3, 1]), np.array([0.1, 0.25, 0.15, 0.1, 0.1, 0.3])
 FLIPS, BOOTSTRAPS = 999, 299
 FEWER = dict.fromkeys(
-    ("mixed", "agreeing", "unlike", "shared", "apart", "power", "seeds", "collapse", "least", "lead"), 2
+    ("mixed", "agreeing", "unlike", "shared", "apart", "power", "seeds", "collapse", "least", "lead", "design"), 2
 ) | dict.fromkeys(("gap", "pgr"), 4)
 """Parts of the tables that are measured with half or a quarter of the runs, since a run of them takes longer."""
 KINDS = ("difference", "paired alone", "gains and losses alone")
@@ -154,20 +154,41 @@ def measure_least(situations: int, rate: float, icc: float, runs: int, seed: int
     return {"least": least, "shown": shown / runs}
 
 
-def measure_lead(situations: int, rare: float, runs: int, seed: int) -> dict[str, float]:
+def measure_design(situations: int, kind: str, rare: float, runs: int, seed: int) -> dict[str, float]:
+    """Intervals of the mean of a row that is alike in all situations but in a share `rare`: see `kind`.
+
+    "2 of 5": of five tasks it wins two easy ones, at .99, and hard ones at .01; rarely all of them. "half": half of the
+    tasks are easy, at .95, and half hard, at .05; rarely all are lost.
+    """
+    rng = np.random.default_rng([seed, situations, round(100 * rare), *map(ord, kind)])
+    sizes = np.resize([5] if kind == "2 of 5" else [4, 6, 10], situations)
+    layout = Layout(np.repeat(np.arange(situations), sizes), np.zeros(situations, int), sizes * 1.0)
+    easy = np.concatenate([np.arange(size) < (2 if kind == "2 of 5" else size // 2) for size in sizes])
+    chances, then = (np.where(easy, 0.99, 0.01), 1.0) if kind == "2 of 5" else (np.where(easy, 0.95, 0.05), 0.0)
+    truth, held = (1 - rare) * chances.mean() + rare * then, 0
+    for _ in range(runs):
+        row = np.where((rng.random(situations) < rare)[layout.situation], then, rng.random(len(easy)) < chances)
+        held += _holds(interval(estimate(row * 1.0, layout), (0, 1)), truth)
+    return {"mean": held / runs}
+
+
+def measure_lead(situations: int, rare: float, large: float, runs: int, seed: int) -> dict[str, float]:
     """Scores of which one row's are higher by 0 to .02 everywhere, and in a share `rare` of the situations far apart.
 
-    There they lie .6 apart. `difference`: intervals that hold the mean of a row that is ahead in both. `test`: nulls
-    that are rejected, of a row that is behind everywhere by as much as its rare lead makes up for.
+    There they lie `large` apart. `difference`: intervals that hold the mean of a row that is ahead in both. `test`:
+    nulls that are rejected, of a row that is behind everywhere by as much as its rare lead makes up for.
     """
-    rng, layout = np.random.default_rng([seed, situations, round(100 * rare)]), Layout.apart(situations)
+    rng = np.random.default_rng([seed, situations, round(100 * rare), round(100 * large)])
+    layout = Layout.apart(situations)
     counts = dict.fromkeys(("difference", "test"), 0)
     for _ in range(runs):
-        far, little = (rng.random(situations) < rare) * 0.6, rng.uniform(0, 0.02, situations)
-        theirs = rng.uniform(0.1, 0.3, situations)
-        ahead = differences.estimate(theirs + far + little, theirs, layout)
-        counts["difference"] += _holds(differences.interval(ahead), 0.6 * rare + 0.01)
-        even = differences.estimate(theirs + far, theirs + 0.6 * rare + little - 0.01, layout)
+        far, little = (rng.random(situations) < rare) * large, rng.uniform(0, 0.02, situations)
+        theirs = np.zeros(situations) if large == 1 else rng.uniform(0.1, 0.3, situations)
+        # Where they are far apart, the little is left out, so that no score is above 1.
+        ahead = differences.estimate(theirs + np.where(far, far, little), theirs, layout)
+        counts["difference"] += _holds(differences.interval(ahead), large * rare + 0.01 * (1 - rare))
+        steady = large * rare / (1 - rare)
+        even = differences.estimate(theirs + far, theirs + np.where(far, 0.0, steady + little - 0.01), layout)
         counts["test"] += not _holds(differences.interval(even), 0)
     return {name: count / runs for name, count in counts.items()}
 
@@ -519,8 +540,19 @@ def run(out: Path, runs: int, seed: int) -> None:
             for count in (12, 30, 60)
         ),
         *(
-            ("lead", {"situations": count, "rare": rare}, measure_lead, (count, rare))
+            (
+                "lead",
+                {"situations": count, "rare": rare, "large": large},
+                measure_lead,
+                (count, rare, large),
+            )
+            for large in (0.6, 1.0)
             for rare in (0.05, 0.1, 0.2)
+            for count in (12, 20, 60)
+        ),
+        *(
+            ("design", {"situations": count, "kind": kind, "rare": rare}, measure_design, (count, kind, rare))
+            for kind, rare in (("2 of 5", 0.1), ("2 of 5", 0.05), ("half", 0.1), ("half", 0.05))
             for count in (12, 20, 60)
         ),
         *(
@@ -617,9 +649,10 @@ def table(done: dict) -> str:
         "least": ("Smallest differences", ["rate", "icc", "situations"], ["least", "shown"]),
         "lead": (
             "Scores that differ a little everywhere, and now and then a lot",
-            ["rare", "situations"],
+            ["large", "rare", "situations"],
             ["difference", "test"],
         ),
+        "design": ("Tasks that differ by design", ["kind", "rare", "situations"], ["mean"]),
         "types": ("Four types of task", ["situations", "icc"], ["mean", "without strata", "field mean"]),
         "spread": ("Types with different spread", ["types", "situations"], ["mean", "without strata"]),
         "agreeing": ("Types that agree", ["types", "situations", "rate"], ["mean", "outer", "difference"]),

@@ -171,12 +171,26 @@ def test_a_few_single_wins_do_not_rule_out_whole_situations(tasks: int, won: int
     assert (back.low, back.high) == pytest.approx((1 - shown.high, 1 - shown.low))
 
 
-def test_ten_single_wins_count_as_what_they_are() -> None:
-    """Wilson's interval, for the tasks that they are worth, and the variance is not less than of independent tasks."""
-    values = np.zeros(240)
-    values[:220:20] = 1.0
-    layout = Layout.of([f"s{index // 20}" for index in range(240)], ["t"] * 240)
-    assert interval(estimate(values, layout), RATE).high < 0.09
+@pytest.mark.parametrize("tasks", [3, 5, 20])
+def test_another_single_win_never_moves_the_end_far(tasks: int) -> None:
+    """Also not the last, after which all situations are alike again."""
+    layout = Layout.of([f"s{index // tasks}" for index in range(12 * tasks)], ["t"] * 12 * tasks)
+    values = np.zeros(12 * tasks)
+    highs = [interval(estimate(values, layout), RATE).high]
+    for won in range(12):
+        values[won * tasks] = 1.0
+        highs.append(interval(estimate(values, layout), RATE).high)
+    assert np.abs(np.diff(highs)).max() < 0.08
+
+
+def test_many_single_wins_count_as_what_they_are() -> None:
+    """Of 30 situations of five, with 30 wins in 20 of them: they differ as independent tasks would."""
+    values = np.zeros((30, 5))
+    values[:14, 0] = values[:10, 1] = values[:6, 2] = 1.0
+    found = estimate(values.ravel(), Layout.of([f"s{index // 5}" for index in range(150)], ["t"] * 150))
+    limit = t.ppf(0.975, found.df)
+    assert found.whole.apart == 1
+    assert ends(found, limit, RATE) == pytest.approx(ends(found, limit, RATE, unseen=0))
 
 
 @settings(max_examples=80, deadline=None)

@@ -46,6 +46,14 @@ class Stratum:
     situations: float
     spread: float
 
+    @property
+    def apart(self) -> float:
+        """How far its situations differ, of two thirds of the variance of independent tasks; at most 1.
+
+        Twelve situations of independent tasks have less than two thirds in about one case of five.
+        """
+        return min(1.0, 1.5 * self.variance / self.independent) if self.independent else 0.0
+
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
@@ -235,8 +243,9 @@ def _within(found: Stratum, quantile: float, bounds: tuple[float, float], unseen
 
     It also allows for the share of situations that so few could have missed, which is Wilson's upper limit for 0 of
     their number, and for those to differ by the share `unseen` of what `bounds` allow. Of zeros and ones that counts
-    until their successes (or failures) are settled. Of values in between it always does, in full where they hardly
-    vary: that all differ by a little does not tell that none differs by much.
+    until their successes (or failures) are settled. It always does, the more the less they vary, of values in between,
+    and of situations that are more alike than independent tasks would be, since in each the same tasks succeed: that
+    none that was seen differs by much does not tell that none does.
     """
     low, high = bounds
     missed = unseen * quantile**2 / (found.situations + quantile**2)
@@ -250,9 +259,9 @@ def _within(found: Stratum, quantile: float, bounds: tuple[float, float], unseen
     centre = (share + quantile**2 * inverse / 2) / shrink
     half = quantile * sqrt(inverse * share * (1 - share) + (quantile * inverse / 2) ** 2) / shrink
     won = successes(found, bounds)
-    extremes = min(1.0, sqrt(found.spread / single))
-    below = missed * (1 - extremes * settled(won * (1 - share) / share)) * (found.mean - low)
-    above = missed * (1 - extremes * settled(won)) * (high - found.mean)
+    varied = min(1.0, sqrt(found.spread / single)) * found.apart
+    below = missed * (1 - varied * settled(won * (1 - share) / share)) * (found.mean - low)
+    above = missed * (1 - varied * settled(won)) * (high - found.mean)
     return (
         min(low + (high - low) * (centre - half), found.mean - below),
         max(low + (high - low) * (centre + half), found.mean + above),

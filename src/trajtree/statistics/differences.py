@@ -33,7 +33,7 @@ TEST = "the level at which the interval reaches 0"
 """What the p-value is."""
 
 _UNSEEN = 0.5
-"""The share of their tasks in which situations that were not seen may differ, where next to nothing is lost, or gained.
+"""The share of their tasks in which situations that were not seen may differ from those that were.
 
 How far a row is ahead of one that won nothing depends on what that one would win in situations that were not seen. If
 it might win them whole, the interval would hold the truth nearly always and show next to no difference; with half of
@@ -113,13 +113,13 @@ def p_value(found: Difference) -> float:
 
 
 def smallest_shown(found: Difference, shown: Interval) -> float | None:
-    """The smallest difference that a two-sided test at 5% would have shown with a power of about 80%, or more.
+    """About the smallest difference that a two-sided test at 5% would have shown with a power of 80%.
 
     It is as many standard errors as that takes; `shown` is the interval, which says how large one is here. Rows that
     differ by so much would have a larger one: their differences would be 1 in so many more tasks. Half of that is
     added, since a row that gains also ceases to lose. Before the differences are settled (`clustered.settled`), all of
     it is, and for whole situations: they may be won whole. None where the situations are too few for anything to be
-    shown.
+    shown, or none would be large enough.
     Source: Bloom, "Minimum detectable effects", Evaluation Review 19 (1995), whose standard error does not grow.
     """
     if found.paired.situations.few:
@@ -129,6 +129,7 @@ def smallest_shown(found: Difference, shown: Interval) -> float | None:
     squared = (limit + clustered.t_quantile(0.8, df)) ** 2
     variance = ((shown.high - shown.low) / 2 / limit) ** 2
     settled = clustered.settled(sum(clustered.successes(side.whole, (0.0, 1.0)) for side in sides))
+    settled *= found.paired.whole.apart
     # The inverse of the number of independent tasks, or situations, in which the rows may differ.
     inverse = (1 - settled) / found.paired.situations.effective
     if found.paired.whole.variance:
@@ -136,7 +137,8 @@ def smallest_shown(found: Difference, shown: Interval) -> float | None:
         inverse += settled * found.paired.whole.variance / single / 2
     # d^2 = squared (variance + (d - d^2) inverse), solved for d.
     growth = squared * inverse
-    return float((growth + sqrt(growth**2 + 4 * (1 + growth) * squared * variance)) / 2 / (1 + growth))
+    smallest = float((growth + sqrt(growth**2 + 4 * (1 + growth) * squared * variance)) / 2 / (1 + growth))
+    return smallest if smallest <= 1 else None
 
 
 def _ends(found: Difference, quantile: float) -> tuple[float, float]:
@@ -147,10 +149,10 @@ def _ends(found: Difference, quantile: float) -> tuple[float, float]:
 def between_tasks(found: Difference, quantile: float) -> tuple[float, float]:
     """Both ends of the interval of the mean of the tasks' differences, with that quantile of Student's t."""
     # What was not seen is a question of gains and losses. Only where all situations differ alike is it asked here too:
-    # others may as well differ the other way round.
+    # half of the tasks of others may as well differ the other way round.
     alike = found.paired.whole.variance == 0
     bound = max(abs(stratum.mean) for stratum in found.paired.strata) if alike else 1.0
-    return clustered.ends(found.paired, quantile, (-bound, bound), float(alike))
+    return clustered.ends(found.paired, quantile, (-bound, bound), (1 + _UNSEEN) / 2 * alike)
 
 
 def gained_and_lost(found: Difference, quantile: float) -> tuple[float, float]:

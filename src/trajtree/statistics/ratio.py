@@ -4,8 +4,9 @@ For which R may row - weak - R (ceiling - weak) be 0? That is Fieller's question
 estimation", Journal of the Royal Statistical Society B 16, 1954), and the interval of a difference answers it: R is
 inside where that holds 0. For R between 0 and 1 it is the row's difference from a mixture of the weak row and the
 ceiling. Outside, terms are moved to the other side and divided by their weights' sum, so that it is always a difference
-of two values in [0, 1]. So 0 is inside exactly where the difference from the weak row holds 0, 1 where that from the
-ceiling does, and there is an end exactly where the gap does not hold 0.
+of two values in [0, 1]. So 0 is inside where the difference from the weak row holds 0, 1 where that from the ceiling
+does, and there is an end exactly where the gap does not hold 0. The interval reaches to the farthest R that is inside:
+with very few situations, others before it may not be.
 """
 
 from __future__ import annotations
