@@ -115,17 +115,29 @@ def test_the_docs_hold_the_measured_tables() -> None:
 
 
 def test_from_twelve_situations_on_the_measured_shares_are_what_is_asked_for() -> None:
-    """Of 2,000 runs each. The cases that miss are the wide side's: twelve situations that each agree in everything."""
+    """Of 2,000 runs each. Where they miss, they are too wide: twelve situations that agree in everything or are lopsided."""
     for line in MEASURED["means"]:
         if line["situations"] < 12 or line["outcome"] == "rare success":
             continue
-        discrete = line["icc"] == 1 and line["situations"] == 12
-        highest = 1.0 if discrete else 0.973
+        few = line["situations"] == 12 and (line["icc"] == 1 or line["sizes"] == "lopsided")
+        highest = 1.0 if few else 0.973
         assert 0.93 <= line["mean"] <= highest
         assert 0.93 <= line["difference"] <= highest
         if line["icc"] > 0:
             assert max(line["field mean"], line["field difference"]) < 0.85
             assert line["field test"] > 0.12
+
+
+def test_what_differs_by_design_is_held() -> None:
+    """Situations in which the same tasks are won: counted as independent tasks, they held the mean in 81 to 90%."""
+    assert all(line["mean"] > 0.92 for line in MEASURED["design"])
+
+
+def test_scores_that_hardly_differ_are_held() -> None:
+    """Where the rest is .6 apart; where it is all there is, what was not seen counts by half: docs/statistics.md."""
+    for line in MEASURED["lead"]:
+        assert line["difference"] > (0.94 if line["large"] < 1 else 0.85)
+        assert line["test"] < (0.09 if line["large"] < 1 else 0.15)
 
 
 def test_types_of_unlike_spread_and_true_differences_are_held() -> None:
