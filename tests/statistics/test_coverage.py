@@ -115,7 +115,7 @@ def test_the_docs_hold_the_measured_tables() -> None:
 
 
 def test_from_twelve_situations_on_the_measured_shares_are_what_is_asked_for() -> None:
-    """Of 2,000 runs each. Where they miss, they are too wide: twelve situations that agree in everything or are lopsided."""
+    """Of 2,000 runs each. Misses are on the wide side: twelve situations that agree in everything or are lopsided."""
     for line in MEASURED["means"]:
         if line["situations"] < 12 or line["outcome"] == "rare success":
             continue
