@@ -138,7 +138,7 @@ def phases(log: Path, runs: int) -> dict[str, float]:
     raws = runs_of(log, kind)
     for _ in range(runs):
         raw = timed("cut the record out of the file", next, raws)
-        digest = timed("hash its bytes", hash_of, raw.data)
+        timed("hash its bytes", hash_of, raw.data)
         record, compact = timed("decode it, look for keys given twice", _decoded, raw)
         timed("hash its content", lambda record, text: hash_of(canonical_text(record, text)), record, compact)
         found = timed("read its messages and fields", lambda record: format.read(record, score=None, task=None), record)
@@ -149,7 +149,7 @@ def phases(log: Path, runs: int) -> dict[str, float]:
         timed("look for keys of services", may_hold_a_key, line)
         facts = partial(facts_of, redacted={}, with_key=False)
         timed("facts for the report", facts, found, made, [], (0.0, 1.0))
-        item = Item(Reading(source, format.read, format.tasks, False), raw, digest)
+        item = Item(Reading(source, format.read, format.tasks, False), raw)
         done = timed("all that one of several jobs does", converted, item, asked).run
         timed("number it, count it", lambda run: (tally.add("t", run.facts), line_with("t", 0, run.rest)), done)
     return {name: median(each) for name, each in taken.items()} | {"bytes of a run": log.stat().st_size / count(log)}

@@ -17,15 +17,16 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.builders import anything, quick, trajectory
 
 from trajtree.errors import DataError
-from trajtree.store.encoding import to_row
+from trajtree.store.encoding import Row, from_row, is_read_back, to_row
 from trajtree.store.trajectory_store import FORMAT, VERSION, TrajectoryStore, write_store
-from trajtree.trajectory import Message, Origin, Sampling, Step, Tokens, Trajectory
+from trajtree.trajectory import Made, Message, Origin, Outcome, Sampling, Step, Tokens, ToolCall, Trajectory
 
 
 def store_of(folder: Path, *given_: Trajectory) -> TrajectoryStore:
@@ -76,6 +77,71 @@ def test_what_was_appended_is_read_or_refused(given_: Trajectory, field: str, va
             assert list(store)[1:] == [given_, odd]
 
 
+_odd = st.sampled_from((*(v for v in ODD if isinstance(v, str | int | float | bytes | None)), (), [], ["x"], ("x",)))
+_text = st.one_of(st.text("ab:\n", max_size=3), _odd)
+_number = st.one_of(
+    st.sampled_from((0.0, 0.5, 1.0, -0.0, 2**60 + 1)), _odd.filter(lambda v: type(v) in (int, float, bool))
+)
+_calls = st.lists(st.builds(ToolCall, _text, _text, _text), max_size=1)
+_messages = st.lists(
+    st.builds(
+        Message,
+        st.sampled_from(("system", "user", "assistant", "tool")),
+        *(
+            _text,
+            st.none() | _text,
+            st.just(()) | _calls.map(tuple) | _calls | _odd,
+            st.none() | _text,
+            st.none() | _text,
+        ),
+    )
+    | st.builds(Message, st.sampled_from(("user", "assistant")), st.text(max_size=2)),
+    max_size=4,
+)
+
+
+def _step(*given_: Any) -> Step:
+    try:
+        return Step(*given_)
+    except (ValueError, OverflowError):
+        return Step(*given_[:3])
+
+
+@quick
+@given(
+    messages=_messages.map(tuple),
+    steps=st.lists(st.builds(_step, _text, _text, st.none() | _text, _number), max_size=3).map(tuple),
+    made=st.just(())
+    | st.lists(st.builds(Made, st.none() | _text, st.none() | _text, st.none() | _number, _odd, _odd), max_size=2).map(
+        tuple
+    ),
+    metadata=st.dictionaries(st.text(max_size=2) | _odd.filter(lambda v: not isinstance(v, list)), _odd, max_size=2),
+    tools=st.lists(_text, max_size=2).map(tuple),
+    context_turns=st.sampled_from((0, 1, 1, True, -1)),
+)
+def test_what_is_not_read_would_be_read_back(**changes: Any) -> None:
+    """Of values of any type in any part."""
+    odd = copy(replace(trajectory("a", 0.5), seed=None, sampling=None))
+    for name, value in changes.items():
+        object.__setattr__(odd, name, value)
+    try:
+        row = to_row(odd)
+        line = msgspec.json.encode(row)
+    except (TypeError, AttributeError, KeyError, ValueError, OverflowError):
+        return
+    if is_read_back(odd, row):
+        assert from_row(msgspec.json.decode(line, type=Row)) == odd
+
+
+def test_runs_of_logs_need_not_be_read_back() -> None:
+    calls = (ToolCall("1", "look", "{}"),)
+    said = (Message("user", "Go."), Message("assistant", "", "why", calls), Message("tool", "x", None, (), "1", "look"))
+    made = (Made("m", "noon", 0.5),)
+    steps = (Step("Go.", "look({})", "why", 1.0),)
+    run = Trajectory(*("t", 0, "p", "e", "", None, None), said, steps, 1.0, Outcome.COMPLETED, made=made)
+    assert is_read_back(run, to_row(run))
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -98,7 +164,10 @@ def test_what_was_appended_is_read_or_refused(given_: Trajectory, field: str, va
             {"steps": [Step("o", "a")]},
             "cannot be stored, field steps: list [Step(observation='o', ac",
         ),
-        ({"messages": (None,)}, "a value has another type than its field: 'NoneType' object has no attribute 'role'"),
+        (
+            {"messages": (None,)},
+            "a value has another type than its field: 'NoneType' object has no attribute 'reasoning'",
+        ),
         ({"tools": ({"name": "look"},)}, "again: field tools.0: Expected `str`, got `object`"),
     ],
 )

@@ -83,14 +83,12 @@ class Item(NamedTuple):
     Attributes:
         reading: how its file is read.
         raw: the record.
-        digest: the hash of its bytes.
         place: its place in its run.
         given: the row of the file of scores for it, or the reason why the record is left out if its row is unclear.
     """
 
     reading: Reading
     raw: RawRecord
-    digest: int
     place: InRun = ALONE
     given: Given | str | None = None
 
@@ -115,26 +113,26 @@ class Converted(NamedTuple):
     """What became of a record.
 
     Attributes:
-        content: the hash of its content; None if it could not be decoded.
+        hashes: those of its content and of its bytes; None if it could not be decoded.
         run: the run; None if it is left out, or is within another record.
         problem: why it is left out.
     """
 
-    content: int | None
+    hashes: tuple[int, int] | None
     run: Run | None = None
     problem: str | None = None
 
 
 def converted(item: Item, asked: Asked) -> Converted:
     """What becomes of a record."""
-    content = None
+    hashes = None
     try:
         record, text = decode_with_content(item.raw)
-        content = hash_of(text)
+        hashes = hash_of(text), hash_of(item.raw.data)
         found = _found(record, item, asked)
-        return Converted(content) if found is None else Converted(content, _run(record, found, item, asked, content))
+        return Converted(hashes) if found is None else Converted(hashes, _run(record, found, item, asked, hashes))
     except (DataError, RecursionError, UnicodeEncodeError) as error:
-        return Converted(content, problem=_REASONS.get(type(error), str(error)))
+        return Converted(hashes, problem=_REASONS.get(type(error), str(error)))
 
 
 def _found(record: Record, item: Item, asked: Asked) -> Imported | None:
@@ -167,7 +165,7 @@ def _found(record: Record, item: Item, asked: Asked) -> Imported | None:
     return found
 
 
-def _run(record: Record, found: Imported, item: Item, asked: Asked, content: int) -> Run:
+def _run(record: Record, found: Imported, item: Item, asked: Asked, hashes: tuple[int, int]) -> Run:
     """The run to be stored for what was found in a record.
 
     Raises:
@@ -180,6 +178,7 @@ def _run(record: Record, found: Imported, item: Item, asked: Asked, content: int
             raise DataError(item.given)
         task, found = found.task, with_given(found, item.given)
         named = named if found.task == task else [(item.given.sheet, str(found.task)), *named]
+    content, digest = hashes
     redacted: dict[str, int] = {}
     if reading.redacts:
         redactor = Redactor()
@@ -189,7 +188,7 @@ def _run(record: Record, found: Imported, item: Item, asked: Asked, content: int
         "source": reading.source.name,
         "row": raw.number,
         "line": raw.line,
-        "digest": f"{item.digest:016x}",
+        "digest": f"{digest:016x}",
         "content": f"{content:016x}",
     }
     made = trajectory_of(

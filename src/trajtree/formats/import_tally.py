@@ -93,18 +93,21 @@ def facts_of(
 
 def _said(messages: Sequence[Message], context_turns: int) -> tuple[int, list[int]]:
     """Hash of what was said before the first own reply, and [assistant's messages] of everything up to each."""
-    # Calls without their ids, which differ from run to run.
-    said = [
-        (m.content, *[(call.name, call.arguments) for call in m.tool_calls]) if m.tool_calls else m.content
-        for m in messages
-    ]
-    replies = [index for index, message in enumerate(messages) if message.role == "assistant"]
-    hashes, here, begin = [], 0, 0
-    for end in replies:
-        here = hash((here, *said[begin : end + 1]))
+    hashes: list[int] = []
+    said: list[object] = [0]  # the hash of everything up to the last reply, and what was said since
+    prompt = 0
+    for message in messages:
+        if message.role != "assistant":
+            said.append(message.content)
+            continue
+        if len(hashes) == context_turns:
+            prompt = hash(tuple(said))
+        said.append(message.content)
+        # Calls without their ids, which differ from run to run.
+        said.extend([(call.name, call.arguments) for call in message.tool_calls])
+        here = hash(tuple(said))
         hashes.append(here)
-        begin = end + 1
-    prompt = hash(tuple(said[: replies[context_turns]]))
+        said = [here]
     return prompt, hashes
 
 
@@ -159,7 +162,8 @@ class Tally:
             self._spread.add(task, facts.score)
         self._beginnings.add(facts)
         self._example.add(task, facts)
-        self._redacted.update(facts.redacted)
+        if facts.redacted:
+            self._redacted.update(facts.redacted)
         self._with_keys += facts.with_key
 
     def report(self) -> ImportReport:

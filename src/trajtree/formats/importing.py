@@ -261,16 +261,15 @@ class _Import:
         for raw in runs_of(source.path, source.format):
             if raw.number in source.held:
                 continue
-            digest = hash_of(raw.data)
             stored = self.known.digest_of(source.name, raw.number)
-            if stored not in (0, digest):
+            if stored and stored != hash_of(raw.data):
                 raise DataError(
                     f"{source.shown}, line {raw.line}: row {raw.number} is not the one that was imported from this "
                     "file; if it was changed since, import it into a new store; if its new rows belong beside the old "
                     "ones, give it another name"
                 )
             if not stored and any(self.known.digest_of(*place) for place in source.holds.get(raw.number, ())):
-                yield raw, Item(reading, raw, digest, _GOES_ON)
+                yield raw, Item(reading, raw, _GOES_ON)
             elif stored:
                 self.tally.skipped += 1
                 if runs is not None:
@@ -279,30 +278,30 @@ class _Import:
             else:
                 place = ALONE if runs is None else runs.place(raw)
                 given = None if self.sheet is None else self.sheet.given((source.name, raw.number))
-                yield raw, Item(reading, raw, digest, place, given)
+                yield raw, Item(reading, raw, place, given)
 
     def take(self, item: Item, made: Converted) -> bytes | None:
         """The line of a record's run; None if it gets none."""
         source, raw, runs = item.reading.source, item.raw, self.runs.get(item.reading.source.name, _NO_RUNS)
         equal: bool | None = False
-        if made.content is not None and (equal := self.known.take(source.name, made.content, item.digest)):
+        if made.hashes is not None and (equal := self.known.take(source.name, *made.hashes)):
             self.tally.skipped += 1
             if item.place.within:
                 runs.stored.add(raw.number)
             return None
         earlier = runs.stored.intersection(runs.held.get(raw.number, ()))
         problem = made.problem
-        if earlier and made.content is not None:
+        if earlier and made.hashes is not None:
             problem = (
                 f"its run continues row {min(earlier)}, which is in the store as a run of its own; "
                 "import the file into a new store"
             )
-        elif made.run is not None:
-            run = made.run
+        elif made.hashes is not None and made.run is not None:
+            run, (_, digest) = made.run, made.hashes
             task = run.early if run.early is not None and run.early in self.known.samples else run.task
             sample = self.known.samples.get(task, 0)
             if sample <= HIGHEST_SAMPLE:
-                self.known.store(source.name, raw.number, item.digest)
+                self.known.store(source.name, raw.number, digest)
                 self.known.samples[task] = sample + 1
                 self.tally.repeated += equal is None
                 self.tally.add(task, run.facts)

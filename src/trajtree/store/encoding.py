@@ -16,8 +16,10 @@ text; a thought of `true` is the reply's reasoning.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
 from itertools import chain
+from types import NoneType
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -32,6 +34,9 @@ _PLACE = ("source", "row", "line", "digest", "content")
 """What an import adds to a trajectory's metadata, stored separately because every imported one has it."""
 _PLACED = frozenset(_PLACE)
 
+_LARGEST = sys.float_info.max
+Finite = Annotated[float, Meta(ge=-_LARGEST, le=_LARGEST)]
+"""A number that JSON can hold."""
 
 _DIGEST = re.compile("[0-9a-f]{16}")
 Digest = Annotated[str, Meta(pattern=f"^{_DIGEST.pattern}$")]
@@ -73,9 +78,9 @@ class _Made(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
 
     model: str | None = None
     time: str | None = None
-    cost: float | None = None
+    cost: Finite | None = None
     ids: Sequence[int] = ()
-    logprobs: Sequence[float] = ()
+    logprobs: Sequence[Finite] = ()
 
 
 HIGHEST_SAMPLE = 2**63 - 1
@@ -111,7 +116,7 @@ class Row(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     context_turns: Annotated[int, Meta(ge=0)] = 0
     tools: list[str] = []
     place: Place | None = None
-    metadata: dict[str, str | int | float | bool] = {}
+    metadata: dict[str, str | int | Finite | bool] = {}
     origin: tuple[Sample, Annotated[int, Meta(ge=1)]] | None = None
     unscored: bool = False
     made: list[_Made] = []
@@ -125,7 +130,7 @@ def to_row(trajectory: Trajectory) -> dict[str, Any]:
         "policy": trajectory.policy,
         "env": trajectory.env,
         "score": _number(trajectory.score),
-        "messages": [_written(message) for message in trajectory.messages],
+        "messages": _messages_written(trajectory.messages),
         "steps": _steps_written(trajectory),
     }
     if trajectory.env_version:
@@ -160,7 +165,7 @@ def to_row(trajectory: Trajectory) -> dict[str, Any]:
     if trajectory.unscored:
         row["unscored"] = True
     if trajectory.made:
-        row["made"] = [_Made(m.model, m.time, m.cost, m.token_ids, m.logprobs) for m in trajectory.made]
+        row["made"] = [_made_written(made) for made in trajectory.made]
     return row
 
 
@@ -214,12 +219,34 @@ def _number(value: float) -> float | int:
     return int(value) if value == 0 or value == 1 else value
 
 
-def _written(message: Message) -> tuple[Any, ...]:
-    role = _ROLES[message.role]
-    if message.reasoning is None and not message.tool_calls and message.tool_call_id is None and message.name is None:
-        return role, message.content
-    calls = [(c.id, c.name, c.arguments) for c in message.tool_calls]
-    return role, message.content, _More(message.reasoning, calls, message.tool_call_id, message.name)
+def _messages_written(messages: Sequence[Message]) -> list[tuple[Any, ...]]:
+    roles = _ROLES
+    return [
+        (roles[m.role], m.content)
+        if m.reasoning is None and not m.tool_calls and m.tool_call_id is None and m.name is None
+        else (roles[m.role], m.content, _more_written(m))
+        for m in messages
+    ]
+
+
+def _more_written(message: Message) -> dict[str, Any]:
+    """The fields of `_More` that a message has."""
+    more: dict[str, Any] = {}
+    if message.reasoning is not None:
+        more["reasoning"] = message.reasoning
+    if message.tool_calls:
+        more["calls"] = [(c.id, c.name, c.arguments) for c in message.tool_calls]
+    if message.tool_call_id is not None:
+        more["answers"] = message.tool_call_id
+    if message.name is not None:
+        more["name"] = message.name
+    return more
+
+
+def _made_written(made: Made) -> dict[str, Any]:
+    """The fields of `_Made` that are known of a reply."""
+    known = (made.model, made.time, made.cost, made.token_ids, made.logprobs)
+    return {name: value for name, value in zip(_Made.__struct_fields__, known, strict=True) if value not in (None, ())}
 
 
 def _read(message: _Message) -> Message:
@@ -324,6 +351,41 @@ def _thought_read(thought: tuple[int, int] | str | bool | None, reply: Message) 
     return reply.reasoning if thought is True else _found_in(reply.content, thought)
 
 
+def is_read_back(trajectory: Trajectory, row: dict[str, Any]) -> bool:
+    """Whether the types of a trajectory and its row leave no doubt that the row is read back as that trajectory.
+
+    Of values of the types that its fields have, `from_row` makes what `to_row` was given, and JSON keeps any text, any
+    whole number of 64 bits and any finite number. So checking types is enough, and much faster than reading. False
+    says nothing: a trajectory with a value of another type, or with a field that logs do not have, has to be read.
+    """
+    messages, steps, made = trajectory.messages, trajectory.steps, trajectory.made
+    if not (
+        {type(messages), type(steps), type(made), type(trajectory.tools)} == _TUPLE
+        and type(trajectory.metadata) is dict
+        and type(trajectory.env_version) is str
+        and type(trajectory.score) is float
+        and type(trajectory.context_turns) is int
+        and type(trajectory.unscored) is bool
+        and trajectory.tokens == ()
+        and (trajectory.sampling, trajectory.origin, trajectory.cause) == (None, None, None)
+        and {type(m.tool_calls) for m in messages} <= _TUPLE
+        and {(type(s.observation), type(s.action), type(s.thought), type(s.reward)) for s in steps} <= _STEPS
+        and all(type(m.cost) in _COSTS and m.token_ids == m.logprobs == () for m in made)
+        and len(made) in (0, sum(m.role == "assistant" for m in messages))
+    ):
+        return False
+    try:
+        msgspec.convert(row, Row)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+_TUPLE = frozenset((tuple,))
+_STEPS = frozenset(((str, str, NoneType, float), (str, str, str, float)))
+_COSTS = frozenset((float, NoneType))
+
+
 def place_of(trajectory: Trajectory) -> Place | None:
     """The record and file that a trajectory was imported from; None if it was not imported, or that is unknown."""
     metadata = trajectory.metadata
@@ -336,4 +398,15 @@ def place_of(trajectory: Trajectory) -> Place | None:
     return (source, row, line, digest, content) if placed else None
 
 
-__all__ = ["HIGHEST_SAMPLE", "Digest", "Head", "Place", "Row", "Sample", "from_row", "place_of", "to_row"]
+__all__ = [
+    "HIGHEST_SAMPLE",
+    "Digest",
+    "Head",
+    "Place",
+    "Row",
+    "Sample",
+    "from_row",
+    "is_read_back",
+    "place_of",
+    "to_row",
+]

@@ -19,7 +19,7 @@ import msgspec
 
 from trajtree.errors import DataError
 from trajtree.store import version1
-from trajtree.store.encoding import Head, Row, from_row, to_row
+from trajtree.store.encoding import Head, Row, from_row, is_read_back, to_row
 from trajtree.store.files import atomically, open_input, open_text
 from trajtree.store.full_disk import naming
 from trajtree.store.lines import faulty_field, header, invalid, made_by, version_of
@@ -231,7 +231,10 @@ def line_of(trajectory: Trajectory) -> bytes:
     """
     what = f"task {trajectory.task!a}, sample {trajectory.sample!a}"
     try:
-        line = encoded(to_row(trajectory), what)
+        row = to_row(trajectory)
+        line = encoded(row, what)
+        if is_read_back(trajectory, row):
+            return line
         again = from_row(_row.decode(line))
     except (TypeError, AttributeError, KeyError) as error:  # what no field can hold
         raise DataError(f"{what}: cannot be stored, a value has another type than its field: {error}") from error
