@@ -60,7 +60,7 @@ class _Message(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=F
 
 
 class _Step(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False):
-    reward: float
+    reward: Finite
     action: tuple[int, int] | str | None = None
     thought: tuple[int, int] | str | bool | None = None
     observation: str | None = None
@@ -107,7 +107,7 @@ class Row(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     seed: int | None = None
     sampling: tuple[Annotated[float, Meta(ge=0)], Annotated[float, Meta(gt=0, le=1)]] | None = None
     messages: list[_Message]
-    steps: list[float | _Step]
+    steps: list[Finite | _Step]
     score: Annotated[float, Meta(ge=0, le=1)]
     outcome: Outcome = Outcome.COMPLETED
     tokens: list[_Tokens] = []
@@ -341,7 +341,7 @@ def _thought_written(thought: str | None, reply: Message) -> list[int] | str | b
         return None
     if thought == reply.reasoning:
         return True
-    start = reply.content.find(thought)
+    start = 0 if thought == reply.content else reply.content.find(thought)
     return thought if start < 0 else [start, start + len(thought)]
 
 
