@@ -15,6 +15,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,21 @@ RATES = {"success": 0.4, "rare success": 0.1}
 SCORES, CHANCES = np.array([0, 1 / 6, 1 / 3, 1 / 2, 2 / 3, 1]), np.array([0.1, 0.25, 0.15, 0.1, 0.1, 0.3])
 FLIPS, BOOTSTRAPS = 999, 299
 FEWER = dict.fromkeys(
-    ("mixed", "agreeing", "unlike", "shared", "apart", "power", "seeds", "collapse", "least", "lead", "design"), 2
+    (
+        "mixed",
+        "agreeing",
+        "unlike",
+        "shared",
+        "apart",
+        "power",
+        "seeds",
+        "collapse",
+        "least",
+        "lead",
+        "design",
+        "uneven",
+    ),
+    2,
 ) | dict.fromkeys(("gap", "pgr"), 4)
 """Parts of the tables that are measured with half or a quarter of the runs, since a run of them takes longer."""
 KINDS = ("difference", "paired alone", "gains and losses alone")
@@ -328,14 +343,38 @@ def measure_spread(types: int, situations: int, runs: int, seed: int) -> dict[st
     return {name: count / runs for name, count in counts.items()}
 
 
-def measure_mixed(situations: int, whole: float, single: float, runs: int, seed: int) -> dict[str, float]:
+def measure_uneven(first: int, each: int, rate: float, other: float, runs: int, seed: int) -> dict[str, float]:
+    """Two types: `first` situations of `each` tasks, won whole at this `rate`, and five times as many of one task.
+
+    `mean`: intervals of the mean of a row that wins the second type at the rate `other`. `test`: nulls that are
+    rejected, against a row of single tasks at the same rates.
+    """
+    rng = np.random.default_rng([seed, first, each, round(100 * rate), round(100 * other)])
+    sizes = np.array([each] * first + [1] * (5 * first))
+    names = [f"{index:03d}" for index in np.repeat(np.arange(len(sizes)), sizes)]
+    kinds = np.repeat([0, 1], [each * first, 5 * first])
+    layout, rates = Layout.of(names, [str(kind) for kind in kinds]), np.where(kinds == 0, rate, other)
+    counts = dict.fromkeys(("mean", "test"), 0)
+    for _ in range(runs):
+        whole = (rng.random(len(sizes))[layout.situation] < rates) * 1.0
+        counts["mean"] += _holds(interval(estimate(whole, layout), (0, 1)), float(rates.mean()))
+        singly = (rng.random(len(rates)) < rates) * 1.0
+        counts["test"] += not _holds(differences.interval(differences.estimate(singly, whole, layout)), 0)
+    return {name: count / runs for name, count in counts.items()}
+
+
+def measure_mixed(
+    situations: int, whole: float, single: float, runs: int, seed: int, tasks: int = 5
+) -> dict[str, float]:
     """A row that wins single tasks with the chance `single`, and with the chance `whole` a situation as a whole.
 
     `mean`: intervals of its mean that hold the rate; `middle` are misses beyond which 1/2 lies. `difference`: intervals
-    of the difference from a row of single tasks, at the same rate, that hold 0.
+    of the difference from a row of single tasks, at the same rate, that hold 0. Every situation has as many `tasks`.
     """
     rng = np.random.default_rng([seed, situations, round(100 * whole), round(100 * single)])
-    layout = Scenario(situations, "equal", 0.0, "success").layout()
+    layout = Layout(
+        np.repeat(np.arange(situations), tasks), np.zeros(situations, int), np.full(situations, float(tasks))
+    )
     tasks, rate = len(layout.situation), whole + (1 - whole) * single
     counts = dict.fromkeys(("mean", "middle", "difference"), 0)
     for _ in range(runs):
@@ -526,8 +565,29 @@ def run(out: Path, runs: int, seed: int) -> None:
             for drawn in ("beta", "copied")
         ),
         *(
-            ("mixed", {"situations": count, "whole": whole, "single": single}, measure_mixed, (count, whole, single))
-            for count, whole, single in ((12, 0.12, 0.02), (20, 0.08, 0.02), (30, 0.05, 0.02), (60, 0.03, 0.01))
+            (
+                "mixed",
+                {"tasks": tasks, "situations": count, "whole": whole, "single": single},
+                partial(measure_mixed, tasks=tasks),
+                (count, whole, single),
+            )
+            for tasks, count, whole, single in (
+                *((5, 12, 0.12, 0.02), (5, 20, 0.08, 0.02), (5, 30, 0.05, 0.02), (5, 30, 0.05, 0.1)),
+                *((5, 60, 0.03, 0.01), (10, 12, 0.12, 0.1), (10, 20, 0.08, 0.06), (10, 30, 0.05, 0.05)),
+                *((10, 60, 0.03, 0.02), (15, 20, 0.05, 0.05)),
+            )
+        ),
+        *(
+            (
+                "uneven",
+                {"first": first, "each": each, "rate": rate, "other": other},
+                measure_uneven,
+                (first, each, rate, other),
+            )
+            for first, each, rate, other in (
+                *((5, 5, 0.3, 0.3), (5, 5, 0.3, 0.9), (5, 12, 0.3, 0.3), (6, 5, 0.25, 0.9), (6, 10, 0.25, 0.25)),
+                (8, 4, 0.25, 0.9),
+            )
         ),
         *(
             ("agreeing", {"types": types, "situations": count, "rate": rate}, measure_agreeing, (types, count, rate))
@@ -643,7 +703,7 @@ def table(done: dict) -> str:
         "near": ("Rates near 0 or 1", ["situations", "rate", "drawn"], ["mean", "middle"]),
         "mixed": (
             "Single tasks, and now and then a situation",
-            ["situations", "whole", "single"],
+            ["tasks", "situations", "whole", "single"],
             ["mean", "middle", "difference"],
         ),
         "least": ("Smallest differences", ["rate", "icc", "situations"], ["least", "shown"]),
@@ -655,6 +715,7 @@ def table(done: dict) -> str:
         "design": ("Tasks that differ by design", ["kind", "rare", "situations"], ["mean"]),
         "types": ("Four types of task", ["situations", "icc"], ["mean", "without strata", "field mean"]),
         "spread": ("Types with different spread", ["types", "situations"], ["mean", "without strata"]),
+        "uneven": ("A type of few situations", ["first", "each", "rate", "other"], ["mean", "test"]),
         "agreeing": ("Types that agree", ["types", "situations", "rate"], ["mean", "outer", "difference"]),
         "unlike": (
             "Rows with different habits",

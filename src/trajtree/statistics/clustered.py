@@ -211,11 +211,15 @@ def interval(found: Estimate, bounds: tuple[float, float]) -> Interval:
 
 
 _IN_ONE_STRATUM = 0.5
-"""How far what was not seen counts in a stratum, where another one varies.
+"""How far what was not seen counts in a stratum of a quarter of the tasks or less, where another one varies.
 
-Asked of all tasks it counts in full; types that succeed, or fail, in all of a few situations must not be certain. In
-full in each they would hold the truth nearly always, and not at all they would miss it in up to 9%: docs/statistics.md.
+Asked of all tasks it counts in full, and so it does in a stratum of half of them; types that succeed, or fail, in all
+of a few situations must not be certain. In full in each they would hold the truth nearly always, and not at all they
+would miss it in up to 9%: docs/statistics.md.
 """
+
+_SINGLES = 5
+"""As many independent tasks at most count for each situation where successes tell of what kind they are."""
 
 
 def ends(found: Estimate, quantile: float, bounds: tuple[float, float], unseen: float = 1.0) -> tuple[float, float]:
@@ -227,9 +231,10 @@ def ends(found: Estimate, quantile: float, bounds: tuple[float, float], unseen: 
 
     Situations of a kind that was not seen may differ by `unseen`, a share of what the bounds allow.
     """
-    within, below, above = unseen * (_IN_ONE_STRATUM if found.whole.variance else 1.0), 0.0, 0.0
+    below, above = 0.0, 0.0
     for stratum in found.strata:
-        low, high = _within(stratum, quantile, bounds, within)
+        counts = max(_IN_ONE_STRATUM, min(1.0, 2 * stratum.share)) if found.whole.variance else 1.0
+        low, high = _within(stratum, quantile, bounds, unseen * counts)
         below += (stratum.share * (stratum.mean - low)) ** 2
         above += (stratum.share * (high - stratum.mean)) ** 2
     low, high = _within(found.whole, quantile, bounds, unseen)
@@ -269,13 +274,17 @@ def _within(found: Stratum, quantile: float, bounds: tuple[float, float], unseen
 
 
 def successes(found: Stratum, bounds: tuple[float, float]) -> float:
-    """How many ones there are among as many independent zeros and ones (the bounds) as would have the same variance."""
+    """How many ones there are among as many independent zeros and ones (the bounds) as would have the same variance.
+
+    At most `_SINGLES` of these count for each situation: more tasks of the same ones are not more kinds of situation.
+    """
     low, high = bounds
     share = (found.mean - low) / (high - low)
     if found.variance == 0:
         return share * found.situations
     # Situations that happen to be more alike than independent tasks would be are no further evidence.
-    return share * (high - low) ** 2 * share * (1 - share) / max(found.variance, found.independent)
+    independent = (high - low) ** 2 * share * (1 - share) / max(found.variance, found.independent)
+    return share * min(independent, _SINGLES * found.situations)
 
 
 def settled(successes: float) -> float:
