@@ -218,7 +218,7 @@ of a few situations must not be certain. In full in each they would hold the tru
 would miss it in up to 9%: docs/statistics.md.
 """
 
-_SINGLES = 6
+_SINGLES = 5
 """As many independent tasks at most count for each situation where successes tell of what kind they are."""
 
 
@@ -276,15 +276,16 @@ def _within(found: Stratum, quantile: float, bounds: tuple[float, float], unseen
 def successes(found: Stratum, bounds: tuple[float, float]) -> float:
     """How many ones there are among as many independent zeros and ones (the bounds) as would have the same variance.
 
-    At most `_SINGLES` of these count for each situation: more tasks of the same ones are not more kinds of situation.
+    At most `_SINGLES` tasks count for each situation: more tasks of the same ones are not more kinds of situation. A
+    task whose values vary less than zeros and ones counts for several of these.
     """
     low, high = bounds
     share = (found.mean - low) / (high - low)
     if found.variance == 0:
         return share * found.situations
     # Situations that happen to be more alike than independent tasks would be are no further evidence.
-    independent = (high - low) ** 2 * share * (1 - share) / max(found.variance, found.independent)
-    return share * min(independent, _SINGLES * found.situations)
+    varies = max(found.variance, found.independent, found.spread / (_SINGLES * found.situations))
+    return share * (high - low) ** 2 * share * (1 - share) / varies
 
 
 def settled(successes: float) -> float:
