@@ -1,4 +1,4 @@
-"""The tables of docs/results.md on whether failures teach, from the stored results of benchmarks/recipes/failures.yaml.
+"""The tables of docs/results.md on whether failures teach, from the stored results of failures.yaml and own-runs.yaml.
 
     trajtree run benchmarks/recipes/failures.yaml --run runs/failures/seed0 --set seed=0
     cp runs/failures/seed0/reports/NAME-HASH/results.json benchmarks/results/failures-seed0.json
