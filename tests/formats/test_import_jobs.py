@@ -126,7 +126,7 @@ def test_pieces_are_taken_only_when_they_are_needed() -> None:
 def test_a_signal_ends_it_with_one_line_and_no_process_stays(tmp_path: Path, number: int) -> None:
     """Control-C reaches all processes of the terminal: the workers leave it to the command."""
     log, store = tmp_path / "a.jsonl", tmp_path / "s.jsonl"
-    log.write_text(lines_of([run("t", *(f"go {n} {step} " * 50 for step in range(20))) for n in range(3000)]))
+    log.write_text(lines_of([run("t", *(f"go {n} {step} " * 50 for step in range(20))) for n in range(9000)]))
     command = [sys.executable, "-m", "trajtree", "import", str(log), "--out", str(store), "--jobs", "2"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     deadline = time.monotonic() + 120
