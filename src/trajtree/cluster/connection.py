@@ -56,7 +56,7 @@ def connected(
         # Without an address Ray looks for a cluster by itself, and starts one if there is none.
         ray.init(address, log_to_driver=False, logging_level="ERROR", include_dashboard=False)
     except (ConnectionError, RuntimeError, ValueError, RayError) as error:
-        raise RunError(f"--on {on}: cannot be used: {' '.join(str(error).split())}") from None
+        raise RunError(f"--on {on}: cannot be used: {' '.join(str(error).split())}{_token_hint()}") from None
     finally:
         for number, handler in handlers.items():  # Ray has replaced them by its own
             signal.signal(number, handler)
@@ -70,6 +70,13 @@ def connected(
         yield cluster
     finally:
         ray.shutdown()
+
+
+def _token_hint() -> str:
+    """What to set where a cluster may ask for a token: Ray says only that it could not connect."""
+    if os.environ.get("RAY_AUTH_MODE") == "token":
+        return "; is ~/.ray/auth_token here the one of its nodes?"
+    return "; if its nodes were started with a token, set RAY_AUTH_MODE=token, with their ~/.ray/auth_token here too"
 
 
 def _address(on: str) -> str | None:
