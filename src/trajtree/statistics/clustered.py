@@ -105,20 +105,15 @@ def estimate(values: _Floats, layout: Layout) -> Estimate:
 def with_seeds(found: Estimate, by_seed: _Floats) -> Estimate:
     """The estimate with the variance of the mean of the seeds' differences, `by_seed` [seeds], added.
 
-    Nothing is added of a single seed, or of seeds that agree. Where the situations do not differ, it is not known how
-    much of the variance is theirs, and the degrees of freedom are the fewer ones. There are never more of them than
-    without seeds, so the interval holds that of these models.
+    Nothing is added of a single seed, or of seeds that agree. There are never more degrees of freedom than without
+    seeds, so the interval holds that of these models.
     """
     seeds = float(by_seed.var(ddof=1)) / len(by_seed) if len(by_seed) > 1 else 0.0
     if seeds <= SCORE_TOLERANCE**2:
         return found
     total, others = found.variance + seeds, len(by_seed) - 1
-    df = found.df
-    if found.variance:
-        df = min(df, total**2 / (found.variance**2 / found.df + seeds**2 / others))
-    else:
-        df = min(df, others)
-    return replace(found, variance=total, df=max(1.0, df), seeds=seeds)
+    df = total**2 / (found.variance**2 / found.df + seeds**2 / others)
+    return replace(found, variance=total, df=max(1.0, min(found.df, df)), seeds=seeds)
 
 
 def _by_stratum(values: _Floats, layout: Layout, icc: float) -> tuple[Stratum, ...]:
@@ -263,18 +258,17 @@ def _within(found: Stratum, quantile: float, bounds: tuple[float, float], unseen
     shrink = 1 + quantile**2 * inverse
     centre = (share + quantile**2 * inverse / 2) / shrink
     half = quantile * sqrt(inverse * share * (1 - share) + (quantile * inverse / 2) ** 2) / shrink
-    won = successes(found, bounds)
-    varied = min(1.0, sqrt(found.spread / single)) * found.apart
-    below = missed * (1 - varied * settled(won * (1 - share) / share)) * (found.mean - low)
-    above = missed * (1 - varied * settled(won)) * (high - found.mean)
+    tasks, varied = worth(found, bounds), min(1.0, sqrt(found.spread / single)) * found.apart
+    below = missed * (1 - varied * settled(tasks * (1 - share))) * (found.mean - low)
+    above = missed * (1 - varied * settled(tasks * share)) * (high - found.mean)
     return (
         min(low + (high - low) * (centre - half), found.mean - below),
         max(low + (high - low) * (centre + half), found.mean + above),
     )
 
 
-def successes(found: Stratum, bounds: tuple[float, float]) -> float:
-    """How many ones there are among as many independent zeros and ones (the bounds) as would have the same variance.
+def worth(found: Stratum, bounds: tuple[float, float]) -> float:
+    """How many independent zeros and ones (the bounds) would have the same variance.
 
     At most `_SINGLES` tasks count for each situation: more tasks of the same ones are not more kinds of situation. A
     task whose values vary less than zeros and ones counts for several of these.
@@ -282,10 +276,10 @@ def successes(found: Stratum, bounds: tuple[float, float]) -> float:
     low, high = bounds
     share = (found.mean - low) / (high - low)
     if found.variance == 0:
-        return share * found.situations
+        return found.situations
     # Situations that happen to be more alike than independent tasks would be are no further evidence.
     varies = max(found.variance, found.independent, found.spread / (_SINGLES * found.situations))
-    return share * (high - low) ** 2 * share * (1 - share) / varies
+    return (high - low) ** 2 * share * (1 - share) / varies
 
 
 def settled(successes: float) -> float:
@@ -314,7 +308,7 @@ __all__ = [
     "estimate",
     "interval",
     "settled",
-    "successes",
     "t_quantile",
     "with_seeds",
+    "worth",
 ]

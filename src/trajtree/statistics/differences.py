@@ -128,8 +128,8 @@ def smallest_shown(found: Difference, shown: Interval) -> float | None:
     limit = clustered.t_quantile(0.975, df)
     squared = (limit + clustered.t_quantile(0.8, df)) ** 2
     variance = ((shown.high - shown.low) / 2 / limit) ** 2
-    settled = clustered.settled(sum(clustered.successes(side.whole, (0.0, 1.0)) for side in sides))
-    settled *= found.paired.whole.apart
+    differing = sum(side.mean * clustered.worth(side.whole, (0.0, 1.0)) for side in sides)
+    settled = clustered.settled(differing) * found.paired.whole.apart
     # The inverse of the number of independent tasks, or situations, in which the rows may differ.
     inverse = (1 - settled) / found.paired.situations.effective
     if found.paired.whole.variance:
