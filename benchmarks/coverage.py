@@ -80,7 +80,7 @@ class Scenario:
         """[tasks] outcomes of one row."""
         layout = self.layout()
         if self.outcome in RATES:
-            return (rng.random(len(layout.situation)) < _rates(self.truth(), self.icc, layout, rng)) * 1.0
+            return _succeeding(self.truth(), self.icc, layout, rng)
         # A task takes its situation's score with chance sqrt(icc), so two of one situation both do with chance icc.
         common = rng.choice(SCORES, size=self.situations, p=CHANCES)[layout.situation]
         own = rng.choice(SCORES, size=len(common), p=CHANCES)
@@ -90,12 +90,17 @@ class Scenario:
 def _rates(rate: float, icc: float, layout: Layout, rng: np.random.Generator) -> Floats:
     """[tasks] the chance of success, the same within a situation: beta-binomial outcomes."""
     count = len(layout.sizes)
-    if icc == 0:
+    if icc == 0 or rate == 0:
         return np.full(len(layout.situation), rate)
     if icc == 1:
         return (rng.random(count) < rate)[layout.situation] * 1.0
     scale = (1 - icc) / icc
     return rng.beta(rate * scale, (1 - rate) * scale, count)[layout.situation]
+
+
+def _succeeding(rate: float, icc: float, layout: Layout, rng: np.random.Generator) -> Floats:
+    """[tasks] outcomes of one row with that rate of success."""
+    return (rng.random(len(layout.situation)) < _rates(rate, icc, layout, rng)) * 1.0
 
 
 def measure(scenario: Scenario, runs: int, seed: int) -> dict[str, float]:
@@ -156,10 +161,7 @@ def measure_least(situations: int, rate: float, icc: float, runs: int, seed: int
     layout = Scenario(situations, "unequal", icc, "success").layout()
 
     def drawn(true: float) -> differences.Difference:
-        ours, weak = (
-            (rng.random(len(layout.situation)) < (_rates(one, icc, layout, rng) if one else 0)) * 1.0
-            for one in (rate + true, rate)
-        )
+        ours, weak = (_succeeding(one, icc, layout, rng) for one in (rate + true, rate))
         return differences.estimate(ours, weak, layout)
 
     found = [drawn(0.0) for _ in range(runs)]
@@ -226,9 +228,7 @@ def measure_pgr(scenario: Scenario, runs: int, seed: int) -> dict[str, float]:
     kinds = ("interval", "fieller alone", "delta", "field bootstrap")
     counts = dict.fromkeys((*kinds, "no end"), 0)
     for _ in range(runs):
-        weak, ours, ceiling = (
-            (rng.random(tasks) < _rates(rate, scenario.icc, layout, rng)) * 1.0 for rate in (0.1, 0.4, 0.6)
-        )
+        weak, ours, ceiling = (_succeeding(rate, scenario.icc, layout, rng) for rate in (0.1, 0.4, 0.6))
         gained, gap = ours - weak, ceiling - weak
         if gap.mean() <= 0:
             counts["no end"] += 1
@@ -521,10 +521,7 @@ def measure_power(situations: int, weak: float, true: float, icc: float, runs: i
     layout = Scenario(situations, "unequal", icc, "success").layout()
 
     def draw() -> tuple[Floats, Floats]:
-        ours, theirs = (
-            (rng.random(len(layout.situation)) < (_rates(rate, icc, layout, rng) if rate else 0)) * 1.0
-            for rate in (weak + true, weak)
-        )
+        ours, theirs = (_succeeding(rate, icc, layout, rng) for rate in (weak + true, weak))
         return ours, theirs
 
     return _differing(layout, draw, true, runs)
