@@ -38,7 +38,8 @@ def _summary(tree: TrajectoryTree) -> str:
 def _worth(tree: TrajectoryTree, node: int) -> str:
     """The mean score and number of the runs that count at a node."""
     visits = int(tree.visits[node])
-    return counted(visits, "run") if tree.unscored else f"{float(tree.mean[node]):.2f} of {visits}"
+    # Not `mean`, which is made for all nodes at once.
+    return counted(visits, "run") if tree.unscored else f"{float(tree.score_sum[node]) / visits:.2f} of {visits}"
 
 
 def sketch(tree: TrajectoryTree, *, most: int = 8) -> list[str]:

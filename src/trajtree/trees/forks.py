@@ -73,8 +73,8 @@ def pairs(
         past: how similar the pasts of the two sides must be; a name in PASTS. If the tree has looser ones, a side is
             the best or worst of those trajectories that share such a past with one through the other child.
     """
-    # value [N]. by_fork: for each fork with a wide enough pair, its widest pairs, widest first.
     tree.check_scored()
+    # value [N]. by_fork: for each fork with a wide enough pair, its widest pairs, widest first.
     value, gap = aggregate(tree), least_gap(min_gap)
     by_fork = []
     for _, children in tree.decisions():

@@ -61,7 +61,7 @@ def spreads(tree: TrajectoryTree) -> NDArray[np.float64]:
 
 def quality(tree: TrajectoryTree) -> TreeQuality:
     """Figures of one tree."""
-    scored = not tree.unscored
+    mean, spread, scores = (None, None, None) if tree.unscored else (tree.mean, spreads(tree), tree.scores)
     groups = [children for _, children in tree.decisions()]
     steps = int(tree.depth[tree.end].sum())
     nodes = len(tree) - 1
@@ -71,27 +71,17 @@ def quality(tree: TrajectoryTree) -> TreeQuality:
         nodes=nodes,
         leaves=len(tree) - len(np.unique(tree.parent[1:])),
         forks=len(groups),
-        informative_forks=int((spreads(tree) > SCORE_TOLERANCE).sum()) if scored else None,
-        spread=_spread(tree) if scored else None,
+        informative_forks=None if spread is None else int((spread > SCORE_TOLERANCE).sum()),
+        spread=None if spread is None else float(spread.mean()) if len(spread) else 0.0,
         depth=int(tree.depth.max()),
         branching=float(np.mean([len(children) for children in groups])) if groups else 0.0,
         merged=1 - nodes / steps if steps else 0.0,
-        best=float(tree.scores.max()) if scored else None,
-        mean=float(tree.scores.mean()) if scored else None,
-        pairs=_pairs(tree) if scored else None,
+        best=None if scores is None else float(scores.max()),
+        mean=None if scores is None else float(scores.mean()),
+        pairs=None if mean is None else sum(_different_pairs(mean[children]) for children in groups),
         lost=sum(int(tree.depth[end]) != len(t.steps) for t, end in zip(tree.trajectories, tree.end, strict=True)),
         token_ratio=token_ratio(tree.trajectories),
     )
-
-
-def _spread(tree: TrajectoryTree) -> float:
-    found = spreads(tree)
-    return float(found.mean()) if len(found) else 0.0
-
-
-def _pairs(tree: TrajectoryTree) -> int:
-    mean = tree.mean
-    return sum(_different_pairs(mean[children]) for _, children in tree.decisions())
 
 
 def _different_pairs(values: NDArray[np.float64]) -> int:

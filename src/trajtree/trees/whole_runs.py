@@ -21,9 +21,9 @@ def whole(tree: TrajectoryTree, *, min_gap: float = 0.1, per_tree: int = 8, past
     then each with the next one in the other list, until there are `per_tree` pairs. Trajectories without a step are
     left out, because they have nothing to compare, and so are pairs that began with different prompts.
     """
+    tree.check_scored()
     # In round r, number i of the best is paired with number i + r of the worst, wrapping around. All rounds together
     # pair any two trajectories in both orders; only the order with a gap is kept.
-    tree.check_scored()
     prompt, gap = _prompts(tree), least_gap(min_gap)
     best_first = sorted(np.flatnonzero(prompt >= 0).tolist(), key=lambda i: (-tree.scores[i], i))
     worst_first = best_first[::-1]
