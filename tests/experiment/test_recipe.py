@@ -65,6 +65,12 @@ def test_defaults_are_filled_in(tmp_path: Path) -> None:
         ("name: mine\ntasks: {types: [a], unseen: every}", "tasks.unseen: must be a number from 0 on, or all"),
         ("name: mine\ntasks: {types: [a], dev: true}", "tasks.dev: must be a number from 0 on, or all"),
         ("name: mine\ntasks: {types: [a], demonstrations: 2.5}", "tasks.demonstrations: must be a number from 1 on"),
+        (
+            "name: mine\ntasks: {types: [a], dev: {a: -1}}",
+            "tasks.dev: must be a number from 0 on, or all, or a mapping",
+        ),
+        ("name: mine\ntasks: {types: [a, b], test: {a: 1}}", "tasks.test: has no number for b"),
+        ("name: mine\ntasks: {types: [a], unseen: {b: 1}}", "tasks.unseen: 'b' is not one of: a"),
         (MINIMAL + "rows: {strong: {tasks: 0}}", "rows.strong.tasks: must be a number from 1 on, or all"),
         (MINIMAL + "rows: {strong: {tasks: -1}}", "rows.strong.tasks: must be a number from 1 on, or all"),
         (MINIMAL + "rows: {strong: {tasks: some}}", "rows.strong.tasks: must be a number from 1 on, or all"),

@@ -144,6 +144,40 @@ def test_more_than_there_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
         chosen(monkeypatch, tmp_path, lambda task: toy.COLOURS[number(task) % 3], dev=31, test=2)
 
 
+def by_parity(kind: str, split: str) -> list[str]:
+    return [task for task in toy.DOMAIN.tasks("toy", split) if number(task) % 2 == (kind == "odd")]
+
+
+def test_each_type_has_its_own_numbers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(toy, "PARITY", replace(toy.DOMAIN, tasks=by_parity), raising=False)
+    base: dict[str, Any] = {"name": "toy", "env": {"name": "tests.toy:PARITY"}}
+    sizes: dict[str, Any] = {
+        "demonstrations": {"odd": 2, "even": 1},
+        "unseen": {"odd": 0, "even": 3},
+        "dev": 1,
+        "test": {"odd": 5, "even": 2},
+    }
+    asked = Recipe.model_validate({**base, "tasks": {"types": ["odd", "even"], **sizes}})
+    folders = {name: tmp_path / name for name in ("tasks", "demonstrations", "unseen")}
+    for name, stage in zip(folders, (choose, demonstrate, choose_unseen), strict=True):
+        folders[name].mkdir()
+        stage(asked, Work(folders[name], folders, SILENT))
+    drawn = read_tasks(folders["tasks"])
+    assert {split: {kind: len(tasks) for kind, tasks in drawn[split].items()} for split in ("dev", "test")} == {
+        "dev": {"odd": 1, "even": 1},
+        "test": {"odd": 5, "even": 2},
+    }
+    assert asked.held_out == 7 == len(measured_tasks(asked, "weak", folders["tasks"]))
+    shown = [number(t.task) % 2 for t in TrajectoryStore(folders["demonstrations"] / STORE)]
+    assert shown == [1, 1, 0]
+    assert [number(task) % 2 for task in read_tasks(folders["unseen"])] == [0, 0, 0]
+    too_many = Recipe.model_validate({**base, "tasks": {"types": ["odd", "even"], "test": {"odd": 26, "even": 1}}})
+    with pytest.raises(RecipeError, match="^" + re.escape("tasks.test: 26 asked; in the test split odd has 25 tasks")):
+        choose(too_many, Work(folders["tasks"], {}, SILENT))
+    some = asked.tasks.model_copy(update={"test": {"odd": 1, "even": "all"}})
+    assert asked.model_copy(update={"tasks": some}).held_out == "all"
+
+
 def broken(task: str) -> str:
     return toy.COLOURS[number(task)]
 

@@ -91,15 +91,22 @@ def _step_limits(value: object) -> object:
     return value
 
 
-def _from(least: int) -> BeforeValidator:
-    """A number from `least` on, or all."""
+def _from(least: int, per_type: bool = False) -> BeforeValidator:
+    """A number from `least` on, or all; also a mapping from task types to these, if `per_type`."""
+    form = f"a number from {least} on, or all"
+    form += ", or a mapping from task types to these" if per_type else ""
 
     def check(value: object) -> object:
-        if value != ALL and (type(value) is not int or value < least):
-            raise ValueError(f"must be a number from {least} on, or all")
+        for count in value.values() if per_type and isinstance(value, dict) else [value]:
+            if count != ALL and (type(count) is not int or count < least):
+                raise ValueError(f"must be {form}")
         return value
 
     return BeforeValidator(check)
+
+
+Count = int | Literal["all"]
+PerType = Count | dict[str, Count]
 
 
 class _Section(BaseModel):
@@ -122,7 +129,7 @@ class Env(_Section):
 
 
 class Tasks(_Section):
-    """Number of tasks per type, or `all`; the four sets never share a task."""
+    """Number of tasks per type, or `all`, or a mapping from each type to its own; the four sets never share a task."""
 
     types: Annotated[tuple[str, ...], AfterValidator(_not_empty)]
     splits: str | None = None
@@ -130,14 +137,30 @@ class Tasks(_Section):
     environment's own splits."""
     expert: str | None = None
     """A store whose runs are the demonstrations; by default the environment's own expert."""
-    demonstrations: Annotated[int | Literal["all"], _from(1)] = 20
+    demonstrations: Annotated[PerType, _from(1, per_type=True)] = 20
     """Expert demonstrations, from the train split."""
-    unseen: Annotated[int | Literal["all"], _from(0)] = 20
+    unseen: Annotated[PerType, _from(0, per_type=True)] = 20
     """Additional train tasks, to explore tasks that were not demonstrated."""
-    dev: Annotated[int | Literal["all"], _from(0)] = 8
+    dev: Annotated[PerType, _from(0, per_type=True)] = 8
     """From the dev split: choose settings on these."""
-    test: Annotated[int | Literal["all"], _from(1)] = 15
+    test: Annotated[PerType, _from(1, per_type=True)] = 15
     """From the test split: look once."""
+
+    @field_validator("demonstrations", "unseen", "dev", "test")
+    @classmethod
+    def _of_each(cls, value: PerType, info: ValidationInfo) -> PerType:
+        types = info.data.get("types")
+        if isinstance(value, dict) and types is not None:
+            for kind in value:
+                one_of(types)(kind)
+            if missing := [kind for kind in types if kind not in value]:
+                raise ValueError(f"has no number for {', '.join(missing)}")
+        return value
+
+    def asked(self, what: str, kind: str) -> Count:
+        """How many `demonstrations`, `unseen`, `dev` or `test` tasks of a type are asked for."""
+        count: PerType = getattr(self, what)
+        return count[kind] if isinstance(count, dict) else count
 
 
 @with_config(_STRICT)
@@ -227,7 +250,7 @@ class RowSpec(_Section):
     train: dict[str, Any] = {}
     starts_from: str | None = None
     reference: str | None = None
-    tasks: Annotated[int | Literal["all"], _from(1)] | None = None
+    tasks: Annotated[Count, _from(1)] | None = None
     """How many tasks it is measured on, over all types; as many as there are by default."""
 
     @model_serializer(mode="wrap")
@@ -370,7 +393,7 @@ class Recipe(_Section):
             _in("evaluate.rows", row_name, self.all_rows)
             _check_order(self, row_name)
             _check_tunable(self, row_name)
-            if self.held_out != ALL and (short := too_many(self, row_name, self.held_out * len(self.tasks.types))):
+            if self.held_out != ALL and (short := too_many(self, row_name, self.held_out)):
                 raise ValueError(short)
         return self
 
@@ -406,9 +429,10 @@ class Recipe(_Section):
         return {**found, **self.explorations}
 
     @property
-    def held_out(self) -> int | Literal["all"]:
-        """Number of tasks per type that rows are measured on: those of the split of `evaluate`."""
-        return self.tasks.test if self.evaluate.split == "test" else self.tasks.dev
+    def held_out(self) -> Count:
+        """How many tasks of the split of `evaluate` rows are measured on; ALL if all of some type are."""
+        asked = [self.tasks.asked(self.evaluate.split, kind) for kind in self.tasks.types]
+        return ALL if ALL in asked else sum(count for count in asked if count != ALL)
 
     def served(self, name: str) -> bool:
         """Whether `weak`, `weak_untouched` or `strong` is a model that plays elsewhere, so that it cannot be tuned."""
@@ -646,4 +670,15 @@ def chain_of(recipe: Recipe, name: str) -> list[Row]:
     return chain(recipe.all_rows, name)
 
 
-__all__ = ["ALL", "Exploration", "Recipe", "RowSpec", "chain_of", "explorers", "is_scratch", "load_recipe", "too_many"]
+__all__ = [
+    "ALL",
+    "Count",
+    "Exploration",
+    "Recipe",
+    "RowSpec",
+    "chain_of",
+    "explorers",
+    "is_scratch",
+    "load_recipe",
+    "too_many",
+]

@@ -17,7 +17,7 @@ from trajtree.envs.guard import closed
 from trajtree.envs.recorded import in_lines, opening_of, recorded_expert
 from trajtree.envs.splits import Splits, read_splits, split_file, unknown_tasks, with_splits
 from trajtree.errors import DataError, RecipeError, UnknownTask, counted
-from trajtree.experiment.recipe import ALL, Recipe, too_many
+from trajtree.experiment.recipe import ALL, Count, Recipe, too_many
 from trajtree.experiment.stage import Work
 from trajtree.experiment.variety import evenly, in_turns, shared, spread
 from trajtree.store.files import write_atomically
@@ -120,16 +120,17 @@ def choose(recipe: Recipe, work: Work) -> None:
     """
     domain = domain_of(recipe)
     # The train tasks are ordered, and how many of them are used is decided later.
-    sizes = {"test": recipe.tasks.test, "dev": recipe.tasks.dev, "train": ALL}
+    asked = {s: {k: recipe.tasks.asked(s, k) for k in recipe.tasks.types} for s in ("test", "dev")}
+    sizes: dict[str, dict[str, Count]] = {**asked, "train": dict.fromkeys(recipe.tasks.types, ALL)}
     every = {split: {kind: _tasks_of(domain, kind, split) for kind in recipe.tasks.types} for split in SPLITS}
     for split, by_type in every.items():
         _check_apart(split, by_type)
     situations = _situations(domain, every, work)
     drawn: dict[str, dict[str, list[str]]] = {}
     held_out: set[str] = set()
+    for split, counts in asked.items():
+        _check_enough(f"tasks.{split}", counts, split, every[split], situations)
     for split, size in sizes.items():
-        if size != ALL:
-            _check_enough(f"tasks.{split}", size, split, every[split], situations)
         drawn[split], taken = {}, Counter[str]()
         elsewhere = {situations[t] for name in sizes if name != split for tasks in every[name].values() for t in tasks}
         for kind, tasks in every[split].items():
@@ -137,7 +138,8 @@ def choose(recipe: Recipe, work: Work) -> None:
             before = {} if split == "train" else taken
             draw = f"{kind} {split}"
             order = in_turns(tasks, situations, draw, avoid=held_out, spare=elsewhere, taken=before)
-            drawn[split][kind] = some = order if size == ALL else order[:size]
+            wanted = size[kind]
+            drawn[split][kind] = some = order if wanted == ALL else order[:wanted]
             taken += spread(some, situations)
         held_out |= taken.keys()
     write_atomically(work.folder / TASKS, json.dumps({**drawn, "situations": situations}, indent=1))
@@ -151,17 +153,17 @@ def store_in(folder: Path) -> TrajectoryStore:
 def demonstrate(recipe: Recipe, work: Work) -> None:
     """Collect expert demonstrations, and record tried tasks that have none."""
     domain = domain_of(recipe)
-    expert, wanted = _expert(recipe, domain), recipe.tasks.demonstrations
+    expert = _expert(recipe, domain)
     chosen = read_tasks(work.inputs["tasks"])
     train = chosen["train"]
-    if wanted != ALL:
-        _check_enough("tasks.demonstrations", wanted, "train", train, chosen["situations"])
+    asked = {kind: recipe.tasks.asked("demonstrations", kind) for kind in train}
+    _check_enough("tasks.demonstrations", asked, "train", train, chosen["situations"])
     store = store_in(work.folder)
     kept = {t.task: t for t in store}
     without: list[NoDemonstration] = []
-    work.progress.total(sum(len(tasks) if wanted == ALL else wanted for tasks in train.values()))
+    work.progress.total(sum(n if n != ALL else len(train[kind]) for kind, n in asked.items()))
     for kind, tasks in train.items():
-        found = 0
+        found, wanted = 0, asked[kind]
         with closed(domain.make(recipe.env.limit(kind))) as env:
             for task in tasks:
                 if found == wanted:
@@ -188,7 +190,7 @@ def choose_unseen(recipe: Recipe, work: Work) -> None:
     tried = {t.task for t in store_in(shown)} | {r["task"] for r in without}
     unseen: list[str] = []
     for kind, tasks in read_tasks(work.inputs["tasks"])["train"].items():
-        further, wanted = [task for task in tasks if task not in tried], recipe.tasks.unseen
+        further, wanted = [task for task in tasks if task not in tried], recipe.tasks.asked("unseen", kind)
         if wanted != ALL and len(further) < wanted:
             raise RecipeError(
                 f"tasks.unseen: only {len(further)} train tasks of {kind} are left after the demonstrations"
@@ -261,16 +263,21 @@ def _situations(domain: Domain, every: Mapping[str, Mapping[str, list[str]]], wo
 
 
 def _check_enough(
-    key: str, size: int, split: str, by_type: Mapping[str, list[str]], situations: Mapping[str, str]
+    key: str,
+    asked: Mapping[str, Count],
+    split: str,
+    by_type: Mapping[str, list[str]],
+    situations: Mapping[str, str],
 ) -> None:
     """Refuse to draw more tasks than exist, and say how many do."""
-    short = {kind: tasks for kind, tasks in by_type.items() if size > len(tasks)}
-    if short:
-        there = ", ".join(
-            f"{kind} has {counted(len(tasks), 'task')} ({counted(len(spread(tasks, situations)), 'situation')})"
-            for kind, tasks in short.items()
-        )
-        raise RecipeError(f"{key}: {size} asked; in the {split} split {there}")
+    for wanted in sorted({count for count in asked.values() if count != ALL}, reverse=True):
+        if short := [kind for kind, count in asked.items() if count == wanted and wanted > len(by_type[kind])]:
+            there = ", ".join(
+                f"{kind} has {counted(len(by_type[kind]), 'task')} "
+                f"({counted(len(spread(by_type[kind], situations)), 'situation')})"
+                for kind in short
+            )
+            raise RecipeError(f"{key}: {wanted} asked; in the {split} split {there}")
 
 
 def _check_apart(split: str, by_type: Mapping[str, list[str]]) -> None:

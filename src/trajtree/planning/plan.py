@@ -140,7 +140,7 @@ class _Planner:
             every = {s: {k: list(domain.tasks(k, s)) for k in recipe.tasks.types} for s in SPLITS}
         except (UnknownTask, DataError, EnvError) as error:
             raise RecipeError(f"nothing can be planned without the tasks of {recipe.env.name}: {error}") from error
-        self.counts = {split: [len(tasks) for tasks in by_type.values()] for split, by_type in every.items()}
+        self.counts = {split: {k: len(tasks) for k, tasks in by_type.items()} for split, by_type in every.items()}
         self.sizes = sizes_of(recipe, domain, every["train"], self._store("demonstrations"))
         self.environment = _ENVIRONMENTS.get(recipe.env.name, _OTHER_ENVIRONMENT)
 
@@ -158,15 +158,16 @@ class _Planner:
 
     # --- how many ---
 
-    def _asked(self, wanted: int | str, split: str) -> int:
-        return sum(there if wanted == ALL else min(int(wanted), there) for there in self.counts[split])
+    def _asked(self, what: str, split: str) -> int:
+        asked = {kind: self.recipe.tasks.asked(what, kind) for kind in self.counts[split]}
+        return sum(n if asked[kind] == ALL else min(int(asked[kind]), n) for kind, n in self.counts[split].items())
 
     def _shown(self) -> int:
-        return self._found("demonstrations") or self._asked(self.recipe.tasks.demonstrations, "train")
+        return self._found("demonstrations") or self._asked("demonstrations", "train")
 
     def _explored_tasks(self, name: str) -> int:
         how = self.recipe.all_explorations[name]
-        unseen = self._asked(self.recipe.tasks.unseen, "train")
+        unseen = self._asked("unseen", "train")
         return {"demonstrated": self._shown(), "unseen": unseen, "all": self._shown() + unseen}[how.tasks]
 
     def _found(self, stage: str) -> int:
@@ -246,7 +247,8 @@ class _Planner:
 
     def _evaluation(self, stage: Stage) -> StagePlan:
         name = stage.name.removeprefix("evaluate-")
-        asked, there = self.recipe.all_rows[name].tasks, self._asked(self.recipe.held_out, self.recipe.evaluate.split)
+        split = self.recipe.evaluate.split
+        asked, there = self.recipe.all_rows[name].tasks, self._asked(split, split)
         return self._played(stage, name, there if asked == ALL else min(asked, there))
 
     def _played(self, stage: Stage, row: str, episodes: int) -> StagePlan:
