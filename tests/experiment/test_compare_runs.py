@@ -102,6 +102,7 @@ def test_blocks_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
         ("rows={w2sg_exact: {train: {lr: 0.1}}}", "rows.w2sg_exact: none and "),
         ("rows={w2sg_exact: {tasks: 10}}", "rows.w2sg_exact: none and "),
         ("explorations={own: {rollouts: 9}}", "explorations.own: none and "),
+        ("tasks.test={toy: 20}", r"tasks.test: 15 and \{'toy': 20\}"),
         ("tasks.types=[a, b]", r"tasks.types: \['toy'\] and \['a', 'b'\]"),
         ("evaluate.primary=strong_sft", "evaluate.primary: w2sg_exact and strong_sft"),
     ],

@@ -44,7 +44,17 @@ _MAY_DIFFER |= {f"{section}.{setting}" for section in ("weak", "sft", "preferenc
 _OWN = ("rows", "explorations")
 """Sections whose entries have names of the recipe's own."""
 
-_WHOLE = ("env.max_steps", "evaluate.tried", "evaluate.elsewhere", "evaluate.comparisons", "play.needs")
+_WHOLE = (
+    "env.max_steps",
+    "tasks.demonstrations",
+    "tasks.unseen",
+    "tasks.dev",
+    "tasks.test",
+    "evaluate.tried",
+    "evaluate.elsewhere",
+    "evaluate.comparisons",
+    "play.needs",
+)
 """Settings that are or, once edited, may be mappings themselves."""
 
 _EXPLORATIONS = ("weak", "own")
