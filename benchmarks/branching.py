@@ -8,6 +8,8 @@ weak model and independent episodes are those of failures.yaml, so a run of that
         --branching runs/failures/seed*/explore-branching/*/trajectories.jsonl --out benchmarks/results/branching.json
     python benchmarks/branching.py table benchmarks/results/branching.json --plot docs/branching.svg
 
+`--recipe benchmarks/recipes/branching-textworldexpress.yaml` measures the stores of that recipe instead.
+
 Stores are cut where they reach the recipe's budget, episodes taken in rounds: the first of every task, then the second
 of every task, and so on, then those that branch off, as they were played.
 
@@ -115,6 +117,40 @@ def point(runs: Sequence[Trajectory], tree_of: TreeOf, gap: float, tasks: int) -
     }
 
 
+def repeated(runs: Iterable[Trajectory], first: int, branches: int) -> dict[str, int]:
+    """How often the episodes from one point in one pass were all alike, and how often they solved what nothing had.
+
+    Args:
+        runs: a store of branching.
+        first: the episodes per task before any branch.
+        branches: the episodes from one point.
+    """
+    of_task: dict[str, list[Trajectory]] = defaultdict(list)
+    for run in runs:
+        if not run.outcome.is_fault and run.steps:
+            of_task[run.task].append(run)
+    found = dict.fromkeys(("points", "one first action", "one score", "first solution"), 0)
+    found["tasks solved by every first episode"] = 0
+    for group in of_task.values():
+        before = [run for run in group if run.sample < first]
+        found["tasks solved by every first episode"] += all(run.success for run in before)
+        points: dict[int, list[Trajectory]] = defaultdict(list)
+        for run in group:
+            if run.sample >= first:
+                points[(run.sample - first) // branches].append(run)
+        for _, those in sorted(points.items()):
+            begun = [run.origin.steps if run.origin else 0 for run in those]
+            actions = {
+                run.steps[at].action if at < len(run.steps) else None for run, at in zip(those, begun, strict=True)
+            }
+            found["points"] += 1
+            found["one first action"] += len(actions) == 1
+            found["one score"] += max(run.score for run in those) - min(run.score for run in those) <= SCORE_TOLERANCE
+            found["first solution"] += any(run.success for run in those) and not any(run.success for run in before)
+            before += those
+    return found
+
+
 def in_rounds(runs: Iterable[Trajectory], rollouts: int) -> list[Trajectory]:
     """The first `rollouts` episodes of all tasks in rounds, then the others in their order."""
     return sorted(runs, key=lambda run: min(run.sample, rollouts))
@@ -143,12 +179,17 @@ def measure(args: argparse.Namespace) -> None:
                 ],
                 "tasks": by_task(until(runs, budget), tree_of, gap),
             }
+            if how.strategy == "branching":
+                seeds[runs[0].seed][side]["repeated"] = repeated(until(runs, budget), how.rollouts, how.branches)
     figures = {
         "budget": budget,
         "recipe": {"min_gap": gap, **{side: how.model_dump(mode="json") for side, how in ways.items()}},
         "seeds": [{"seed": seed, **sides} for seed, sides in sorted(seeds.items()) if len(sides) == len(SIDES)],
         "situations": {task: domain.situation(task) for task in sorted(names)},
-        "versions": versions(["trajtree", "torch", "transformers", "scienceworld"]),
+        "versions": {
+            **versions(["trajtree", "torch", "transformers"]),
+            recipe.env.name: domain.environment.version,
+        },
     }
     args.out.write_text(json.dumps({**figures, "over": over(figures)}, indent=1) + "\n")
     print(table(json.loads(args.out.read_text())))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Iterable
 from functools import cache
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +14,7 @@ from trajtree.envs import jvm
 from trajtree.envs.check import check_env
 from trajtree.envs.domain import load_domain
 from trajtree.envs.jvm import TEXTWORLD_EXPRESS
+from trajtree.envs.splits import read_splits
 from trajtree.envs.textworldexpress import DOMAIN, GAMES, TextWorldExpress, demonstrate, gold_actions, parse_task
 from trajtree.envs.textworldexpress.env import World
 from trajtree.errors import EnvError
@@ -42,6 +45,28 @@ def test_gold_paths_win(game: str) -> None:
         assert isinstance(shown, Trajectory), shown
         assert shown.success and len(shown.steps) <= 50
     env.close()
+
+
+def words(tasks: Iterable[str]) -> set[str]:
+    """The words of the tasks' solutions."""
+    return {word for task in tasks for action in gold_actions(task) for word in re.findall("[a-z]+", action)}
+
+
+@pytest.mark.parametrize("split", ["dev", "test"])
+@pytest.mark.parametrize(
+    ("game", "new"),
+    [("arithmetic", 8), ("sorting", 8), ("simonsays", 8), ("peckingorder", 8), ("coin", 0), ("mapreader", 0)],
+)
+def test_in_four_games_the_splits_name_other_things(game: str, split: str, new: int) -> None:
+    """The section on TextWorldExpress in docs/environments.md: why a model from scratch cannot win there."""
+    known = words(DOMAIN.tasks(game, "train")[:25])
+    assert sum(bool(words([task]) - known) for task in DOMAIN.tasks(game, split)[:8]) == new
+
+
+def test_the_splits_of_the_branching_recipe_share_their_words() -> None:
+    recipes = Path(__file__).parents[2] / "benchmarks" / "recipes"
+    splits = read_splits(recipes / "textworldexpress-splits.json")
+    assert words(splits.dev) | words(splits.test) <= words(splits.train)
 
 
 def test_partial_credit_and_the_limit() -> None:

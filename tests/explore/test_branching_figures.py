@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks.branching import fieller, in_rounds, informative, over, table, until
+from benchmarks.branching import fieller, in_rounds, informative, over, repeated, table, until
 from scipy.stats import t
 from tests.builders import trajectory
 
@@ -74,6 +74,27 @@ def test_stores_are_cut_at_the_budget_in_rounds() -> None:
         *[("s", 4), ("s", 3)],
     ]
     assert len(until(order, 4)) == 4 and len(until(order, 4.5)) == 5
+
+
+def test_episodes_of_a_point_are_counted_where_they_repeat_themselves() -> None:
+    first = runs(("ac", 0.0), ("bc", 0.5))
+
+    def branches(*tries: tuple[str, float], pass_of: int) -> list[Trajectory]:
+        return [
+            replace(trajectory(list(actions), score, sample=2 + 2 * pass_of + i), origin=Origin(0, 1))
+            for i, (actions, score) in enumerate(tries)
+        ]
+
+    alike, solving = branches(("ac", 0.0), ("acd", 0.0), pass_of=0), branches(("ad", 0.0), ("ae", 1.0), pass_of=1)
+    again = branches(("ad", 1.0), ("ad", 0.5), pass_of=2)
+    found = repeated([*first, *alike, *solving, *again], first=2, branches=2)
+    assert found == {
+        "points": 3,
+        "one first action": 2,
+        "one score": 1,
+        "first solution": 1,
+        "tasks solved by every first episode": 0,
+    }
 
 
 def test_differences_are_per_task_and_over_situations() -> None:
