@@ -163,7 +163,7 @@ def test_the_table_of_types_is_what_the_benchmark_prints(
     assert f"<!-- types:begin -->\n{capsys.readouterr().out}<!-- types:end -->" in page
 
 
-@pytest.mark.parametrize("name", ["failures", "forms", "own-runs"])
+@pytest.mark.parametrize("name", ["failures", "forms", "own-runs", "branching-dev"])
 def test_the_tables_of_the_experiment_are_what_the_benchmark_prints(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
