@@ -15,7 +15,7 @@ from tests.policies.stub_server import Answer, Body, Stub, ok, probed, said, stu
 
 from trajtree.errors import LimitError, PolicyError
 from trajtree.models.weights import ModelRef
-from trajtree.policies import server
+from trajtree.policies import server, server_probe
 from trajtree.policies.base import Reply, ServedPolicy, ToolCaller, turn_seed
 from trajtree.policies.opening import Opening
 from trajtree.policies.server import ServerPolicy
@@ -170,6 +170,14 @@ def test_a_server_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     assert reply.cause is Cause.PERMANENT_ENGINE_FAULT and "did not answer 1 times" in str(reply.error)
     with pytest.raises(PolicyError, match="no server answers"):
         policy_of(gone.url)
+
+
+def test_a_server_that_is_still_loading(monkeypatch: pytest.MonkeyPatch) -> None:
+    """llama.cpp's words and status; they are no refusal."""
+    monkeypatch.setattr(server_probe, "_RETRIES", 0)
+    said = re.escape("cannot play stub now (HTTP 503): Loading model; try again once it is ready")
+    with stub(lambda body: wrong(503, "Loading model")) as served, pytest.raises(PolicyError, match=said):
+        policy_of(served.url)
 
 
 @pytest.mark.parametrize("status", [401, 404])
