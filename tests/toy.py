@@ -144,3 +144,22 @@ HOPELESS = Domain(
     demonstrate=lambda env, task: NoDemonstration(task, "nobody knows how"),
 )
 """The same without an expert."""
+
+
+def _by_parity(task_type: str, split: str) -> tuple[str, ...]:
+    return tuple(task for task in _tasks("toy", split) if int(task.removeprefix("toy/")) % 2 == (task_type == "odd"))
+
+
+BY_PARITY = Domain(
+    environment=Toy, make=lambda max_steps: Toy(), tasks=_by_parity, demonstrate=demonstrate, types=("odd", "even")
+)
+"""The same tasks, of two types."""
+
+HOPELESS_BY_PARITY = Domain(
+    environment=Toy,
+    make=lambda max_steps: Toy(),
+    tasks=_by_parity,
+    demonstrate=lambda env, task: NoDemonstration(task, "nobody knows how"),
+    types=("odd", "even"),
+)
+"""Two types without an expert."""

@@ -144,13 +144,8 @@ def test_more_than_there_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
         chosen(monkeypatch, tmp_path, lambda task: toy.COLOURS[number(task) % 3], dev=31, test=2)
 
 
-def by_parity(kind: str, split: str) -> list[str]:
-    return [task for task in toy.DOMAIN.tasks("toy", split) if number(task) % 2 == (kind == "odd")]
-
-
-def test_each_type_has_its_own_numbers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(toy, "PARITY", replace(toy.DOMAIN, tasks=by_parity), raising=False)
-    base: dict[str, Any] = {"name": "toy", "env": {"name": "tests.toy:PARITY"}}
+def test_each_type_has_its_own_numbers(tmp_path: Path) -> None:
+    base: dict[str, Any] = {"name": "toy", "env": {"name": "tests.toy:BY_PARITY"}}
     sizes: dict[str, Any] = {
         "demonstrations": {"odd": 2, "even": 1},
         "unseen": {"odd": 0, "even": 3},
@@ -252,6 +247,34 @@ def test_demonstrations_from_a_store(tmp_path: Path) -> None:
     (rejected,) = json.loads((tmp_path / "run" / "demonstrations" / "rejected.json").read_text())
     assert rejected["task"] == "toy/190" and "has no run of it" in rejected["reason"]
     assert opening(recipe) == (Message("system", toy.Toy.instruction),)
+
+
+def test_types_in_processes_of_their_own_are_demonstrated_alike(tmp_path: Path) -> None:
+    found = []
+    for workers in (1, 2):
+        play = {"play": {"workers": workers}}
+        made = own(tmp_path, types=["odd", "even"], demonstrations=5, test=1, splits=None).model_dump(
+            exclude_unset=True
+        )
+        recipe = Recipe.model_validate({**made, "env": {"name": "tests.toy:BY_PARITY"}, **play})
+        run = tmp_path / f"{workers}"
+        demonstrated(recipe, run)
+        folder = run / "demonstrations"
+        before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+        found.append(before)
+        # Broken off in the second type: only what is missing is played again.
+        store = folder / STORE
+        store.write_bytes(b"".join(store.read_bytes().splitlines(keepends=True)[:-2]))
+        demonstrate(recipe, Work(folder, {"tasks": run / "tasks"}, SILENT))
+        assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
+    assert found[0] == found[1]
+
+
+def test_what_happens_in_a_process_of_a_type_is_said_as_here(tmp_path: Path) -> None:
+    made = own(tmp_path, types=["odd", "even"], demonstrations=5, test=1, splits=None).model_dump(exclude_unset=True)
+    recipe = Recipe.model_validate({**made, "env": {"name": "tests.toy:HOPELESS_BY_PARITY"}})
+    with pytest.raises(DataError, match=r"^odd: not enough successful .* train tasks \(toy/\d+: nobody knows how; "):
+        demonstrated(recipe, tmp_path / "run")
 
 
 def test_no_demonstration_at_all_is_refused(tmp_path: Path) -> None:

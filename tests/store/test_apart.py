@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 import threading
 import time
 import warnings
@@ -135,3 +137,12 @@ def test_stopping_ends_what_is_under_way_and_lets_nothing_begin(apart: Apart, tm
     assert len(ended) == 1
     with pytest.raises(RunError, match="stopped"):
         apart.do(works, SILENT)
+
+
+def test_what_is_forked_from_imports_while_this_process_does_something_else() -> None:
+    script = (
+        "import psutil\nfrom trajtree.store.apart import preload\n"
+        "preload('colorsys')\nprint([' '.join(one.cmdline()) for one in psutil.Process().children()])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=SOON)
+    assert "forkserver" in done.stdout and "colorsys" in done.stdout

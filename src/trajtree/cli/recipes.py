@@ -16,7 +16,7 @@ from trajtree.cli.play import CostOption, PriceOption, ReportOption, TokensOptio
 from trajtree.cli.terminal import StageProgress, console
 from trajtree.cli.usage import Commands
 from trajtree.errors import RunError
-from trajtree.experiment.stage import KINDS, Finished
+from trajtree.experiment.stage import KINDS, PRELOADED, Finished
 from trajtree.planning.hardware import HARDWARE
 from trajtree.store.files import is_stream, write_whole
 
@@ -69,9 +69,9 @@ class Running:
 
     def stages(self, out: Console, *, until: str | None = None) -> tuple[Recipe, Path, Finished]:
         """Run it, whole or up to the stages of one kind; the recipe, its run directory and the finished stages."""
-        from trajtree.experiment.execute import run_recipe
         from trajtree.experiment.recipe import load_recipe
         from trajtree.explore.trackers import check_trackers
+        from trajtree.store.apart import preload
 
         if self.on is not None and self.jobs > 1:
             raise RunError(
@@ -82,6 +82,10 @@ class Running:
         check_trackers({name for section in _REPORTING for name in getattr(loaded, section).report_to})
         folder = self.run_dir or Path("runs") / loaded.name
         models = [model for model in (loaded.weak.model, loaded.strong.model) if model is not None]
+        if self.jobs > 1:
+            preload(PRELOADED)  # while it is imported here
+        from trajtree.experiment.execute import run_recipe
+
         with (
             cluster_named(self.on, out, environment=loaded.env.name, models=models, needs=loaded.play.needs) as cluster,
             StageProgress(out, "run", folder) as progress,

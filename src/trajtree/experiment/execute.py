@@ -25,6 +25,7 @@ from trajtree.experiment.schedule import NEEDLESS, Prepared, Schedule
 from trajtree.experiment.stage import (
     KINDS,
     MARKER,
+    PRELOADED,
     Done,
     Finished,
     Missing,
@@ -145,7 +146,7 @@ def run_stages(
     done = Finished()
     spending = spending if spending is not None else Spending()
     again = with_dependents(stages, redo)
-    apart = Apart(jobs, "trajtree.experiment.pipeline") if jobs > 1 and cluster is None else None
+    apart = Apart(jobs, PRELOADED) if jobs > 1 and cluster is None else None
     # The first stage of those that differ in what they are called only.
     alike: dict[str, str] = {}
     needed, unchecked = {stage.name for stage in stages}, [stage for stage in stages if stage.check is not None]

@@ -22,6 +22,8 @@ from trajtree.store.progress import Progress
 
 MARKER = "stage.json"
 """The file that marks a stage as finished; it is written last."""
+PRELOADED = "trajtree.experiment.pipeline"
+"""The module that the process from which those of `--jobs` are forked imports; it takes seconds."""
 
 
 Where = Literal["here", "beside", "apart"]
@@ -221,6 +223,7 @@ def key_of(stage: Stage, done: Mapping[str, Done], *, labelled: bool = True) -> 
 __all__ = [
     "KINDS",
     "MARKER",
+    "PRELOADED",
     "Check",
     "Done",
     "Finished",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ from trajtree.errors import DataError, RecipeError, UnknownTask, counted
 from trajtree.experiment.recipe import ALL, Count, Recipe, too_many
 from trajtree.experiment.stage import Work
 from trajtree.experiment.variety import evenly, in_turns, shared, spread
+from trajtree.explore.workers import cores
 from trajtree.store.files import write_atomically
+from trajtree.store.parallel import in_order
 from trajtree.store.progress import Illustrated
 from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.trajectory import Message, Trajectory
@@ -151,36 +154,81 @@ def store_in(folder: Path) -> TrajectoryStore:
 
 
 def demonstrate(recipe: Recipe, work: Work) -> None:
-    """Collect expert demonstrations, and record tried tasks that have none."""
-    domain = domain_of(recipe)
-    expert = _expert(recipe, domain)
+    """Collect expert demonstrations, and record tried tasks that have none.
+
+    Task types are shared among processes, unless there is nothing to play or the recipe keeps environments here.
+    """
     chosen = read_tasks(work.inputs["tasks"])
     train = chosen["train"]
     asked = {kind: recipe.tasks.asked("demonstrations", kind) for kind in train}
     _check_enough("tasks.demonstrations", asked, "train", train, chosen["situations"])
     store = store_in(work.folder)
-    kept = {t.task: t for t in store}
+    demonstrator = _Demonstrator(recipe, frozenset(t.task for t in store))
     without: list[NoDemonstration] = []
     work.progress.total(sum(n if n != ALL else len(train[kind]) for kind, n in asked.items()))
-    for kind, tasks in train.items():
-        found, wanted = 0, asked[kind]
-        with closed(domain.make(recipe.env.limit(kind))) as env:
-            for task in tasks:
-                if found == wanted:
-                    break
-                shown = kept.get(task) or expert(env, task)
-                if isinstance(shown, NoDemonstration):
-                    without.append(shown)
-                elif task not in kept:
-                    store.append([shown])
-                    if isinstance(work.progress, Illustrated):
-                        work.progress.illustrate(["An expert's episode:", *episode(shown)])
-                found += isinstance(shown, Trajectory)
-                work.progress.advance(wanted == ALL or isinstance(shown, Trajectory))
+    here = recipe.play.workers in (0, 1) or recipe.tasks.expert is not None
+    jobs = 1 if here else min(len(train), work.place.threads, cores())
+    # From another process they come when a type is done; here each is stored as soon as it is there.
+    shown_in = _shown_in if jobs == 1 else _all_shown_in
+    for (kind, tasks), outcomes in in_order(shown_in, train.items(), demonstrator, jobs=jobs):
+        found, wanted = len(demonstrator.kept.intersection(tasks)), asked[kind]
+        work.progress.advance(found)
+        for shown in outcomes:
+            if isinstance(shown, NoDemonstration):
+                without.append(shown)
+            else:
+                store.append([shown])
+                found += 1
+                if isinstance(work.progress, Illustrated):
+                    work.progress.illustrate(["An expert's episode:", *episode(shown)])
+            work.progress.advance(wanted == ALL or isinstance(shown, Trajectory))
         if found < (1 if wanted == ALL else wanted):
             reasons = "; ".join(f"{r.task}: {r.reason}" for r in without[-3:])
             raise DataError(f"{kind}: not enough successful demonstrations among its train tasks ({reasons})")
     write_atomically(work.folder / _REJECTED, json.dumps([asdict(r) for r in without], indent=1))
+
+
+@dataclass(frozen=True)
+class _Demonstrator:
+    """A recipe's expert, in any process.
+
+    Attributes:
+        recipe: the recipe.
+        kept: tasks whose demonstrations are stored already.
+    """
+
+    recipe: Recipe
+    kept: frozenset[str]
+
+    @cached_property
+    def domain(self) -> Domain:
+        """The recipe's domain."""
+        return domain_of(self.recipe)
+
+    @cached_property
+    def expert(self) -> Callable[[Environment, str], Trajectory | NoDemonstration]:
+        """Plays a task, or says why not."""
+        return _expert(self.recipe, self.domain)
+
+
+def _shown_in(of_type: tuple[str, list[str]], demonstrator: _Demonstrator) -> Iterator[Trajectory | NoDemonstration]:
+    """What is still to be shown of a type's tasks, until there are as many demonstrations as the recipe wants."""
+    kind, tasks = of_type
+    recipe, found = demonstrator.recipe, 0
+    wanted = recipe.tasks.asked("demonstrations", kind)
+    with closed(demonstrator.domain.make(recipe.env.limit(kind))) as env:
+        for task in tasks:
+            if found == wanted:
+                break
+            shown = None if task in demonstrator.kept else demonstrator.expert(env, task)
+            found += not isinstance(shown, NoDemonstration)
+            if shown is not None:
+                yield shown
+
+
+def _all_shown_in(of_type: tuple[str, list[str]], demonstrator: _Demonstrator) -> list[Trajectory | NoDemonstration]:
+    """The same, as another process can return it."""
+    return list(_shown_in(of_type, demonstrator))
 
 
 def choose_unseen(recipe: Recipe, work: Work) -> None:

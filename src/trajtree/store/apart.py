@@ -12,7 +12,7 @@ import signal
 import traceback
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from multiprocessing import get_context, parent_process
+from multiprocessing import forkserver, get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from threading import Lock, Thread
 from typing import Any, TypeVar
@@ -23,18 +23,24 @@ from trajtree.store.progress import Illustrated, Progress
 T = TypeVar("T")
 
 
+def preload(module: str) -> None:
+    """Begin to import a module in the process that others are forked from, while this one does something else."""
+    get_context("forkserver").set_forkserver_preload([module])
+    forkserver.ensure_running()
+
+
 class Apart:
     """Processes of this machine, one for each piece of work.
 
     Args:
         count: how many there are at a time; who calls `do` keeps to it.
-        preload: a module that the process they are forked from imports first, so that none of them has to.
+        module: what the process they are forked from imports first, so that none of them has to.
     """
 
-    def __init__(self, count: int, preload: str) -> None:
+    def __init__(self, count: int, module: str) -> None:
         self.count = count
         self._context = get_context("forkserver")
-        self._context.set_forkserver_preload([preload])
+        preload(module)
         self._lock = Lock()
         self._running: set[Any] = set()
         self._stopped = False
@@ -163,4 +169,4 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-__all__ = ["Apart"]
+__all__ = ["Apart", "preload"]
