@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# The tests start hundreds of processes: each module is compiled once, not once per process.
+unexport PYTHONDONTWRITEBYTECODE
 
 demo: $(STAMP)
 	@began=$$(date +%s); $(BIN)/trajtree run recipes/demo.yaml --run runs/demo --jobs 2 && \
@@ -15,7 +17,7 @@ test: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist loadfile --durations=30 --durations-min=3
 
 SOAK_S ?= 180
 soak: $(STAMP)

@@ -47,6 +47,7 @@ def check(version: str, resolution: str, wheel: Path) -> None:
 
 def main() -> None:
     """Check every Python that is here."""
+    os.environ.pop("PYTHONPATH", None)  # the source may be on it
     if shutil.which("pyenv"):  # its commands for other versions work only if these are named
         os.environ["PYENV_VERSION"] = run("pyenv", "versions", "--bare", cwd=ROOT).replace("\n", ":").rstrip(":")
     (wheel,) = (ROOT / "dist").glob("*.whl")
