@@ -95,9 +95,16 @@ def test_no_situation_is_drawn_by_lot(seed: int) -> None:
     tasks = [f"{kind}/{number}" for kind, it in TASK_TYPES.items() for number in (0, 1, it.variations - 1)]
     before = DOMAIN.situations(tasks)
     situations._situation.cache_clear()
-    situations._task_maker.cache_clear()
+    situations._variations.cache_clear()
     jvm.shared_jvm().seed(seed)
     assert DOMAIN.situations(tasks) == before
+
+
+def test_parts_that_variations_share_are_asked_for_once() -> None:
+    situations._situation.cache_clear()
+    situations._variations.cache_clear()
+    assert len(told("find-plant", "train")) == 150, "of eleven parts each"
+    assert 11 < situations._variations(jvm.shared_jvm())._said.size() < 300
 
 
 def test_it_survives_the_death_of_java() -> None:

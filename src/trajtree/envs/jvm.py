@@ -161,6 +161,10 @@ class Jvm:
         """A new, empty world; its methods are those of the Scala class PythonInterface."""
         return reduce(getattr, self._simulator.interface.split("."), self._gateway.jvm)()
 
+    def identity_map(self) -> Any:
+        """A new map in Java, by object instead of by what objects equal."""
+        return self._gateway.jvm.java.util.IdentityHashMap()
+
     def release(self, interface: Any) -> None:
         """Release a world (11 MB of heap); Python's garbage collector would do so only much later."""
         self._gateway.detach(interface)

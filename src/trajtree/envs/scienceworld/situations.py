@@ -7,6 +7,7 @@ wrong for another version.
 
 from __future__ import annotations
 
+import json
 import re
 from functools import cache, lru_cache
 from typing import Any
@@ -30,7 +31,7 @@ def situation(task: str) -> str:
     """The task description without rooms and boxes, and the kinds of things that the simulator adds to the world.
 
     Kinds, not names, because a red light bulb is used like a blue one. Containers are left out: boxes, cupboards, cups
-    and pots only hold things, and the pots are chosen randomly. Takes about 10 ms per task.
+    and pots only hold things, and the pots are chosen randomly. Takes a few milliseconds per task.
 
     Raises:
         KeyError: there is no such task.
@@ -48,31 +49,54 @@ def _situation(kind: str, variation: int) -> str:
     return through_deaths(SCIENCEWORLD, f"{kind}/{variation}", call, lambda: shared_jvm().kill())
 
 
-@lru_cache(maxsize=1)
-def _task_maker(jvm: Jvm) -> Any:
-    """The simulator's tasks by name, valid as long as their virtual machine lives."""
-    return jvm.interface().taskMaker()
+class _Variations:
+    """What the simulator's tasks are made from, valid as long as its virtual machine lives."""
+
+    def __init__(self, jvm: Jvm) -> None:
+        self._maker = jvm.interface().taskMaker()
+        # What a part says, as JSON, by the part. Variations are combinations of the same few parts, and each question
+        # to the simulator is a message to Java and back; the map is Java's, because only there is a part itself.
+        self._said = jvm.identity_map()
+
+    def of(self, kind: str, variation: int) -> tuple[str, set[str], set[str]]:
+        """A variation's description, the names of its rooms and boxes, and the kinds of its other things."""
+        made = self._maker.getTask(kind).get()
+        words = str(made.setupGoals(variation).description())
+        places, things = set[str](), set[str]()
+        for part in made.getCombination(variation):
+            said = self._said.get(part)
+            if said is None:
+                said = json.dumps(_part(part))
+                self._said.put(part, said)
+            its_places, its_things = json.loads(said)
+            places.update(its_places)
+            things.update(its_things)
+        return words, places, things
+
+
+_variations = lru_cache(maxsize=1)(_Variations)
+
+
+def _part(part: Any) -> tuple[list[str], list[str]]:
+    """The names of rooms and boxes that a part of a variation mentions, and the kinds of other things."""
+    what = str(part.getClass().getSimpleName())
+    if what == "TaskDisable":
+        return [], [f"no {part.name()}"]
+    if what != "TaskObject":
+        return [], []
+    room, example = str(part.roomToGenerateIn()), part.exampleInstance()
+    if example.isEmpty():
+        return [room], []
+    thing = example.get()
+    kind = str(thing.getClass().getSimpleName())
+    if kind == "AnswerBox":
+        return [room, str(part.name())], []
+    return [room], [kind] if thing.propContainer().isEmpty() else []
 
 
 def _read(jvm: Jvm, kind: str, variation: int) -> str:
     with jvm.lock:
-        made = _task_maker(jvm).getTask(kind).get()
-        words = str(made.setupGoals(variation).description())
-        places, things = set[str](), set[str]()
-        for part in made.getCombination(variation):
-            what = str(part.getClass().getSimpleName())
-            if what == "TaskDisable":
-                things.add(f"no {part.name()}")
-            elif what == "TaskObject":
-                places.add(str(part.roomToGenerateIn()))
-                example = part.exampleInstance()
-                if example.isEmpty():
-                    continue
-                thing = example.get()
-                if str(thing.getClass().getSimpleName()) == "AnswerBox":
-                    places.add(str(part.name()))
-                elif thing.propContainer().isEmpty():
-                    things.add(str(thing.getClass().getSimpleName()))
+        words, places, things = _variations(jvm).of(kind, variation)
     for place in sorted(places - {""}, key=len, reverse=True):
         words = re.sub(rf"\b{re.escape(place)}\b", "...", words)
     words = _LIST.sub(lambda found: f"({', '.join(sorted(found[1].split(', ')))})", words)
