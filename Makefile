@@ -1,6 +1,7 @@
-# make demo: the main job on real ScienceWorld, two stages at a time. make test: all checks. make soak: kills, full disks,
-# hostile inputs, for SOAK_S seconds. make cluster: the tests that start a Ray cluster of two nodes here. make site, make
-# package: the documentation, and what would be uploaded. All make .venv and install what they need.
+# make demo: the main job on real ScienceWorld, two stages at a time. make test: all checks; its parts are make types and
+# make tests, which run beside each other. make soak: kills, full disks, hostile inputs, for SOAK_S seconds. make cluster:
+# the tests that start a Ray cluster of two nodes here. make site, make package: the documentation, and what would be
+# uploaded. All make .venv and install what they need.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -15,8 +16,13 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(MAKE) --no-print-directory --jobs=2 types tests
+
+types: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+tests: $(STAMP)
 	$(BIN)/python -m pytest -n auto --dist loadfile --durations=30 --durations-min=3
 
 SOAK_S ?= 180
@@ -52,4 +58,4 @@ $(STAMP): pyproject.toml constraints.txt
 clean:
 	rm -rf $(VENV) runs dist site .cache
 
-.PHONY: demo test soak cluster site package clean
+.PHONY: demo test types tests soak cluster site package clean
