@@ -7,9 +7,7 @@ import os
 import re
 import shlex
 import shutil
-import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +19,7 @@ import yaml
 pytest.importorskip("torch")
 pytest.importorskip("peft")
 
+from tests.starting import Started, command_line
 from tests.toy import Toy
 
 from trajtree.errors import RecipeError, RunError
@@ -74,11 +73,11 @@ def environment() -> dict[str, str]:
 
 
 def command(recipe: Path, run: Path, *more: str, does: str = "run") -> list[str]:
-    return [sys.executable, "-m", "trajtree", *does.split(), str(recipe), "--run", str(run), *more]
+    return [*does.split(), str(recipe), "--run", str(run), *more]
 
 
-def call(words: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(words, env=environment(), capture_output=True, text=True, timeout=SECONDS)
+def call(words: list[str], *, largest_file: int | None = None) -> subprocess.CompletedProcess[str]:
+    return Started(command_line(words), environment(), largest_file=largest_file).end(SECONDS)
 
 
 def report(run: Path) -> Path:
@@ -354,16 +353,16 @@ def test_types_that_share_tasks(tmp_path: Path, recipe: Path) -> None:
 
 def kill_when(words: list[str], there: Callable[[], bool]) -> None:
     """Start the command and send SIGKILL once `there()` holds."""
-    process = subprocess.Popen(words, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    process = Started(command_line(words), environment())
     try:
         end = time.monotonic() + SECONDS
         while not there():
-            assert process.poll() is None, process.communicate()[1][-3000:]
+            assert not process.ended, process.end(SECONDS).stderr[-3000:]
             assert time.monotonic() < end
-            time.sleep(0.002)
+            time.sleep(0.01)
     finally:
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+        process.kill()
+        process.end(SECONDS)
 
 
 def partly(run: Path, stage: str, inside: str) -> Iterator[Path]:
@@ -454,7 +453,7 @@ def test_without_a_path_that_is_good_enough(copy: Path, recipe: Path) -> None:
     said = " ".join(done.stdout.split())
     assert "left out, with all that needs it: train-w2sg_exact, train-w2sg_mcts: no trajectory scored at least" in said
     assert "W2SG + search (exact) and W2SG + search (MCTS) were not measured: no trajectory scored" in said
-    again = call([sys.executable, "-m", "trajtree", "report", str(copy)])
+    again = call(["report", str(copy)])
     assert again.returncode == 0 and "W2SG + search (MCTS) were not measured" in " ".join(again.stdout.split())
     assert "were not measured: no trajectory scored" in (report(copy) / "report.html").read_text()
 
@@ -466,25 +465,11 @@ def test_a_directory_in_use(copy: Path, recipe: Path) -> None:
     assert "--run" in said
 
 
-LIMITED = """
-import resource, runpy, sys
-limit = int(sys.argv[1])
-resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-sys.argv = ["trajtree", *sys.argv[2:]]
-runpy.run_module("trajtree", run_name="__main__")
-"""
-
-
-def no_file_above(size: int, words: list[str]) -> list[str]:
-    """The command under a limit on file sizes; Python ignores SIGXFSZ, so writes fail as they do on a full disk."""
-    return [words[0], "-c", LIMITED, str(size), *words[3:]]
-
-
 def test_a_full_disk_while_playing(tmp_path: Path, finished: Path, recipe: Path) -> None:
     store = only(finished, "demonstrations") / "trajectories.jsonl"
     run = tmp_path / "full"
     words = command(recipe, run, does="stage demonstrations")
-    said = sentence(call(no_file_above(store.stat().st_size * 2 // 3, words)))
+    said = sentence(call(words, largest_file=store.stat().st_size * 2 // 3))
     assert "File too large" in said and "nothing finished is lost" in said
     assert call(words).returncode == 0
     assert (only(run, "demonstrations") / "trajectories.jsonl").read_bytes() == store.read_bytes()
@@ -496,7 +481,7 @@ def test_a_full_disk_while_training(copy: Path, finished: Path, recipe: Path) ->
     shutil.rmtree(copy / "train-w2sg_exact")
     for share in (0.5, 1.5):  # too little for the adapter, then enough for it but not for its optimiser
         limit = int(adapter.stat().st_size * share)
-        said = sentence(call(no_file_above(limit, command(recipe, copy, does="stage train"))))
+        said = sentence(call(command(recipe, copy, does="stage train"), largest_file=limit))
         assert said.startswith(f"{only(copy, 'train-w2sg_exact')}: could not be written, is the disk full? (")
         assert "nothing finished is lost" in said
     done = call(command(recipe, copy))
@@ -554,7 +539,7 @@ def test_changed_results_are_not_shown(
     copy: Path, finished: Path, recipe: Path, stage: str, file: str, spoil: Callable[[Path], None]
 ) -> None:
     spoil(only(copy, stage) / file)
-    shown = call([sys.executable, "-m", "trajtree", "report", str(copy)])
+    shown = call(["report", str(copy)])
     assert shown.returncode == 0 and f"caveat: {stage} is not what these figures were computed from: " in shown.stdout
     said = sentence(call(command(recipe, copy)))
     assert said.startswith(str(only(copy, stage) / file)) and f"with --redo {stage} " in said
@@ -564,19 +549,19 @@ def test_changed_results_are_not_shown(
     assert begun == {stage} | ({"evaluate-strong_sft"} if stage == "train-strong_sft" else set())
     assert results(copy)["rows"] == results(finished)["rows"]
     assert stage_folders(copy) == stage_folders(finished)
-    shown = call([sys.executable, "-m", "trajtree", "report", str(copy)])
+    shown = call(["report", str(copy)])
     assert shown.returncode == 0 and "caveat" not in shown.stdout
 
 
 def test_edited_figures_are_not_shown(copy: Path, recipe: Path) -> None:
     file = report(copy) / "results.json"
     file.write_text(file.read_text().replace('"n": 12', '"n": 13', 1))
-    said = sentence(call([sys.executable, "-m", "trajtree", "report", str(copy)]))
+    said = sentence(call(["report", str(copy)]))
     assert said.startswith(
         f"{file}: was changed after it was written; write it again with: trajtree run {report(copy)}"
     )
-    assert call(shlex.split(f"{sys.executable} -m {said.partition('with: ')[2]}")).returncode == 0
-    assert call([sys.executable, "-m", "trajtree", "report", str(copy)]).returncode == 0
+    assert call(shlex.split(said.partition("with: trajtree ")[2])).returncode == 0
+    assert call(["report", str(copy)]).returncode == 0
 
 
 def test_a_stage_that_is_none(copy: Path, recipe: Path) -> None:
@@ -739,7 +724,7 @@ def test_a_loss_that_is_held_to_the_weak_model(more_rows: Path, recipe: Path) ->
 
 def test_a_run_of_an_earlier_version_is_shown(tmp_path: Path) -> None:
     run = Path(shutil.copytree(ROOT / "tests" / "golden" / "old_run", tmp_path / "old"))
-    done = call([sys.executable, "-m", "trajtree", "report", str(run)])
+    done = call(["report", str(run)])
     assert done.returncode == 0, done.stderr[-3000:]
     assert "W2SG + search (exact)" in done.stdout and f"report: {run / 'report.html'}" in done.stdout.replace("\n", "")
     assert "<html" in (run / "report.html").read_text().lower()
@@ -768,8 +753,8 @@ def test_a_report_of_a_run_that_was_stopped_says_how_to_go_on(tmp_path: Path, re
 
 
 def test_a_report_of_nothing(tmp_path: Path, recipe: Path) -> None:
-    assert sentence(call([sys.executable, "-m", "trajtree", "report", str(tmp_path)])).startswith(
+    assert sentence(call(["report", str(tmp_path)])).startswith(
         f"{tmp_path}: contains no report; make one with: trajtree run"
     )
-    said = sentence(call([sys.executable, "-m", "trajtree", "report", str(recipe)]))
+    said = sentence(call(["report", str(recipe)]))
     assert said == f"{recipe}: report takes a run directory; to run a recipe: trajtree run {recipe}"
