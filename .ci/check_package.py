@@ -1,8 +1,8 @@
 """Install the wheel in dist/, without the source: the core alone, on every Python that is here.
 
 In fresh environments, with the newest and with the lowest dependencies that its bounds allow, the package is imported
-without torch, help lists every command and option, and runs become trees, pairs and a page. Run by make package; a Python
-that is not here is named.
+without torch, help lists all commands and options, and runs become trees, pairs and a page. Run by make package; a
+Python that is not here is named.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
 
-from trajtree.cli.offers import environments, task_types
+from trajtree.cli.options.offers import environments, task_types
 from trajtree.cli.terminal import console, counting, say
 from trajtree.envs.domain import SPLITS, Domain, load_domain
 from trajtree.errors import RunError, counted

@@ -10,13 +10,13 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from trajtree.cli.cards import ROWS, CardOption, LicenseOption, check_card_options, write_card
-from trajtree.cli.choices import TreesArgument, described, option_of
-from trajtree.cli.offers import environments
-from trajtree.cli.outputs import at_least_one, check_output, out_option
-from trajtree.cli.rendering import RenderCallsOption, RenderThoughtsOption, as_text_fact, parts_of, said_as_text
+from trajtree.cli.options.cards import ROWS, CardOption, LicenseOption, check_card_options, write_card
+from trajtree.cli.options.choices import described, option_of
+from trajtree.cli.options.offers import environments
+from trajtree.cli.options.outputs import at_least_one, check_output, out_option
+from trajtree.cli.options.rendering import RenderCallsOption, RenderThoughtsOption, as_text_fact, parts_of, said_as_text
+from trajtree.cli.options.tree_files import SkipOption, TreesArgument, scored_trees_in, why_unwritable
 from trajtree.cli.terminal import console, counting
-from trajtree.cli.trees import SkipOption, scored_trees_in, why_unwritable
 from trajtree.envs.domain import load_domain
 from trajtree.envs.guard import closed
 from trajtree.envs.replay import replayer

@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from trajtree.cli.choices import option_of
-from trajtree.cli.offers import trainable_models
-from trajtree.cli.play import ReportOption
-from trajtree.cli.rendering import RenderCallsOption, RenderThoughtsOption, parts_of
+from trajtree.cli.options.choices import option_of
+from trajtree.cli.options.offers import trainable_models
+from trajtree.cli.options.rendering import RenderCallsOption, RenderThoughtsOption, parts_of
+from trajtree.cli.options.trackers import ReportOption
 from trajtree.cli.terminal import console, progress_of
 from trajtree.errors import DataError, RunError, counted
 from trajtree.models.weights import DTYPES, ModelRef

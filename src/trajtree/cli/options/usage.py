@@ -11,7 +11,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from trajtree.cli.completion import plain
+from trajtree.cli.options.completion import plain
 
 _WORDS = {
     **dict.fromkeys(("bool", "boolean"), ""),

@@ -6,12 +6,11 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import MISSING, fields
 from functools import wraps
 from inspect import Parameter, Signature, signature
-from pathlib import Path
 from typing import Annotated, Any, Protocol, get_type_hints
 
 import typer
 
-from trajtree.cli.completion import offering
+from trajtree.cli.options.completion import offering
 from trajtree.errors import DataError, one_of
 from trajtree.store import trajectory_store, tree_store
 from trajtree.trees.forks import AGGREGATES, PairSettings
@@ -27,7 +26,6 @@ NEXT = {
 }
 """What to do with a trajtree file that was given to the wrong command."""
 
-TreesArgument = Annotated[Path, typer.Argument(help="File of trees, made by: trajtree build", metavar="TREES")]
 GammaOption = Annotated[
     float | None,
     typer.Option(help=f"Discount per step, with --value discounted; {_GAMMA} by default.", min=0, max=1),
@@ -129,7 +127,6 @@ __all__ = [
     "NEXT",
     "Described",
     "GammaOption",
-    "TreesArgument",
     "argument_of",
     "described",
     "discount_of",

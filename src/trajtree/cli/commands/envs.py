@@ -12,11 +12,11 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from trajtree.cli import tasks
-from trajtree.cli.choices import argument_of
-from trajtree.cli.offers import environments
+from trajtree.cli.commands import tasks
+from trajtree.cli.options.choices import argument_of
+from trajtree.cli.options.offers import environments
+from trajtree.cli.options.usage import Commands
 from trajtree.cli.terminal import console, counting
-from trajtree.cli.usage import Commands
 from trajtree.envs.base import Environment
 from trajtree.envs.check import EnvCheckError, check_env
 from trajtree.envs.domain import (

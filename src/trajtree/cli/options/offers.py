@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from trajtree.cli.completion import Offered, offering
+from trajtree.cli.options.completion import Offered, offering
 from trajtree.envs.domain import BUILT_IN, load_domain
 from trajtree.models.weights import PACKAGED
 from trajtree.policies.opening import LOCAL, SCHEMES
