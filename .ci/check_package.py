@@ -1,7 +1,8 @@
 """Install the wheel in dist/, without the source: the core alone, on every Python that is here.
 
 In fresh environments, with the newest and with the lowest dependencies that its bounds allow, the package is imported
-without torch, and runs become trees, pairs and a page. Run by make package; a Python that is not here is named.
+without torch, help lists all commands and options, and runs become trees, pairs and a page. Run by make package; a
+Python that is not here is named.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ def check(version: str, resolution: str, wheel: Path) -> None:
         run(UV, "pip", "install", "--quiet", "--resolution", resolution, "--python", python, wheel, cwd=here)
         said = run(python, "-c", LOOK, cwd=here)
         assert str(here) in said, said
+        assert "demo" in run(python.with_name("trajtree"), "--help", cwd=here)
+        assert "--policy" in run(python, "-m", "trajtree.cli.reference", cwd=here)
         run(python.with_name("trajtree"), "demo", "--out", "look", cwd=here)
         assert (here / "look" / "trees.html").stat().st_size > 10_000
         print(f"{resolution} dependencies: {said}", end="", flush=True)

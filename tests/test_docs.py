@@ -183,3 +183,14 @@ def test_search_against_the_expert_is_what_the_runs_say() -> None:
     assert [round(p, 3) for p in (found.these_models_p, found.p_value)] == [0.028, 0.061]
     page = (ROOT / "docs" / "results.md").read_text()
     assert "-14.3 [-27.9, -1.9], p = .028, over situations and seeds [-30.4, .8], p = .061" in page
+
+
+@pytest.mark.parametrize(
+    "page", [*sorted((ROOT / "docs").glob("*.md")), *ROOT.glob("*.md")], ids=lambda page: page.name
+)
+def test_an_asterisk_that_is_part_of_a_name_is_escaped(page: Path) -> None:
+    """The site would take everything up to the next one as emphasised, as between two optimal policies."""
+    text = re.sub(r"(?s:```.*?```)|^ {4}.*$|^ *\* ", "", page.read_text(), flags=re.MULTILINE)
+    text = re.sub(r"`[^`]*`|\\\*|\*\*", "", text)
+    left = re.sub(r"(?<![\w}])\*(?=\S)[^*]*?(?<=\S)\*(?!\w)", "", text)
+    assert not [line for line in left.splitlines() if "*" in line]

@@ -1,4 +1,5 @@
 // Browsers start no workers for pages that are opened from disk, so the search's runs in a hidden frame there.
+// Messages are copied, as between real workers: the page would see the frame's changes to them, and lose what is typed.
 if (location.protocol === "file:") {
   window.Worker = class {
     constructor(url) {
@@ -11,10 +12,10 @@ if (location.protocol === "file:") {
 
     begin(url) {
       const inside = this.frame.contentWindow;
-      inside.postMessage = (data) => setTimeout(() => this.onmessage?.({ data }));
+      inside.postMessage = (data) => setTimeout(() => this.onmessage?.({ data: structuredClone(data) }));
       const script = inside.document.createElement("script");
       script.onload = () => {
-        this.deliver = (data) => setTimeout(() => inside.onmessage({ data }));
+        this.deliver = (data) => setTimeout(() => inside.onmessage({ data: inside.structuredClone(data) }));
         this.waiting.forEach(this.deliver);
       };
       script.onerror = (event) => this.onerror?.(event);

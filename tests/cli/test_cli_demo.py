@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 import trajtree
-from trajtree.cli import demo
+from trajtree.cli.commands import demo
 from trajtree.cli.main import app
 
 ROOT = Path(__file__).parents[2]

@@ -7,7 +7,7 @@ import sys
 import pytest
 from tests.cli.commands import done
 
-from trajtree.cli import doctor
+from trajtree.cli.commands import doctor
 from trajtree.errors import EnvError
 
 

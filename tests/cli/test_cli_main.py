@@ -95,10 +95,26 @@ SLOW_TO_IMPORT = ("asyncio", "ssl", "yaml", "multiprocessing", "concurrent.futur
 @pytest.mark.parametrize(
     ("arguments", "absent"),
     [
-        (["--help"], (*SLOW_TO_IMPORT, "numpy", "msgspec", "trajtree.trajectory", "trajtree.cli.trees")),
+        (
+            ["--help"],
+            (
+                *SLOW_TO_IMPORT,
+                "numpy",
+                "msgspec",
+                "trajtree.trajectory",
+                "trajtree.cli.commands",
+                "trajtree.cli.options.choices",
+            ),
+        ),
         (
             ["pairs", "trees.jsonl", "--out", "pairs.jsonl"],
-            (*SLOW_TO_IMPORT, "trajtree.explore", "trajtree.report", "trajtree.formats.importing", "trajtree.cli.logs"),
+            (
+                *SLOW_TO_IMPORT,
+                "trajtree.explore",
+                "trajtree.report",
+                "trajtree.formats.importing",
+                "trajtree.cli.commands.logs",
+            ),
         ),
     ],
 )

@@ -70,7 +70,7 @@ def test_defaults_are_filled_in(tmp_path: Path) -> None:
             "tasks.dev: must be a number from 0 on, or all, or a mapping",
         ),
         ("name: mine\ntasks: {types: [a, b], test: {a: 1}}", "tasks.test: has no number for b"),
-        ("name: mine\ntasks: {types: [a], unseen: {b: 1}}", "tasks.unseen: 'b' is not one of: a"),
+        ("name: mine\ntasks: {types: [a], unseen: {b: 1}}", "tasks.unseen: 'b' is not one of a"),
         (MINIMAL + "rows: {strong: {tasks: 0}}", "rows.strong.tasks: must be a number from 1 on, or all"),
         (MINIMAL + "rows: {strong: {tasks: -1}}", "rows.strong.tasks: must be a number from 1 on, or all"),
         (MINIMAL + "rows: {strong: {tasks: some}}", "rows.strong.tasks: must be a number from 1 on, or all"),

@@ -13,8 +13,8 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 from trajtree.cli.interrupts import ended_in_order
+from trajtree.cli.options.usage import Commands, PlainCommand, PlainGroup
 from trajtree.cli.terminal import complain
-from trajtree.cli.usage import Commands, PlainCommand, PlainGroup
 from trajtree.errors import TrajtreeError
 from trajtree.models.allocator import tame_memory
 from trajtree.store.full_disk import is_full
@@ -22,7 +22,7 @@ from trajtree.visible import visible
 
 
 class Command(NamedTuple):
-    """A command or a group of commands: its module in `trajtree.cli`, and the first paragraph of its help."""
+    """A command or a group of commands: its module in `trajtree.cli.commands`, and the first paragraph of its help."""
 
     module: str
     about: str
@@ -63,11 +63,11 @@ COMMANDS = {
         "stores",
         "Rewrite stores and trees of an earlier version in the current one, which takes less than half the space.",
     ),
-    "build": Command("trees", "Merge each task's runs into a tree, and say what pairs can be expected of them."),
-    "pairs": Command("trees", "Write preference pairs: a shared past with a better and a worse continuation."),
+    "build": Command("build", "Merge each task's runs into a tree, and say what pairs can be expected of them."),
+    "pairs": Command("pairs", "Write preference pairs: a shared past with a better and a worse continuation."),
     "paths": Command("paths", "Write each tree's best path, for imitation."),
     "show": Command(
-        "trees", "Show how much the trees have to teach, as a table, as JSON, or as an HTML page to explore them."
+        "show", "Show how much the trees have to teach, as a table, as JSON, or as an HTML page to explore them."
     ),
     "rewards": Command(
         "exports", "Write step rewards for process reward models, as TRL reads them: prompt, completions, labels."
@@ -106,7 +106,7 @@ class _Commands(PlainGroup):
 def loaded(module: str) -> Mapping[str, Any]:
     """The commands of a module, by name."""
     one = Commands()
-    import_module(f"trajtree.cli.{module}").add_to(one)
+    import_module(f"trajtree.cli.commands.{module}").add_to(one)
     return typer.main.get_group(one).commands
 
 

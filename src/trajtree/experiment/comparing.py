@@ -13,7 +13,7 @@ from typing import Any
 
 from trajtree.errors import DataError, RecipeError
 from trajtree.experiment.recipe import Recipe
-from trajtree.experiment.recipe_text import from_yaml
+from trajtree.experiment.recipe.text import from_yaml
 from trajtree.experiment.report_folders import caveats_of, read_reports
 from trajtree.experiment.rows import CEILINGS, default_comparisons
 from trajtree.experiment.situations import in_situations

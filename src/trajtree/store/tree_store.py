@@ -28,8 +28,9 @@ from trajtree.store.lock import claimed
 from trajtree.store.trajectory_store import encoded
 from trajtree.trajectory import Step
 from trajtree.trees.checks import unfit_run, wrongly_merged
+from trajtree.trees.numbering import from_paths, openings, situations
 from trajtree.trees.sameness import EQUAL_TEXTS, Merging
-from trajtree.trees.tree import TrajectoryTree, from_paths, openings, situations
+from trajtree.trees.tree import TrajectoryTree
 
 FORMAT = "trajtree.trees"
 VERSION = 2

@@ -15,7 +15,8 @@ from msgspec import Meta
 from trajtree.store.encoding import Digest, Head, Place, Sample
 from trajtree.trajectory import Cause, Message, Origin, Outcome, Sampling, Step, Tokens, Trajectory
 from trajtree.trees.checks import unfit_run, wrongly_merged
-from trajtree.trees.tree import TrajectoryTree, from_paths, openings, situations
+from trajtree.trees.numbering import from_paths, openings, situations
+from trajtree.trees.tree import TrajectoryTree
 
 
 class _Strict(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):

@@ -9,11 +9,9 @@ sampler, so a training that is killed and resumed sees the same batches in the s
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 import time
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -28,10 +26,9 @@ from transformers.integrations import TensorBoardCallback
 from trajtree.errors import DataError, PolicyError, RunError
 from trajtree.explore.trackers import PROJECT, Logbook, check_trackers
 from trajtree.models.weights import pick_dtype
-from trajtree.store.files import write_atomically
-from trajtree.store.manifest import as_json, from_json, manifest_of, verified
 from trajtree.store.progress import SILENT, Progress
 from trajtree.train.batch import Batch, collate
+from trajtree.train.checkpoints import last_whole, mark_whole
 from trajtree.train.examples import Example, PairExample, check_pair
 from trajtree.train.losses import CHOSEN, REJECTED, Objective
 from trajtree.train.packing import packs
@@ -39,9 +36,6 @@ from trajtree.train.scoring import check_head, check_reference, has_adapter, log
 from trajtree.train.settings import Optimisation
 from trajtree.train.tree_attention import tree_attention_where_possible
 from trajtree.train.vocabulary import placed
-
-_NOTE = "whole.json"
-"""The file of a checkpoint that is written last: the checkpoint's contents, and the metrics of its step."""
 
 Save = Callable[[dict[str, float]], None]
 """Called with the last metrics."""
@@ -146,7 +140,7 @@ def train(
         trainer.remove_callback(PrinterCallback)
         _keep_events(trainer, logbook)
         with _uncast_inputs(model, precision):
-            last, trainer.last, trainer.watched = _last_whole(checkpoints, clean_up=trainer.is_world_process_zero())
+            last, trainer.last, trainer.watched = last_whole(checkpoints, clean_up=trainer.is_world_process_zero())
             trainer.train(resume_from_checkpoint=last)
     metrics = {**trainer.last, "self_check": apart}
     if trainer.is_world_process_zero():
@@ -251,12 +245,7 @@ class _Reporting(TrainerCallback):  # type: ignore[misc]
         self.trainer.accelerator.wait_for_everyone()
         if state.is_world_process_zero:
             folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-            note = {
-                "files": as_json(manifest_of(folder)),
-                "metrics": self.trainer.last,
-                "watched": self.trainer.watched,
-            }
-            write_atomically(folder / _NOTE, json.dumps(note, indent=1))
+            mark_whole(folder, self.trainer.last, self.trainer.watched)
 
 
 def logbook_of(folder: Path) -> Logbook:
@@ -353,37 +342,6 @@ def _uncast_inputs(model: Any, dtype: torch.dtype) -> Any:
     return disable_input_dtype_casting(model, active=dtype is not torch.float32)
 
 
-def _last_whole(checkpoints: Path, *, clean_up: bool) -> tuple[str | None, dict[str, float], list[dict[str, float]]]:
-    """The newest checkpoint with complete, unchanged contents, the metrics of its step, and what was watched up to it.
-
-    Every part counts: without the optimiser's state, or with only part of it, the training would continue differently.
-    Incomplete checkpoints are named in a warning, and removed if `clean_up`.
-    """
-    found = sorted(checkpoints.glob("checkpoint-*"), key=lambda p: int(p.name.split("-")[1]), reverse=True)
-    torn: list[str] = []
-    for path in found:
-        try:
-            note = json.loads((path / _NOTE).read_text())
-            verified(path, from_json(note["files"]), without=[_NOTE], trust_times=False)
-            metrics = _figures(note["metrics"])
-            watched = [_figures(step) for step in note.get("watched", ())]
-        except FileNotFoundError:
-            torn.append(f"{path}: was not written to its end, or by an earlier trajtree")
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            torn.append(str(error))
-        else:
-            _say_torn(torn, f"goes on from {path.name}")
-            return str(path), metrics, watched
-        if clean_up:
-            shutil.rmtree(path, ignore_errors=True)
-    _say_torn(torn, "begins anew")
-    return None, {}, []
-
-
-def _figures(held: dict[str, Any]) -> dict[str, float]:
-    return {str(name): float(value) for name, value in held.items()}
-
-
 def _by_epoch(watched: Sequence[dict[str, float]]) -> tuple[dict[str, float], ...]:
     """Means of what was watched over the steps of each epoch; the last epoch may be a part of one."""
     epochs: dict[float, list[dict[str, float]]] = {}
@@ -397,11 +355,6 @@ def _mean(values: Iterable[float]) -> float:
     """Mean of those that are numbers; NaN if none is."""
     known = [value for value in values if not math.isnan(value)]
     return sum(known) / len(known) if known else math.nan
-
-
-def _say_torn(torn: Sequence[str], then: str) -> None:
-    if torn:
-        warnings.warn(f"{'; '.join(torn)}: the training {then}", stacklevel=3)
 
 
 __all__ = ["History", "Watch", "train"]

@@ -19,8 +19,9 @@ from trajtree.errors import DataError, one_of
 from trajtree.trajectory import Context, Trajectory
 from trajtree.trees.checks import unfit_run
 from trajtree.trees.embeddings import MODEL
+from trajtree.trees.numbering import from_labels
 from trajtree.trees.sameness import EQUAL_TEXTS, Acting, Ignoring, Merging
-from trajtree.trees.tree import TrajectoryTree, Trees, from_labels
+from trajtree.trees.tree import TrajectoryTree, Trees
 
 Canonical = Callable[[str], str]
 """Reduces a text to what matters when two texts are compared."""

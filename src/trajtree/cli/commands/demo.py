@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from trajtree.cli import logs, trees
+from trajtree.cli.commands import build, logs, pairs, show
 from trajtree.cli.terminal import console
 from trajtree.store.trajectory_store import TrajectoryStore
 
@@ -25,7 +25,7 @@ def demo(
     """
     terminal = console()
     out.mkdir(parents=True, exist_ok=True)
-    runs, built, pairs, page = (out / name for name in ("runs.jsonl", "trees.jsonl", "pairs.jsonl", "trees.html"))
+    runs, built, rows, page = (out / name for name in ("runs.jsonl", "trees.jsonl", "pairs.jsonl", "trees.html"))
 
     def say(command: str) -> None:
         terminal.print(f"\n$ trajtree {command}", style="bold", soft_wrap=True, highlight=False)
@@ -34,11 +34,11 @@ def demo(
         say(f"import {logged.name} --out {runs}")
         logs.import_(files=[logged], out=runs)
     say(f"build {runs} --out {built}")
-    trees.build(runs, built)
-    say(f"pairs {built} --out {pairs}")
-    trees.pairs(built, pairs)
+    build.build(runs, built)
+    say(f"pairs {built} --out {rows}")
+    pairs.pairs(built, rows)
     say(f"show {built} --html {page}")
-    trees.show(built, page)
+    show.show(built, page)
     scores = [trajectory.score for trajectory in TrajectoryStore(runs)]
     terminal.print(
         f"\nThe agent scored {sum(scores) / len(scores):.2f} on average. The pairs show what it did better where two "

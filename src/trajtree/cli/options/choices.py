@@ -6,11 +6,11 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import MISSING, fields
 from functools import wraps
 from inspect import Parameter, Signature, signature
-from pathlib import Path
 from typing import Annotated, Any, Protocol, get_type_hints
 
 import typer
 
+from trajtree.cli.options.completion import offering
 from trajtree.errors import DataError, one_of
 from trajtree.store import trajectory_store, tree_store
 from trajtree.trees.forks import AGGREGATES, PairSettings
@@ -26,7 +26,6 @@ NEXT = {
 }
 """What to do with a trajtree file that was given to the wrong command."""
 
-TreesArgument = Annotated[Path, typer.Argument(help="File of trees, made by: trajtree build", metavar="TREES")]
 GammaOption = Annotated[
     float | None,
     typer.Option(help=f"Discount per step, with --value discounted; {_GAMMA} by default.", min=0, max=1),
@@ -64,14 +63,14 @@ def option_of(choices: Collection[str], *names: str, help: str) -> Any:
     """
     listed = "|".join(choices)
     if len(listed) <= _ROOM:
-        return typer.Option(*names, help=help, metavar=listed, parser=_checked(choices))
+        return typer.Option(*names, help=help, metavar=listed, **_taken_from(choices))
     told = help if all(choice in help for choice in choices) else f"{help.removesuffix('.')}: {', '.join(choices)}."
-    return typer.Option(*names, help=told, metavar="NAME", parser=_checked(choices))
+    return typer.Option(*names, help=told, metavar="NAME", **_taken_from(choices))
 
 
 def argument_of(choices: Collection[str], *, help: str) -> Any:
     """An argument that is one of `choices`."""
-    return typer.Argument(help=help, metavar="|".join(choices), parser=_checked(choices))
+    return typer.Argument(help=help, metavar="|".join(choices), **_taken_from(choices))
 
 
 def with_options_of(shared: type[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -108,6 +107,10 @@ def with_options_of(shared: type[Any]) -> Callable[[Callable[..., None]], Callab
     return decorate
 
 
+def _taken_from(choices: Collection[str]) -> dict[str, Any]:
+    return {"parser": _checked(choices), "autocompletion": offering(choices)}
+
+
 def _checked(choices: Collection[str]) -> Callable[[str], str]:
     check = one_of(choices)
 
@@ -124,7 +127,6 @@ __all__ = [
     "NEXT",
     "Described",
     "GammaOption",
-    "TreesArgument",
     "argument_of",
     "described",
     "discount_of",

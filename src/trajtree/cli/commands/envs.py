@@ -12,10 +12,11 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from trajtree.cli import tasks
-from trajtree.cli.choices import argument_of
+from trajtree.cli.commands import tasks
+from trajtree.cli.options.choices import argument_of
+from trajtree.cli.options.offers import environments
+from trajtree.cli.options.usage import Commands
 from trajtree.cli.terminal import console, counting
-from trajtree.cli.usage import Commands
 from trajtree.envs.base import Environment
 from trajtree.envs.check import EnvCheckError, check_env
 from trajtree.envs.domain import (
@@ -41,7 +42,10 @@ env = Commands(help="Environments: what there is, and proof that one keeps the c
 
 @env.command("list")
 def list_(
-    name: Annotated[str | None, typer.Argument(help="One of them, or module:DOMAIN, to list its task types.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(help="One of them, or module:DOMAIN, to list its task types.", autocompletion=environments),
+    ] = None,
 ) -> None:
     """List the built-in environments with what is installed and what data is there, or the task types of one."""
     if name is not None:
@@ -74,7 +78,7 @@ def _list_types(name: str) -> None:
 
 @env.command()
 def check(
-    name: Annotated[str, typer.Argument(help=_NAME_HELP)],
+    name: Annotated[str, typer.Argument(help=_NAME_HELP, autocompletion=environments)],
     task: Annotated[list[str] | None, typer.Option(help="Task to play; repeatable. Some of each by default.")] = None,
     action: Annotated[
         list[str] | None, typer.Option(help="A sensible action; repeatable, in order. The expert's by default.")
@@ -161,7 +165,7 @@ def _made(name: str, environment: type[Environment]) -> Environment:
 
 
 def play(
-    name: Annotated[str, typer.Argument(help=_NAME_HELP)],
+    name: Annotated[str, typer.Argument(help=_NAME_HELP, autocompletion=environments)],
     task: Annotated[str | None, typer.Argument(help="Task id; the first of the train split by default.")] = None,
     max_steps: Annotated[int | None, typer.Option(help="Step limit; the environment's own by default.", min=1)] = None,
 ) -> None:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from trajtree.cli.choices import option_of, with_options_of
-from trajtree.cli.outputs import check_output
-from trajtree.cli.places import OnOption, cluster_named
-from trajtree.cli.play import CostOption, PriceOption, ReportOption, TokensOption, spending_of
+from trajtree.cli.options.choices import option_of, with_options_of
+from trajtree.cli.options.outputs import check_output
+from trajtree.cli.options.places import OnOption, cluster_named
+from trajtree.cli.options.spending import CostOption, PriceOption, TokensOption, spending_of
+from trajtree.cli.options.trackers import ReportOption
+from trajtree.cli.options.usage import Commands
 from trajtree.cli.terminal import StageProgress, console
-from trajtree.cli.usage import Commands
 from trajtree.errors import RunError
 from trajtree.experiment.stage import KINDS, PRELOADED, Finished
 from trajtree.planning.hardware import HARDWARE

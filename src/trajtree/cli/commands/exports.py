@@ -8,11 +8,12 @@ from typing import Annotated
 
 import typer
 
-from trajtree.cli.cards import ROWS, CardOption, LicenseOption, check_card_options, write_card
-from trajtree.cli.choices import GammaOption, TreesArgument, described, discount_of, option_of, with_options_of
-from trajtree.cli.logs import Reading, counts_of
-from trajtree.cli.outputs import at_least_one, check_output, out_argument, out_option
-from trajtree.cli.rendering import RenderCallsOption, RenderThoughtsOption, as_text_fact, parts_of, said_as_text
+from trajtree.cli.options.cards import ROWS, CardOption, LicenseOption, check_card_options, write_card
+from trajtree.cli.options.choices import GammaOption, described, discount_of, option_of, with_options_of
+from trajtree.cli.options.outputs import at_least_one, check_output, out_argument, out_option
+from trajtree.cli.options.reading import Reading, counts_of
+from trajtree.cli.options.rendering import RenderCallsOption, RenderThoughtsOption, as_text_fact, parts_of, said_as_text
+from trajtree.cli.options.tree_files import TreesArgument
 from trajtree.cli.terminal import console, counting
 from trajtree.errors import DataError, counted
 from trajtree.formats.converting import rows_of, runs_in

@@ -1,0 +1,1 @@
+"""What several commands share: options, what they take, and what is done with it."""
