@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,19 +23,31 @@ ROOT = Path(__file__).parents[2]
 EQUAL = Layout.of([f"s{index // 4}" for index in range(48)], ["t"] * 48)
 
 
-def test_after_as_many_steps_branching_has_no_more_forks() -> None:
-    """The figures of docs/results.md, "Per step played it gives no more"."""
+def stored(name: str) -> dict[str, Any]:
+    figures: dict[str, Any] = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
+    return figures
+
+
+@pytest.mark.parametrize(
+    ("name", "expected", "more_steps"),
+    [
+        ("branching", {0: (21, 20), 1: (32, 30), 2: (21, 23)}, 32),
+        ("branching-textworldexpress", {0: (5, 6), 1: (18, 19), 2: (2, 5)}, 40),
+    ],
+)
+def test_forks_after_as_many_steps(name: str, expected: dict[int, tuple[int, int]], more_steps: int) -> None:
+    """The figures of docs/results.md on what branching gives per step played."""
     steps: dict[int, tuple[int, int]] = {}
     forks: dict[int, tuple[int, int]] = {}
-    for seed in json.loads((ROOT / "benchmarks" / "results" / "branching.json").read_text())["seeds"]:
+    for seed in stored(name)["seeds"]:
         alone, branched = seed["independent"]["curve"], seed["branching"]["curve"]
         at = alone[-1]["steps"]
         curve = [[one[key] for one in branched] for key in ("steps", "forks")]
         steps[seed["seed"]] = (at, branched[-1]["steps"])
         forks[seed["seed"]] = (alone[-1]["forks"], round(float(np.interp(at, *curve))))
-    assert forks == {0: (21, 20), 1: (32, 30), 2: (21, 23)}
+    assert forks == expected
     fewer, more = (sum(each) for each in zip(*steps.values(), strict=True))
-    assert round(100 * (more / fewer - 1)) == 32
+    assert round(100 * (more / fewer - 1)) == more_steps
 
 
 def runs(*tries: tuple[str, float]) -> list[Trajectory]:
@@ -116,10 +129,10 @@ def test_differences_are_per_task_and_over_situations() -> None:
     assert (high - low) / 2 == pytest.approx(2.201 * (8 / 11 / 12) ** 0.5, rel=1e-3)
 
 
-def test_the_table_in_the_docs_is_what_the_benchmark_prints() -> None:
-    figures = json.loads((ROOT / "benchmarks" / "results" / "branching.json").read_text())
+@pytest.mark.parametrize("name", ["branching", "branching-textworldexpress"])
+def test_the_table_in_the_docs_is_what_the_benchmark_prints(name: str) -> None:
     page = (ROOT / "docs" / "results.md").read_text()
-    assert f"<!-- branching:begin -->\n{table(figures)}\n<!-- branching:end -->" in page
+    assert f"<!-- {name}:begin -->\n{table(stored(name))}\n<!-- {name}:end -->" in page
 
 
 def test_fieller_holds_where_the_mean_may_be_zero() -> None:
