@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from benchmarks.branching import fieller, in_rounds, informative, over, repeated, table, until
+from benchmarks.branching import fieller, in_rounds, informative, over, ratio_of, repeated, table, until
 from scipy.stats import t
 from tests.builders import trajectory
 
@@ -48,6 +48,28 @@ def test_forks_after_as_many_steps(name: str, expected: dict[int, tuple[int, int
     assert forks == expected
     fewer, more = (sum(each) for each in zip(*steps.values(), strict=True))
     assert round(100 * (more / fewer - 1)) == more_steps
+
+
+def test_on_textworldexpress_the_tuned_model_is_at_the_ceiling() -> None:
+    """The figures of docs/results.md, "What is learned from each"."""
+    rows = {row["name"]: row["success_rate"] for row in stored("branching-textworldexpress-dev-seed0")["rows"]}
+    shown = {name: [round(100 * rate[end], 1) for end in ("value", "low", "high")] for name, rate in rows.items()}
+    assert shown["weak"] == [91.7, 79.9, 96.8]
+    assert shown["w2sg_exact"] == [100.0, 92.2, 100.0]
+
+
+def test_the_difference_of_forks_for_these_three_models() -> None:
+    """The same page's ratio over situations alone, and the difference over situations and seeds."""
+    figures = stored("branching-textworldexpress")
+    layout = Layout.of(list(figures["situations"].values()), ["simonsays"] * len(figures["situations"]))
+    ours, theirs = (
+        np.array([[seed[side]["tasks"][task]["forks"] for task in figures["situations"]] for seed in figures["seeds"]])
+        for side in ("branching", "independent")
+    )
+    assert (ours.sum(), theirs.sum()) == (50, 25)
+    alone = ratio_of((ours.mean(0), theirs.mean(0)), layout, (ours.mean(1)[:1], theirs.mean(1)[:1]))
+    assert alone is not None and [round(end, 1) for end in alone] == [1.4, 3.1]
+    assert figures["over"]["forks"]["difference"][1] < 0
 
 
 def runs(*tries: tuple[str, float]) -> list[Trajectory]:
@@ -108,6 +130,13 @@ def test_episodes_of_a_point_are_counted_where_they_repeat_themselves() -> None:
         "first solution": 1,
         "tasks solved by every first episode": 0,
     }
+
+
+def test_how_often_branches_repeated_themselves_on_textworldexpress() -> None:
+    found = [seed["branching"]["repeated"] for seed in stored("branching-textworldexpress")["seeds"]]
+    sums = {key: sum(one[key] for one in found) for key in ("points", "one first action", "one score")}
+    assert sums == {"points": 217, "one first action": 51, "one score": 54}
+    assert [one["first solution"] for one in found] == [0, 2, 0]
 
 
 def test_differences_are_per_task_and_over_situations() -> None:
