@@ -6,10 +6,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from benchmarks.branching import fieller, in_rounds, informative, over, repeated, table, until
+from benchmarks.branching import fieller, in_rounds, informative, over, ratio_of, repeated, table, until
 from scipy.stats import t
 from tests.builders import trajectory
 
@@ -22,19 +23,53 @@ ROOT = Path(__file__).parents[2]
 EQUAL = Layout.of([f"s{index // 4}" for index in range(48)], ["t"] * 48)
 
 
-def test_after_as_many_steps_branching_has_no_more_forks() -> None:
-    """The figures of docs/results.md, "Per step played it gives no more"."""
+def stored(name: str) -> dict[str, Any]:
+    figures: dict[str, Any] = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
+    return figures
+
+
+@pytest.mark.parametrize(
+    ("name", "expected", "more_steps"),
+    [
+        ("branching", {0: (21, 20), 1: (32, 30), 2: (21, 23)}, 32),
+        ("branching-textworldexpress", {0: (5, 6), 1: (18, 19), 2: (2, 5)}, 40),
+    ],
+)
+def test_forks_after_as_many_steps(name: str, expected: dict[int, tuple[int, int]], more_steps: int) -> None:
+    """The figures of docs/results.md on what branching gives per step played."""
     steps: dict[int, tuple[int, int]] = {}
     forks: dict[int, tuple[int, int]] = {}
-    for seed in json.loads((ROOT / "benchmarks" / "results" / "branching.json").read_text())["seeds"]:
+    for seed in stored(name)["seeds"]:
         alone, branched = seed["independent"]["curve"], seed["branching"]["curve"]
         at = alone[-1]["steps"]
         curve = [[one[key] for one in branched] for key in ("steps", "forks")]
         steps[seed["seed"]] = (at, branched[-1]["steps"])
         forks[seed["seed"]] = (alone[-1]["forks"], round(float(np.interp(at, *curve))))
-    assert forks == {0: (21, 20), 1: (32, 30), 2: (21, 23)}
+    assert forks == expected
     fewer, more = (sum(each) for each in zip(*steps.values(), strict=True))
-    assert round(100 * (more / fewer - 1)) == 32
+    assert round(100 * (more / fewer - 1)) == more_steps
+
+
+def test_on_textworldexpress_the_tuned_model_is_at_the_ceiling() -> None:
+    """The figures of docs/results.md, "What is learned from each"."""
+    rows = {row["name"]: row["success_rate"] for row in stored("branching-textworldexpress-dev-seed0")["rows"]}
+    shown = {name: [round(100 * rate[end], 1) for end in ("value", "low", "high")] for name, rate in rows.items()}
+    assert shown["weak"] == [91.7, 79.9, 96.8]
+    assert shown["w2sg_exact"] == [100.0, 92.2, 100.0]
+
+
+def test_the_difference_of_forks_for_these_three_models() -> None:
+    """The same page's ratio over situations alone, and the difference over situations and seeds."""
+    figures = stored("branching-textworldexpress")
+    layout = Layout.of(list(figures["situations"].values()), ["simonsays"] * len(figures["situations"]))
+    ours, theirs = (
+        np.array([[seed[side]["tasks"][task]["forks"] for task in figures["situations"]] for seed in figures["seeds"]])
+        for side in ("branching", "independent")
+    )
+    assert (ours.sum(), theirs.sum()) == (50, 25)
+    alone = ratio_of((ours.mean(0), theirs.mean(0)), layout, (ours.mean(1)[:1], theirs.mean(1)[:1]))
+    assert alone is not None and [round(end, 1) for end in alone] == [1.4, 3.1]
+    assert figures["over"]["forks"]["difference"][1] < 0
 
 
 def runs(*tries: tuple[str, float]) -> list[Trajectory]:
@@ -97,6 +132,13 @@ def test_episodes_of_a_point_are_counted_where_they_repeat_themselves() -> None:
     }
 
 
+def test_how_often_branches_repeated_themselves_on_textworldexpress() -> None:
+    found = [seed["branching"]["repeated"] for seed in stored("branching-textworldexpress")["seeds"]]
+    sums = {key: sum(one[key] for one in found) for key in ("points", "one first action", "one score")}
+    assert sums == {"points": 217, "one first action": 51, "one score": 54}
+    assert [one["first solution"] for one in found] == [0, 2, 0]
+
+
 def test_differences_are_per_task_and_over_situations() -> None:
     def side(more: int) -> dict[str, dict[str, dict[str, int]]]:
         return {
@@ -116,10 +158,10 @@ def test_differences_are_per_task_and_over_situations() -> None:
     assert (high - low) / 2 == pytest.approx(2.201 * (8 / 11 / 12) ** 0.5, rel=1e-3)
 
 
-def test_the_table_in_the_docs_is_what_the_benchmark_prints() -> None:
-    figures = json.loads((ROOT / "benchmarks" / "results" / "branching.json").read_text())
+@pytest.mark.parametrize("name", ["branching", "branching-textworldexpress"])
+def test_the_table_in_the_docs_is_what_the_benchmark_prints(name: str) -> None:
     page = (ROOT / "docs" / "results.md").read_text()
-    assert f"<!-- branching:begin -->\n{table(figures)}\n<!-- branching:end -->" in page
+    assert f"<!-- {name}:begin -->\n{table(stored(name))}\n<!-- {name}:end -->" in page
 
 
 def test_fieller_holds_where_the_mean_may_be_zero() -> None:
