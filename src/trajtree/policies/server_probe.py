@@ -85,11 +85,11 @@ def _look(address: str, model: str, spending: Spending) -> Server:
             why = nobody.clean(str(error.__cause__ or error))
             raise PolicyError(f"{address}: no server answers ({why}); start it, or correct the address") from None
         except openai.APIStatusError as error:
-            said = f"(HTTP {error.status_code}): {nobody.clean(say(error))}"
+            answer = f"(HTTP {error.status_code}): {nobody.clean(say(error))}"
             if error.status_code >= 500:  # llama.cpp answers 503 for as long as it loads its model
-                raise PolicyError(f"{address}: cannot play {model} now {said}; try again once it is ready") from None
+                raise PolicyError(f"{address}: cannot play {model} now {answer}; try again once it is ready") from None
             hint = f"; put the key into {KEY}" if error.status_code in (401, 403) else ""
-            raise PolicyError(f"{address}: refuses to play {model} {said}{hint}") from None
+            raise PolicyError(f"{address}: refuses to play {model} {answer}{hint}") from None
         except BadAnswer as error:
             raise PolicyError(f"{address}: {nobody.clean(str(error))}; is it an OpenAI-compatible API?") from None
     said = {name: _text(value) for name, value in entry.items() if name not in _CHANGES}
