@@ -22,19 +22,34 @@ import subprocess
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from random import Random
-from threading import Event
 from typing import Any
 
 import psutil
-from tests.soak.commands import ROOT, Violation, end, environment, listens, start
-from tests.soak.playing import MARK, Key, Server, check, gone, marked, server
+from tests.soak.blows import (
+    END,
+    JAVA,
+    NODE,
+    PLAYER,
+    STATUS,
+    STORE,
+    WORKERS,
+    WRONG,
+    Blow,
+    Scene,
+    fill,
+    lose_node,
+    resize,
+    unserve,
+)
+from tests.soak.commands import ROOT, Ended, Violation, end, environment, start
+from tests.soak.playing import MARK, Key, Server, check, gone, server
 from tests.soak.weather import VARIABLE
 
 from trajtree.models.weights import versions
@@ -44,116 +59,12 @@ from trajtree.trajectory import Trajectory
 BLOWS = 20
 """In each leg."""
 GROWTH = 0.1
-"""By which the largest process of a later tenth may exceed that of the first."""
+"""By which the largest of our processes may be larger in a later tenth than in the first."""
 MOST_LIVES = 100
 """Commands that a leg may take; more would mean that it does not come on."""
+SECONDS = 7200
+"""That a command may take."""
 _ROOM = 2**30
-
-
-@dataclass
-class Scene:
-    """A command at work, and what can be struck.
-
-    Attributes:
-        folder: of the store, on a disk of its own where that is allowed.
-        marks: of the command, and of the cluster if there is one.
-        process: the command.
-        served: the model server, if one is asked.
-        machines: the cluster, if there is one.
-        torn: set when the store is to lose a part of its last line before the next command.
-    """
-
-    folder: Path
-    random: Random
-    marks: tuple[str, ...]
-    process: subprocess.Popen[str]
-    served: Server | None
-    machines: Any
-    torn: bool = False
-
-    @property
-    def store(self) -> Path:
-        return self.folder / "runs.jsonl"
-
-    def processes(self) -> Iterator[tuple[str, int]]:
-        """Kind and id of the processes that are the command's, or work for it."""
-        for mark in self.marks:
-            for pid, line in marked(mark):
-                if pid == self.process.pid:
-                    yield "command", pid
-                elif "/java" in line.split(" ")[0]:
-                    yield "Java", pid
-                elif "multiprocessing.spawn" in line:
-                    yield "worker", pid
-                elif line.startswith("ray::_"):
-                    yield "player", pid
-
-
-Blow = Callable[[Scene], bool]
-"""Strikes; False where there was nothing to strike."""
-
-
-def of(kind: str, number: signal.Signals) -> Blow:
-    """Send a signal to a process of a kind. One that is stopped never goes on: it is a step that hangs."""
-
-    def strike(scene: Scene) -> bool:
-        there = [pid for found, pid in scene.processes() if found == kind]
-        if not there or (kind == "command" and number != signal.SIGKILL and not listens(scene.process)):
-            return False
-        with suppress(ProcessLookupError):
-            os.kill(scene.random.choice(there), number)
-            return True
-        return False
-
-    return strike
-
-
-def tear(scene: Scene) -> bool:
-    """Kill the command in such a way that its last write is not whole."""
-    scene.torn = of("command", signal.SIGKILL)(scene)
-    return scene.torn
-
-
-def fill(scene: Scene) -> bool:
-    """Leave some kilobytes on the disk."""
-    state = os.statvfs(scene.folder)
-    used = (state.f_blocks - state.f_bfree) * state.f_frsize
-    return resize(scene.folder, used + 8192)
-
-
-def resize(folder: Path, size: int) -> bool:
-    return not subprocess.run(["mount", "-o", f"remount,size={size}", folder], capture_output=True).returncode
-
-
-def unserve(scene: Scene) -> bool:
-    """Kill the model server; it is back after a while."""
-    assert scene.served is not None
-    scene.served.down()
-    time.sleep(scene.random.uniform(0, 4))
-    scene.served.up(0.05)
-    return True
-
-
-def lose_node(scene: Scene) -> bool:
-    """Kill a node of the cluster with all that is on it; another one joins."""
-    scene.machines.remove_node(scene.random.choice(list(scene.machines.worker_nodes)), allow_graceful=False)
-    scene.machines.add_node(**NODE)
-    return True
-
-
-END = {
-    "command killed": of("command", signal.SIGKILL),
-    "command killed, its last write torn": tear,
-    "command got SIGINT": of("command", signal.SIGINT),
-    "command got SIGTERM": of("command", signal.SIGTERM),
-    "disk full": fill,
-}
-STATUS = dict(zip(END, (-signal.SIGKILL, -signal.SIGKILL, 128 + signal.SIGINT, 128 + signal.SIGTERM, 1), strict=True))
-"""With what a command ends to which one of those happens."""
-WORKERS = {"worker killed": of("worker", signal.SIGKILL), "worker hung": of("worker", signal.SIGSTOP)}
-JAVA = {"Java killed": of("Java", signal.SIGKILL), "Java hung": of("Java", signal.SIGSTOP)}
-PLAYER = {"player killed": of("player", signal.SIGKILL)}
-NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
 
 
 @dataclass(frozen=True)
@@ -178,7 +89,7 @@ class Leg:
 
 
 _TOY = "--env tests.soak.weather:DOMAIN --tasks toy --batch 16 --seconds 5"
-_SCIENCEWORLD = "--env scienceworld --tasks find-living-thing --max-steps 5 --batch 8 --seconds 45 --workers 2"
+_SCIENCEWORLD = "--env scienceworld --max-steps 4 --batch 8 --seconds 45 --workers 2 --policy hat:scienceworld"
 LEGS = {
     "workers": Leg(f"{_TOY} --workers 2 --policy hat:x", 120, 75, END | WORKERS, 0.003),
     "server": Leg(
@@ -192,40 +103,28 @@ LEGS = {
     "cluster": Leg(
         f"{_TOY} --policy hat:x --on ray", 120, 50, END | WORKERS | PLAYER | {"node killed": lose_node}, 0.003, "ray"
     ),
-    "scienceworld": Leg(
-        f"{_SCIENCEWORLD} --policy hat:scienceworld", 100, 20, END | WORKERS | JAVA, needs="scienceworld"
+    "scienceworld-animals": Leg(
+        f"{_SCIENCEWORLD} --tasks find-living-thing", 50, 20, END | WORKERS | JAVA, needs="scienceworld"
+    ),
+    "scienceworld-plants": Leg(
+        f"{_SCIENCEWORLD} --tasks find-plant", 50, 20, END | WORKERS | JAVA, needs="scienceworld"
     ),
 }
 """By name."""
 
 
-def sizes(scene: Scene) -> list[tuple[str, float]]:
-    """Kind and megabytes of each process."""
-    found = []
-    for kind, pid in scene.processes():
-        with suppress(OSError):
-            pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-            found.append((kind, pages * os.sysconf("SC_PAGESIZE") / 1e6))
-    return found
-
-
-@dataclass
-class Memory:
-    """Megabytes of the largest process of each kind, by tenths of the store's growth."""
-
-    tenths: dict[str, list[float]] = field(default_factory=dict)
-
-    def add(self, seen: list[tuple[str, float]], share: float) -> None:
-        """Take in the sizes of processes when the store had so much of its size."""
-        for kind, size in seen:
-            found = self.tenths.setdefault(kind, [0.0] * 10)
-            tenth = min(9, int(10 * share))
-            found[tenth] = max(found[tenth], round(size, 1))
-
-    def growth(self) -> dict[str, float]:
-        """By how much the largest of a later tenth exceeds the first in which there was any."""
-        seen = {kind: [size for size in sizes if size] for kind, sizes in self.tenths.items()}
-        return {kind: round(max(sizes) / sizes[0] - 1, 3) for kind, sizes in seen.items()}
+def tenths(seen: list[tuple[int, str, float]]) -> dict[str, Any]:
+    """What is known of (bytes of the store, kind, megabytes): the largest process of each kind, by tenths."""
+    whole = max(size for size, _, _ in seen) + 1
+    largest: dict[str, list[float]] = {}
+    for size, kind, found in seen:
+        of_kind = largest.setdefault(kind, [0.0] * 10)
+        of_kind[10 * size // whole] = max(of_kind[10 * size // whole], round(found, 1))
+    there = {kind: [each for each in of_kind if each] for kind, of_kind in largest.items()}
+    return {
+        "MB of the largest process, by tenths": largest,
+        "growth after the first tenth": {kind: round(max(each) / each[0] - 1, 3) for kind, each in there.items()},
+    }
 
 
 @dataclass
@@ -233,35 +132,88 @@ class Round:
     """A leg played to its end, with blows or without.
 
     Attributes:
+        folder: of the store.
+        weather: see `Leg`.
+        wrong: share of its requests that the model server answers wrongly.
         coming: (size of the store in bytes, name) of the blows that are still to fall, the last one first.
-        size: bytes of the whole store, as far as known.
+        seen: (bytes of the store, kind, megabytes) of processes.
+        fell: how often each blow fell.
+        ended: how often a command ended with each status.
+        lost: episodes that a command left behind as lost to faults.
     """
 
     leg: Leg
     folder: Path
     random: Random
-    size: float
+    weather: float
+    wrong: float
+    served: Server | None
+    machines: Any = None
+    began: float = field(default_factory=time.monotonic)
     coming: list[tuple[float, str]] = field(default_factory=list)
-    memory: Memory = field(default_factory=Memory)
+    seen: list[tuple[int, str, float]] = field(default_factory=list)
     fell: Counter[str] = field(default_factory=Counter)
     ended: Counter[str] = field(default_factory=Counter)
     lost: int = 0
 
-    def life(self, words: list[str], weather: float, served: Server | None, machines: Any) -> int:
+    @property
+    def store(self) -> Path:
+        return self.folder / STORE
+
+    @contextmanager
+    def place(self, words: list[str]) -> Iterator[list[str]]:
+        """The disk, and the cluster where one is asked for; yields the whole command."""
+        with ExitStack() as stack:
+            stack.enter_context(small_disk(self.folder))
+            if "--on" in words:
+                self.machines = stack.enter_context(cluster(self.weather))
+            yield [*words, "--out", str(self.store)]
+
+    def draw(self, size: int) -> None:
+        """Draw the blows, each kind as often as any other, and the sizes of the store at which they fall."""
+        names = [blow for blow in self.leg.blows if os.path.ismount(self.folder) or self.leg.blows[blow] is not fill]
+        drawn = [*names * (BLOWS // len(names)), *self.random.sample(names, BLOWS % len(names))]
+        self.random.shuffle(drawn)
+        at = sorted((self.random.uniform(0.01, 0.95) * size for _ in drawn), reverse=True)
+        self.coming = list(zip(at, drawn, strict=True))
+
+    def check(self, sound: dict[Key, Trajectory]) -> None:
+        """See `playing.check`."""
+        count = Counter[str]()
+        check(self.store, sound, count)
+        self.lost += count["episodes lost to faults, and played again later"]
+
+    def figures(self) -> dict[str, Any]:
+        """Time and memory.
+
+        Raises:
+            Violation: one of our processes grows. Java's heap grows to its limit as Java likes.
+        """
+        found = {"seconds": round(time.monotonic() - self.began), **tenths(self.seen)}
+        grown = {
+            kind: by for kind, by in found["growth after the first tenth"].items() if kind != "Java" and by > GROWTH
+        }
+        if grown:
+            raise Violation(f"{self.folder}: grows: {found}")
+        return found
+
+    def life(self, words: list[str]) -> int:
         """One command to its end; its exit status."""
-        mark = f"{self.folder.name}-{sum(self.ended.values())}"
-        variables = {MARK: mark, VARIABLE: str(weather)}
+        if self.served:
+            self.served.down()
+            self.served.up(self.wrong)
+        machines = self.machines if "--on" in words else None
+        mark = f"{os.getpid()}-{self.folder.name}-{sum(self.ended.values())}"
+        variables = {MARK: mark, VARIABLE: str(self.weather)}
         process = start(words, module="tests.soak.player", variables=variables)
         marks = (mark,) if machines is None else (mark, CLUSTER)
-        scene = Scene(self.folder, self.random, marks, process, served, machines)
-        over = Event()
+        scene = Scene(self.folder, self.random, marks, process, self.served, machines)
+        # This is done in the main thread: only there can Ray start nodes.
         with ThreadPoolExecutor(1) as beside:
-            watched = beside.submit(self._watch, scene, over)
-            try:
-                ended = end(process, words)
-            finally:
-                over.set()
-        if (fatal := watched.result()) is None:
+            ending = beside.submit(end, process, words, SECONDS)
+            fatal = self._watch(scene, ending)
+        ended = ending.result()
+        if fatal is None:
             ended.check(0, 1)
         elif ended.check(0, STATUS[fatal]).status == 1 and "space" not in str(ended.sentence):
             raise Violation(f"{' '.join(words)} on a full disk said {ended.sentence}")
@@ -283,16 +235,16 @@ class Round:
             resize(self.folder, _ROOM)
         return ended.status
 
-    def _watch(self, scene: Scene, over: Event) -> str | None:
+    def _watch(self, scene: Scene, ending: Future[Ended]) -> str | None:
         """Strike until the command is over; which blow it was that is to end it, None if none of them."""
-        before, seen, fatal = _size(scene.store), None, None
-        while not over.wait(0.25):
+        before, fatal = _size(scene.store), None
+        seen: list[tuple[int, str, float]] = []
+        while not wait([ending], 0.25).done:
             if (now := _size(scene.store)) <= before:
                 continue
             # What is seen counts once the store has grown further: the table at the end is not playing.
-            if seen is not None:
-                self.memory.add(seen, before / self.size)
-            before, seen = now, sizes(scene)
+            self.seen += seen
+            before, seen = now, [(now, kind, size) for kind, size in scene.sizes()]
             if fatal is None and self.coming and now >= self.coming[-1][0]:
                 name = self.coming[-1][1]
                 if self.leg.blows[name](scene):
@@ -314,74 +266,42 @@ def played(leg: Leg, share: float, base: Path, random: Random) -> dict[str, Any]
     """
     rollouts = max(1, round(leg.rollouts * share))
     episodes = leg.tasks * rollouts
-    figures: dict[str, Any] = {"command": f"explore {leg.words}", "episodes": episodes}
-    with ExitStack() as stack:
-        served = stack.enter_context(server(random)) if "{port}" in leg.words else None
-        given = leg.words.format(port=served.port if served else "").split()
-        words = ["explore", *given, "--first", str(leg.tasks), "--rollouts", str(rollouts)]
-        sound: dict[Key, Trajectory] = {}
-        size = 700.0 * episodes
-        for name in ("undisturbed", "among blows"):
-            struck = name == "among blows"
-            folder = base / name.replace(" ", "-")
-            store = folder / "runs.jsonl"
-            command = [*words, "--out", str(store)]
-            disk = stack.enter_context(small_disk(folder))
-            weather = leg.weather if struck else 0.0
-            machines = stack.enter_context(cluster(weather)) if "--on" in command else None
-            fell = Round(leg, folder, random, size)
-            if struck:
-                names = [blow for blow in leg.blows if disk or leg.blows[blow] is not fill]
-                drawn = [*names * (BLOWS // len(names)), *random.sample(names, BLOWS % len(names))]
-                random.shuffle(drawn)
-                sizes = sorted((random.uniform(0.01, 0.95) * size for _ in drawn), reverse=True)
-                fell.coming = list(zip(sizes, drawn, strict=True))
-            began = time.monotonic()
-            while True:
-                if served:
-                    served.down()
-                    served.up(0.05 if struck else 0.0)
-                status = fell.life(command, weather, served, machines)
-                count = Counter[str]()
-                if struck:
-                    check(store, sound, count)
-                fell.lost += count["episodes lost to faults, and played again later"]
-                if status == 0:
-                    break
-                if not struck or sum(fell.ended.values()) > MOST_LIVES:
-                    raise Violation(f"{' '.join(command)} does not come to an end: {dict(fell.ended)}")
-            if struck:
-                if served:
-                    served.down()
-                    served.up(0.0)
-                # Here, also where it was on a cluster.
-                fell.life([word for word in command if word not in ("--on", "ray")], 0.0, served, None)
-                check(store, sound, Counter(), whole=True)
-            else:
-                sound = {trajectory.key: trajectory for trajectory in TrajectoryStore(store)}
-                size = _size(store)
-                if len(sound) != episodes or any(each.outcome.is_fault for each in sound.values()):
-                    raise Violation(f"{store}: not whole, though nothing happened")
-            figures[name] = {
-                "seconds": round(time.monotonic() - began),
-                "MB of the largest process, by tenths": fell.memory.tenths,
-                "growth after the first tenth": fell.memory.growth(),
-            }
-            if struck:
-                figures[name] |= {
-                    "blows": dict(sorted(fell.fell.items())),
-                    "exit statuses": dict(sorted(fell.ended.items())),
-                    "episodes seen as lost to faults between commands": fell.lost,
-                    "solved, and not": [
-                        sum(t.success for t in sound.values()),
-                        sum(not t.success for t in sound.values()),
-                    ],
-                }
-            print(json.dumps(figures[name]), flush=True)
+    with server(random) if "{port}" in leg.words else nullcontext() as served:
+        words = ["explore", *leg.words.format(port=served.port if served else "").split()]
+        words += ["--first", str(leg.tasks), "--rollouts", str(rollouts)]
+        calm = Round(leg, base / "undisturbed", random, 0.0, 0.0, served)
+        with calm.place(words) as command:
+            if calm.life(command) != 0:
+                raise Violation(f"{' '.join(command)} did not end in order, though nothing happened")
+            sound = {trajectory.key: trajectory for trajectory in TrajectoryStore(calm.store)}
+            size = _size(calm.store)
+        if len(sound) != episodes or any(each.outcome.is_fault for each in sound.values()):
+            raise Violation(f"{' '.join(words)}: not whole, though nothing happened")
+        figures = {"explored": leg.words, "episodes": episodes, "undisturbed": calm.figures()}
+        print(json.dumps(figures), flush=True)
+        struck = Round(leg, base / "among-blows", random, leg.weather, WRONG, served)
+        with struck.place(words) as command:
+            struck.draw(size)
+            while struck.life(command) != 0:
+                struck.check(sound)
+                if sum(struck.ended.values()) > MOST_LIVES:
+                    raise Violation(f"{' '.join(command)} does not come to an end: {dict(struck.ended)}")
+            struck.check(sound)
+            # In the end all is well, and it is played here, also where it was on a cluster.
+            struck.weather, struck.wrong, struck.coming = 0.0, 0.0, []
+            struck.life([word for word in command if word not in ("--on", "ray")])
+            check(struck.store, sound, Counter(), whole=True)
+    figures["among blows"] = struck.figures() | {
+        "blows": dict(sorted(struck.fell.items())),
+        "exit statuses": dict(sorted(struck.ended.items())),
+        "episodes lost to faults, and played again by a later command": struck.lost,
+    }
+    figures["solved"] = sum(trajectory.success for trajectory in sound.values())
+    print(json.dumps(figures), flush=True)
     return figures
 
 
-CLUSTER = "soak-cluster"
+CLUSTER = f"{os.getpid()}-cluster"
 
 
 @contextmanager
@@ -404,13 +324,13 @@ def cluster(weather: float) -> Iterator[Any]:
 
 
 @contextmanager
-def small_disk(folder: Path) -> Iterator[bool]:
-    """A new folder with a disk of its own; False where that is not allowed."""
+def small_disk(folder: Path) -> Iterator[None]:
+    """A new folder, with a disk of its own where that is allowed."""
     folder.mkdir(parents=True)
     mount = ["mount", "-t", "tmpfs", "-o", f"size={_ROOM}", "tmpfs", folder]
     mounted = os.geteuid() == 0 and not subprocess.run(mount, capture_output=True).returncode
     try:
-        yield mounted
+        yield
     finally:
         if mounted:
             subprocess.run(["umount", folder], check=True)
@@ -425,29 +345,36 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     args = parser.parse_args()
     base = Path(tempfile.mkdtemp(prefix="long-soak-"))
-    found: dict[str, Any] = {"legs": {}}
-    if args.out and args.out.exists():
-        found = json.loads(args.out.read_text())
-    found["command"] = f"python -m tests.soak.long --seed {args.seed} --share {args.share:g}"
-    found["machine"] = {
-        "cores": os.cpu_count(),
-        "memory GB": round(psutil.virtual_memory().total / 1e9),
-        "load before": [round(load, 2) for load in os.getloadavg()],
-        **versions(["trajtree", "ray", "scienceworld"]),
-    }
     for name in args.legs:
         if find_spec(LEGS[name].needs) is None:
             print(f"{name}: left out, {LEGS[name].needs} is not installed")
             continue
         print(name, flush=True)
+        load = _load()
         try:
-            found["legs"][name] = played(LEGS[name], args.share, base / name, Random(f"{args.seed} {name}"))
+            figures = played(LEGS[name], args.share, base / name, Random(f"{args.seed} {name}"))
         except Violation as violation:
             raise SystemExit(f"{name}: {violation}\nfiles: {base}") from None
-        found["episodes"] = sum(leg["episodes"] for leg in found["legs"].values())
+        command = f"python -m tests.soak.long --seed {args.seed} --share {args.share:g} {name}"
         if args.out:
-            args.out.write_text(json.dumps(found, indent=1) + "\n")
+            keep(args.out, name, {"command": command, **figures, "load": [load, _load()]})
     shutil.rmtree(base)
+
+
+def keep(out: Path, name: str, figures: dict[str, Any]) -> None:
+    """Write the figures of a leg beside those that are there."""
+    legs = (json.loads(out.read_text())["legs"] if out.exists() else {}) | {name: figures}
+    written = {
+        "machine": {"cores": os.cpu_count(), "memory GB": round(psutil.virtual_memory().total / 1e9)},
+        "versions": versions(["trajtree", "ray", "scienceworld"]),
+        "episodes": sum(leg["episodes"] for leg in legs.values()),
+        "legs": legs,
+    }
+    out.write_text(json.dumps(written, indent=1) + "\n")
+
+
+def _load() -> list[float]:
+    return [round(load, 2) for load in os.getloadavg()]
 
 
 if __name__ == "__main__":

@@ -29,14 +29,14 @@ ACTIONS = (
 HATS = {
     "x": ACTIONS,
     "scienceworld": (
-        "look around",
         "teleport to outside",
+        "teleport to greenhouse",
         "focus on dove",
         "pick up dove",
+        "focus on peach tree",
+        "focus on flower pot 1",
+        "pick up flower pot 1",
         "teleport to kitchen",
-        "move dove to red box",
-        "teleport to bathroom",
-        "move dove to yellow box",
     ),
 }
 """By name."""
