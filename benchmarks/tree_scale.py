@@ -1,10 +1,11 @@
-"""From 10^4 to 10^6 runs through import, build, pairs and show: time and memory as the store grows.
+"""From 10^4 to 10^6 runs through import, build, pairs, show and report: time and memory as the store grows.
 
     python benchmarks/tree_scale.py --out benchmarks/results/tree-scale.json --plot docs/tree-scale.png
 
 Each command runs in a process of its own, as a user would run it; its peak memory is what the system counted. Every
 task has the same number of runs (by default 1,000, of 20 steps), so the largest task is the same at every size; `show`
-writes the page and the figures as JSON. Many small tasks:
+writes the page and the figures as JSON. `report` is what a report takes from an exploration, its tokens and its trees:
+there is no run directory here. Many small tasks:
 
     python benchmarks/tree_scale.py --runs-per-task 5 --steps 5 --out benchmarks/results/short-runs-scale.json
 
@@ -27,6 +28,17 @@ import sys
 import time
 from pathlib import Path
 
+REPORT = """
+import sys
+from trajtree.experiment.findings import of_trees
+from trajtree.explore.episode import sampled_tokens
+from trajtree.store.tree_store import read_trees
+from trajtree.store.trajectory_store import TrajectoryStore
+from trajtree.trees.forks import PairSettings
+sum(map(sampled_tokens, TrajectoryStore(sys.argv[1])))
+of_trees(read_trees(sys.argv[2]), PairSettings())
+"""
+
 
 def write_runs(path: Path, runs: int, runs_per_task: int, steps: int) -> None:
     """Chat messages, one run a line; the runs of a task lie apart, as logs of many workers do."""
@@ -48,15 +60,15 @@ def write_runs(path: Path, runs: int, runs_per_task: int, steps: int) -> None:
 
 
 def run(arguments: list[str], source: Path | None) -> dict[str, float]:
-    """Run a command of the trajtree in `source` (None: the installed one); seconds of wall clock and CPU, peak MB."""
+    """Run Python with the trajtree in `source` (None: the installed one); seconds of wall clock and CPU, peak MB."""
     start = time.perf_counter()
     environment = os.environ | ({"PYTHONPATH": str(source)} if source else {})
     quiet = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
-    command = [sys.executable, "-m", "trajtree", *arguments]
+    command = [sys.executable, *arguments]
     pid = os.posix_spawn(sys.executable, command, environment, file_actions=quiet)
     _, status, usage = os.wait4(pid, 0)
     if status:
-        raise SystemExit(f"trajtree {' '.join(arguments)} failed")
+        raise SystemExit(f"{' '.join(arguments)} failed")
     return {
         "seconds": time.perf_counter() - start,
         "cpu_seconds": usage.ru_utime + usage.ru_stime,
@@ -83,15 +95,16 @@ def measure(
             given = log if read == "runs" else folder / f"{name}-{read}.jsonl"
             out = folder / f"{name}-{written}.jsonl"
             to = ["--html", str(out), "--json", f"{out}.json"] if command == "show" else ["--out", str(out)]
-            figures[name][command] = run([command, str(given), *to], source)
+            figures[name][command] = run(["-m", "trajtree", command, str(given), *to], source)
             figures[name][f"{written}_mb"] = out.stat().st_size / 2**20
             figures[name][f"{written}_ratio"] = out.stat().st_size / size
             if written == "pairs":
                 with out.open("rb") as file:
                     figures[name]["pairs_written"] = sum(1 for _ in file)
-        if read == "store":
-            for name in versions:
-                (folder / f"{name}-{read}.jsonl").unlink()
+    # An earlier version may not have these functions.
+    figures["now"]["report"] = run(
+        ["-c", REPORT, *(str(folder / f"now-{name}.jsonl") for name in ("store", "trees"))], None
+    )
     shutil.rmtree(folder)
     here = figures.pop("now")
     return {"runs": runs, "source_mb": size / 2**20, **here, **figures}

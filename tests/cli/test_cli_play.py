@@ -12,6 +12,7 @@ from tests.cli.commands import done, invoke
 from tests.fake_trackers import fake_trackers
 from tests.toy import TASKS, solution
 
+from trajtree.cli.main import app
 from trajtree.errors import LimitError, RunError
 from trajtree.explore import trackers
 from trajtree.store.trajectory_store import TrajectoryStore
@@ -75,11 +76,17 @@ def test_a_store_made_with_other_settings_is_refused(
 def invoke_raising(*command: object) -> None:
     from typer.testing import CliRunner
 
-    from trajtree.cli.main import app
-
     result = CliRunner().invoke(app, [str(part) for part in command])
     assert result.exception is not None, result.output
     raise result.exception
+
+
+def test_what_is_refused_beforehand_says_nothing_of_servers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("ray")
+    words = ["explore", *ENV, "--policy", "openai:m@http://127.0.0.1:9", "--out", str(tmp_path / "x"), "--on", "x"]
+    with pytest.raises(RunError, match="is no place to play"):
+        app(words, standalone_mode=False)
+    assert "model servers" not in capsys.readouterr().out
 
 
 def test_another_server_is_refused(served: Stub, tmp_path: Path) -> None:

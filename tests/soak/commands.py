@@ -80,14 +80,14 @@ def start(
     )
 
 
-def end(process: subprocess.Popen[str], words: Sequence[str]) -> Ended:
+def end(process: subprocess.Popen[str], words: Sequence[str], seconds: float = SECONDS) -> Ended:
     """Wait for a command."""
     try:
-        out, err = process.communicate(timeout=SECONDS)
+        out, err = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()
-        raise Violation(f"{' '.join(words)} hung for {SECONDS} s") from None
+        raise Violation(f"{' '.join(words)} hung for {seconds:.0f} s") from None
     return Ended(tuple(words), process.returncode, out, err)
 
 

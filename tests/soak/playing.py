@@ -188,12 +188,21 @@ def troubled(words: Sequence[str], trouble: Trouble, weather: float) -> Ended:
     struck.result()
     number = trouble.number
     ended.check(0, 1, *(() if number is None else (-number, 128 + number)))
+    gone(trouble.mark, words)
+    return ended
+
+
+def gone(mark: str, words: Sequence[str]) -> None:
+    """Wait until a command that ended has left no process.
+
+    Raises:
+        Violation: it has.
+    """
     until = time.monotonic() + 120
-    while left := marked(trouble.mark):
+    while left := marked(mark):
         if time.monotonic() > until:
             raise Violation(f"{' '.join(words)} left processes behind: {left}")
         time.sleep(0.1)
-    return ended
 
 
 # --- trials ---

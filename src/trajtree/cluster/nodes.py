@@ -14,6 +14,8 @@ from trajtree.errors import RunError, TrajtreeError, counted
 
 MOST_LOST = 5
 """How often the same piece of work may lose its worker before it counts as the cause."""
+CLOSING = 5.0
+"""Seconds that a worker gets to close its environments."""
 _POLL = 0.5
 """Seconds between looks at whether the command has been stopped."""
 _OPTIONS = {"CPU": "num_cpus", "GPU": "num_gpus", "memory": "memory"}
@@ -76,12 +78,7 @@ class Nodes:
             if amount > 1 and amount != int(amount) and name != "memory":
                 raise RunError(f"play.needs.{name}: {amount:g} is neither whole nor below 1, as Ray wants it")
         if not self.room(takes):
-            had = [
-                ", ".join(
-                    f"{name} {amount:g}" for name, amount in sorted(node["Resources"].items()) if _is_asked_for(name)
-                )
-                for node in self.alive()
-            ]
+            had = [_listed(dict(sorted(node["Resources"].items()))) for node in self.alive()]
             raise RunError(
                 f"no node of the cluster has what a worker takes ({_listed(takes)}); the nodes have "
                 f"{'; '.join(dict.fromkeys(had)) or 'nothing'}: lower play.needs, or add a node"
@@ -129,13 +126,12 @@ def reraise(error: RayTaskError) -> NoReturn:
     raise error
 
 
-def _is_asked_for(name: str) -> bool:
-    """Whether users ask for such a resource; Ray adds one for every node's address, and some for itself."""
-    return not name.startswith(("node:", "object_store"))
-
-
 def _listed(takes: Takes) -> str:
-    return ", ".join(f"{name} {amount:g}" for name, amount in takes.items())
+    """For people, without the resources that Ray adds for itself: one for every node's address, and its own memory."""
+    asked = [(name, amount) for name, amount in takes.items() if not name.startswith(("node:", "object_store"))]
+    return ", ".join(
+        f"{name} {amount:,.0f} bytes" if name == "memory" else f"{name} {amount:g}" for name, amount in asked
+    )
 
 
-__all__ = ["MOST_LOST", "Nodes", "Takes", "failure", "options_of", "reraise"]
+__all__ = ["CLOSING", "MOST_LOST", "Nodes", "Takes", "failure", "options_of", "reraise"]

@@ -19,7 +19,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from trajtree.cluster.folders import Packed, packed, unpacked
-from trajtree.cluster.nodes import MOST_LOST, Nodes, failure, options_of, reraise
+from trajtree.cluster.nodes import CLOSING, MOST_LOST, Nodes, failure, options_of, reraise
 from trajtree.errors import EngineError, PolicyError, RunError
 from trajtree.explore.episode import EpisodeSpec
 from trajtree.explore.place import Setting
@@ -28,9 +28,6 @@ from trajtree.explore.workers import environments
 from trajtree.models.weights import fingerprint
 from trajtree.policies.opening import LOCAL, SCHEMES, Opening, Scheme, scheme_of
 from trajtree.trajectory import Trajectory
-
-_PATIENCE = 5.0
-"""Seconds that a worker gets to close its environments."""
 
 
 @dataclass(eq=False)
@@ -111,7 +108,7 @@ class Players:
         workers = [*self._idle, *(worker for worker, _ in self._doing.values())]
         closing = [worker.close.remote() for worker in self._idle]
         with suppress(RayError):  # a dead worker needs no closing
-            ray.get(closing, timeout=_PATIENCE)
+            ray.get(closing, timeout=CLOSING)
         for worker in workers:
             ray.kill(worker)
 

@@ -10,14 +10,11 @@ from typing import Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from trajtree.cluster.nodes import Nodes, Takes, failure, options_of, reraise
+from trajtree.cluster.nodes import CLOSING, Nodes, Takes, failure, options_of, reraise
 from trajtree.cluster.players import without_main_file
 from trajtree.envs.base import Environment
 from trajtree.errors import EnvError, WorkerLost
 from trajtree.explore.workers import LocalWorker
-
-_PATIENCE = 5.0
-"""Seconds that a worker gets to close its environments."""
 
 
 class FarWorker:
@@ -68,7 +65,7 @@ class FarWorker:
         """See `Worker.close`."""
         if self._actor is not None:
             with suppress(RayError):  # a dead worker needs no closing
-                ray.get(self._actor.close.remote(), timeout=_PATIENCE)
+                ray.get(self._actor.close.remote(), timeout=CLOSING)
             ray.kill(self._actor)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from trajtree.errors import RunError
 from trajtree.experiment import guarantee
@@ -17,8 +17,9 @@ from trajtree.report.text import listed
 from trajtree.statistics.results import Results
 from trajtree.statistics.summary import summarise
 from trajtree.store.tree_store import read_trees
-from trajtree.trees.forks import pairs_of
-from trajtree.trees.quality import quality
+from trajtree.trees.forks import PairSettings, pairs_of
+from trajtree.trees.pair import Pair
+from trajtree.trees.quality import TreeQuality, quality
 from trajtree.trees.tree import TrajectoryTree
 
 _SHOWN_FORKS = 4
@@ -77,7 +78,8 @@ def report_of(recipe: Recipe, done: Finished) -> ReportData:
         if one.row == "weak":
             raise RunError(f"weak: was not measured, and no row can be compared without it: {one.why}")
     shown = _shown_exploration(recipe, done)
-    trees = list(read_trees(done[f"trees-{shown}"].folder / TREES)) if shown is not None else []
+    trees = read_trees(done[f"trees-{shown}"].folder / TREES) if shown is not None else ()
+    qualities, forks = of_trees(trees, recipe.pairs)
     explored = recipe.all_explorations[shown] if shown is not None else recipe.explore
     statements = Statements(recipe, done)
     return ReportData(
@@ -86,8 +88,8 @@ def report_of(recipe: Recipe, done: Finished) -> ReportData:
         recipe_yaml=recipe.to_yaml(),
         labels={name: recipe.all_rows[name].label for name in recipe.evaluate.rows},
         unmeasured=tuple(lost),
-        trees=tuple(map(quality, trees)),
-        forks=tuple(_fork_views(recipe, trees)),
+        trees=qualities,
+        forks=forks,
         notes=(
             *_notes(recipe, explored if shown is not None else None, done),
             *shared_notes(recipe, done),
@@ -111,27 +113,30 @@ def _shown_exploration(recipe: Recipe, done: Mapping[str, Done]) -> str | None:
     return next((name for name in (*candidates, *recipe.all_explorations) if f"trees-{name}" in done), None)
 
 
-def _fork_views(recipe: Recipe, trees: Sequence[TrajectoryTree]) -> list[ForkView]:
-    """The widest forks, one per tree."""
-    widest = []
+def of_trees(
+    trees: Iterable[TrajectoryTree], settings: PairSettings
+) -> tuple[tuple[TreeQuality, ...], tuple[ForkView, ...]]:
+    """The quality of each tree, and the widest forks of all, one per tree. One tree at a time need be in memory."""
+    qualities: list[TreeQuality] = []
+    widest: list[tuple[Pair, ForkView]] = []
     for tree in trees:
-        widest += [(pair, tree) for pair in pairs_of(tree, recipe.pairs)[:1]]
-    widest.sort(key=lambda both: (-both[0].gap, both[0].task))
-    views = []
-    for pair, tree in widest[:_SHOWN_FORKS]:
-        chosen, rejected = (side.steps for side in pair.sides(tree))
-        views.append(
-            ForkView(
-                task=pair.task,
-                prefix=chosen[: pair.depth],
-                chosen=chosen[pair.depth :],
-                rejected=rejected[pair.depth :],
-                chosen_value=pair.chosen_value,
-                rejected_value=pair.rejected_value,
-                node=pair.node,
-            )
-        )
-    return views
+        qualities.append(quality(tree))
+        widest += [(pair, _view(pair, tree)) for pair in pairs_of(tree, settings)[:1]]
+        widest = sorted(widest, key=lambda both: (-both[0].gap, both[0].task))[:_SHOWN_FORKS]
+    return tuple(qualities), tuple(view for _, view in widest)
+
+
+def _view(pair: Pair, tree: TrajectoryTree) -> ForkView:
+    chosen, rejected = (side.steps for side in pair.sides(tree))
+    return ForkView(
+        task=pair.task,
+        prefix=chosen[: pair.depth],
+        chosen=chosen[pair.depth :],
+        rejected=rejected[pair.depth :],
+        chosen_value=pair.chosen_value,
+        rejected_value=pair.rejected_value,
+        node=pair.node,
+    )
 
 
 def _notes(recipe: Recipe, explored: Exploration | None, done: Mapping[str, Done]) -> tuple[str, ...]:

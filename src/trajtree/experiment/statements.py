@@ -99,8 +99,11 @@ class Statements:
         """Number of an exploration's episodes, and of the agent tokens sampled in them."""
         if exploration not in self._played:
             store = store_in(self._done[f"explore-{exploration}"].folder)
-            tokens = [sampled_tokens(trajectory) for trajectory in store]
-            self._played[exploration] = len(tokens), sum(tokens)
+            episodes = tokens = 0
+            for trajectory in store:
+                episodes += 1
+                tokens += sampled_tokens(trajectory)
+            self._played[exploration] = episodes, tokens
         return self._played[exploration]
 
     def _uses_demonstrations(self, name: str) -> bool:

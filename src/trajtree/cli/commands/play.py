@@ -26,7 +26,6 @@ from trajtree.explore.strategies import MOST_BRANCHES, STRATEGIES, ExploreSettin
 from trajtree.explore.trackers import Logbook, reported
 from trajtree.models.tuned import model_named
 from trajtree.models.weights import DTYPES
-from trajtree.policies.opening import is_local
 from trajtree.policies.spending import Price, Spending
 from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.trajectory import Sampling
@@ -153,7 +152,7 @@ def _play(job: Job, how: Playing, what: str) -> None:
         ):
             play_job(job, out, spending, progress, cluster or HERE)
     finally:
-        if not is_local(job.model.base):
+        if spending.requests:
             terminal.print(f"model servers: {spending}", soft_wrap=True, highlight=False)
     tasks = set(job.tasks)
     print_played(job.name, (t for t in TrajectoryStore(out, create=True) if t.task in tasks), terminal)
