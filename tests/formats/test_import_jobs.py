@@ -128,7 +128,7 @@ def test_a_signal_ends_it_with_one_line_and_no_process_stays(tmp_path: Path, num
     log, store = tmp_path / "a.jsonl", tmp_path / "s.jsonl"
     log.write_text(lines_of([run("t", *(f"go {n} {step} " * 50 for step in range(20))) for n in range(9000)]))
     command = [sys.executable, "-m", "trajtree", "import", str(log), "--out", str(store), "--jobs", "2"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=attentive)
     deadline = time.monotonic() + 120
     while not (store.exists() and store.stat().st_size) and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -142,6 +142,11 @@ def test_a_signal_ends_it_with_one_line_and_no_process_stays(tmp_path: Path, num
         time.sleep(0.05)
     assert not alive(process.pid)
     assert import_files(log, store).skipped > 0
+
+
+def attentive() -> None:
+    """What a shell starts in the background ignores Control-C, and so does all that it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def alive(session: int) -> list[str]:
