@@ -8,40 +8,18 @@ New keys and values are then written in place, whereas transformers' dynamic cac
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
 Memory = tuple[Tensor, ...]
 """Blocks of one conversation, in order; dimension 1 is key, value."""
 
-_SPARE = 1.25
-"""How much larger than asked for memory becomes where it has to grow, so that it seldom does."""
-
-
-class BufferMemory:
-    """Memory that one buffer after the other is laid out in.
-
-    A buffer of 64 conversations of a small model is nearly a gigabyte, and every turn needs two. New memory for each is
-    faulted in page by page, which took as long as a fifth of a turn.
-
-    Args:
-        like: a tensor of the model, for dtype and device.
-    """
-
-    def __init__(self, like: Tensor) -> None:
-        self._flat = like.new_empty(0)
-
-    def take(self, *shape: int) -> Tensor:
-        """A tensor of this shape, whose contents are undefined; it takes the memory of the one before."""
-        size = math.prod(shape)
-        if size > self._flat.numel():
-            self._flat = self._flat.new_empty(0)  # so that the old memory is free before there is new
-            self._flat = self._flat.new_empty(int(_SPARE * size))
-        return self._flat[:size].view(shape)
+_GRAIN = 64
+"""Buffer widths are multiples of this many columns, so that a new buffer fits into memory freed by an old one."""
 
 
 class _BufferLayer(DynamicLayer):  # type: ignore[misc]
@@ -76,7 +54,7 @@ class BatchCache:
         memories: one per row, () if nothing is remembered yet.
         shape: (layers, heads, head_dim).
         room: columns to reserve after the longest memory.
-        within: memory for the buffer, which ends the life of the cache before.
+        like: a tensor of the model, for dtype and device.
 
     Attributes:
         start: first column of the new tokens, which is the length of the longest memory.
@@ -85,18 +63,15 @@ class BatchCache:
         cache: the buffer in transformers' form.
     """
 
-    def __init__(
-        self, memories: Sequence[Memory], shape: tuple[int, int, int], room: int, within: BufferMemory
-    ) -> None:
+    def __init__(self, memories: Sequence[Memory], shape: tuple[int, int, int], room: int, like: Tensor) -> None:
         layers, heads, width = shape
         lengths = [sum(block.shape[3] for block in memory) for memory in memories]
         self.start = max(lengths)
         self.pads = [self.start - length for length in lengths]
-        self.buffer = within.take(layers, 2, len(memories), heads, self.start + room, width)
+        columns = -(-(self.start + room) // _GRAIN) * _GRAIN  # rounded up
+        self.buffer = torch.zeros(layers, 2, len(memories), heads, columns, width, dtype=like.dtype, device=like.device)
         for row, memory in enumerate(memories):
             column = self.pads[row]
-            # Nothing attends to the padding, but a weight of 0 times NaN would be NaN.
-            self.buffer[:, :, row, :, :column] = 0
             for block in memory:
                 self.buffer[:, :, row, :, column : column + block.shape[3]] = block
                 column += block.shape[3]
@@ -107,11 +82,8 @@ class BatchCache:
         return self.buffer[:, :, row, :, begin:end].clone()
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Drop all rows but these, in rising order, which become rows 0, 1, ..."""
-        for new, row in enumerate(rows):
-            if new < row:  # so what is written over is not needed any more
-                self.buffer[:, :, new] = self.buffer[:, :, row]
-        self.buffer = self.buffer[:, :, : len(rows)]
+        """Drop all rows but these, which become rows 0, 1, ..."""
+        self.buffer = self.buffer[:, :, list(rows)]
         self.pads = [self.pads[row] for row in rows]
         self.cache = self._view(self.cache.layers[0].filled)
 
@@ -119,4 +91,4 @@ class BatchCache:
         return Cache(layers=[_BufferLayer(layer[0], layer[1], filled) for layer in self.buffer])
 
 
-__all__ = ["BatchCache", "BufferMemory", "Memory"]
+__all__ = ["BatchCache", "Memory"]

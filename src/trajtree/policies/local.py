@@ -20,7 +20,7 @@ from trajtree.errors import PolicyError
 from trajtree.models.transcript import ChatFormat, Transcript, tokenise
 from trajtree.models.weights import ModelRef, context_length, load_model, load_tokenizer, pick_device
 from trajtree.policies.base import Reply, too_long
-from trajtree.policies.kv import BatchCache, BufferMemory, Memory
+from trajtree.policies.kv import BatchCache, Memory
 from trajtree.policies.sampling import draw, no_distribution, stream
 from trajtree.trajectory import Cause, Message, Sampling, Tokens
 
@@ -101,7 +101,6 @@ class LocalPolicy:
         heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
         width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         self._shape = (config.num_hidden_layers, heads, width)
-        self._buffer = BufferMemory(next(self.model.parameters()))
         self.remembers = self._check_memory()
         self._opening: tuple[tuple[int, ...], Tensor] | None = None
 
@@ -177,7 +176,7 @@ class LocalPolicy:
             # The opening is kept for the next call, since all tasks of an environment usually begin with the same text.
             key = tuple(low[:length])
             if self._opening is None or self._opening[0] != key:
-                memory = BatchCache([()], self._shape, length, self._buffer)
+                memory = BatchCache([()], self._shape, length, self._like())
                 self._forward(torch.tensor([key]), torch.ones(1, length, dtype=torch.long), memory)
                 self._opening = key, memory.block(0, 0, length)
             for conversation in fresh:
@@ -187,7 +186,7 @@ class LocalPolicy:
         """Read and remember the new tokens of a group in one forward pass; [batch, vocabulary] logits after them."""
         chunks = [c.transcript.ids[c.cached :] for c in group]
         width = max(map(len, chunks))
-        memory = BatchCache([c.memory for c in group], self._shape, width, self._buffer)
+        memory = BatchCache([c.memory for c in group], self._shape, width, self._like())
         # ids [batch, width], mask [batch, start + width]. Chunks are padded on the left, so that the last column holds
         # the last token of each. A row of the mask is padding, memory, padding, chunk; the padding in the middle is
         # harmless, because positions are counted along the mask.
@@ -215,7 +214,7 @@ class LocalPolicy:
         """
         for conversation in conversations:
             conversation.drawn, conversation.broken, conversation.ended = [], False, False
-        memory = BatchCache([c.memory for c in conversations], self._shape, self.max_new_tokens, self._buffer)
+        memory = BatchCache([c.memory for c in conversations], self._shape, self.max_new_tokens, self._like())
         # mask [batch, columns so far], which grows by one column per step. rows: the conversation in each row of the
         # batch; done: whether its reply has ended. Rows that are done stay for a while; what they draw is ignored.
         mask = torch.zeros(len(conversations), memory.start, dtype=torch.long)
@@ -268,6 +267,11 @@ class LocalPolicy:
         last: Tensor = output.logits[:, -1].cpu()
         return last
 
+    def _like(self) -> Tensor:
+        """Some tensor of the model, for its dtype and device."""
+        parameter: Tensor = next(self.model.parameters())
+        return parameter
+
     @torch.inference_mode()
     def _check_memory(self) -> bool:
         """Whether reading in two parts gives the same result as at once; if not, nothing is kept between turns."""
@@ -285,7 +289,7 @@ class LocalPolicy:
             .cpu()
         )
         try:
-            memory = BatchCache([()], self._shape, length, self._buffer)
+            memory = BatchCache([()], self._shape, length, self._like())
             self._forward(ids[:, :7], mask[:, :7], memory)
             parts = self._forward(ids[:, 7:], mask, memory)
         except (RuntimeError, TypeError, AttributeError, ValueError, IndexError) as error:
