@@ -56,7 +56,7 @@ def test_on_textworldexpress_every_tuned_model_is_at_the_ceiling() -> None:
     shown = {name: [round(100 * rate[end], 1) for end in ("value", "low", "high")] for name, rate in rows.items()}
     assert shown.pop("weak") == [91.7, 79.9, 96.8]
     tuned = ("w2sg_exact", "exact_branching", "w2sg_anchored", "anchored_branching")
-    assert shown == dict.fromkeys(tuned, [100.0, 92.2, 100.0])
+    assert shown == {name: [100.0, 92.2, 100.0] for name in tuned}
 
 
 def test_the_difference_of_forks_for_these_three_models() -> None:
