@@ -19,8 +19,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-_IMPORTED = (
-    "trajtree.cli.recipes",
+IMPORTED = (
+    "trajtree.cli.commands.recipes",
     "trajtree.experiment.execute",
     "trajtree.report.html",
     "trajtree.report.plots",
@@ -28,6 +28,7 @@ _IMPORTED = (
     "transformers.trainer",
     "matplotlib.pyplot",
 )
+"""What the process that they are forked from imports."""
 _STREAMS = {"out": 1, "err": 2}
 """Files for what a process says, and their descriptors there."""
 
@@ -57,7 +58,7 @@ class Started:
         self, work: Callable[[], Any], environment: Mapping[str, str], *, largest_file: int | None = None
     ) -> None:
         context = get_context("forkserver")
-        context.set_forkserver_preload(list(_IMPORTED))
+        context.set_forkserver_preload(list(IMPORTED))
         self._work, self._streams = work, TemporaryDirectory()
         for name in _STREAMS:
             Path(self._streams.name, name).touch()

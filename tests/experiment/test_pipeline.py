@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import yaml
 pytest.importorskip("torch")
 pytest.importorskip("peft")
 
-from tests.starting import Started, command_line
+from tests.starting import IMPORTED, Started, command_line
 from tests.toy import Toy
 
 from trajtree.errors import RecipeError, RunError
@@ -136,6 +137,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory, recipe: Path) -> Path:
 @pytest.fixture
 def copy(finished: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished, tmp_path / "copy"))
+
+
+def test_what_processes_are_forked_from_imports_what_there_is() -> None:
+    """A module that is not there would be left out without a word."""
+    assert [name for name in IMPORTED if find_spec(name) is None] == []
 
 
 def test_a_run_writes_everything(finished: Path, recipe: Path) -> None:
