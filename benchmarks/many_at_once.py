@@ -15,6 +15,8 @@ import json
 import multiprocessing
 import os
 import resource
+import shlex
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -145,7 +147,7 @@ def main() -> None:
         print(json.dumps(rows[-1]), flush=True)
     if args.out:
         load = [round(each, 2) for each in os.getloadavg()]
-        said = {"command": "python benchmarks/many_at_once.py", "cores": os.cpu_count(), "load": load}
+        said = {"command": shlex.join(["python", *sys.argv]), "cores": os.cpu_count(), "load": load}
         args.out.write_text(json.dumps({**said, **versions(["trajtree", "openai"]), "rows": rows}, indent=1) + "\n")
 
 
