@@ -1,4 +1,4 @@
-"""The demo for several seeds, exploring demonstrated and unseen tasks; results and a table for docs/results.md.
+"""The demo for several seeds, exploring demonstrated and unseen tasks; results and a table for docs/results-demo.md.
 
     python benchmarks/demo_seeds.py --seeds 0 1 2 --explore demonstrated unseen --run runs/seeds
 

@@ -1,7 +1,7 @@
 """What the weak and the strong model reach on each ScienceWorld task type with expert demonstrations alone, on dev.
 
     OMP_NUM_THREADS=1 python benchmarks/scienceworld_types.py --run runs/scienceworld-types
-    python benchmarks/scienceworld_types.py --table    # the table in docs/results.md, from the results
+    python benchmarks/scienceworld_types.py --table    # the table in docs/results-dev.md, from the results
 
 The recipe is recipes/scienceworld.yaml with two rows, the weak model and the strong one tuned on the expert. The
 results are written after the first row and again after the second. A run that was killed goes on where it stopped when

@@ -159,7 +159,7 @@ def test_the_table_of_types_is_what_the_benchmark_prints(
 ) -> None:
     monkeypatch.setattr("sys.argv", ["scienceworld_types.py", "--table"])
     runpy.run_path(str(ROOT / "benchmarks" / "scienceworld_types.py"), run_name="__main__")
-    page = (ROOT / "docs" / "results.md").read_text()
+    page = (ROOT / "docs" / "results-dev.md").read_text()
     assert f"<!-- types:begin -->\n{capsys.readouterr().out}<!-- types:end -->" in page
 
 
@@ -168,9 +168,9 @@ def test_the_tables_of_the_experiment_are_what_the_benchmark_prints(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     stored = sorted(map(str, (ROOT / "benchmarks" / "results").glob(f"{name}-seed*.json")))
-    monkeypatch.setattr("sys.argv", ["failures_table.py", *stored])
-    runpy.run_path(str(ROOT / "benchmarks" / "failures_table.py"), run_name="__main__")
-    page = (ROOT / "docs" / "results.md").read_text()
+    monkeypatch.setattr("sys.argv", ["experiment_tables.py", *stored])
+    runpy.run_path(str(ROOT / "benchmarks" / "experiment_tables.py"), run_name="__main__")
+    page = (ROOT / "docs" / "results-dev.md").read_text()
     assert f"<!-- {name}:begin -->\n{capsys.readouterr().out}<!-- {name}:end -->" in page
 
 
@@ -181,7 +181,7 @@ def test_search_against_the_expert_is_what_the_runs_say() -> None:
     assert [round(100 * one, 1) for one in found.by_seed] == [-21.0, -7.6, -14.3]
     assert [round(100 * end, 1) for end in ends] == [-27.9, -1.9, -30.4, 0.8]
     assert [round(p, 3) for p in (found.these_models_p, found.p_value)] == [0.028, 0.061]
-    page = (ROOT / "docs" / "results.md").read_text()
+    page = (ROOT / "docs" / "results-dev.md").read_text()
     assert "-14.3 [-27.9, -1.9], p = .028, over situations and seeds [-30.4, .8], p = .061" in page
 
 

@@ -36,7 +36,7 @@ def stored(name: str) -> dict[str, Any]:
     ],
 )
 def test_forks_after_as_many_steps(name: str, expected: dict[int, tuple[int, int]], more_steps: int) -> None:
-    """The figures of docs/results.md on what branching gives per step played."""
+    """The figures of docs/results-dev.md on what branching gives per step played."""
     steps: dict[int, tuple[int, int]] = {}
     forks: dict[int, tuple[int, int]] = {}
     for seed in stored(name)["seeds"]:
@@ -51,7 +51,7 @@ def test_forks_after_as_many_steps(name: str, expected: dict[int, tuple[int, int
 
 
 def test_on_textworldexpress_every_tuned_model_is_at_the_ceiling() -> None:
-    """The figures of docs/results.md, "What is learned from each"."""
+    """The figures of docs/results-dev.md, "What is learned from each"."""
     rows = {row["name"]: row["success_rate"] for row in stored("branching-textworldexpress-dev-seed0")["rows"]}
     shown = {name: [round(100 * rate[end], 1) for end in ("value", "low", "high")] for name, rate in rows.items()}
     assert shown.pop("weak") == [91.7, 79.9, 96.8]
@@ -161,7 +161,7 @@ def test_differences_are_per_task_and_over_situations() -> None:
 
 @pytest.mark.parametrize("name", ["branching", "branching-textworldexpress"])
 def test_the_table_in_the_docs_is_what_the_benchmark_prints(name: str) -> None:
-    page = (ROOT / "docs" / "results.md").read_text()
+    page = (ROOT / "docs" / "results-dev.md").read_text()
     assert f"<!-- {name}:begin -->\n{table(stored(name))}\n<!-- {name}:end -->" in page
 
 

@@ -1,0 +1,135 @@
+"""The tables of docs/results.md and docs/results-dev.md, from the stored results of the experiments on ScienceWorld.
+
+    trajtree run benchmarks/recipes/failures.yaml --run runs/failures/seed0 --set seed=0
+    cp runs/failures/seed0/reports/NAME-HASH/results.json benchmarks/results/failures-seed0.json
+    python benchmarks/experiment_tables.py benchmarks/results/failures-seed*.json
+
+`--whole` adds the gap recovered, success by type of task, and what each row was made of. `trajtree compare` prints the
+same figures, and more of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+
+def rate(found: Mapping[str, float]) -> str:
+    """A rate and its interval, in percent."""
+    return f"{100 * found['value']:.1f} [{100 * found['low']:.1f}, {100 * found['high']:.1f}]"
+
+
+def points(found: Mapping[str, float]) -> str:
+    """A difference and its interval, in points."""
+    return f"{100 * found['value']:+.1f} [{100 * found['low']:.1f}, {100 * found['high']:.1f}]"
+
+
+def chance(p_value: float) -> str:
+    """A p-value."""
+    return "<0.001" if p_value < 0.001 else f"{p_value:.3f}"
+
+
+def tables(compared: Mapping[str, Any]) -> str:
+    """The rows, then the comparisons that were named beforehand."""
+    label = compared["labels"]
+    lines = [
+        "| row | seeds | success, % | by seed | best score so far, % | completed, % |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in compared["rows"]:
+        by_seed = ", ".join(f"{100 * one:.1f}" for one in row["success_by_seed"])
+        figures = (rate(row["success"]), by_seed, rate(row["reward"]), f"{100 * row['completed']['value']:.1f}")
+        lines.append(f"| {label[row['row']]} | {len(row['seeds'])} | {' | '.join(figures)} |")
+    lines += [
+        "",
+        "| named beforehand | success, points | p | p after Holm | by seed | these models | p |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for named in compared["named"]:
+        found = named["success"]
+        figures = (
+            f"{label[found['row']]} - {label[found['against']]}",
+            points(found["difference"]),
+            chance(found["p_value"]),
+            chance(named["holm"]),
+            ", ".join(f"{100 * one:+.1f}" for one in found["by_seed"]),
+            points(found["these_models"]),
+            chance(found["these_models_p"]),
+        )
+        lines.append(f"| {' | '.join(figures)} |")
+    return "\n".join(lines)
+
+
+def gaps(compared: Mapping[str, Any]) -> str:
+    """How much of the gap between the weak model and a ceiling each row recovers."""
+    lines = ["| gap recovered, % | ceiling | PGR | ceiling - weak, points |", "|---|---|---|---|"]
+    for found in compared["recovered"]:
+        share = found["reason"] if found["value"] is None else rate(found)
+        figures = (compared["labels"][found["ceiling_row"]], share, points(found["gap"]))
+        lines.append(f"| {compared['labels'][found['row']]} | {' | '.join(figures)} |")
+    return "\n".join(lines)
+
+
+def types(compared: Mapping[str, Any]) -> str:
+    """Success by type of task, over all seeds."""
+    found = {row["row"]: row["by_task_type"] for row in compared["rows"]}
+    columns = list(next(iter(found.values())))
+    sizes = next(iter(found.values()))
+    named = (f"{one} ({sizes[one]['n']} tasks, {sizes[one]['situations']} situations)" for one in columns)
+    lines = [f"| success, % | {' | '.join(named)} |", f"|---|{'---|' * len(columns)}"]
+    for row, by_type in found.items():
+        figures = (f"{100 * by_type[one]['success']:.0f}" if one in by_type else "" for one in columns)
+        lines.append(f"| {compared['labels'][row]} | {' | '.join(figures)} |")
+    return "\n".join(lines)
+
+
+def makings(compared: Mapping[str, Any], stored: Sequence[Mapping[str, Any]]) -> str:
+    """What each row starts from and learns from, and what it took with each seed."""
+    said: dict[str, dict[int, Mapping[str, Any]]] = {}  # by row and seed
+    for block in stored:
+        for one in block["statements"]:
+            said.setdefault(one["row"], {})[int(block["provenance"]["seed"])] = one
+    words = ("start", "reference", "data", "loss")
+    counts = ("demonstrations", "episodes", "agent_tokens", "examples", "steps", "all_steps", "settings_tried")
+    titles = ["row", *words, *(count.replace("_", " ") for count in counts)]
+    lines = [f"| {' | '.join(titles)} |", f"|{'---|' * len(titles)}"]
+    for row in (each["row"] for each in compared["rows"]):
+        by_seed = [said[row][seed] for seed in sorted(said[row])]
+        figures = (*(by_seed[0][word] for word in words), *(by_seeds(by_seed, count) for count in counts))
+        lines.append(f"| {' | '.join([compared['labels'][row], *figures])} |")
+    return "\n".join(lines)
+
+
+def by_seeds(said: Sequence[Mapping[str, Any]], key: str) -> str:
+    """A number, or one for each seed where they differ."""
+    numbers = ["unknown" if one[key] is None else f"{one[key]:,}" for one in said]
+    return numbers[0] if len(set(numbers)) == 1 else ", ".join(numbers)
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", type=Path, nargs="+")
+    parser.add_argument(
+        "--whole", action="store_true", help="also gaps, types of tasks, and what the rows were made of"
+    )
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "compared.json"
+        command = [sys.executable, "-m", "trajtree", "compare", *map(str, args.results), "--json", str(out)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        compared = json.loads(out.read_text())
+    print(tables(compared))
+    if args.whole:
+        stored = [json.loads(path.read_text()) for path in args.results]
+        print("", gaps(compared), "", types(compared), "", makings(compared, stored), sep="\n")
+
+
+if __name__ == "__main__":
+    main()
