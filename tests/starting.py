@@ -22,6 +22,7 @@ from typing import Any
 IMPORTED = (
     "trajtree.cli.commands.recipes",
     "trajtree.experiment.execute",
+    "trajtree.train.tuning",
     "trajtree.report.html",
     "trajtree.report.plots",
     "transformers.models.llama.modeling_llama",

@@ -141,6 +141,7 @@ def test_commands_import_only_what_they_need(
     ("package", "arguments", "extra"),
     [
         ("torch", ["train", "trees.jsonl", "--model", "m", "--preview"], "train"),
+        ("peft", ["run", "recipes/demo.yaml", "--run", "no/where"], "train"),
         ("py4j", ["play", "scienceworld"], "scienceworld"),
     ],
 )
@@ -151,6 +152,7 @@ def test_a_missing_package_is_named_with_its_extra(package: str, arguments: list
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert f"pip install 'trajtree[{extra}]'" in done.stderr
+    assert not Path("no").exists()
 
 
 def test_a_class_beside_which_the_command_is_given(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
@@ -142,6 +143,16 @@ def copy(finished: Path, tmp_path: Path) -> Path:
 def test_what_processes_are_forked_from_imports_what_there_is() -> None:
     """A module that is not there would be left out without a word."""
     assert [name for name in IMPORTED if find_spec(name) is None] == []
+
+
+@pytest.mark.parametrize("words", [["report", "RUN"], ["plan", "RECIPE"], ["compare", "RUN", "RUN"], ["status", "RUN"]])
+def test_what_trains_nothing_does_without_torch(copy: Path, recipe: Path, words: list[str]) -> None:
+    """It need not be installed to read a run that somebody else made, and takes seconds to import where it is."""
+    named = {"RUN": str(copy), "RECIPE": str(recipe)}
+    code = f"import sys; sys.modules['torch'] = None; sys.argv[1:] = {[named.get(word, word) for word in words]!r}; "
+    code += "import runpy; runpy.run_module('trajtree', run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_run_writes_everything(finished: Path, recipe: Path) -> None:

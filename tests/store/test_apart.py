@@ -41,7 +41,7 @@ class Heard:
 
 @pytest.fixture
 def apart() -> Iterator[Apart]:
-    made = Apart(2, "trajtree.store.progress")
+    made = Apart(2, ["trajtree.store.progress"])
     yield made
     made.stop()
 
@@ -142,7 +142,7 @@ def test_stopping_ends_what_is_under_way_and_lets_nothing_begin(apart: Apart, tm
 def test_what_is_forked_from_imports_while_this_process_does_something_else() -> None:
     script = (
         "import psutil\nfrom trajtree.store.apart import preload\n"
-        "preload('colorsys')\nprint([' '.join(one.cmdline()) for one in psutil.Process().children()])"
+        "preload(['colorsys'])\nprint([' '.join(one.cmdline()) for one in psutil.Process().children()])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=SOON)
     assert "forkserver" in done.stdout and "colorsys" in done.stdout

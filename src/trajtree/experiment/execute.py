@@ -7,6 +7,7 @@ used again.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 import time
@@ -38,6 +39,7 @@ from trajtree.experiment.stage import (
 )
 from trajtree.explore.place import HERE, Here
 from trajtree.models.allocator import release_memory, share_cores, tame_memory
+from trajtree.policies.opening import is_local
 from trajtree.policies.spending import Spending
 from trajtree.store.apart import Apart
 from trajtree.store.files import UNFINISHED, write_atomically
@@ -86,6 +88,8 @@ def run_recipe(
     Raises:
         TrajtreeError: anything that the user can fix, in one sentence.
     """
+    for package, extra in missing_packages(recipe).items():
+        raise RunError(f"this needs the package {package}: pip install 'trajtree[{extra}]'")
     stages = stages_of(recipe)
     if until is not None:
         stages = needed_for(stages, until)
@@ -116,6 +120,14 @@ def run_recipe(
         cluster=cluster,
         jobs=jobs,
     )
+
+
+def missing_packages(recipe: Recipe) -> dict[str, str]:
+    """The packages that running a recipe needs and that are not installed, and the extra that installs each."""
+    needed = {"torch": "train", "transformers": "train", "peft": "train"}
+    if recipe.play.servers or any(name and not is_local(name) for name in (recipe.weak.model, recipe.strong.model)):
+        needed["openai"] = "server"
+    return {package: extra for package, extra in needed.items() if importlib.util.find_spec(package) is None}
 
 
 def run_stages(
@@ -372,4 +384,4 @@ def _of_older_versions(run: Path) -> int:
     return count
 
 
-__all__ = ["ALL", "finished_stages", "run_recipe", "run_stages"]
+__all__ = ["ALL", "finished_stages", "missing_packages", "run_recipe", "run_stages"]

@@ -22,7 +22,6 @@ from trajtree.statistics.layout import Layout
 from trajtree.store.files import write_atomically
 from trajtree.store.tree_store import read_trees
 from trajtree.train.examples import sft_examples
-from trajtree.train.reference import logprobs_of
 from trajtree.train.settings import METHODS
 from trajtree.trees.search import best_path, exact
 
@@ -71,6 +70,8 @@ def measure(recipe: Recipe, row: Row, work: Work) -> None:
     Raises:
         DataError: a path holds no token of the agent.
     """
+    from trajtree.train.reference import logprobs_of  # needs torch, which a report does not
+
     paths = [best_path(tree, exact) for tree in read_trees(work.inputs["trees"] / TREES)]
     paths = [path for path in paths if path.steps]
     reference = model_of(recipe, reference_of(row), work.inputs)

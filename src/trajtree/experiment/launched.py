@@ -31,7 +31,6 @@ from trajtree.experiment.stage import Work
 from trajtree.store.files import write_atomically
 from trajtree.store.full_disk import saving_into
 from trajtree.store.progress import SILENT
-from trajtree.train.job import first_process
 
 _ORDER = ".launched.json"
 _MARK = "trajtree-launched: "
@@ -124,6 +123,8 @@ class _Reported:
 
 def main(order: Path) -> None:
     """Train, as one of the processes that were launched."""
+    from trajtree.train.job import first_process  # needs torch, which the process that launches does not
+
     Thread(target=_end_with_launcher, daemon=True).start()
     asked = json.loads(order.read_text())
     recipe = Recipe.model_validate(asked["recipe"])

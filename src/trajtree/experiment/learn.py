@@ -1,4 +1,7 @@
-"""Training a row, and finding a row's model."""
+"""Training a row, and finding a row's model.
+
+What needs torch is imported where it is used: plans and reports need this module, but none of that.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trajtree.errors import NothingToLearn
 from trajtree.experiment.lessons import TREES, read_pairs
@@ -18,9 +21,10 @@ from trajtree.models.transcript import ChatFormat
 from trajtree.models.weights import ModelRef
 from trajtree.store.pooling import pooled
 from trajtree.train.material import Material, Trajectories, TrajectoryPairs, Trees, examples_of
-from trajtree.train.trainable import save_weights
-from trajtree.train.trainer import History
-from trajtree.train.tuning import Training, tune
+
+if TYPE_CHECKING:
+    from trajtree.train.trainer import History
+    from trajtree.train.tuning import Training
 
 MODEL = "model"
 """The tuned model, or its adapter, in a stage's folder."""
@@ -28,6 +32,9 @@ MODEL = "model"
 
 def train_row(recipe: Recipe, row: Row, work: Work) -> None:
     """Tune the model that the row starts from and save it in MODEL; the figures say how the training went."""
+    from trajtree.train.trainable import save_weights
+    from trajtree.train.tuning import tune
+
     training = _training(recipe, row)
     if row.starts_from is not None:
         below = model_of(recipe, row.starts_from, work.inputs)
@@ -67,6 +74,8 @@ def why_no_pair(recipe: Recipe, row: Row, inputs: Mapping[str, Path]) -> str | N
 
 def _training(recipe: Recipe, row: Row) -> Training:
     """The training of a row, from the untuned model below it and without a reference other than its start."""
+    from trajtree.train.tuning import Training
+
     scratch = is_scratch(recipe, row)
     return Training(
         recipe.scratch if scratch else _root(recipe, chain_of(recipe, row.name)[0].name).base,

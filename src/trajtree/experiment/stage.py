@@ -22,8 +22,8 @@ from trajtree.store.progress import Progress
 
 MARKER = "stage.json"
 """The file that marks a stage as finished; it is written last."""
-PRELOADED = "trajtree.experiment.pipeline"
-"""The module that the process from which those of `--jobs` are forked imports; it takes seconds."""
+PRELOADED = ("trajtree.experiment.pipeline", "trajtree.train.tuning")
+"""What the process from which those of `--jobs` are forked imports; it takes seconds."""
 
 
 Where = Literal["here", "beside", "apart"]

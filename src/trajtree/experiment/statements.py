@@ -15,8 +15,7 @@ from trajtree.experiment.tasks import store_in
 from trajtree.explore.episode import sampled_tokens
 from trajtree.report import RowStatement
 from trajtree.report.text import listed
-from trajtree.train.losses import CHOSEN, REJECTED
-from trajtree.train.settings import METHODS, resolved
+from trajtree.train.settings import CHOSEN, METHODS, REJECTED, resolved
 
 
 class Statements:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from trajtree.envs.domain import SPLITS, Domain, load_domain
 from trajtree.errors import DataError, EnvError, RecipeError, UnknownTask
-from trajtree.experiment.execute import finished_stages
+from trajtree.experiment.execute import finished_stages, missing_packages
 from trajtree.experiment.lessons import read_pairs
 from trajtree.experiment.pipeline import stages_of
 from trajtree.experiment.recipe import ALL, Recipe, chain_of, is_scratch
@@ -114,9 +114,8 @@ def _missing(recipe: Recipe) -> Iterator[str]:
     local = {key: model for key, model in models.items() if is_local(model)}
     served = {key: model for key, model in models.items() if key not in local}
     served |= {f"play.servers.{row}": server for row, server in recipe.play.servers.items()}
-    for package, extra in {"torch": "train", "peft": "train", **({"openai": "server"} if served else {})}.items():
-        if importlib.util.find_spec(package) is None:
-            yield f"package {package}: pip install 'trajtree[{extra}]'"
+    for package, extra in missing_packages(recipe).items():
+        yield f"package {package}: pip install 'trajtree[{extra}]'"
     for key, model in local.items():
         if "/" in model and not Path(model).expanduser().exists() and not _downloaded(model):
             yield f"{key}: {model} is not on this disk; it is downloaded from the hub when it is needed"

@@ -23,9 +23,9 @@ from trajtree.store.progress import Illustrated, Progress
 T = TypeVar("T")
 
 
-def preload(module: str) -> None:
-    """Begin to import a module in the process that others are forked from, while this one does something else."""
-    get_context("forkserver").set_forkserver_preload([module])
+def preload(modules: Sequence[str]) -> None:
+    """Begin to import modules in the process that others are forked from, while this one does something else."""
+    get_context("forkserver").set_forkserver_preload([*modules])
     forkserver.ensure_running()
 
 
@@ -34,13 +34,13 @@ class Apart:
 
     Args:
         count: how many there are at a time; who calls `do` keeps to it.
-        module: what the process they are forked from imports first, so that none of them has to.
+        modules: what the process they are forked from imports first, so that none of them has to.
     """
 
-    def __init__(self, count: int, module: str) -> None:
+    def __init__(self, count: int, modules: Sequence[str]) -> None:
         self.count = count
         self._context = get_context("forkserver")
-        preload(module)
+        preload(modules)
         self._lock = Lock()
         self._running: set[Any] = set()
         self._stopped = False

@@ -15,11 +15,9 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from trajtree.train.batch import Batch
-from trajtree.train.settings import LossSettings, Method
+from trajtree.train.settings import CHOSEN, REJECTED, LossSettings, Method
 
 Metrics = dict[str, float]
-CHOSEN, REJECTED = "chosen", "rejected"
-"""Figures of how likely either side became: log-ratios to the reference."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,8 +209,6 @@ def _watched(chosen: Tensor, rejected: Tensor) -> Metrics:
 
 
 __all__ = [
-    "CHOSEN",
-    "REJECTED",
     "Metrics",
     "Objective",
     "Scores",

@@ -32,6 +32,9 @@ WEIGHTS: dict[str, Callable[[Pair], float]] = {
 }
 """The weight of a pair: equal for all, its gap, the number of runs through both sides (harmonic mean), or both."""
 
+CHOSEN, REJECTED = "chosen", "rejected"
+"""Figures of how likely either side became: log-ratios to the reference."""
+
 SCHEDULES = ("cosine", "linear", "constant_with_warmup", "constant")
 """Learning-rate schedules, by transformers' names; `constant` has no warm-up."""
 
@@ -251,7 +254,9 @@ def resolved(settings: S, method: Method) -> S:
 
 
 __all__ = [
+    "CHOSEN",
     "METHODS",
+    "REJECTED",
     "SAME_RESULT",
     "SCHEDULES",
     "WEIGHTS",

@@ -30,10 +30,10 @@ from trajtree.store.progress import SILENT, Progress
 from trajtree.train.batch import Batch, collate
 from trajtree.train.checkpoints import last_whole, mark_whole
 from trajtree.train.examples import Example, PairExample, check_pair
-from trajtree.train.losses import CHOSEN, REJECTED, Objective
+from trajtree.train.losses import Objective
 from trajtree.train.packing import packs
 from trajtree.train.scoring import check_head, check_reference, has_adapter, logits_of, scores_of, token_logprobs
-from trajtree.train.settings import Optimisation
+from trajtree.train.settings import CHOSEN, REJECTED, Optimisation
 from trajtree.train.tree_attention import tree_attention_where_possible
 from trajtree.train.vocabulary import placed
 
@@ -48,7 +48,7 @@ class History:
     Attributes:
         steps: number of optimiser steps.
         epochs: for each epoch, the means over its steps of the loss and of the log-ratios of either side of pairs
-            (`losses.CHOSEN`, `losses.REJECTED`), as far as the objective has them.
+            (`settings.CHOSEN`, `settings.REJECTED`), as far as the objective has them.
     """
 
     steps: int

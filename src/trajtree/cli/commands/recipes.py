@@ -84,7 +84,7 @@ class Running:
         folder = self.run_dir or Path("runs") / loaded.name
         models = [model for model in (loaded.weak.model, loaded.strong.model) if model is not None]
         if self.jobs > 1:
-            preload(PRELOADED)  # while it is imported here
+            preload(PRELOADED)  # while this process does something else
         from trajtree.experiment.execute import run_recipe
 
         with (
