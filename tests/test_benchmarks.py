@@ -9,10 +9,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.builders import trajectory
 
 from trajtree.report import read_results_json, verdict
 
@@ -26,6 +28,15 @@ from trajtree.train.tree_attention import plan_of, tree_attention
 BENCHMARKS = sorted((Path(__file__).parent.parent / "benchmarks").glob("*.py"))
 RUNS = sorted((Path(__file__).parent.parent / "benchmarks" / "results").glob("*.json"))
 RUNS = [path for path in RUNS if '"format": "trajtree.results"' in path.read_text()[:200]]
+
+
+def benchmark(name: str) -> Any:
+    """A benchmark as a module; they import each other as scripts do."""
+    sys.path.insert(0, str(BENCHMARKS[0].parent))
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.pop(0)
 
 
 @pytest.mark.parametrize("path", RUNS, ids=lambda path: path.stem)
@@ -48,11 +59,7 @@ def test_imports(path: Path) -> None:
 @settings(max_examples=25, deadline=None)
 def test_attention_by_subtrees_sees_what_the_paths_say(sequences: list[list[int]]) -> None:
     """What is measured against the loop over chains computes the same: k is on q's path where k <= q < end of k."""
-    sys.path.insert(0, str(BENCHMARKS[0].parent))
-    try:
-        attentions = importlib.import_module("attentions")
-    finally:
-        sys.path.pop(0)
+    attentions = benchmark("attentions")
     forest = pack(sequences)
     plan = plan_of(forest)
     end, count = attentions.ends(plan), len(forest.ids)
@@ -66,6 +73,36 @@ def test_attention_by_subtrees_sees_what_the_paths_say(sequences: list[list[int]
     layer = torch.nn.Module()
     expected, _ = tree_attention(layer, query, key, value, None, tree_plan=plan)
     torch.testing.assert_close(attentions.by_mask(layer, query, key, value, None, tree_plan=plan)[0], expected)
+
+
+def test_every_lifespan_task_asks_for_one_of_five_animals() -> None:
+    by_answer = benchmark("other_units").by_answer
+    found: dict[str, set[str]] = {}
+    for path in RUNS:
+        for row in json.loads(path.read_text())["rows"]:
+            for task in row["tasks"]:
+                changed = by_answer(task)
+                if task["task_type"].startswith("lifespan"):
+                    found.setdefault(task["task_type"], set()).add(changed.pop("situation"))
+                    task.pop("situation")
+                assert changed == task
+    assert len(found) == 3 and all(len(answers) <= 5 for answers in found.values())
+
+
+def test_types_of_the_demo_are_left_out_of_every_row() -> None:
+    other_units = benchmark("other_units")
+    stored = json.loads(next(path for path in RUNS if path.stem == "own-runs-seed0").read_text())
+    seen = other_units.seen(stored, other_units.not_of_the_demo)
+    assert all({task["task_type"].split("-")[0] for task in row["tasks"]} == {"lifespan"} for row in seen["rows"])
+    assert other_units.seen(stored, other_units.as_stored) == stored
+
+
+def test_copies_of_a_demonstration_are_counted_by_their_actions() -> None:
+    shown = [trajectory(["look", "Focus on  dove"], 1.0)]
+    runs = [trajectory(actions, score) for actions, score in ((["look", "focus on dove"], 1.0), (["look"], 1.0))]
+    runs += [trajectory(["look", "focus on dove"], 1.0, task="another")]
+    counted = benchmark("copies").copied(runs, shown, lambda action: " ".join(action.lower().split()))
+    assert counted == "3, 3 succeed, 1 are the demonstration"
 
 
 @pytest.mark.timeout(900)
