@@ -105,6 +105,7 @@ def test_a_folder_of_many_tasks(tmp_path: Path) -> None:
     assert set(reasons) == {"preds.json", "a__b-2.traj", "a__b-3.traj"}
     assert reasons["a__b-2.traj"].startswith("weak.run1.json: lists the task under error_ids: its result was not eval")
     assert reasons["a__b-3.traj"].startswith("no score: the log has none, and no report beside the run names its task")
+    assert reasons["a__b-3.traj"].endswith("; the fields are trajectory, history, info.exit_status")
     assert "the predictions of a benchmark" in reasons["preds.json"]
     assert report.others == {"reports of benchmarks": 1}
 

@@ -110,9 +110,9 @@ THOUGHT = Message("assistant", "click[Red]", reasoning="red it is")
 @pytest.mark.parametrize(
     ("target", "given_", "reason"),
     [
-        ("llamafactory", LONG, "one message a side, and the sides have 3 and 1; cut .*--step-only.* trl or ms-swift"),
-        ("axolotl", LONG, "one message a side, and the sides have 3 and 1; cut .*--step-only.* trl or ms-swift"),
-        ("openai", LONG, "one message a side, and the sides have 3 and 1; cut .*--step-only.* trl or ms-swift"),
+        ("llamafactory", LONG, "one message per side, and the sides have 3 and 1; cut .*--step-only.* trl or ms-swift"),
+        ("axolotl", LONG, "one message per side, and the sides have 3 and 1; cut .*--step-only.* trl or ms-swift"),
+        ("openai", LONG, "one message per side, and the sides have 3 and 1; cut .*--step-only.* trl or ms-swift"),
         ("axolotl", pair([USER], [CALL], [NO]), "no tools, calls or names; .*--render-calls.*, or export to trl"),
         ("axolotl", pair([USER, CALL, RESULT], [YES], [NO]), "no tools, calls or names"),
         ("axolotl", pair([USER], [YES], [NO], tools=[{}]), "no tools, calls or names"),

@@ -181,7 +181,8 @@ def load_domain(name: str) -> Domain:
         if isinstance(error, ModuleNotFoundError) and name in BUILT_IN:
             raise
         raise RecipeError(
-            f"env.name {name!r}: {error}; use {', '.join(BUILT_IN)}, or module:DOMAIN with the module importable"
+            f"env.name {name!r}: {error}; use {', '.join(BUILT_IN)}, or module:DOMAIN, with the module in the current "
+            "folder or where Python finds modules"
         ) from error
     if not isinstance(domain, Domain):
         raise RecipeError(f"env.name {name!r}: is a {type(domain).__name__}, not a trajtree.envs.domain.Domain")

@@ -16,6 +16,10 @@ from trajtree.trees.pair import Pair
 from trajtree.trees.tree import TrajectoryTree
 
 
+_NAMED_BY = ("of", "line", "task", "step", "depth", "chosen_sample", "rejected_sample")
+"""Keys of a pair's provenance that tell it from other pairs."""
+
+
 @dataclass(frozen=True, slots=True)
 class PairMessages:
     """Two continuations of one conversation.
@@ -53,8 +57,9 @@ class PairMessages:
 
     @property
     def name(self) -> str:
-        """The pair's name in errors."""
-        return "pair " + (", ".join(f"{key} {value}" for key, value in self.provenance.items()) or "of unknown origin")
+        """The pair's name in errors: what of its provenance says which pair it is."""
+        known = [f"{key} {self.provenance[key]}" for key in _NAMED_BY if key in self.provenance]
+        return "pair " + (", ".join(known) or "of unknown origin")
 
 
 def pair_messages(tree: TrajectoryTree, pairs: Iterable[Pair], *, step_only: bool = False) -> Iterator[PairMessages]:

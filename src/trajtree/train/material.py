@@ -99,6 +99,10 @@ class Taking:
     weigh: str
 
 
+_IMPORT = "other tools' runs: trajtree import, then trajtree build"
+"""What to do with everything else."""
+
+
 def material_of(source: Path, paths: PathSettings) -> Material:
     """The contents of a file: trees, trajectories that score at least `paths.min_score`, or pairs in TRL's format.
 
@@ -111,8 +115,8 @@ def material_of(source: Path, paths: PathSettings) -> Material:
         first = parsed(line)
     except ValueError:
         raise DataError(
-            f"{source}, line 1: not JSON by itself; give trees, runs or pairs by trajtree (for other tools' runs: "
-            "trajtree import, then trajtree build)"
+            f"{source}, line 1: not JSON; train reads trees, runs or pairs as trajtree writes them in JSON Lines, not "
+            f"Parquet or a page ({_IMPORT})"
         ) from None
     form = first.get("format") if isinstance(first, dict) else None
     if form == tree_store.FORMAT:
@@ -129,7 +133,7 @@ def material_of(source: Path, paths: PathSettings) -> Material:
             f"{source}, line 1: these pairs refer to runs in another file, as in a recipe's run directory; write pairs "
             "with their messages: trajtree pairs TREES --to trl"
         )
-    raise DataError(f"{source}, line 1: not trees, runs, or pairs with prompt, chosen and rejected")
+    raise DataError(f"{source}, line 1: not trees, runs, or pairs with prompt, chosen and rejected ({_IMPORT})")
 
 
 def examples_of(material: Material, method: str, how: Taking) -> list[Example]:

@@ -143,7 +143,8 @@ def _environment(name: str) -> Callable[[], Environment] | None:
         found = found_at(name)
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise RunError(
-            f"{name}: {error}; write module:Class, with the module without .py and importable from here"
+            f"{name}: {error}; write module:Class, the module without .py, and in the current folder or where Python "
+            "finds modules"
         ) from error
     if isinstance(found, Domain):
         return None

@@ -117,7 +117,8 @@ def rewards(
 
     with counting(terminal, "rewards", "trees") as progress:
         count = write_rows(at_least_one(rows(), f"{trees}: no run has any steps"), out)
-    terminal.print(f"{counted(count, 'run')} in {out}: {good:,} of {counted(steps, 'step')} are good", soft_wrap=True)
+    rows_of_runs = f"{counted(count, 'row')} of {counted(provenance.runs, 'run')} in {out}"
+    terminal.print(f"{rows_of_runs}: {good:,} of {counted(steps, 'step')} are good", soft_wrap=True)
     made: dict[str, object] = {
         "contents": "step rewards: prompt, completions, labels",
         "rule": f"a step is good if the value of its node (--value {value}) is at least {good_from:g}",

@@ -130,7 +130,7 @@ class NoScore(Missing):
         where = f"none of {', '.join(self.usual)} is there; " if self.usual else "this format has none; "
         return (
             f"no score: {where}say where it is with --score FIELD, or give a file of scores with --scores FILE; "
-            f"{_fields_of(self.record)}"
+            f"{fields_of(self.record)}"
         )
 
 
@@ -213,7 +213,7 @@ def no_such_field(record: Record, field: str, option: str, what: str) -> DataErr
     """The error for an option that names a field missing from a record; it names the fields that exist."""
     near = _nearest(field, tuple(islice(_paths(record), _LOOKED_AT)))
     hint = f"; did you mean {near!r}?" if near else ""
-    return DataError(f"{field}: no such field; {option} {what}{hint}; {_fields_of(record)}")
+    return DataError(f"{field}: no such field; {option} {what}{hint}; {fields_of(record)}")
 
 
 @lru_cache(maxsize=64)
@@ -221,7 +221,8 @@ def _nearest(field: str, names: tuple[str, ...]) -> str | None:
     return next(iter(get_close_matches(field, names, n=1)), None)
 
 
-def _fields_of(record: Record) -> str:
+def fields_of(record: Record) -> str:
+    """A sentence that names a record's fields, for errors; not more than a reader can take in."""
     names = list(islice(_paths(record), _LOOKED_AT))
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return f"the fields are {', '.join(names[:_NAMED])[:600]}{more}"
@@ -314,6 +315,7 @@ __all__ = [
     "Record",
     "at",
     "early_prompt_task",
+    "fields_of",
     "first_turn",
     "leading",
     "no_such_field",

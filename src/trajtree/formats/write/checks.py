@@ -110,7 +110,7 @@ def no_thoughts(messages: Sequence[Message], name: str, target: str, way_out: st
 def one_reply(pair: PairMessages, target: str) -> tuple[Message, Message]:
     """The two replies of a pair with one message per side. Raises DataError if a side has more."""
     if len(pair.chosen) > 1 or len(pair.rejected) > 1:
-        reason = f"it holds one message a side, and the sides have {len(pair.chosen)} and {len(pair.rejected)}"
+        reason = f"it holds one message per side, and the sides have {len(pair.chosen)} and {len(pair.rejected)}"
         raise refusal(
             pair.name, target, reason, f"cut the sides to the step at the fork (--step-only), or {HOLDS_MORE}"
         )

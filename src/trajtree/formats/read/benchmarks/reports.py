@@ -21,7 +21,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from trajtree.errors import DataError
-from trajtree.formats.read.fields import SCORES, Record, at, score_at
+from trajtree.formats.read.fields import SCORES, Record, at, fields_of, score_at
 from trajtree.formats.read.records import RawRecord
 from trajtree.formats.read.scores import Missing, is_missing
 
@@ -110,17 +110,19 @@ class _NotEvaluated(Missing):
         return f"{self.report}: lists the task under {self.kind}: its result was not evaluated, so there is no score"
 
 
+@dataclass(frozen=True, slots=True)
 class _NotReported(Missing):
     """The score of a run that neither its log nor a report gives."""
 
-    __slots__ = ()
+    record: Record
 
     @property
     def reason(self) -> str:
         """What is not there, and what to do."""
         return (
             "no score: the log has none, and no report beside the run names its task; give the benchmark's report, or "
-            "another file of scores, with --scores FILE, or name a field with --score FIELD"
+            "another file of scores, with --scores FILE, or name a field with --score FIELD; "
+            f"{fields_of({name: value for name, value in self.record.items() if name != BESIDE})}"
         )
 
 
@@ -134,7 +136,7 @@ def benchmark_score(record: Record, field: str | None, usual: Sequence[str]) -> 
     if field is not None or not is_missing(found[1]):
         return found
     kind = at(record, f"{BESIDE}.not_evaluated")
-    return "", _NotReported() if kind is None else _NotEvaluated(str(at(record, f"{BESIDE}.report")), str(kind))
+    return "", _NotReported(record) if kind is None else _NotEvaluated(str(at(record, f"{BESIDE}.report")), str(kind))
 
 
 def verdict(path: Path, task: str) -> dict[str, Any]:
