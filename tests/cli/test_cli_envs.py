@@ -117,6 +117,7 @@ def test_a_class_and_a_domain_are_checked() -> None:
             TASKS[0],
         ): "making one without arguments raised TypeError",
         ("tests.envs.test_check_env:Raises", "--task", TASKS[0]): "breaks the contract",
+        ("tests.toy:TWICE", "--task", TASKS[0]): "tasks('no such type', 'train') returned tasks",
     }.items():
         failed = invoke("env", "check", *arguments)
         assert isinstance(failed.exception, RunError | EnvError) and what in str(failed.exception)

@@ -44,7 +44,7 @@ def test_a_store_of_paths_is_no_parquet(tmp_path: Path, trees: Path) -> None:
 
 def test_step_rewards(tmp_path: Path, trees: Path) -> None:
     said = done("rewards", trees, "--out", tmp_path / "prm.jsonl", "--value", "best", "--good-from", "1")
-    assert "5 rows of 6 runs in" in said and "are good" in said
+    assert "5 rows of 5 runs in" in said and "are good" in said
     rows = rows_of(tmp_path / "prm.jsonl")
     assert {row["task"] for row in rows} == {tree.task for tree in trajtree.read_trees(trees)}
     assert sum(all(row["labels"]) for row in rows) == 2, "the run of each task that succeeded"

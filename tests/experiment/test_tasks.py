@@ -139,7 +139,7 @@ def test_every_task_is_a_situation_by_default(monkeypatch: pytest.MonkeyPatch, t
 
 
 def test_more_than_there_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    said = "tasks.dev: 31 asked; in the dev split toy has 30 tasks (3 situations)"
+    said = "tasks.dev: 31 asked for, but in the dev split toy has 30 tasks (3 situations)"
     with pytest.raises(RecipeError, match=f"^{re.escape(said)}$"):
         chosen(monkeypatch, tmp_path, lambda task: toy.COLOURS[number(task) % 3], dev=31, test=2)
 
@@ -167,7 +167,9 @@ def test_each_type_has_its_own_numbers(tmp_path: Path) -> None:
     assert shown == [1, 1, 0]
     assert [number(task) % 2 for task in read_tasks(folders["unseen"])] == [0, 0, 0]
     too_many = Recipe.model_validate({**base, "tasks": {"types": ["odd", "even"], "test": {"odd": 26, "even": 1}}})
-    with pytest.raises(RecipeError, match="^" + re.escape("tasks.test: 26 asked; in the test split odd has 25 tasks")):
+    with pytest.raises(
+        RecipeError, match="^" + re.escape("tasks.test: 26 asked for, but in the test split odd has 25 tasks")
+    ):
         choose(too_many, Work(folders["tasks"], {}, SILENT))
     some = asked.tasks.model_copy(update={"test": {"odd": 1, "even": "all"}})
     assert asked.model_copy(update={"tasks": some}).held_out == "all"

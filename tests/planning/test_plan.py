@@ -156,6 +156,14 @@ def test_what_the_user_has_to_bring_is_named(tmp_path: Path, what: str) -> None:
     assert by_name(plan)["evaluate-weak"].episodes == len(TASKS[150:])
 
 
+def test_a_plan_says_where_there_are_too_few_tasks(tmp_path: Path) -> None:
+    tasks = {"types": ["toy"], "demonstrations": 121, "unseen": 5, "dev": 31, "test": "all"}
+    assert [m for m in plan_of(recipe_of(tmp_path, tasks=tasks), HARDWARE["CPU"]).missing if "asked for" in m] == [
+        "tasks.dev: 31 asked for, but in the dev split toy has 30 tasks",
+        "tasks.demonstrations: 121 asked for, but in the train split toy has 120 tasks",
+    ]
+
+
 def test_servers_are_named(tmp_path: Path) -> None:
     recipe = recipe_of(tmp_path, play={"servers": {"weak": "openai:weak@http://gpu:8000/v1"}})
     assert any(

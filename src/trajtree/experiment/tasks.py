@@ -325,7 +325,7 @@ def _check_enough(
                 f"({counted(len(spread(by_type[kind], situations)), 'situation')})"
                 for kind in short
             )
-            raise RecipeError(f"{key}: {wanted} asked; in the {split} split {there}")
+            raise RecipeError(f"{key}: {wanted} asked for, but in the {split} split {there}")
 
 
 def _check_apart(split: str, by_type: Mapping[str, list[str]]) -> None:

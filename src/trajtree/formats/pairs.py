@@ -15,7 +15,6 @@ from trajtree.trees.grafting import grafted
 from trajtree.trees.pair import Pair
 from trajtree.trees.tree import TrajectoryTree
 
-
 _NAMED_BY = ("of", "line", "task", "step", "depth", "chosen_sample", "rejected_sample")
 """Keys of a pair's provenance that tell it from other pairs."""
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trajtree.envs.domain import SPLITS, Domain, load_domain
-from trajtree.errors import DataError, EnvError, RecipeError, UnknownTask
+from trajtree.errors import DataError, EnvError, RecipeError, UnknownTask, counted
 from trajtree.experiment.execute import finished_stages, missing_packages
 from trajtree.experiment.lessons import read_pairs
 from trajtree.experiment.pipeline import stages_of
@@ -95,17 +95,20 @@ def plan_of(recipe: Recipe, hardware: Hardware, run: Path | None = None) -> Plan
     Raises:
         TrajtreeError: its environment is not installed, so its tasks are unknown, or a model's shape is unknown.
     """
-    missing = list(_missing(recipe))
+    missing, lacking = list(_missing(recipe)), False
     try:
         domain = domain_of(recipe)
         opening(recipe)
     except RecipeError as error:
         missing.insert(0, str(error))
+        lacking = True
         recipe = recipe.model_copy(update={"tasks": recipe.tasks.model_copy(update={"splits": None, "expert": None})})
         domain = load_domain(recipe.env.name)
     stages = stages_of(recipe, checked=False)
     done = finished_stages(stages, run) if run is not None and run.exists() else {}
-    return _Planner(recipe, hardware, domain, done).plan(stages, missing)
+    planner = _Planner(recipe, hardware, domain, done)
+    # What the environment's own splits lack says nothing about splits that are not there.
+    return planner.plan(stages, missing if lacking else [*missing, *planner.too_few()])
 
 
 def _missing(recipe: Recipe) -> Iterator[str]:
@@ -156,6 +159,15 @@ class _Planner:
         return Plan(tuple(replace(p, done=p.name in self.done) for p in found), self.sizes, tuple(missing))
 
     # --- how many ---
+
+    def too_few(self) -> Iterator[str]:
+        """Where the recipe asks for more tasks than its environment has; a run refuses that."""
+        for key, split in (("test", "test"), ("dev", "dev"), ("demonstrations", "train")):
+            for kind, there in self.counts[split].items():
+                asked = self.recipe.tasks.asked(key, kind)
+                if asked != ALL and asked > there:
+                    has = f"in the {split} split {kind} has {counted(there, 'task')}"
+                    yield f"tasks.{key}: {asked} asked for, but {has}"
 
     def _asked(self, what: str, split: str) -> int:
         asked = {kind: self.recipe.tasks.asked(what, kind) for kind in self.counts[split]}

@@ -51,7 +51,7 @@ class Sizes:
 
 
 def sizes_of(recipe: Recipe, domain: Domain, train: dict[str, list[str]], store: Path | None) -> Sizes:
-    """The sizes of a recipe's episodes; a model is assumed to take steps half way between the expert's and the limit.
+    """The sizes of a recipe's episodes; a model is assumed to take steps halfway between the expert's and the limit.
 
     Args:
         recipe: the recipe.

@@ -36,6 +36,9 @@ from trajtree.trees.partings import why_no_pair
 from trajtree.trees.search import PathSettings, best_path, search_of
 from trajtree.trees.tree import TrajectoryTree
 
+_IMPORT = "other tools' runs: trajtree import, then trajtree build"
+"""What to do with everything else."""
+
 
 @dataclass(frozen=True, slots=True)
 class Trajectories:
@@ -97,10 +100,6 @@ class Taking:
     pairs: PairSettings
     paths: PathSettings
     weigh: str
-
-
-_IMPORT = "other tools' runs: trajtree import, then trajtree build"
-"""What to do with everything else."""
 
 
 def material_of(source: Path, paths: PathSettings) -> Material:

@@ -34,6 +34,7 @@ from trajtree.errors import DataError, EnvError, RunError, UnknownTask, counted
 
 _CHECKED_TYPES = 3
 """Number of task types from which a check plays one task each."""
+_NO_TYPE = "no such type"
 
 _NAME_HELP = "A listed name; or module:DOMAIN or module:Class of your own, also in the current folder."
 
@@ -88,6 +89,8 @@ def check(
     try:
         make, tasks, actions = _subject(name, task or [], action or [])
         report = check_env(make, tasks, actions=actions)
+        if _environment(name) is None:
+            _check_types(load_domain(name))
     except EnvCheckError as error:
         raise EnvError(f"{name} breaks the contract: {error}") from None
     console().print(
@@ -121,6 +124,16 @@ def _subject(
         return () if isinstance(shown, NoDemonstration) else [step.action for step in shown.steps]
 
     return lambda: domain.make(None), tasks, (lambda task: given) if given else expert
+
+
+def _check_types(domain: Domain) -> None:
+    """Raise EnvCheckError if the domain has tasks of a type that it cannot have: a misspelt type would go unnoticed."""
+    for split in SPLITS:
+        if _tasks(domain, _NO_TYPE, split):
+            raise EnvCheckError(
+                f"tasks({_NO_TYPE!r}, {split!r}) returned tasks; it must raise KeyError for a type that does not "
+                "exist, or a misspelt type in a recipe goes unnoticed"
+            )
 
 
 def _first(domain: Domain, kind: str) -> str | None:
