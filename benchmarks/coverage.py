@@ -152,7 +152,7 @@ def measure_near(situations: int, rate: float, drawn: str, runs: int, seed: int)
 
 
 def measure_least(situations: int, rate: float, icc: float, runs: int, seed: int) -> dict[str, float]:
-    """How often a difference as large as the smallest that could have shown, over this rate, is shown.
+    """How often a difference as large as the smallest that could have been detected, over this rate, is shown.
 
     `least` is the median of what is printed where the rows do equally well; `shown` the share of the runs in which the
     interval excludes 0, where they differ by as much.

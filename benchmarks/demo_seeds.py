@@ -146,7 +146,7 @@ def each_seed(runs: list[ReportData], against: str) -> str:
 
 
 def least(smallest: float | None) -> str:
-    """The smallest difference that could have shown, where any could."""
+    """The smallest difference that could have been detected, where any could."""
     return "n/a" if smallest is None else f"{smallest:.2f}"
 
 

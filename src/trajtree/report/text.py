@@ -21,7 +21,7 @@ NO_SITUATIONS = (
 )
 TOO_FEW = f"Fewer than {FEW} situations: no interval can be trusted."
 ONE_SEED = "One seed: this holds for these models, not for the method."
-LEAST = "least: the smallest difference that could have shown, with a power of about 80% (not corrected)"
+LEAST = "least: the smallest difference that could have been detected, with a power of about 80% (not corrected)"
 
 
 def percent(value: float) -> str:
@@ -72,7 +72,7 @@ def ratio(value: float | None) -> str:
 
 
 def smallest(compared: Comparison | OverSeeds, *, by_situation: bool) -> str:
-    """Return the smallest difference that could have shown, in points, as `24.1`; `n/a` where none could."""
+    """Return the smallest difference that could have been detected, in points, as `24.1`; `n/a` where none could."""
     # Earlier versions stored one where nothing could show. No difference is larger than 1.
     trusted = distrust(compared.situations, by_situation=by_situation) is None
     found = compared.smallest if trusted else None

@@ -104,7 +104,10 @@ METHODS: dict[str, Method] = {
         "anchored-pairs", "dpo", (*_DPO, "anchor"), "DPO on pairs, keeping the whole run of the chosen side likely"
     ),
     "solved-anchored-dpo": _preference(
-        "solved-pairs", "dpo", (*_DPO, "anchor"), "the same on pairs whose chosen run succeeds, for as many steps"
+        "solved-pairs",
+        "dpo",
+        (*_DPO, "anchor"),
+        "the same on pairs whose chosen run succeeds, for equally many steps",
     ),
     "bounded": _preference(
         "pairs", "bounded", ("beta", "anchor"), "keep the chosen side likely, push the rejected one down to a bound"
@@ -121,7 +124,7 @@ METHODS: dict[str, Method] = {
     "advantage-sft": _imitation("advantages", "imitate every run, weighted by how far it is above its tree's mean"),
     "chosen-sft": _imitation("chosen", "imitate the chosen sides of pairs and ignore the rejected ones"),
     "chosen-runs-sft": _imitation("chosen-runs", "imitate the whole runs that the chosen sides of pairs belong to"),
-    "chosen-solved-sft": _imitation("chosen-solved", "imitate the chosen runs that succeed, for as many steps"),
+    "chosen-solved-sft": _imitation("chosen-solved", "imitate the chosen runs that succeed, for equally many steps"),
 }
 """Methods by the name that recipes and the command line use."""
 
