@@ -139,7 +139,7 @@ def test_scores_of_their_own_and_runs_without(tmp_path: Path) -> None:
     command = ("import", runs, "--out", tmp_path / "s.jsonl", "--scores", tmp_path / "scores.csv", "--unscored", "keep")
     output = done(*command)
     for said in (
-        "score: from scores.csv (2), no score, kept without (1)",
+        "score: from scores.csv (2), nowhere, kept unscored (1)",
         "scores: 0 to 1, mean 0.5; they differ in 1 of 1 task with several runs",
         "steps: 3, of which 0 repeat the beginning of another run",
         "scores.csv: 2 rows of 3 used",

@@ -24,6 +24,11 @@ def test_every_command_has_help() -> None:
         assert told and not told.startswith("|"), name
 
 
+def test_every_option_has_help() -> None:
+    rows = [line for line in reference().splitlines() if line.startswith("| `")]
+    assert rows and [row for row in rows if not row.split("|")[2].strip()] == []
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_has_room_for_its_texts_at_80_columns(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A flag takes nothing, and what another option takes is a short word."""

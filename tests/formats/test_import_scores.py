@@ -275,7 +275,7 @@ def test_runs_without_a_score_can_be_kept_and_never_count(tmp_path: Path) -> Non
     store = tmp_path / "s.jsonl"
     report = import_files(tmp_path / "runs.jsonl", store, keep_unscored=True)
     assert (report.added, report.left_out_count) == (3, 1)
-    assert report.scores == {"score": 1, "no score, kept without": 2}
+    assert report.scores == {"score": 1, "nowhere, kept unscored": 2}
     runs = list(TrajectoryStore(store))
     assert [(t.steps[0].action, t.unscored, t.counts, t.score) for t in runs] == [
         ("a", False, True, 1.0),

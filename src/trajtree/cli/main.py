@@ -84,7 +84,7 @@ COMMANDS = {
         "Print the facts that a bug report needs: versions, Java, dtypes, data, caches, disks. Changes nothing.",
     ),
     "stage": Command("recipes", "Run a recipe up to one of its stages."),
-    "env": Command("envs", "Environments: what there is, and proof that one keeps the contract."),
+    "env": Command("envs", "Environments: list them and their tasks, check that one keeps the contract."),
 }
 """The commands, in the order in which help lists them."""
 

@@ -16,7 +16,7 @@ from trajtree.formats.read.to_trajectory import Imported
 from trajtree.trajectory import SCORE_TOLERANCE, Message, Outcome, Trajectory
 
 THE_PROMPT = "the prompt"
-NO_SCORE = "no score, kept without"
+NO_SCORE = "nowhere, kept unscored"
 _KINDS = 100
 _OTHER = "other reasons"
 _NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[-+]?\d+)?")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 
+from trajtree.explore.estimate import STEPS
 from trajtree.planning.hardware import Hardware
 from trajtree.planning.plan import Plan, StagePlan
 from trajtree.report.tables import plain, print_fitting, table_of
@@ -21,8 +22,8 @@ def print_plan(plan: Plan, hardware: Hardware, console: Console) -> None:
     console.print(
         f"On {hardware.name} ({hardware.source}). An episode: {sizes.given:.0f} tokens before the first reply, then "
         f"{sizes.expert:.1f} steps of the expert or {sizes.agent:.1f} of a model (halfway from there to the step "
-        f"limit), of {sizes.reply:.0f} tokens by the agent and {sizes.answer:.0f} by the environment; from "
-        f"{sizes.source}. Episodes of a training are its examples; how many pairs the trees will have is a guess until "
+        f"limit, {STEPS} where none is known), of {sizes.reply:.0f} tokens by the agent and {sizes.answer:.0f} by the "
+        f"environment; from {sizes.source}. Episodes of a training are its examples; how many pairs the trees will have is a guess until "
         "they are there.",
         soft_wrap=True,
         highlight=False,

@@ -38,7 +38,7 @@ _NO_TYPE = "no such type"
 
 _NAME_HELP = "A listed name; or module:DOMAIN or module:Class of your own, also in the current folder."
 
-env = Commands(help="Environments: what there is, and proof that one keeps the contract.", no_args_is_help=True)
+env = Commands(help="Environments: list them and their tasks, check that one keeps the contract.", no_args_is_help=True)
 
 
 @env.command("list")
@@ -69,7 +69,7 @@ def _list_types(name: str) -> None:
     domain = load_domain(name)
     if not domain.types:
         raise RunError(f"{name}: does not list its task types")
-    table = _table("task type", *SPLITS, "for example")
+    table = _table("task type", *SPLITS, "example")
     for kind in domain.types:
         tasks = [_tasks(domain, kind, split) for split in SPLITS]
         first = next((found[0] for found in tasks if found), "")

@@ -64,7 +64,7 @@ class Playing:
     max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", help="Longest reply.", min=1)] = 24
     batch: Annotated[int, typer.Option("--batch", help="Episodes at once.", min=1)] = 32
     dtype: Annotated[str, option_of(DTYPES, "--dtype", help="Dtype of a local model's arithmetic.")] = "auto"
-    seed: Annotated[int, typer.Option("--seed")] = 0
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the sampling.")] = 0
     workers: Annotated[
         int | None,
         typer.Option(

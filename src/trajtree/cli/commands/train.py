@@ -34,8 +34,8 @@ def train(
     out: Annotated[Path | None, typer.Option("--out", help="Folder to fill: adapter, card, settings.")] = None,
     method: Annotated[str, option_of(METHODS, help="What to learn, and by which loss.")] = "tree-dpo",
     adapter: Annotated[list[str] | None, typer.Option(help="Adapter merged into the model first; repeatable.")] = None,
-    lora_rank: Annotated[int, typer.Option(help="0 tunes the whole model.", min=0)] = _L.rank,
-    lora_alpha: Annotated[int, typer.Option(min=1)] = _L.alpha,
+    lora_rank: Annotated[int, typer.Option(help="Rank of the adapter; 0 tunes the whole model.", min=0)] = _L.rank,
+    lora_alpha: Annotated[int, typer.Option(help="Scale of the adapter's output times its rank.", min=1)] = _L.alpha,
     lora_targets: Annotated[str, typer.Option(help="Layers with an adapter: q_proj,v_proj.")] = str(_L.targets),
     lora_layers: Annotated[
         int | None, typer.Option(help="How many of the uppermost layers get an adapter; by default all.", min=1)
@@ -49,7 +49,7 @@ def train(
     accumulate: Annotated[int, typer.Option(help="Batches per optimiser step.", min=1)] = _T.accumulate,
     schedule: Annotated[str, option_of(SCHEDULES, help="Learning-rate schedule.")] = _T.schedule,
     warm_up: Annotated[float, typer.Option(help="Share of warm-up steps.", min=0, max=0.99)] = _T.warm_up,
-    weight_decay: Annotated[float, typer.Option(min=0)] = _T.weight_decay,
+    weight_decay: Annotated[float, typer.Option(help="Weight decay of the optimiser.", min=0)] = _T.weight_decay,
     clip: Annotated[float, typer.Option(help="Largest gradient norm; 0 turns clipping off.", min=0)] = _T.clip,
     beta: Annotated[float, typer.Option(help="Inverse temperature of preference losses.", min=0.001)] = _T.beta,
     kl: Annotated[float, typer.Option(help="Weight of tree-dpo's explicit KL.", min=0)] = _T.kl,
@@ -57,7 +57,9 @@ def train(
         float, typer.Option(help="Weight of the chosen side's likelihood, where it is anchored.", min=0)
     ] = _T.anchor,
     gamma: Annotated[float, typer.Option(help="Discount per turn, in multi-turn-dpo.", min=0, max=0.999)] = _T.gamma,
-    label_smoothing: Annotated[float, typer.Option(min=0, max=0.49)] = _T.label_smoothing,
+    label_smoothing: Annotated[
+        float, typer.Option(help="Assumed share of pairs with swapped labels.", min=0, max=0.49)
+    ] = _T.label_smoothing,
     weigh: Annotated[str, option_of(WEIGHTS, help="Weight of pairs.")] = _T.weigh,
     diversity: Annotated[
         float, typer.Option(help="Weight of the KL to the reference that imitation increases.", min=0)
@@ -79,7 +81,9 @@ def train(
         str,
         option_of(DTYPES, help="Dtype of the arithmetic; auto is the fastest on this machine."),
     ] = "auto",
-    seed: Annotated[int, typer.Option(help="Seed of fresh weights and of the order.", min=0, max=2**32 - 1)] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Seed of new weights and of the examples' order.", min=0, max=2**32 - 1)
+    ] = 0,
     render_calls: RenderCallsOption = False,
     render_thoughts: RenderThoughtsOption = False,
     report_to: ReportOption = None,
