@@ -23,8 +23,8 @@ def print_plan(plan: Plan, hardware: Hardware, console: Console) -> None:
         f"On {hardware.name} ({hardware.source}). An episode: {sizes.given:.0f} tokens before the first reply, then "
         f"{sizes.expert:.1f} steps of the expert or {sizes.agent:.1f} of a model (halfway from there to the step "
         f"limit, {STEPS} where none is known), of {sizes.reply:.0f} tokens by the agent and {sizes.answer:.0f} by the "
-        f"environment; from {sizes.source}. Episodes of a training are its examples; how many pairs the trees will have is "
-        "a guess until they are there.",
+        f"environment; from {sizes.source}. Episodes of a training are its examples; how many pairs the trees will "
+        "have is a guess until they are there.",
         soft_wrap=True,
         highlight=False,
     )
