@@ -353,6 +353,15 @@ def test_files_of_another_kind(tmp_path: Path, tiny_words: Path, text: str, what
         train_file(tmp_path / "file.jsonl", quick(tiny_words), tmp_path / "out")
 
 
+@pytest.mark.parametrize(
+    ("option", "value"), [("--lora-alpha", 32), ("--lora-targets", "q_proj"), ("--lora-layers", 1)]
+)
+def test_settings_of_an_adapter_that_is_not_trained_are_refused(trees: Path, option: str, value: object) -> None:
+    failed = invoke("train", trees, "--model", "tiny", "--preview", "--lora-rank", 0, option, value)
+    assert isinstance(failed.exception, DataError)
+    assert str(failed.exception).startswith(f"{option}: --lora-rank 0 tunes the whole model")
+
+
 def test_a_pair_whose_sides_are_equal(tmp_path: Path, tiny_words: Path) -> None:
     side = [{"role": "assistant", "content": "look"}]
     row = {"prompt": [{"role": "user", "content": "Where?"}], "chosen": side, "rejected": side}

@@ -106,7 +106,7 @@ def train(
     from trajtree.train.tuning import Training
 
     given = _given(context)
-    _refuse_unused(given, method, diversity)
+    _refuse_unused(given, method, diversity, lora_rank)
     of_trees = [name for name in given if name in _OF_TREES]
     if of_trees and isinstance(material_of(source, PathSettings(min_score=min_score)), MessagePairs):
         option = _spelt(of_trees[0])
@@ -173,6 +173,10 @@ _OF_TREES = ("min_gap", "per_fork", "per_tree", "weigh")
 """Options that say which pairs of trees are taken, and how they weigh."""
 
 
+_OF_ADAPTERS = ("lora_alpha", "lora_targets", "lora_layers")
+"""Options of the adapter that is trained."""
+
+
 def _given(context: typer.Context) -> list[str]:
     """The names of the options that were given, also of those that were given their defaults."""
     sources = {name: context.get_parameter_source(name) for name in context.params}
@@ -183,8 +187,8 @@ def _spelt(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def _refuse_unused(given: Sequence[str], method: str, diversity: float) -> None:
-    """Refuse options that were given and that the method does not use: they would change nothing.
+def _refuse_unused(given: Sequence[str], method: str, diversity: float, lora_rank: int) -> None:
+    """Refuse options that were given and that neither the method nor an adapter uses: they would change nothing.
 
     Raises:
         DataError: the option is named, and the methods that use it.
@@ -195,6 +199,8 @@ def _refuse_unused(given: Sequence[str], method: str, diversity: float) -> None:
             raise DataError(f"{option}: {method} does not use it; leave it out, or use {', '.join(users_of(name))}")
         if name == "reference" and METHODS[method].loss == "sft" and not diversity:
             raise DataError(f"{option}: {method} has a reference only with --diversity; leave it out, or give both")
+        if name in _OF_ADAPTERS and not lora_rank:
+            raise DataError(f"{option}: --lora-rank 0 tunes the whole model, without an adapter; leave it out")
 
 
 def _targets(names: str) -> str | tuple[str, ...]:
