@@ -185,6 +185,15 @@ def test_search_against_the_expert_is_what_the_runs_say() -> None:
     assert "-14.3 [-27.9, -1.9], p = .028, over situations and seeds [-30.4, .8], p = .061" in page
 
 
+def test_a_page_is_called_what_the_menu_calls_it() -> None:
+    entries = re.findall(r"- ([^:\n]+): ((?!reference/)[\w-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
+    assert len(entries) > 15
+    titles = {page: (ROOT / "docs" / page).read_text().partition("\n")[0] for _, page in entries}
+    # The start page has the project's motto, and the summary of the results is called Results.
+    others = {page for label, page in entries if titles[page] != f"# {label}"}
+    assert others <= {"index.md", "results.md"}
+
+
 @pytest.mark.parametrize(
     "page", [*sorted((ROOT / "docs").glob("*.md")), *ROOT.glob("*.md")], ids=lambda page: page.name
 )
