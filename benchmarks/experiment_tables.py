@@ -19,6 +19,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from trajtree.errors import counted
+
 
 def rate(found: Mapping[str, float]) -> str:
     """A rate and its interval, in percent."""
@@ -81,7 +83,10 @@ def types(compared: Mapping[str, Any]) -> str:
     found = {row["row"]: row["by_task_type"] for row in compared["rows"]}
     columns = list(next(iter(found.values())))
     sizes = next(iter(found.values()))
-    named = (f"{one} ({sizes[one]['n']} tasks, {sizes[one]['situations']} situations)" for one in columns)
+    named = (
+        f"{one} ({counted(sizes[one]['n'], 'task')}, {counted(sizes[one]['situations'], 'situation')})"
+        for one in columns
+    )
     lines = [f"| success, % | {' | '.join(named)} |", f"|---|{'---|' * len(columns)}"]
     for row, by_type in found.items():
         figures = (f"{100 * by_type[one]['success']:.0f}" if one in by_type else "" for one in columns)

@@ -163,15 +163,44 @@ def test_the_table_of_types_is_what_the_benchmark_prints(
     assert f"<!-- types:begin -->\n{capsys.readouterr().out}<!-- types:end -->" in page
 
 
-@pytest.mark.parametrize("name", ["failures", "forms", "own-runs", "branching-dev"])
+def printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], script: str, *words: str) -> str:
+    """What a benchmark's script prints."""
+    monkeypatch.setattr("sys.argv", [script, *words])
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    runpy.run_path(str(ROOT / "benchmarks" / script), run_name="__main__")
+    return capsys.readouterr().out
+
+
+def seeds_of(name: str) -> list[str]:
+    return sorted(map(str, (ROOT / "benchmarks" / "results").glob(f"{name}-seed*.json")))
+
+
+@pytest.mark.parametrize(
+    ("page", "name", "options"),
+    [
+        ("results.md", "scienceworld", ["--whole"]),
+        ("results-dev.md", "failures", []),
+        ("results-dev.md", "forms", []),
+        ("results-dev.md", "own-runs", []),
+        ("results-dev.md", "branching-dev", []),
+    ],
+)
 def test_the_tables_of_the_experiment_are_what_the_benchmark_prints(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], page: str, name: str, options: list[str]
 ) -> None:
-    stored = sorted(map(str, (ROOT / "benchmarks" / "results").glob(f"{name}-seed*.json")))
-    monkeypatch.setattr("sys.argv", ["experiment_tables.py", *stored])
-    runpy.run_path(str(ROOT / "benchmarks" / "experiment_tables.py"), run_name="__main__")
-    page = (ROOT / "docs" / "results-dev.md").read_text()
-    assert f"<!-- {name}:begin -->\n{capsys.readouterr().out}<!-- {name}:end -->" in page
+    tables = printed(monkeypatch, capsys, "experiment_tables.py", *options, *seeds_of(name))
+    assert f"<!-- {name}:begin -->\n{tables}<!-- {name}:end -->" in (ROOT / "docs" / page).read_text()
+    if name == "scienceworld":
+        rows = tables.partition("\n\n")[0]
+        assert f"<!-- results:begin -->\n{rows}\n<!-- results:end -->" in (ROOT / "README.md").read_text()
+
+
+def test_the_tables_under_other_units_are_what_the_benchmark_prints(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tables = printed(monkeypatch, capsys, "other_units.py", *seeds_of("scienceworld"))
+    page = (ROOT / "docs" / "results.md").read_text()
+    assert f"<!-- scienceworld-units:begin -->\n{tables}<!-- scienceworld-units:end -->" in page
 
 
 def test_search_against_the_expert_is_what_the_runs_say() -> None:
