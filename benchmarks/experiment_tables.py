@@ -101,7 +101,7 @@ def makings(compared: Mapping[str, Any], stored: Sequence[Mapping[str, Any]]) ->
         for one in block["statements"]:
             said.setdefault(one["row"], {})[int(block["provenance"]["seed"])] = one
     words = ("start", "reference", "data", "loss")
-    counts = ("demonstrations", "episodes", "agent_tokens", "examples", "steps", "all_steps", "settings_tried")
+    counts = ("demonstrations", "episodes", "agent_tokens", "examples", "steps", "all_steps")
     titles = ["row", *words, *(count.replace("_", " ") for count in counts)]
     lines = [f"| {' | '.join(titles)} |", f"|{'---|' * len(titles)}"]
     for row in (each["row"] for each in compared["rows"]):
