@@ -4,8 +4,9 @@
     cp runs/failures/seed0/reports/NAME-HASH/results.json benchmarks/results/failures-seed0.json
     python benchmarks/experiment_tables.py benchmarks/results/failures-seed*.json
 
-`--whole` adds the gap recovered, success by type of task, and what each row was made of. `trajtree compare` prints the
-same figures, and more of them.
+`--whole` adds the gap recovered, success by type of task, and what each row was made of; `--also ROW:ROW[:score]` a
+comparison that was not named beforehand, in success or in the final score. `trajtree compare` prints the same figures,
+and more of them.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from trajtree.errors import counted
+from trajtree.report import read_results_json
+from trajtree.statistics.results import Interval
+from trajtree.statistics.seeds import over_seeds
 
 
 def rate(found: Mapping[str, float]) -> str:
@@ -111,6 +115,29 @@ def makings(compared: Mapping[str, Any], stored: Sequence[Mapping[str, Any]]) ->
     return "\n".join(lines)
 
 
+def afterwards(paths: Sequence[Path], asked: Sequence[str], labels: Mapping[str, str]) -> str:
+    """Comparisons that nobody named beforehand; their p-values are not corrected."""
+    results = [read_results_json(path).results for path in paths]
+    lines = ["| not named beforehand, not corrected | points | p | by seed | these models |", "|---|---|---|---|---|"]
+    for one in asked:
+        row, against, metric = f"{one}:success".split(":")[:3]
+        found = over_seeds(results, row, against, metric)
+        figures = (
+            f"{labels[row]} - {labels[against]}{', final score' if metric == 'score' else ''}",
+            points(vars_of(found.difference)),
+            chance(found.p_value),
+            ", ".join(f"{100 * one:+.1f}" for one in found.by_seed),
+            points(vars_of(found.these_models)),
+        )
+        lines.append(f"| {' | '.join(figures)} |")
+    return "\n".join(lines)
+
+
+def vars_of(interval: Interval) -> dict[str, float]:
+    """An interval as JSON has it."""
+    return {"value": interval.value, "low": interval.low, "high": interval.high}
+
+
 def by_seeds(said: Sequence[Mapping[str, Any]], key: str) -> str:
     """A number, or one for each seed where they differ."""
     numbers = ["unknown" if one[key] is None else f"{one[key]:,}" for one in said]
@@ -124,6 +151,9 @@ def main() -> None:
     parser.add_argument(
         "--whole", action="store_true", help="also gaps, types of tasks, and what the rows were made of"
     )
+    parser.add_argument(
+        "--also", action="append", default=[], help="a comparison not named beforehand: ROW:ROW[:score]"
+    )
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "compared.json"
@@ -131,6 +161,8 @@ def main() -> None:
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         compared = json.loads(out.read_text())
     print(tables(compared))
+    if args.also:
+        print("", afterwards(args.results, args.also, compared["labels"]), sep="\n")
     if args.whole:
         stored = [json.loads(path.read_text()) for path in args.results]
         print("", gaps(compared), "", types(compared), "", makings(compared, stored), sep="\n")

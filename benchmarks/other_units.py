@@ -9,7 +9,8 @@ Printed are the tables of named comparisons
   animals that live longest, one of five in between, and one of five that live shortest. What has to be named is always
   one of the five at that end, so a model that knows (or mistakes) one of them wins (or loses) all of its variations;
 * on the types that the demo does not have. The demo's test tasks are of the four find types, and all test situations of
-  these are among its own.
+  these are among its own;
+* on these types, with one situation per answer.
 """
 
 from __future__ import annotations
@@ -60,10 +61,16 @@ def not_of_the_demo(task: Task) -> dict[str, Any] | None:
     return None if task["task_type"].startswith(_DEMO) else dict(task)
 
 
+def by_answer_not_of_the_demo(task: Task) -> dict[str, Any] | None:
+    """Both."""
+    return by_answer(task) if not_of_the_demo(task) is not None else None
+
+
 VIEWS: dict[str, Callable[[Task], dict[str, Any] | None]] = {
     "situations as stored": as_stored,
     "lifespan types: one situation per answer": by_answer,
     "types that the demo does not have": not_of_the_demo,
+    "types that the demo does not have, one situation per answer": by_answer_not_of_the_demo,
 }
 
 

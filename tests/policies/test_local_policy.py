@@ -255,6 +255,18 @@ def test_a_memory_that_lies_is_found_out(tiny: Path, policy: LocalPolicy, monkey
     assert [drawn(t) for t in talk(forgetful, SCRIPTS)] == [drawn(t) for t in talk(policy, SCRIPTS)]
 
 
+def test_rounding_with_some_tokens_is_not_taken_for_a_lie(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    differs, tried = LocalPolicy._differs, []
+
+    def unlucky_at_first(self: LocalPolicy, ids: torch.Tensor) -> str:
+        tried.append(ids.tolist())
+        return differs(self, ids) if len(tried) > 1 else "its logits differ"
+
+    monkeypatch.setattr(LocalPolicy, "_differs", unlucky_at_first)
+    assert policy_of(tiny).remembers
+    assert len(tried) == 2 and tried[0] != tried[1]
+
+
 ARCHITECTURES = {
     "qwen2": ("Qwen2", {}),
     "mistral": ("Mistral", {"sliding_window": None}),

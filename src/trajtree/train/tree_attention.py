@@ -35,6 +35,10 @@ _TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-4, torch.bfloat16: 1e-1, to
 
 Even in a float64 model, transformers' norms and its eager attention compute in float32.
 """
+_DRAWS = 3
+"""How many random inputs a model may try. In bfloat16 rounding alone exceeds the tolerance for one in about a hundred;
+a key that is not seen, or positions that are wrong, exceeded it for every one.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,16 +132,17 @@ def _unsuited(model: Any, causal: Any) -> str | None:
         return "its attention has dropout, which would differ between branches: set it to 0"
     window = getattr(config, "sliding_window", None) or 0
     length = 24 if window > 64 or not window else window + 16
-    random = np.random.default_rng(0)
-    first = random.integers(0, config.vocab_size, length).tolist()
-    second = [*first[: length - 7], *random.integers(0, config.vocab_size, 9).tolist()]
-    third = [*second[: length // 2], *random.integers(0, config.vocab_size, 3).tolist()]
-    sequences = [first, second, third]
     was_training = model.training
     model.eval()  # dropout elsewhere in the model would make the two differ randomly
     try:
         with torch.no_grad():
-            return _compare(model, causal, sequences, config.num_hidden_layers)
+            reason: str | None = None
+            for draw in range(_DRAWS):
+                sequences = _sequences(np.random.default_rng(draw), config.vocab_size, length)
+                reason = _compare(model, causal, sequences, config.num_hidden_layers)
+                if reason is None:
+                    break
+            return reason
     except (TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
         known = (
             "its forward fails" if causal._supports_attention_backend else "its layers do not use AttentionInterface"
@@ -145,6 +150,14 @@ def _unsuited(model: Any, causal: Any) -> str | None:
         return f"{known}; {type(error).__name__}: {error}"
     finally:
         model.train(was_training)
+
+
+def _sequences(random: np.random.Generator, vocabulary: int, length: int) -> list[list[int]]:
+    """Random tokens: a sequence of this length, one that leaves it near its end, and one that leaves both halfway."""
+    first = random.integers(0, vocabulary, length).tolist()
+    second = [*first[: length - 7], *random.integers(0, vocabulary, 9).tolist()]
+    third = [*second[: length // 2], *random.integers(0, vocabulary, 3).tolist()]
+    return [first, second, third]
 
 
 def _compare(model: Any, causal: Any, sequences: list[list[int]], layers: int) -> str | None:
