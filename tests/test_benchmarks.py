@@ -102,7 +102,18 @@ def test_copies_of_a_demonstration_are_counted_by_their_actions() -> None:
     runs = [trajectory(actions, score) for actions, score in ((["look", "focus on dove"], 1.0), (["look"], 1.0))]
     runs += [trajectory(["look", "focus on dove"], 1.0, task="another")]
     counted = benchmark("copies").copied(runs, shown, lambda action: " ".join(action.lower().split()))
-    assert counted == "3, 3 succeed, 1 are the demonstration"
+    assert counted == {"runs": 3, "succeed": 3, "demonstrations": 1}
+
+
+def test_unseen_tasks_in_seen_situations_and_worlds_are_counted() -> None:
+    situations = {
+        "a/0": "a: do it [x, y]",
+        "a/1": "a: do it [x, y]",
+        "b/0": "b: do that [x, y]",
+        "b/1": "b: do that [z]",
+    }
+    found = benchmark("copies").seen_before(["a/0"], ["a/1", "b/0", "b/1"], situations)
+    assert found == {"tasks": 3, "in a demonstrated situation": 1, "in a demonstrated world": 1}
 
 
 @pytest.mark.timeout(900)

@@ -1,7 +1,9 @@
 """The code in the documentation runs."""
 
+import json
 import re
 import runpy
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -175,10 +177,18 @@ def seeds_of(name: str) -> list[str]:
     return sorted(map(str, (ROOT / "benchmarks" / "results").glob(f"{name}-seed*.json")))
 
 
+AFTERWARDS = (
+    "own_chosen:chosen_solved_sft",
+    "own_random:chosen_solved_sft",
+    "w2sg_exact:strong_sft",
+    "w2sg_exact:weak:score",
+)
+
+
 @pytest.mark.parametrize(
     ("page", "name", "options"),
     [
-        ("results.md", "scienceworld", ["--whole"]),
+        ("results.md", "scienceworld", ["--whole", *chain(*(("--also", one) for one in AFTERWARDS))]),
         ("results-dev.md", "failures", []),
         ("results-dev.md", "forms", []),
         ("results-dev.md", "own-runs", []),
@@ -201,6 +211,18 @@ def test_the_tables_under_other_units_are_what_the_benchmark_prints(
     tables = printed(monkeypatch, capsys, "other_units.py", *seeds_of("scienceworld"))
     page = (ROOT / "docs" / "results.md").read_text()
     assert f"<!-- scienceworld-units:begin -->\n{tables}<!-- scienceworld-units:end -->" in page
+
+
+def test_what_rows_learn_from_is_what_was_counted() -> None:
+    page = " ".join((ROOT / "docs" / "results.md").read_text().split())
+    counted = json.loads((ROOT / "benchmarks" / "results" / "scienceworld-copies.json").read_text())
+    assert len(counted) == len(seeds_of("scienceworld"))
+    for found in counted.values():
+        paths, random, unseen = found["paths-weak-exact"], found["pairs-second-own_random"], found["unseen"]
+        assert f"{paths['succeed']} of {paths['runs']}" in page and f" {paths['demonstrations']}" in page
+        assert f"{random['at a fork too']} of {random['pairs']}" in page
+        assert f"{unseen['in a demonstrated situation']} of the {unseen['tasks']} are in the situation" in page
+        assert f"and {unseen['in a demonstrated world']} more share a world" in page
 
 
 def test_search_against_the_expert_is_what_the_runs_say() -> None:
