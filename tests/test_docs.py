@@ -189,6 +189,7 @@ AFTERWARDS = (
     ("page", "name", "options"),
     [
         ("results.md", "scienceworld", ["--whole", *chain(*(("--also", one) for one in AFTERWARDS))]),
+        ("results.md", "scienceworld-fifth", []),
         ("results-dev.md", "failures", []),
         ("results-dev.md", "forms", []),
         ("results-dev.md", "own-runs", []),
