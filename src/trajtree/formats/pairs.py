@@ -15,8 +15,8 @@ from trajtree.trees.grafting import grafted
 from trajtree.trees.pair import Pair
 from trajtree.trees.tree import TrajectoryTree
 
-_NAMED_BY = ("of", "line", "task", "step", "depth", "chosen_sample", "rejected_sample")
-"""Keys of a pair's provenance that tell it from other pairs."""
+_MEASURED = ("node", "past", "chosen_value", "rejected_value", "chosen_visits", "rejected_visits")
+"""What the provenance of a pair of a tree says besides which one it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class PairMessages:
     @property
     def name(self) -> str:
         """The pair's name in errors: what of its provenance says which pair it is."""
-        known = [f"{key} {self.provenance[key]}" for key in _NAMED_BY if key in self.provenance]
+        known = [f"{key} {value}" for key, value in self.provenance.items() if key not in _MEASURED]
         return "pair " + (", ".join(known) or "of unknown origin")
 
 
