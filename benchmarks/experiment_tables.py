@@ -13,16 +13,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
-import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from trajtree.errors import counted
-from trajtree.report import read_results_json
-from trajtree.statistics.results import Interval
+from trajtree.experiment.comparing import compare_runs
+from trajtree.report import comparison_json, read_results_json
 from trajtree.statistics.seeds import over_seeds
 
 
@@ -39,6 +37,12 @@ def points(found: Mapping[str, float]) -> str:
 def chance(p_value: float) -> str:
     """A p-value."""
     return "<0.001" if p_value < 0.001 else f"{p_value:.3f}"
+
+
+def compared_runs(paths: Sequence[Path]) -> dict[str, Any]:
+    """What `trajtree compare --json` writes."""
+    found: dict[str, Any] = json.loads(comparison_json(compare_runs(paths)))
+    return found
 
 
 def tables(compared: Mapping[str, Any]) -> str:
@@ -76,10 +80,16 @@ def gaps(compared: Mapping[str, Any]) -> str:
     """How much of the gap between the weak model and a ceiling each row recovers."""
     lines = ["| gap recovered, % | ceiling | PGR | ceiling - weak, points |", "|---|---|---|---|"]
     for found in compared["recovered"]:
-        share = found["reason"] if found["value"] is None else rate(found)
-        figures = (compared["labels"][found["ceiling_row"]], share, points(found["gap"]))
+        figures = (compared["labels"][found["ceiling_row"]], recovered(found), points(found["gap"]))
         lines.append(f"| {compared['labels'][found['row']]} | {' | '.join(figures)} |")
     return "\n".join(lines)
+
+
+def recovered(found: Mapping[str, Any]) -> str:
+    """The gap recovered; its ends are missing where any value is possible, and all of it where the gap may be 0."""
+    if found["value"] is None:
+        return "none"
+    return f"{100 * found['value']:.1f}, no end" if found["low"] is None else rate(found)
 
 
 def types(compared: Mapping[str, Any]) -> str:
@@ -124,18 +134,13 @@ def afterwards(paths: Sequence[Path], asked: Sequence[str], labels: Mapping[str,
         found = over_seeds(results, row, against, metric)
         figures = (
             f"{labels[row]} - {labels[against]}{', final score' if metric == 'score' else ''}",
-            points(vars_of(found.difference)),
+            points(asdict(found.difference)),
             chance(found.p_value),
             ", ".join(f"{100 * one:+.1f}" for one in found.by_seed),
-            points(vars_of(found.these_models)),
+            points(asdict(found.these_models)),
         )
         lines.append(f"| {' | '.join(figures)} |")
     return "\n".join(lines)
-
-
-def vars_of(interval: Interval) -> dict[str, float]:
-    """An interval as JSON has it."""
-    return {"value": interval.value, "low": interval.low, "high": interval.high}
 
 
 def by_seeds(said: Sequence[Mapping[str, Any]], key: str) -> str:
@@ -155,11 +160,7 @@ def main() -> None:
         "--also", action="append", default=[], help="a comparison not named beforehand: ROW:ROW[:score]"
     )
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "compared.json"
-        command = [sys.executable, "-m", "trajtree", "compare", *map(str, args.results), "--json", str(out)]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        compared = json.loads(out.read_text())
+    compared = compared_runs(args.results)
     print(tables(compared))
     if args.also:
         print("", afterwards(args.results, args.also, compared["labels"]), sep="\n")

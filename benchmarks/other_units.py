@@ -17,14 +17,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiment_tables import tables
+from experiment_tables import compared_runs, tables
 
 LONGEST = frozenset({"BrownBear", "Crocodile", "Elephant", "GiantTortoise", "Parrot"})
 """What lives longest in every variation of the lifespan types, by the simulator's own solutions; and shortest."""
@@ -89,11 +87,7 @@ def compared(stored: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         paths = [Path(folder) / f"{number}.json" for number in range(len(stored))]
         for path, results in zip(paths, stored, strict=True):
             path.write_text(json.dumps(results))
-        out = Path(folder) / "compared.json"
-        command = [sys.executable, "-m", "trajtree", "compare", *map(str, paths), "--json", str(out)]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        found: dict[str, Any] = json.loads(out.read_text())
-    return found
+        return compared_runs(paths)
 
 
 def main() -> None:

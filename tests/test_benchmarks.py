@@ -105,6 +105,13 @@ def test_copies_of_a_demonstration_are_counted_by_their_actions() -> None:
     assert counted == {"runs": 3, "succeed": 3, "demonstrations": 1}
 
 
+def test_a_gap_that_may_be_zero_is_printed_as_none() -> None:
+    recovered = benchmark("experiment_tables").recovered
+    assert recovered({"value": None, "low": None, "high": None}) == "none"
+    assert recovered({"value": 0.5, "low": None, "high": None}) == "50.0, no end"
+    assert recovered({"value": 0.5, "low": 0.25, "high": 1.0}) == "50.0 [25.0, 100.0]"
+
+
 def test_unseen_tasks_in_seen_situations_and_worlds_are_counted() -> None:
     situations = {
         "a/0": "a: do it [x, y]",

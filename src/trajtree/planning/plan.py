@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trajtree.envs.domain import SPLITS, Domain, load_domain
-from trajtree.errors import DataError, EnvError, RecipeError, UnknownTask, counted
+from trajtree.errors import DataError, EnvError, RecipeError, UnknownTask, counted, with_its_extra
 from trajtree.experiment.execute import finished_stages, missing_packages
 from trajtree.experiment.lessons import read_pairs
 from trajtree.experiment.pipeline import stages_of
@@ -117,8 +117,7 @@ def _missing(recipe: Recipe) -> Iterator[str]:
     local = {key: model for key, model in models.items() if is_local(model)}
     served = {key: model for key, model in models.items() if key not in local}
     served |= {f"play.servers.{row}": server for row, server in recipe.play.servers.items()}
-    for package, extra in missing_packages(recipe).items():
-        yield f"package {package}: pip install 'trajtree[{extra}]'"
+    yield from map(with_its_extra, missing_packages(recipe))
     for key, model in local.items():
         if "/" in model and not Path(model).expanduser().exists() and not _downloaded(model):
             yield f"{key}: {model} is not on this disk; it is downloaded from the hub when it is needed"
