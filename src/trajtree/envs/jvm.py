@@ -16,12 +16,12 @@ import atexit
 import logging
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from trajtree.errors import EnvError
 
@@ -227,6 +227,67 @@ def through_deaths(simulator: Simulator, task: str, call: Callable[[], T], forge
             if attempt == RESTARTS:
                 raise EnvError(f"{task}: Java died {RESTARTS + 1} times in one step: {error}") from error
     raise AssertionError("unreachable")
+
+
+class World(Protocol):
+    """A loaded task inside a virtual machine."""
+
+    jvm: Jvm
+
+    def perform(self, action: str) -> tuple[str, float, bool]:
+        """Observation, the simulator's score, whether it says that the episode is over."""
+        ...
+
+    def close(self) -> None:
+        """Free the world's memory."""
+        ...
+
+
+W = TypeVar("W", bound=World)
+
+
+class Replayed(Generic[W]):
+    """A world that outlives its virtual machine: if that dies or hangs, it is loaded and replayed in a new one.
+
+    Args:
+        simulator: the simulator that it is a world of.
+        task: the task, for errors.
+        load: loads it, as at its beginning.
+    """
+
+    def __init__(self, simulator: Simulator, task: str, load: Callable[[Jvm], W]) -> None:
+        self._simulator, self._task, self._load = simulator, task, load
+        self._world: W | None = None
+        self.actions: list[str] = []
+
+    def do(self, call: Callable[[W], T]) -> T:
+        """Make a call that leaves the world as it is. Raises what `through_deaths` does."""
+        return through_deaths(self._simulator, self._task, lambda: call(self._rebuilt(self.actions)), self._forget)
+
+    def perform(self, action: str) -> tuple[str, float, bool]:
+        """As a world does, with the action in a form that the simulator accepts. Raises what `through_deaths` does."""
+        before, now = list(self.actions), plain(action)
+        self.actions.append(now)
+        return through_deaths(self._simulator, self._task, lambda: self._rebuilt(before).perform(now), self._forget)
+
+    def close(self) -> None:
+        """Leave the world; the virtual machine keeps running for the others."""
+        if self._world is not None and self._world.jvm.alive:
+            self._world.close()
+        self._world = None
+
+    def _rebuilt(self, actions: Sequence[str]) -> W:
+        """The world after these actions, the latest that it has seen, loaded and replayed if it is gone."""
+        if self._world is None:
+            self._world = self._load(shared_jvm(self._simulator))
+            for action in actions:
+                self._world.perform(action)
+        return self._world
+
+    def _forget(self) -> None:
+        if self._world is not None:
+            self._world.jvm.kill()
+        self._world = None
 
 
 def plain(action: str) -> str:

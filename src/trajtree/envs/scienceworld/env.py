@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from difflib import get_close_matches
 from hashlib import blake2b
 from importlib.metadata import PackageNotFoundError, version
 from itertools import groupby
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from trajtree.envs.base import Environment, StepResult
-from trajtree.envs.jvm import SCIENCEWORLD, Jvm, plain, shared_jvm, through_deaths
+from trajtree.envs.jvm import SCIENCEWORLD, Jvm, Replayed
 from trajtree.errors import DataError, EnvError
 
 Split = Literal["train", "dev", "test"]
-
-T = TypeVar("T")
 
 
 class TaskType(NamedTuple):
@@ -262,8 +259,7 @@ class ScienceWorld(Environment):
         self._max_steps = max_steps
         self._simplifications = simplifications
         self._task = ""
-        self._world: World | None = None
-        self._actions: list[str] = []
+        self._world: Replayed[World] | None = None
         self._score = 0.0
         self._terminated = self._truncated = False
 
@@ -281,9 +277,9 @@ class ScienceWorld(Environment):
         """Start the task; the observation is its description."""
         parse_task(task)
         self.close()
-        self._task, self._actions = task, []
-        self._score, self._terminated, self._truncated = 0.0, False, False
-        return self._alive(lambda: self._rebuilt().opening())
+        self._task, self._score, self._terminated, self._truncated = task, 0.0, False, False
+        self._world = Replayed(SCIENCEWORLD, task, lambda jvm: World(jvm, task, self.simplifications(task)))
+        return self._world.do(World.opening)
 
     def step(self, action: str) -> StepResult:
         """Perform the action; a meaningless one costs a step.
@@ -292,37 +288,20 @@ class ScienceWorld(Environment):
             RuntimeError: there was no `reset`.
             EnvError: the virtual machine died repeatedly.
         """
-        if not self._task:
+        if self._world is None:
             raise RuntimeError("step before reset")
         if self._terminated or self._truncated:
             return StepResult("The episode is over.", 0.0, self._terminated, self._truncated)
-        self._actions.append(plain(action))
-        observation, raw, completed = self._alive(lambda: self._rebuilt().perform(self._actions[-1]))
+        observation, raw, completed = self._world.perform(action)
         before, self._score = self._score, min(max(raw, 0.0), 1.0)
         self._terminated = completed or raw < 0
-        self._truncated = not self._terminated and len(self._actions) >= self.max_steps(self._task)
+        self._truncated = not self._terminated and len(self._world.actions) >= self.max_steps(self._task)
         return StepResult(observation, self._score - before, self._terminated, self._truncated)
 
     def close(self) -> None:
         """Leave the world; the shared virtual machine keeps running until the process ends."""
-        if self._world is not None and self._world.jvm.alive:
-            self._world.close()
-        self._world, self._task = None, ""
-
-    def _rebuilt(self) -> World:
-        """The world before the last action, reloaded and replayed if it is gone."""
-        if self._world is None:
-            self._world = World(shared_jvm(), self._task, self.simplifications(self._task))
-            for action in self._actions[:-1]:
-                self._world.perform(action)
-        return self._world
-
-    def _alive(self, call: Callable[[], T]) -> T:
-        return through_deaths(SCIENCEWORLD, self._task, call, self._forget)
-
-    def _forget(self) -> None:
         if self._world is not None:
-            self._world.jvm.kill()
+            self._world.close()
         self._world = None
 
     @staticmethod

@@ -7,15 +7,12 @@ generated from a seed, and its answers depend only on the seed and the actions.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 from trajtree.envs.base import Environment, StepResult
-from trajtree.envs.jvm import TEXTWORLD_EXPRESS, Jvm, plain, shared_jvm, through_deaths
+from trajtree.envs.jvm import TEXTWORLD_EXPRESS, Jvm, Replayed
 from trajtree.errors import EnvError
-
-T = TypeVar("T")
 
 GAMES = ("cookingworld", "twc", "coin", "mapreader", "arithmetic", "sorting", "simonsays", "peckingorder")
 
@@ -108,9 +105,7 @@ class TextWorldExpress(Environment):
     def __init__(self, *, max_steps: int = 50) -> None:
         """Make an idle environment; the virtual machine starts with the first `reset`."""
         self._limit = max_steps
-        self._task = ""
-        self._world: World | None = None
-        self._actions: list[str] = []
+        self._world: Replayed[World] | None = None
         self._score = 0.0
         self._over: tuple[bool, bool] | None = None
 
@@ -118,8 +113,9 @@ class TextWorldExpress(Environment):
         """Start the game; the observation is its goal and the first room."""
         parse_task(task)
         self.close()
-        self._task, self._actions, self._score, self._over = task, [], 0.0, None
-        return self._alive(lambda: self._rebuilt().opening)
+        self._score, self._over = 0.0, None
+        self._world = Replayed(TEXTWORLD_EXPRESS, task, lambda jvm: World(jvm, task))
+        return self._world.do(lambda world: world.opening)
 
     def step(self, action: str) -> StepResult:
         """Perform the action; a meaningless one costs a step.
@@ -128,35 +124,19 @@ class TextWorldExpress(Environment):
             RuntimeError: there was no `reset`.
             EnvError: the virtual machine died repeatedly.
         """
-        if not self._task:
+        if self._world is None:
             raise RuntimeError("step before reset")
         if self._over is not None:
             return StepResult("The game is over.", 0.0, *self._over)
-        self._actions.append(plain(action))
-        observation, score, over = self._alive(lambda: self._rebuilt().perform(self._actions[-1]))
+        observation, score, over = self._world.perform(action)
         before, self._score = self._score, score
-        truncated = not over and len(self._actions) >= self._limit
+        truncated = not over and len(self._world.actions) >= self._limit
         if over or truncated:
             self._over = (over, truncated)
         return StepResult(observation, score - before, over, truncated)
 
     def close(self) -> None:
         """Leave the game; the shared virtual machine keeps running until the process ends."""
-        if self._world is not None and self._world.jvm.alive:
-            self._world.close()
-        self._world, self._task = None, ""
-
-    def _rebuilt(self) -> World:
-        if self._world is None:
-            self._world = World(shared_jvm(TEXTWORLD_EXPRESS), self._task)
-            for action in self._actions[:-1]:
-                self._world.perform(action)
-        return self._world
-
-    def _alive(self, call: Callable[[], T]) -> T:
-        return through_deaths(TEXTWORLD_EXPRESS, self._task, call, self._forget)
-
-    def _forget(self) -> None:
         if self._world is not None:
-            self._world.jvm.kill()
+            self._world.close()
         self._world = None
