@@ -8,9 +8,8 @@ Printed are the tables of named comparisons
 * with one situation per answer in ScienceWorld's lifespan types. All 375 variations of such a type combine one of five
   animals that live longest, one of five in between, and one of five that live shortest. What has to be named is always
   one of the five at that end, so a model that knows (or mistakes) one of them wins (or loses) all of its variations;
-* on the types that the demo does not have. The demo's test tasks are of the four find types, and all test situations of
-  these are among its own;
-* on these types, with one situation per answer.
+* without the find types, all of whose test situations had been played by earlier versions of the demo;
+* without them, with one situation per answer.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ _ENDS = {
     "lifespan-longest-lived-then-shortest-lived": LONGEST,
 }
 """Where the answer is sought that decides a task; of the type that asks for both, the first one, which comes first."""
-_DEMO = "find-"
+_FIND = "find-"
 
 Task = Mapping[str, Any]
 
@@ -54,21 +53,21 @@ def as_stored(task: Task) -> dict[str, Any] | None:
     return dict(task)
 
 
-def not_of_the_demo(task: Task) -> dict[str, Any] | None:
-    """The task, unless the demo has its type."""
-    return None if task["task_type"].startswith(_DEMO) else dict(task)
+def without_find(task: Task) -> dict[str, Any] | None:
+    """The task, unless it is of a find type."""
+    return None if task["task_type"].startswith(_FIND) else dict(task)
 
 
-def by_answer_not_of_the_demo(task: Task) -> dict[str, Any] | None:
+def by_answer_without_find(task: Task) -> dict[str, Any] | None:
     """Both."""
-    return by_answer(task) if not_of_the_demo(task) is not None else None
+    return by_answer(task) if without_find(task) is not None else None
 
 
 VIEWS: dict[str, Callable[[Task], dict[str, Any] | None]] = {
     "situations as stored": as_stored,
     "lifespan types: one situation per answer": by_answer,
-    "types that the demo does not have": not_of_the_demo,
-    "types that the demo does not have, one situation per answer": by_answer_not_of_the_demo,
+    "without the find types": without_find,
+    "without the find types, one situation per answer": by_answer_without_find,
 }
 
 

@@ -15,7 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.builders import trajectory
+from tests.envs.alfworld_data import all_games, needs_all_games
 
+from trajtree.envs.domain import load_domain
 from trajtree.report import read_results_json, verdict
 
 pytest.importorskip("torch")
@@ -89,10 +91,10 @@ def test_every_lifespan_task_asks_for_one_of_five_animals() -> None:
     assert len(found) == 3 and all(len(answers) <= 5 for answers in found.values())
 
 
-def test_types_of_the_demo_are_left_out_of_every_row() -> None:
+def test_find_types_are_left_out_of_every_row() -> None:
     other_units = benchmark("other_units")
     stored = json.loads(next(path for path in RUNS if path.stem == "own-runs-seed0").read_text())
-    seen = other_units.seen(stored, other_units.not_of_the_demo)
+    seen = other_units.seen(stored, other_units.without_find)
     assert all({task["task_type"].split("-")[0] for task in row["tasks"]} == {"lifespan"} for row in seen["rows"])
     assert other_units.seen(stored, other_units.as_stored) == stored
 
@@ -151,3 +153,24 @@ def test_what_needs_a_gpu_is_tested_but_for_the_device(tmp_path: Path) -> None:
         assert {"padded", "packed, loop", "packed, mask", "TRL", "TRL, reference precomputed"} == set(tree["sides"])
         assert model["attention"]["fastest"] in ("loop", "mask")
         assert model["rollouts"]["4 at once"]["sampled tokens"] > 0 and model["rollouts"]["keeps what it read"]
+
+
+@needs_all_games
+def test_splits_of_alfworld_share_neither_a_task_in_words_nor_a_situation(monkeypatch: pytest.MonkeyPatch) -> None:
+    games = all_games()
+    assert games is not None
+    monkeypatch.setenv("TRAJTREE_DATA", str(games))
+    found = benchmark("alfworld_splits").splits({"pick_and_place_simple": 0.2, "look_at_obj_in_light": 0.1})
+    held = {task: split for split, tasks in found.items() for task in tasks}
+    assert len(held) == sum(map(len, found.values())) == 790 + 308
+    assert 0.1 * 790 < sum(task.startswith("pick_and_place_simple/") for task in found["test"]) <= 0.2 * 790
+    split_of: dict[tuple[str, ...], set[str]] = {}
+    domain = load_domain("alfworld")
+    for task, split in held.items():
+        opening = domain.make(None).reset(task)
+        words = opening.partition("Your task is to: ")[2]
+        kind = task.partition("/")[0]
+        assert words
+        split_of.setdefault((kind, words), set()).add(split)
+        split_of.setdefault((kind, *domain.situations([task]).values()), set()).add(split)
+    assert {len(splits) for splits in split_of.values()} == {1}

@@ -1,0 +1,80 @@
+"""Splits for experiments on ALFWorld, whose own dev and test are too small: all within its training games.
+
+    python benchmarks/alfworld_splits.py --out runs/alfworld-splits.json pick_and_place_simple:0.25 ...
+
+A type's share is that of its games which test gets; dev gets three fifths of as many, train the rest. Games that have the
+task in words in common (object and receptacle), or the situation (object and room), stay together, so that no split
+has a word-for-word task of another, nor a situation. Groups are taken in an order that depends on their names alone,
+and one that would exceed a split's share goes to train: the largest hold a tenth of their type's games.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from collections import defaultdict
+from pathlib import Path
+
+from trajtree.envs.alfworld.game_files import data_folder, games_in
+
+OF_TEST = 0.6
+"""Games of dev, as a share of those of test."""
+
+
+def groups(kind: str) -> list[list[str]]:
+    """The type's training games, together where they share the task in words or the situation, in a fixed order."""
+    games = games_in(data_folder())
+    with_feature: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for task in games.tasks(kind, "train"):
+        _, thing, _, receptacle, room = games.game(task).folder.split("-")
+        with_feature["words", thing, receptacle].append(task)
+        with_feature["situation", thing, room].append(task)
+    leader: dict[str, str] = {}  # of a task: another one of its group, or itself
+
+    def first(task: str) -> str:
+        while leader.setdefault(task, task) != task:
+            task = leader[task]
+        return task
+
+    for tasks in with_feature.values():
+        for task in tasks:
+            leader[first(task)] = first(tasks[0])
+    found: dict[str, list[str]] = defaultdict(list)
+    for task in leader:
+        found[first(task)].append(task)
+    named = [sorted(tasks) for tasks in found.values()]
+    return sorted(named, key=lambda tasks: hashlib.sha256(tasks[0].encode()).digest())
+
+
+def splits(shares: dict[str, float]) -> dict[str, list[str]]:
+    """Tasks by split."""
+    found: dict[str, list[str]] = {"train": [], "dev": [], "test": []}
+    for kind, share in shares.items():
+        parts = groups(kind)
+        test = share * sum(map(len, parts))
+        room = {"test": test, "dev": OF_TEST * test}
+        for tasks in parts:
+            split = next((name for name, left in room.items() if len(tasks) <= left), "train")
+            found[split] += tasks
+            if split != "train":
+                room[split] -= len(tasks)
+    return found
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("shares", nargs="+", metavar="TYPE:SHARE")
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    shares = {kind: float(share) for kind, share in (each.split(":") for each in args.shares)}
+    found = splits(shares)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.write_text(json.dumps(found, indent=1))
+    for split, tasks in found.items():
+        print(split, {kind: sum(task.startswith(f"{kind}/") for task in tasks) for kind in shares})
+
+
+if __name__ == "__main__":
+    main()
