@@ -601,7 +601,16 @@ def test_a_misspelt_knob(tmp_path: Path, recipe: Path) -> None:
 
 # --- rows that are one entry each ---
 
-MORE_ROWS = ("chosen_sft", "best_of_n", "eto", "ceiling_whole", "ceiling_forks", "w2sg_stitched", "w2sg_node_kto")
+MORE_ROWS = (
+    "chosen_sft",
+    "best_of_n",
+    "eto",
+    "ceiling_whole",
+    "ceiling_forks",
+    "w2sg_naive",
+    "w2sg_stitched",
+    "w2sg_node_kto",
+)
 
 
 @pytest.fixture(scope="module")
@@ -697,6 +706,13 @@ def test_the_best_of_n_joins_the_demonstrations(more_rows: Path) -> None:
         assert t.score == max(o.score for o in own if o.task == t.task) >= 0.4
     record = json.loads((only(more_rows, "train-best_of_n") / "stage.json").read_text())
     assert set(record["inputs"]) == {"demonstrations", "paths"}
+
+
+def test_without_search_the_first_runs_are_imitated_whatever_they_scored(more_rows: Path) -> None:
+    explored = list(TrajectoryStore(only(more_rows, "explore-weak") / "trajectories.jsonl"))
+    imitated = list(TrajectoryStore(only(more_rows, "paths-weak-best-of-n") / "trajectories.jsonl"))
+    assert sorted(t.key for t in imitated) == sorted((t.task, 0) for t in explored if t.sample == 0)
+    assert min(t.score for t in imitated) < 0.5, "or a filter would not be seen"
 
 
 def test_eto_sets_the_expert_over_what_scored_less(more_rows: Path) -> None:

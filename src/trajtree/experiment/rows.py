@@ -195,6 +195,13 @@ _ENTRIES = (
         starts_from="w2sg_exact",
     ),
     Row(name="w2sg_exact", label="W2SG + search (exact)", learns_from=("paths",)),
+    # What Burns et al. (arXiv 2312.09390) call naive: the strong model on the weak one's outputs, right or wrong.
+    Row(
+        name="w2sg_naive",
+        label="W2SG, no search and no rewards",
+        learns_from=("paths",),
+        paths={"search": "best-of-n", "n": 1, "min_score": 0.0},
+    ),
     Row(name="w2sg_mcts", label="W2SG + search (MCTS)", learns_from=("paths",), paths={"search": "mcts"}),
     _from_exact("w2sg_dpo", "W2SG + DPO at forks", "dpo"),
     _from_exact("w2sg_anchored", "W2SG + TreeDPO, anchored", "anchored-dpo"),
