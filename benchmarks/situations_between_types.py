@@ -2,11 +2,11 @@
 
     python benchmarks/situations_between_types.py [RESULTS.json ...]
 
-Without arguments the committed results of the demo are read. A cell is a row of a run, a task type and a world: the
-things that the simulator adds to it, such as the animals that stand outside. A cell's value is its success less the
-mean of its row and type. Printed is the correlation of two types' values over all cells that they share, and the share
-of the variance of single tasks that lies between the worlds of one type (an intra-class correlation without any
-correction). Pairs of types that share fewer than MIN_CELLS cells are left out.
+Without arguments the committed results of the demo's earlier form are read, which has the find types. A cell is a row
+of a run, a task type and a world: the things that the simulator adds to it, such as the animals that stand outside, as
+stored. A cell's value is its success less the mean of its row and type. Printed is the correlation of two types' values
+over all cells that they share, and the share of the variance of single tasks that lies between the worlds of one type
+(an intra-class correlation without any correction). Pairs of types that share fewer than MIN_CELLS cells are left out.
 """
 
 from __future__ import annotations
@@ -18,16 +18,14 @@ from collections import defaultdict
 from itertools import combinations
 from pathlib import Path
 
-from trajtree.envs.scienceworld.situations import situation
-
 MIN_CELLS = 10
 RESULTS = Path(__file__).parent / "results"
 Cells = dict[tuple[str, str], list[float]]
 
 
-def world(task: str) -> str:
-    """The things that the simulator adds, which a situation names in brackets."""
-    return situation(task).rpartition("[")[2]
+def world(task: dict) -> str:
+    """The things that the simulator adds, which a stored situation names in brackets."""
+    return task["situation"].rpartition("[")[2]
 
 
 def cells_of(results: dict) -> list[Cells]:
@@ -36,7 +34,7 @@ def cells_of(results: dict) -> list[Cells]:
     for row in results["rows"]:
         cells: Cells = defaultdict(list)
         for task in row["tasks"]:
-            cells[task["task_type"], world(task["task"])].append(task["success"])
+            cells[task["task_type"], world(task)].append(task["success"])
         if any(success for successes in cells.values() for success in successes):
             found.append(cells)
     return found
@@ -62,7 +60,7 @@ def shared_cells(rows: list[Cells], one: str, other: str) -> list[tuple[float, f
 def main() -> None:
     """Print both tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("results", type=Path, nargs="*", default=sorted(RESULTS.glob("demo-*seed*.json")))
+    parser.add_argument("results", type=Path, nargs="*", default=sorted(RESULTS.glob("demo-*-seed*.json")))
     paths = parser.parse_args().results
     rows = [cells for path in paths for cells in cells_of(json.loads(path.read_text()))]
     kinds = sorted({kind for cells in rows for kind, _ in cells})
@@ -77,7 +75,7 @@ def main() -> None:
         for cells in rows:
             own = {w: successes for (k, w), successes in cells.items() if k == kind}
             single = [success for successes in own.values() for success in successes]
-            if (whole := statistics.pvariance(single)) > 0:
+            if single and (whole := statistics.pvariance(single)) > 0:
                 mean = statistics.fmean(single)
                 between = sum(len(s) * (statistics.fmean(s) - mean) ** 2 for s in own.values()) / len(single)
                 shares.append(between / whole)

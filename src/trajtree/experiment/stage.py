@@ -48,7 +48,7 @@ class Kind:
 
 
 KINDS: dict[str, Kind] = {
-    "tasks": Kind(2, "Choose demonstration, exploration, dev and test tasks.", early=True),
+    "tasks": Kind(3, "Choose demonstration, exploration, dev and test tasks.", early=True),
     "demonstrations": Kind(1, "Collect expert demonstrations that reach the full score.", early=True),
     "weak": Kind(2, "Train the weak model on the demonstrations."),
     "explore": Kind(2, "Play: the weak model, or another that explores, several episodes per task.", True, "beside"),

@@ -22,13 +22,24 @@ Both of these are solved with an animal from outside. Over 20 rows of the demo i
 correlates by .89, and by -.40 to .19 for every other pair of find types (`benchmarks/situations_between_types.py`).
 """
 
+_DECIDING = {
+    "lifespan-longest-lived": slice(1),
+    "lifespan-shortest-lived": slice(-1, None),
+    "lifespan-longest-lived-then-shortest-lived": slice(1),
+}
+"""Which of the added things decide a task, where not all do.
+
+A lifespan variation adds one of five long-lived animals, then one of five in between, then one of five short-lived
+ones, and what has to be named is the first or the last. A model that knows one of the five wins all of its variations.
+Where both have to be named, the first comes first.
+"""
 
 _LIST = re.compile(r"\(([^()]+(?:, [^()]+)+)\)")
 """The two planes of the inclined-plane types, which are named in random order."""
 
 
 def situation(task: str) -> str:
-    """The task description without rooms and boxes, and the kinds of things that the simulator adds to the world.
+    """The task description without rooms and boxes, and the kinds of things in the world that decide the task.
 
     Kinds, not names, because a red light bulb is used like a blue one. Containers are left out: boxes, cupboards, cups
     and pots only hold things, and the pots are chosen randomly. Takes a few milliseconds per task.
@@ -58,11 +69,11 @@ class _Variations:
         # to the simulator is a message to Java and back; the map is Java's, because only there is a part itself.
         self._said = jvm.identity_map()
 
-    def of(self, kind: str, variation: int) -> tuple[str, set[str], set[str]]:
-        """A variation's description, the names of its rooms and boxes, and the kinds of its other things."""
+    def of(self, kind: str, variation: int) -> tuple[str, set[str], list[str]]:
+        """A variation's description, the names of its rooms and boxes, and the kinds of its other things, in order."""
         made = self._maker.getTask(kind).get()
         words = str(made.setupGoals(variation).description())
-        places, things = set[str](), set[str]()
+        places, things = set[str](), list[str]()
         for part in made.getCombination(variation):
             said = self._said.get(part)
             if said is None:
@@ -70,7 +81,7 @@ class _Variations:
                 self._said.put(part, said)
             its_places, its_things = json.loads(said)
             places.update(its_places)
-            things.update(its_things)
+            things += its_things
         return words, places, things
 
 
@@ -101,7 +112,8 @@ def _read(jvm: Jvm, kind: str, variation: int) -> str:
         words = re.sub(rf"\b{re.escape(place)}\b", "...", words)
     words = _LIST.sub(lambda found: f"({', '.join(sorted(found[1].split(', ')))})", words)
     words = " ".join(words.removeprefix("Your task is to ").split())
-    return f"{kind}: {words} [{', '.join(sorted(things))}]"
+    deciding = set(things[_DECIDING.get(kind, slice(None))])
+    return f"{kind}: {words} [{', '.join(sorted(deciding))}]"
 
 
 __all__ = ["DECIDED_ALIKE", "situation"]
