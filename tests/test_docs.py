@@ -192,6 +192,7 @@ AFTERWARDS = (
     [
         ("results.md", "scienceworld", ["--whole", *chain(*(("--also", one) for one in AFTERWARDS))]),
         ("results.md", "scienceworld-fifth", []),
+        ("results-demo.md", "demo", ["--whole"]),
         ("results-dev.md", "failures", []),
         ("results-dev.md", "forms", []),
         ("results-dev.md", "own-runs", []),
@@ -206,6 +207,14 @@ def test_the_tables_of_the_experiment_are_what_the_benchmark_prints(
     if name == "scienceworld":
         rows = tables.partition("\n\n")[0]
         assert f"<!-- results:begin -->\n{rows}\n<!-- results:end -->" in (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/results-demo.md"])
+def test_what_the_demo_takes_is_what_was_measured(page: str) -> None:
+    took = json.loads((ROOT / "benchmarks" / "results" / "demo-time.json").read_text())
+    minutes, seconds = divmod(round(took["seconds"]), 60)
+    for said in (f"{minutes} min {seconds:02d} s", f"{took['peak_gb']:.1f} GB"):
+        assert said in " ".join((ROOT / page).read_text().split())
 
 
 def test_the_tables_under_other_units_are_what_the_benchmark_prints(
