@@ -1,20 +1,14 @@
-"""The demo for several seeds, exploring demonstrated and unseen tasks; results and a table for docs/results-demo.md.
+"""The tables of the demo's earlier form in docs/results-demo.md, and of the other recipes in docs/results.md.
 
-    python benchmarks/demo_seeds.py --seeds 0 1 2 --explore demonstrated unseen --run runs/seeds
+    python benchmarks/demo_seeds.py
 
-All runs share one run directory, so what does not depend on the seed or on the explored tasks is made once. Each
-run's results.json is copied to benchmarks/results as soon as it is there; `--table` only prints the table of those,
-and of the other recipes' results that lie there. `--situations` rewrites all of them: with the situations of their
-tasks, which earlier versions did not know, and with all figures and verdicts that follow from them.
+Printed from the results that are stored under benchmarks/results. `--situations` rewrites them: with the situations of
+their tasks, which earlier versions did not know, and with all figures and verdicts that follow from them.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import shutil
-import subprocess
-import sys
 from dataclasses import astuple, replace
 from pathlib import Path
 
@@ -25,18 +19,7 @@ from trajtree.statistics.results import Interval, Results
 from trajtree.statistics.seeds import over_seeds
 from trajtree.statistics.summary import with_situations
 
-HERE = Path(__file__).parent
-RESULTS = HERE / "results"
-
-
-def run(seed: int, explore: str, folder: Path, recipe: Path, overrides: list[str]) -> None:
-    """One run of the recipe, with its results copied."""
-    settings = [f"seed={seed}", f"explore.tasks={explore}", *overrides]
-    sets = [part for setting in settings for part in ("--set", setting)]
-    command = [sys.executable, "-m", "trajtree", "run", os.path.relpath(recipe), "--run", str(folder), *sets]
-    subprocess.run(command, check=True)
-    newest = max(folder.glob("reports/*/results.json"), key=lambda path: path.stat().st_mtime_ns)
-    shutil.copy(newest, RESULTS / f"demo-{explore}-seed{seed}.json")
+RESULTS = Path(__file__).parent / "results"
 
 
 def read(pattern: str) -> list[ReportData]:
@@ -161,25 +144,13 @@ def chance(p_value: float | None) -> str:
 
 
 def main() -> None:
-    """Run what was asked for, then print the tables."""
+    """Print the tables, or rewrite the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
-    parser.add_argument("--explore", nargs="*", default=["demonstrated", "unseen"])
-    parser.add_argument("--recipe", type=Path, default=HERE.parent / "recipes" / "demo.yaml")
-    parser.add_argument("--run", type=Path, default=Path("runs/seeds"))
-    parser.add_argument("--set", action="append", default=[], help="override of the recipe, as for trajtree run")
-    parser.add_argument("--table", action="store_true", help="only print the tables of the stored results")
     parser.add_argument("--situations", action="store_true", help="rewrite the results with their tasks' situations")
-    args = parser.parse_args()
-    if args.situations:
+    if parser.parse_args().situations:
         store_situations()
         return
-    if not args.table:
-        RESULTS.mkdir(exist_ok=True)
-        for explore in args.explore:
-            for seed in args.seeds:
-                run(seed, explore, args.run, args.recipe, args.set)
-    for explore in args.explore:
+    for explore in ("demonstrated", "unseen"):
         runs = read(f"demo-{explore}-seed*.json")
         print(f"\n### Exploring {explore} tasks\n\n{table(runs)}")
         if len(runs) > 1:
