@@ -2,10 +2,10 @@
 
     python benchmarks/alfworld_splits.py --out runs/alfworld-splits.json pick_and_place_simple:0.25 ...
 
-A type's share is that of its games which test gets; dev gets three fifths of as many, train the rest. Games stay
-together if they share the task in words (object and receptacle) or the situation (object and room), so that no split
-has a task or a situation of another. These groups are dealt out in an order that depends on their names alone; those
-that are too large for dev and test are train's.
+A type's share is that of its games which test gets; dev gets three fifths of as many, train the rest. Games of
+a type stay together if they share the task in words (object and receptacle) or the situation (object and room), so that
+no split has a task or a situation of another. These groups are dealt out in an order that depends on their names
+alone; those that are too large for dev and test are train's.
 """
 
 from __future__ import annotations
@@ -27,7 +27,11 @@ def groups(kind: str) -> list[list[str]]:
     games = games_in(data_folder())
     with_feature: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for task in games.tasks(kind, "train"):
-        _, thing, _, receptacle, room = games.game(task).folder.split("-")
+        match games.game(task).folder.split("-"):
+            case [_, thing, _, receptacle, room]:
+                pass
+            case _:
+                raise SystemExit(f"{task}: its folder does not say object, receptacle and room")
         with_feature["words", thing, receptacle].append(task)
         with_feature["situation", thing, room].append(task)
     leader: dict[str, str] = {}  # of a task: another one of its group, or itself

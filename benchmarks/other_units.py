@@ -5,7 +5,7 @@
 Printed are the tables of named comparisons
 
 * with situations as they are stored;
-* with one situation per answer in ScienceWorld's lifespan types. All 375 variations of such a type combine one of five
+* with one situation per answer in ScienceWorld's lifespan types. The 125 variations of such a type combine one of five
   animals that live longest, one of five in between, and one of five that live shortest. What has to be named is always
   one of the five at that end, so a model that knows (or mistakes) one of them wins (or loses) all of its variations;
 * without the find types, all of whose test situations had been played by earlier versions of the demo;

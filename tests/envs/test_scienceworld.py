@@ -148,6 +148,45 @@ def test_an_episode_survives_the_death_of_java(path: list[str]) -> None:
 
 
 @real
+def test_a_world_that_cannot_be_loaded_or_replayed_is_begun_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    from py4j.protocol import Py4JError
+
+    class Machine:
+        def __init__(self) -> None:
+            self.alive = True
+            started.append(self)
+
+        def kill(self) -> None:
+            self.alive = False
+
+    class World:
+        def __init__(self, machine: Machine) -> None:
+            self.jvm, self.done = machine, list[str]()
+            if (fault := faults.pop(0)) is not None and fault != "later":
+                raise fault
+            self.fault = fault
+
+        def perform(self, action: str) -> tuple[str, float, bool]:
+            if self.fault == "later" and self.done:
+                raise KeyboardInterrupt
+            self.done.append(action)
+            return " ".join(self.done), 0.0, False
+
+    started: list[Machine] = []
+    monkeypatch.setattr(
+        jvm, "shared_jvm", lambda simulator: started[-1] if started and started[-1].alive else Machine()
+    )
+    faults = [Py4JError("no answer"), None, "later", None]
+    world = jvm.Replayed(jvm.SCIENCEWORLD, TASK, World)
+    assert [world.perform(action)[0] for action in "ab"] == ["a", "a b"], "after a hang while it was loaded"
+    assert [machine.alive for machine in started] == [False, True]
+    world._forget()
+    with pytest.raises(KeyboardInterrupt):
+        world.do(lambda one: one.done)
+    assert world.do(lambda one: one.done) == ["a", "b"], "not the half that was replayed"
+
+
+@real
 @pytest.mark.parametrize("token", [None, "guessed"])
 def test_java_obeys_nobody_who_lacks_the_token(token: str | None) -> None:
     from py4j.java_gateway import GatewayParameters, JavaGateway

@@ -257,6 +257,7 @@ class Replayed(Generic[W]):
 
     def __init__(self, simulator: Simulator, task: str, load: Callable[[Jvm], W]) -> None:
         self._simulator, self._task, self._load = simulator, task, load
+        self._jvm: Jvm | None = None
         self._world: W | None = None
         self.actions: list[str] = []
 
@@ -279,15 +280,17 @@ class Replayed(Generic[W]):
     def _rebuilt(self, actions: Sequence[str]) -> W:
         """The world after these actions, the latest that it has seen, loaded and replayed if it is gone."""
         if self._world is None:
-            self._world = self._load(shared_jvm(self._simulator))
+            self._jvm = shared_jvm(self._simulator)
+            world = self._load(self._jvm)
             for action in actions:
-                self._world.perform(action)
+                world.perform(action)
+            self._world = world  # not before: half of the way is another world
         return self._world
 
     def _forget(self) -> None:
-        if self._world is not None:
-            self._world.jvm.kill()
-        self._world = None
+        if self._jvm is not None:
+            self._jvm.kill()
+        self._jvm, self._world = None, None
 
 
 def plain(action: str) -> str:

@@ -1,8 +1,8 @@
 """The situation of a ScienceWorld task: what determines it, apart from the names of rooms and boxes.
 
 The simulator makes a variation from parameters: things that it adds to the world or removes from it, and values that it
-inserts into the task description. They are read from the simulator, without loading a world, so no table here can be
-wrong for another version.
+inserts into the task description. They are read from the simulator, without loading a world, so that apart from
+`DECIDED_ALIKE` and `_DECIDING` no table here can be wrong for another version.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from trajtree.envs.scienceworld.env import parse_task
 DECIDED_ALIKE = {"find-living-thing": "find-animal"}
 """Types whose variations with the same number are determined by the same things and so share a situation.
 
-Both of these are solved with an animal from outside. Over 20 rows of the demo in three worlds, success in the two
-correlates by .89, and by -.40 to .19 for every other pair of find types (`benchmarks/situations_between_types.py`).
+Both of these are solved with an animal from outside. Over 20 rows of the demo's earlier form in three worlds, success
+in the two correlates by .89, and by -.40 to .19 for every other pair of find types
+(`benchmarks/situations_between_types.py`).
 """
 
 _DECIDING = {
@@ -31,7 +32,8 @@ _DECIDING = {
 
 A lifespan variation adds one of five long-lived animals, then one of five in between, then one of five short-lived
 ones, and what has to be named is the first or the last. A model that knows one of the five wins all of its variations.
-Where both have to be named, the first comes first.
+Where both have to be named, the long-lived one counts: naming a wrong one first ends the task. Tasks that share the
+short-lived one are related too, which this does not count.
 """
 
 _LIST = re.compile(r"\(([^()]+(?:, [^()]+)+)\)")
