@@ -50,9 +50,9 @@ def find_pairs(how: PairSettings, work: Work) -> None:
 
 
 def find_paths(how: PathSettings, work: Work) -> None:
-    """Find each tree's best path, as a trajectory up to its last gain, if it scored enough."""
+    """Find each tree's best path, as a trajectory, if it scored enough."""
     find = search_of(how)
-    paths = (best_path(t, find) for t in read_trees(work.inputs["trees"] / TREES))
+    paths = (best_path(t, find, whole=how.whole) for t in read_trees(work.inputs["trees"] / TREES))
     (work.folder / STORE).unlink(missing_ok=True)
     store_in(work.folder).append(path for path in paths if path.reaches(how.min_score))
 

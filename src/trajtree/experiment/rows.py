@@ -200,7 +200,7 @@ _ENTRIES = (
         name="w2sg_naive",
         label="W2SG, no search and no rewards",
         learns_from=("paths",),
-        paths={"search": "best-of-n", "n": 1, "min_score": 0.0},
+        paths={"search": "best-of-n", "n": 1, "min_score": 0.0, "whole": True},
     ),
     Row(name="w2sg_mcts", label="W2SG + search (MCTS)", learns_from=("paths",), paths={"search": "mcts"}),
     _from_exact("w2sg_dpo", "W2SG + DPO at forks", "dpo"),

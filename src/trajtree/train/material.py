@@ -239,7 +239,7 @@ def _trajectory_pairs(material: Material, method: str, how: Taking) -> Trajector
 
 def _runs(material: Material, method: str, how: Taking) -> list[SftExample]:
     if isinstance(material, Trees):
-        paths = (best_path(tree, search_of(how.paths)) for tree in material)
+        paths = (best_path(tree, search_of(how.paths), whole=how.paths.whole) for tree in material)
         good = [path for path in paths if path.reaches(how.paths.min_score)]
         if not good:
             raise NothingToLearn(f"{material.name}: no path scored at least {how.paths.min_score}; lower --min-score")

@@ -267,12 +267,13 @@ def _result(
     return SearchResult(task=tree.task, end=end, trajectory=found, value=value, visits=visits, compute_values=values)
 
 
-def best_path(tree: TrajectoryTree, find: Search) -> Trajectory:
-    """The trajectory that a search finds, up to its last gain and without its origin.
+def best_path(tree: TrajectoryTree, find: Search, *, whole: bool = False) -> Trajectory:
+    """The trajectory that a search finds, up to its last gain unless it is wanted `whole`, and without its origin.
 
     It is used without the other trajectories, so it must not refer to the one that it branched off.
     """
-    found = find(tree).trajectory.without_idle_end()
+    found = find(tree).trajectory
+    found = found if whole else found.without_idle_end()
     return found if found.origin is None else replace(found, origin=None)
 
 
@@ -286,6 +287,7 @@ class PathSettings:
         iterations, gamma, seed: arguments of `mcts` and `mcts-published`.
         n: samples that `best-of-n` considers; None for all.
         min_score: lowest score of a path that is kept; the search itself does not use it.
+        whole: whether a path keeps the steps after its last gain.
     """
 
     search: Annotated[str, AfterValidator(one_of(SEARCHES))] = "exact"
@@ -294,6 +296,7 @@ class PathSettings:
     seed: Annotated[int, Field(ge=0)] = 0
     n: Annotated[int, Field(ge=1)] | None = None
     min_score: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
+    whole: bool = False
 
 
 def search_of(settings: PathSettings) -> Search:
