@@ -250,7 +250,7 @@ def test_how_little_the_pairs_were_told_apart_is_what_the_runs_say() -> None:
         solved = {row["name"]: {t["task"]: t["success"] for t in row["tasks"]} for row in stored["rows"]}
         pairs, control, start = (solved[name] for name in ("own_anchored", "own_chosen", "chosen_solved_sft"))
         differ = [task for task in pairs if pairs[task] != control[task]]
-        ratios.append(f"{ratio:.2f}".removeprefix("0"))
+        ratios.append(f"{ratio:.2f}".replace("0.", "."))
         losses.append(f"{math.log1p(math.exp(-0.1 * ratio)):.2f}".removeprefix("0"))
         steps.append(str(said["steps"]))
         apart.append(f"{100 * len(differ) / len(pairs):g}")
