@@ -73,6 +73,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     shares = {kind: float(share) for kind, share in (each.split(":") for each in args.shares)}
+    if too_large := [kind for kind, share in shares.items() if not 0 < share * (1 + OF_TEST) < 1]:
+        raise SystemExit(
+            f"{too_large[0]}: a share is above 0 and below {1 / (1 + OF_TEST)}, so that train keeps something"
+        )
     found = splits(shares)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(found, indent=1))

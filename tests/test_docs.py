@@ -4,6 +4,7 @@ import json
 import math
 import re
 import runpy
+from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 
@@ -225,6 +226,61 @@ def test_the_tables_under_other_units_are_what_the_benchmark_prints(
     assert f"<!-- scienceworld-units:begin -->\n{tables}<!-- scienceworld-units:end -->" in page
 
 
+@pytest.mark.parametrize(
+    ("page", "until", "name", "pairs"),
+    [
+        ("docs/results.md", "### The experiment", "scienceworld", (*AFTERWARDS, "w2sg_exact:weak:best_score")),
+        ("docs/results-demo.md", "<!-- demo:begin -->", "demo", ("w2sg_exact:weak:score",)),
+    ],
+)
+def test_what_is_said_of_comparisons_is_what_the_runs_say(
+    monkeypatch: pytest.MonkeyPatch, page: str, until: str, name: str, pairs: tuple[str, ...]
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    experiment_tables = runpy.run_path(str(ROOT / "benchmarks" / "experiment_tables.py"))
+    said = " ".join((ROOT / page).read_text().partition(until)[0].split())
+    paths = [Path(path) for path in seeds_of(name)]
+    named = (one["success"] for one in experiment_tables["compared_runs"](paths)["named"])
+    asked = [*((one["row"], one["against"]) for one in named), *(one.split(":") for one in pairs)]
+    results = [read_results_json(path).results for path in paths]
+    for row, against, *metric in asked:
+        found = over_seeds(results, row, against, metric[0] if metric else "success")
+        assert experiment_tables["points"](asdict(found.difference)) in said
+
+
+def test_the_readme_says_what_the_runs_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    points = runpy.run_path(str(ROOT / "benchmarks" / "experiment_tables.py"))["points"]
+    said = " ".join((ROOT / "README.md").read_text().split())
+    results = [read_results_json(Path(path)).results for path in seeds_of("scienceworld")]
+    for row, against in (("w2sg_exact", "weak"), ("own_anchored", "own_chosen"), ("own_anchored", "own_random")):
+        assert points(asdict(over_seeds(results, row, against, "success").difference)).removeprefix("+") in said
+
+
+def test_what_is_said_of_the_earlier_demo_is_what_the_benchmark_prints(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    other_units = runpy.run_path(str(ROOT / "benchmarks" / "other_units.py"))
+    stored = json.loads((ROOT / "benchmarks" / "results" / "earlier-demo-seed0.json").read_text())
+    said = " ".join((ROOT / "docs" / "results-demo.md").read_text().split())
+    for named in other_units["compared"]([other_units["seen"](stored, other_units["by_answer"])])["named"]:
+        value, low, high = (100 * named["success"]["difference"][key] for key in ("value", "low", "high"))
+        assert f"{value:+.1f} [{low:.1f}, {high:.1f}]" in said
+
+
+def test_how_many_tasks_of_dev_and_test_share_situations() -> None:
+    by_answer = runpy.run_path(str(ROOT / "benchmarks" / "other_units.py"))["by_answer"]
+    dev, test = (
+        json.loads((ROOT / "benchmarks" / "results" / f"{name}-seed0.json").read_text())["rows"][0]["tasks"]
+        for name in ("own-runs", "scienceworld")
+    )
+    counts = []
+    for seen in (dict, by_answer):
+        known = {seen(task)["situation"] for task in dev}
+        counts.append(sum(seen(task)["situation"] in known for task in test))
+    page = " ".join((ROOT / "docs" / "results.md").read_text().split())
+    assert f"{counts[0]} test tasks are in a situation that dev also has, {counts[1]} counted by answer" in page
+
+
 def test_what_rows_learn_from_is_what_was_counted() -> None:
     page = " ".join((ROOT / "docs" / "results.md").read_text().split())
     counted = json.loads((ROOT / "benchmarks" / "results" / "scienceworld-copies.json").read_text())
@@ -250,7 +306,7 @@ def test_how_little_the_pairs_were_told_apart_is_what_the_runs_say() -> None:
         solved = {row["name"]: {t["task"]: t["success"] for t in row["tasks"]} for row in stored["rows"]}
         pairs, control, start = (solved[name] for name in ("own_anchored", "own_chosen", "chosen_solved_sft"))
         differ = [task for task in pairs if pairs[task] != control[task]]
-        ratios.append(f"{ratio:.2f}".replace("0.", "."))
+        ratios.append(f"{ratio:.2f}".replace("-0.", "-.").removeprefix("0"))
         losses.append(f"{math.log1p(math.exp(-0.1 * ratio)):.2f}".removeprefix("0"))
         steps.append(str(said["steps"]))
         apart.append(f"{100 * len(differ) / len(pairs):g}")

@@ -21,6 +21,7 @@ from trajtree.train.settings import METHODS
 MINIMAL = "name: mine\ntasks: {types: [find-plant]}\n"
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
+EXPERIMENTS = sorted((ROOT / "benchmarks" / "recipes").glob("*.yaml"))
 
 
 def load(folder: Path, text: str, *overrides: str) -> Recipe:
@@ -193,6 +194,12 @@ def test_resolved_recipe_is_the_same_recipe(tmp_path: Path) -> None:
 def test_recipes_that_come_along(path: Path, tmp_path: Path) -> None:
     recipe = load_recipe(path)
     assert recipe.name == path.stem
+    assert load(tmp_path, recipe.to_yaml()) == recipe
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def test_recipes_of_experiments_can_be_read(path: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(path)
     assert load(tmp_path, recipe.to_yaml()) == recipe
 
 
