@@ -267,6 +267,16 @@ def test_what_is_said_of_the_earlier_demo_is_what_the_benchmark_prints(monkeypat
         assert f"{value:+.1f} [{low:.1f}, {high:.1f}]" in said
 
 
+def test_what_is_said_of_the_demo_on_another_processor_is_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    experiment_tables = runpy.run_path(str(ROOT / "benchmarks" / "experiment_tables.py"))
+    said = " ".join((ROOT / "docs" / "results-demo.md").read_text().split())
+    named = experiment_tables["compared_runs"]([ROOT / "benchmarks" / "results" / "demo-avx2-seed0.json"])["named"]
+    assert len(named) == 3
+    for one in named:
+        assert experiment_tables["points"](one["success"]["difference"]) in said
+
+
 def test_how_many_tasks_of_dev_and_test_share_situations() -> None:
     by_answer = runpy.run_path(str(ROOT / "benchmarks" / "other_units.py"))["by_answer"]
     dev, test = (

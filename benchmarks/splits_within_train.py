@@ -1,11 +1,12 @@
-"""Splits for experiments on ALFWorld, whose own dev and test are too small: all within its training games.
+"""Splits for experiments where an environment's own dev and test will not do: parts of its train split.
 
-    python benchmarks/alfworld_splits.py --out runs/alfworld-splits.json pick_and_place_simple:0.25 ...
+    python benchmarks/splits_within_train.py alfworld --out runs/alfworld-splits.json pick_and_place_simple:0.25 ...
 
-A type's share is that of its games which test gets; dev gets three fifths of as many, train the rest. Games of
-a type stay together if they share the task in words (object and receptacle) or the situation (object and room), so that
-no split has a task or a situation of another. These groups are dealt out in an order that depends on their names
-alone; those that are too large for dev and test are train's.
+ALFWorld's own dev and test are too small, and those of four games of TextWorldExpress name things that train does not.
+A type's share is that of its tasks which test gets; dev gets three fifths of as many, train the rest. Tasks of a type
+stay together if they share the situation or, in ALFWorld, the task in words (object and receptacle), so that no split
+has a task or a situation of another. These groups are dealt out in an order that depends on their names alone; those
+that are too large for dev and test are train's.
 """
 
 from __future__ import annotations
@@ -14,26 +15,33 @@ import argparse
 import hashlib
 import json
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 from trajtree.envs.alfworld.game_files import data_folder, games_in
+from trajtree.envs.domain import Domain, load_domain
 
 OF_TEST = 0.6
-"""Games of dev, as a share of those of test."""
+"""Tasks of dev, as a share of those of test."""
 
 
-def groups(kind: str) -> list[list[str]]:
-    """The type's training games, together where they share the task in words or the situation, in a fixed order."""
-    games = games_in(data_folder())
-    with_feature: dict[tuple[str, ...], list[str]] = defaultdict(list)
-    for task in games.tasks(kind, "train"):
-        match games.game(task).folder.split("-"):
-            case [_, thing, _, receptacle, room]:
-                pass
+def features(domain: Domain, task: str) -> Iterator[tuple[str, ...]]:
+    """What tasks of different splits must not share."""
+    yield ("situation", *domain.situations([task]).values())
+    if domain.environment.name == "alfworld":
+        match games_in(data_folder()).game(task).folder.split("-"):
+            case [_, thing, _, receptacle, _]:
+                yield "words", thing, receptacle
             case _:
                 raise SystemExit(f"{task}: its folder does not say object, receptacle and room")
-        with_feature["words", thing, receptacle].append(task)
-        with_feature["situation", thing, room].append(task)
+
+
+def groups(domain: Domain, kind: str) -> list[list[str]]:
+    """The type's training tasks, together where they share a feature, in a fixed order."""
+    with_feature: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for task in domain.tasks(kind, "train"):
+        for feature in features(domain, task):
+            with_feature[feature].append(task)
     leader: dict[str, str] = {}  # of a task: another one of its group, or itself
 
     def first(task: str) -> str:
@@ -51,11 +59,12 @@ def groups(kind: str) -> list[list[str]]:
     return sorted(named, key=lambda tasks: hashlib.sha256(tasks[0].encode()).digest())
 
 
-def splits(shares: dict[str, float]) -> dict[str, list[str]]:
+def splits(env: str, shares: dict[str, float]) -> dict[str, list[str]]:
     """Tasks by split."""
+    domain = load_domain(env)
     found: dict[str, list[str]] = {"train": [], "dev": [], "test": []}
     for kind, share in shares.items():
-        parts = groups(kind)
+        parts = groups(domain, kind)
         test = share * sum(map(len, parts))
         room = {"test": test, "dev": OF_TEST * test}
         for tasks in parts:
@@ -69,6 +78,7 @@ def splits(shares: dict[str, float]) -> dict[str, list[str]]:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("env", help="the environment")
     parser.add_argument("shares", nargs="+", metavar="TYPE:SHARE")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
@@ -77,7 +87,7 @@ def main() -> None:
         raise SystemExit(
             f"{too_large[0]}: a share is above 0 and below {1 / (1 + OF_TEST)}, so that train keeps something"
         )
-    found = splits(shares)
+    found = splits(args.env, shares)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(found, indent=1))
     for split, tasks in found.items():
