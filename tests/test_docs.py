@@ -271,7 +271,7 @@ def test_what_is_said_of_the_demo_on_another_processor_is_what_it_says(monkeypat
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     experiment_tables = runpy.run_path(str(ROOT / "benchmarks" / "experiment_tables.py"))
     said = " ".join((ROOT / "docs" / "results-demo.md").read_text().split())
-    named = experiment_tables["compared_runs"]([ROOT / "benchmarks" / "results" / "demo-avx2-seed0.json"])["named"]
+    named = experiment_tables["compared_runs"]([ROOT / "benchmarks" / "results" / "avx2-demo-seed0.json"])["named"]
     assert len(named) == 3
     for one in named:
         assert experiment_tables["points"](one["success"]["difference"]) in said
