@@ -277,6 +277,20 @@ def test_what_is_said_of_the_demo_on_another_processor_is_what_it_says(monkeypat
         assert experiment_tables["points"](one["success"]["difference"]) in said
 
 
+def test_what_is_said_of_the_games_is_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    points = runpy.run_path(str(ROOT / "benchmarks" / "experiment_tables.py"))["points"]
+    stored = ROOT / "benchmarks" / "results" / "textworldexpress-probe-dev-seed0.json"
+    results = read_results_json(stored).results
+    said = " ".join((ROOT / "docs" / "results-dev.md").read_text().split())
+    (row,) = (row for row in results.rows if row.name == "strong_sft")
+    for game in ("peckingorder", "arithmetic", "mapreader", "sorting"):
+        played = [task for task in row.tasks if task.task.startswith(f"{game}/")]
+        solved = f"{sum(task.success for task in played):.0f} of {len(played)}"
+        assert re.search(rf"{solved} (dev tasks )?in `{game}`", said), game
+    assert points(asdict(over_seeds([results], "strong_sft", "weak", "success").difference)) in said
+
+
 def test_how_many_tasks_of_dev_and_test_share_situations() -> None:
     by_answer = runpy.run_path(str(ROOT / "benchmarks" / "other_units.py"))["by_answer"]
     dev, test = (
