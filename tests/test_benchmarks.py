@@ -160,7 +160,8 @@ def test_splits_of_alfworld_share_neither_a_task_in_words_nor_a_situation(monkey
     games = all_games()
     assert games is not None
     monkeypatch.setenv("TRAJTREE_DATA", str(games))
-    found = benchmark("splits_within_train").splits("alfworld", {"pick_and_place_simple": 0.2, "look_at_obj_in_light": 0.1})
+    shares = {"pick_and_place_simple": 0.2, "look_at_obj_in_light": 0.1}
+    found = benchmark("splits_within_train").splits("alfworld", shares)
     held = {task: split for split, tasks in found.items() for task in tasks}
     assert len(held) == sum(map(len, found.values())) == 790 + 308
     assert 0.1 * 790 < sum(task.startswith("pick_and_place_simple/") for task in found["test"]) <= 0.2 * 790
