@@ -81,12 +81,19 @@ def build(architecture: str, *, seed: int = 0, dtype: torch.dtype = torch.float3
     return model.to(dtype).eval()
 
 
-def adapt(model: Any, *, seed: int = 0, spread: float = 0.1) -> Any:
-    """The model under an adapter like that of `trajtree.train.trainable`, which does something."""
+def adapt(model: Any, *, seed: int = 0, spread: float = 0.1, above: int = 0) -> Any:
+    """The model under an adapter like that of `trajtree.train.trainable`, which does something, above some layers."""
     from peft import LoraConfig, get_peft_model
 
     torch.manual_seed(seed)
-    config = LoraConfig(r=4, lora_alpha=8, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM")
+    config = LoraConfig(
+        r=4,
+        lora_alpha=8,
+        lora_dropout=0.0,
+        target_modules="all-linear",
+        exclude_modules=rf".*\.({'|'.join(map(str, range(above)))})\..*" if above else None,
+        task_type="CAUSAL_LM",
+    )
     adapted = get_peft_model(model, config)
     with torch.no_grad():
         for name, parameter in adapted.named_parameters():

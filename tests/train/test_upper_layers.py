@@ -1,4 +1,7 @@
-"""An adapter on the uppermost layers alone: nothing below is tuned, or kept for the way back; it loads as any does."""
+"""An adapter on the uppermost layers alone: nothing below is tuned, or kept for the way back; it loads as any does.
+
+What is below it is computed once for the model and its reference.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,16 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the train extra")
 pytest.importorskip("peft", reason="needs the train extra")
 
+from tests.train.branching import adapt, branching_pairs, build, gradients, value  # noqa: E402
+
 from trajtree.errors import PolicyError  # noqa: E402
 from trajtree.models.weights import ModelRef, load_model  # noqa: E402
+from trajtree.train import lower_layers  # noqa: E402
+from trajtree.train.batch import collate  # noqa: E402
+from trajtree.train.losses import Objective, dpo, ipo  # noqa: E402
 from trajtree.train.settings import Lora  # noqa: E402
 from trajtree.train.trainable import save_weights, with_adapter  # noqa: E402
+from trajtree.train.tree_attention import use_tree_attention  # noqa: E402
 
 IDS = torch.arange(2, 9)[None]
 
@@ -58,3 +67,68 @@ def test_it_is_saved_and_merged_as_any(tiny_words: Path, tmp_path: Path) -> None
 def test_more_layers_than_there_are(tiny_words: Path) -> None:
     with pytest.raises(PolicyError, match="has 2 layers, so 3 of them cannot get an adapter"):
         adapted(tiny_words, layers=3)
+
+
+# --- what is below, once for the model and its reference ---
+
+
+def calls(model: Any) -> list[int]:
+    """How often each layer will have been computed; grows with each pass."""
+    layers = lower_layers.layer_stack(model)[1]
+    counts = [0] * len(layers)
+
+    def count(number: int) -> Any:
+        def hook(*_: Any) -> None:
+            counts[number] += 1
+
+        return hook
+
+    for number, layer in enumerate(layers):
+        # The attention's, because the layer is called even where it hands on what it was given.
+        (layer.self_attn if hasattr(layer, "self_attn") else layer).register_forward_hook(count(number))
+    return counts
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["padded", "packed"])
+@pytest.mark.parametrize("objective", [dpo(0.3), dpo(0.3, kl=0.5), ipo(0.4)], ids=["dpo", "kl", "ipo"])
+@pytest.mark.parametrize("architecture", ["llama", "qwen3", "gemma2", "gpt_oss"])
+def test_losses_and_gradients_are_the_same_to_the_last_bit(
+    architecture: str, objective: Objective, packed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = adapt(build(architecture, num_hidden_layers=4), spread=0.2, above=2)
+    if packed:
+        use_tree_attention(model)
+    counts, batch = calls(model), collate(branching_pairs(4), packed=packed)
+    shared, _ = value(model, batch, objective)
+    assert counts == [1, 1, 2, 2]
+    found = gradients(model, shared)
+    monkeypatch.setattr(lower_layers, "untrained_layers", lambda model: [])
+    each, _ = value(model, batch, objective)
+    assert counts == [3, 3, 4, 4]
+    assert torch.equal(shared, each)
+    expected = gradients(model, each)
+    assert found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in found)
+
+
+def test_the_next_batch_is_computed_anew() -> None:
+    model = adapt(build("llama"), spread=0.2, above=1)
+    counts = calls(model)
+    alone = [value(model, collate([pair], packed=False), dpo(0.3))[0] for pair in branching_pairs(2)]
+    assert counts == [2, 4]
+    assert not torch.equal(*alone)
+    with pytest.raises(RuntimeError, match="stop"), lower_layers.lower_layers_once(model):
+        model(input_ids=IDS)
+        raise RuntimeError("stop")
+    model(input_ids=IDS)
+    assert counts == [4, 6]
+
+
+def test_nothing_is_shared_where_it_would_be_wrong() -> None:
+    model = adapt(build("llama"), above=1)
+    assert len(lower_layers.untrained_layers(model)) == 1
+    model.get_input_embeddings().weight.requires_grad_(True)
+    assert lower_layers.untrained_layers(model) == []
+    assert lower_layers.untrained_layers(adapt(build("llama"))) == []
+    other = adapt(build("llama"), above=1)
+    other.config.num_kv_shared_layers = 1
+    assert lower_layers.untrained_layers(other) == []

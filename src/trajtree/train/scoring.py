@@ -16,6 +16,7 @@ from torch.nn.functional import log_softmax
 from trajtree.errors import PolicyError
 from trajtree.train.batch import Batch
 from trajtree.train.losses import Objective, Scores
+from trajtree.train.lower_layers import lower_layers_once
 from trajtree.train.tree_attention import packed_inputs
 
 
@@ -59,14 +60,15 @@ def scores_of(model: Any, batch: Batch, objective: Objective, reference: Any | N
         return Scores(token_logprobs(logits_of(model, batch), batch), batch.reference)
     if reference is None and not has_adapter(model):
         raise PolicyError("a model without an adapter cannot be its own reference: name a reference model")
-    with torch.no_grad(), without_adapter(model) if reference is None else nullcontext():
-        reference_logits = logits_of(model if reference is None else reference, batch)  # [S, vocabulary]
-        reference_logprobs = token_logprobs(reference_logits, batch)  # [K]
-    if not objective.kl:
-        # Only the K log-probabilities are needed. The logits would take up memory during the policy's forward pass.
-        del reference_logits
-        return Scores(token_logprobs(logits_of(model, batch), batch), reference_logprobs)
-    logits = logits_of(model, batch)
+    with lower_layers_once(model) if reference is None else nullcontext():
+        with torch.no_grad(), without_adapter(model) if reference is None else nullcontext():
+            reference_logits = logits_of(model if reference is None else reference, batch)  # [S, vocabulary]
+            reference_logprobs = token_logprobs(reference_logits, batch)  # [K]
+        if not objective.kl:
+            # Only the K log-probabilities are needed. The logits would take up memory during the policy's forward pass.
+            del reference_logits
+            return Scores(token_logprobs(logits_of(model, batch), batch), reference_logprobs)
+        logits = logits_of(model, batch)
     # The KL is a sum over the whole vocabulary, not an estimate from the tokens that occurred. It belongs to a place,
     # so tokens predicted by the same place have the same KL.
     log_policy, log_reference = log_softmax(logits, -1), log_softmax(reference_logits, -1)

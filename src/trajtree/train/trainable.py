@@ -7,11 +7,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-from torch.nn import ModuleList
 from transformers import set_seed
 
 from trajtree.errors import PolicyError, counted
 from trajtree.models.weights import ADAPTER_CONFIG, ModelRef, load_model, load_tokenizer, pick_device
+from trajtree.train.lower_layers import layer_stack
 from trajtree.train.settings import Lora, Scratch
 
 
@@ -46,7 +46,9 @@ def _below(model: Any, upper: int, ref: ModelRef) -> str | None:
         raise PolicyError(f"{ref.name}: has {counted(count, 'layer')}, so {upper} of them cannot get an adapter")
     if upper == count:
         return None
-    stack = next(name for name, part in model.named_modules() if isinstance(part, ModuleList) and len(part) == count)
+    stack, layers = layer_stack(model)
+    if not layers:
+        raise PolicyError(f"{ref.name}: its layers are not in a list, so the adapter cannot be on the upper ones alone")
     return rf".*{re.escape(stack)}\.({'|'.join(map(str, range(count - upper)))})\..*"
 
 
