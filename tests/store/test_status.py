@@ -92,6 +92,31 @@ def test_the_estimate_leaves_out_what_was_done_earlier(clock: Clock) -> None:
     assert stage.status().left == pytest.approx(90 * 2)
 
 
+def test_an_estimate_leaves_out_what_had_to_be_loaded(clock: Clock) -> None:
+    """A minute before the first of 250 steps, which take a second each."""
+    stage = Watch("run").named("weak")
+    stage.total(250)
+    clock.now += 60
+    stage.advance(1)
+    assert stage.status().left is None
+    for done in range(2, 12):
+        clock.now += 1
+        stage.advance(1)
+        assert stage.status().left == 250 - done
+
+
+def test_much_at_once_makes_an_estimate(clock: Clock) -> None:
+    """Waves of 64 episodes."""
+    stage = Watch("run").named("evaluate")
+    stage.total(200)
+    clock.now += 120
+    stage.advance(64)
+    assert stage.status().left == pytest.approx(120 * 136 / 64)
+    clock.now += 100
+    stage.advance(64)
+    assert stage.status().left == pytest.approx(100 * 72 / 64, abs=0.1)
+
+
 def test_an_estimate_follows_the_speed(clock: Clock) -> None:
     stage = Watch("explore").named("explore")
     stage.total(10_000)

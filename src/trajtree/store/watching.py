@@ -21,6 +21,8 @@ _TICK = 1.0
 """Shortest time between two writings of the file, in seconds, and between two moments of an estimate."""
 _MOMENTS = 600
 """Number of moments that an estimate looks back."""
+_ENOUGH = 0.1
+"""Share of the work from which on its first report makes an estimate."""
 
 
 class Watched:
@@ -85,8 +87,13 @@ class Watched:
             )
 
     def _left(self, now: float) -> float | None:
-        then, done = self._moments[0]
+        # What is reported first also took the loading of what it needs, which may be longer than many units. So an
+        # estimate begins with it, unless there is nothing else yet and it is much, as where episodes end together.
+        alone = len(self._moments) < 3
+        then, done = self._moments[0 if alone else 1]
         if self._total is None or self._done <= done or now - then < _TICK:
+            return None
+        if alone and self._done - done < _ENOUGH * self._total:
             return None
         return round((now - then) * max(0, self._total - self._done) / (self._done - done), 1)
 
