@@ -4,9 +4,9 @@
     cp runs/failures/seed0/reports/NAME-HASH/results.json benchmarks/results/failures-seed0.json
     python benchmarks/experiment_tables.py benchmarks/results/failures-seed*.json
 
-`--whole` adds the gap recovered, success by type of task, and what each row was made of; `--also ROW:ROW[:score]` a
-comparison that was not named beforehand, in success or in the final score. `trajtree compare` prints the same figures,
-and more of them.
+`--whole` adds the gap recovered, success by type of task, and what each row was made of; `--also ROW:ROW[:METRIC]` a
+comparison that was not named beforehand, in success, in the final score (`score`) or in the best score of an episode
+(`best_score`). `trajtree compare` prints the same figures, and more of them.
 """
 
 from __future__ import annotations
@@ -27,6 +27,10 @@ from trajtree.statistics.seeds import over_seeds
 def rate(found: Mapping[str, float]) -> str:
     """A rate and its interval, in percent."""
     return f"{100 * found['value']:.1f} [{100 * found['low']:.1f}, {100 * found['high']:.1f}]"
+
+
+METRICS = {"success": "", "score": ", final score", "best_score": ", best score so far"}
+"""What a comparison may be in, and how its label says so."""
 
 
 def points(found: Mapping[str, float]) -> str:
@@ -133,7 +137,7 @@ def afterwards(paths: Sequence[Path], asked: Sequence[str], labels: Mapping[str,
         row, against, metric = f"{one}:success".split(":")[:3]
         found = over_seeds(results, row, against, metric)
         figures = (
-            f"{labels[row]} - {labels[against]}{', final score' if metric == 'score' else ''}",
+            f"{labels[row]} - {labels[against]}{METRICS[metric]}",
             points(asdict(found.difference)),
             chance(found.p_value),
             ", ".join(f"{100 * one:+.1f}" for one in found.by_seed),
@@ -141,6 +145,13 @@ def afterwards(paths: Sequence[Path], asked: Sequence[str], labels: Mapping[str,
         )
         lines.append(f"| {' | '.join(figures)} |")
     return "\n".join(lines)
+
+
+def add_also(parser: argparse.ArgumentParser) -> None:
+    """The option `--also`."""
+    parser.add_argument(
+        "--also", action="append", default=[], help="a comparison not named beforehand: ROW:ROW[:METRIC]"
+    )
 
 
 def by_seeds(said: Sequence[Mapping[str, Any]], key: str) -> str:
@@ -156,9 +167,7 @@ def main() -> None:
     parser.add_argument(
         "--whole", action="store_true", help="also gaps, types of tasks, and what the rows were made of"
     )
-    parser.add_argument(
-        "--also", action="append", default=[], help="a comparison not named beforehand: ROW:ROW[:score]"
-    )
+    add_also(parser)
     args = parser.parse_args()
     compared = compared_runs(args.results)
     print(tables(compared))

@@ -2,7 +2,7 @@
 
     python benchmarks/other_units.py benchmarks/results/own-runs-seed*.json
 
-Printed are the tables of named comparisons
+`--also` adds a comparison that was not named, as in experiment_tables.py, and the gap recovered. Printed are the tables
 
 * with situations as they are stored;
 * with one situation per answer in ScienceWorld's lifespan types. The 125 variations of such a type combine one of five
@@ -17,11 +17,12 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from experiment_tables import compared_runs, tables
+from experiment_tables import add_also, afterwards, compared_runs, gaps, tables
 
 LONGEST = frozenset({"BrownBear", "Crocodile", "Elephant", "GiantTortoise", "Parrot"})
 """What lives longest in every variation of the lifespan types, by the simulator's own solutions; and shortest."""
@@ -80,12 +81,19 @@ def seen(results: Mapping[str, Any], view: Callable[[Task], dict[str, Any] | Non
     return {**results, "rows": rows}
 
 
-def compared(stored: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What `trajtree compare` says of results."""
+@contextmanager
+def files(stored: Sequence[Mapping[str, Any]]) -> Iterator[list[Path]]:
+    """Results in files, while the context lasts."""
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / f"{number}.json" for number in range(len(stored))]
         for path, results in zip(paths, stored, strict=True):
             path.write_text(json.dumps(results))
+        yield paths
+
+
+def compared(stored: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What `trajtree compare` says of results."""
+    with files(stored) as paths:
         return compared_runs(paths)
 
 
@@ -93,12 +101,19 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path, nargs="+")
-    stored = [json.loads(path.read_text()) for path in parser.parse_args().results]
+    add_also(parser)
+    args = parser.parse_args()
+    stored = [json.loads(path.read_text()) for path in args.results]
     for title, view in VIEWS.items():
-        found = compared([seen(one, view) for one in stored])
-        units = found["rows"][0]["situations"]
-        print(f"\n{title} ({found['rows'][0]['n']} tasks, {units['count']} ({units['effective']:.1f}) situations)\n")
-        print(tables(found).partition("\n\n")[2])
+        with files([seen(one, view) for one in stored]) as paths:
+            found = compared_runs(paths)
+            units = found["rows"][0]["situations"]
+            print(
+                f"\n{title} ({found['rows'][0]['n']} tasks, {units['count']} ({units['effective']:.1f}) situations)\n"
+            )
+            print(tables(found).partition("\n\n")[2])
+            if args.also:
+                print("", afterwards(paths, args.also, found["labels"]), "", gaps(found), sep="\n")
 
 
 if __name__ == "__main__":

@@ -185,6 +185,7 @@ AFTERWARDS = (
     "own_random:chosen_solved_sft",
     "w2sg_exact:strong_sft",
     "w2sg_exact:weak:score",
+    "w2sg_exact:weak:best_score",
 )
 
 
@@ -221,40 +222,57 @@ def test_what_the_demo_takes_is_what_was_measured(page: str) -> None:
 def test_the_tables_under_other_units_are_what_the_benchmark_prints(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tables = printed(monkeypatch, capsys, "other_units.py", *seeds_of("scienceworld"))
+    also = chain(*(("--also", one) for one in AFTERWARDS))
+    tables = printed(monkeypatch, capsys, "other_units.py", *also, *seeds_of("scienceworld"))
     page = (ROOT / "docs" / "results.md").read_text()
     assert f"<!-- scienceworld-units:begin -->\n{tables}<!-- scienceworld-units:end -->" in page
 
 
-@pytest.mark.parametrize(
-    ("page", "until", "name", "pairs"),
-    [
-        ("docs/results.md", "### The experiment", "scienceworld", (*AFTERWARDS, "w2sg_exact:weak:best_score")),
-        ("docs/results-demo.md", "<!-- demo:begin -->", "demo", ("w2sg_exact:weak:score",)),
-    ],
-)
-def test_what_is_said_of_comparisons_is_what_the_runs_say(
-    monkeypatch: pytest.MonkeyPatch, page: str, until: str, name: str, pairs: tuple[str, ...]
-) -> None:
+def test_what_is_said_of_the_demos_comparisons_is_what_its_run_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = " ".join((ROOT / "docs" / "results-demo.md").read_text().partition("<!-- demo:begin -->")[0].split())
+    paths = [Path(path) for path in seeds_of("demo")]
+    assert_said(monkeypatch, said, paths, ("w2sg_exact:weak:score",))
+
+
+def test_what_is_said_of_comparisons_is_what_the_runs_say_by_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    other_units = runpy.run_path(str(ROOT / "benchmarks" / "other_units.py"))
+    stored = [json.loads(Path(path).read_text()) for path in seeds_of("scienceworld")]
+    said = " ".join((ROOT / "docs" / "results.md").read_text().partition("### The experiment")[0].split())
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    experiment_tables = runpy.run_path(str(ROOT / "benchmarks" / "experiment_tables.py"))
+    with other_units["files"]([other_units["seen"](one, other_units["by_answer"]) for one in stored]) as paths:
+        assert_said(monkeypatch, said, paths, AFTERWARDS)
+        results = [read_results_json(path).results for path in paths]
+        for row, against in (("w2sg_exact", "weak"), ("own_anchored", "own_chosen"), ("own_anchored", "own_random")):
+            found = asdict(over_seeds(results, row, against, "success").difference)
+            assert experiment_tables["points"](found).removeprefix("+") in readme
+        compared = experiment_tables["compared_runs"](paths)
+    (recovered,) = (
+        one for one in compared["recovered"] if (one["row"], one["ceiling_row"]) == ("w2sg_exact", "strong_sft")
+    )
+    gap = f"{100 * recovered['value']:.0f} % [{100 * recovered['low']:.0f}, {100 * recovered['high']:.0f}]"
+    assert gap in said and gap in readme
+    (holm,) = (one["holm"] for one in compared["named"] if one["success"]["row"] == "w2sg_exact")
+    assert f"p = {holm:.3f}".replace("0.", ".") in said
+    view = other_units["by_answer_without_find"]
+    with other_units["files"]([other_units["seen"](one, view) for one in stored]) as paths:
+        results = [read_results_json(path).results for path in paths]
+        for row, against in (("own_anchored", "strong_sft"), ("w2sg_exact", "strong_sft"), ("w2sg_exact", "weak")):
+            found = asdict(over_seeds(results, row, against, "success").difference)
+            assert experiment_tables["points"](found) in said
+
+
+def assert_said(monkeypatch: pytest.MonkeyPatch, said: str, paths: list[Path], pairs: tuple[str, ...]) -> None:
+    """The text has the differences that the results named, and those of other pairs of rows."""
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     experiment_tables = runpy.run_path(str(ROOT / "benchmarks" / "experiment_tables.py"))
-    said = " ".join((ROOT / page).read_text().partition(until)[0].split())
-    paths = [Path(path) for path in seeds_of(name)]
     named = (one["success"] for one in experiment_tables["compared_runs"](paths)["named"])
     asked = [*((one["row"], one["against"]) for one in named), *(one.split(":") for one in pairs)]
     results = [read_results_json(path).results for path in paths]
     for row, against, *metric in asked:
         found = over_seeds(results, row, against, metric[0] if metric else "success")
         assert experiment_tables["points"](asdict(found.difference)) in said
-
-
-def test_the_readme_says_what_the_runs_say(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    points = runpy.run_path(str(ROOT / "benchmarks" / "experiment_tables.py"))["points"]
-    said = " ".join((ROOT / "README.md").read_text().split())
-    results = [read_results_json(Path(path)).results for path in seeds_of("scienceworld")]
-    for row, against in (("w2sg_exact", "weak"), ("own_anchored", "own_chosen"), ("own_anchored", "own_random")):
-        assert points(asdict(over_seeds(results, row, against, "success").difference)).removeprefix("+") in said
 
 
 def test_what_is_said_of_the_earlier_demo_is_what_the_benchmark_prints(monkeypatch: pytest.MonkeyPatch) -> None:
