@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,13 @@ def test_what_needs_a_gpu_is_tested_but_for_the_device(tmp_path: Path) -> None:
         assert {"padded", "packed, loop", "packed, mask", "TRL", "TRL, reference precomputed"} == set(tree["sides"])
         assert model["attention"]["fastest"] in ("loop", "mask")
         assert model["rollouts"]["4 at once"]["sampled tokens"] > 0 and model["rollouts"]["keeps what it read"]
+
+
+def test_splits_within_train_are_dealt_by_name_and_share() -> None:
+    found = benchmark("splits_within_train").splits("textworldexpress", {"simonsays": 0.3})
+    assert {split: len(tasks) for split, tasks in found.items()} == {"train": 520, "dev": 180, "test": 300}
+    assert sorted(chain(*found.values())) == sorted(f"simonsays/{seed}" for seed in range(1000))
+    assert found["test"] != sorted(found["test"])
 
 
 @needs_all_games

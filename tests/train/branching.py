@@ -70,7 +70,7 @@ def build(architecture: str, *, seed: int = 0, dtype: torch.dtype = torch.float3
     """A random model in eval mode, attending as its class does by default."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    special = {**ARCHITECTURES, **REFUSED}[architecture]
+    special = {**ARCHITECTURES, **REFUSED}.get(architecture, {})
     config = AutoConfig.for_model(architecture, **{**SETTINGS, **special, **changes})
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)

@@ -234,10 +234,11 @@ class _Planner:
         apart = _WHOLE_PAIRS if row.learns_from[0].startswith("expert-pairs") else _UNPACKED.get(method.takes, 1.0)
         tokens = examples * (how.epochs or 0) * length * apart
         # Forward, backward through what is computed down to the lowest adapter, and, unless the weights are frozen,
-        # backward to the weights.
+        # backward to the weights. The reference shares what is below the adapter if it is the row's own start.
         lora = self.recipe.strong.lora
         depth = 1.0 if whole else shape.tuned(lora) / shape.layers
-        passes = 1 + (2 if whole else depth) + how.recompute * depth + (method.section == "preference")
+        reference = depth if row.reference == "start" else 1.0
+        passes = 1 + (2 if whole else depth) + how.recompute * depth + (method.section == "preference") * reference
         together = how.batch or max(1.0, how.pack_tokens / length)
         # What all episodes begin with is computed once for all that are packed together.
         packed = 1 - (sizes.shared / length * (1 - 1 / together) if how.packed else 0)
