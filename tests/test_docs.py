@@ -194,6 +194,7 @@ AFTERWARDS = (
     [
         ("results.md", "scienceworld", ["--whole", *chain(*(("--also", one) for one in AFTERWARDS))]),
         ("results.md", "scienceworld-fifth", []),
+        ("results.md", "scienceworld-seventh", ["--also", "w2sg_naive:weak", "--also", "w2sg_treedpo:w2sg_exact"]),
         ("results-demo.md", "demo", ["--whole"]),
         ("results-dev.md", "failures", []),
         ("results-dev.md", "forms", []),
@@ -261,6 +262,32 @@ def test_what_is_said_of_comparisons_is_what_the_runs_say_by_answer(monkeypatch:
         for row, against in (("own_anchored", "strong_sft"), ("w2sg_exact", "strong_sft"), ("w2sg_exact", "weak")):
             found = asdict(over_seeds(results, row, against, "success").difference)
             assert experiment_tables["points"](found) in said
+
+
+def test_what_is_said_of_the_method_as_published_is_what_its_run_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (ROOT / "docs" / "results.md").read_text()
+    said = " ".join(page.partition("<!-- scienceworld-seventh:end -->")[2].partition("### What limits this")[0].split())
+    (path,) = map(Path, seeds_of("scienceworld-seventh"))
+    results = read_results_json(path).results
+    solved = {row.name: {task.task: bool(task.success) for task in row.tasks} for row in results.rows}
+
+    def won(row: str, against: str) -> int:
+        return sum(solved[row][task] and not solved[against][task] for task in solved[row])
+
+    assert [won("treedpo_paths", "w2sg_exact"), won("w2sg_exact", "treedpo_paths")] == [6, 6]
+    assert [won("w2sg_treedpo", "random_treedpo"), won("random_treedpo", "w2sg_treedpo")] == [17, 1]
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    points = runpy.run_path(str(ROOT / "benchmarks" / "experiment_tables.py"))["points"]
+    for row, against in (
+        ("treedpo_paths", "w2sg_exact"),
+        ("treedpo_paths", "chosen_sft"),
+        ("w2sg_treedpo", "random_treedpo"),
+        ("w2sg_naive", "weak"),
+        ("w2sg_exact", "w2sg_naive"),
+    ):
+        assert points(asdict(over_seeds([results], row, against, "success").difference)) in said
+    start = points(asdict(over_seeds([results], "treedpo_paths", "w2sg_exact", "success").difference))
+    assert start in " ".join((ROOT / "README.md").read_text().split())
 
 
 def assert_said(monkeypatch: pytest.MonkeyPatch, said: str, paths: list[Path], pairs: tuple[str, ...]) -> None:
