@@ -23,14 +23,13 @@ from trajtree.experiment.comparing import compare_runs
 from trajtree.report import comparison_json, read_results_json
 from trajtree.statistics.seeds import over_seeds
 
+METRICS = {"success": "", "score": ", final score", "best_score": ", best score so far"}
+"""What a comparison may be in, and how its label says so."""
+
 
 def rate(found: Mapping[str, float]) -> str:
     """A rate and its interval, in percent."""
     return f"{100 * found['value']:.1f} [{100 * found['low']:.1f}, {100 * found['high']:.1f}]"
-
-
-METRICS = {"success": "", "score": ", final score", "best_score": ", best score so far"}
-"""What a comparison may be in, and how its label says so."""
 
 
 def points(found: Mapping[str, float]) -> str:

@@ -276,6 +276,7 @@ def test_what_is_said_of_the_method_as_published_is_what_its_run_says(monkeypatc
 
     assert [won("treedpo_paths", "w2sg_exact"), won("w2sg_exact", "treedpo_paths")] == [6, 6]
     assert [won("w2sg_treedpo", "random_treedpo"), won("random_treedpo", "w2sg_treedpo")] == [17, 1]
+    assert "six tasks won and six lost" in said and "17 tasks won and one lost" in said
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     points = runpy.run_path(str(ROOT / "benchmarks" / "experiment_tables.py"))["points"]
     for row, against in (

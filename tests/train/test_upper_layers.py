@@ -148,6 +148,9 @@ def test_what_is_trained_elsewhere_is_not_passed_over() -> None:
     model.get_input_embeddings().weight.requires_grad_(True)
     assert lower_layers.untrained_layers(model) == []
     assert lower_layers.untrained_layers(adapt(build("llama"))) == []
+    sharing = adapt(build("llama"), above=1)
+    sharing.config.num_kv_shared_layers = 1
+    assert lower_layers.untrained_layers(sharing) == []
     # OPT projects its embeddings, and the adapter reaches this projection.
     narrow = adapt(build("opt", word_embed_proj_dim=16, ffn_dim=48, activation_function="relu"), above=1)
     assert any("project_in" in name for name, weight in narrow.named_parameters() if weight.requires_grad)

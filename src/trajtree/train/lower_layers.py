@@ -23,7 +23,9 @@ def layer_stack(model: Any) -> tuple[str, nn.ModuleList]:
 
 
 def untrained_layers(model: Any) -> list[nn.Module]:
-    """The layers below the first one with a trained weight; none if anything else below is trained."""
+    """The layers below the first one with a trained weight; none if anything else below is trained, or read above."""
+    if getattr(model.config.get_text_config(), "num_kv_shared_layers", 0):
+        return []  # upper layers take the keys and values of lower ones, and fail without them
     layers = layer_stack(model)[1]
     found = list(takewhile(lambda layer: not any(weight.requires_grad for weight in layer.parameters()), layers))
     above = {id(weight) for part in (*layers[len(found) :], _head(model)) for weight in part.parameters()}
@@ -38,7 +40,7 @@ def lower_layers_once(model: Any) -> Iterator[None]:
 
     Later passes take their output from the first one, so all passes must be of the same batch. The adapter may be
     switched off and on between them, but is on when the context begins. No effect on models of which more than the
-    hidden state goes up (keys and values, for example), or which drop out at random.
+    hidden state goes up, or which drop out at random.
 
     Args:
         model: bare, or wrapped by a trainer.
@@ -58,6 +60,7 @@ def _once(layers: Sequence[nn.Module]) -> Iterator[None]:
         return
 
     def from_now_on(module: nn.Module, given: Any, output: Any) -> None:
+        hook.remove()
         if not isinstance(output, Tensor):
             return  # a layer that hands on more than its hidden state is computed each time
         for layer in layers[:-1]:
