@@ -28,8 +28,11 @@ from trajtree.errors import EnvError
 T = TypeVar("T")
 
 HEAP_MB = 1024
-"""Upper limit of the Java heap, in MiB: room for about 80 worlds. With half of that, 32 worlds seemed to keep the
-garbage collector busy (judging by its threads, once); without a limit, Java was seen to take 2.4 GB."""
+"""Upper limit of the Java heap, in MiB: room for about 80 worlds, 11 each. Without it, Java once took 2.4 GB."""
+
+NEW_MB = 128
+"""How much of the heap is for new objects, in MiB. Java's own choice is a third, which leaves so little for the worlds
+themselves that the collector is always busy with 64 of them (benchmarks/java_heap.py)."""
 
 RESTARTS = 2
 """How often a dead virtual machine is replaced during one step before the environment gives up."""
@@ -42,6 +45,7 @@ ANSWER_SECONDS = 120.0
 
 _OPTIONS = (
     f"-Xmx{HEAP_MB}m",
+    f"-Xmn{NEW_MB}m",
     "-XX:+UseSerialGC",
     "-XX:+UnlockExperimentalVMOptions",
     "-XX:hashCode=2",
