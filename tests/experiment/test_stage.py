@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -363,6 +364,39 @@ def test_all_that_reads_from_a_stage_is_redone_with_it(tmp_path: Path) -> None:
     again = Pipeline()
     again.run(tmp_path, redo=["draw"])
     assert again.ran == ["draw", "weak", "strong", "tune"]
+
+
+def test_a_redo_that_was_stopped_goes_on_when_it_is_given_again(tmp_path: Path) -> None:
+    """With other stages to redo, or once it is done, the same words begin anew."""
+    Pipeline().run(tmp_path)
+
+    def stopped_in(name: str, redo: Sequence[str]) -> list[str]:
+        again = Pipeline()
+        stages = again.stages
+        (stage,) = (stage for stage in stages if stage.name == name)
+
+        def stop(work: Work) -> None:
+            (work.folder / "half.txt").write_text("half")
+            raise KeyboardInterrupt
+
+        stages[stages.index(stage)] = replace(stage, work=stop)
+        with pytest.raises(KeyboardInterrupt):
+            bring_up(stages, tmp_path, redo)
+        return again.ran
+
+    assert stopped_in("strong", ["weak", "draw"]) == ["draw", "weak"]
+    assert len(list(tmp_path.glob("strong/*/half.txt"))) == 1
+    again = Pipeline()
+    again.run(tmp_path, redo=["draw", "weak"])
+    assert again.ran == ["strong", "tune"]
+    again.run(tmp_path, redo=["draw", "weak"])
+    assert again.ran[2:] == ["draw", "weak", "strong", "tune"]
+    assert stopped_in("strong", ["draw"]) == ["draw", "weak"]
+    another = Pipeline()
+    another.run(tmp_path)  # another command, which does not redo anything, ends the redoing
+    assert another.ran == ["strong"]
+    another.run(tmp_path, redo=["draw"])
+    assert another.ran[1:] == ["draw", "weak", "strong", "tune"]
 
 
 def test_a_shared_result_is_redone_by_the_name_of_its_stage(tmp_path: Path) -> None:

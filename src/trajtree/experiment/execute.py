@@ -21,6 +21,7 @@ from trajtree.errors import RecipeError, RunError, one_of, with_its_extra
 from trajtree.experiment.pipeline import stages_of
 from trajtree.experiment.provenance import provenance_of
 from trajtree.experiment.recipe import Recipe
+from trajtree.experiment.redoing import Redoing
 from trajtree.experiment.report_folders import keep_recipe
 from trajtree.experiment.schedule import NEEDLESS, Prepared, Schedule
 from trajtree.experiment.stage import (
@@ -146,11 +147,12 @@ def run_stages(
 ) -> Finished:
     """Bring stages up to date, each after those that it reads from.
 
-    Stages in `redo` are redone, and so are those that read from them. A stage that has nothing to work on is left out,
-    with those that read from it and those that are done for it alone: they are in the `missing` of what is returned.
-    All that can be known of this is known before anything that takes long begins. `until` is the kind that is asked
-    for, as in `run_recipe`. With a cluster or several `jobs`, stages that are done elsewhere run beside each other and
-    beside the one that is done here; otherwise they are done in their order.
+    Stages in `redo` are redone, and so are those that read from them; given again after it was stopped, the same `redo`
+    goes on where it was. A stage that has nothing to work on is left out, with those that read from it and those that
+    are done for it alone: they are in the `missing` of what is returned. All that can be known of this is known before
+    anything that takes long begins. `until` is the kind that is asked for, as in `run_recipe`. With a cluster or
+    several `jobs`, stages that are done elsewhere run beside each other and beside the one that is done here; otherwise
+    they are done in their order.
 
     Raises:
         RunError: another process uses the directory, or a stage's results have changed since it was finished.
@@ -158,6 +160,7 @@ def run_stages(
     done = Finished()
     spending = spending if spending is not None else Spending()
     again = with_dependents(stages, redo)
+    redoing: Redoing
     apart = Apart(jobs, PRELOADED) if jobs > 1 and cluster is None else None
     # The first stage of those that differ in what they are called only.
     alike: dict[str, str] = {}
@@ -174,8 +177,9 @@ def run_stages(
             sharing = twin
         if stage.name in redo and sharing is not None and sharing not in again:
             raise RunError(f"--redo {stage.name}: it has the result of {sharing}; type --redo {sharing}")
-        if stage.name in again and sharing is None:
+        if stage.name in redoing and sharing is None:
             _remove(run, key)
+            redoing.begin(stage.name)
         found = _finished(run, stage, key) or (done[twin] if sharing == twin else None)
         if found is not None:
             watch.ended(stage.name, found.seconds, kept=True)
@@ -195,11 +199,13 @@ def run_stages(
         return do
 
     with locked(run / ".lock", _in_use(run)):
+        redoing = Redoing(run, redo, again)
         watch.planned([stage.name for stage in stages])
         if apart is None:
             Schedule(stages, prepare, done, None if cluster is None else cluster.nodes.stopped.set).run()
         else:
             Schedule(stages, prepare, done, apart.stop, elsewhere=lambda stage: not stage.here, most=jobs).run()
+        redoing.end()
     return done
 
 
