@@ -42,6 +42,7 @@ def run(
     tasks: int = 60,
     recipe: Callable[[dict[str, Any]], object] = lambda recipe: None,
     situations: bool = True,
+    primary: str = "w2sg_exact",
     **provenance: str,
 ) -> Path:
     """A results.json; what a row did depends on its name and the seed alone."""
@@ -54,7 +55,7 @@ def run(
         played,
         weak="weak",
         ceiling="strong_sft",
-        primary="w2sg_exact",
+        primary=primary,
         situation=block if situations else None,
         resamples=20,
         seed=seed,
@@ -114,6 +115,36 @@ def test_runs_that_measure_different_things_are_refused(tmp_path: Path, change: 
         compare_runs(paths)
 
 
+@pytest.mark.parametrize(
+    ("change", "measured"),
+    [
+        ("rows={w2sg_exact: {train: {lr: 0.1}}}", "w2sg_anchored"),  # which starts from w2sg_exact
+        ("explorations={round2: {rollouts: 9}}", "w2sg_anchored"),
+    ],
+)
+def test_blocks_with_a_row_made_with_another_model_are_refused(tmp_path: Path, change: str, measured: str) -> None:
+    """The changed row or exploration is not among what both measure, but what they measure is made with it."""
+    same = ("evaluate.primary=strong_sft", "evaluate.comparisons=[[strong_sft, weak]]", "explore.rounds=2")
+    first = run(tmp_path, 0, *same, primary="strong_sft")
+    second = run(tmp_path, 0, *same, change, rows=("weak", "strong_sft", measured), primary="strong_sft")
+    with pytest.raises(RecipeError, match="their recipes differ in " + change.partition("=")[0]):
+        compare_runs([first, second])
+
+
+def test_a_row_that_nothing_measured_is_made_with_may_differ(tmp_path: Path) -> None:
+    same = ("evaluate.primary=strong_sft", "evaluate.comparisons=[[strong_sft, weak]]")
+    first = run(tmp_path, 0, *same, primary="strong_sft")
+    change = "rows={w2sg_exact: {train: {lr: 0.1}}}"
+    second = run(tmp_path, 1, *same, change, rows=("weak", "strong_sft"), primary="strong_sft")
+    assert compare_runs([first, second]).notes == ()
+
+
+def test_seeds_with_other_tasks_are_a_caveat(tmp_path: Path) -> None:
+    found = compare_runs([run(tmp_path, 0), run(tmp_path, 1, tasks=55)])
+    (note,) = found.notes
+    assert "only those that all have count: weak (55 of 60), " in note
+
+
 def test_runs_that_named_different_comparisons_are_refused(tmp_path: Path) -> None:
     paths = [run(tmp_path, 0), run(tmp_path, 1, "evaluate.comparisons=[[w2sg_exact, weak]]")]
     with pytest.raises(RecipeError, match="against weak, w2sg_exact against strong_sft and w2sg_exact again"):
@@ -154,6 +185,11 @@ def test_settings_that_an_earlier_version_did_not_have_are_at_their_defaults(tmp
 def test_other_versions_are_a_caveat(tmp_path: Path) -> None:
     paths = [run(tmp_path, 0, arithmetic="float32"), run(tmp_path, 1, arithmetic="bfloat16")]
     assert compare_runs(paths).notes == ("The runs differ in arithmetic: float32; bfloat16.",)
+
+
+def test_other_splits_under_the_same_name_are_a_caveat(tmp_path: Path) -> None:
+    paths = [run(tmp_path, seed, **{"task splits": f"s.json ({seed})"}) for seed in (0, 1)]
+    assert compare_runs(paths).notes == ("The runs differ in task splits: s.json (0); s.json (1).",)
 
 
 def test_a_recipe_that_is_none(tmp_path: Path) -> None:

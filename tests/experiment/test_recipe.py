@@ -331,10 +331,10 @@ def test_every_row_of_the_table_is_sound(tmp_path: Path) -> None:
     assert set(recipe.evaluate.rows) == set(ROWS) and all(row.label for row in recipe.all_rows.values())
 
 
-def plan_of(tmp_path: Path, text: str) -> dict[str, Any]:
+def plan_of(tmp_path: Path, text: str, *, checked: bool = True) -> dict[str, Any]:
     path = tmp_path / "rounds.yaml"
     path.write_text("name: x\nenv: {name: 'tests.toy:DOMAIN'}\ntasks: {types: [toy]}\n" + text)
-    return {stage.name: stage for stage in stages_of(load_recipe(path))}
+    return {stage.name: stage for stage in stages_of(load_recipe(path), checked=checked)}
 
 
 def test_in_later_rounds_the_tuned_model_explores_and_learns_from_all(tmp_path: Path) -> None:
@@ -350,6 +350,45 @@ def test_in_later_rounds_the_tuned_model_explores_and_learns_from_all(tmp_path: 
     assert one["explore-weak"].settings == plan["explore-weak"].settings, "the first round is what it is without others"
 
 
+@pytest.mark.parametrize("how", ["tasks: unseen", "grid: [{temperature: 1.1}]", "by: strong_sft"])
+def test_explorations_that_add_runs_of_other_kinds(tmp_path: Path, how: str) -> None:
+    rows = "rows: {mine: {like: w2sg_exact, explored_by: a}}\nevaluate: {rows: [weak, strong_sft, w2sg_exact, mine]}\n"
+    assert "explore-a" in plan_of(tmp_path, f"explorations:\n  a: {{adds_to: weak, {how}}}\n{rows}")
+
+
+@pytest.mark.parametrize("first", ["long", "far"])
+def test_a_name_that_is_taken_is_not_taken_for_the_same_stage(tmp_path: Path, first: str) -> None:
+    """Names are joined by hyphens: what row `long` needs would be called as what exploration `weak-long` has."""
+    rows = (
+        "explorations: {weak-long: {tasks: unseen, rollouts: 9}}\n"
+        "rows:\n  far: {like: w2sg_exact, explored_by: weak-long}\n"
+        "  long: {like: w2sg_exact, trees: {merge: semantic, similarity: 0.5}}\n"
+    )
+    second = "far" if first == "long" else "long"
+    measured = f"evaluate: {{rows: [weak, strong_sft, w2sg_exact, {first}, {second}]}}\n"
+    plan = plan_of(tmp_path, rows + measured, checked=False)
+
+    def explored(row: str) -> tuple[str, bool]:
+        paths = plan[plan[f"train-{row}"].inputs["paths"]]
+        trees = plan[paths.inputs["trees"]]
+        return trees.inputs["explored"], "merge" in trees.settings
+
+    assert explored("far") == ("explore-weak-long", False)
+    assert explored("long") == ("explore-weak", True)
+    assert explored("w2sg_exact") == ("explore-weak", False)
+
+
+def test_a_row_called_as_part_of_a_search(tmp_path: Path) -> None:
+    rows = "rows: {published: {like: w2sg_mcts, paths: {iterations: 50}}}\n"
+    measured = "[weak, strong_sft, w2sg_exact, w2sg_mcts, w2sg_published, published]"
+    plan = plan_of(tmp_path, f"{rows}evaluate: {{rows: {measured}}}\n")
+    searches = {name: plan[plan[f"train-{name}"].inputs["paths"]].settings for name in ("w2sg_published", "published")}
+    assert searches == {
+        "w2sg_published": {"search": "mcts-published"},
+        "published": {"search": "mcts", "iterations": 50},
+    }
+
+
 @pytest.mark.parametrize(
     ("explorations", "said"),
     [
@@ -358,6 +397,15 @@ def test_in_later_rounds_the_tuned_model_explores_and_learns_from_all(tmp_path: 
         ("a: {rounds: 2}", "only `explore` has rounds"),
         ("a: {by: mine}", "needs itself"),
         ("a: {by: weak, adds_to: b}\n  b: {by: mine}", "needs itself"),
+        (
+            "a: {adds_to: weak, grid: [{temperature: 1.1}, {temperature: 0.8, top_p: 0.95}]}",
+            "sample 1 of a task would be",
+        ),
+        (
+            "a: {adds_to: b, rollouts: 2}\n  b: {by: strong_sft, adds_to: weak}",
+            "explorations.a.adds_to: sample 0 of a ",
+        ),
+        ("a: {adds_to: weak, tasks: all}", "the same run as in weak"),
     ],
 )
 def test_explorations_that_cannot_be(tmp_path: Path, explorations: str, said: str) -> None:

@@ -18,7 +18,7 @@ from trajtree.errors import DataError, EnvError, RecipeError, UnknownTask
 from trajtree.experiment.findings import shared_notes
 from trajtree.experiment.pipeline import stages_of
 from trajtree.experiment.play import maker
-from trajtree.experiment.recipe import Env, Recipe
+from trajtree.experiment.recipe import Env, Recipe, load_recipe
 from trajtree.experiment.stage import Done, Work
 from trajtree.experiment.tasks import (
     STORE,
@@ -32,6 +32,8 @@ from trajtree.experiment.tasks import (
     read_tasks,
     shared_situations,
 )
+from trajtree.planning.hardware import HARDWARE
+from trajtree.planning.plan import plan_of as planned
 from trajtree.store.progress import SILENT
 from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.trajectory import Message, Trajectory
@@ -224,6 +226,22 @@ def test_all_tasks_of_a_split_of_ones_own(tmp_path: Path) -> None:
     assert read_tasks(tmp_path / "run" / "tasks")["test"] == {"toy": ["toy/0"]}
     limited = recipe.model_copy(update={"env": Env(name="tests.toy:DOMAIN", max_steps={"toy": 3})})
     assert maker(limited, "train").max_steps == dict.fromkeys(["toy/190", "toy/1", "toy/2"], 3)
+
+
+def test_a_split_without_tasks_is_refused_before_anything_is_done(tmp_path: Path) -> None:
+    (tmp_path / "splits.json").write_text(json.dumps({"train": ["toy/1", "toy/2"], "test": []}))
+    recipe = own(tmp_path)
+    said = "tasks.test: the test split has no task of these types to measure"
+    with pytest.raises(RecipeError, match=f"^{re.escape(said)}$"):
+        demonstrated(recipe, tmp_path / "run")
+    assert said in planned(recipe, HARDWARE["CPU"]).missing
+
+
+def test_rows_are_not_measured_on_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text("name: x\ntasks: {types: [toy], dev: 0}\nevaluate: {split: dev}\n")
+    with pytest.raises(RecipeError, match=r"tasks\.dev: 0, but rows are measured on dev"):
+        load_recipe(path)
 
 
 def test_all_tasks_that_were_not_demonstrated(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from trajtree.errors import DataError, RecipeError
 from trajtree.experiment.recipe import Recipe
+from trajtree.experiment.recipe.relations import made_with
 from trajtree.experiment.recipe.text import from_yaml
 from trajtree.experiment.report_folders import caveats_of, read_reports
 from trajtree.experiment.rows import CEILINGS, default_comparisons
@@ -57,26 +58,38 @@ _WHOLE = (
 )
 """Settings that are or, once edited, may be mappings themselves."""
 
-_EXPLORATIONS = ("weak", "own")
-"""Those that every recipe has, whether or not it replaces them."""
+_NOT_MADE_WITH = {"label", "tasks"}
+"""What of a row's settings changes no model."""
 
-_MADE_WITH = ("environment", "strong model", "weak model", "arithmetic")
+_MADE_WITH = ("environment", "task splits", "expert's runs", "strong model", "weak model", "arithmetic")
 """What provenance says that may change results; where runs differ in it, a caveat says so."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """A run's results, the settings of its recipe, flat, and its named comparisons."""
+    """A run's results, the settings of its recipe, flat, and its named comparisons.
+
+    `recipe` is None if an earlier version wrote it in a way that is not read any more.
+    """
 
     path: Path
     data: ReportData
     settings: Mapping[str, Any]
     family: tuple[tuple[str, str], ...]
+    recipe: Recipe | None
     caveats: tuple[str, ...] = ()
 
     @property
-    def rows(self) -> set[str]:
+    def measured(self) -> set[str]:
         return {row.name for row in self.data.results.rows}
+
+    def depends_on(self, row: str) -> bool:
+        """Whether a row is measured, or one that is measured is made with it; yes if that is not known."""
+        return self.recipe is None or row in made_with(self.recipe, self.measured)
+
+    def has(self, exploration: str) -> bool:
+        """Whether an exploration can be one that rows learn from; yes if that is not known."""
+        return self.recipe is None or exploration in self.recipe.all_explorations
 
 
 def compare_runs(paths: Sequence[Path]) -> ComparedRuns:
@@ -102,7 +115,11 @@ def compare_runs(paths: Sequence[Path]) -> ComparedRuns:
         compared=compare(results, weak=named.weak, family=first.family, ceilings=list(ceilings)),
         labels={name: label for run in reversed(runs) for name, label in run.data.labels.items()},
         split=str(first.settings["evaluate.split"]),
-        notes=(*dict.fromkeys(note for run in runs for note in run.caveats), *_made_differently(runs)),
+        notes=(
+            *dict.fromkeys(note for run in runs for note in run.caveats),
+            *_made_differently(runs),
+            *_of_other_tasks(results),
+        ),
     )
 
 
@@ -131,7 +148,14 @@ def _run(path: Path, data: ReportData, caveats: tuple[str, ...]) -> _Run:
     # The trees of a recipe ignore nothing, so to pairs these two are one; the default was the first, and is the second.
     if settings["pairs.past"] == SIMILAR:
         settings["pairs.past"] = LOOSEST
-    return _Run(path, data, settings, family, (*caveats, *why))
+    return _Run(path, data, settings, family, _recipe(data.recipe_yaml), (*caveats, *why))
+
+
+def _recipe(text: str) -> Recipe | None:
+    try:
+        return Recipe.model_validate(from_yaml(text))
+    except ValueError:
+        return None
 
 
 def _pairs(path: Path, said: Any) -> tuple[tuple[str, str], ...]:
@@ -181,11 +205,14 @@ def _check_equal(first: _Run, other: _Run) -> None:
 
 
 def _of_one(key: str, first: _Run, other: _Run) -> bool:
-    """Whether a setting is a row's that only one of them measures, or an exploration's that only one of them has."""
+    """Whether a setting is a row's or an exploration's that one of them does not depend on."""
     section, _, name = key.partition(".")
     if section == "rows":
-        return not (name in first.rows and name in other.rows)
-    return section == "explorations" and name not in _EXPLORATIONS
+        row = first.settings.get(key) or other.settings.get(key)
+        if isinstance(row, Mapping) and {what for what, value in row.items() if value} <= _NOT_MADE_WITH:
+            return not (name in first.measured and name in other.measured)
+        return not (first.depends_on(name) and other.depends_on(name))
+    return section == "explorations" and not (first.has(name) and other.has(name))
 
 
 def _shown(value: object) -> str:
@@ -218,6 +245,19 @@ def _made_differently(runs: Sequence[_Run]) -> list[str]:
         if len(found) > 1:
             sentences.append(f"The runs differ in {what}: {'; '.join(found)}.")
     return sentences
+
+
+def _of_other_tasks(results: Sequence[Results]) -> list[str]:
+    """A sentence if rows have other tasks with some seeds than with others."""
+    tasks: dict[str, list[set[str]]] = {}
+    for one in results:
+        for row in one.rows:
+            tasks.setdefault(row.name, []).append({task.task for task in row.tasks})
+    differ = {name: found for name, found in tasks.items() if any(each != found[0] for each in found)}
+    if not differ:
+        return []
+    said = (f"{name} ({len(set.intersection(*found))} of {len(set.union(*found))})" for name, found in differ.items())
+    return [f"Not all seeds have the same tasks; only those that all have count: {', '.join(said)}."]
 
 
 __all__ = ["compare_runs"]

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, fields
 from functools import partial
+from itertools import chain, count
 from typing import Any
 
 from trajtree.envs.domain import load_domain
@@ -318,13 +319,19 @@ class _Plan:
         check: Check | None = None,
         here: bool = False,
     ) -> str:
-        """Add a stage unless an equal one exists; if its name is taken by a different stage, use the row's name."""
+        """Add a stage unless an equal one exists; if its name is taken by a different stage, use the row's name.
+
+        Names are joined by hyphens, so that one may be taken too, by a row or an exploration of the recipe's own: then
+        it gets a number. Names are not part of keys.
+        """
         if row is not None and name in self.stages:
             for there in self.stages.values():
                 if (there.kind, there.inputs, there.settings) == (kind, inputs, settings):
                     return there.name
-            name = f"{name}-{row.name}"
-        self.stages.setdefault(name, Stage(name, kind, inputs, settings, work, labels, check, here))
+            named = f"{name}-{row.name}"
+            name = next(free for free in chain([named], (f"{named}-{n}" for n in count(2))) if free not in self.stages)
+        there = self.stages.setdefault(name, Stage(name, kind, inputs, settings, work, labels, check, here))
+        assert (there.kind, there.inputs, there.settings) == (kind, inputs, settings), f"two stages are called {name}"
         return name
 
 

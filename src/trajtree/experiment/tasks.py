@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -128,6 +128,8 @@ def choose(recipe: Recipe, work: Work) -> None:
     every = {split: {kind: _tasks_of(domain, kind, split) for kind in recipe.tasks.types} for split in SPLITS}
     for split, by_type in every.items():
         _check_apart(split, by_type)
+    if (none := nothing_to_measure(recipe, every)) is not None:
+        raise RecipeError(none)
     situations = _situations(domain, every, work)
     drawn: dict[str, dict[str, list[str]]] = {}
     held_out: set[str] = set()
@@ -328,6 +330,18 @@ def _check_enough(
             raise RecipeError(f"{key}: {wanted} asked for, but in the {split} split {there}")
 
 
+def nothing_to_measure(recipe: Recipe, tasks: Mapping[str, Mapping[str, Collection[str] | int]]) -> str | None:
+    """What is wrong if the split that rows are measured on has no tasks; None if it has some.
+
+    Args:
+        recipe: the recipe.
+        tasks: the tasks by split and type, or their numbers.
+    """
+    split = recipe.evaluate.split
+    there = any(tasks[split].values())
+    return None if there else f"tasks.{split}: the {split} split has no task of these types to measure"
+
+
 def _check_apart(split: str, by_type: Mapping[str, list[str]]) -> None:
     seen: dict[str, str] = {}
     for kind, tasks in by_type.items():
@@ -354,6 +368,7 @@ __all__ = [
     "demonstrate",
     "domain_of",
     "measured_tasks",
+    "nothing_to_measure",
     "opening",
     "read_tasks",
     "shared_situations",

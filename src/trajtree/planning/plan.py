@@ -16,7 +16,7 @@ from trajtree.experiment.pipeline import stages_of
 from trajtree.experiment.recipe import ALL, Recipe, chain_of, is_scratch
 from trajtree.experiment.rows import Row
 from trajtree.experiment.stage import Done, Stage
-from trajtree.experiment.tasks import STORE, domain_of, opening
+from trajtree.experiment.tasks import STORE, domain_of, nothing_to_measure, opening
 from trajtree.planning.hardware import Hardware
 from trajtree.planning.shapes import Shape, shape_from_scratch, shape_of
 from trajtree.planning.sizes import Sizes, sizes_of
@@ -167,6 +167,8 @@ class _Planner:
                 if asked != ALL and asked > there:
                     has = f"in the {split} split {kind} has {counted(there, 'task')}"
                     yield f"tasks.{key}: {asked} asked for, but {has}"
+        if (none := nothing_to_measure(self.recipe, self.counts)) is not None:
+            yield none
 
     def _asked(self, what: str, split: str) -> int:
         asked = {kind: self.recipe.tasks.asked(what, kind) for kind in self.counts[split]}

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import fields
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 from trajtree.errors import counted, one_of
-from trajtree.experiment.recipe.relations import explorers, is_scratch
+from trajtree.experiment.recipe.relations import is_scratch, needs_of
 from trajtree.experiment.rows import ALL, OF_WEAK, Row, chain
 from trajtree.policies.opening import is_local
 from trajtree.train.settings import METHODS, LossSettings, TrainSettings, users_of
@@ -15,6 +16,7 @@ from trajtree.trees.merge import MergeSettings
 
 if TYPE_CHECKING:
     from trajtree.experiment.recipe.recipe import Recipe
+    from trajtree.experiment.recipe.sections import Exploration
 
 
 def known_in(where: str, name: str, known: Iterable[str]) -> None:
@@ -47,8 +49,13 @@ def check(recipe: Recipe) -> None:
         known_in("evaluate.tried", row_name, recipe.all_rows)
     for row_name in recipe.evaluate.elsewhere:
         known_in("evaluate.elsewhere", row_name, recipe.all_rows)
+    if recipe.held_out == 0:
+        split = recipe.evaluate.split
+        raise ValueError(f"tasks.{split}: 0, but rows are measured on {split}; ask for some, or change evaluate.split")
     for row_name in recipe.evaluate.rows:
         known_in("evaluate.rows", row_name, recipe.all_rows)
+        if recipe.evaluate.rows.count(row_name) > 1:
+            raise ValueError(f"evaluate.rows: {row_name} is named twice")
         _check_order(recipe, row_name)
         _check_tunable(recipe, row_name)
         if recipe.held_out != ALL and (short := too_many(recipe, row_name, recipe.held_out)):
@@ -127,7 +134,7 @@ def _refuse_semantic(where: str, changed: Iterable[str]) -> None:
 
 
 def _check_exploration(recipe: Recipe, name: str) -> None:
-    """Refuse an exploration by an unknown row, or one that adds to an unknown exploration or to itself."""
+    """Refuse an exploration by an unknown row, or one that adds to an unknown one, to itself, or to its own runs."""
     known = recipe.all_explorations
     seen = [name]
     while True:
@@ -139,21 +146,35 @@ def _check_exploration(recipe: Recipe, name: str) -> None:
         if how.rounds > 1:
             raise ValueError(f"{where}.rounds: only `explore` has rounds; say what this one adds to with adds_to")
         if how.adds_to is None:
-            return
+            break
         known_in(f"{where}.adds_to", how.adds_to, known)
         if how.adds_to in seen:
             raise ValueError(f"{where}.adds_to: adds to itself: {' adds to '.join([*seen, how.adds_to])}")
         seen.append(how.adds_to)
+    for above, below in combinations(seen, 2):
+        if (sample := _same_sample(known[above], known[below])) is not None:
+            raise ValueError(
+                f"explorations.{above}.adds_to: sample {sample} of a task would be the same run as in {below}, since "
+                f"the model and the sampling settings are the same, and would count twice; change its "
+                f"grid, or let {below} have more rollouts instead"
+            )
+
+
+def _same_sample(one: Exploration, other: Exploration) -> int | None:
+    """The first sample that two explorations play alike, since a seed and its number decide it; None if none is."""
+    if {one.tasks, other.tasks} == {"demonstrated", "unseen"}:
+        return None
+
+    def played(how: Exploration, sample: int) -> tuple[str, float, float]:
+        slot = how.grid[sample % len(how.grid)]
+        return (slot.by or how.by, slot.temperature, slot.top_p)
+
+    both = range(min(one.rollouts, other.rollouts))
+    return next((sample for sample in both if played(one, sample) == played(other, sample)), None)
 
 
 def _check_order(recipe: Recipe, name: str) -> None:
     """Refuse a row that depends on itself, or on a model that the recipe does not have."""
-
-    def needs(row: Row) -> list[str]:
-        explorer = explorers(recipe, row.explored_by) if row.explored else []
-        reference = [row.reference] if row.trained and row.reference != "start" else []
-        start = [row.starts_from] if row.starts_from is not None else []
-        return [*start, *reference, *explorer]
 
     def walk(row: str, above: tuple[str, ...]) -> None:
         if row in above:
@@ -161,7 +182,7 @@ def _check_order(recipe: Recipe, name: str) -> None:
         if row == "weak_untouched" and recipe.weak.model is None:
             why = "the weak model is trained from scratch, so there is none before its tuning; name one in weak.model"
             raise ValueError(f"rows.{name}: needs weak_untouched, but {why}")
-        for needed in needs(recipe.all_rows[row]):
+        for needed in needs_of(recipe, recipe.all_rows[row]):
             walk(needed, (*above, row))
 
     walk(name, ())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from trajtree.experiment.rows import Row, chain
@@ -26,4 +27,22 @@ def explorers(recipe: Recipe, exploration: str) -> list[str]:
     return [*how.players, *(explorers(recipe, how.adds_to) if how.adds_to is not None else [])]
 
 
-__all__ = ["chain_of", "explorers", "is_scratch"]
+def needs_of(recipe: Recipe, row: Row) -> list[str]:
+    """The rows whose models a row is made with: its start, its reference, and those that explored for it."""
+    start = [row.starts_from] if row.starts_from is not None else []
+    reference = [row.reference] if row.trained and row.reference != "start" else []
+    return [*start, *reference, *(explorers(recipe, row.explored_by) if row.explored else [])]
+
+
+def made_with(recipe: Recipe, names: Iterable[str]) -> set[str]:
+    """Rows, and all those that they are made with, directly or indirectly."""
+    found: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        if (name := waiting.pop()) not in found:
+            found.add(name)
+            waiting += needs_of(recipe, recipe.all_rows[name])
+    return found
+
+
+__all__ = ["chain_of", "explorers", "is_scratch", "made_with", "needs_of"]
