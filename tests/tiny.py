@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import string
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,8 @@ CHATML = (
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 
 
-def characters() -> Any:
-    """A token a character: what is decoded encodes to the same tokens again, so text and tokens say the same.
+def characters(*longer: str) -> Any:
+    """A token a character, and one for each of the longer texts: what is decoded encodes to the same tokens again.
 
     Its end of text is not its end of turn.
     """
@@ -27,9 +28,9 @@ def characters() -> Any:
     from tokenizers.models import WordLevel
     from tokenizers.pre_tokenizers import Split
 
-    alphabet = [*SPECIAL, "\n", *string.printable[:95]]
+    alphabet = [*SPECIAL, "\n", *string.printable[:95], *longer]
     tokenizer = Tokenizer(WordLevel({text: number for number, text in enumerate(alphabet)}, unk_token="?"))
-    tokenizer.pre_tokenizer = Split(Regex(r"[\s\S]"), behavior="isolated")
+    tokenizer.pre_tokenizer = Split(Regex("|".join([*map(re.escape, longer), r"[\s\S]"])), behavior="isolated")
     tokenizer.decoder = Fuse()
     return _wrapped(tokenizer, eos="<|endoftext|>")
 

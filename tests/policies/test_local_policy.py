@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,6 +26,7 @@ from trajtree.explore.rollout import rollout  # noqa: E402
 from trajtree.models.transcript import tokenise  # noqa: E402
 from trajtree.models.weights import ModelRef, load_model  # noqa: E402
 from trajtree.policies import local  # noqa: E402
+from trajtree.policies.base import Reply  # noqa: E402
 from trajtree.policies.kv import BatchCache  # noqa: E402
 from trajtree.policies.local import LocalConversation, LocalPolicy  # noqa: E402
 from trajtree.store.trajectory_store import TrajectoryStore  # noqa: E402
@@ -434,6 +436,30 @@ def test_thoughts_may_take_several_lines(tiny: Path) -> None:
     assert any("\n" in text for text in texts)
     cut = policy_of(tiny, max_new_tokens=40)
     assert not any("\n" in m.content for t in talk(cut, SCRIPTS, [HOT]) for m in t.messages if m.role == "assistant")
+
+
+@pytest.mark.parametrize(
+    ("tokens", "said"),
+    [(["g", "o", ".", "\n", "x"], "go."), (["g", "o", ".\n", "n", "o"], "go.\n"), (["\n", "g", "o"], "")],
+)
+def test_a_line_break_ends_a_reply_wherever_its_token_has_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tokens: list[str], said: str
+) -> None:
+    """Many vocabularies have tokens such as a full stop with a line break."""
+    tokenizer = characters(".\n")
+    policy = policy_of(save_model(tmp_path / "model", tokenizer), max_new_tokens=5)
+    forward, ids = policy._forward, iter(tokenizer.convert_tokens_to_ids(tokens))
+
+    def scripted(*given: Any) -> torch.Tensor:
+        logits = torch.full_like(forward(*given), -50.0)
+        logits[:, next(ids)] = 50.0
+        return logits
+
+    monkeypatch.setattr(policy, "_forward", scripted)
+    conversation = policy.start("s", GREEDY, (1,))
+    conversation.messages.append(Message("user", "u"))
+    (reply,) = policy.reply([conversation])
+    assert reply == Reply(said)
 
 
 def test_the_name_is_the_model_and_its_adapters(tiny: Path, policy: LocalPolicy) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from trajtree.policies.answers import decode, read, refused
 from trajtree.policies.base import Reply
 from trajtree.policies.engine_tokens import EngineTokens, Spelt, spelt_reply
-from trajtree.trajectory import Cause, Message, Tokens
+from trajtree.trajectory import Cause, Message, Tokens, ToolCall
 
 PROMPT = [151644, 8948, 198, 2610, 151645, 198, 151644, 77091, 198]
 PIECES = [("take", 22769), (" red", 2518), (" key", 1376)]
@@ -152,3 +152,12 @@ def test_reasoning_under_either_name() -> None:
 def test_overflow_in_every_servers_words(error: dict[str, Any], said: str) -> None:
     assert refused(400, error, said).cause is Cause.CONTEXT_OVERFLOW
     assert refused(400, {"type": "BadRequestError"}, "unknown field").cause is Cause.PERMANENT_ENGINE_FAULT
+
+
+@pytest.mark.parametrize("function", [{}, {"arguments": ""}, {"arguments": None}, {"arguments": "{}"}])
+def test_a_call_without_arguments_however_a_server_writes_them(function: dict[str, Any]) -> None:
+    call = {"id": "c1", "type": "function", "function": {"name": "look", **function}}
+    said = {"role": "assistant", "content": None, "tool_calls": [call]}
+    found = read(decode(vllm(message=said, finish_reason="tool_calls")), 64)
+    assert found.reply.cause is None
+    assert found.message == Message("assistant", "", None, (ToolCall("c1", "look", "{}"),))

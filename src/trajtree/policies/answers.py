@@ -18,7 +18,7 @@ from trajtree.trajectory import Cause, Message, ToolCall
 
 class _Function(msgspec.Struct):
     name: str
-    arguments: str = "{}"
+    arguments: str | None = None
 
 
 class _Call(msgspec.Struct):
@@ -115,7 +115,9 @@ def read(completion: Completion, most: int) -> Read:
     """
     choice = completion.choices[0]
     said = choice.message
-    calls = tuple(ToolCall(c.id or f"call_{i}", c.function.name, c.function.arguments) for i, c in _numbered(said))
+    # Servers write no arguments as {}, as an empty text, or not at all.
+    called = ((c.id or f"call_{i}", c.function.name, c.function.arguments or "{}") for i, c in _numbered(said))
+    calls = tuple(ToolCall(*call) for call in called)
     text = said.content or said.refusal or ""
     message = Message("assistant", text, said.reasoning_content or said.reasoning or None, calls)
     return Read(_judged(completion, message, most), None if choice.finish_reason == "content_filter" else message)

@@ -96,7 +96,8 @@ class LocalPolicy:
         self.model: Any = load_model(ref, dtype=dtype, device=pick_device())
         self.max_new_tokens = max_new_tokens
         self.context = context_length(self.model)
-        self._breaks = _line_breaks(tokenizer) if one_line else frozenset()
+        self._breaks, with_text = _line_breaks(tokenizer) if one_line else (frozenset(), frozenset())
+        self._ends = self._breaks | with_text | self.chat.stop_ids
         config = self.model.config.get_text_config()
         heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
         width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
@@ -206,7 +207,7 @@ class LocalPolicy:
         """Draw each conversation's reply into `drawn`, and remember what the model has read of it.
 
         The model has read all but the last token, which ends the decoding before it is fed back. A line break that ends
-        a reply is such a last token too, but is not part of the reply.
+        a reply is such a last token too, but is not part of the reply, unless it shares a token with text.
 
         Args:
             conversations: what to reply to.
@@ -235,7 +236,7 @@ class LocalPolicy:
                     continue
                 if token not in self._breaks:
                     conversation.drawn.append(token)
-                conversation.ended = token in self._breaks or token in self.chat.stop_ids
+                conversation.ended = token in self._ends
                 if conversation.ended or step == self.max_new_tokens - 1:
                     # Column start + s holds the token of step s, fed to the model before step s + 1.
                     if step:
@@ -340,10 +341,11 @@ def _groups(conversations: Sequence[LocalConversation]) -> list[list[LocalConver
     return groups
 
 
-def _line_breaks(tokenizer: Any) -> frozenset[int]:
-    """Tokens that are white space containing a line break."""
+def _line_breaks(tokenizer: Any) -> tuple[frozenset[int], frozenset[int]]:
+    """Tokens that are white space containing a line break, and tokens that have a line break beside text, as `.\\n`."""
     texts = ((i, tokenizer.decode([i])) for i in range(len(tokenizer)))
-    return frozenset(i for i, text in texts if "\n" in text and not text.strip())
+    breaks = {i: bool(text.strip()) for i, text in texts if "\n" in text}
+    return frozenset(i for i in breaks if not breaks[i]), frozenset(i for i in breaks if breaks[i])
 
 
 __all__ = ["LocalConversation", "LocalPolicy"]
