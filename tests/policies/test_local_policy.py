@@ -232,16 +232,34 @@ class _Broken(BatchCache):
         raise TypeError("no such cache")
 
 
-def test_without_memory_it_warns_and_plays_the_same(
-    tiny: Path, policy: LocalPolicy, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as patched, pytest.warns(UserWarning, match="memory cannot be kept .*no such cache"):
-        patched.setattr(local, "BatchCache", _Broken)
-        forgetful = policy_of(tiny)
-    assert not forgetful.remembers
-    assert [drawn(t) for t in talk(forgetful, SCRIPTS, [GREEDY, WARM])] == [
-        drawn(t) for t in talk(policy, SCRIPTS, [GREEDY, WARM])
-    ]
+def test_a_model_with_another_kind_of_cache_is_refused(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It could not decode its first reply either."""
+    monkeypatch.setattr(local, "BatchCache", _Broken)
+    with pytest.raises(PolicyError, match=r"cannot be played here, .*TypeError: no such cache.*play it on a server"):
+        policy_of(tiny)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "changes"),
+    [
+        ("Lfm2", {"layer_types": ["conv", "full_attention"]}),
+        ("DeepseekV3", {"q_lora_rank": None, "kv_lora_rank": 16, "qk_nope_head_dim": 8, "qk_rope_head_dim": 8,
+                        "v_head_dim": 8, "head_dim": 8, "first_k_dense_replace": 2, "num_key_value_heads": 4}),
+    ],
+)  # fmt: skip
+def test_real_models_with_another_kind_of_cache(tmp_path: Path, architecture: str, changes: dict[str, Any]) -> None:
+    folder = save_model(tmp_path, characters(), architecture, **changes)
+    with pytest.raises(PolicyError, match="cannot be played here"):
+        policy_of(folder)
+
+
+def test_positions_counted_in_columns_are_found_out(tmp_path: Path) -> None:
+    """MPT's distances are between columns, so padding between two turns would put them further apart."""
+    sizes = {"d_model": 32, "n_heads": 4, "n_layers": 2, "expansion_ratio": 2, "num_key_value_heads": 4}
+    folder = save_model(tmp_path, characters(), "Mpt", **sizes)
+    with pytest.warns(UserWarning, match="its logits differ"):
+        policy = policy_of(folder)
+    assert [drawn(t) for t in talk(policy, SCRIPTS)] == [by_generate(policy, script) for script in SCRIPTS]
 
 
 def test_a_memory_that_lies_is_found_out(tiny: Path, policy: LocalPolicy, monkeypatch: pytest.MonkeyPatch) -> None:

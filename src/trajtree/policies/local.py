@@ -75,7 +75,8 @@ class LocalPolicy:
         opening: messages with which every conversation begins, instead of a system message.
 
     Raises:
-        PolicyError: the model cannot be loaded or has no chat template.
+        PolicyError: the model cannot be loaded, has no chat template, or remembers otherwise than by keys and values of
+            one shape.
     """
 
     def __init__(
@@ -98,11 +99,15 @@ class LocalPolicy:
         self.context = context_length(self.model)
         self._breaks, with_text = _line_breaks(tokenizer) if one_line else (frozenset(), frozenset())
         self._ends = self._breaks | with_text | self.chat.stop_ids
-        config = self.model.config.get_text_config()
-        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-        width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        self._shape = (config.num_hidden_layers, heads, width)
-        self.remembers = self._check_memory()
+        try:
+            self._shape = _shape_of(self.model.config.get_text_config())
+            self.remembers = self._check_memory()
+        # What transformers raises where a model's layers, or their caches, are not what this policy takes them for.
+        except (RuntimeError, TypeError, AttributeError, ValueError, IndexError) as error:
+            raise PolicyError(
+                f"{self.name}: cannot be played here, because its layers do not all remember keys and values of one "
+                f"shape ({type(error).__name__}: {error}); play it on a server: openai:MODEL@URL"
+            ) from error
         self._opening: tuple[tuple[int, ...], Tensor] | None = None
 
     def start(self, system: str, sampling: Sampling, seed: tuple[int, ...]) -> LocalConversation:
@@ -276,9 +281,6 @@ class LocalPolicy:
     @torch.inference_mode()
     def _check_memory(self) -> bool:
         """Whether reading in two parts gives the same result as at once; if not, nothing is kept between turns."""
-        if windowed := _windows(self.model.config.get_text_config()):
-            # A window is counted in columns, so padding between two turns would push earlier tokens out of it.
-            return self._forgets(f"it has {windowed} layers")
         # Ids from the middle of the vocabulary: the lowest are often special tokens, for which 16-bit logits were off
         # by 15 %, against 3 % for words. Even there, rounding alone may exceed what is tolerated for some tokens, so
         # there is a second try with others.
@@ -286,23 +288,30 @@ class LocalPolicy:
         for first in (size // 2, size // 3):
             reason = self._differs((first + torch.arange(length)[None]) % size)
             if not reason:
-                return True
-        return self._forgets(reason)
+                break
+        if windowed := _windows(self.model.config.get_text_config()):
+            # A window is counted in columns, so padding between two turns would push earlier tokens out of it.
+            reason = f"it has {windowed} layers"
+        return not reason or self._forgets(reason)
 
     def _differs(self, ids: Tensor) -> str:
-        """How reading `ids` [1, length] in two parts differs from reading them at once; "" if it does not."""
+        """How reading `ids` [1, length] in two parts, with padding between, differs from reading them at once.
+
+        Returns "" if it does not.
+        """
         mask = torch.ones_like(ids)
         whole = (
             self.model(input_ids=ids.to(self.model.device), attention_mask=mask.to(self.model.device), use_cache=False)
             .logits[:, -1]
             .cpu()
         )
-        try:
-            memory = BatchCache([()], self._shape, ids.shape[1], self._like())
-            self._forward(ids[:, :7], mask[:, :7], memory)
-            parts = self._forward(ids[:, 7:], mask, memory)
-        except (RuntimeError, TypeError, AttributeError, ValueError, IndexError) as error:
-            return f"{type(error).__name__}: {error}"
+        memory = BatchCache([()], self._shape, ids.shape[1] + 3, self._like())
+        self._forward(ids[:, :7], mask[:, :7], memory)
+        # Some count positions in columns, whatever they are told.
+        padding = torch.zeros(1, 3, dtype=torch.long)
+        parts = self._forward(
+            torch.cat([padding, ids[:, 7:]], 1), torch.cat([mask[:, :7], padding, mask[:, 7:]], 1), memory
+        )
         tolerance = 1e-4 if whole.dtype == torch.float32 else 1e-1
         close = bool((parts - whole).abs().max() <= tolerance * whole.abs().max())
         return "" if close else "its logits differ"
@@ -314,6 +323,13 @@ class LocalPolicy:
             stacklevel=4,
         )
         return False
+
+
+def _shape_of(config: Any) -> tuple[int, int, int]:
+    """Layers, heads with keys and values, and the width of a head."""
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return config.num_hidden_layers, heads, width
 
 
 def _windows(config: Any) -> str:
