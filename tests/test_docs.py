@@ -189,12 +189,16 @@ AFTERWARDS = (
 )
 
 
+SECOND = ("w2sg_dpo:w2sg_exact", "random_dpo:w2sg_exact", "chosen_solved_sft:w2sg_exact")
+
+
 @pytest.mark.parametrize(
     ("page", "name", "options"),
     [
         ("results.md", "scienceworld", ["--whole", *chain(*(("--also", one) for one in AFTERWARDS))]),
         ("results.md", "scienceworld-fifth", []),
         ("results.md", "scienceworld-seventh", ["--also", "w2sg_naive:weak", "--also", "w2sg_treedpo:w2sg_exact"]),
+        ("results.md", "scienceworld-second", [*chain(*(("--also", one) for one in SECOND))]),
         ("results-demo.md", "demo", ["--whole"]),
         ("results-dev.md", "failures", []),
         ("results-dev.md", "forms", []),
@@ -289,6 +293,37 @@ def test_what_is_said_of_the_method_as_published_is_what_its_run_says(monkeypatc
         assert points(asdict(over_seeds([results], row, against, "success").difference)) in said
     start = points(asdict(over_seeds([results], "treedpo_paths", "w2sg_exact", "success").difference))
     assert start in " ".join((ROOT / "README.md").read_text().split())
+
+
+def section(page: str, begin: str) -> str:
+    """What a page says of a block after its tables, on one line."""
+    text = (ROOT / "docs" / page).read_text().partition(f"<!-- {begin}:end -->")[2]
+    return " ".join(text.partition("\n### ")[0].split())
+
+
+def test_what_is_said_of_other_forms_of_dpo_is_what_their_run_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [Path(path) for path in seeds_of("scienceworld-second")]
+    said = section("results.md", "scienceworld-second")
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    experiment_tables = runpy.run_path(str(ROOT / "benchmarks" / "experiment_tables.py"))
+    results = [read_results_json(path).results for path in paths]
+    for row, against in (
+        ("w2sg_anchored", "w2sg_exact"),
+        ("w2sg_dpo", "w2sg_exact"),
+        ("random_dpo", "w2sg_exact"),
+        ("w2sg_anchored", "chosen_solved_sft"),
+        ("w2sg_anchored", "random_anchored"),
+        ("w2sg_dpo", "random_dpo"),
+    ):
+        assert experiment_tables["points"](asdict(over_seeds(results, row, against, "success").difference)) in said
+    controls = ("chosen_sft", "chosen_runs_sft", "chosen_solved_sft")
+    assert {f"{100 * results[0].row(name).success_rate:.1f} %" for name in controls} == {"47.0 %"}
+    assert "with 47.0 % each" in said
+    named = experiment_tables["compared_runs"](paths)["named"]
+    holm = {(one["success"]["row"], one["success"]["against"]): one["holm"] for one in named}
+    for rows in (("w2sg_anchored", "chosen_solved_sft"), ("w2sg_dpo", "random_dpo")):
+        assert f"p = {holm[rows]:.3f}".replace("0.", ".") in said
+    assert min(holm.values()) > 0.05, "a comparison of this family is shown, and the page says that none is"
 
 
 def assert_said(monkeypatch: pytest.MonkeyPatch, said: str, paths: list[Path], pairs: tuple[str, ...]) -> None:
