@@ -317,7 +317,7 @@ def test_what_is_said_of_other_forms_of_dpo_is_what_their_run_says(monkeypatch: 
     ):
         assert experiment_tables["points"](asdict(over_seeds(results, row, against, "success").difference)) in said
     controls = ("chosen_sft", "chosen_runs_sft", "chosen_solved_sft")
-    assert {f"{100 * results[0].row(name).success_rate:.1f} %" for name in controls} == {"47.0 %"}
+    assert {f"{100 * results[0].row(name).success_rate.value:.1f} %" for name in controls} == {"47.0 %"}
     assert "with 47.0 % each" in said
     named = experiment_tables["compared_runs"](paths)["named"]
     holm = {(one["success"]["row"], one["success"]["against"]): one["holm"] for one in named}
