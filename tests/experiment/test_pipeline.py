@@ -586,6 +586,11 @@ def test_a_stage_that_is_none(copy: Path, recipe: Path) -> None:
     assert said.startswith("--redo: 'evaluate-week' is not one of ") and "did you mean 'evaluate-weak'?" in said
 
 
+def test_a_kind_of_stage_that_no_row_needs(tmp_path: Path, recipe: Path) -> None:
+    said = sentence(call(command(recipe, tmp_path / "run", does="stage stitch")))
+    assert said.startswith("none of the rows needs a stage of kind stitch; their stages are tasks, demonstrations, ")
+
+
 @pytest.mark.parametrize("knob", ["weak.tokenizer", "weak.model", "strong.model"])
 def test_a_wrong_model_path(tmp_path: Path, recipe: Path, knob: str) -> None:
     nowhere = tmp_path / "nowhere"

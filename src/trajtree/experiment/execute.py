@@ -93,6 +93,9 @@ def run_recipe(
         raise RunError(f"this needs {'; '.join(map(with_its_extra, missing))}")
     stages = stages_of(recipe)
     if until is not None:
+        kinds = dict.fromkeys(stage.kind for stage in stages)
+        if until not in kinds:
+            raise RecipeError(f"none of the rows needs a stage of kind {until}; their stages are {', '.join(kinds)}")
         stages = needed_for(stages, until)
     names = [stage.name for stage in stages]
     for name in redo:
