@@ -21,7 +21,7 @@ from tests.toy import Toy, solution
 
 from trajtree.envs.base import Environment, StepResult
 from trajtree.envs.check import check_env
-from trajtree.errors import DataError, EngineError, LimitError
+from trajtree.errors import DataError, EngineError, EnvError, LimitError
 from trajtree.explore.episode import EpisodeSpec
 from trajtree.explore.rollout import rollout
 from trajtree.explore.strategies import independent
@@ -209,6 +209,19 @@ def test_a_dead_server_ends_the_rollout_and_the_rest_is_played_later(
         assert len(served.requests) == 2 * (32 - len(half))
     assert Counter(t.key for t in whole) == Counter(spec.key for spec in episodes)
     assert {t.key: t for t in whole if t.key in half} == half
+
+
+def test_a_dead_environment_ends_the_rollout_where_episodes_are_played_one_by_one(tmp_path: Path) -> None:
+    class Dead(Toy):
+        def reset(self, task: str) -> str:
+            raise EnvError("no world")
+
+    episodes = independent([f"toy/{i}" for i in range(6)], 1, [Sampling()])
+    with (
+        serving(winning) as served,
+        pytest.raises(EnvError, match=r"failed in 2 of 2 episodes, 3 times each"),
+    ):
+        play(served, episodes, tmp_path, Dead, batch=1)
 
 
 def test_a_limit_stops_the_rollout_and_keeps_what_is_finished(tmp_path: Path) -> None:

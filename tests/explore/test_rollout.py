@@ -278,6 +278,40 @@ def test_an_environment_that_is_down_ends_the_rollout_and_is_not_recorded(
     assert play(Scripted(winning), episodes, tmp_path / "down", breaking) == sound
 
 
+@pytest.mark.parametrize(("batch", "rollouts"), [(1, 1), (1, 3), (4, 4)])
+def test_an_environment_that_is_down_is_noticed_where_a_wave_has_one_task(
+    tmp_path: Path, breaking: type[Breaking], batch: int, rollouts: int
+) -> None:
+    tasks = [f"toy/{i}" for i in range(6)]
+    breaking.where = {task: ("reset", 99) for task in tasks}
+    with pytest.raises(EnvError, match=r"failed in \d of \d episodes, 3 times each; in toy/0: toy/0 broke in reset"):
+        play(Scripted(winning), independent(tasks, rollouts, [LONG]), tmp_path, breaking, batch=batch)
+    assert {t.task for t in TrajectoryStore(tmp_path / "trajectories.jsonl")} == {"toy/0"}
+    breaking.where = {}
+    played = play(Scripted(winning), independent(tasks, rollouts, [LONG]), tmp_path, breaking, batch=batch)
+    assert len(played) == 6 * rollouts and all(t.success for t in played)
+
+
+def test_an_environment_that_dies_midway_is_noticed_where_a_wave_has_one_task(
+    tmp_path: Path, breaking: type[Breaking]
+) -> None:
+    tasks = [f"toy/{i}" for i in range(30)]
+    breaking.where = {task: ("reset", 99) for task in tasks[20:]}
+    with pytest.raises(EnvError, match=r"failed in 5 of 8 episodes, 3 times each; in toy/20"):
+        play(Scripted(winning), independent(tasks, 1, [LONG]), tmp_path, breaking, batch=1)
+
+
+def test_a_few_tasks_that_break_stop_nothing_where_a_wave_has_one_task(
+    tmp_path: Path, breaking: type[Breaking]
+) -> None:
+    tasks = [f"toy/{i}" for i in range(12)]
+    breaking.where = {task: ("reset", 99) for task in (tasks[0], *tasks[5:9])}
+    played = play(Scripted(winning), independent(tasks, 2, [LONG]), tmp_path / "some", breaking, batch=2)
+    assert sum(t.outcome is Outcome.ENV_ERROR for t in played) == 10 and len(played) == 24
+    (only,) = play(Scripted(winning), independent(["toy/0"], 1, [LONG]), tmp_path / "one", breaking, batch=1)
+    assert only.outcome is Outcome.ENV_ERROR, "one task says nothing of others"
+
+
 def test_what_breaks_disturbs_no_other_episode(tmp_path: Path, breaking: type[Breaking]) -> None:
     episodes = independent([f"toy/{i}" for i in range(6)], 2, [LONG])
     sound = play(Scripted(winning), episodes, tmp_path / "sound")

@@ -14,6 +14,7 @@ from trajtree.experiment.rows import Row
 from trajtree.experiment.stage import Work
 from trajtree.experiment.tasks import domain_of, measured_tasks, opening, read_tasks, store_in
 from trajtree.explore.branching import tree_maker
+from trajtree.explore.faults import check_sound
 from trajtree.explore.made_with import claim
 from trajtree.explore.place import Setting
 from trajtree.explore.rollout import explore as play_passes
@@ -90,6 +91,8 @@ def _play(recipe: Recipe, work: Work, players: Sequence[str], passes: Passes, sp
             others=policies if named else {},
             threads=place.threads,
         )
+    # Its results are kept for good, so faults that may pass must not be most of them.
+    check_sound(store, finished=True)
     played, overflowed = 0, list[str]()
     for trajectory in store:
         played += 1

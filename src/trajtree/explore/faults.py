@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
 from trajtree.errors import EngineError, EnvError
 from trajtree.trajectory import Cause, Outcome, Trajectory
@@ -10,25 +11,62 @@ from trajtree.trajectory import Cause, Outcome, Trajectory
 ATTEMPTS = 3
 """How often an episode is played, if the environment or the engine fails, before the fault is recorded."""
 BROKEN_SHARE = 0.5
-"""Largest share of a wave's tasks that may be lost to faults; beyond it, the cause is not in the tasks."""
+"""Largest share of the tasks judged together that may be lost to faults; beyond it, the cause is not in the tasks."""
+LATELY = 8
+"""Number of tasks that are judged together where each was played alone in its wave."""
 
 
-def check_sound(played: Sequence[Trajectory]) -> None:
+@dataclass(frozen=True, slots=True)
+class Soundness:
+    """Judges waves as they end, and stops where it is not their tasks that break.
+
+    One task says nothing of the others. So a wave of a single task is judged together with earlier ones of that kind:
+    the last wave of each of the last LATELY tasks.
+    """
+
+    _lately: dict[str, Sequence[Trajectory]] = field(default_factory=dict)
+
+    def judge(self, wave: Sequence[Trajectory]) -> None:
+        """Judge the next wave.
+
+        Raises:
+            EnvError, EngineError: more than BROKEN_SHARE of the tasks, and at least two, are lost to faults.
+        """
+        tasks = {trajectory.task for trajectory in wave}
+        if len(tasks) > 1:
+            check_sound(wave)
+            return
+        for task in tasks:
+            self._lately.pop(task, None)
+            self._lately[task] = wave
+        if len(self._lately) > LATELY:
+            del self._lately[next(iter(self._lately))]
+        check_sound(trajectory for lately in self._lately.values() for trajectory in lately)
+
+
+def check_sound(played: Iterable[Trajectory], *, finished: bool = False) -> None:
     """Stop where it is not these tasks that break.
 
     Args:
-        played: the trajectories of a wave.
+        played: trajectories that are judged together.
+        finished: whether nothing is to follow, so that there must be an episode that was not lost.
 
     Raises:
-        EnvError, EngineError: more than BROKEN_SHARE of their tasks, and at least two, are lost to faults.
+        EnvError, EngineError: more than BROKEN_SHARE of their tasks, and at least two, are lost to faults; or, if that
+            is all, every episode.
     """
-    broken = [t for t in played if is_passing(t)]
-    tasks = len({t.task for t in played})
-    if len({t.task for t in broken}) > max(1, BROKEN_SHARE * tasks):
+    episodes, tasks, broken = 0, set[str](), list[Trajectory]()
+    for trajectory in played:
+        episodes += 1
+        tasks.add(trajectory.task)
+        if is_passing(trajectory):
+            broken.append(trajectory)
+    too_many = len({t.task for t in broken}) > max(1, BROKEN_SHARE * len(tasks))
+    if too_many or (finished and 0 < episodes == len(broken)):
         what, kind = ("engine", EngineError) if broken[0].outcome is Outcome.ENGINE_ERROR else ("environment", EnvError)
         tries = f", {ATTEMPTS} times each" if all(map(worth_another_try, broken)) else ""
         raise kind(
-            f"the {what} failed in {len(broken)} of {len(played)} episodes{tries}; in {broken[0].task}: "
+            f"the {what} failed in {len(broken)} of {episodes} episodes{tries}; in {broken[0].task}: "
             f"{broken[0].error}; fix the cause and run the same command again, which plays them again"
         )
 
@@ -51,4 +89,13 @@ def is_passing(trajectory: Trajectory) -> bool:
     return trajectory.outcome.is_fault and trajectory.cause is not Cause.REPLAY_DIVERGED
 
 
-__all__ = ["ATTEMPTS", "BROKEN_SHARE", "check_sound", "is_innocent", "is_passing", "worth_another_try"]
+__all__ = [
+    "ATTEMPTS",
+    "BROKEN_SHARE",
+    "LATELY",
+    "Soundness",
+    "check_sound",
+    "is_innocent",
+    "is_passing",
+    "worth_another_try",
+]

@@ -12,7 +12,7 @@ from typing import Generic
 from trajtree.chat import Parser
 from trajtree.envs.base import Environment
 from trajtree.explore.episode import Episode, EpisodeSpec
-from trajtree.explore.faults import ATTEMPTS, check_sound, is_innocent, worth_another_try
+from trajtree.explore.faults import ATTEMPTS, Soundness, is_innocent, worth_another_try
 from trajtree.explore.tally import Tally
 from trajtree.policies.base import C, Reply, ServedPolicy
 from trajtree.store.trajectory_store import TrajectoryStore
@@ -35,6 +35,7 @@ class Paced(Generic[C]):
         parse: takes a reply apart.
         suffix: added to the environment's instruction.
         tally: counts each episode that is stored.
+        soundness: judges the episodes.
     """
 
     policy: ServedPolicy[C]
@@ -45,6 +46,7 @@ class Paced(Generic[C]):
     parse: Parser
     suffix: str
     tally: Tally
+    soundness: Soundness
 
     async def play_all(self, episodes: Iterator[EpisodeSpec], envs: Sequence[Environment]) -> None:
         """Play the episodes, begun in their order; one in each environment at a time.
@@ -64,7 +66,7 @@ class Paced(Generic[C]):
                 wave = number // self.batch
                 ended[wave].append(trajectory)
                 if len(ended[wave]) == self.batch:
-                    check_sound(ended.pop(wave))
+                    self.soundness.judge(ended.pop(wave))
 
         try:
             async with self.policy.session() as ask, asyncio.TaskGroup() as group:
@@ -73,7 +75,7 @@ class Paced(Generic[C]):
         except BaseExceptionGroup as several:
             raise several.exceptions[0] from None
         for last in ended.values():
-            check_sound(last)
+            self.soundness.judge(last)
 
     async def _play_until_sound(
         self, spec: EpisodeSpec, env: Environment, ask: Callable[[C], Awaitable[Reply]]

@@ -18,7 +18,7 @@ from typing import Any
 from trajtree.chat import Parser, parse_act
 from trajtree.envs.base import Environment
 from trajtree.explore.episode import EpisodeSpec
-from trajtree.explore.faults import check_sound, is_passing
+from trajtree.explore.faults import Soundness, is_passing
 from trajtree.explore.open_files import make_room_for
 from trajtree.explore.paced import Paced
 from trajtree.explore.place import HERE, Elsewhere
@@ -79,14 +79,14 @@ def explore(
         threads: environments that reset or step at the same time.
 
     Raises:
-        EnvError, EngineError: more than BROKEN_SHARE of a wave's tasks, and at least two, are lost to faults; they can
-            be played again once the cause is fixed.
+        EnvError, EngineError: more than BROKEN_SHARE of the tasks that are judged together, and at least two, are lost
+            to faults; they can be played again once the cause is fixed.
         LimitError: a limit of the command would be exceeded; every finished episode is stored.
         RunError: the system does not allow enough open files for that many episodes at once on model servers.
     """
     store.drop(is_passing)
     present = {t.key for t in store}
-    total, tally = 0, Tally(progress)
+    total, tally, soundness = 0, Tally(progress), Soundness()
     with Table(make_env, threads=threads, seed=seed, parse=parse, suffix=suffix) as table:
         played: Iterator[Trajectory] | None = None
         while (episodes := _next(passes, played)) is not None:
@@ -97,13 +97,13 @@ def explore(
             for by, group in _by_policy(episodes, others):
                 player = policy if by is None else others[by]
                 if isinstance(player, ServedPolicy):
-                    paced = Paced(player, table.pool, store, seed, batch, parse, suffix, tally)
+                    paced = Paced(player, table.pool, store, seed, batch, parse, suffix, tally, soundness)
                     envs = table.envs(min(batch, len(group)))
                     interruptible.run(paced.play_all(_missing(group, present, tally), envs))
                     continue
                 due = _due(_waves(group, batch), present, tally)
                 for wave, found in player.play(due) if isinstance(player, Elsewhere) else _here(due, table, player):
-                    check_sound(found)
+                    soundness.judge(found)
                     new = [t for t in found if t.key not in present]
                     tally.kept(len(wave) - len(new))
                     store.append(new)
