@@ -12,7 +12,7 @@ import pytest
 from tests.explore.test_branching import Wanderer
 from tests.toy import DOMAIN, Toy
 
-from trajtree.errors import EnvError
+from trajtree.errors import EnvError, RunError
 from trajtree.explore.job import Job, play
 from trajtree.explore.place import Here
 from trajtree.explore.strategies import ExploreSettings
@@ -69,3 +69,20 @@ def test_a_dead_environment_stops_it_where_all_episodes_of_a_wave_are_of_one_tas
     with pytest.raises(EnvError, match=r"the environment failed in 8 of 8 episodes, 3 times each; in toy/0: no world"):
         played(tmp_path / "s.jsonl", env="tests.explore.test_job:DEAD")
     assert len(list(played(tmp_path / "t.jsonl"))) == 24
+
+
+def test_rollouts_are_added_only_where_no_episode_branches_off(tmp_path: Path) -> None:
+    """Branches have the sample numbers after the rollouts, so further rollouts would be taken for stored ones."""
+    for path, strategy in ((tmp_path / "i.jsonl", "independent"), (tmp_path / "b.jsonl", "branching")):
+        few, more = (ExploreSettings(rollouts, [Sampling(1.0)], None, 2) for rollouts in (3, 6))
+        store = played(path, strategy=strategy, explored=few)
+        before = path.read_bytes()
+        assert any(t.origin is not None for t in store) == (strategy == "branching")
+        if strategy == "branching":
+            with pytest.raises(RunError, match="made with other settings: rollouts 3 then, 6 now; give the same"):
+                played(path, strategy=strategy, explored=more)
+            assert path.read_bytes() == before
+            played(path, strategy=strategy, explored=few)
+            assert path.read_bytes() == before
+        else:
+            assert len(list(played(path, explored=more))) == 36

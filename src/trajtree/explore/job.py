@@ -92,12 +92,17 @@ class Job:
         )
 
     def settings(self) -> dict[str, Any]:
-        """What a store of such episodes is made with; further tasks and rollouts may be added to it.
+        """What a store of such episodes is made with.
+
+        Further tasks may be added, and further rollouts if every episode starts at the task's beginning. Where others
+        branch off, these have the sample numbers from `rollouts` on.
 
         Raises:
             PolicyError: the model's name means nothing, or a folder holds no model.
         """
         domain = load_domain(self.env)
+        explored = self.explored
+        branching = {"rollouts": explored.rollouts, "branches": explored.branches}
         return {
             "env": {"name": self.env, "version": domain.environment.version, "data": domain.data()},
             "max_steps": self.max_steps,
@@ -107,8 +112,8 @@ class Job:
             "max_new_tokens": self.max_new_tokens,
             **({"dtype": pick_dtype(self.dtype)} if is_local(self.model.base) else {}),
             "strategy": self.strategy,
-            **({"branches": self.explored.branches} if self.strategy != "independent" else {}),
-            "sampling": [[sampling.temperature, sampling.top_p] for sampling in self.explored.grid],
+            **(branching if self.strategy != "independent" else {}),
+            "sampling": [[sampling.temperature, sampling.top_p] for sampling in explored.grid],
             "seed": self.seed,
         }
 

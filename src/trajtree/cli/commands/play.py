@@ -116,8 +116,9 @@ def explore(
 ) -> None:
     """Let a policy play, several episodes per task, and keep them all, failures included.
 
-    Run it again after a kill, a limit or a fault: it plays what is missing and what was lost to faults. More tasks or
-    rollouts may be added to a store; one that was made with other settings is refused.
+    Run it again after a kill, a limit or a fault: it plays what is missing and what was lost to faults. More tasks may
+    be added to a store, and more rollouts if its strategy is independent; one that was made with other settings is
+    refused.
     """
     job = playing.job(split, "0.8,0.95", strategy, rollouts=rollouts, budget=budget, branches=branches)
     _play(job, playing, "explore")
