@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from trajtree.envs.adapters import NO_ACTION, Adapted, Spec, from_class, from_gymnasium, from_openenv
@@ -134,11 +135,12 @@ def test_rewards_become_a_score() -> None:
     assert [unscaled.step(one).reward for one in ("less", "more", "less")] == [0.0, 1.0, 0.0]
 
 
-def test_the_contract_as_a_plain_tuple_is_taken() -> None:
+@pytest.mark.parametrize("kind", [bool, int, np.bool_])
+def test_the_contract_as_a_plain_tuple_is_taken(kind: Callable[[bool], Any]) -> None:
     class Four(Count):
         def step(self, action: str) -> Any:
             observation, reward, done, info = super().step(action)
-            return observation, reward, done and not info["truncated"], done and info["truncated"]
+            return observation, reward, kind(done and not info["truncated"]), kind(done and info["truncated"])
 
     report = check_env(from_class(Four, spec()), ["count/0"], actions=lambda task: ["up"] * 3)
     assert report.terminated == 4

@@ -200,12 +200,10 @@ class _Plain(Adapted):
         match self._env.step(action):
             case (observation, reward, done):
                 return observation, reward, bool(done), False
-            case (observation, reward, terminated, bool(truncated)):
-                return observation, reward, bool(terminated), truncated
             case (observation, reward, done, {**info}):
                 cut = bool(info.get("truncated") or info.get("TimeLimit.truncated"))
                 return observation, reward, bool(done) and not cut, bool(done) and cut
-            case (observation, reward, terminated, truncated, _):
+            case (observation, reward, terminated, truncated) | (observation, reward, terminated, truncated, _):
                 return observation, reward, bool(terminated), bool(truncated)
             case other:
                 raise TypeError(
