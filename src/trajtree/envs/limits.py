@@ -40,8 +40,9 @@ def limited(domain: Domain, limit_of: Callable[[str], int | None]) -> Environmen
             return self._current.step(action)
 
         def close(self) -> None:
-            if self._current is not None:
-                self._current.close()
+            current, self._current = self._current, None
+            if current is not None:
+                current.close()
 
     return Limited()
 
