@@ -54,8 +54,8 @@ def test_what_is_no_file_of_splits(tmp_path: Path, content: Any, said: str) -> N
 
 def test_tasks_that_do_not_exist_are_found() -> None:
     splits = Splits(train=("toy/0", "toy/999"))
-    assert unknown_tasks(COLOURED, splits) == ["toy/999"]
-    assert unknown_tasks(DOMAIN, splits) == [], "a domain that lists no types has to be believed"
+    assert unknown_tasks(COLOURED, splits, []) == ["toy/999"]
+    assert unknown_tasks(DOMAIN, splits, ["toy"]) == ["toy/999"], "a domain that lists no types is asked for these"
 
 
 def eto(folder: Path) -> Path:
@@ -106,3 +106,5 @@ def test_a_bare_name_is_a_recorded_file(tmp_path: Path, monkeypatch: pytest.Monk
     assert split_file("eto.json", "toy") == Path("eto.json")
     (tmp_path / "mine").touch()
     assert split_file("mine", "toy") == Path("mine")
+    (tmp_path / "eto").mkdir()
+    assert split_file("eto", "toy") == tmp_path / "toy" / "eto.json", "a folder is no file of splits"

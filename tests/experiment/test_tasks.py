@@ -314,6 +314,12 @@ def test_what_is_brought_and_is_not_there(tmp_path: Path) -> None:
         RecipeError, match=r"tasks\.splits: tests\.toy:COLOURED has no task 'toy/1000', which .*json names"
     ):
         domain_of(coloured)
+    with pytest.raises(
+        RecipeError, match=r"tests\.toy:DOMAIN has no task 'toy/1000' of the recipe's types, toy, which .*json names"
+    ):
+        domain_of(own(tmp_path))
+    with pytest.raises(RecipeError, match=r"^tasks\.types: tests\.toy:DOMAIN has no task type 'toi'"):
+        domain_of(own(tmp_path, types=["toi"]))
     (tmp_path / "splits.json").write_text("{")
     with pytest.raises(RecipeError, match=r"tasks\.splits: .*splits\.json: Invalid JSON"):
         domain_of(own(tmp_path))

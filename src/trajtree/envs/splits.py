@@ -40,7 +40,7 @@ class Splits(BaseModel):
 def split_file(said: str, env: str) -> Path:
     """The file that a recipe means: a path, or a bare name, which is a file that `trajtree data` recorded for `env`."""
     recorded = data_folder(env) / f"{said}.json"
-    return recorded if said.isidentifier() and not Path(said).exists() else Path(said).expanduser()
+    return recorded if said.isidentifier() and not Path(said).is_file() else Path(said).expanduser()
 
 
 def read_splits(path: Path) -> Splits:
@@ -76,11 +76,9 @@ def with_splits(domain: Domain, splits: Splits) -> Domain:
     return replace(domain, tasks=lambda kind, split: [task for task in splits.by_split[split] if task in own(kind)])
 
 
-def unknown_tasks(domain: Domain, splits: Splits) -> list[str]:
-    """The file's tasks that belong to none of the domain's types; none if the domain lists no types."""
-    if not domain.types:
-        return []
-    known = {task for kind in domain.types for split in SPLITS for task in domain.tasks(kind, split)}
+def unknown_tasks(domain: Domain, splits: Splits, types: Sequence[str]) -> list[str]:
+    """The file's tasks that belong to none of the domain's types or, if the domain lists none, of the given ones."""
+    known = {task for kind in domain.types or types for split in SPLITS for task in domain.tasks(kind, split)}
     return [task for tasks in splits.by_split.values() for task in tasks if task not in known]
 
 

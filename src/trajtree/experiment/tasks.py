@@ -40,14 +40,19 @@ def domain_of(recipe: Recipe) -> Domain:
     """The recipe's domain, with the recipe's splits.
 
     Raises:
-        RecipeError: there is no such domain or no such file of splits, or the file is damaged.
+        RecipeError: there is no such domain or no such file of splits, or the file is damaged or names an unknown task.
     """
     domain = load_domain(recipe.env.name)
     if (splits := _splits(recipe)) is None:
         return domain
-    if unknown := unknown_tasks(domain, splits):
+    try:
+        unknown = unknown_tasks(domain, splits, recipe.tasks.types)
+    except UnknownTask as error:
+        raise RecipeError(f"tasks.types: {error}") from None
+    if unknown:
+        of_types = "" if domain.types else f" of the recipe's types, {', '.join(recipe.tasks.types)}"
         raise RecipeError(
-            f"tasks.splits: {recipe.env.name} has no task {unknown[0]!r}, which {recipe.tasks.splits} names"
+            f"tasks.splits: {recipe.env.name} has no task {unknown[0]!r}{of_types}, which {recipe.tasks.splits} names"
         )
     return with_splits(domain, splits)
 
