@@ -275,11 +275,17 @@ def test_independent_is_as_before() -> None:
     assert next(passes("independent", rollouts=2)) == independent(TASKS, 2, [WARM])
 
 
-def test_slots_of_other_policies_play_from_the_beginning_only() -> None:
-    grid = (Slot(0.7), Slot(1.0, by="other"), Slot(0.0))
+@pytest.mark.parametrize(
+    "grid",
+    [
+        (Slot(0.7), Slot(1.0, by="other"), Slot(0.0)),
+        (Slot(0.7, by="third"), Slot(0.0, by="other"), Slot(0.7, by="other")),
+    ],
+)
+def test_slots_of_other_policies_play_from_the_beginning_only(grid: tuple[Slot, ...]) -> None:
     settings = ExploreSettings(3, grid, budget=10_000, branches=3)
     found = STRATEGIES["branching"].passes(["toy/0"], settings, tree_of)
-    assert [spec.by for spec in next(found)] == [None, "other", None]
+    assert [spec.by for spec in next(found)] == [slot.by for slot in grid]
     branched = found.send([replace(run, task="toy/0") for run in runs(("ab", 0.0), ("ac", 1.0), ("ad", 0.0))])
     assert {(spec.by, spec.sampling) for spec in branched} == {(None, Sampling(0.7))} and len(branched) == 3
 

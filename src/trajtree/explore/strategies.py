@@ -140,10 +140,11 @@ def branching(tasks: Sequence[str], settings: ExploreSettings, tree_of: TreeOf) 
     per token first (see `trajtree.explore.branching`), until the budget is spent; by default twice what the first
     pass took. It ends early if no point is worth anything, which means that the runs of each task all succeeded or that
     its forks are known. Slots of other policies play from the beginning only: what is to become known are the options
-    of the policy that explores.
+    of the policy that explores. If there are no other slots, it plays the branches with their sampling settings.
     """
     own = [slot for slot in settings.grid if not (isinstance(slot, Slot) and slot.by is not None)]
-    warm = [slot for slot in own if slot.temperature > 0] or own or list(settings.grid)
+    own = own or [Sampling(slot.temperature, slot.top_p) for slot in settings.grid]
+    warm = [slot for slot in own if slot.temperature > 0] or own
     runs: dict[str, list[Trajectory]] = {task: [] for task in tasks}
     samples = dict.fromkeys(tasks, settings.rollouts)
     played = list((yield independent(tasks, settings.rollouts, settings.grid)))
