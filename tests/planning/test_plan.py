@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,20 @@ from rich.console import Console
 
 pytest.importorskip("torch")
 
+from tests import toy
 from tests.cli.commands import invoke
 from tests.toy import TASKS
 
 from trajtree.errors import PolicyError, RecipeError, RunError
 from trajtree.experiment.execute import run_recipe
 from trajtree.experiment.recipe import Recipe, load_recipe
+from trajtree.experiment.tasks import domain_of
+from trajtree.explore.estimate import STEPS
 from trajtree.planning import hardware
 from trajtree.planning.hardware import HARDWARE, Hardware, calibrate, this_machine
 from trajtree.planning.plan import Plan, plan_of
 from trajtree.planning.shapes import SHAPES, Shape, shape_from_scratch, shape_of
+from trajtree.planning.sizes import sizes_of
 from trajtree.planning.table import duration, print_plan
 from trajtree.store.progress import SILENT
 from trajtree.train.settings import Lora, Scratch
@@ -176,6 +181,30 @@ def test_a_type_that_is_not_there(tmp_path: Path) -> None:
     recipe = recipe_of(tmp_path, tasks={"types": ["toi"]})
     with pytest.raises(RecipeError, match="nothing can be planned without the tasks of tests"):
         plan_of(recipe, HARDWARE["CPU"])
+
+
+@pytest.mark.parametrize(
+    ("most", "known"),
+    [
+        (lambda self: 9, 9),
+        (lambda self, task: 9, 9),
+        (9, 9),
+        (lambda self, task: {}[task], None),
+        (lambda self, task, more: 9, None),
+        ("many", None),
+    ],
+)
+def test_an_environments_own_limit_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: object, known: int | None
+) -> None:
+    """Where it has none that can be had, it is guessed."""
+    kind = type("Limiting", (toy.Toy,), {"max_steps": most})
+    domain = replace(toy.COLOURED, environment=kind, make=lambda limit: kind())
+    monkeypatch.setattr(toy, "LIMITING", domain, raising=False)
+    recipe = recipe_of(tmp_path, env={"name": "tests.toy:LIMITING"})
+    sizes = sizes_of(recipe, domain_of(recipe), {"toy": list(TASKS[:3])}, None)
+    assert sizes.agent == (2 + (STEPS if known is None else known)) / 2
+    assert plan_of(recipe, HARDWARE["CPU"]).stages
 
 
 def test_the_table(tmp_path: Path) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from inspect import signature
 from itertools import islice
 from pathlib import Path
 from statistics import fmean
 
 from trajtree.envs.domain import Domain
-from trajtree.envs.guard import closed
+from trajtree.envs.guard import blamed, closed
 from trajtree.errors import EnvError, counted
 from trajtree.experiment.recipe import Recipe
 from trajtree.explore.estimate import STEPS
@@ -96,12 +97,16 @@ def _demonstrated(recipe: Recipe, domain: Domain, train: dict[str, list[str]]) -
 
 
 def _limit(recipe: Recipe, domain: Domain, kind: str, tasks: Sequence[str]) -> int | None:
+    """The type's step limit: the recipe's or the environment's own, if that has a `max_steps` that says it."""
     said = recipe.env.limit(kind)
     if said is not None or not tasks:
         return said
     with closed(domain.make(None)) as env:
         own = getattr(env, "max_steps", None)
-        return int(own(tasks[0])) if callable(own) else own if isinstance(own, int) else None
+        if callable(own):
+            with suppress(EnvError), blamed(f"{env.name}: max_steps"):
+                own = own(tasks[0]) if signature(own).parameters else own()
+        return own if isinstance(own, int) else None
 
 
 def _given(run: Trajectory, without: int) -> float:
