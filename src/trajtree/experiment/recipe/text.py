@@ -38,6 +38,9 @@ def from_yaml(text: str | bytes) -> Any:
         raise ValueError(" ".join(str(error).split())) from None
     except RecursionError:
         raise ValueError(f"nested more than {_DEEPEST} deep") from None
+    except (AttributeError, LookupError, OverflowError):
+        # So it fails where a tag, such as !!int, promises what the value is not.
+        raise ValueError("a value is not of the type that its tag or its form says") from None
     _measure(found, _DEEPEST, [_MOST])
     return found
 
