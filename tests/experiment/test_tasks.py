@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
@@ -267,6 +268,35 @@ def test_demonstrations_from_a_store(tmp_path: Path) -> None:
     (rejected,) = json.loads((tmp_path / "run" / "demonstrations" / "rejected.json").read_text())
     assert rejected["task"] == "toy/190" and "has no run of it" in rejected["reason"]
     assert opening(recipe) == (Message("system", toy.Toy.instruction),)
+
+
+@pytest.mark.parametrize("limit", [3, {"toy": 4}])
+def test_demonstrations_from_a_store_have_the_time_limit_of_playing(tmp_path: Path, limit: Any) -> None:
+    """In a worker they are what they are here; without one there is no limit."""
+    shown = [toy.demonstrate(toy.Toy(), task) for task in ("toy/1", "toy/2", "toy/190")]
+    TrajectoryStore(tmp_path / "expert.jsonl").append(t for t in shown if isinstance(t, Trajectory))
+    made = own(tmp_path, expert=str(tmp_path / "expert.jsonl")).model_dump(exclude_unset=True)
+
+    def run(env: str, workers: int, seconds: float) -> bytes:
+        how = {"env": {"name": env, "max_steps": limit}, "play": {"workers": workers, "seconds": seconds}}
+        folder = tmp_path / f"{len(list(tmp_path.iterdir()))}"
+        demonstrated(Recipe.model_validate({**made, **how}), folder)
+        return (folder / "demonstrations" / STORE).read_bytes()
+
+    assert run("tests.toy:DOMAIN", 0, 9.0) == run("tests.toy:DOMAIN", 2, 60.0)
+    with pytest.raises(EnvError, match=r"toy/\d+: its run in .*expert\.jsonl .* again: no answer within 1 seconds"):
+        run("tests.experiment.test_tasks:HANGING", 1, 1.0)
+
+
+class Hanging(toy.Toy):
+    """Never begins."""
+
+    def reset(self, task: str) -> str:
+        time.sleep(60)
+        return super().reset(task)
+
+
+HANGING = replace(toy.DOMAIN, environment=Hanging, make=lambda limit: Hanging())
 
 
 def test_types_in_processes_of_their_own_are_demonstrated_alike(tmp_path: Path) -> None:

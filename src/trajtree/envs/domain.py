@@ -48,7 +48,8 @@ class Domain:
         make: makes one environment with the given step limit (None: its own).
         tasks: maps (task type, split) to the task ids of that split, which is train, dev or test; raises KeyError if
             there is no such type.
-        demonstrate: maps (environment, task) to an expert trajectory with full score, or why there is none.
+        demonstrate: maps (environment, task) to an expert trajectory with full score, or why there is none. It is given
+            what `make` returns, in the same process, so its calls have no time limit.
         types: names of its task types.
         data: identifies the state of the tasks' data, for example by its hash, if the environment's version does not
             cover it; results are redone when it changes.

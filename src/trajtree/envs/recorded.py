@@ -17,7 +17,7 @@ from msgspec import structs
 from trajtree.envs.base import Environment
 from trajtree.envs.domain import NoDemonstration
 from trajtree.envs.replay import replay
-from trajtree.errors import DataError
+from trajtree.errors import DataError, EnvError
 from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.trajectory import Message, Trajectory
 
@@ -69,14 +69,17 @@ def recorded_expert(
         run = best.get(task)
         if run is None:
             return NoDemonstration(task, f"{store} has no run of it")
-        shown = replay(
-            env,
-            task,
-            [step.action for step in run.steps],
-            policy="expert",
-            thoughts=[step.thought for step in run.steps] if suffix else None,
-            opening=opening or (Message("system", f"{env.instruction} {suffix}".strip()),),
-        )
+        try:
+            shown = replay(
+                env,
+                task,
+                [step.action for step in run.steps],
+                policy="expert",
+                thoughts=[step.thought for step in run.steps] if suffix else None,
+                opening=opening or (Message("system", f"{env.instruction} {suffix}".strip()),),
+            )
+        except EnvError as error:
+            raise EnvError(f"{task}: its run in {store} cannot be played again: {error}") from error
         wanted = 1.0 if run.unscored else run.score
         if not shown.reaches(wanted):
             return NoDemonstration(task, f"its run in {store} scores {shown.score:g} here, not {wanted:g}")

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +22,7 @@ from trajtree.errors import DataError, RecipeError, UnknownTask, counted
 from trajtree.experiment.recipe import ALL, Count, Recipe, too_many
 from trajtree.experiment.stage import Work
 from trajtree.experiment.variety import evenly, in_turns, shared, spread
-from trajtree.explore.workers import cores
+from trajtree.explore.workers import EnvMaker, cores, environments
 from trajtree.store.files import write_atomically
 from trajtree.store.parallel import in_order
 from trajtree.store.progress import Illustrated
@@ -170,29 +171,47 @@ def demonstrate(recipe: Recipe, work: Work) -> None:
     asked = {kind: recipe.tasks.asked("demonstrations", kind) for kind in train}
     _check_enough("tasks.demonstrations", asked, "train", train, chosen["situations"])
     store = store_in(work.folder)
-    demonstrator = _Demonstrator(recipe, frozenset(t.task for t in store))
+    kept = frozenset(t.task for t in store)
     without: list[NoDemonstration] = []
     work.progress.total(sum(n if n != ALL else len(train[kind]) for kind, n in asked.items()))
     here = recipe.play.workers in (0, 1) or recipe.tasks.expert is not None
     jobs = 1 if here else min(len(train), work.place.threads, cores())
     # From another process they come when a type is done; here each is stored as soon as it is there.
     shown_in = _shown_in if jobs == 1 else _all_shown_in
-    for (kind, tasks), outcomes in in_order(shown_in, train.items(), demonstrator, jobs=jobs):
-        found, wanted = len(demonstrator.kept.intersection(tasks)), asked[kind]
-        work.progress.advance(found)
-        for shown in outcomes:
-            if isinstance(shown, NoDemonstration):
-                without.append(shown)
-            else:
-                store.append([shown])
-                found += 1
-                if isinstance(work.progress, Illustrated):
-                    work.progress.illustrate(["An expert's episode:", *episode(shown)])
-            work.progress.advance(wanted == ALL or isinstance(shown, Trajectory))
-        if found < (1 if wanted == ALL else wanted):
-            reasons = "; ".join(f"{r.task}: {r.reason}" for r in without[-3:])
-            raise DataError(f"{kind}: not enough successful demonstrations among its train tasks ({reasons})")
+    with _replayed_in(recipe, train) as env:
+        demonstrator = _Demonstrator(recipe, kept, env)
+        for (kind, tasks), outcomes in in_order(shown_in, train.items(), demonstrator, jobs=jobs):
+            found, wanted = len(kept.intersection(tasks)), asked[kind]
+            work.progress.advance(found)
+            for shown in outcomes:
+                if isinstance(shown, NoDemonstration):
+                    without.append(shown)
+                else:
+                    store.append([shown])
+                    found += 1
+                    if isinstance(work.progress, Illustrated):
+                        work.progress.illustrate(["An expert's episode:", *episode(shown)])
+                work.progress.advance(wanted == ALL or isinstance(shown, Trajectory))
+            if found < (1 if wanted == ALL else wanted):
+                reasons = "; ".join(f"{r.task}: {r.reason}" for r in without[-3:])
+                raise DataError(f"{kind}: not enough successful demonstrations among its train tasks ({reasons})")
     write_atomically(work.folder / _REJECTED, json.dumps([asdict(r) for r in without], indent=1))
+
+
+@contextmanager
+def _replayed_in(recipe: Recipe, train: Mapping[str, list[str]]) -> Iterator[Environment | None]:
+    """The environment in which an expert's store is played again, for all types, with the time limit of `play.seconds`.
+
+    None without a store: a domain's own expert may ask its environment for anything, so it needs the real one.
+    """
+    if recipe.tasks.expert is None:
+        yield None
+        return
+    limits = {task: recipe.env.limit(kind) for kind, tasks in train.items() for task in tasks}
+    workers = 0 if recipe.play.workers == 0 else 1
+    make_one = EnvMaker(recipe.env.name, limits)
+    with environments(make_one, workers=workers, seconds=recipe.play.seconds) as make, closed(make()) as env:
+        yield env
 
 
 @dataclass(frozen=True)
@@ -202,10 +221,12 @@ class _Demonstrator:
     Attributes:
         recipe: the recipe.
         kept: tasks whose demonstrations are stored already.
+        env: the environment for all types; None for one of each type's own.
     """
 
     recipe: Recipe
     kept: frozenset[str]
+    env: Environment | None
 
     @cached_property
     def domain(self) -> Domain:
@@ -223,7 +244,8 @@ def _shown_in(of_type: tuple[str, list[str]], demonstrator: _Demonstrator) -> It
     kind, tasks = of_type
     recipe, found = demonstrator.recipe, 0
     wanted = recipe.tasks.asked("demonstrations", kind)
-    with closed(demonstrator.domain.make(recipe.env.limit(kind))) as env:
+    given = demonstrator.env
+    with closed(demonstrator.domain.make(recipe.env.limit(kind))) if given is None else nullcontext(given) as env:
         for task in tasks:
             if found == wanted:
                 break
