@@ -19,9 +19,11 @@ from trajtree.experiment.play import evaluate, maker
 from trajtree.experiment.recipe import Recipe
 from trajtree.experiment.stage import Work
 from trajtree.experiment.tasks import STORE, TASKS
+from trajtree.explore.faults import check_sound
 from trajtree.explore.place import Here
 from trajtree.store.progress import SILENT
 from trajtree.store.trajectory_store import TrajectoryStore
+from trajtree.trajectory import Outcome, Trajectory
 
 KINDS = {"even": toy.TASKS[::2], "odd": toy.TASKS[1::2]}
 
@@ -104,3 +106,16 @@ def test_a_stage_in_which_most_tasks_were_lost_is_not_finished(
         play()
         assert all(t.success for t in TrajectoryStore(tmp_path / STORE))
     assert {t.task for t in TrajectoryStore(tmp_path / STORE, create=True)} == set(names)
+
+
+def test_a_task_of_a_finished_stage_is_lost_only_with_all_of_its_episodes() -> None:
+    """In one of its waves, one lost episode is enough: the others of that task have not been played yet."""
+    shown = toy.demonstrate(toy.Toy(), "toy/0")
+    assert isinstance(shown, Trajectory)
+    lost = replace(shown, outcome=Outcome.ENV_ERROR, cause=None, error="it died")
+    some = [replace(run, task=f"toy/{n}", sample=sample) for n in range(4) for sample, run in enumerate((shown, lost))]
+    check_sound(some, finished=True)
+    with pytest.raises(EnvError, match="failed in 4 of 8 episodes"):
+        check_sound(some)
+    with pytest.raises(EnvError, match="failed in 4 of 4 episodes"):
+        check_sound([run for run in some if run.outcome.is_fault], finished=True)

@@ -49,19 +49,22 @@ def check_sound(played: Iterable[Trajectory], *, finished: bool = False) -> None
 
     Args:
         played: trajectories that are judged together.
-        finished: whether nothing is to follow, so that there must be an episode that was not lost.
+        finished: whether they are all that there will be. Then a task is lost only if all of its episodes are, and there
+            must be an episode that was not.
 
     Raises:
-        EnvError, EngineError: more than BROKEN_SHARE of their tasks, and at least two, are lost to faults; or, if that
-            is all, every episode.
+        EnvError, EngineError: more than BROKEN_SHARE of their tasks, and at least two, are lost to faults.
     """
-    episodes, tasks, broken = 0, set[str](), list[Trajectory]()
+    episodes, sound, broken = 0, set[str](), list[Trajectory]()
     for trajectory in played:
         episodes += 1
-        tasks.add(trajectory.task)
         if is_passing(trajectory):
             broken.append(trajectory)
-    too_many = len({t.task for t in broken}) > max(1, BROKEN_SHARE * len(tasks))
+        else:
+            sound.add(trajectory.task)
+    lost = {trajectory.task for trajectory in broken}
+    tasks = len(lost | sound)
+    too_many = len(lost - sound if finished else lost) > max(1, BROKEN_SHARE * tasks)
     if too_many or (finished and 0 < episodes == len(broken)):
         what, kind = ("engine", EngineError) if broken[0].outcome is Outcome.ENGINE_ERROR else ("environment", EnvError)
         tries = f", {ATTEMPTS} times each" if all(map(worth_another_try, broken)) else ""
