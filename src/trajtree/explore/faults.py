@@ -49,8 +49,8 @@ def check_sound(played: Iterable[Trajectory], *, finished: bool = False) -> None
 
     Args:
         played: trajectories that are judged together.
-        finished: whether they are all that there will be. Then a task is lost only if all of its episodes are, and there
-            must be an episode that was not.
+        finished: whether they are all that there will be. Then a task is lost only if all of its episodes are, and one
+            must not be.
 
     Raises:
         EnvError, EngineError: more than BROKEN_SHARE of their tasks, and at least two, are lost to faults.
