@@ -289,3 +289,24 @@ def test_what_a_format_cannot_hold_may_be_left_out(tmp_path: Path) -> None:
         assert f"1 {command[:-1]} left out, for example " in said and f"1 {command[:-1]} in " in said
         (row,) = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
         assert "hm" not in json.dumps(row)
+
+
+def test_a_pair_without_a_prompt_is_refused_and_may_be_left_out(tmp_path: Path) -> None:
+    def run(task: str, score: int, greeting: str, *before: str) -> dict[str, Any]:
+        asked = [{"role": "user", "content": text} for text in before]
+        turns = [{"role": "user", "content": "help me"}, {"role": "assistant", "content": f"done after {greeting}"}]
+        return {"task": task, "score": score, "messages": [*asked, {"role": "assistant", "content": greeting}, *turns]}
+
+    rows = [run("begun", 1, "Hello!"), run("begun", 0, "Good day")]
+    rows += [run("asked", 1, "Hello!", "go"), run("asked", 0, "Good day", "go")]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done("import", tmp_path / "log.jsonl", "--out", tmp_path / "runs.jsonl")
+    done("build", tmp_path / "runs.jsonl", "--out", tmp_path / "trees.jsonl")
+    for mode in ("every", "whole"):
+        asked = ("pairs", tmp_path / "trees.jsonl", "--mode", mode, "--out", tmp_path / "out.jsonl")
+        with pytest.raises(DataError, match=r"task begun, sample 0: .* has no prompt; leave such pairs out"):
+            invoke(*asked)
+        said = done(*asked, "--skip-unwritable")
+        assert "1 pair in " in said and "1 pair left out, for example task begun, sample 0: the run begins" in said
+        (written,) = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+        assert written["prompt"] == [{"role": "user", "content": "go"}]

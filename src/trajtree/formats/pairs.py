@@ -65,7 +65,7 @@ def pair_messages(tree: TrajectoryTree, pairs: Iterable[Pair], *, step_only: boo
     """The pairs of a tree as messages; with `step_only`, each side is only the reply at which they diverge.
 
     Raises:
-        DataError: the trajectories have no messages.
+        DataError: the trajectories have no messages, or begin with the replies that would be compared.
         Ungraftable: the rejected side relies on tool calls that are not in the prompt; see `trees.grafting`.
     """
     for pair in pairs:
@@ -81,6 +81,13 @@ def _messages(pair: Pair, better: Trajectory, worse: Trajectory, step_only: bool
             )
     start = better.replies[pair.depth]
     fork = worse.replies[pair.depth]
+    for trajectory, before in ((better, start), (worse, fork)):
+        if not before:
+            raise DataError(
+                f"task {pair.task}, sample {trajectory.sample}: the run begins with the reply that would be compared, "
+                "so the pair has no prompt; leave such pairs out (--skip-unwritable), or give the runs the message "
+                "that came before"
+            )
     end = fork + 1 if step_only else worse.replies[-1] + 1
     rejected = grafted(better, worse, pair.depth)[start : start + end - fork]
     own = worse.messages[:fork], worse.messages[fork:end], worse.tools

@@ -14,7 +14,7 @@ from trajtree.cli.options.cards import ROWS, CardOption, LicenseOption, check_ca
 from trajtree.cli.options.choices import GammaOption, described, discount_of, option_of
 from trajtree.cli.options.outputs import at_least_one, check_output, out_option
 from trajtree.cli.options.rendering import RenderCallsOption, RenderThoughtsOption, as_text_fact, parts_of, said_as_text
-from trajtree.cli.options.tree_files import SkipOption, TreesArgument, scored_trees_in, why_unwritable
+from trajtree.cli.options.tree_files import SkipOption, TreesArgument, scored_trees_in
 from trajtree.cli.terminal import console, counting
 from trajtree.errors import DataError, counted
 from trajtree.formats.pairs import PairMessages, pair_messages
@@ -84,11 +84,15 @@ def pairs(
             for pair in pairs_of(tree, settings):
                 try:
                     made = list(pair_messages(tree, [pair], step_only=step_only))
+                    if skip_unwritable:
+                        written(made)
                 except Ungraftable as error:
                     refused.append(error)
                     continue
-                if skip_unwritable and (why := why_unwritable(written, made)) is not None:
-                    unwritable.append(why)
+                except DataError as error:
+                    if not skip_unwritable:
+                        raise
+                    unwritable.append(error)
                     continue
                 messages += made
                 found.append(pair)
