@@ -12,7 +12,17 @@ from hypothesis import strategies as st
 from tests.builders import key_path, quick, trajectories, trajectory
 
 from trajtree.trajectory import Outcome, Trajectory
-from trajtree.trees.forks import PairSettings, Select, adjacent, every, extremes, over_explored, pairs, pairs_of
+from trajtree.trees.forks import (
+    PairSettings,
+    Select,
+    adjacent,
+    every,
+    extremes,
+    options_of,
+    over_explored,
+    pairs,
+    pairs_of,
+)
 from trajtree.trees.merge import build_tree
 from trajtree.trees.pair import PASTS, Pair
 from trajtree.trees.values import Aggregate, best, discounted, mean
@@ -255,3 +265,34 @@ def test_an_explorer_that_did_as_the_expert_is_not_rejected() -> None:
 
 def test_without_an_expert_there_is_no_pair() -> None:
     assert of_expert(trajectory("a", 1.0, sample=0), trajectory("b", 0.0, sample=1), experts=()) == []
+
+
+# --- ties ---
+
+BELOW_ONE = 1.0 - 2**-53
+"""What rewards of 1.0 in all may add up to."""
+
+
+@pytest.mark.parametrize("past", PASTS)
+def test_sides_whose_scores_differ_by_rounding_are_ties(past: str) -> None:
+    runs = [
+        trajectory("abcabc", 1.0, sample=0),
+        trajectory("abca", BELOW_ONE, sample=1),
+        trajectory("bbbbbb", 0.0, sample=2),
+        trajectory("bbbb", 2**-60, sample=3),
+    ]
+    # A tree whose merging ignores something looks for sides with similar pasts one by one.
+    for tree in (build_tree(runs), build_tree(runs, ignore=["dates"])):
+        (pair,) = (pair for pair in pairs(tree, past=past) if pair.depth == 0)
+        assert (pair.chosen_sample, pair.rejected_sample) == (1, 3)
+
+
+def test_options_and_experts_whose_scores_differ_by_rounding_are_ties() -> None:
+    runs = [trajectory("abc", 1.0, sample=0), trajectory("ab", BELOW_ONE, sample=1), trajectory("c", 0.0, sample=2)]
+    tree = build_tree(runs)
+    assert [option.sample for option in options_of(tree, PairSettings()) if option.depth == 0] == [1, 2]
+    worse = trajectory("bbbb", 0.0, sample=0), trajectory("bb", 2**-60, sample=1)
+    assert of_expert(trajectory("abc", 1.0, sample=9), *worse) == [("abc", "bb", 1.0)]
+    experts = trajectory("ab", BELOW_ONE, sample=9), trajectory("ac", 1.0, sample=8)
+    found = of_expert(*experts, trajectory("ad", 0.0, sample=0), experts=(8, 9))
+    assert found == [("b", "d", 1.0)], "the one that comes first in the tree speaks"

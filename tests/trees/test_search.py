@@ -15,7 +15,7 @@ from tests.builders import key_path, quick, trajectories, trajectory
 
 from trajtree.trajectory import Trajectory
 from trajtree.trees.merge import build_tree
-from trajtree.trees.search import SearchResult, exact, mcts
+from trajtree.trees.search import SearchResult, best_of_n, exact, mcts
 from trajtree.trees.tree import TrajectoryTree
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -235,3 +235,16 @@ def test_golden(name: str) -> None:
     )
     assert figures(tree, exact(tree)) == golden["exact"]
     assert figures(tree, mcts(tree, **golden["settings"])) == golden["mcts"]
+
+
+def test_scores_that_differ_by_rounding_are_ties() -> None:
+    """Rewards add up to 1.0 in the longer run, and to a little less in the shorter one, and neither is better."""
+    summed = sum([0.1] * 10)
+    assert summed < 1.0
+    runs = [trajectory("abc", 1.0, sample=0), trajectory("ab", summed, sample=1), trajectory("ab", 1.0, sample=2)]
+    tree = build_tree(runs)
+    assert best_of_n(tree).trajectory.sample == 1, "of equally short ones the earliest"
+    assert best_of_n(tree, n=1).trajectory.sample == 0
+    assert exact(tree).trajectory.sample == 1
+    clear = build_tree([*runs[1:], trajectory("abcd", 0.9, sample=3), trajectory("a", 0.99999, sample=4)])
+    assert best_of_n(clear).trajectory.sample == 1, "a shorter one that really scores less is no tie"

@@ -15,7 +15,7 @@ from trajtree.envs.replay import replay, replayer
 from trajtree.errors import DataError
 from trajtree.trajectory import Outcome, Trajectory
 from trajtree.trees.merge import build_tree
-from trajtree.trees.stitching import Proposal, propose, shorten, stitch
+from trajtree.trees.stitching import Proposal, best_sample, propose, shorten, stitch
 from trajtree.trees.tree import TrajectoryTree
 
 
@@ -135,3 +135,8 @@ def test_a_shorter_way_to_a_score_that_is_no_round_number_is_tried() -> None:
     third = trajectory(["a", "b", "c"], 1 / 3)
     assert Proposal(third.task, ("a", "c"), round(1 / 3, 9)).could_beat(third)
     assert not Proposal(third.task, ("a", "b", "c"), round(1 / 3, 9)).could_beat(third)
+
+
+def test_the_best_sample_is_the_shortest_of_those_whose_scores_differ_by_rounding() -> None:
+    runs = [trajectory("abcdef", 1.0, sample=0), trajectory("abcd", 1.0 - 2**-53, sample=1)]
+    assert best_sample(build_tree(runs)).sample == 1

@@ -22,7 +22,7 @@ from trajtree.errors import one_of
 from trajtree.trajectory import SCORE_TOLERANCE, Trajectory
 from trajtree.trees.pair import LOOSEST, PASTS, SHARED, Pair, allows_all, least_gap, past_of
 from trajtree.trees.tree import TrajectoryTree
-from trajtree.trees.values import Aggregate, Worth, best, discounted, discounted_score, mean, score
+from trajtree.trees.values import Aggregate, Worth, best, discounted, discounted_score, foremost, mean, score
 from trajtree.trees.whole_runs import unstructured, whole
 
 Select = Callable[[Sequence[int]], list[tuple[int, int]]]
@@ -133,7 +133,7 @@ def options_of(tree: TrajectoryTree, settings: PairSettings) -> list[Option]:
         advantages = value[children] - np.average(value[children], weights=tree.visits[children])
         for child, advantage in zip(children.tolist(), advantages.tolist(), strict=True):
             if abs(advantage) > SCORE_TOLERANCE:
-                best = tree.trajectories[min(_best_first(tree, child, worth))[-1]]
+                best = tree.trajectories[foremost(_best_first(tree, child, worth))[-1]]
                 node = int(tree.parent[child])
                 found.append(Option(tree.task, node, int(tree.depth[node]), best.sample, advantage))
     return found
@@ -158,11 +158,11 @@ def over_explored(tree: TrajectoryTree, experts: Collection[int], settings: Pair
         taken = [(-tree.scores[indices[0]], child, indices[0]) for child, indices in through.items() if indices]
         if not taken:
             continue
-        _, high, best = min(taken)
+        _, high, best = foremost(taken)
         expert, values = tree.trajectories[best], value.copy()
         values[high] = expert.score
         here = (
-            _pair(tree, high, child, expert, tree.trajectories[min(_worst_first(tree, child, score))[-1]], values)
+            _pair(tree, high, child, expert, tree.trajectories[foremost(_worst_first(tree, child, score))[-1]], values)
             for child, indices in through.items()
             if not indices and expert.score - value[child] >= gap
         )
@@ -177,8 +177,8 @@ Sides = Callable[[int, int], tuple[Trajectory, Trajectory] | None]
 
 def _sides(tree: TrajectoryTree, children: Sequence[int], worth: Worth) -> Sides:
     """The best trajectory through the better child, the worst through the worse one."""
-    best = {child: tree.trajectories[min(_best_first(tree, child, worth))[-1]] for child in children}
-    worst = {child: tree.trajectories[min(_worst_first(tree, child, worth))[-1]] for child in children}
+    best = {child: tree.trajectories[foremost(_best_first(tree, child, worth))[-1]] for child in children}
+    worst = {child: tree.trajectories[foremost(_worst_first(tree, child, worth))[-1]] for child in children}
     return lambda high, low: (best[high], worst[low])
 
 
@@ -190,20 +190,25 @@ def _alike_sides(
     past = {index: shared(tree.trajectories[index], depth) for child in children for index in tree.through(child)}
 
     def sides(high: int, low: int) -> tuple[Trajectory, Trajectory] | None:
-        worst: dict[Hashable, tuple[float, int]] = {}
-        for worse, _, index in sorted(_worst_first(tree, low, worth)):
-            worst.setdefault(past[index], (worse, index))
-        for better, _, index in sorted(_best_first(tree, high, worth)):
-            other = worst.get(past[index])
-            if other is not None and -better > other[0]:
-                return tree.trajectories[index], tree.trajectories[other[1]]
-        return None
+        behind: dict[Hashable, list[tuple[float, int, int]]] = {}
+        for one in _worst_first(tree, low, worth):
+            behind.setdefault(past[one[-1]], []).append(one)
+        worst = {same: foremost(several) for same, several in behind.items()}
+        better = [
+            one
+            for one in _best_first(tree, high, worth)
+            if (other := worst.get(past[one[-1]])) is not None and -one[0] - other[0] > SCORE_TOLERANCE
+        ]
+        if not better:
+            return None
+        best = foremost(better)[-1]
+        return tree.trajectories[best], tree.trajectories[worst[past[best]][-1]]
 
     return sides
 
 
 def _best_first(tree: TrajectoryTree, child: int, worth: Worth) -> Iterator[tuple[float, int, int]]:
-    """The trajectories through a child as (-worth, length, index), which sorts the best first.
+    """The trajectories through a child as (-worth, length, index), of which the best is `foremost`.
 
     Ties go to the shorter, then to the earlier one.
     """
@@ -212,7 +217,7 @@ def _best_first(tree: TrajectoryTree, child: int, worth: Worth) -> Iterator[tupl
 
 
 def _worst_first(tree: TrajectoryTree, child: int, worth: Worth) -> Iterator[tuple[float, int, int]]:
-    """Those that count at a child as (worth, length, index), which sorts the worst first.
+    """Those that count at a child as (worth, length, index), of which the worst is `foremost`.
 
     A branched trajectory that does not count there may have been started from a bad place on purpose, which says
     nothing about the child.

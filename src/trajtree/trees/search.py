@@ -21,6 +21,7 @@ from pydantic import AfterValidator, ConfigDict, Field, with_config
 from trajtree.errors import one_of
 from trajtree.trajectory import SCORE_TOLERANCE, Trajectory
 from trajtree.trees.tree import TrajectoryTree, range_max
+from trajtree.trees.values import foremost
 
 _WIDE = 30
 """Number of options from which numpy is faster than a loop (measured: 2.66 and 2.51 us at 28, 2.65 and 2.74 at 32)."""
@@ -81,7 +82,8 @@ def exact(tree: TrajectoryTree) -> SearchResult:
 def best_of_n(tree: TrajectoryTree, *, n: int | None = None) -> SearchResult:
     """The best of the first `n` samples, by default of all: what you get without a tree. Ties as in `exact`."""
     taken = sorted(range(len(tree.trajectories)), key=lambda i: tree.trajectories[i].sample)[:n]
-    index = min(taken, key=lambda i: (-tree.scores[i], tree.depth[tree.end[i]], tree.trajectories[i].sample))
+    ranked = ((-tree.scores[i], tree.depth[tree.end[i]], tree.trajectories[i].sample, i) for i in taken)
+    index = foremost(ranked)[-1]
     return SearchResult(
         task=tree.task,
         end=int(tree.end[index]),
@@ -262,8 +264,9 @@ def _result(
     visits: NDArray[np.int64],
 ) -> SearchResult:
     """The result of a search that ends at node `end`, with the best sample that ends there."""
-    ending = (tree.trajectories[index] for index in np.flatnonzero(tree.end == end).tolist())
-    found = min(ending, key=lambda t: (-t.score, t.sample))
+    ending = np.flatnonzero(tree.end == end).tolist()
+    index = foremost((-tree.scores[i], tree.trajectories[i].sample, i) for i in ending)[-1]
+    found = tree.trajectories[index]
     return SearchResult(task=tree.task, end=end, trajectory=found, value=value, visits=visits, compute_values=values)
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from trajtree.errors import DataError
 from trajtree.trajectory import SCORE_TOLERANCE, Trajectory
 from trajtree.trees.tree import TrajectoryTree
+from trajtree.trees.values import foremost
 
 State = Callable[[Trajectory, int], Hashable]
 """The state of a trajectory after its first n steps; equal states are joined. None for a state unlike any other."""
@@ -134,7 +135,7 @@ def best_sample(tree: TrajectoryTree) -> Trajectory:
     """The sample with the best score, up to its last gain; ties go to the shorter, then to the earlier one."""
     tree.check_scored()
     cut = (t.without_idle_end() for t in tree.trajectories)
-    return min(cut, key=lambda t: (-t.score, len(t.steps), t.sample))
+    return foremost((-t.score, len(t.steps), t.sample, t) for t in cut)[-1]
 
 
 def shorten(trajectory: Trajectory, play: Replay) -> tuple[Trajectory, int]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trajtree.trajectory import SCORE_TOLERANCE
 from trajtree.trees.tree import TrajectoryTree
 
 Aggregate = Callable[[TrajectoryTree], NDArray[np.float64]]
@@ -14,6 +16,8 @@ Aggregate = Callable[[TrajectoryTree], NDArray[np.float64]]
 
 Worth = Callable[[TrajectoryTree, int, int], float]
 """What a trajectory is worth after a depth: takes the tree, the index of the trajectory, and the depth."""
+
+Ranked = TypeVar("Ranked", bound=tuple[Any, ...])
 
 
 def mean(tree: TrajectoryTree) -> NDArray[np.float64]:
@@ -55,4 +59,15 @@ def discounted_score(gamma: float) -> Worth:
     return worth
 
 
-__all__ = ["Aggregate", "Worth", "best", "discounted", "discounted_score", "mean", "score"]
+def foremost(ranked: Iterable[Ranked]) -> Ranked:
+    """The tuple that sorts first, where first entries within SCORE_TOLERANCE of the lowest are ties.
+
+    Raises:
+        ValueError: there is none.
+    """
+    several = list(ranked)
+    limit = min(one[0] for one in several) + SCORE_TOLERANCE
+    return min((one for one in several if one[0] <= limit), key=lambda one: one[1:])
+
+
+__all__ = ["Aggregate", "Worth", "best", "discounted", "discounted_score", "foremost", "mean", "score"]
