@@ -192,8 +192,10 @@ def test_pairs_without_forks(given_: list[Trajectory], min_gap: float, per_tree:
     score = {t.sample: t.score for t in given_ if t.steps}
     begun = {t.sample: t.steps[0].observation for t in given_ if t.steps}
     wide = [(a, b) for a in score for b in score if score[a] - score[b] >= min_gap]
-    possible = sum(begun[a] == begun[b] for a, b in wide)
-    assert prompts_apart(tree, min_gap=min_gap) == len(wide) - possible
+    together = [(a, b) for a, b in wide if begun[a] == begun[b]]
+    assert prompts_apart(tree, min_gap=min_gap) == len(wide) - len(together)
+    done = {t.sample: key_path(t) for t in given_}
+    possible = sum(done[a] != done[b] for a, b in together)
     for found in (
         whole(tree, min_gap=min_gap, per_tree=per_tree),
         unstructured(tree, min_gap=min_gap, per_tree=per_tree),
@@ -203,6 +205,7 @@ def test_pairs_without_forks(given_: list[Trajectory], min_gap: float, per_tree:
         for pair in found:
             assert (pair.node, pair.depth, pair.past) == (0, 0, "equal")
             assert begun[pair.chosen_sample] == begun[pair.rejected_sample]
+            assert done[pair.chosen_sample] != done[pair.rejected_sample]
             assert (pair.chosen_value, pair.rejected_value) == (score[pair.chosen_sample], score[pair.rejected_sample])
             assert pair.gap >= min_gap
     assert unstructured(tree, seed=1) == unstructured(tree, seed=1)
@@ -216,6 +219,19 @@ def test_a_trajectory_without_a_step_is_in_no_pair_of_whole_ones(pairing: Callab
     found = pairing(build_tree([mute, good, bad]), per_tree=9)
     assert [(pair.chosen_sample, pair.rejected_sample) for pair in found] == [(1, 2)]
     assert [p.rejected_sample for p in over_each_worse(good, [mute, bad], min_gap=0.1, most=9)] == [2]
+
+
+@pytest.mark.parametrize("mode", ["whole", "unstructured", "matched"])
+def test_runs_that_did_the_same_are_no_pair_whatever_they_score(mode: str) -> None:
+    """Both sides would be the same text."""
+    lucky, unlucky = trajectory(["a", "b "], 1.0, sample=0), trajectory(["a", "b"], 0.0, sample=1)
+    other = trajectory(["a", "c"], 0.5, sample=2)
+    settings = PairSettings(mode=mode, aggregate="best")
+    assert pairs_of(build_tree([lucky, unlucky]), settings) == []
+    found = pairs_of(build_tree([lucky, unlucky, other]), settings)
+    assert {(pair.chosen_sample, pair.rejected_sample) for pair in found} <= {(0, 2), (2, 1)} and found
+    worse = over_each_worse(lucky, [unlucky, other], min_gap=0.1, most=9)
+    assert [pair.rejected_sample for pair in worse] == [2]
 
 
 @quick

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajtree.trajectory import Trajectory
-from trajtree.trees.pair import LOOSEST, Pair, allows, least_gap, past_of
+from trajtree.trees.pair import LOOSEST, SHARED, SIMILAR, Pair, allows, least_gap, past_of
 from trajtree.trees.sameness import EQUAL_TEXTS, Merging
 from trajtree.trees.tree import TrajectoryTree
 
@@ -19,7 +19,8 @@ def whole(tree: TrajectoryTree, *, min_gap: float = 0.1, per_tree: int = 8, past
 
     A baseline for pairs at forks. The best is paired with the worst, the second best with the second worst, and so on;
     then each with the next one in the other list, until there are `per_tree` pairs. Trajectories without a step are
-    left out, because they have nothing to compare, and so are pairs that began with different prompts.
+    left out, because they have nothing to compare, and so are pairs that began with different prompts, and those that
+    did the same throughout, whose scores differ by chance.
     """
     tree.check_scored()
     # In round r, number i of the best is paired with number i + r of the worst, wrapping around. All rounds together
@@ -32,7 +33,9 @@ def whole(tree: TrajectoryTree, *, min_gap: float = 0.1, per_tree: int = 8, past
         _whole(tree.trajectories[both[0]], tree.trajectories[both[1]], tree.merging)
         for one in rounds
         for both in one
-        if prompt[both[0]] == prompt[both[1]] and tree.scores[both[0]] - tree.scores[both[1]] >= gap
+        if prompt[both[0]] == prompt[both[1]]
+        and tree.end[both[0]] != tree.end[both[1]]
+        and tree.scores[both[0]] - tree.scores[both[1]] >= gap
     )
     return list(islice((pair for pair in wide if allows(pair, past)), per_tree))
 
@@ -45,7 +48,11 @@ def unstructured(
     acting, wide, same = _comparisons(tree, min_gap)
     both = acting[np.argwhere(wide & same)]  # [pairs, 2] all (better, worse)
     order = random.permutation(len(both))
-    drawn = ((tree.trajectories[high], tree.trajectories[low], tree.merging) for high, low in both[order].tolist())
+    drawn = (
+        (tree.trajectories[high], tree.trajectories[low], tree.merging)
+        for high, low in both[order].tolist()
+        if tree.end[high] != tree.end[low]
+    )
     return list(islice((pair for pair in starmap(_whole, drawn) if allows(pair, past)), per_tree))
 
 
@@ -58,11 +65,20 @@ def prompts_apart(tree: TrajectoryTree, *, min_gap: float = 0.1) -> int:
 def over_each_worse(better: Trajectory, others: Iterable[Trajectory], *, min_gap: float, most: int) -> list[Pair]:
     """One trajectory over each other one of its task that scores at least `min_gap` less, worst first, at most `most`.
 
-    Trajectories without a step, and those that began with another prompt, are left out.
+    Trajectories without a step are left out, and so are those that began with another prompt or did the same
+    throughout.
     """
-    gap = least_gap(min_gap)
+    gap, lived = least_gap(min_gap), SHARED[SIMILAR]
+    done = lived(better, len(better.steps))
     worse = sorted(
-        (t for t in others if t.steps and better.score - t.score >= gap and t.prompt == better.prompt),
+        (
+            t
+            for t in others
+            if t.steps
+            and better.score - t.score >= gap
+            and t.prompt == better.prompt
+            and lived(t, len(t.steps)) != done
+        ),
         key=lambda t: (t.score, t.sample),
     )
     return [_whole(better, other, EQUAL_TEXTS) for other in worse[:most]]
