@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -18,7 +19,7 @@ from tests.builders import TASK, key_path, quick, trajectories, trajectory
 
 from trajtree.errors import DataError
 from trajtree.store.tree_store import read_trees, write_trees
-from trajtree.trajectory import Message, Tokens, Trajectory
+from trajtree.trajectory import Made, Message, Tokens, Trajectory
 from trajtree.trees.merge import build, build_tree
 from trajtree.trees.quality import TreeQuality, quality, token_ratio
 from trajtree.trees.tree import TrajectoryTree
@@ -325,6 +326,31 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
         write_trees(breaking(), path)
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["trees.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"metadata": {"k": None}}, "again: field metadata: Expected `bool | int | float | str`, got `null`"),
+        ({"metadata": {1: "x"}}, "field metadata: dict {1: 'x'} would be read back as dict {'1': 'x'}"),
+        (
+            {"messages": (Message("assistant", "a"),), "made": (Made(cost=math.nan),)},
+            "field made: tuple (Made(model=None, time=None, cost=nan",
+        ),
+        ({"score": np.float64(0.5)}, "a value has another type than its field: "),
+        ({"policy": None}, "again: field policy: Expected `str`, got `null`"),
+    ],
+)
+def test_a_tree_that_could_not_be_read_back_is_not_written(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    path = tmp_path / "trees.jsonl"
+    write_trees([build_tree([trajectory("ab")])], path)
+    before = path.read_bytes()
+    odd = replace(trajectory("a", 0.5, sample=1), **changes)
+    with pytest.raises(DataError) as error:
+        write_trees([build_tree([trajectory("b"), odd])], path)
+    assert str(error.value).startswith(f"task {TASK!r}, sample 1: cannot be stored, ")
+    assert said in str(error.value)
+    assert path.read_bytes() == before
 
 
 def vectors(texts: Sequence[str]) -> NDArray[np.float32]:

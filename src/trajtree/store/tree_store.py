@@ -20,12 +20,12 @@ import numpy as np
 
 from trajtree.errors import DataError
 from trajtree.store import version1
-from trajtree.store.encoding import Row, from_row, to_row
+from trajtree.store.encoding import Row, from_row
 from trajtree.store.files import atomically, open_text
 from trajtree.store.full_disk import naming
 from trajtree.store.lines import header, invalid, version_of
 from trajtree.store.lock import claimed
-from trajtree.store.trajectory_store import encoded
+from trajtree.store.trajectory_store import encoded, line_of
 from trajtree.trajectory import Step
 from trajtree.trees.checks import unfit_run, wrongly_merged
 from trajtree.trees.numbering import from_paths, openings, situations
@@ -60,7 +60,8 @@ def write_trees(trees: Iterable[TrajectoryTree], path: str | os.PathLike[str]) -
     """Write trees one by one and return how many; the file appears once the last one is on disk.
 
     Raises:
-        DataError: two trees are of the same task, or a text or number cannot be stored.
+        DataError: two trees are of the same task, or a trajectory could not be read back as it is, see
+            `trajectory_store.line_of`.
         RunError: another process is writing the file.
         OSError: the disk is full or not writable; an existing file is left unchanged.
     """
@@ -116,7 +117,7 @@ def _written(tree: TrajectoryTree) -> dict[str, Any]:
     row: dict[str, Any] = {
         "task": tree.task,
         "shared": tree.shared.tolist(),
-        "trajectories": [to_row(t) for t in tree.trajectories],
+        "trajectories": [msgspec.Raw(line_of(t).rstrip(b"\n")) for t in tree.trajectories],
     }
     for name, canonical, of in (
         ("observations", tree.observation, _observation),
