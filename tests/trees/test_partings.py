@@ -133,6 +133,32 @@ CLOCK = [trajectory("ab", n / 2, seen=["door", f"10:3{n}"]) for n in range(3)]
             {"mode": "whole"},
             "no two scores of a task differ by 0.1, at most by 0.05; lower --min-gap",
         ),
+        (
+            [tree_of(trajectory("a", 1.0, seen=["x"]), trajectory("b", 0.0, seen=["x "]))],
+            {"mode": "whole", "past": "equal"},
+            "no two runs whose scores differ by 0.1 have equal pasts; omit --past equal",
+        ),
+        (
+            [tree_of(trajectory("a", 1.0), trajectory("a", 0.0))],
+            {"mode": "unstructured"},
+            "of two runs whose scores differ by 0.1, both did the same throughout, or one took no step",
+        ),
+        (
+            [tree_of(*CLOCK)],
+            {"mode": "matched"},
+            "--mode matched takes as many pairs as there are at forks: there is no fork, where the agent saw the same "
+            "thing and acted differently: in 1 of 1 task the runs diverge in the observation, for example in ",
+        ),
+        (
+            [tree_of(trajectory("a", 0.5), trajectory("b", 0.0), trajectory("b", 1.0))],
+            {"mode": "matched"},
+            "--mode matched takes as many pairs as there are at forks: on both sides of each fork (1 fork) the runs",
+        ),
+        (
+            [tree_of(trajectory("a", 1.0, seen=["x"]), trajectory("b", 0.0, seen=["y"]))],
+            {"mode": "matched"},
+            "runs whose scores differ by 0.1 began with different prompts, for example in task toy/0, observation of ",
+        ),
     ],
 )
 def test_why_there_is_no_pair(trees: list[TrajectoryTree], settings: dict[str, str], said: str) -> None:

@@ -18,6 +18,7 @@ from trajtree.trees.forks import AGGREGATES, MODES, PairSettings
 from trajtree.trees.pair import LOOSEST, least_gap
 from trajtree.trees.sameness import ACTIONS, FIRST_MESSAGE, IGNORABLE, Ignoring
 from trajtree.trees.tree import TrajectoryTree
+from trajtree.trees.whole_runs import prompts_apart, whole
 
 _SHOWN = 60
 """Length of quoted texts, in characters."""
@@ -142,6 +143,7 @@ class Divergence:
         self.tasks = self.alone = self.forks = 0
         self._aggregate = AGGREGATES[settings.aggregate].aggregate(settings)
         self._widest = self._different = 0.0
+        self._apart = self._comparable = self._alike = 0
         self._kinds: Counter[str] = Counter()
         self._examples: dict[str, list[Parting]] = {}
         self._reworded: dict[str, Reworded] = {}
@@ -156,6 +158,8 @@ class Divergence:
         gaps = [float(np.ptp(value[children])) for _, children in tree.decisions()]
         self.forks += len(gaps)
         self._widest = max([self._widest, *gaps])
+        if not MODES[self.settings.mode].at_forks:
+            self._add_whole(tree)
         parting = first_parting(tree)
         if parting is not None:
             self._kinds[parting.what] += 1
@@ -170,6 +174,13 @@ class Divergence:
             first = self._lacking.get(lack.reason, lack._replace(tasks=0))
             self._lacking[lack.reason] = first._replace(tasks=first.tasks + 1)
         return gaps
+
+    def _add_whole(self, tree: TrajectoryTree) -> None:
+        """Take into account whether two whole runs of a tree can be compared, and whether their pasts allow it."""
+        gap = self.settings.min_gap
+        self._apart += prompts_apart(tree, min_gap=gap)
+        self._comparable += len(whole(tree, min_gap=gap, per_tree=1))
+        self._alike += len(whole(tree, min_gap=gap, per_tree=1, past=self.settings.past))
 
     def reworded(self) -> Reworded | None:
         """The option that would help most tasks, of those whose runs seem to do the same in other words."""
@@ -186,7 +197,7 @@ class Divergence:
 
     def verdict(self) -> Verdict:
         """Why there are no pairs; call it only if there are none."""
-        settings, many = self.settings, counted(self.forks, "fork")
+        settings = self.settings
         if self.alone == self.tasks:
             tasks = counted(self.tasks, "task")
             remedy = (
@@ -199,13 +210,34 @@ class Divergence:
             )
         if self._different <= SCORE_TOLERANCE:
             return Verdict("all runs of each task score the same, so none is better than another", [], "")
-        if not MODES[settings.mode].at_forks:
-            begun = [p for kept in self._examples.values() for p in kept if p.step == 0 and p.what != "action"]
-            if begun and self._different >= least_gap(settings.min_gap):
-                reason = f"runs whose scores differ by {settings.min_gap:g} began with different prompts"
-                return Verdict(reason, begun[:_EXAMPLES], _remedy(begun[:_EXAMPLES]))
-            reason = f"no two scores of a task differ by {settings.min_gap:g}, at most by {self._different:.3g}"
+        if MODES[settings.mode].at_forks:
+            return self._of_forks()
+        if (found := self._of_whole_runs()) is not None:
+            return found
+        found, what = self._of_forks(), f"--mode {settings.mode} takes as many pairs as there are at forks"
+        return found._replace(reason=f"{what}: {found.reason}")
+
+    def _of_whole_runs(self) -> Verdict | None:
+        """Why no two whole runs are a pair; None if some are."""
+        settings, gap = self.settings, f"{self.settings.min_gap:g}"
+        if self._different < least_gap(settings.min_gap):
+            reason = f"no two scores of a task differ by {gap}, at most by {self._different:.3g}"
             return Verdict(reason, [], "lower --min-gap")
+        if self._apart and not self._comparable:
+            begun = [p for kept in self._examples.values() for p in kept if p.step == 0 and p.what != "action"]
+            reason = f"runs whose scores differ by {gap} began with different prompts"
+            return Verdict(reason, begun[:_EXAMPLES], _remedy(begun[:_EXAMPLES]) if begun else "")
+        if not self._comparable:
+            reason = f"of two runs whose scores differ by {gap}, both did the same throughout, or one took no step"
+            return Verdict(reason, [], "")
+        if not self._alike:
+            reason = f"no two runs whose scores differ by {gap} have {settings.past} pasts"
+            return Verdict(reason, [], f"omit --past {settings.past}")
+        return None
+
+    def _of_forks(self) -> Verdict:
+        """Why there is no pair at a fork."""
+        settings, many = self.settings, counted(self.forks, "fork")
         if not self.forks:
             none = "there is no fork, where the agent saw the same thing and acted differently"
             if not self._kinds:
