@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import math
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -346,12 +347,49 @@ def test_damaged_results_made_before_situations(tmp_path: Path, field: str, valu
         read_results_json(path)
 
 
+@pytest.mark.parametrize(
+    ("place", "value", "says"),
+    [
+        (("labels", "weak"), 3, "field labels.weak: Input should be a valid string"),
+        (("labels",), ["weak"], "field labels: Input should be a valid dictionary"),
+        (("notes",), [1], "field notes.0: Input should be a valid string"),
+        (("notes",), "abc", "field notes: Input should be a valid tuple"),
+        (("provenance",), {"seed": 1}, "field provenance.seed: Input should be a valid string"),
+        (("timings",), {"play": "long"}, "field timings.play: Input should be a valid number"),
+        (("timings",), {"play": math.inf}, "field timings.play: must be a finite number"),
+        (("rows", 0, "score", "value"), math.nan, "field rows.0.score.value: must be a finite number"),
+        (("rows", 1, "tasks", 2, "score"), -math.inf, "field rows.1.tasks.2.score: must be a finite number"),
+        (("rows", 1, "tasks"), [], "field rows.1.tasks: there are none"),
+        (("rows",), [], "field weak: there is no row 'weak'; the rows are: none"),
+        (("primary",), "nobody", "field primary: there is no row 'nobody'; the rows are: weak, expert, ours, _other"),
+        (("ceiling",), "nobody", "field ceiling: there is no row 'nobody'; the rows are: weak, expert, ours, _other"),
+        (("trees",), [{"task": 1}], "field trees.0."),
+        (("title",), None, "field title: Input should be a valid string"),
+    ],
+)
+def test_damaged_results_are_refused_with_the_field(
+    tmp_path: Path, place: tuple[str | int, ...], value: object, says: str
+) -> None:
+    path = tmp_path / "results.json"
+    write_results_json(report(), path)
+    document = part = json.loads(path.read_text())
+    for key in place[:-1]:
+        part = part[key]
+    part[place[-1]] = value
+    path.write_text(json.dumps(document))
+    with pytest.raises(DataError, match=f"^{re.escape(f'{path}, {says}')}"):
+        read_results_json(path)
+
+
 def test_a_field_that_is_not_there_is_named(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     write_results_json(report(), path)
     document = json.loads(path.read_text())
     path.write_text(json.dumps({name: value for name, value in document.items() if name != "by_situation"}))
     with pytest.raises(DataError, match=r"results\.json: field by_situation is missing"):
+        read_results_json(path)
+    path.write_text(json.dumps({name: value for name, value in document.items() if name != "labels"}))
+    with pytest.raises(DataError, match=r"results\.json: field labels is missing"):
         read_results_json(path)
     path.write_text(json.dumps(document | {"version": 4}))
     with pytest.raises(DataError, match="version 4; this trajtree reads versions 1 to 3"):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict, dataclass, fields
+from math import isfinite
 from typing import Annotated, Any
 
 import msgspec
@@ -72,25 +73,20 @@ def read_results_json(path: str | os.PathLike[str]) -> ReportData:
         raise DataError(f"{path}: not written by trajtree as results (field format is not {FORMAT!r})")
     if document.get("version") not in range(1, VERSION + 1):
         raise DataError(f"{path}: version {document.get('version')!r}; this trajtree reads versions 1 to {VERSION}")
+    if (endless := _not_finite(document)) is not None:
+        raise DataError(f"{path}, field {endless}: must be a finite number")
     try:
-        return ReportData(
-            title=str(document["title"]),
-            results=_of_tasks(document) if document["version"] < VERSION else _as_written(document),
-            recipe_yaml=str(document["recipe"]),
-            labels=dict(document["labels"]),
-            trees=TypeAdapter(tuple[TreeQuality, ...]).validate_python(document["trees"]),
-            forks=msgspec.convert(document.get("forks", ()), tuple[ForkView, ...]),
-            notes=tuple(document["notes"]),
-            provenance=dict(document["provenance"]),
-            timings=dict(document["timings"]),
-            statements=TypeAdapter(tuple[RowStatement, ...]).validate_python(document.get("statements", ())),
-            unmeasured=TypeAdapter(tuple[Unmeasured, ...]).validate_python(document.get("unmeasured", ())),
-        )
+        results = _of_tasks(document) if document["version"] < VERSION else _as_written(document)
+        shown = TypeAdapter(_Shown).validate_python(document)
+        forks = msgspec.convert(document.get("forks", ()), tuple[ForkView, ...])
     except KeyError as error:
         raise DataError(f"{path}: field {error.args[0]} is missing") from None
     except ValidationError as error:
         first = error.errors()[0]
-        raise DataError(f"{path}, field {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        field = ".".join(map(str, first["loc"]))
+        if first["type"] == "missing" and len(first["loc"]) == 1:
+            raise DataError(f"{path}: field {field} is missing") from None
+        raise DataError(f"{path}, field {field}: {first['msg']}") from None
     except msgspec.ValidationError as error:
         raise DataError(f"{path}, in field forks: {wrong_field(error)}") from None
     except DataError:
@@ -99,6 +95,61 @@ def read_results_json(path: str | os.PathLike[str]) -> ReportData:
         raise DataError(f"{path}: {error}") from None
     except (TypeError, AttributeError, ValueError) as error:
         raise DataError(f"{path}: a field is of another type than trajtree writes ({error})") from None
+    if (wrong := _wrong_row(results)) is not None:
+        raise DataError(f"{path}, field {wrong}")
+    return ReportData(
+        title=shown.title,
+        results=results,
+        recipe_yaml=shown.recipe,
+        labels=shown.labels,
+        trees=shown.trees,
+        forks=forks,
+        notes=shown.notes,
+        provenance=shown.provenance,
+        timings=shown.timings,
+        statements=shown.statements,
+        unmeasured=shown.unmeasured,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What a report shows beside its results and forks."""
+
+    title: str
+    recipe: str
+    labels: dict[str, str]
+    trees: tuple[TreeQuality, ...]
+    notes: tuple[str, ...]
+    provenance: dict[str, str]
+    timings: dict[str, float]
+    statements: tuple[RowStatement, ...] = ()
+    unmeasured: tuple[Unmeasured, ...] = ()
+
+
+def _not_finite(document: dict[str, Any]) -> str | None:
+    """The field of a number that is infinite or NaN, which JSON does not know and Python reads; None if there is none.
+
+    No recursion: a document may be nested as deeply as Python reads.
+    """
+    waiting: list[tuple[str, dict[str, Any] | list[Any]]] = [("", document)]
+    while waiting:
+        where, whole = waiting.pop()
+        for name, part in whole.items() if isinstance(whole, dict) else enumerate(whole):
+            if isinstance(part, float) and not isfinite(part):
+                return f"{where}{name}"
+            if isinstance(part, dict | list):
+                waiting.append((f"{where}{name}.", part))
+    return None
+
+
+def _wrong_row(results: Results) -> str | None:
+    """The field that names a row which is not there, or a row without tasks, and what is wrong; None if all is well."""
+    names = [row.name for row in results.rows]
+    for field, name in (("weak", results.weak), ("primary", results.primary), ("ceiling", results.ceiling)):
+        if name is not None and name not in names:
+            return f"{field}: there is no row {name!r}; the rows are: {', '.join(names) or 'none'}"
+    return next((f"rows.{n}.tasks: there are none" for n, row in enumerate(results.rows) if not row.tasks), None)
 
 
 def _as_written(document: dict[str, Any]) -> Results:
