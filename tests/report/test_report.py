@@ -161,6 +161,35 @@ def test_unseen_characters_are_spelled_out(tmp_path: Path) -> None:
     assert visible("one\ttwo\r\nthree") == "one\ttwo\nthree"
 
 
+@pytest.mark.parametrize(
+    "span",
+    [
+        *(
+            "\xad",
+            "\u034f",
+            "\u115f",
+            "\u1160",
+            "\u17b4\u17b5",
+            "\u180b\u180f",
+            "\u200b",
+            "\u2060\u206f",
+            "\u3164",
+            "\ufeff",
+        ),
+        *("\uffa0", "\ufff9\ufffb", "\U000e0001", "\U000e0020\U000e007f", "\U000e0100\U000e0fff"),
+    ],
+)
+def test_characters_without_ink_are_spelled_out(span: str) -> None:
+    for code in range(ord(span[0]), ord(span[-1]) + 1):
+        assert visible(f"a{chr(code)}b") == f"a<U+{code:04X}>b"
+
+
+def test_joiners_and_what_has_ink_stay() -> None:
+    """Persian, Hindi, a family, a heart, Korean, Mongolian."""
+    text = "می\u200cخواهم क्\u200dष 👩\u200d👩\u200d👧 ❤\ufe0f 한국 ᠮᠣᠩ é\t\n"
+    assert visible(text) == text
+
+
 def test_page_loads_nothing(tmp_path: Path) -> None:
     source = render(report(), tmp_path)
     without_namespaces = re.sub(r'xmlns(:\w+)?="[^"]*"', "", source)
