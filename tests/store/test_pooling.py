@@ -82,8 +82,20 @@ def test_a_pool_of_pools_names_the_first_store(tmp_path: Path) -> None:
     assert [(t.sample, t.metadata["pooled_from"]) for t in rows] == [(0, "a.jsonl"), (1, "a.jsonl"), (2, "b.jsonl")]
 
 
+@pytest.mark.parametrize("sample", [-1, 0, -(2**63), 2**63 - 1])
+def test_any_number_may_be_a_sample(tmp_path: Path, sample: int) -> None:
+    branched = replace(trajectory("ac", sample=5), origin=Origin(sample, 1))
+    a = store_of(tmp_path / "a.jsonl", trajectory("ab", sample=sample), branched)
+    done = pool_stores([a], tmp_path / "out.jsonl")
+    assert (done.kept, done.renumbered, done.repeated) == (2, 0, 0)
+    assert [(t.sample, t.origin) for t in TrajectoryStore(tmp_path / "out.jsonl")] == [
+        (sample, None),
+        (5, Origin(sample, 1)),
+    ]
+
+
 @quick
-@given(st.lists(st.lists(st.tuples(st.sampled_from("xyz"), st.integers(0, 3)), max_size=6), max_size=3))
+@given(st.lists(st.lists(st.tuples(st.sampled_from("xyz"), st.integers(-2, 3)), max_size=6), max_size=3))
 def test_nothing_is_lost_and_no_number_is_used_twice(stores: list[list[tuple[str, int]]]) -> None:
     rows = [[trajectory("a", task=task, sample=sample) for task, sample in store] for store in stores]
     out = list(pooled(rows))

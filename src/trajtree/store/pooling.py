@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +18,8 @@ Pool = TrajectoryStore | Sequence[Trajectory]
 FROM, SAMPLE = "pooled_from", "pooled_sample"
 """Metadata of a pooled trajectory: the store that it first came from, and its sample there."""
 
-_LEFT_OUT = -1
+Samples = list[int | None]
+"""The new sample of each trajectory of a store; None for one that is left out. A sample may be any number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def pool_stores(paths: Sequence[str | os.PathLike[str]], out: str | os.PathLike[
                 yield replace(after, metadata={FROM: name, SAMPLE: before.sample, **after.metadata})
 
     kept = write_store(trajectories(), out, made_by="pool")
-    return Pooled(kept, renumbered, sum(samples.count(_LEFT_OUT) for samples in plan))
+    return Pooled(kept, renumbered, sum(samples.count(None) for samples in plan))
 
 
 def _distinct_names(places: Sequence[Path]) -> list[str]:
@@ -85,20 +85,20 @@ def pooled(stores: Iterable[Pool]) -> Iterator[Trajectory]:
         yield from (after for _, after in _renumbered(store, samples))
 
 
-def _plan(stores: Iterable[Pool]) -> list[array[int]]:
-    """For each store, the new sample of each of its trajectories, or _LEFT_OUT."""
+def _plan(stores: Iterable[Pool]) -> list[Samples]:
+    """The new samples of each store."""
     highest: dict[str, int] = {}
     seen: set[Place] = set()
-    plan: list[array[int]] = []
+    plan: list[Samples] = []
     for number, store in enumerate(stores):
         heads = list(_heads(store))
-        samples = array("q", bytes(8 * len(heads)))
+        samples: Samples = [None] * len(heads)
         taken: set[tuple[str, int]] = set()
         later: list[int] = []
         for index, head in enumerate(heads):
             if head.place in seen:
-                samples[index] = _LEFT_OUT
-            elif number or (head.task, head.sample) in taken:
+                continue
+            if number or (head.task, head.sample) in taken:
                 later.append(index)
             else:
                 taken.add((head.task, head.sample))
@@ -118,19 +118,19 @@ def _after(sample: int, task: str) -> int:
     return sample + 1
 
 
-def _renumbered(store: Pool, samples: array[int]) -> Iterator[tuple[Trajectory, Trajectory]]:
+def _renumbered(store: Pool, samples: Samples) -> Iterator[tuple[Trajectory, Trajectory]]:
     """Each kept trajectory, before and after renumbering."""
-    new: dict[tuple[str, int], list[int]] = {}
+    new: dict[tuple[str, int], Samples] = {}
     # A store may grow while it is read: what was there at first is pooled, and `samples` is as long as that was.
     for sample, head in zip(samples, _heads(store), strict=False):
         new.setdefault((head.task, head.sample), []).append(sample)
     for sample, t in zip(samples, store, strict=False):
-        if sample == _LEFT_OUT:
+        if sample is None:
             continue
         origin = t.origin
         if origin is not None:
             parents = new.get((t.task, origin.sample), [])
-            if len(parents) != 1 or parents == [_LEFT_OUT]:
+            if len(parents) != 1 or parents[0] is None:
                 raise DataError(
                     f"task {t.task}, sample {t.sample}: branched off sample {origin.sample}, of which the store holds "
                     f"{len(parents)}; pool the stores that the runs were first written to"
