@@ -99,6 +99,36 @@ def test_a_branch_without_its_parent_is_refused() -> None:
         build_tree([alone])
 
 
+def test_a_branch_that_does_not_begin_like_its_parent_is_refused() -> None:
+    """Its nodes would be passed by nobody who counts there, and their means would be NaN."""
+    parent = trajectory(["a", "b", "c"], sample=0)
+    for actions, steps in ((["x", "y", "z"], 1), (["a", "y", "z"], 2), (["a", "b", "d"], 3)):
+        stray = replace(trajectory(actions, sample=1), origin=Origin(0, steps))
+        said = f"sample 1: branched off sample 0 after {steps} steps?, and does not begin with the same ones; correct"
+        with pytest.raises(DataError, match=said):
+            build_tree([trajectory(["o"], sample=2), parent, stray])
+    fine = [replace(trajectory(["a", "b", "d"], sample=n), origin=Origin(n - 1, 2)) for n in (1, 2)]
+    assert build_tree([parent, *fine]).visits.all()
+
+
+def test_branches_of_one_another_are_refused() -> None:
+    itself = replace(trajectory(["a", "b"], sample=0), origin=Origin(0, 1))
+    with pytest.raises(DataError, match="sample 0: branched off sample 0 after 1 step"):
+        build_tree([itself])
+    both = [replace(trajectory(["a", "b"], sample=n), origin=Origin(1 - n, 1)) for n in range(2)]
+    with pytest.raises(DataError, match="sample 0: the runs that it branched off branched off it in turn"):
+        build_tree(both)
+
+
+def test_a_file_with_a_stray_branch_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "trees.jsonl"
+    child = replace(trajectory(["a", "c"], sample=1), origin=Origin(0, 1))
+    write_trees([build_tree([trajectory(["a", "b"], sample=0), child])], path)
+    path.write_text(path.read_text().replace('"origin":[0,1]', '"origin":[0,2]'))
+    with pytest.raises(DataError, match=r"line 2, field trajectories\.1\.origin: branched off sample 0 after 2 steps"):
+        list(read_trees(path))
+
+
 def test_a_best_path_stands_by_itself() -> None:
     parent = trajectory(["a", "b"], 0.0, sample=0)
     child = replace(trajectory(["a", "c"], 1.0, sample=1), origin=Origin(0, 1))

@@ -27,7 +27,7 @@ from trajtree.store.lines import header, invalid, version_of
 from trajtree.store.lock import claimed
 from trajtree.store.trajectory_store import encoded, line_of
 from trajtree.trajectory import Step
-from trajtree.trees.checks import unfit_run, wrongly_merged
+from trajtree.trees.checks import stray_branch, unfit_run, wrongly_merged
 from trajtree.trees.numbering import from_paths, openings, situations
 from trajtree.trees.sameness import EQUAL_TEXTS, Merging
 from trajtree.trees.tree import TrajectoryTree
@@ -183,6 +183,8 @@ def _read(line: bytes) -> TrajectoryTree:
     tree = from_paths(record.task, trajectories, shared, ["", *observation], ["", *action], situation)
     if record.merging != EQUAL_TEXTS:
         tree = replace(tree, merging=record.merging)
+    if (unfit := stray_branch(tree)) is not None:
+        raise ValueError(f"field trajectories.{unfit.index}.{unfit.field}: {unfit.reason}")
     if (wrong := wrongly_merged(tree)) is not None:
         raise ValueError(f"field shared.{wrong[0]}: this run {wrong[1]}; build it again with trajtree build")
     return tree

@@ -14,7 +14,7 @@ from msgspec import Meta
 
 from trajtree.store.encoding import Digest, Head, Place, Sample
 from trajtree.trajectory import Cause, Message, Origin, Outcome, Sampling, Step, Tokens, Trajectory
-from trajtree.trees.checks import unfit_run, wrongly_merged
+from trajtree.trees.checks import stray_branch, unfit_run, wrongly_merged
 from trajtree.trees.numbering import from_paths, openings, situations
 from trajtree.trees.tree import TrajectoryTree
 
@@ -136,6 +136,8 @@ def read_tree(line: bytes) -> TrajectoryTree:
         )
     situation = situations(runs, first, depth, record.observation[1:])
     tree = from_paths(record.task, runs, np.array(shared, np.int64), record.observation, record.action, situation)
+    if (unfit := stray_branch(tree)) is not None:
+        raise ValueError(f"field trajectories.{unfit.index}.{unfit.field}: {unfit.reason}")
     if (wrong := wrongly_merged(tree)) is not None:
         raise ValueError(f"field trajectories.{wrong[0]}: this run {wrong[1]}; build it again with trajtree build")
     return tree

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from trajtree.errors import counted
 from trajtree.trajectory import Context, Trajectory
 from trajtree.trees.sameness import Ignoring
 from trajtree.trees.tree import TrajectoryTree
@@ -50,6 +51,30 @@ def unfit_run(task: str, runs: Sequence[Trajectory], *, keep_unscored: bool) -> 
                 f"branched off sample {run.origin.sample}, which is not among the trajectories; build the tree with "
                 "it, or remove the origin",
             )
+    return None
+
+
+def stray_branch(tree: TrajectoryTree) -> Unfit | None:
+    """The first branched run that does not begin as its origin says; None if all do. The parents are in the tree.
+
+    Such a run would pass nodes at which nobody counts, and they would have no value.
+    """
+    place = {run.sample: index for index, run in enumerate(tree.trajectories)}
+    for index, run in enumerate(tree.trajectories):
+        if run.origin is None:
+            continue
+        # The runs are sorted, so any two have in common what all neighbours between them have.
+        low, high = sorted((index, place[run.origin.sample]))
+        if low == high or tree.shared[low + 1 : high + 1].min() < run.origin.steps:
+            return Unfit(
+                index,
+                "origin",
+                f"branched off sample {run.origin.sample} after {counted(run.origin.steps, 'step')}, and does not "
+                "begin with the same ones; correct the origin, or remove it",
+            )
+    if (nobody := np.flatnonzero(tree.visits == 0)).size:
+        reason = "the runs that it branched off branched off it in turn; correct the origin, or remove it"
+        return Unfit(int(tree.first[nobody[0]]), "origin", reason)
     return None
 
 
@@ -126,4 +151,4 @@ def _lengths(tree: TrajectoryTree) -> list[int]:
     return [len(run.steps) for run in tree.trajectories]
 
 
-__all__ = ["Unfit", "unfit_run", "wrongly_merged"]
+__all__ = ["Unfit", "stray_branch", "unfit_run", "wrongly_merged"]

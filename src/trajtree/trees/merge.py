@@ -17,7 +17,7 @@ from pydantic import AfterValidator, ConfigDict, Field, with_config
 
 from trajtree.errors import DataError, one_of
 from trajtree.trajectory import Context, Trajectory
-from trajtree.trees.checks import unfit_run
+from trajtree.trees.checks import stray_branch, unfit_run
 from trajtree.trees.embeddings import MODEL
 from trajtree.trees.numbering import from_labels
 from trajtree.trees.sameness import EQUAL_TEXTS, Acting, Ignoring, Merging
@@ -144,6 +144,8 @@ class Merger:
             [observations[number] for number in seen.tolist()],
             [actions[number] for number in done.tolist()],
         )
+        if (unfit := stray_branch(tree)) is not None:
+            raise DataError(f"task {tree.task}, sample {tree.trajectories[unfit.index].sample}: {unfit.reason}")
         return tree if self.merging == EQUAL_TEXTS else replace(tree, merging=self.merging)
 
     def _contexts(self, rows: Sequence[Trajectory]) -> NDArray[np.int64]:
@@ -164,7 +166,7 @@ def build_tree(trajectories: Iterable[Trajectory], **options: Unpack[MergeOption
     Raises:
         DataError: there are no trajectories, they belong to several tasks, one was lost to a fault of the environment
             or the engine, one has no score (unless `keep_unscored`), two are the same sample, one branched off a
-            trajectory that is not among them, or an option is wrong.
+            trajectory that is not among them or begins otherwise, or an option is wrong.
     """
     return Merger(**options).tree(trajectories)
 
