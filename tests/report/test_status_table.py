@@ -60,6 +60,8 @@ def test_another_shell_sees_all_stages() -> None:
     ("changes", "said"),
     [
         ({"state": "finished"}, "run: finished 0:00:01 ago, after 0:11:59"),
+        # The clock of the machine that wrote it is ahead.
+        ({"state": "finished", "updated": NOW + timedelta(seconds=3)}, "run: finished 0:00:00 ago, after 0:12:03"),
         ({"state": "failed", "reason": "no pair"}, "run: failed 0:00:01 ago, after 0:11:59: no pair"),
         ({"state": "stopped"}, "run: stopped 0:00:01 ago, after 0:11:59; the same command resumes it"),
         (

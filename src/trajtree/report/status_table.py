@@ -31,8 +31,8 @@ def number(value: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`0:01:05`."""
-    return str(timedelta(seconds=round(seconds)))
+    """`0:01:05`; no time at all where it is negative, as when the clocks of two machines differ."""
+    return str(timedelta(seconds=max(0, round(seconds))))
 
 
 def amount(stage: StageStatus) -> str:
