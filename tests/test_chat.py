@@ -74,6 +74,12 @@ def test_what_makes_an_action_never_changes() -> None:
     assert action_of(Message("assistant", " hm ")) == " hm "
 
 
+def test_arguments_nested_too_deeply_are_refused_as_by_import() -> None:
+    for arguments in ("[" * 100_000, '{"a":' * 100_000 + "1" + "}" * 100_000):
+        with pytest.raises(DataError, match=r"^a tool call's arguments are nested too deeply$"):
+            action_of(Message("assistant", "", None, (ToolCall("1", "act", arguments),)))
+
+
 odd = (
     *("NaN", "-0", "1e400", "1.0", "1E5", "0.00001", "12345678901234567890123", "18446744073709551616", "1e22", "null"),
     *('"\\ud800"', '"\\/\\u00e9"', '"\x7f"', '"\n"', '"\\u003a"', "01", "tru", "\ufeff1", "{} ", "", "[" * 300),

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from trajtree.errors import DataError
+from trajtree.errors import DataError, TooDeep
 from trajtree.trajectory import Message, ToolCall
 
 _sort_keys = json.JSONEncoder(ensure_ascii=False, sort_keys=True).encode
@@ -278,6 +278,9 @@ def action_of(message: Message) -> str:
 
     Arguments that are JSON have their keys sorted; others are kept as they are. Trajectory stores leave out an action
     that equals this text, so the result for a given reply must never change.
+
+    Raises:
+        TooDeep: arguments are nested more deeply than JSON is read.
     """
     if not message.tool_calls:
         return message.content
@@ -295,6 +298,8 @@ def _sorted(arguments: str) -> str:
         return _sort_keys(json.loads(arguments))
     except ValueError:
         return arguments
+    except RecursionError:
+        raise TooDeep("a tool call's arguments are nested too deeply") from None
 
 
 def _call(data: object, where: str) -> ToolCall:

@@ -30,6 +30,10 @@ class DataError(TrajtreeError):
     """A file or value is invalid; for files, the message names file, line and field."""
 
 
+class TooDeep(DataError, RecursionError):
+    """What was said is nested more deeply than Python reads; whoever names files and lines treats both kinds alike."""
+
+
 class NoLog(DataError):
     """A file that stands beside logs and is none, such as a job's settings; `kind` says what it is, in the plural."""
 

@@ -287,8 +287,9 @@ def test_tools_and_reasoning() -> None:
     ]
     two = ok(said(None, "tool_calls", tool_calls=[call, call]))
     assert once(two)[1].cause is Cause.UNPARSEABLE_REPLY
-    broken = {**call, "function": {"name": "go", "arguments": '{"where'}}
-    assert once(ok(said(None, "tool_calls", tool_calls=[broken])))[1].cause is Cause.UNPARSEABLE_REPLY
+    for arguments in ('{"where', '{"where":' * 100_000 + "1" + "}" * 100_000):
+        broken = {**call, "function": {"name": "go", "arguments": arguments}}
+        assert once(ok(said(None, "tool_calls", tool_calls=[broken])))[1].cause is Cause.UNPARSEABLE_REPLY
 
 
 def limited(answer: Callable[[Body], Answer], **limits: Any) -> tuple[Stub, Spending]:

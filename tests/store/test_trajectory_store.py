@@ -396,3 +396,18 @@ def test_a_store_that_is_not_there_is_said_unless_it_is_to_be_made(
     assert read(TrajectoryStore(path, create=True)) == []
     TrajectoryStore(path).append([])
     assert read(TrajectoryStore(path)) == []
+
+
+def test_arguments_nested_too_deeply_are_named(tmp_path: Path) -> None:
+    """Their action cannot be made again, neither for writing nor for reading."""
+    path = tmp_path / "t.jsonl"
+    deep = "[" * 100_000
+    calls = [(ToolCall("1", "look", arguments),) for arguments in ("{}", deep)]
+    said = [(Message("user", "Go."), Message("assistant", "", None, call)) for call in calls]
+    good, bad = (replace(trajectory(["look({})"], 1.0, seen=["Go."]), messages=messages) for messages in said)
+    TrajectoryStore(path).append([good])
+    with pytest.raises(DataError, match=r"sample 0: cannot be stored, .*nested too deeply"):
+        TrajectoryStore(path).append([bad])
+    path.write_text(path.read_text().replace('"look","{}"', f'"look","{deep}"'))
+    with pytest.raises(DataError, match=r"t\.jsonl, line 2, field .*nested too deeply"):
+        list(TrajectoryStore(path))

@@ -152,7 +152,7 @@ def _numbered(said: _Said) -> list[tuple[int, _Call]]:
 def _is_object(text: str) -> bool:
     try:
         return isinstance(json.loads(text), dict)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
 
 
