@@ -130,3 +130,30 @@ def test_ranges_that_are_not_those_of_the_replies_are_refused(chat: ChatFormat) 
     (tokens,) = run.tokens
     with pytest.raises(ValueError, match="tokens have 1 ranges of the agent's, messages have 2 replies for 2 steps"):
         replace(run, tokens=(replace(tokens, agent=tokens.agent[1:]),))
+
+
+@pytest.mark.parametrize("context_turns", [0, 1])
+def test_log_probabilities_of_the_engine_change_no_example(chat: ChatFormat, context_turns: int) -> None:
+    plays = (["look", "take red key", "open red door"], ["look", "take blue key", "look"])
+    plain = [with_context(played(sample, actions, chat), context_turns) for sample, actions in enumerate(plays)]
+    scored = [replace(run, tokens=tuple(map(with_logprobs, run.tokens))) for run in plain]
+    found = pairs(build_tree(plain), per_fork=3)
+    assert found
+    made = [
+        (
+            sft_examples(runs, chat, context=4096),
+            pair_examples(found, {t.key: t for t in runs}, chat, context=4096, with_run=True),
+            pair_examples(found, {t.key: t for t in runs}, chat, context=4096, step_only=True),
+        )
+        for runs in (plain, scored)
+    ]
+    assert made[0] == made[1]
+
+
+def with_logprobs(tokens: Tokens) -> Tokens:
+    return replace(tokens, logprobs=tuple(-0.5 for start, end in tokens.agent for _ in range(start, end)))
+
+
+def with_context(run: Trajectory, turns: int) -> Trajectory:
+    """The run after its first `turns` steps, which become a part of its prompt."""
+    return replace(run, steps=run.steps[turns:], context_turns=turns)

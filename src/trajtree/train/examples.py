@@ -151,10 +151,15 @@ def message_pairs(pairs: Iterable[PairMessages], chat: ChatFormat, *, context: i
 
 
 def sequences_of(trajectory: Trajectory, chat: ChatFormat) -> tuple[Tokens, ...]:
-    """Tokens of a trajectory: the engine's if this chat format spells the same text with them, else newly made ones."""
+    """Tokens of a trajectory: the engine's if this chat format spells the same text with them, else newly made ones.
+
+    They have no log-probabilities, which no training reads and which would not fit a part of the agent's ranges.
+    """
     written = tokenise(chat, trajectory.messages, trajectory.tools, f"{trajectory.task}, run {trajectory.sample}")
     spelt = [chat.decode(tokens.ids) for tokens in trajectory.tokens]
-    return trajectory.tokens if spelt == [chat.decode(tokens.ids) for tokens in written] else written
+    if spelt != [chat.decode(tokens.ids) for tokens in written]:
+        return written
+    return tuple(replace(tokens, logprobs=()) for tokens in trajectory.tokens)
 
 
 def without_context(sequences: Sequence[Tokens], turns: int) -> list[Tokens]:
