@@ -332,13 +332,9 @@ def test_attention_is_put_back_after_an_error(tmp_path: Path) -> None:
     assert model.get_base_model().config._attn_implementation == "eager"
 
 
-@pytest.mark.parametrize(
-    ("architecture", "changes"), [("mamba", {}), ("bloom", {}), ("llama", {"attention_dropout": 0.1})]
-)
-def test_what_cannot_attend_along_trees_is_trained_padded(
-    tmp_path: Path, architecture: str, changes: dict[str, Any]
-) -> None:
-    model = build(architecture, **changes)
+@pytest.mark.parametrize("architecture", ["mamba", "bloom"])
+def test_what_cannot_attend_along_trees_is_trained_padded(tmp_path: Path, architecture: str) -> None:
+    model = build(architecture)
     before = getattr(model.config, "_attn_implementation", None)
     losses: list[float] = []
     with pytest.warns(UserWarning, match=rf"{type(model).__name__}: cannot .* padded instead, and nothing is shared"):

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from trajtree.models.weights import pick_dtype
 from trajtree.store.files import atomically
 from trajtree.train.batch import collate
+from trajtree.train.dropout import without_dropout
 from trajtree.train.examples import Example
 from trajtree.train.packing import packs
 from trajtree.train.scoring import logits_of, token_logprobs, without_adapter
@@ -98,7 +99,8 @@ def logprobs_of(
     device = next(model.parameters()).device
     found: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * len(examples)
     adapter_off: AbstractContextManager[Any] = without_adapter(model)
-    with tree_attention_where_possible([model], packed) as packed, torch.no_grad(), adapter_off:
+    attention = tree_attention_where_possible([model], packed)
+    with without_dropout([model]), attention as packed, torch.no_grad(), adapter_off:
         sequences = [[side.ids for side in example.sides] for example in examples]
         numbers = packs(range(len(examples)), sequences.__getitem__, pack_tokens, share=packed)
         for done, members in enumerate(numbers, start=1):

@@ -29,6 +29,7 @@ from trajtree.models.weights import pick_dtype
 from trajtree.store.progress import SILENT, Progress
 from trajtree.train.batch import Batch, collate
 from trajtree.train.checkpoints import last_whole, mark_whole
+from trajtree.train.dropout import without_dropout
 from trajtree.train.examples import Example, PairExample, check_pair
 from trajtree.train.losses import Objective
 from trajtree.train.packing import packs
@@ -79,7 +80,7 @@ def train(
     watch: Watch = lambda history: None,
     logbook: Logbook | None = None,
 ) -> dict[str, float]:
-    """Tune `model` in place.
+    """Tune `model` in place, without dropout.
 
     Args:
         model: a peft model, or a whole one.
@@ -122,7 +123,8 @@ def train(
     logbook = logbook or logbook_of(folder)
     checkpoints = folder / "checkpoints"
     reporting = _Reporting(progress)
-    with tree_attention_where_possible([model] if reference is None else [model, reference], how.packed) as packed:
+    models = [model] if reference is None else [model, reference]
+    with without_dropout(models), tree_attention_where_possible(models, how.packed) as packed:
         units = _units(examples, how, packed, seed)
         apart = _self_check(model, units[0], precision) if packed else 0.0
         trainer = _ObjectiveTrainer(
