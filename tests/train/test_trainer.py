@@ -299,6 +299,40 @@ def test_a_kill_after_the_last_step_loses_no_metrics(tmp_path: Path) -> None:
     assert told.figures == [] and last["loss"] > 0 and "tokens/s" in last
 
 
+@pytest.mark.parametrize("epochs", [0.5, 1.5, 2])
+def test_after_the_last_checkpoint_no_step_is_left(tmp_path: Path, epochs: float) -> None:
+    """Ended before the model was saved; also where the last epoch is a part of one."""
+
+    def kill(metrics: dict[str, float]) -> None:
+        raise Killed
+
+    how = replace(SGD, epochs=epochs, batch=2, checkpoint_steps=3)
+    expected, last = trained(tmp_path / "unbroken", PAIRS, dpo(0.3), how)
+    with pytest.raises(Killed):
+        train(adapt(build("llama")), PAIRS, dpo(0.3), how, tmp_path / "broken", seed=1, dtype="float32", save=kill)
+    told, histories, model = Told(), list[History](), adapt(build("llama"))
+    before = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
+    folder = tmp_path / "broken"
+    again = train(model, PAIRS, dpo(0.3), how, folder, seed=1, dtype="float32", progress=told, watch=histories.append)
+    found = moved(model, before)
+    assert told.figures == [] and histories[0].steps == 4 * epochs
+    assert all(torch.equal(found[name], change) for name, change in expected.items())
+    assert again["loss"] == last["loss"]
+
+
+def test_a_whole_model_is_complete_after_the_last_checkpoint(tmp_path: Path) -> None:
+    def kill(metrics: dict[str, float]) -> None:
+        raise Killed
+
+    how = replace(SGD, epochs=0.75, batch=4)
+    whole, broken, resumed = (build("llama", tie_word_embeddings=True) for _ in range(3))
+    train(whole, BRANCHES, sft(), how, tmp_path / "unbroken", seed=1, dtype="float32")
+    with pytest.raises(Killed):
+        train(broken, BRANCHES, sft(), how, tmp_path / "broken", seed=1, dtype="float32", save=kill)
+    train(resumed, BRANCHES, sft(), how, tmp_path / "broken", seed=1, dtype="float32")
+    assert all(torch.equal(p, q) for p, q in zip(whole.parameters(), resumed.parameters(), strict=True))
+
+
 # --- the attention afterwards ---
 
 

@@ -20,8 +20,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments
 from transformers.integrations import TensorBoardCallback
+from transformers.trainer import TRAINER_STATE_NAME
 
 from trajtree.errors import DataError, PolicyError, RunError
 from trajtree.explore.trackers import PROJECT, Logbook, check_trackers
@@ -143,7 +144,7 @@ def train(
         _keep_events(trainer, logbook)
         with _uncast_inputs(model, precision):
             last, trainer.last, trainer.watched = last_whole(checkpoints, clean_up=trainer.is_world_process_zero())
-            trainer.train(resume_from_checkpoint=last)
+            trainer.go_on(last)
     metrics = {**trainer.last, "self_check": apart}
     if trainer.is_world_process_zero():
         watch(History(trainer.state.global_step, _by_epoch(trainer.watched)))
@@ -167,6 +168,20 @@ class _ObjectiveTrainer(Trainer):  # type: ignore[misc]
         self._began = time.monotonic()
         self._parts: list[tuple[float, dict[str, float]]] = []
         self._tokens = self._packed = 0
+
+    def go_on(self, checkpoint: str | None) -> None:
+        """Train from a checkpoint, or from the beginning; after a checkpoint of the last step no step is left.
+
+        Trainer.train would take one more where the last epoch is a part of one.
+        """
+        if checkpoint is not None:
+            state = TrainerState.load_from_json(str(Path(checkpoint) / TRAINER_STATE_NAME))
+            per_epoch = math.ceil(len(self.get_train_dataloader()) / self.args.gradient_accumulation_steps)
+            if state.global_step >= math.ceil(self.args.num_train_epochs * per_epoch):
+                self.state = state
+                self._load_from_checkpoint(checkpoint)
+                return
+        self.train(resume_from_checkpoint=checkpoint)
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Tensor:
         total = sum(self.objective.items(sample["batch"]).sum() for sample in batch_samples)
