@@ -341,6 +341,45 @@ def test_rounding_with_some_tokens_is_not_taken_for_wrong_numbers(monkeypatch: p
     assert len(tried) == 2 and tried[0] != tried[1]
 
 
+@pytest.mark.parametrize(
+    ("architecture", "changes", "why"),
+    [
+        ("phimoe", {"sliding_window": 70, "num_local_experts": 4}, "its window of 70 tokens is only in the mask"),
+        (
+            "qwen2_moe",
+            {"sliding_window": 70, "use_sliding_window": True, "layer_types": ["sliding_attention", "full_attention"]},
+            "its window of 70 tokens is only in the mask",
+        ),
+        (
+            "llama4_text",
+            {"attention_chunk_size": 70, "num_local_experts": 4, "intermediate_size_mlp": 48},
+            "it attends within chunks of 70 tokens",
+        ),
+    ],
+)
+def test_a_long_window_that_packs_would_ignore_is_refused(architecture: str, changes: dict[str, Any], why: str) -> None:
+    """Longer than the sequences of the test, which are equal with and without it."""
+    with pytest.raises(PolicyError, match=why):
+        use_tree_attention(build(architecture, **changes))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "changes"),
+    [
+        ("mistral", {"sliding_window": 70}),
+        ("phimoe", {"sliding_window": 256, "num_local_experts": 4}),  # as long as the model's context
+        ("qwen2_moe", {"sliding_window": 70, "use_sliding_window": True, "layer_types": ["full_attention"] * 2}),
+    ],
+)
+def test_a_long_window_that_is_passed_on_or_cuts_nothing_is_not(architecture: str, changes: dict[str, Any]) -> None:
+    model, examples = build(architecture, **changes), branching_pairs(2, trunk=150)
+    with torch.no_grad():
+        expected = torch.cat([alone(model, example.sides[side]) for side in (0, 1) for example in examples])
+        use_tree_attention(model)
+        found, _ = together(model, examples, packed=True)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
 def _straight(forest: Any) -> Any:
     """A plan that takes the pack for one sequence."""
     return pack([forest.ids.tolist()])

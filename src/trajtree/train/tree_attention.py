@@ -10,6 +10,7 @@ a layer from its arguments only, and on CUDA in another thread.
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -125,13 +126,17 @@ def _unsuited(model: Any, causal: Any) -> str | None:
 
     Three sequences that share beginnings are computed separately with transformers' eager attention, and packed with
     ours; they are longer than the layers' window if that is short. Attention must be called once per layer, which rules
-    out linear and convolutional layers.
+    out linear and convolutional layers. Of a longer window, it is only tested that layers pass it on.
     """
     config = model.config.get_text_config()
     if any(getattr(config, name, 0.0) for name in ("attention_dropout", "attn_pdrop")):
         return "its attention has dropout, which would differ between branches: set it to 0"
+    context = getattr(config, "max_position_embeddings", None) or sys.maxsize
+    if 0 < (getattr(config, "attention_chunk_size", None) or 0) < context:
+        return f"it attends within chunks of {config.attention_chunk_size} tokens"
     window = getattr(config, "sliding_window", None) or 0
     length = 24 if window > 64 or not window else window + 16
+    cut = _Calls.cut
     was_training = model.training
     model.eval()  # dropout elsewhere in the model would make the two differ randomly
     try:
@@ -142,6 +147,8 @@ def _unsuited(model: Any, causal: Any) -> str | None:
                 reason = _compare(model, causal, sequences, config.num_hidden_layers)
                 if reason is None:
                     break
+            if reason is None and _Calls.cut == cut and 0 < window < context and _slides(config):
+                return f"its window of {window} tokens is only in the mask, which packs do not use"
             return reason
     except (TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
         known = (
@@ -150,6 +157,12 @@ def _unsuited(model: Any, causal: Any) -> str | None:
         return f"{known}; {type(error).__name__}: {error}"
     finally:
         model.train(was_training)
+
+
+def _slides(config: Any) -> bool:
+    """Whether a layer has the configuration's window: all have it where it does not list the layers' types."""
+    types = getattr(config, "layer_types", None)
+    return types is None or "sliding_attention" in types
 
 
 def _sequences(random: np.random.Generator, vocabulary: int, length: int) -> list[list[int]]:
@@ -181,9 +194,10 @@ def _compare(model: Any, causal: Any, sequences: list[list[int]], layers: int) -
 
 
 class _Calls:
-    """Counter of `tree_attention` calls with a plan, to check that every layer makes one."""
+    """Counters of `tree_attention` calls with a plan, which every layer must make, and of those with a window."""
 
     count = 0
+    cut = 0
 
 
 def tree_attention(
@@ -235,6 +249,7 @@ def tree_attention(
     if kwargs.get("position_bias") is not None:
         raise ValueError("a position bias is not supported on trees")
     _Calls.count += 1
+    _Calls.cut += sliding_window is not None
     if served > 1:
         key, value = key.repeat_interleave(served, dim=1), value.repeat_interleave(served, dim=1)
     # keys, values: one [1, heads, segment, width] per segment. queries: one [1, heads, length, width] per chain; the
