@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import Any
 
@@ -261,6 +262,40 @@ def test_arguments_that_are_not_json_reach_the_template_as_text() -> None:
     calls = (ToolCall("a", "run", '{"a": '), ToolCall("b", "run", '{"a": 1}'))
     (tokens,) = tokenise(chat, [Message("user", "go"), Message("assistant", "", tool_calls=calls)])
     assert agent_texts(chat, tokens) == ['run{"a": run' + "{'a': 1}<|im_end|>"]
+
+
+def taking_apart(pairs: str) -> ChatFormat:
+    """A template that writes a call's arguments one by one."""
+    template = (
+        "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] }}"
+        "{% for c in m['tool_calls'] %}{{ c['function']['name'] }}"
+        "{% for k, v in PAIRS %} {{ k }}={{ v }}{% endfor %}{% endfor %}{{ '<|im_end|>\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    )
+    return ChatFormat(byte_bpe(IM, template.replace("PAIRS", pairs)), "coder")
+
+
+def calling(*arguments: str) -> list[Message]:
+    calls = tuple(ToolCall(f"call {i}", "weather", text) for i, text in enumerate(arguments))
+    return [Message("user", "go"), Message("assistant", "", tool_calls=calls), Message("tool", "sunny")]
+
+
+@pytest.mark.parametrize("pairs", ["c['function']['arguments'] | items", "c['function']['arguments'].items()"])
+@pytest.mark.parametrize("arguments", ['{"city": "Ro', "[1]", ""])
+def test_broken_arguments_that_a_template_takes_apart(pairs: str, arguments: str) -> None:
+    chat, rome = taking_apart(pairs), '{"city": "Rome"}'
+    (tokens,) = tokenise(chat, [*calling(rome, '{"days": 2}'), Message("assistant", "done")])
+    assert agent_texts(chat, tokens) == ["weather city=Romeweather days=2<|im_end|>", "done<|im_end|>"]
+    why = "coder: its chat template cannot write the call of tool weather, whose arguments are not a JSON object: "
+    with pytest.raises(PolicyError, match=f"^weather/3, run 7: {why}{re.escape(repr(arguments))};"):
+        tokenise(chat, calling(rome, arguments), name="weather/3, run 7")
+    with pytest.raises(PolicyError, match=f"^{why}"):
+        chat.prompt(calling(rome, arguments))
+
+
+def test_long_broken_arguments_are_cut_in_the_message() -> None:
+    with pytest.raises(PolicyError, match=f"object: '{'x' * 100}[.][.][.]';"):
+        taking_apart("c['function']['arguments'] | items").prompt(calling("x" * 999))
 
 
 def test_no_chat_template() -> None:

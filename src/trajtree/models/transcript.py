@@ -19,6 +19,8 @@ from trajtree.trajectory import Message, Tokens, ToolCall
 
 _PROBE = "yes"
 """An assistant message, rendered to see what the template writes after it."""
+_SHOWN = 100
+"""How many characters of arguments a message shows."""
 _THOUGHT, _TOOL = "because", "get_time"
 _PROBES = {
     "calls": Message("assistant", "", tool_calls=(ToolCall("call00001", _TOOL, "{}"),)),
@@ -28,6 +30,10 @@ _PROBES = {
 
 Rewrite = Callable[[Sequence[Message], Sequence[str], str], tuple[Sequence[Message], Sequence[str]]]
 """Makes of messages, tools and a name for errors the messages and tools that the template is to write."""
+
+
+class _UnwritableCall(PolicyError):
+    """The chat template cannot write a call because its arguments are not a JSON object."""
 
 
 class ChatFormat:
@@ -121,7 +127,16 @@ class ChatFormat:
             text: str = self.tokenizer.apply_chat_template(
                 written, tools=known, tokenize=False, add_generation_prompt=prompt
             )
-        except TemplateError as error:
+        except (TemplateError, TypeError, ValueError) as error:
+            broken = next((call for m in messages for call in m.tool_calls if not _is_object(call.arguments)), None)
+            # Templates refuse on purpose with a plain TemplateError; what they stumble over has types of its own.
+            if broken is not None and type(error) is not TemplateError:
+                raise _UnwritableCall(
+                    f"{self.name}: its chat template cannot write the call of tool {broken.name}, whose arguments are "
+                    f"not a JSON object: {_beginning(broken.arguments)}; leave this run out, or mend the arguments"
+                ) from error
+            if not isinstance(error, TemplateError):
+                raise
             roles = ", ".join(m.role for m in messages)
             raise PolicyError(f"{self.name}: its chat template rejects the roles {roles}: {error}") from None
         return text
@@ -135,6 +150,18 @@ def _template_message(message: Message) -> dict[str, Any]:
         with suppress(ValueError):
             call["function"]["arguments"] = json.loads(call["function"]["arguments"])
     return written
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except ValueError:
+        return False
+
+
+def _beginning(text: str) -> str:
+    """The text as a literal, cut where it is too long for a message."""
+    return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")
 
 
 def _special_ids(tokenizer: Any) -> set[int]:
@@ -216,21 +243,24 @@ def tokenise(
     of them is kept. `name` is for errors.
 
     Raises:
-        PolicyError: the template leaves out a reply's reasoning or tool calls.
+        PolicyError: the template leaves out a reply's reasoning or tool calls, or cannot write the arguments of a call.
         DataError: the chat format's `rewrite` cannot rewrite the conversation.
     """
     if chat.rewrite is not None:
         messages, tools = chat.rewrite(messages, tools, name)
     transcript = Transcript(chat, tools)
     end = chat.decode([chat.end_of_turn])
-    for index, message in enumerate(messages):
-        if message.role == "assistant":
-            transcript.feed(messages[:index])
-            if message.tool_calls or message.reasoning is not None:
-                text = chat.written_reply(messages[: index + 1], tools)
-            else:
-                text = message.content + end
-            transcript.reply([*chat.encode(text[: -len(end)]), chat.end_of_turn], text)
+    try:
+        for index, message in enumerate(messages):
+            if message.role == "assistant":
+                transcript.feed(messages[:index])
+                if message.tool_calls or message.reasoning is not None:
+                    text = chat.written_reply(messages[: index + 1], tools)
+                else:
+                    text = message.content + end
+                transcript.reply([*chat.encode(text[: -len(end)]), chat.end_of_turn], text)
+    except _UnwritableCall as error:
+        raise PolicyError(f"{name}: {error}") from None
     return transcript.tokens()
 
 
