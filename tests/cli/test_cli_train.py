@@ -30,7 +30,7 @@ import trajtree
 from trajtree.cli.main import app
 from trajtree.errors import DataError, PolicyError, RecipeError, RunError, TrajtreeError
 from trajtree.explore import trackers
-from trajtree.models.weights import ModelRef
+from trajtree.models.weights import ModelRef, fingerprint
 from trajtree.train import job
 from trajtree.train.job import train_file
 from trajtree.train.material import examples_of, material_of
@@ -307,6 +307,26 @@ def test_a_cached_reference_changes_nothing(trees: Path, tiny_words: Path, tmp_p
         assert (folder / "reference" / held.name).read_bytes() == held.read_bytes()
     with pytest.raises(RecipeError, match="whole distribution"):
         train_file(trees, quick(tiny_words, settings=how(cache_reference=True)), tmp_path / "kl")
+
+
+def test_a_cached_reference_is_of_its_adapters_too(trees: Path, tiny_words: Path, tmp_path: Path) -> None:
+    base, settings = str(tiny_words), how(cache_reference=True)
+
+    def to(*adapters: Path) -> Training:
+        reference = ModelRef(base, tuple(map(str, adapters)))
+        return quick(tiny_words, method="dpo", settings=settings, reference=reference)
+
+    one, other = (
+        train_file(trees, quick(tiny_words, method="sft", seed=seed), tmp_path / f"seed {seed}") for seed in (0, 1)
+    )
+    out, fresh = tmp_path / "out", tmp_path / "fresh"
+    train_file(trees, to(one), out)
+    shutil.rmtree(out / "model")  # as if it had ended before its first checkpoint
+    train_file(trees, to(other), out)
+    train_file(trees, to(other), fresh)
+    assert weights(out / "model") == weights(fresh / "model")
+    assert len(list((out / "reference").iterdir())) == 2
+    assert job._record(trees, to())["reference_weights"] == fingerprint(base)
 
 
 def test_another_model_as_reference(trees: Path, tiny_words: Path, tmp_path: Path) -> None:

@@ -131,17 +131,22 @@ def _record(source: Path, training: Training) -> dict[str, Any]:
         "source": source.name,
         "dtype": pick_dtype(training.dtype),
     }
-    reference = None if training.reference is None else fingerprint(training.reference.base)
+    reference = training.reference
     record = {
         **described,
         "data": data,
         "processes": int(os.environ.get("WORLD_SIZE", 1)),
-        "weights": " ".join([fingerprint(training.source), *map(adapter_fingerprint, training.adapters)]),
-        "reference_weights": reference,
+        "weights": _weights(training.source, training.adapters),
+        "reference_weights": None if reference is None else _weights(reference.base, reference.adapters),
     }
     # Passed through JSON, so that it can be compared with what was written.
     found: dict[str, Any] = json.loads(json.dumps(record))
     return found
+
+
+def _weights(base: str, adapters: Sequence[str]) -> str:
+    """The fingerprints of a model and of the adapters merged into it, in order."""
+    return " ".join([fingerprint(base), *map(adapter_fingerprint, adapters)])
 
 
 def _claim(out: Path, record: dict[str, Any]) -> dict[str, Any] | None:
