@@ -26,7 +26,7 @@ from trajtree.formats.read.detect import FORMATS, beginning_of, format_named
 from trajtree.formats.write import PAIR_TARGETS, TRAJECTORY_TARGETS
 from trajtree.models.weights import DTYPES
 from trajtree.policies.opening import SCHEMES
-from trajtree.train.settings import METHODS, SCHEDULES, WEIGHTS, LossSettings
+from trajtree.train.settings import METHODS, OPTIMISERS, SCHEDULES, WEIGHTS, LossSettings
 from trajtree.trees.forks import AGGREGATES, MODES, PairSettings, pairs_of
 from trajtree.trees.merge import build_tree
 from trajtree.trees.pair import PASTS
@@ -103,6 +103,7 @@ def test_a_command_offers_the_entries_of_its_table(choices: Collection[str], arg
         ("play.dtype", DTYPES),
         ("preference.weigh", WEIGHTS),
         ("sft.schedule", SCHEDULES),
+        ("sft.optimiser", OPTIMISERS),
         ("rows.mine.method", METHODS),
         ("rows.mine.learns_from", SOURCES),
     ],

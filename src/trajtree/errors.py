@@ -87,12 +87,13 @@ class RunError(TrajtreeError):
 
 
 def one_of(choices: Collection[str]) -> Callable[[str], str]:
-    """A check that a name is one of `choices`; its ValueError lists them and suggests a close match."""
+    """A check that a name is one of `choices`; its ValueError lists them and suggests what begins so or is close."""
 
     def check(name: str) -> str:
         if name in choices:
             return name
-        near = get_close_matches(name, choices, n=1)
+        begun = [choice for choice in choices if name and choice.startswith(name)]
+        near = begun or get_close_matches(name, choices, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"{name!r} is not one of {', '.join(choices)}{hint}")
 

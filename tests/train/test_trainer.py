@@ -32,7 +32,7 @@ from trajtree.store.progress import SILENT, Progress  # noqa: E402
 from trajtree.train.examples import Example, PairExample, SftExample, check_pair, message_pairs  # noqa: E402
 from trajtree.train.losses import Metrics, Objective, Scores, dpo, sft  # noqa: E402
 from trajtree.train.packing import packs  # noqa: E402
-from trajtree.train.settings import Optimisation  # noqa: E402
+from trajtree.train.settings import METHODS, OPTIMISERS, Optimisation, TrainSettings, resolved  # noqa: E402
 from trajtree.train.trainer import History, train  # noqa: E402
 from trajtree.trajectory import Message, Tokens  # noqa: E402
 
@@ -393,6 +393,22 @@ def test_packed_training_does_not_warn(tmp_path: Path) -> None:
 
 
 # --- refusals ---
+
+
+def test_optimisers_are_those_that_transformers_has_and_that_need_no_names_of_modules() -> None:
+    from transformers.training_args import OptimizerNames
+
+    assert {name.value for name in OptimizerNames} - set(OPTIMISERS) == {
+        name.value for name in OptimizerNames if name.value.startswith(("galore", "apollo"))
+    }
+    assert resolved(TrainSettings(), METHODS["sft"]).optimiser == Optimisation().optimiser == "adamw_torch"
+
+
+@pytest.mark.parametrize(("name", "near"), [("adamw", "adamw_torch"), ("adamw_touch", "adamw_torch")])
+def test_an_optimiser_that_does_not_exist_is_refused_with_the_settings(name: str, near: str) -> None:
+    why = f"^optimiser '{name}': .*'{name}' is not one of adamw_torch, adamw_torch_fused, .*; did you mean '{near}'"
+    with pytest.raises(DataError, match=why):
+        resolved(TrainSettings(optimiser=name), METHODS["sft"])
 
 
 def test_a_loss_that_is_no_number(tmp_path: Path) -> None:

@@ -38,6 +38,44 @@ CHOSEN, REJECTED = "chosen", "rejected"
 SCHEDULES = ("cosine", "linear", "constant_with_warmup", "constant")
 """Learning-rate schedules, by transformers' names; `constant` has no warm-up."""
 
+OPTIMISERS = (
+    "adamw_torch",
+    "adamw_torch_fused",
+    "adamw_torch_xla",
+    "adamw_torch_npu_fused",
+    "adamw_torch_4bit",
+    "adamw_torch_8bit",
+    "adamw_anyprecision",
+    "adamw_8bit",
+    "adamw_bnb_8bit",
+    "adafactor",
+    "adagrad",
+    "ademamix",
+    "ademamix_8bit",
+    "lion_32bit",
+    "lion_8bit",
+    "paged_adamw_32bit",
+    "paged_adamw_8bit",
+    "paged_ademamix_32bit",
+    "paged_ademamix_8bit",
+    "paged_lion_32bit",
+    "paged_lion_8bit",
+    "rmsprop",
+    "rmsprop_bnb",
+    "rmsprop_bnb_8bit",
+    "rmsprop_bnb_32bit",
+    "sgd",
+    "lomo",
+    "adalomo",
+    "grokadamw",
+    "schedule_free_adamw",
+    "schedule_free_radam",
+    "schedule_free_sgd",
+    "stable_adamw",
+)
+"""Optimisers, by transformers' names; some need a package of their own. GaLore and APOLLO are left out, since they must
+be told which modules they are for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Method:
@@ -200,7 +238,7 @@ class Optimisation:
             default, like the schedule's, comes from the paper's code.
         weight_decay: weight decay of the optimiser.
         clip: largest norm of the gradient; 0 turns clipping off.
-        optimiser: transformers' name of the optimiser.
+        optimiser: the optimiser, a name in OPTIMISERS.
         packed: False for padded batches, which share nothing; they are also used, with a warning, if a model cannot
             attend along trees.
         recompute: gradient checkpointing: less memory, a third more time.
@@ -217,7 +255,7 @@ class Optimisation:
     warm_up: Annotated[float, Field(ge=0, lt=1)] = 0.03
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     clip: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
-    optimiser: str = "adamw_torch"
+    optimiser: Annotated[str, AfterValidator(one_of(OPTIMISERS))] = "adamw_torch"
     packed: bool = True
     recompute: bool = False
     checkpoint_steps: Annotated[int, Field(ge=1)] = 20
@@ -259,6 +297,7 @@ def resolved(settings: S, method: Method) -> S:
 __all__ = [
     "CHOSEN",
     "METHODS",
+    "OPTIMISERS",
     "REJECTED",
     "SAME_RESULT",
     "SCHEDULES",
