@@ -264,6 +264,109 @@ def test_arguments_that_are_not_json_reach_the_template_as_text() -> None:
     assert agent_texts(chat, tokens) == ['run{"a": run' + "{'a': 1}<|im_end|>"]
 
 
+LAST = (
+    "{% set last = namespace(user=0) %}"
+    "{% for m in messages %}{% if m['role'] == 'user' %}{% set last.user = loop.index0 %}{% endif %}{% endfor %}"
+)
+THINKS = (
+    LAST + "{% for m in messages %}{% set said = m['content'].split('</think>') %}"
+    "{% if m['role'] == 'assistant' and loop.index0 > last.user %}"
+    "{{ '<|im_start|>assistant\n<think>\n' + (said[0].split('<think>')[-1].strip('\n') if said[1:] else '') }}"
+    "{{ '\n</think>\n\n' + said[-1].strip() + '<|im_end|>\n' }}"
+    "{% else %}{{ '<|im_start|>' + m['role'] + '\n' + said[-1].strip() + '<|im_end|>\n' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\nPROMPT' }}{% endif %}"
+)
+CHANNELS = (
+    "{% for m in messages %}{{ '<|start|>' + m['role'] }}"
+    "{% if m['role'] == 'assistant' %}{{ '<|channel|>final' }}{% endif %}{{ '<|message|>' + m['content'] }}"
+    "{{ '<|return|>' if m['role'] == 'assistant' and loop.last else '<|end|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|start|>assistant' }}{% endif %}"
+)
+NEVER_CLOSED = (
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' }}"
+    "{{ m['content'].split('</think>')[-1] + '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n<think>\n' }}{% endif %}"
+)
+HARMONY = ("<|start|>", "<|channel|>", "<|message|>", "<|end|>", "<|return|>")
+PLAIN = [Message("user", "A"), Message("assistant", "go north"), Message("user", "B"), Message("assistant", "take key")]
+
+
+def prompts_and_replies(chat: ChatFormat, messages: list[Message]) -> list[tuple[str, str]]:
+    return [
+        (chat.decode(tokens.ids[:start]), chat.decode(tokens.ids[start:stop]))
+        for tokens in tokenise(chat, messages)
+        for start, stop in tokens.agent
+    ]
+
+
+@pytest.mark.parametrize(
+    ("special", "template", "replies"),
+    [
+        (
+            HARMONY,
+            CHANNELS,
+            ["<|channel|>final<|message|>go north<|return|>", "<|channel|>final<|message|>take key<|return|>"],
+        ),
+        (
+            IM,
+            THINKS.replace("PROMPT", "<think>\\n"),
+            ["\n</think>\n\ngo north<|im_end|>", "\n</think>\n\ntake key<|im_end|>"],
+        ),
+    ],
+    ids=["channels", "thoughts begun"],
+)
+def test_a_plain_reply_is_trained_as_the_template_writes_it(
+    special: tuple[str, ...], template: str, replies: list[str]
+) -> None:
+    chat = ChatFormat(byte_bpe(special, template), "model")
+    assert not chat.writes_plainly
+    found = prompts_and_replies(chat, PLAIN)
+    assert found == [(chat.prompt(PLAIN[:1]), replies[0]), (chat.prompt(PLAIN[:3]), replies[1])]
+    for turn, (prompt, reply) in zip((2, 4), found, strict=True):
+        assert rendered(chat, PLAIN[:turn]).startswith(prompt + reply)
+
+
+@pytest.mark.parametrize("content", ["hm\n</think>\n\ngo", "hm</think>go"])
+@pytest.mark.parametrize("template", [THINKS.replace("PROMPT", "<think>\\n"), NEVER_CLOSED])
+def test_a_reply_that_closes_the_thoughts_of_its_prompt_is_trained_as_it_is(template: str, content: str) -> None:
+    chat = ChatFormat(byte_bpe(IM, template), "model")
+    messages = [Message("user", "A"), Message("assistant", content)]
+    assert prompts_and_replies(chat, messages) == [(chat.prompt(messages[:1]), content + "<|im_end|>")]
+    assert play(chat, messages) == tokenise(chat, messages)
+
+
+def test_thoughts_that_are_empty_before_the_last_reply_alone_are_not_trained() -> None:
+    """As Qwen3's: they are gone as soon as the conversation goes on, and an agent that does not think writes none."""
+    chat = ChatFormat(byte_bpe(IM, THINKS.replace("PROMPT", "")), "qwen3")
+    assert rendered(chat, PLAIN).endswith("assistant\n<think>\n\n</think>\n\ntake key<|im_end|>\n")
+    (tokens,) = tokenise(chat, PLAIN)
+    assert agent_texts(chat, tokens) == ["go north<|im_end|>", "take key<|im_end|>"]
+    assert play(chat, PLAIN) == (tokens,)
+
+
+def test_a_reply_without_words_closes_the_thoughts_too() -> None:
+    chat = ChatFormat(byte_bpe(IM, THINKS.replace("PROMPT", "<think>\\n")), "model")
+    ((_, reply),) = prompts_and_replies(chat, [Message("user", "A"), Message("assistant", "")])
+    assert reply == "\n</think>\n\n<|im_end|>"
+
+
+def test_a_plain_reply_that_no_prompt_leads_to_is_refused() -> None:
+    chat = ChatFormat(byte_bpe(IM, NEVER_CLOSED), "model")
+    with pytest.raises(PolicyError, match=r"^model: its chat template does not write a reply where its prompt for"):
+        tokenise(chat, PLAIN)
+    assert play(chat, PLAIN) == tokenise(chat, PLAIN, verbatim=True)
+
+
+@pytest.mark.parametrize("space", ["", " "])
+def test_space_before_a_reply_is_no_other_form(space: str) -> None:
+    template = (
+        "{% for m in messages %}{{ '[INST] ' + m['content'] + ' [/INST]' if m['role'] == 'user' "
+        f"else '{space}' + m['content'] | trim + '</s>' }}}}{{% endfor %}}"
+    )
+    chat = ChatFormat(byte_bpe(("<s>", "</s>"), template), "mistral")
+    assert [reply for _, reply in prompts_and_replies(chat, PLAIN)] == ["go north</s>", "take key</s>"]
+
+
 def taking_apart(pairs: str) -> ChatFormat:
     """A template that writes a call's arguments one by one."""
     template = (

@@ -19,8 +19,8 @@ from tests.toy import DOMAIN, Toy  # noqa: E402
 from tests.train.told import Told  # noqa: E402
 from torch.nn.functional import cross_entropy  # noqa: E402
 
-from trajtree.errors import DataError, RecipeError  # noqa: E402
-from trajtree.models.transcript import ChatFormat  # noqa: E402
+from trajtree.errors import DataError, PolicyError, RecipeError  # noqa: E402
+from trajtree.models.transcript import ChatFormat, tokenise  # noqa: E402
 from trajtree.models.weights import ModelRef, load_model, load_tokenizer  # noqa: E402
 from trajtree.store.progress import SILENT, Progress  # noqa: E402
 from trajtree.train.batch import Batch, collate  # noqa: E402
@@ -156,6 +156,19 @@ def test_a_template_that_rewrites_history_makes_no_pairs(tiny_words: Path, chat:
     )
     with pytest.raises(RecipeError, match="rewrites earlier turns"):
         pair_examples(FORKS, BY_KEY, ChatFormat(tokenizer, "qwen"), context=CONTEXT)
+
+
+def test_what_an_engine_said_is_trained_as_it_said_it(tiny_words: Path) -> None:
+    """Also where the template would not write it so: here the prompt begins thoughts, which are never closed."""
+    tokenizer = load_tokenizer(str(tiny_words))
+    tokenizer.chat_template = tokenizer.chat_template.replace("assistant\n", "assistant\n<think>\n")
+    chat = ChatFormat(tokenizer, "thinker")
+    said = tokenise(chat, EXPLORED[0].messages, verbatim=True)
+    assert len(said) == 2
+    engine = replace(EXPLORED[0], tokens=said)
+    assert [e.tokens for e in sft_examples([engine], chat, context=CONTEXT)] == [*said]
+    with pytest.raises(PolicyError, match="does not write a reply where its prompt for one ends"):
+        sft_examples([EXPLORED[0]], chat, context=CONTEXT)
 
 
 def test_too_long_is_refused_or_left_out(chat: ChatFormat) -> None:

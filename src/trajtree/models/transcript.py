@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import cached_property
 from typing import Any
 
 from trajtree.chat import message_to_dict
@@ -22,6 +23,8 @@ _PROBE = "yes"
 _SHOWN = 100
 """How many characters of arguments a message shows."""
 _THOUGHT, _TOOL = "because", "get_time"
+_THINKING = "<think>", "</think>"
+"""Between these a model thinks; a template may begin the thoughts itself."""
 _PROBES = {
     "calls": Message("assistant", "", tool_calls=(ToolCall("call00001", _TOOL, "{}"),)),
     "thoughts": Message("assistant", _PROBE, _THOUGHT),
@@ -83,7 +86,45 @@ class ChatFormat:
             return False
         if part == "calls":
             return _TOOL in text.rpartition("hello")[2]  # before it, the tool is only defined
-        return _THOUGHT in text or "<think>" in prompt
+        return _THOUGHT in text or _THINKING[0] in prompt
+
+    @cached_property
+    def writes_plainly(self) -> bool:
+        """Whether the template writes a reply without thoughts and calls right where the prompt for it ends.
+
+        It may do so only once the conversation goes on, as Qwen3's does, which writes empty thoughts before the last
+        reply. Space at the reply's beginning does not count: templates trim it or put some there.
+        """
+        messages = [Message("user", "hello"), Message("assistant", _PROBE)]
+        return self._continues(messages) or self._continues(messages, goes_on=True)
+
+    def plain_reply(self, messages: Sequence[Message], tools: Sequence[str] = ()) -> str:
+        """The text of the last message, a reply without thoughts and calls, up to the end of its turn.
+
+        It is the reply's content where that follows the prompt, or closes the thoughts that the prompt begins.
+        Otherwise it is what the template writes, which may close the thoughts first, or name the reply's channel.
+
+        Raises:
+            PolicyError: the template does not write a reply where the prompt ends.
+        """
+        if self.writes_plainly or self._closes_thoughts(messages, tools) or self._continues(messages, tools):
+            return messages[-1].content + self.decode([self.end_of_turn])
+        return self.written_reply(messages, tools)
+
+    def _closes_thoughts(self, messages: Sequence[Message], tools: Sequence[str]) -> bool:
+        begins, ends = _THINKING
+        return ends in messages[-1].content and self.prompt(messages[:-1], tools).rstrip().endswith(begins)
+
+    def _continues(self, messages: Sequence[Message], tools: Sequence[str] = (), *, goes_on: bool = False) -> bool:
+        """Whether the last message, a reply, follows the prompt for it; `goes_on`: where the conversation goes on."""
+        prompt = self.prompt(messages[:-1], tools).rstrip()
+        try:
+            more = [Message("user", "hello")] if goes_on else []
+            whole = self._render([*messages, *more], tools, prompt=goes_on)
+        except PolicyError:
+            return False
+        said = messages[-1].content.strip()
+        return said != "" and whole.startswith(prompt) and whole[len(prompt) :].lstrip().startswith(said)
 
     def written_reply(self, messages: Sequence[Message], tools: Sequence[str] = ()) -> str:
         """The text of the last message, a reply by the agent, as the template writes it, up to the end of its turn.
@@ -96,7 +137,10 @@ class ChatFormat:
         prompt, whole = self.prompt(messages[:-1], tools), self._render(messages, tools, prompt=False)
         end = self.decode([self.end_of_turn])
         if not whole.startswith(prompt) or end not in whole[len(prompt) :]:
-            raise PolicyError(f"{self.name}: its chat template does not write a reply where its prompt for one ends")
+            raise PolicyError(
+                f"{self.name}: its chat template does not write a reply where its prompt for one ends; "
+                "save a chat_template that does with the tokenizer, or use another model"
+            )
         text = whole[len(prompt) : whole.rindex(end) + len(end)]
         lost = [call.name for call in reply.tool_calls if call.name not in text]
         if lost or (reply.reasoning or "").strip() not in text:
@@ -235,15 +279,22 @@ class Transcript:
 
 
 def tokenise(
-    chat: ChatFormat, messages: Sequence[Message], tools: Sequence[str] = (), name: str = "a conversation"
+    chat: ChatFormat,
+    messages: Sequence[Message],
+    tools: Sequence[str] = (),
+    name: str = "a conversation",
+    *,
+    verbatim: bool = False,
 ) -> tuple[Tokens, ...]:
     """Tokens of a conversation that no engine produced, for example an expert's.
 
     The agent's tokens are those of each assistant message, including the one that ends its turn. Nothing after the last
-    of them is kept. `name` is for errors.
+    of them is kept. `name` is for errors. `verbatim` puts a reply without reasoning and calls right behind the prompt,
+    where an engine says it, also if the template would write something between them.
 
     Raises:
-        PolicyError: the template leaves out a reply's reasoning or tool calls, or cannot write the arguments of a call.
+        PolicyError: the template leaves out a reply's reasoning or tool calls, cannot write the arguments of a call, or
+            does not write a reply where the prompt for it ends.
         DataError: the chat format's `rewrite` cannot rewrite the conversation.
     """
     if chat.rewrite is not None:
@@ -256,8 +307,10 @@ def tokenise(
                 transcript.feed(messages[:index])
                 if message.tool_calls or message.reasoning is not None:
                     text = chat.written_reply(messages[: index + 1], tools)
-                else:
+                elif verbatim:
                     text = message.content + end
+                else:
+                    text = chat.plain_reply(messages[: index + 1], tools)
                 transcript.reply([*chat.encode(text[: -len(end)]), chat.end_of_turn], text)
     except _UnwritableCall as error:
         raise PolicyError(f"{name}: {error}") from None

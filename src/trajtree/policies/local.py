@@ -93,7 +93,7 @@ class LocalPolicy:
         self.name = name or ref.name
         self.chat = ChatFormat(tokenizer, ref.base)
         self.opening = tuple(opening)
-        self._opening_tokens = tokenise(self.chat, self.opening)
+        self._opening_tokens = tokenise(self.chat, self.opening, verbatim=True)
         self.model: Any = load_model(ref, dtype=dtype, device=pick_device())
         self.max_new_tokens = max_new_tokens
         self.context = context_length(self.model)

@@ -155,11 +155,15 @@ def sequences_of(trajectory: Trajectory, chat: ChatFormat) -> tuple[Tokens, ...]
 
     They have no log-probabilities, which no training reads and which would not fit a part of the agent's ranges.
     """
-    written = tokenise(chat, trajectory.messages, trajectory.tools, f"{trajectory.task}, run {trajectory.sample}")
+    name = f"{trajectory.task}, run {trajectory.sample}"
     spelt = [chat.decode(tokens.ids) for tokens in trajectory.tokens]
-    if spelt != [chat.decode(tokens.ids) for tokens in written]:
-        return written
-    return tuple(replace(tokens, logprobs=()) for tokens in trajectory.tokens)
+    written: tuple[Tokens, ...] = ()
+    # What an engine said is right as it said it, also where the template would write the reply differently.
+    for verbatim in (True, False) if spelt and not chat.writes_plainly else (False,):
+        written = tokenise(chat, trajectory.messages, trajectory.tools, name, verbatim=verbatim)
+        if spelt == [chat.decode(tokens.ids) for tokens in written]:
+            return tuple(replace(tokens, logprobs=()) for tokens in trajectory.tokens)
+    return written
 
 
 def without_context(sequences: Sequence[Tokens], turns: int) -> list[Tokens]:
