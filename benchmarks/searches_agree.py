@@ -3,8 +3,8 @@
     python benchmarks/searches_agree.py RUN --out benchmarks/results/searches-agree.json
 
 RUN is the run directory of a recipe; its trees `trees-weak` are searched. Of each search: the trees in which its path
-scores less than the exact search's, and those, among the trees whose exact path scores at least --min-score, in which it
-has other actions, or more of them.
+scores less than the exact search's, and those, among the trees whose exact path scores at least --min-score, in which
+it has other actions, or more of them.
 """
 
 from __future__ import annotations

@@ -302,6 +302,14 @@ def _sorted(arguments: str) -> str:
         raise TooDeep("a tool call's arguments are nested too deeply") from None
 
 
+def is_object(arguments: str) -> bool:
+    """Whether a tool call's arguments are a JSON object, as they should be."""
+    try:
+        return isinstance(json.loads(arguments), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
 def _call(data: object, where: str) -> ToolCall:
     kind = "custom" if isinstance(data, dict) and isinstance(data.get("custom"), dict) else "function"
     function = data.get(kind) if isinstance(data, dict) else None
@@ -362,6 +370,7 @@ __all__ = [
     "Parser",
     "action_of",
     "arguments_text",
+    "is_object",
     "message_from_dict",
     "message_to_dict",
     "parse_act",

@@ -14,7 +14,7 @@ from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
-from trajtree.chat import message_to_dict
+from trajtree.chat import is_object, message_to_dict
 from trajtree.errors import PolicyError
 from trajtree.trajectory import Message, Tokens, ToolCall
 
@@ -172,12 +172,12 @@ class ChatFormat:
                 written, tools=known, tokenize=False, add_generation_prompt=prompt
             )
         except (TemplateError, TypeError, ValueError) as error:
-            broken = next((call for m in messages for call in m.tool_calls if not _is_object(call.arguments)), None)
+            broken = next((call for m in messages for call in m.tool_calls if not is_object(call.arguments)), None)
             # Templates refuse on purpose with a plain TemplateError; what they stumble over has types of its own.
             if broken is not None and type(error) is not TemplateError:
                 raise _UnwritableCall(
                     f"{self.name}: its chat template cannot write the call of tool {broken.name}, whose arguments are "
-                    f"not a JSON object: {_beginning(broken.arguments)}; leave this run out, or mend the arguments"
+                    f"not a JSON object: {_beginning(broken.arguments)}; leave this run out, or correct the arguments"
                 ) from error
             if not isinstance(error, TemplateError):
                 raise
@@ -194,13 +194,6 @@ def _template_message(message: Message) -> dict[str, Any]:
         with suppress(ValueError):
             call["function"]["arguments"] = json.loads(call["function"]["arguments"])
     return written
-
-
-def _is_object(text: str) -> bool:
-    try:
-        return isinstance(json.loads(text), dict)
-    except ValueError:
-        return False
 
 
 def _beginning(text: str) -> str:

@@ -6,12 +6,12 @@ fault of the engine, not of the agent.
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any, NamedTuple
 
 import msgspec
 
+from trajtree.chat import is_object
 from trajtree.policies.base import Reply, too_long
 from trajtree.trajectory import Cause, Message, ToolCall
 
@@ -139,7 +139,7 @@ def _judged(completion: Completion, message: Message, most: int) -> Reply:
         names = ", ".join(call.name for call in message.tool_calls)
         return Reply(message.content, f"calls several tools in one reply ({names})", Cause.UNPARSEABLE_REPLY)
     for call in message.tool_calls:
-        if not _is_object(call.arguments):
+        if not is_object(call.arguments):
             problem = f"the arguments of tool {call.name} are no JSON object: {call.arguments[:80]!r}"
             return Reply(message.content, problem, Cause.UNPARSEABLE_REPLY)
     return Reply(message.content)
@@ -147,13 +147,6 @@ def _judged(completion: Completion, message: Message, most: int) -> Reply:
 
 def _numbered(said: _Said) -> list[tuple[int, _Call]]:
     return list(enumerate(said.tool_calls or ()))
-
-
-def _is_object(text: str) -> bool:
-    try:
-        return isinstance(json.loads(text), dict)
-    except (ValueError, RecursionError):
-        return False
 
 
 # llama.cpp and OpenAI name an overflow in type; vLLM and SGLang only say it, in an error of type BadRequestError.
