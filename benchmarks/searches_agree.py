@@ -4,7 +4,7 @@
 
 RUN is the run directory of a recipe; its trees `trees-weak` are searched. Of each search: the trees in which its path
 scores less than the exact search's, and those, among the trees whose exact path scores at least --min-score, in which
-it has other actions, or more of them.
+it has other actions, or more of them. If the run has stitched paths, they are compared in the same way.
 """
 
 from __future__ import annotations
@@ -50,12 +50,24 @@ def main() -> None:
                 }
             )
             print(counts[-1], flush=True)
+    stitched = None
+    for file in args.run.glob("stitched-weak/*/trajectories.jsonl"):
+        joined = {path.task: path for path in trajtree.TrajectoryStore(file)}
+        both = [(joined[exact[n].task], exact[n]) for n in kept if exact[n].task in joined]
+        stitched = {
+            "paths": len(joined),
+            "other_actions": sum([s.action for s in a.steps] != [s.action for s in b.steps] for a, b in both),
+            "shorter": sum(len(a.steps) < len(b.steps) for a, b in both),
+            "better": sum(a.score > b.score + SCORE_TOLERANCE for a, b in both),
+        }
+        print(stitched)
     result = {
         "command": " ".join(["python", "benchmarks/searches_agree.py", *sys.argv[1:]]),
         "trees": len(trees),
         "kept": len(kept),
         "min_score": args.min_score,
         "searches": counts,
+        "stitched": stitched,
     }
     if args.out:
         args.out.write_text(json.dumps(result, indent=1) + "\n")

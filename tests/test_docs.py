@@ -199,6 +199,7 @@ SECOND = ("w2sg_dpo:w2sg_exact", "random_dpo:w2sg_exact", "chosen_solved_sft:w2s
         ("results.md", "scienceworld-fifth", []),
         ("results.md", "scienceworld-seventh", ["--also", "w2sg_naive:weak", "--also", "w2sg_treedpo:w2sg_exact"]),
         ("results.md", "scienceworld-second", [*chain(*(("--also", one) for one in SECOND))]),
+        ("results.md", "scienceworld-third", ["--also", "w2sg_stitched:w2sg_naive", "--also", "w2sg_mcts:weak"]),
         ("results-demo.md", "demo", ["--whole"]),
         ("results-dev.md", "failures", []),
         ("results-dev.md", "forms", []),
@@ -324,6 +325,28 @@ def test_what_is_said_of_other_forms_of_dpo_is_what_their_run_says(monkeypatch: 
     for rows in (("w2sg_anchored", "chosen_solved_sft"), ("w2sg_dpo", "random_dpo")):
         assert f"p = {holm[rows]:.3f}".replace("0.", ".") in said
     assert min(holm.values()) > 0.05, "a comparison of this family is shown, and the page says that none is"
+
+
+def test_what_is_said_of_searches_is_what_their_run_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [Path(path) for path in seeds_of("scienceworld-third")]
+    said = section("results.md", "scienceworld-third")
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    points = runpy.run_path(str(ROOT / "benchmarks" / "experiment_tables.py"))["points"]
+    results = [read_results_json(path).results for path in paths]
+    for row, against in (("w2sg_mcts", "w2sg_exact"), ("w2sg_stitched", "w2sg_exact"), ("sft_exact", "strong_sft")):
+        assert points(asdict(over_seeds(results, row, against, "success").difference)) in said
+    assert results[0].row("w2sg_mcts").tasks == results[0].row("w2sg_published").tasks, "they are one model"
+    found = json.loads((ROOT / "benchmarks" / "results" / "searches-agree.json").read_text())
+    assert (found["trees"], found["kept"]) == (112, 102)
+    by_walks = {(one["search"], one["walks"]): one for one in found["searches"]}
+    assert all(
+        by_walks["mcts", walks] == {**by_walks["mcts-published", walks], "search": "mcts"} for walks in (20, 100, 1000)
+    )
+    assert [by_walks["mcts", walks]["lower_score"] for walks in (20, 100, 1000)] == [2, 1, 0]
+    assert by_walks["mcts", 1000]["other_actions"] == 6
+    assert found["stitched"] == {"paths": 102, "other_actions": 9, "shorter": 5, "better": 0}
+    for phrase in ("takes another path in 6,", "9 of 102 paths differ", "5 are shorter, none scores more"):
+        assert phrase in said
 
 
 def assert_said(monkeypatch: pytest.MonkeyPatch, said: str, paths: list[Path], pairs: tuple[str, ...]) -> None:
