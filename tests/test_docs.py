@@ -23,6 +23,7 @@ from trajtree.experiment.recipe import load_recipe
 from trajtree.experiment.rows import ROWS
 from trajtree.report import read_results_json
 from trajtree.report.text import listed
+from trajtree.statistics.results import RowMetrics
 from trajtree.statistics.seeds import over_seeds
 from trajtree.train.settings import METHODS, TrainSettings
 from trajtree.trees.pair import PASTS
@@ -189,6 +190,7 @@ AFTERWARDS = (
 )
 
 
+SEVENTH = ("w2sg_naive:weak", "w2sg_treedpo:w2sg_exact", "w2sg_exact:strong_sft", "w2sg_exact:w2sg_naive:best_score")
 SECOND = ("w2sg_dpo:w2sg_exact", "random_dpo:w2sg_exact", "chosen_solved_sft:w2sg_exact")
 
 
@@ -197,7 +199,7 @@ SECOND = ("w2sg_dpo:w2sg_exact", "random_dpo:w2sg_exact", "chosen_solved_sft:w2s
     [
         ("results.md", "scienceworld", ["--whole", *chain(*(("--also", one) for one in AFTERWARDS))]),
         ("results.md", "scienceworld-fifth", []),
-        ("results.md", "scienceworld-seventh", ["--also", "w2sg_naive:weak", "--also", "w2sg_treedpo:w2sg_exact"]),
+        ("results.md", "scienceworld-seventh", [*chain(*(("--also", one) for one in SEVENTH))]),
         ("results.md", "scienceworld-second", [*chain(*(("--also", one) for one in SECOND))]),
         ("results.md", "scienceworld-third", ["--also", "w2sg_stitched:w2sg_naive", "--also", "w2sg_mcts:weak"]),
         ("results-demo.md", "demo", ["--whole"]),
@@ -290,8 +292,10 @@ def test_what_is_said_of_the_method_as_published_is_what_its_run_says(monkeypatc
         ("w2sg_treedpo", "random_treedpo"),
         ("w2sg_naive", "weak"),
         ("w2sg_exact", "w2sg_naive"),
+        ("w2sg_exact", "strong_sft"),
     ):
         assert points(asdict(over_seeds([results], row, against, "success").difference)) in said
+    assert points(asdict(over_seeds([results], "w2sg_exact", "w2sg_naive", "best_score").difference)) in said
     start = points(asdict(over_seeds([results], "treedpo_paths", "w2sg_exact", "success").difference))
     assert start in " ".join((ROOT / "README.md").read_text().split())
 
@@ -300,6 +304,11 @@ def section(page: str, begin: str) -> str:
     """What a page says of a block after its tables, on one line."""
     text = (ROOT / "docs" / page).read_text().partition(f"<!-- {begin}:end -->")[2]
     return " ".join(text.partition("\n### ")[0].split())
+
+
+def unlike(one: RowMetrics, other: RowMetrics) -> int:
+    """In how many tasks two rows differ in success."""
+    return sum(bool(a.success) != bool(b.success) for a, b in zip(one.tasks, other.tasks, strict=True))
 
 
 def test_what_is_said_of_other_forms_of_dpo_is_what_their_run_says(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -312,14 +321,21 @@ def test_what_is_said_of_other_forms_of_dpo_is_what_their_run_says(monkeypatch: 
         ("w2sg_anchored", "w2sg_exact"),
         ("w2sg_dpo", "w2sg_exact"),
         ("random_dpo", "w2sg_exact"),
+        ("chosen_solved_sft", "w2sg_exact"),
         ("w2sg_anchored", "chosen_solved_sft"),
         ("w2sg_anchored", "random_anchored"),
         ("w2sg_dpo", "random_dpo"),
     ):
         assert experiment_tables["points"](asdict(over_seeds(results, row, against, "success").difference)) in said
+    before = [read_results_json(path).results for path in map(Path, seeds_of("scienceworld-seventh"))]
+    kl = {
+        row: unlike(results[0].row(row), before[0].row(other))
+        for row, other in (("w2sg_dpo", "w2sg_treedpo"), ("random_dpo", "random_treedpo"))
+    }
+    assert kl == {"w2sg_dpo": 1, "random_dpo": 4} and "in 1 of 200 tasks at forks and in 4 with random pairs" in said
     controls = ("chosen_sft", "chosen_runs_sft", "chosen_solved_sft")
     assert {f"{100 * results[0].row(name).success_rate.value:.1f} %" for name in controls} == {"47.0 %"}
-    assert "with 47.0 % each" in said
+    assert "The controls solve 47.0 % each" in said
     named = experiment_tables["compared_runs"](paths)["named"]
     holm = {(one["success"]["row"], one["success"]["against"]): one["holm"] for one in named}
     for rows in (("w2sg_anchored", "chosen_solved_sft"), ("w2sg_dpo", "random_dpo")):
@@ -335,6 +351,12 @@ def test_what_is_said_of_searches_is_what_their_run_says(monkeypatch: pytest.Mon
     results = [read_results_json(path).results for path in paths]
     for row, against in (("w2sg_mcts", "w2sg_exact"), ("w2sg_stitched", "w2sg_exact"), ("sft_exact", "strong_sft")):
         assert points(asdict(over_seeds(results, row, against, "success").difference)) in said
+    assert points(asdict(over_seeds(results, "w2sg_published", "w2sg_naive", "success").difference)) in said
+    changed = [unlike(results[0].row(row), results[0].row("w2sg_exact")) for row in ("w2sg_mcts", "w2sg_stitched")]
+    assert changed == [21, 29] and "changes 21 and 29 of 200 tasks" in said
+    tuned, before = (results[0].row(row).tasks for row in ("sft_exact", "strong_sft"))
+    both = [(bool(a.success), bool(b.success)) for a, b in zip(tuned, before, strict=True)]
+    assert (both.count((True, False)), both.count((False, True))) == (18, 20) and "18 tasks won and 20 lost" in said
     assert results[0].row("w2sg_mcts").tasks == results[0].row("w2sg_published").tasks, "they are one model"
     found = json.loads((ROOT / "benchmarks" / "results" / "searches-agree.json").read_text())
     assert (found["trees"], found["kept"]) == (112, 102)
