@@ -202,6 +202,7 @@ SECOND = ("w2sg_dpo:w2sg_exact", "random_dpo:w2sg_exact", "chosen_solved_sft:w2s
         ("results.md", "scienceworld-seventh", [*chain(*(("--also", one) for one in SEVENTH))]),
         ("results.md", "scienceworld-second", [*chain(*(("--also", one) for one in SECOND))]),
         ("results.md", "scienceworld-third", ["--also", "w2sg_stitched:w2sg_naive", "--also", "w2sg_mcts:weak"]),
+        ("results.md", "scienceworld-fourth", []),
         ("results-demo.md", "demo", ["--whole"]),
         ("results-dev.md", "failures", []),
         ("results-dev.md", "forms", []),
@@ -341,6 +342,24 @@ def test_what_is_said_of_other_forms_of_dpo_is_what_their_run_says(monkeypatch: 
     for rows in (("w2sg_anchored", "chosen_solved_sft"), ("w2sg_dpo", "random_dpo")):
         assert f"p = {holm[rows]:.3f}".replace("0.", ".") in said
     assert min(holm.values()) > 0.05, "a comparison of this family is shown, and the page says that none is"
+
+
+def test_what_is_said_of_the_loss_from_strong_sft_is_what_its_run_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    points = runpy.run_path(str(ROOT / "benchmarks" / "experiment_tables.py"))["points"]
+    results = [read_results_json(path).results for path in seeds_of("scienceworld-fourth")]
+    difference = over_seeds(results, "treedpo_sft", "strong_sft", "success").difference
+    assert points(asdict(difference)) in section("results.md", "scienceworld-fourth")
+
+
+def test_the_families_that_the_page_counts_are_those_of_the_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    compared = runpy.run_path(str(ROOT / "benchmarks" / "experiment_tables.py"))["compared_runs"]
+    blocks = ("", "-second", "-third", "-fourth", "-fifth", "-seventh")
+    found = [compared([Path(path) for path in seeds_of(f"scienceworld{block}")]) for block in blocks]
+    assert [len(one["named"]) + len(one["missing"]) for one in found] == [5, 7, 5, 5, 4, 6]
+    said = " ".join((ROOT / "docs" / "results.md").read_text().split())
+    assert "The six blocks of which rows were made name 5, 7, 5, 5, 4 and 6 comparisons" in said
 
 
 def test_what_is_said_of_searches_is_what_their_run_says(monkeypatch: pytest.MonkeyPatch) -> None:
