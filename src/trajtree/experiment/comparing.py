@@ -58,6 +58,9 @@ _WHOLE = (
 )
 """Settings that are or, once edited, may be mappings themselves."""
 
+_EXPLORATIONS = ("weak", "own")
+"""Those that every recipe has, whether or not it replaces them."""
+
 _NOT_MADE_WITH = {"label", "tasks"}
 """What of a row's settings changes no model."""
 
@@ -84,12 +87,12 @@ class _Run:
         return {row.name for row in self.data.results.rows}
 
     def depends_on(self, row: str) -> bool:
-        """Whether a row is measured, or one that is measured is made with it; yes if that is not known."""
-        return self.recipe is None or row in made_with(self.recipe, self.measured)
+        """Whether a row is measured, or one that is measured is made with it, where its recipe can still be read."""
+        return row in (self.measured if self.recipe is None else made_with(self.recipe, self.measured))
 
     def has(self, exploration: str) -> bool:
-        """Whether an exploration can be one that rows learn from; yes if that is not known."""
-        return self.recipe is None or exploration in self.recipe.all_explorations
+        """Whether an exploration can be one that rows learn from; two are in every recipe."""
+        return exploration in (_EXPLORATIONS if self.recipe is None else self.recipe.all_explorations)
 
 
 def compare_runs(paths: Sequence[Path]) -> ComparedRuns:

@@ -20,12 +20,14 @@ class Redoing:
     """
 
     def __init__(self, run: Path, asked: Collection[str], every: Collection[str]) -> None:
-        self._file, self._asked, self._left = run / ".redo.json", sorted(asked), set(every)
+        self._file, self._left = run / ".redo.json", set(every)
+        self._asked = {"asked": sorted(asked), "every": sorted(every)}
         # A damaged file says nothing, so everything is redone. One of another --redo is over with this command.
         with suppress(FileNotFoundError, ValueError, KeyError, TypeError):
             held = json.loads(self._file.read_text(encoding="utf-8"))
-            if held["asked"] == self._asked:
-                self._left &= set(held["left"])
+            left = set(held.pop("left"))
+            if held == self._asked:
+                self._left &= left
 
     def __contains__(self, name: object) -> bool:
         return name in self._left
@@ -33,7 +35,7 @@ class Redoing:
     def begin(self, name: str) -> None:
         """A stage's former results are gone, so what there will be of it is new."""
         self._left.discard(name)
-        write_atomically(self._file, json.dumps({"asked": self._asked, "left": sorted(self._left)}))
+        write_atomically(self._file, json.dumps({**self._asked, "left": sorted(self._left)}))
 
     def end(self) -> None:
         """The command has done all that it was asked for."""

@@ -139,7 +139,7 @@ class ChatFormat:
         if not whole.startswith(prompt) or end not in whole[len(prompt) :]:
             raise PolicyError(
                 f"{self.name}: its chat template does not write a reply where its prompt for one ends; "
-                "save a chat_template that does with the tokenizer, or use another model"
+                "save with the tokenizer a chat_template that writes it there, or use another model"
             )
         text = whole[len(prompt) : whole.rindex(end) + len(end)]
         lost = [call.name for call in reply.tool_calls if call.name not in text]

@@ -102,6 +102,8 @@ class LocalPolicy:
         try:
             self._shape = _shape_of(self.model.config.get_text_config())
             self.remembers = self._check_memory()
+        except torch.cuda.OutOfMemoryError:
+            raise
         # What transformers raises where a model's layers, or their caches, are not what this policy takes them for.
         except (RuntimeError, TypeError, AttributeError, ValueError, IndexError) as error:
             raise PolicyError(

@@ -35,13 +35,13 @@ def needs_of(recipe: Recipe, row: Row) -> list[str]:
 
 
 def made_with(recipe: Recipe, names: Iterable[str]) -> set[str]:
-    """Rows, and all those that they are made with, directly or indirectly."""
+    """Rows, and all those that they are made with, directly or indirectly; of a row that is not there, nothing more."""
     found: set[str] = set()
     waiting = list(names)
     while waiting:
         if (name := waiting.pop()) not in found:
             found.add(name)
-            waiting += needs_of(recipe, recipe.all_rows[name])
+            waiting += needs_of(recipe, recipe.all_rows[name]) if name in recipe.all_rows else []
     return found
 
 
