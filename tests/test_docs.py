@@ -438,7 +438,8 @@ def test_what_is_said_of_the_games_is_what_was_measured(monkeypatch: pytest.Monk
     assert points(asdict(over_seeds([results], "strong_sft", "weak", "success").difference)) in said
 
 
-def test_how_many_tasks_of_dev_and_test_share_situations() -> None:
+def test_how_many_tasks_of_dev_and_test_share_situations(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     by_answer = runpy.run_path(str(ROOT / "benchmarks" / "other_units.py"))["by_answer"]
     dev, test = (
         json.loads((ROOT / "benchmarks" / "results" / f"{name}-seed0.json").read_text())["rows"][0]["tasks"]
