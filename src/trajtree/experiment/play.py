@@ -92,7 +92,7 @@ def _play(recipe: Recipe, work: Work, players: Sequence[str], passes: Passes, sp
             threads=place.threads,
         )
     # Its results are kept for good, so faults that may pass must not be most of them.
-    check_sound(store, finished=True)
+    check_sound(store, wholly=True, fewest=1)
     played, overflowed = 0, list[str]()
     for trajectory in store:
         played += 1

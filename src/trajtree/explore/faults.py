@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 from trajtree.errors import EngineError, EnvError
 from trajtree.trajectory import Cause, Outcome, Trajectory
@@ -21,7 +22,7 @@ class Soundness:
     """Judges waves as they end, and stops where it is not their tasks that break.
 
     One task says nothing of the others. So a wave of a single task is judged together with earlier ones of that kind:
-    the last wave of each of the last LATELY tasks.
+    the last wave of each of the last LATELY tasks, where a task is lost if its whole wave is.
     """
 
     _lately: dict[str, Sequence[Trajectory]] = field(default_factory=dict)
@@ -41,24 +42,19 @@ class Soundness:
             self._lately[task] = wave
         if len(self._lately) > LATELY:
             del self._lately[next(iter(self._lately))]
-        # Of a task that was played alone, one broken episode says little: it is lost if its whole last wave was.
-        whole = [
-            wave if all(map(is_passing, wave)) else [t for t in wave if not is_passing(t)]
-            for wave in self._lately.values()
-        ]
-        check_sound(trajectory for lately in whole for trajectory in lately)
+        check_sound(chain.from_iterable(self._lately.values()), wholly=True)
 
 
-def check_sound(played: Iterable[Trajectory], *, finished: bool = False) -> None:
+def check_sound(played: Iterable[Trajectory], *, wholly: bool = False, fewest: int = 2) -> None:
     """Stop where it is not these tasks that break.
 
     Args:
         played: trajectories that are judged together.
-        finished: whether they are all that there will be. Then a task is lost only if all of its episodes are, and one
-            must not be.
+        wholly: whether a task is lost only if all of these episodes of it are; by default one is enough.
+        fewest: how many lost tasks say something.
 
     Raises:
-        EnvError, EngineError: more than BROKEN_SHARE of their tasks, and at least two, are lost to faults.
+        EnvError, EngineError: more than BROKEN_SHARE of their tasks, and at least `fewest`, are lost to faults.
     """
     episodes, sound, broken = 0, set[str](), list[Trajectory]()
     for trajectory in played:
@@ -67,10 +63,9 @@ def check_sound(played: Iterable[Trajectory], *, finished: bool = False) -> None
             broken.append(trajectory)
         else:
             sound.add(trajectory.task)
-    lost = {trajectory.task for trajectory in broken}
-    tasks = len(lost | sound)
-    too_many = len(lost - sound if finished else lost) > max(1, BROKEN_SHARE * tasks)
-    if too_many or (finished and 0 < episodes == len(broken)):
+    touched = {trajectory.task for trajectory in broken}
+    lost = touched - sound if wholly else touched
+    if len(lost) >= fewest and len(lost) > BROKEN_SHARE * len(touched | sound):
         what, kind = ("engine", EngineError) if broken[0].outcome is Outcome.ENGINE_ERROR else ("environment", EnvError)
         tries = f", {ATTEMPTS} times each" if all(map(worth_another_try, broken)) else ""
         raise kind(

@@ -155,8 +155,8 @@ def _check_exploration(recipe: Recipe, name: str) -> None:
         if (sample := _same_sample(known[above], known[below])) is not None:
             raise ValueError(
                 f"explorations.{above}.adds_to: sample {sample} of a task would be the same run as in {below}, since "
-                f"the model and the sampling settings are the same, and would count twice; change its "
-                f"grid, or let {below} have more rollouts instead"
+                "the model and the sampling settings are the same, and would count twice; change its grid, or let "
+                f"{below} have more rollouts instead"
             )
 
 
