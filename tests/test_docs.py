@@ -301,6 +301,19 @@ def test_what_is_said_of_the_method_as_published_is_what_its_run_says(monkeypatc
     assert start in " ".join((ROOT / "README.md").read_text().split())
 
 
+def test_what_javas_heap_takes_is_what_was_measured() -> None:
+    measured = json.loads((ROOT / "benchmarks" / "results" / "java-heap.json").read_text())
+    assert measured["same_observations"]
+    took = {(one["new_objects"], one["worlds"]): f"{one['median']:.1f}" for one in measured["measured"]}
+    own, ours = "Java's own", "128 MiB"
+    page = " ".join((ROOT / "docs" / "results.md").read_text().split())
+    assert f"take {took[ours, 64]} seconds of Java's processor time instead of {took[own, 64]}" in page
+    assert (
+        f"in 32 worlds {took[ours, 32]} and {took[own, 32]}, in 20 worlds {took[ours, 20]} instead of {took[own, 20]}"
+        in page
+    )
+
+
 def section(page: str, begin: str) -> str:
     """What a page says of a block after its tables, on one line."""
     text = (ROOT / "docs" / page).read_text().partition(f"<!-- {begin}:end -->")[2]
@@ -334,6 +347,25 @@ def test_what_is_said_of_other_forms_of_dpo_is_what_their_run_says(monkeypatch: 
         for row, other in (("w2sg_dpo", "w2sg_treedpo"), ("random_dpo", "random_treedpo"))
     }
     assert kl == {"w2sg_dpo": 1, "random_dpo": 4} and "in 1 of 200 tasks at forks and in 4 with random pairs" in said
+    notes = " ".join(note for path in paths for note in read_results_json(path).notes)
+    moved = {
+        label: (chosen, rejected)
+        for label, chosen, rejected in re.findall(
+            r"(W2SG \+ [^:]*|Random pairs, [^:]*): the chosen sides became less likely.*?"
+            r"chosen -([\d.]+) \(before[^)]*\), rejected -([\d.]+)\.",
+            notes,
+        )
+    }
+    forks, random = (
+        [moved[label] for label in labels]
+        for labels in (
+            ("W2SG + TreeDPO, anchored", "W2SG + DPO at forks"),
+            ("Random pairs, anchored DPO", "Random pairs, DPO"),
+        )
+    )
+    lost = f"the rejected sides lost {forks[0][1]} and {forks[1][1]} nats against the start, the chosen ones "
+    assert f"{lost}{forks[0][0]} and {forks[1][0]}." in said
+    assert f"{random[0][1]} and {random[1][1]} nats, and {random[0][0]} and {random[1][0]}." in said
     controls = ("chosen_sft", "chosen_runs_sft", "chosen_solved_sft")
     assert {f"{100 * results[0].row(name).success_rate.value:.1f} %" for name in controls} == {"47.0 %"}
     assert "The controls solve 47.0 % each" in said
@@ -384,7 +416,12 @@ def test_what_is_said_of_searches_is_what_their_run_says(monkeypatch: pytest.Mon
         by_walks["mcts", walks] == {**by_walks["mcts-published", walks], "search": "mcts"} for walks in (20, 100, 1000)
     )
     assert [by_walks["mcts", walks]["lower_score"] for walks in (20, 100, 1000)] == [2, 1, 0]
-    assert by_walks["mcts", 1000]["other_actions"] == 6
+    assert (by_walks["mcts", 1000]["other_actions"], by_walks["mcts", 1000]["longer"]) == (6, 2)
+    page = " ".join((ROOT / "docs" / "results.md").read_text().split())
+    assert (
+        "finds 96 of the exact search's 102 paths, and the other six have the same scores, two of them with more"
+        in page
+    )
     assert found["stitched"] == {"paths": 102, "other_actions": 9, "shorter": 5, "better": 0}
     for phrase in ("takes another path in 6,", "9 of 102 paths differ", "5 are shorter, none scores more"):
         assert phrase in said
