@@ -6,7 +6,8 @@ ALFWorld's own dev and test are too small, and those of four games of TextWorldE
 A type's share is that of its tasks which test gets; dev gets three fifths of as many, train the rest. Tasks of a type
 stay together if they share the situation or, in ALFWorld, the task in words (object and receptacle), so that no split
 has a task or a situation of another. These groups are dealt out in an order that depends on their names alone; those
-that are too large for dev and test are train's.
+that are too large for dev and test are train's, as are those larger than `--largest`, for types in which a single
+situation would fill a split: a product of WebShop can have hundreds of goals.
 """
 
 from __future__ import annotations
@@ -59,16 +60,16 @@ def groups(domain: Domain, kind: str) -> list[list[str]]:
     return sorted(named, key=lambda tasks: hashlib.sha256(tasks[0].encode()).digest())
 
 
-def splits(env: str, shares: dict[str, float]) -> dict[str, list[str]]:
-    """Tasks by split."""
-    domain = load_domain(env)
+def splits(domain: Domain, shares: dict[str, float], largest: int | None = None) -> dict[str, list[str]]:
+    """Tasks by split; groups of more than `largest` tasks are train's."""
     found: dict[str, list[str]] = {"train": [], "dev": [], "test": []}
     for kind, share in shares.items():
         parts = groups(domain, kind)
         test = share * sum(map(len, parts))
         room = {"test": test, "dev": OF_TEST * test}
         for tasks in parts:
-            split = next((name for name, left in room.items() if len(tasks) <= left), "train")
+            fits = largest is None or len(tasks) <= largest
+            split = next((name for name, left in room.items() if fits and len(tasks) <= left), "train")
             found[split] += tasks
             if split != "train":
                 room[split] -= len(tasks)
@@ -81,17 +82,22 @@ def main() -> None:
     parser.add_argument("env", help="the environment")
     parser.add_argument("shares", nargs="+", metavar="TYPE:SHARE")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--largest", type=int, metavar="TASKS", help="of a group in dev or test (default: no limit)")
     args = parser.parse_args()
     shares = {kind: float(share) for kind, share in (each.split(":") for each in args.shares)}
     if too_large := [kind for kind, share in shares.items() if not 0 < share * (1 + OF_TEST) < 1]:
         raise SystemExit(
             f"{too_large[0]}: a share is above 0 and below {1 / (1 + OF_TEST)}, so that train keeps something"
         )
-    found = splits(args.env, shares)
+    domain = load_domain(args.env)
+    found = splits(domain, shares, args.largest)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(found, indent=1))
-    for split, tasks in found.items():
-        print(split, {kind: sum(task.startswith(f"{kind}/") for task in tasks) for kind in shares})
+    for kind in shares:
+        of_kind = set(domain.tasks(kind, "train"))
+        for split, tasks in found.items():
+            held = of_kind.intersection(tasks)
+            print(f"{kind}, {split}: {len(held)} tasks, {len(set(domain.situations(held).values()))} situations")
 
 
 if __name__ == "__main__":

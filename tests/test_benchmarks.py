@@ -17,8 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.builders import trajectory
 from tests.envs.alfworld_data import all_games, needs_all_games
+from tests.toy import Toy
 
-from trajtree.envs.domain import load_domain
+from trajtree.envs.domain import Domain, NoDemonstration, load_domain
 from trajtree.report import read_results_json, verdict
 
 pytest.importorskip("torch")
@@ -157,10 +158,25 @@ def test_what_needs_a_gpu_is_tested_but_for_the_device(tmp_path: Path) -> None:
 
 
 def test_splits_within_train_are_dealt_by_name_and_share() -> None:
-    found = benchmark("splits_within_train").splits("textworldexpress", {"simonsays": 0.3})
+    found = benchmark("splits_within_train").splits(load_domain("textworldexpress"), {"simonsays": 0.3})
     assert {split: len(tasks) for split, tasks in found.items()} == {"train": 520, "dev": 180, "test": 300}
     assert sorted(chain(*found.values())) == sorted(f"simonsays/{seed}" for seed in range(1000))
     assert found["test"] != sorted(found["test"])
+
+
+def test_no_split_but_train_has_a_group_of_more_tasks_than_asked_for() -> None:
+    domain = Domain(
+        environment=Toy,
+        make=lambda limit: Toy(),
+        tasks=lambda kind, split: [f"{kind}/{number}" for number in range(100)],
+        demonstrate=lambda env, task: NoDemonstration(task, "none"),
+        situation=lambda task: "many" if int(task.partition("/")[2]) < 30 else task,
+    )
+    dealt = benchmark("splits_within_train").splits
+    together = {f"a/{number}" for number in range(30)}
+    assert together <= set(dealt(domain, {"a": 0.6}, 29)["train"])
+    for limit in (None, 30):
+        assert together.isdisjoint(dealt(domain, {"a": 0.6}, limit)["train"])
 
 
 @needs_all_games
@@ -169,12 +185,12 @@ def test_splits_of_alfworld_share_neither_a_task_in_words_nor_a_situation(monkey
     assert games is not None
     monkeypatch.setenv("TRAJTREE_DATA", str(games))
     shares = {"pick_and_place_simple": 0.2, "look_at_obj_in_light": 0.1}
-    found = benchmark("splits_within_train").splits("alfworld", shares)
+    domain = load_domain("alfworld")
+    found = benchmark("splits_within_train").splits(domain, shares)
     held = {task: split for split, tasks in found.items() for task in tasks}
     assert len(held) == sum(map(len, found.values())) == 790 + 308
     assert 0.1 * 790 < sum(task.startswith("pick_and_place_simple/") for task in found["test"]) <= 0.2 * 790
     split_of: dict[tuple[str, ...], set[str]] = {}
-    domain = load_domain("alfworld")
     for task, split in held.items():
         opening = domain.make(None).reset(task)
         words = opening.partition("Your task is to: ")[2]

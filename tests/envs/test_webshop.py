@@ -16,7 +16,7 @@ pytest.importorskip("Stemmer", reason="needs the extra webshop")
 from trajtree.envs.check import HOSTILE_ACTIONS, check_env
 from trajtree.envs.domain import NoDemonstration, load_domain
 from trajtree.envs.replay import replay
-from trajtree.envs.webshop import DOMAIN, Shop, WebShop, open_shop
+from trajtree.envs.webshop import DOMAIN, SHORT, Shop, ShortWebShop, WebShop, open_shop
 from trajtree.envs.webshop.domain import situation_of, split_range, tasks_of
 from trajtree.envs.webshop.env import parse_action
 from trajtree.envs.webshop.expert import demonstrate, plans
@@ -76,6 +76,63 @@ def _search(shop: Shop) -> Any:
 def test_it_keeps_the_contract(shop: Shop) -> None:
     report = check_env(lambda: WebShop(shop=shop), TASKS[:6], actions=lambda task: gold(shop, task))
     assert report.name == "webshop" and report.terminated >= 15
+
+
+def test_short_pages_keep_the_contract_under_a_name_of_their_own(shop: Shop) -> None:
+    report = check_env(lambda: ShortWebShop(shop=shop), TASKS[:6], actions=lambda task: gold(shop, task))
+    assert report.name == "webshop-short" == SHORT.make(3).name and report.terminated >= 15
+    assert SHORT.make(3).max_steps(TASKS[0]) == 3
+
+
+@pytest.mark.parametrize("number", range(len(RECORDED["episodes"])))
+def test_short_pages_offer_and_score_what_the_original_does(shop: Shop, number: int) -> None:
+    episode: dict[str, Any] = RECORDED["episodes"][number]
+    over = Shop(shop.products, _search(shop), shop.goals, show_attributes=episode["attributes_shown"])
+    env = ShortWebShop(shop=over, max_steps=1000)
+    texts: list[str] = []
+    for action, _, clickables, score in episode["steps"]:
+        if action is None:
+            texts, reward = [env.reset(episode["task"])], 0.0
+        else:
+            observation, reward, *_ = env.step(action)
+            texts.append(observation)
+        assert list(env.available_actions().clickables) == RECORDED["clickables"][clickables]
+        assert reward == score
+    originals = [RECORDED["texts"][text] for _, text, _, _ in episode["steps"]]
+    assert sum(map(len, texts)) < sum(map(len, originals))
+
+
+def test_short_pages_show_names_prices_and_options(shop: Shop) -> None:
+    env, product = ShortWebShop(shop=shop), shop.product(0)
+    first = env.reset("synthetic/1")
+    assert first == f"Instruction: {env.goal('synthetic/1').instruction}\nSearch"
+    found = env.step(f"search[{product.title}]").observation.splitlines()
+    assert f"{product.asin} Fernwood Mug with Lid <Deluxe> & Spoon, {product.price_tag}" in found
+    assert found[-2:] == [f"Page 1 (Total results: {len(shop.search(product.title.lower()))})", "Next >"]
+    assert env.step(f"click[{product.asin}]").observation.splitlines() == [
+        f"{product.title}, {product.price_tag}",
+        "color: deep red; teal | white; 2005grey",
+        "size: small; large",
+        "Buy Now",
+    ]
+    assert env.step("click[small]").observation.splitlines() == ["size: small", "Buy Now"]
+    assert env.step("click[Deep Red]").observation.splitlines() == ["size: small; color: deep red", "Buy Now"]
+    end = env.step("click[Buy Now]")
+    assert end.terminated and end.observation == f"Your score (min 0.0, max 1.0): {end.reward}"
+
+
+def test_short_titles_end_and_descriptions_stay(shop: Shop) -> None:
+    env = ShortWebShop(shop=shop)
+    for number, product in enumerate(shop.products):
+        env.reset("synthetic/1")
+        page = env.step(f"search[{product.title}]").observation
+        if number not in shop.search(product.title.lower())[:10]:
+            continue
+        words = product.title.split()[:8]
+        assert f"{product.asin} {' '.join(words)}, {product.price_tag}" in page.splitlines()
+        env.step(f"click[{product.asin}]")
+        assert env.step("click[Description]").observation == " ".join(product.description.split())
+        assert env.step("click[< Prev]").observation.splitlines()[-1] == "Buy Now"
 
 
 def test_the_first_page_states_the_task(env: WebShop) -> None:

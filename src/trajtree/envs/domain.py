@@ -143,6 +143,14 @@ BUILT_IN = {
         data_importer="trajtree.envs.webshop:import_data",
         folder="webshop",
     ),
+    "webshop-short": BuiltIn(
+        domain="trajtree.envs.webshop:SHORT",
+        install="trajtree[webshop]",
+        data="trajtree data webshop --from PATH",
+        licence="MIT; product texts belong to their shops",
+        modules=("bm25s", "Stemmer"),
+        folder="webshop",
+    ),
     "textworldexpress": BuiltIn(
         domain="trajtree.envs.textworldexpress:DOMAIN",
         install="trajtree[textworldexpress]",

@@ -43,6 +43,7 @@ _ENVIRONMENTS = {
     "scienceworld": (0.7, 0.25, 0.016),
     "alfworld": (0.05, 0.02, 0.0002),
     "webshop": (0.05, 0.01, 0.01),
+    "webshop-short": (0.05, 0.01, 0.01),
     "textworldexpress": (0.05, 0.02, 0.0005),
 }
 """Seconds of a demonstration, a reset and a step, as measured on one core."""

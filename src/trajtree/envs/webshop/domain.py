@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from trajtree.envs.domain import Domain
-from trajtree.envs.webshop.env import WebShop
+from trajtree.envs.webshop.env import ShortWebShop, WebShop
 from trajtree.envs.webshop.expert import demonstrate
 from trajtree.envs.webshop.goals import Kind
 from trajtree.envs.webshop.shop import Shop, data_digest, open_shop
@@ -78,4 +80,7 @@ DOMAIN = Domain(
 )
 """WebShop for recipes; the products come from `trajtree data webshop`."""
 
-__all__ = ["DOMAIN", "situation_of", "split_range", "tasks_of"]
+SHORT = replace(DOMAIN, environment=ShortWebShop, make=lambda max_steps: ShortWebShop(max_steps=max_steps))
+"""The same with short pages."""
+
+__all__ = ["DOMAIN", "SHORT", "situation_of", "split_range", "tasks_of"]

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from trajtree.envs.base import Environment, StepResult
 from trajtree.envs.webshop.goals import Goal
-from trajtree.envs.webshop.pages import page_text
+from trajtree.envs.webshop.pages import page_text, short_page_text
 from trajtree.envs.webshop.reward import Reward, reward
 from trajtree.envs.webshop.shop import Shop, open_shop
 from trajtree.envs.webshop.state import Page, State, click, search, targets
@@ -162,6 +162,18 @@ class WebShop(Environment):
         return action
 
 
+class ShortWebShop(WebShop):
+    """WebShop with pages in about a third of the tokens, for models with short contexts.
+
+    Goals, clicks and scores are WebShop's. It has a name of its own because the observations differ.
+    """
+
+    name: ClassVar[str] = "webshop-short"
+
+    def _text(self, now: Snapshot) -> str:
+        return short_page_text(self.shop, now.state, now.goal.instruction, now.result.score if now.result else 0.0)
+
+
 def parse_action(action: str) -> tuple[str, str]:
     """Name and argument of `name[argument]` at the beginning of the action; ("", "") if it has another form.
 
@@ -174,4 +186,4 @@ def parse_action(action: str) -> tuple[str, str]:
     return (line[:start], line[start + 1 : end]) if start > 0 else ("", "")
 
 
-__all__ = ["MAX_STEPS", "Actions", "Snapshot", "WebShop", "parse_action"]
+__all__ = ["MAX_STEPS", "Actions", "ShortWebShop", "Snapshot", "WebShop", "parse_action"]

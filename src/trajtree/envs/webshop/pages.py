@@ -1,4 +1,4 @@
-"""Texts of the pages, as in the original's text mode: all visible texts, joined by [SEP]."""
+"""Texts of the pages: as in the original's text mode, all visible texts joined by [SEP], or the same in fewer words."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from trajtree.envs.webshop.products import Product
 from trajtree.envs.webshop.state import SUB_PAGES, Catalogue, Page, State, shown
 
 SEPARATOR = " [SEP] "
+
+TITLE_WORDS = 8
+"""Words of a product's title on short pages."""
 
 _BLANK = " \n\t\f\r"
 _IN_JSON = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "'": "\\u0027"})
@@ -26,6 +29,51 @@ def page_text(shop: Catalogue, state: State, instruction: str, score: float) -> 
         case _:
             texts = _item(shop, state, instruction)
     return SEPARATOR.join(text.strip() for text in texts if _is_seen(text))
+
+
+def short_page_text(shop: Catalogue, state: State, instruction: str, score: float) -> str:
+    """The page in about a third of the tokens: names, prices and options.
+
+    The instruction stands on the search page alone, titles end after TITLE_WORDS words, and a product's options are
+    listed until one is chosen; then those that are chosen are. Buttons that the agent's instruction names are left out,
+    except for the next step. Whatever can be clicked on the full page can be clicked here.
+    """
+    match state.page:
+        case Page.SEARCH:
+            lines: Iterable[str] = (f"Instruction: {instruction}", "Search")
+        case Page.RESULTS:
+            lines = _short_results(shop, state)
+        case Page.DONE:
+            lines = (f"Your score (min 0.0, max 1.0): {score}",)
+        case _:
+            lines = _short_item(shop, state)
+    return "\n".join(" ".join(line.split()) for line in lines if line.strip())
+
+
+def _short_results(shop: Catalogue, state: State) -> Iterator[str]:
+    for index in shown(shop, state):
+        product = shop.product(index)
+        yield f"{product.asin} {_short_title(product)}, {product.price_tag}"
+    yield f"Page {state.number} (Total results: {len(shop.search(state.query))})"
+    yield "Next >"
+
+
+def _short_item(shop: Catalogue, state: State) -> Iterator[str]:
+    assert state.product is not None
+    product = shop.product(state.product)
+    if state.page is Page.SUB:
+        yield from _sub_page(product, state.sub)
+        return
+    if state.options:
+        yield "; ".join(f"{name}: {value}" for name, value in state.options)
+    else:
+        yield f"{_short_title(product)}, {product.price_tag}"
+        yield from (f"{name}: {'; '.join(values)}" for name, values in product.options.items())
+    yield "Buy Now"
+
+
+def _short_title(product: Product) -> str:
+    return " ".join(product.title.split()[:TITLE_WORDS])
 
 
 def _is_seen(text: str) -> bool:
@@ -80,4 +128,4 @@ def _done(shop: Catalogue, state: State, score: float) -> Iterator[str]:
     yield from ("Your score (min 0.0, max 1.0)", str(score), "Reward Details", "None")
 
 
-__all__ = ["SEPARATOR", "page_text"]
+__all__ = ["SEPARATOR", "TITLE_WORDS", "page_text", "short_page_text"]
