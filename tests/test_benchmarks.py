@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.builders import trajectory
 from tests.envs.alfworld_data import all_games, needs_all_games
-from tests.toy import Toy
+from tests.toy import COLOURS, Toy
 
 from trajtree.envs.domain import Domain, NoDemonstration, load_domain
+from trajtree.envs.replay import replay
+from trajtree.explore.branching import tree_maker
 from trajtree.report import read_results_json, verdict
+from trajtree.store.trajectory_store import write_store
 
 pytest.importorskip("torch")
 
@@ -155,6 +159,24 @@ def test_what_needs_a_gpu_is_tested_but_for_the_device(tmp_path: Path) -> None:
         assert {"padded", "packed, loop", "packed, mask", "TRL", "TRL, reference precomputed"} == set(tree["sides"])
         assert model["attention"]["fastest"] in ("loop", "mask")
         assert model["rollouts"]["4 at once"]["sampled tokens"] > 0 and model["rollouts"]["keeps what it read"]
+
+
+def test_trees_of_the_first_m_episodes_branch_more_as_m_grows(tmp_path: Path) -> None:
+    module = benchmark("rollouts_per_task")
+    runs = [
+        replace(replay(Toy(), f"toy/{task}", [f"take {COLOURS[sample % 3]} key"], policy="weak"), sample=sample)
+        for task in range(2)
+        for sample in range(10)
+    ]
+    write_store(runs, tmp_path / "runs.jsonl")
+    found = module.by_task(tmp_path / "runs.jsonl")
+    trees = {size: module.of_size(found, size, tree_maker(Toy), 0.2) for size in (1, 3, 10)}
+    assert [trees[size]["episodes"] for size in trees] == [2, 6, 20]
+    assert trees[3]["branching"] == trees[10]["branching"] == 3 and trees[3]["forks"] == 1
+    assert trees[1]["solved"] == 0 and trees[3]["best"] == 50
+    write_store(runs[:9], tmp_path / "fewer.jsonl")
+    with pytest.raises(SystemExit, match="toy/0 has 9 episodes; 10 are needed"):
+        module.by_task(tmp_path / "fewer.jsonl")
 
 
 def test_splits_within_train_are_dealt_by_name_and_share() -> None:
