@@ -331,7 +331,12 @@ class Trajectory:
         return min(1.0, max([self.score, *accumulate(step.reward for step in self.steps)]))
 
     def without_idle_end(self) -> Trajectory:
-        """The episode up to the step that reached its final score; later steps neither gained nor lost anything."""
+        """The episode up to the step that reached its final score; later steps neither gained nor lost anything.
+
+        An episode that the environment completed is whole, because its last step is what ended it.
+        """
+        if self.outcome is Outcome.COMPLETED:
+            return self
         gained = [index for index, step in enumerate(self.steps) if abs(step.reward) > SCORE_TOLERANCE]
         return self.first(gained[-1] + 1 if gained else len(self.steps))
 

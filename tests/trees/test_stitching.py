@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 import pytest
@@ -13,8 +14,9 @@ from tests.builders import quick, trajectory
 from trajtree.envs.base import Environment, StepResult
 from trajtree.envs.replay import replay, replayer
 from trajtree.errors import DataError
-from trajtree.trajectory import Outcome, Trajectory
+from trajtree.trajectory import Origin, Outcome, Step, Trajectory
 from trajtree.trees.merge import build_tree
+from trajtree.trees.search import best_path, exact
 from trajtree.trees.stitching import Proposal, best_sample, propose, shorten, stitch
 from trajtree.trees.tree import TrajectoryTree
 
@@ -101,6 +103,65 @@ def test_idle_steps_go_and_steps_that_reveal_something_stay() -> None:
     assert actions(shorter) == ["read", "xyzzy", "take"]
     assert shorter.score == run.score == 0.5
     assert played > 0
+
+
+class Till(Environment):
+    """A coin to take; `submit` ends the episode, and gains nothing."""
+
+    name: ClassVar[str] = "till"
+    version: ClassVar[str] = "1"
+    instruction: ClassVar[str] = "take, look, submit"
+
+    def reset(self, task: str) -> str:
+        self.taken = False
+        return "A coin."
+
+    def step(self, action: str) -> StepResult:
+        gain = float(action == "take" and not self.taken)
+        self.taken |= action == "take"
+        return StepResult("Nothing." if self.taken else "A coin.", gain, action == "submit", False)
+
+
+def test_what_ends_an_episode_is_part_of_its_path() -> None:
+    """The score is there before the end, but without the end the episode is neither completed nor a success."""
+    runs = [replay(Till(), "till/0", said.split(), policy="weak") for said in ("take look submit", "look submit")]
+    tree = build_tree(replace(run, sample=number) for number, run in enumerate(runs))
+    assert best_path(tree, exact) == runs[0]
+    found = stitch(tree, replayer(Till())).best
+    assert actions(found) == ["take", "submit"] and found.success
+    assert replay(Till(), "till/0", actions(found), policy="weak").success
+    cut = replay(Till(), "till/0", ["take", "look"], policy="weak")
+    assert best_sample(build_tree([cut, replace(runs[0], sample=1)])).success
+
+
+def test_a_path_does_not_refer_to_the_run_that_it_branched_off() -> None:
+    first = trajectory(("a", "b"), 0.0)
+    branched = replace(trajectory(("a", "c"), 1.0, sample=1), origin=Origin(0, 1))
+    tree = build_tree([first, branched])
+    found = stitch(tree, lambda task, said: trajectory(said, 0.0)).best
+    assert found == replace(branched, origin=None) == best_path(tree, exact)
+    assert build_tree([found])
+
+
+@pytest.mark.parametrize("equal", [1, 2, 5, 12])
+def test_equal_runs_crowd_out_no_proposal(equal: int) -> None:
+    """Each ends in a state of its own, so the graph has an edge for each of them."""
+
+    def run(*steps: tuple[str, str, float]) -> Trajectory:
+        taken = tuple(Step(seen, done, None, gain) for seen, done, gain in steps)
+        return replace(trajectory((), sum(step.reward for step in taken)), steps=taken)
+
+    ways = [(("A", way, gain), ("M", "y", 0.0)) for way, gain in (("b", 0.3), ("e", 0.2), ("f", 0.25))]
+    runs = [run(("A", "a", 0.0), ("M", "x", 0.5))] * equal + [run(*way) for way in ways]
+    runs += [run(("A", "c", 0.25), ("N", "w", 0.0)), run(("A", "d", 0.0), ("N", "z", 0.35))]
+    proposals = propose(build_tree(replace(one, sample=number) for number, one in enumerate(runs)), limit=8)
+    assert [("".join(one.actions), one.expected) for one in proposals][:4] == [
+        ("bx", 0.8),
+        ("fx", 0.75),
+        ("ex", 0.7),
+        ("cz", 0.6),
+    ]
+    assert len(proposals) == 8
 
 
 def test_nothing_to_gain_leaves_the_sample() -> None:

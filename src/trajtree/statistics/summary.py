@@ -136,7 +136,9 @@ def _played(name: str, trajectories: Iterable[Trajectory]) -> Played:
                 usable[trajectory.task] = _Episodes(task_type(trajectory))
             usable[trajectory.task].add(trajectory)
     if not usable:
-        lost = f"all trajectories ({outcomes.total()}) were lost to faults of the environment or the engine"
+        lost = (
+            f"all trajectories ({outcomes.total()}) were lost to faults of the environment or the engine, or unscored"
+        )
         why = lost if tasks else "it has no trajectories"
         raise TrajtreeError(f"row {name!r} has nothing to measure: {why}")
     return Played(

@@ -112,7 +112,8 @@ class Option:
         node: the fork.
         depth: number of steps before it.
         sample: `Trajectory.sample` of the best run through the option.
-        advantage: value of the option less the mean of all runs that count at the fork's options, in [-1, 1].
+        advantage: value of the option less the mean of the options' values, weighted by the runs that count at them,
+            in [-1, 1].
     """
 
     task: str

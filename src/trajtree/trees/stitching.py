@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import heapq
 import re
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 
 from trajtree.errors import DataError
@@ -95,14 +95,11 @@ def propose(
     longest = max((len(t.steps) for t in tree.trajectories), default=0) if max_steps is None else max_steps
     edges = _edges(tree, state)
     sampled = {tuple(s.action for s in t.steps) for t in tree.trajectories}
-    # found: expected score by actions. Where the same action leads from one state to several, the same actions are
-    # several paths, and the best of them counts. The search is asked for len(sampled) more paths than `limit`, because
-    # it also finds those that were sampled.
+    # found: expected score by actions; of several paths with the same actions, the best counts.
     found: dict[tuple[str, ...], float] = {}
     for start in dict.fromkeys(_node(t, 0, state) for t in tree.trajectories):
-        for expected, actions in _best_first(edges, start, longest, limit + len(sampled)):
-            if actions not in sampled:
-                found[actions] = max(expected, found.get(actions, 0.0))
+        for expected, actions in _best_first(edges, start, longest, limit, sampled):
+            found[actions] = max(expected, found.get(actions, 0.0))
     ranked = sorted(found.items(), key=lambda item: (-item[1], len(item[0]), item[0]))[:limit]
     return [Proposal(tree.task, actions, expected) for actions, expected in ranked]
 
@@ -126,16 +123,20 @@ def stitch(
             played += 1
             best = _better(best, play(tree.task, proposal.actions).without_idle_end())
     best, replays = shorten(best, play)
-    if best is not sampled:
-        best = replace(best, sample=1 + max(t.sample for t in tree.trajectories))
+    sample = best.sample if best is sampled else 1 + max(t.sample for t in tree.trajectories)
+    # It is used without the other trajectories, so it must not refer to the one that it branched off.
+    best = replace(best, origin=None, sample=sample)
     return Stitched(tree.task, best, sampled.score, len(sampled.steps), played + replays)
 
 
 def best_sample(tree: TrajectoryTree) -> Trajectory:
-    """The sample with the best score, up to its last gain; ties go to the shorter, then to the earlier one."""
+    """The sample with the best score, up to its last gain.
+
+    Ties go to one that succeeds, then to the shorter, then to the earlier one.
+    """
     tree.check_scored()
     cut = (t.without_idle_end() for t in tree.trajectories)
-    return foremost((-t.score, len(t.steps), t.sample, t) for t in cut)[-1]
+    return foremost((-t.score, not t.success, len(t.steps), t.sample, t) for t in cut)[-1]
 
 
 def shorten(trajectory: Trajectory, play: Replay) -> tuple[Trajectory, int]:
@@ -169,11 +170,11 @@ def shorten(trajectory: Trajectory, play: Replay) -> tuple[Trajectory, int]:
 
 
 def _better(best: Trajectory, other: Trajectory) -> Trajectory:
-    """`other` if it scores more than `best`, or the same with fewer steps, else `best`."""
+    """`other` if it scores more than `best`, or the same with fewer steps and no less success, else `best`."""
     if other.outcome.is_fault:
         raise DataError(f"{other.task}: the environment failed while a proposal was played: {other.error}")
     gain = other.score - best.score
-    shorter = len(other.steps) < len(best.steps)
+    shorter = len(other.steps) < len(best.steps) and other.success >= best.success
     return other if gain > SCORE_TOLERANCE or (gain > -SCORE_TOLERANCE and shorter) else best
 
 
@@ -229,26 +230,31 @@ def _edges(tree: TrajectoryTree, state: State) -> dict[Hashable, list[Edge]]:
 
 
 def _best_first(
-    edges: dict[Hashable, list[Edge]], start: Hashable, longest: int, wanted: int
+    edges: dict[Hashable, list[Edge]], start: Hashable, longest: int, wanted: int, known: Set[tuple[str, ...]]
 ) -> Iterator[tuple[float, tuple[str, ...]]]:
     """(expected score, actions) of up to `wanted` paths from `start`, best first, until _EXPANSIONS are used up.
 
-    A path ends where a trajectory ended, or with a gain. It takes no rewarded step twice, and a step without
-    reward never leads it back to a state with the same total as before.
+    All have different actions, and none has those of a `known` one. A path ends where a trajectory ended, or with a
+    gain. It takes no rewarded step twice, and a step without reward never leads it back to a state with the same total
+    as before.
     """
     # A* search. Every entry of the heap is a path and the most it can score: its total if it ends there, else its total
     # plus an upper bound on what can follow. So when a finished path comes to the top, no other path, finished or not,
     # can score more.
     bound = _bounds(edges, longest)
     count = 0
+    told = set(known)
     # (minus the most it can score, length, tie breaker, whether it ends here, total so far, path). Among equals, paths
     # to be extended come before those that end, and the newest of them first, so that the search goes deep.
     heap = [(-min(1.0, bound[longest].get(start, 0.0)), 0, 0, False, 0.0, _Path((), start, frozenset({(start, 0.0)})))]
     while heap and count < _EXPANSIONS and wanted:
         _, length, _, ended, total, path = heapq.heappop(heap)
         if ended:
-            wanted -= 1
-            yield min(1.0, max(0.0, total)), path.actions
+            # Runs that end alike do not share their last node, so there is a path for each of them.
+            if path.actions not in told:
+                told.add(path.actions)
+                wanted -= 1
+                yield min(1.0, max(0.0, total)), path.actions
             continue
         for edge in edges.get(path.state, ()) if length < longest else ():
             action, reward, state, ends = edge
