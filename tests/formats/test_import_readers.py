@@ -848,3 +848,38 @@ def store_row(run: Trajectory) -> None:
         store = TrajectoryStore(Path(folder) / "s.jsonl", create=True)
         store.append([run])
         assert list(store) == [run]
+
+
+def test_an_agent_of_calls_that_talks_first_acts_from_its_first_reply() -> None:
+    turns = [
+        {"from": "human", "value": "A recipe, please."},
+        {"from": "gpt", "value": "What do you have?"},
+        {"from": "human", "value": "Eggs."},
+        {"from": "function_call", "value": '{"name": "search", "arguments": {"of": "eggs"}}'},
+        {"from": "observation", "value": "Omelette"},
+        {"from": "gpt", "value": "Action: an omelette."},
+    ]
+    found = read({"conversations": turns, "score": 1, "task": "t"}, "sharegpt")
+    assert (found.context_turns, len(found.steps)) == (0, 3)
+
+
+@pytest.mark.parametrize("of", ["", "_messages", "_response"])
+@pytest.mark.parametrize(
+    ("name", "run"),
+    [
+        ("sharegpt", {"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Yes?"}]}),
+        ("messages", {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes?"}]}),
+        ("messages", {"prompt": "Hi", "completion": "Yes?"}),
+    ],
+)
+def test_a_preference_is_not_a_run(name: str, run: dict[str, Any], of: str) -> None:
+    with pytest.raises(DataError, match="chosen, rejected: a preference"):
+        read({**run, f"chosen{of}": "A", f"rejected{of}": [], "score": 1, "task": "t"}, name)
+    assert read({**run, "chosen": True, "rejected": False, "score": 1, "task": "t"}, name).score == 1
+
+
+def test_a_preference_in_no_known_format_is_called_one(tmp_path: Path) -> None:
+    path = tmp_path / "dpo.jsonl"
+    path.write_text(json.dumps({"prompt": "Hi", "chosen": "A", "rejected": "B"}))
+    with pytest.raises(DataError, match="a preference"):
+        beginning_of(path)

@@ -14,7 +14,10 @@ from hypothesis import strategies as st
 from tests.builders import quick, text
 
 from trajtree.errors import DataError
+from trajtree.formats.containers.tables import rows_in
+from trajtree.formats.importing import import_files
 from trajtree.formats.write.parquet import write_rows
+from trajtree.store.trajectory_store import TrajectoryStore
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 pytest.importorskip("pyarrow", reason="Parquet comes with the logs extra")
@@ -82,3 +85,48 @@ def test_without_pyarrow_nothing_is_begun(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(ModuleNotFoundError, match="pyarrow"):
         write_rows(iter([{"a": 1}]), tmp_path / "rows.parquet")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_written_is_read_as_a_log(tmp_path: Path) -> None:
+    """Columns of JSON come from pyarrow as text; within a list, an object, or on their own."""
+    rows_ = [
+        {
+            "task": "t",
+            "score": number / 2,
+            "messages": [
+                {"role": "user", "content": "Go"},
+                {"role": "assistant", "content": "", "tool_calls": [call]},
+                {"role": "tool", "tool_call_id": "1", "content": '{"is": "text"}'},
+                {"role": "assistant", "content": f"Done {number}"},
+            ],
+            "tools": [{"type": "function", "function": {"name": "ls", "parameters": {}}}],
+        }
+        for number, call in enumerate([{"id": "1", "function": {"name": "ls", "arguments": "{}"}}] * 2)
+    ]
+    write_rows(rows_, tmp_path / "rows.parquet")
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows_))
+    found = {}
+    for name in ("rows.parquet", "rows.jsonl"):
+        report = import_files(tmp_path / name, tmp_path / f"{name}.store")
+        assert (report.added, report.left_out_count) == (2, 0)
+        found[name] = [(run.messages, run.tools, run.score) for run in TrajectoryStore(tmp_path / f"{name}.store")]
+    assert found["rows.parquet"] == found["rows.jsonl"]
+
+
+def test_columns_of_json_hold_json(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    kinds = {"one": pa.json_(), "inner": pa.struct([("a", pa.json_()), ("b", pa.string())])}
+    held = {"one": ['{"x": [1]}', None], "inner": [{"a": "[2]", "b": "[2]"}, None]}
+    storage = {"one": pa.string(), "inner": pa.struct([("a", pa.string()), ("b", pa.string())])}
+    table = pa.table({name: pa.array(held[name], storage[name]) for name in held}).cast(pa.schema(list(kinds.items())))
+    pq.write_table(table, tmp_path / "t.parquet")
+    assert [json.loads(row) for row in rows_in(tmp_path / "t.parquet")] == [
+        {"one": {"x": [1]}, "inner": {"a": [2], "b": "[2]"}},
+        {"one": None, "inner": None},
+    ]
+    broken = pa.table({"one": pa.array(["{"], pa.string())}).cast(pa.schema([("one", pa.json_())]))
+    pq.write_table(broken, tmp_path / "b.parquet")
+    with pytest.raises(DataError, match=r"b\.parquet: a value of a column of JSON is not JSON"):
+        list(rows_in(tmp_path / "b.parquet"))

@@ -662,6 +662,41 @@ def test_spans_that_cannot_be_kept(tmp_path: Path, given: Any, said: Any, why: s
     assert re.search(why, refused(write(tmp_path, {"trace_id": "T", "attributes": attributes})))
 
 
+def spans_with(**more: Any) -> dict[str, Any]:
+    attributes = {
+        "gen_ai.input.messages": [parts_of(Message("user", "Go"))],
+        "gen_ai.output.messages": [parts_of(Message("assistant", "x"))],
+        "score": 1,
+    }
+    return {"trace_id": "T", "attributes": attributes | {f"gen_ai.{name}": value for name, value in more.items()}}
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_instructions_of_spans_in_another_spelling_are_read(tmp_path: Path, as_text: bool) -> None:
+    parts = [{"type": "text", "content": "Be brief.", "_provider_metadata": {"_known_fields": {"messageIndex": 0}}}]
+    found = only(write(tmp_path, spans_with(**{"system.instructions": json.dumps(parts) if as_text else parts})))
+    assert [m.content for m in found.messages] == ["Be brief.", "Go", "x"]
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        (
+            {
+                "system.instructions": [
+                    {"type": "text", "content": "Stop."}
+                    | {"_provider_metadata": {"_known_fields": {"messageIndex": 3}}}
+                ]
+            },
+            "system.0: stood further on in the conversation",
+        ),
+        ({"agent.instruction_text": "Be brief."}, "gen_ai.agent.instruction_text: is not known, and may hold"),
+    ],
+)
+def test_instructions_of_spans_are_kept_or_refused(tmp_path: Path, more: dict[str, Any], why: str) -> None:
+    assert why in refused(write(tmp_path, spans_with(**more)))
+
+
 @pytest.mark.parametrize("name", ["claude-code", "codex", "gemini session", "pi"])
 def test_for_a_session_the_file_of_scores_is_named_first(tmp_path: Path, name: str) -> None:
     reason = refused(written(LOGS[name], tmp_path, CALLS[0].messages, None))
@@ -703,6 +738,27 @@ def test_a_session_that_was_resumed_is_read_once(tmp_path: Path) -> None:
     assert [step.action for step in whole.steps][-1] == "Done too."
     again = import_files(folder, store, keep_unscored=True)
     assert (again.added, again.skipped, again.left_out_count) == (0, 2, 0)
+
+
+def test_a_resumed_session_may_repeat_a_text_as_a_block_under_the_earlier_id(tmp_path: Path) -> None:
+    """As Claude Code 1.0.96 does: what the user said is a block now, and keeps the id of the earlier session."""
+    first = as_claude(CALLS[0].messages)
+    asked = next(line for line in first if line.get("type") == "user")
+    text = asked["message"]["content"]
+    assert isinstance(text, str)
+    again = {**asked, "message": {**asked["message"], "content": [{"type": "text", "text": text}]}}
+    second = [
+        again if line["uuid"] == asked["uuid"] else line for line in resumed(first, "S2", *MORE) if "uuid" in line
+    ]
+    (tmp_path / "in").mkdir()
+    for name, lines in ((asked["sessionId"], first), ("S2", second)):
+        (tmp_path / "in" / f"{name}.jsonl").write_text(lines_of(lines))
+    scores = tmp_path / "scores.csv"
+    scores.write_text("run,score\nS2,1\n")
+    report = import_files(tmp_path / "in", tmp_path / "s.jsonl", scores=scores)
+    assert (report.added, report.resumed, report.left_out_count) == (1, 1, 0)
+    (run,) = TrajectoryStore(tmp_path / "s.jsonl")
+    assert run.metadata["session"] == "S2" and run.score == 1
 
 
 def subagent(name: str) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -38,13 +38,42 @@ def rows_in(path: Path) -> Iterator[bytes]:
     try:
         with _batches(path) as batches:
             for batch in batches:
+                decoders = {
+                    field.name: decode for field in batch.schema if (decode := _decoder(field.type)) is not None
+                }
                 for row in batch.to_pylist():
+                    for name, decode in decoders.items():
+                        row[name] = decode(row[name])
                     yield msgspec.json.encode(row, enc_hook=str)
     except (pyarrow.ArrowException, OSError) as error:
         said = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise DataError(f"{path}: the table is damaged ({said})") from None
     except UnicodeDecodeError:
         raise DataError(f"{path}: a text of the table is not UTF-8") from None
+    except msgspec.DecodeError as error:
+        raise DataError(f"{path}: a value of a column of JSON is not JSON ({error})") from None
+
+
+def _decoders(fields: Iterable[Any]) -> dict[str, Callable[[Any], Any]]:
+    """The decoders of those fields that need one, by name."""
+    return {field.name: decode for field in fields if (decode := _decoder(field.type)) is not None}
+
+
+def _decoder(kind: Any) -> Callable[[Any], Any] | None:
+    """What makes a value of a column of this type from what pyarrow gives; None if that is the value already.
+
+    pyarrow gives JSON (its type `arrow.json`, which `datasets` and trajtree write) as text.
+    """
+    import pyarrow
+
+    if isinstance(kind, pyarrow.JsonType):
+        return lambda value: None if value is None else msgspec.json.decode(value)
+    if pyarrow.types.is_struct(kind):
+        inner = _decoders(kind)
+        return (lambda value: value and value | {k: d(value[k]) for k, d in inner.items()}) if inner else None
+    element = getattr(kind, "value_type", None)
+    of_each = None if element is None or pyarrow.types.is_dictionary(kind) else _decoder(element)
+    return None if of_each is None else lambda value: value and [of_each(one) for one in value]
 
 
 @contextmanager

@@ -120,6 +120,13 @@ class NoScore(Missing):
     @property
     def reason(self) -> str:
         """Where it was looked for, and what to do."""
+        asked = self.usual if self.field is None else (self.field,)
+        if null := [name for name in asked if _is_null(self.record, name)]:
+            verb = "is" if len(null) == 1 else "are"
+            return (
+                f"no score: {', '.join(null)} {verb} null; give a file of scores with --scores FILE, or keep such runs "
+                "without a score with --unscored keep"
+            )
         if self.field is not None:
             return str(no_such_field(self.record, self.field, "--score", "must name the one that holds the score"))
         if self.session:
@@ -132,6 +139,13 @@ class NoScore(Missing):
             f"no score: {where}say where it is with --score FIELD, or give a file of scores with --scores FILE; "
             f"{fields_of(self.record)}"
         )
+
+
+def _is_null(record: Record, path: str) -> bool:
+    """Whether a field is there, but holds nothing."""
+    above, _, name = path.rpartition(".")
+    place = at(record, above) if above else record
+    return isinstance(place, dict) and name in place and place[name] is None
 
 
 def score_at(record: Record, field: str | None, usual: Sequence[str], *, session: bool = False) -> tuple[str, object]:
@@ -281,6 +295,24 @@ def refuse_media(record: Record, where: str = "") -> None:
             raise DataError(f"{where}{name}: only text can be kept; runs with images or sound cannot be imported")
 
 
+_PREFERENCES = tuple((f"chosen{of}", f"rejected{of}") for of in ("", "_messages", "_response"))
+A_PREFERENCE = (
+    "chosen, rejected: a preference, which has two answers to one prompt and is not a run; import the runs that it was "
+    "made from"
+)
+
+
+def is_preference(record: Record) -> bool:
+    """Whether a record has two answers to one prompt, one of them preferred."""
+    return any(all(isinstance(record.get(side), str | list | dict) for side in sides) for sides in _PREFERENCES)
+
+
+def refuse_preferences(record: Record) -> None:
+    """Raise DataError if the record is a preference: what is beside its answers is their prompt, not a run."""
+    if is_preference(record):
+        raise DataError(A_PREFERENCE)
+
+
 def outcome_at(record: object) -> Outcome:
     """`truncated` if the record says so, by a flag or by its stop reason; else `completed`."""
     if isinstance(record, dict) and record.keys().isdisjoint(_MAY_STOP):  # most records
@@ -308,6 +340,7 @@ def leading(context: Iterable[bool], why: str) -> int:
 
 
 __all__ = [
+    "A_PREFERENCE",
     "INSTRUCTIONS",
     "SCORES",
     "TASKS",
@@ -317,6 +350,7 @@ __all__ = [
     "early_prompt_task",
     "fields_of",
     "first_turn",
+    "is_preference",
     "leading",
     "no_such_field",
     "objects",
@@ -324,6 +358,7 @@ __all__ = [
     "outcome_at",
     "prompt_task",
     "refuse_media",
+    "refuse_preferences",
     "score_at",
     "system_beside",
     "task_at",

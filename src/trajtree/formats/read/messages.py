@@ -13,6 +13,7 @@ from trajtree.formats.read.fields import (
     leading,
     objects,
     refuse_media,
+    refuse_preferences,
     system_beside,
 )
 from trajtree.formats.read.to_trajectory import Imported, with_usual_fields
@@ -44,6 +45,7 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
         DataError: naming the field that is wrong.
     """
     refuse_media(record)
+    refuse_preferences(record)
     if "messages" in record and "conversations" in record:
         raise DataError("messages, conversations: the record has both; leave out the one that is not the run")
     if record.get("functions"):

@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from trajtree.formats.read.benchmarks.reports import is_report
-from trajtree.formats.read.fields import Record, at
+from trajtree.formats.read.fields import A_PREFERENCE, Record, at, is_preference
 
 
 def _is_rollout_dump(record: Record) -> bool:
@@ -59,6 +59,7 @@ NOT_RUNS: tuple[tuple[Callable[[Record], bool], str], ...] = (
         "a rollout dump of verl: input and output are rendered text, from which turns, calls and results cannot be "
         "recovered safely; log the conversation and write rows with messages and score",
     ),
+    (is_preference, A_PREFERENCE),
     (_is_prediction, "the predictions of a benchmark, which hold the results of runs, not the runs themselves"),
 )
 """How to recognise such a record, and what to say about it."""

@@ -14,6 +14,7 @@ from trajtree.formats.read.fields import (
     leading,
     objects,
     refuse_media,
+    refuse_preferences,
     system_beside,
 )
 from trajtree.formats.read.to_trajectory import Imported, action_part, with_usual_fields
@@ -47,6 +48,7 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
         DataError: naming the field that is wrong.
     """
     refuse_media(record)
+    refuse_preferences(record)
     turns = objects(record.get("conversations"), "conversations")
     messages: list[Message] = []
     aside: dict[str, object] = {}
@@ -70,9 +72,11 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
 
 
 def _before_first_action(messages: list[Message]) -> int:
+    """How many replies come before the first `Action:`; 0 where the agent acts by calls, beside which it also talks."""
     replies = [m for m in messages if m.role == "assistant"]
-    acting = (i for i, m in enumerate(replies) if m.tool_calls or action_part(m.content) is not None)
-    return next(acting, 0)
+    if any(m.tool_calls for m in replies):
+        return 0
+    return next((i for i, m in enumerate(replies) if action_part(m.content) is not None), 0)
 
 
 def _message(turn: Record, where: str, before: list[Message], aside: dict[str, object]) -> Message:

@@ -65,14 +65,15 @@ def runs(path: Path, records: Iterator[RawRecord]) -> Iterator[RawRecord]:
     main: Events | None = None
     sides: dict[str, Events] = {}
     named: dict[str, str] = {}
-    session, number = "", 0
+    sessions: dict[str, None] = {}
+    number = 0
     for raw in records:
         if b'"loglines"' in raw.data and isinstance(_event(raw).get("loglines"), list):
             number += 1
             yield raw._replace(number=number)
             continue
-        if not session and (found := _SESSION.search(raw.data)):
-            session = found[1].decode("utf-8", "replace")
+        if found := _SESSION.search(raw.data):
+            sessions[found[1].decode("utf-8", "replace")] = None
         event = _event(raw) if _SIDECHAIN.search(raw.data) else {}
         if event.get("isSidechain") is True:
             # Older versions do not name the subagent: its events follow one another.
@@ -83,6 +84,8 @@ def runs(path: Path, records: Iterator[RawRecord]) -> Iterator[RawRecord]:
         else:
             main = main or Events(raw.line)
             main.add(raw)
+    # A resumed session begins with messages of the earlier one, under its id. A file is named after its own session.
+    session = path.stem if path.stem in sessions else next(iter(sessions), "")
     if main is not None and (not main.empty or not sides):
         number += 1
         yield main.record(number, session_id=session)

@@ -46,11 +46,17 @@ def held_by(paths: Sequence[Path], spoken: Callable[[Record], bytes | None]) -> 
 
 
 def message_of(event: Record, ids: Sequence[str]) -> bytes | None:
-    """Hash of an event's message with its id, the first of those fields that it has; None without any."""
+    """Hash of an event's message with its id, the first of those fields that it has; None without any.
+
+    A text counts as the block that a program makes of it when it repeats the message.
+    """
     id_ = text_at(event, *ids)
     if id_ is None:
         return None
-    return blake2b(json.encode([id_, event.get("message")], order="deterministic"), digest_size=16).digest()
+    message = event.get("message")
+    if isinstance(message, dict) and isinstance(text := message.get("content"), str):
+        message = {**message, "content": [{"type": "text", "text": text}]}
+    return blake2b(json.encode([id_, message], order="deterministic"), digest_size=16).digest()
 
 
 def _spoken(path: Path, spoken: Callable[[Record], bytes | None]) -> Iterator[bytes]:

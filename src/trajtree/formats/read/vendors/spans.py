@@ -39,12 +39,18 @@ TASKS = (*fields.TASKS, *(f"attributes.{name}" for name in fields.TASKS))
 """Fields in which a run may name its task."""
 
 _INPUT, _OUTPUT = "gen_ai.input.messages", "gen_ai.output.messages"
+_SYSTEM = ("gen_ai.system_instructions", "gen_ai.system.instructions")
+"""Where instructions stand: by the conventions, and as some libraries spell it."""
+
 _EVALUATION = "gen_ai.evaluation"
 _AGENTS = ("invoke_agent", "invoke_workflow", "create_agent")
 """Operations whose spans hold the calls to models; their messages are a summary of those in the calls."""
 
 _ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
 _CUT_SHORT = ("length", "max_tokens")
+_STOOD_AT = "_provider_metadata._known_fields.messageIndex"
+"""Where Latitude says at which message an instruction stood."""
+
 _MESSAGE = Known(
     frozenset(("role", "parts", "finish_reason")),
     {"parts": Known(frozenset(("type", "content", "id", "name", "arguments", "response", "result")))},
@@ -127,7 +133,7 @@ def _add(trace: _Trace, span: Record) -> None:
         call: dict[str, Any] = {
             "input": attributes.pop(_INPUT),
             "output": attributes.pop(_OUTPUT),
-            "system": attributes.pop("gen_ai.system_instructions", None),
+            "system": next((attributes.pop(name) for name in _SYSTEM if name in attributes), None),
             "tools": attributes.pop("gen_ai.tool.definitions", None),
             "operation": attributes.get("gen_ai.operation.name"),
             "model": attributes.get("gen_ai.response.model", attributes.get("gen_ai.request.model")),
@@ -241,8 +247,14 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
 def _talk(record: Record) -> tuple[Talk, Talk]:
     """What a call was given, and what it said."""
     given, said = Talk(), Talk()
+    for name in record.get("attributes") or ():
+        if name.startswith("gen_ai.") and "instruction" in name:
+            raise DataError(f"{name}: is not known, and may hold instructions; they are read from {', '.join(_SYSTEM)}")
     system = _parsed(record.get("system"), "system")
     if system:
+        for index, part in enumerate(system if isinstance(system, list) else ()):
+            if at(part, _STOOD_AT):
+                raise DataError(f"system.{index}: stood further on in the conversation, where it cannot be put back")
         given.keep_aside("system", {"parts": system}, _MESSAGE)
         given.hear(Message("system", _text(system, "system")))
     for name, talk in (("input", given), ("output", said)):
