@@ -298,11 +298,12 @@ class Trajectory:
     def past(self, step: int) -> Hashable:
         """Everything before step number `step`, for exact comparison with another trajectory: messages and tools.
 
+        The ids of calls are numbers here: engines draw them anew in every run, and they only say what answers what.
         Without messages, the observations and actions.
         """
         replies = self.replies
         if step < len(replies):
-            return self.messages[: replies[step]], self.tools
+            return _with_ids_numbered(self.messages[: replies[step]]), self.tools
         seen = self.steps[step].observation if step < len(self.steps) else None
         return tuple((s.observation, s.action, s.thought) for s in self.steps[:step]), seen, self.tools
 
@@ -353,6 +354,22 @@ class Trajectory:
             origin=origin,
             made=self.made[: self.context_turns + len(replies)] if replies else self.made,
         )
+
+
+def _with_ids_numbered(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    """The messages with numbers for the ids of calls, in the order in which they occur."""
+    ids = dict.fromkeys(call.id for message in messages for call in message.tool_calls)
+    if not ids:
+        return messages
+    numbers: dict[str | None, str] = {name: str(number) for number, name in enumerate(ids)}
+    return tuple(
+        structs.replace(
+            message,
+            tool_calls=tuple(structs.replace(call, id=numbers[call.id]) for call in message.tool_calls),
+            tool_call_id=numbers.get(message.tool_call_id, message.tool_call_id),
+        )
+        for message in messages
+    )
 
 
 __all__ = [

@@ -108,7 +108,9 @@ def test_every_run_is_told_once_with_a_label_per_step(
 
 
 @pytest.mark.parametrize("target", [name for name, target in PAIR_TARGETS.items() if target.apart is None])
-def test_rows_of_pairs_say_how_similar_the_pasts_are(target: str) -> None:
+def test_rows_of_pairs_say_where_they_come_from(target: str) -> None:
     one = pair([USER], [A], [B])
-    one = replace(one, provenance={**one.provenance, "past": "similar"})
-    assert PAIR_TARGETS[target].rows([one]) == [{**PAIR_TARGETS[target].row(one), "past": "similar"}]
+    samples = {"chosen_sample": 3, "rejected_sample": 1, "chosen_value": 1.0, "rejected_value": 0.25}
+    told = {"task": "t/1", "step": 2, **samples, "past": "similar"}
+    one = replace(one, provenance={**told, "node": 7, "chosen_visits": 1})
+    assert PAIR_TARGETS[target].rows([one]) == [PAIR_TARGETS[target].row(one) | told]

@@ -294,6 +294,23 @@ def test_merging_by_meaning_covers_contexts(tmp_path: Path) -> None:
     assert not list(build_tree(tools, embed=close).forks()), "tools must be equal"
 
 
+def test_ids_of_calls_do_not_make_pasts_unequal() -> None:
+    """They are drawn anew in every run; what they say is which result answers which call."""
+
+    def run(sample: int, ids: tuple[str, str], answers: tuple[int, int], then: str) -> Trajectory:
+        calls = tuple(ToolCall(name, "look", f'{{"at": "{name[-1]}"}}') for name in ids)
+        results = [Message("tool", f"seen {n}", tool_call_id=ids[n]) for n in answers]
+        said = (Message("user", "Go"), Message("assistant", "", tool_calls=calls), *results, Message("assistant", then))
+        steps = (Step("Go", "look"), Step("seen", then))
+        return replace(trajectory("ab", sample / 2, sample=sample), messages=said, steps=steps)
+
+    runs = [run(0, ("call-1a", "call-1b"), (0, 1), "x"), run(1, ("call-2a", "call-2b"), (0, 1), "y")]
+    (found,) = pairs_of(build_tree(runs), PairSettings())
+    assert (found.depth, found.past) == (1, "equal")
+    (found,) = pairs_of(build_tree([runs[0], run(1, ("call-2a", "call-2b"), (1, 0), "y")]), PairSettings())
+    assert found.past == "similar"
+
+
 def test_trees_without_options_are_written_as_before(tmp_path: Path) -> None:
     write_trees([build_tree([trajectory("a"), trajectory("b", sample=1)])], tmp_path / "trees.jsonl")
     text = (tmp_path / "trees.jsonl").read_text()

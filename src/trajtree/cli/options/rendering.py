@@ -14,7 +14,7 @@ RenderCallsOption = Annotated[
     typer.Option("--render-calls", help="Write tools, tool calls and results as text, within tags as Qwen2.5's."),
 ]
 RenderThoughtsOption = Annotated[
-    bool, typer.Option("--render-thoughts", help="Write thoughts as text before the reply, within `<think>` tags.")
+    bool, typer.Option("--render-thoughts", help="Write thoughts as text before the reply, within think tags.")
 ]
 
 

@@ -121,7 +121,7 @@ class NoScore(Missing):
     def reason(self) -> str:
         """Where it was looked for, and what to do."""
         asked = self.usual if self.field is None else (self.field,)
-        if null := [name for name in asked if _is_null(self.record, name)]:
+        if null := [name for name in asked if not self.session and _is_null(self.record, name)]:
             verb = "is" if len(null) == 1 else "are"
             return (
                 f"no score: {', '.join(null)} {verb} null; give a file of scores with --scores FILE, or keep such runs "

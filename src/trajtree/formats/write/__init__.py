@@ -25,6 +25,8 @@ from trajtree.store.lines import JsonObject
 from trajtree.trajectory import Trajectory
 
 _BOTH: tuple[Part, ...] = ("calls", "thoughts")
+_BESIDE = ("task", "step", "chosen_sample", "rejected_sample", "chosen_value", "rejected_value", "past")
+"""What the row of a pair says of where it comes from, beside what is trained; trainers leave such columns alone."""
 
 
 class Target(Protocol):
@@ -42,8 +44,8 @@ class PairTarget:
     Attributes:
         row: a pair as one row.
         about: the description.
-        apart: the pairs of a tree as rows of single sides, for trainers that take no pairs; such rows have no `past`,
-            because each side keeps its own.
+        apart: the pairs of a tree as rows of single sides, for trainers that take no pairs; such rows do not say
+            where they come from, because a side may be in several pairs.
         as_text: what may be written as text: the target has no place for it, or not for all of it, or gives it to a
             chat template that may have none.
     """
@@ -57,7 +59,10 @@ class PairTarget:
         """The rows of a tree's pairs. Raises DataError if the trainer's format cannot hold one."""
         if self.apart is not None:
             return self.apart(pairs)
-        return [{**self.row(pair), "past": pair.provenance["past"]} for pair in pairs]
+        return [
+            self.row(pair) | {name: pair.provenance[name] for name in _BESIDE if name in pair.provenance}
+            for pair in pairs
+        ]
 
 
 @dataclass(frozen=True, slots=True)
