@@ -105,6 +105,33 @@ def test_what_may_be_wrong_is_told_with_the_way_out(tmp_path: Path) -> None:
     assert "check: all runs" not in output
 
 
+def test_runs_that_were_scored_in_another_range_are_pointed_out(tmp_path: Path) -> None:
+    rows = rows_of(tmp_path / "r.jsonl", *(chat("q", "abcd"[n], score=n - 1) for n in range(3)))
+    out = tmp_path / "s.jsonl"
+    assert "keep the scores" not in done("import", rows, "--out", out)
+    said = done("import", rows, "--out", out, "--score-range", "-1", "1")
+    assert "check: runs that the store had already keep the scores that they were imported with: 2; if" in said
+    assert "keep the scores" not in done("import", rows, "--out", tmp_path / "new.jsonl", "--score-range", "-1", "1")
+
+
+def test_rows_with_an_error_are_counted(tmp_path: Path) -> None:
+    told = [{"error": "RateLimitError: 429"}, {"error": None}, {"metadata": {"exception": {"type": "Timeout"}}}, {}]
+    rows = rows_of(tmp_path / "r.jsonl", *(chat("q", "abcd"[n], score=0, **more) for n, more in enumerate(told)))
+    said = done("import", rows, "--out", tmp_path / "s.jsonl")
+    assert "check: runs whose rows have an error: error (1), metadata.exception (1); they count with" in said
+
+
+def test_two_agents_of_one_task_are_pointed_out(tmp_path: Path) -> None:
+    def run(n: int, system: str, model: str) -> dict[str, Any]:
+        return chat("q", "ab"[n % 2], score=n % 2, system=system, model=model)
+
+    rows = rows_of(tmp_path / "r.jsonl", *(run(n, ("Be brief.", "Be kind.")[n // 2], "xy"[n // 2]) for n in range(4)))
+    done("import", rows, "--out", tmp_path / "s.jsonl")
+    said = done("build", tmp_path / "s.jsonl", "--out", tmp_path / "t.jsonl")
+    assert "instructions, tools or examples: 1 of 1 (by x, y); such runs share no decision" in said
+    assert "pairs to expect: 2" in said
+
+
 def test_a_misspelt_field_is_answered_with_the_fields(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -294,6 +294,19 @@ def test_merging_by_meaning_covers_contexts(tmp_path: Path) -> None:
     assert not list(build_tree(tools, embed=close).forks()), "tools must be equal"
 
 
+def test_tasks_whose_runs_began_differently_are_counted() -> None:
+    """What counts is what was given, not what was then seen; and what merging keeps apart."""
+    apart = [conversation(n, n / 2, system, [("go", "ab"[n])]) for n, system in enumerate(("Be brief.", "Be kind."))]
+    seen = [conversation(n, n / 2, "Be brief.", [("go" * n, "ab"[n])]) for n in range(2)]
+    found = Findings()
+    for given_ in (apart, seen):
+        found.add(build_tree(given_))
+    assert found.contexts == 1 and found.policies == {apart[0].policy}
+    together = Findings()
+    together.add(build_tree(apart, ignore=["Be .*"]))
+    assert together.contexts == 0
+
+
 def test_ids_of_calls_do_not_make_pasts_unequal() -> None:
     """They are drawn anew in every run; what they say is which result answers which call."""
 

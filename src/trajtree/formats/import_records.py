@@ -15,7 +15,7 @@ from trajtree.formats.import_sources import Source, hash_of
 from trajtree.formats.import_tally import Facts, facts_of
 from trajtree.formats.one_run import check_named, is_later_part
 from trajtree.formats.read.detect import Reader
-from trajtree.formats.read.fields import Record, early_prompt_task, tasks_in
+from trajtree.formats.read.fields import Record, early_prompt_task, error_in, tasks_in
 from trajtree.formats.read.records import RawRecord, decode, decode_with_content
 from trajtree.formats.read.to_trajectory import Imported, trajectory_of
 from trajtree.formats.redaction import Redactor, may_hold_a_key
@@ -28,6 +28,10 @@ _REASONS: dict[type[Exception], str] = {
     UnicodeEncodeError: "holds half a character (a lone surrogate), which cannot be stored",
 }
 """Reasons why a record is left out, for errors whose own message is not meant for users."""
+
+
+_OPEN = ("messages", "sharegpt", "message-list")
+"""Formats in which a field such as `error` means what the log's author wants it to mean."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +207,7 @@ def _run(record: Record, found: Imported, item: Item, asked: Asked, hashes: tupl
         asked.score_range,
         redacted=redacted,
         with_key=not reading.redacts and may_hold_a_key(line),
+        error=error_in(record) if made.env in _OPEN else None,
     )
     return Run(made.task, early, line[len(head_of(made.task, made.sample)) :], facts)
 

@@ -98,6 +98,7 @@ class ImportReport:
             those not too far apart.
         redacted: number of private texts that were replaced, by kind.
         with_keys: trajectories that were not redacted and hold what looks like a key.
+        errors: number of trajectories whose row says that something failed, by the field that says so.
         repeated: trajectories that equal one from a file with the same name in another folder.
         example_turns: number of leading replies up to which all trajectories are the same although their tasks differ,
             if that is more than their context.
@@ -132,6 +133,7 @@ class ImportReport:
     beginnings: int = 0
     redacted: Mapping[str, int] = field(default_factory=dict)
     with_keys: int = 0
+    errors: Mapping[str, int] = field(default_factory=dict)
     repeated: int = 0
     example_turns: int = 0
 

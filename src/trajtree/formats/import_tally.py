@@ -42,6 +42,7 @@ class Facts(msgspec.Struct, array_like=True, frozen=True, gc=False):
         replies: [assistant's messages] hash of everything said up to each.
         redacted: number of private texts that were replaced, by kind.
         with_key: whether it was not redacted and holds what looks like a key.
+        error: the field that says that something failed, in formats that leave open what; None without.
     """
 
     format: str
@@ -57,6 +58,7 @@ class Facts(msgspec.Struct, array_like=True, frozen=True, gc=False):
     replies: list[int]
     redacted: Mapping[str, int]
     with_key: bool
+    error: str | None
 
 
 def facts_of(
@@ -67,6 +69,7 @@ def facts_of(
     *,
     redacted: Mapping[str, int],
     with_key: bool,
+    error: str | None,
 ) -> Facts:
     """The facts of a trajectory made from what a reader found; `named` has the fields that name a task."""
     low, high = score_range
@@ -88,6 +91,7 @@ def facts_of(
         replies=replies,
         redacted=redacted,
         with_key=with_key,
+        error=error,
     )
 
 
@@ -127,6 +131,7 @@ class Tally:
         """Numbers of files in no known format, and of session files that another one contains."""
         self._with_keys = 0
         self._redacted: Counter[str] = Counter()
+        self._errors: Counter[str] = Counter()
         self._left_out: list[LeftOut] = []
         self._kinds: Counter[str] = Counter()
         self._formats: Counter[str] = Counter()
@@ -165,6 +170,8 @@ class Tally:
         if facts.redacted:
             self._redacted.update(facts.redacted)
         self._with_keys += facts.with_key
+        if facts.error is not None:
+            self._errors[facts.error] += 1
 
     def report(self) -> ImportReport:
         """The report of all counts."""
@@ -199,6 +206,7 @@ class Tally:
             beginnings=self._beginnings.count,
             redacted=dict(self._redacted),
             with_keys=self._with_keys,
+            errors=dict(self._errors.most_common()),
             repeated=self.repeated,
             example_turns=self._example.turns,
         )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
+import numpy as np
+
 from trajtree.trees.forks import PairSettings
 from trajtree.trees.overlooked import Overlooked
 from trajtree.trees.pair import least_gap
@@ -18,6 +20,8 @@ class Findings:
         settings: the default settings of pairs, for which pairs are counted.
         divergence: how the runs diverge.
         overlooked: steps that were merged although they did different things.
+        contexts: tasks whose runs began with several instructions, tools or examples, between which there are no pairs.
+        policies: names of the policies in those tasks.
         unscored: trees with runs without a score, which have no values and no pairs.
         runs_per_task: how many tasks have each number of runs.
         steps: steps of all runs.
@@ -31,7 +35,8 @@ class Findings:
         self.divergence = Divergence(self.settings)
         self.overlooked = Overlooked()
         self.runs_per_task: Counter[int] = Counter()
-        self.unscored = self.steps = self.shared = self.wide = self.pairs = 0
+        self.policies: set[str] = set()
+        self.contexts = self.unscored = self.steps = self.shared = self.wide = self.pairs = 0
 
     @property
     def runs(self) -> int:
@@ -45,6 +50,9 @@ class Findings:
         steps = int(tree.depth[tree.end].sum())
         self.steps += steps
         self.shared += steps - (len(tree) - 1)
+        if _contexts(tree) > 1:
+            self.contexts += 1
+            self.policies.update(run.policy for run in tree.trajectories)
         if tree.unscored:
             self.unscored += 1
             return
@@ -53,6 +61,12 @@ class Findings:
         self.wide += wide
         # By default a fork gives one pair, the widest, and a tree at most `per_tree`.
         self.pairs += min(wide, self.settings.per_tree)
+
+
+def _contexts(tree: TrajectoryTree) -> int:
+    """How many contexts the runs began with, of those that merging keeps apart."""
+    firsts = np.unique(tree.decision[tree.children_of(0)]).tolist()  # one node of each situation at the beginning
+    return len({tree.trajectories[tree.first[node]].context for node in firsts})
 
 
 __all__ = ["Findings"]

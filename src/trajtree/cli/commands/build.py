@@ -183,6 +183,14 @@ def _findings(found: Findings, out: Path) -> Iterator[str]:
         yield f"trees with runs without a score: {some}; they have no values and can only be shown"
         if found.unscored == len(sizes):
             return
+    if found.contexts:
+        several = sorted(found.policies)
+        names = ", ".join(several[:_REASONS]) + (", ..." if len(several) > _REASONS else "")
+        of = f" (by {names})" if len(several) > 1 else ""
+        yield (
+            f"tasks whose runs began with different instructions, tools or examples: {found.contexts:,} of "
+            f"{len(sizes):,}{of}; such runs share no decision, so no pair joins them"
+        )
     least = found.settings.min_gap
     yield f"forks: {found.divergence.forks:,}, of which {found.wide:,} have a gap of at least {least:g}"
     of_tasks = f"of {counted(found.divergence.tasks, 'task')}"

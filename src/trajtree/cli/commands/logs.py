@@ -67,7 +67,12 @@ def import_(
         done = reading.into(out, files, keep_unscored=UNSCORED[unscored].keep, jobs=jobs, progress=progress)
     left_out = list(_sentences(done.left_out))
     kinds = [f"left out, {counted(number, 'row')}: {kind}" for kind, number in done.kinds.items()]
-    for sentence in (*left_out, *_summary(done), *(kinds if len(kinds) < len(left_out) else ()), *_hints(done)):
+    for sentence in (
+        *left_out,
+        *_summary(done),
+        *(kinds if len(kinds) < len(left_out) else ()),
+        *_hints(done, reading),
+    ):
         terminal.print(sentence, soft_wrap=True, highlight=False)
     more = done.left_out_count - len(done.left_out)
     totals = (
@@ -125,8 +130,14 @@ def _sheet(sheet: SheetUse) -> Iterator[str]:
             yield f"check: {sheet.name}, {what}: {number:,}: {', '.join(names)}{more}"
 
 
-def _hints(done: ImportReport) -> Iterator[str]:
+def _hints(done: ImportReport, reading: Reading) -> Iterator[str]:
     """What may have been misinterpreted, and what to do about it."""
+    scored = (reading.score, reading.scores, reading.score_range) != (None, None, (0.0, 1.0))
+    if done.added and done.skipped and scored:
+        yield (
+            f"check: runs that the store had already keep the scores that they were imported with: {done.skipped:,}; "
+            "if that was with another --score, --scores or --score-range, import everything into a new store"
+        )
     if done.no_format:
         some = done.added + done.skipped
         known = "--from in trajtree import --help lists those known" if some else known_formats()
@@ -155,10 +166,20 @@ def _hints(done: ImportReport) -> Iterator[str]:
             f"check: rows whose fields say that they are of one run but that do not begin alike: {done.undecided:,}; "
             "each was taken as a run, with --run FIELD they are left out"
         )
+    if done.errors:
+        yield (
+            f"check: runs whose rows have an error: {counts_of(done.errors)}; they count with their scores; if what "
+            "failed was not the agent (a rate limit, a crash), import into a new store without those rows"
+        )
     if done.beginnings:
+        remedy = (
+            "leave the shorter ones out"
+            if set(done.formats) == {"message-list"}
+            else ("import into a new store with --run FIELD, which tells the runs apart")
+        )
         yield (
             f"check: runs that are the beginning of another run: {done.beginnings:,}; if a row is one call of the "
-            "model with all that came before, import into a new store with --run FIELD, which tells the runs apart"
+            f"model with all that came before, {remedy}"
         )
     for origin, number in done.prompts_differ.items():
         yield (

@@ -302,6 +302,14 @@ A_PREFERENCE = (
 )
 
 
+_ERRORS = tuple(f"{within}{name}" for within in ("", "metadata.", "info.") for name in ("error", "exception"))
+
+
+def error_in(record: Record) -> str | None:
+    """The first of the usual fields that says that something failed; None if none does."""
+    return next((name for name in _ERRORS if isinstance(said := at(record, name), str | dict) and said), None)
+
+
 def is_preference(record: Record) -> bool:
     """Whether a record has two answers to one prompt, one of them preferred."""
     return any(all(isinstance(record.get(side), str | list | dict) for side in sides) for sides in _PREFERENCES)
@@ -348,6 +356,7 @@ __all__ = [
     "Record",
     "at",
     "early_prompt_task",
+    "error_in",
     "fields_of",
     "first_turn",
     "is_preference",
