@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -115,8 +116,11 @@ def test_short_pages_show_names_prices_and_options(shop: Shop) -> None:
         "size: small; large",
         "Buy Now",
     ]
-    assert env.step("click[small]").observation.splitlines() == ["size: small", "Buy Now"]
-    assert env.step("click[Deep Red]").observation.splitlines() == ["size: small; color: deep red", "Buy Now"]
+    title = f"{product.title}, {product.price_tag}"
+    assert env.step("click[small]").observation.splitlines() == [title, "size: small", "Buy Now"]
+    assert env.step("click[Deep Red]").observation.splitlines() == [title, "size: small; color: deep red", "Buy Now"]
+    assert env.step("click[Reviews]").observation.splitlines() == [title, "< Prev"]
+    assert env.step("click[< Prev]").observation.splitlines() == [title, "size: small; color: deep red", "Buy Now"]
     end = env.step("click[Buy Now]")
     assert end.terminated and end.observation == f"Your score (min 0.0, max 1.0): {end.reward}"
 
@@ -131,8 +135,20 @@ def test_short_titles_end_and_descriptions_stay(shop: Shop) -> None:
         words = product.title.split()[:8]
         assert f"{product.asin} {' '.join(words)}, {product.price_tag}" in page.splitlines()
         env.step(f"click[{product.asin}]")
-        assert env.step("click[Description]").observation == " ".join(product.description.split())
+        described = filter(None, [" ".join(product.description.split())])
+        _, *said = env.step("click[Description]").observation.splitlines()
+        assert said == [*described, "< Prev"]
         assert env.step("click[< Prev]").observation.splitlines()[-1] == "Buy Now"
+
+
+def test_options_of_short_pages_are_clicked_as_they_are_shown(shop: Shop) -> None:
+    odd = replace(shop.product(0), options={"size": ("8.4 ounce  |  250 ml", "1\xa0l")})
+    env = ShortWebShop(shop=Shop([odd, *shop.products[1:]], _search(shop), shop.goals))
+    env.reset("synthetic/1")
+    env.step(f"search[{odd.title}]")
+    _, shown, _ = env.step(f"click[{odd.asin}]").observation.split("\n")
+    for value in shown.removeprefix("size: ").split("; "):
+        assert f"size: {value}" in env.step(f"click[{value}]").observation.split("\n")
 
 
 def test_the_first_page_states_the_task(env: WebShop) -> None:

@@ -35,8 +35,8 @@ def short_page_text(shop: Catalogue, state: State, instruction: str, score: floa
     """The page in about a third of the tokens: names, prices and options.
 
     The instruction stands on the search page alone, titles end after TITLE_WORDS words, and a product's options are
-    listed until one is chosen; then those that are chosen are. Buttons that the agent's instruction names are left out,
-    except for the next step. Whatever can be clicked on the full page can be clicked here.
+    listed until one is chosen; then those that are chosen are. Of the buttons that the agent's instruction names, each
+    page has the one that goes on from it. Whatever can be clicked on the full page can be clicked here.
     """
     match state.page:
         case Page.SEARCH:
@@ -47,7 +47,7 @@ def short_page_text(shop: Catalogue, state: State, instruction: str, score: floa
             lines = (f"Your score (min 0.0, max 1.0): {score}",)
         case _:
             lines = _short_item(shop, state)
-    return "\n".join(" ".join(line.split()) for line in lines if line.strip())
+    return "\n".join(lines)
 
 
 def _short_results(shop: Catalogue, state: State) -> Iterator[str]:
@@ -61,13 +61,15 @@ def _short_results(shop: Catalogue, state: State) -> Iterator[str]:
 def _short_item(shop: Catalogue, state: State) -> Iterator[str]:
     assert state.product is not None
     product = shop.product(state.product)
+    yield f"{_short_title(product)}, {product.price_tag}"
     if state.page is Page.SUB:
-        yield from _sub_page(product, state.sub)
+        yield from filter(None, (" ".join(text.split()) for text in _sub_page(product, state.sub)))
+        yield "< Prev"
         return
+    # Options stand as they are clicked, white space included.
     if state.options:
         yield "; ".join(f"{name}: {value}" for name, value in state.options)
     else:
-        yield f"{_short_title(product)}, {product.price_tag}"
         yield from (f"{name}: {'; '.join(values)}" for name, values in product.options.items())
     yield "Buy Now"
 
