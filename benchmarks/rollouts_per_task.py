@@ -48,7 +48,7 @@ COLUMNS = {
 
 def of_size(runs: Mapping[str, Sequence[Trajectory]], size: int, tree_of: TreeOf, gap: float) -> dict[str, float]:
     """Figures of the trees of each task's first `size` episodes; options per fork is over the trees that have forks."""
-    groups = [[run for run in task if run.sample < size] for task in runs.values()]
+    groups = [[run for run in task if run.sample < size and run.counts and run.steps] for task in runs.values()]
     trees = [tree_of(group) for group in groups if group]
     each = [quality(tree) for tree in trees]
     return {
@@ -64,16 +64,16 @@ def of_size(runs: Mapping[str, Sequence[Trajectory]], size: int, tree_of: TreeOf
 
 
 def by_task(store: Path) -> dict[str, list[Trajectory]]:
-    """The store's runs by task, without those that the environment or the engine lost.
+    """The store's runs by task.
 
     Raises:
-        SystemExit: a task has fewer episodes than the largest M.
+        SystemExit: a task has fewer episodes than the largest M, or there is none.
     """
     found: dict[str, list[Trajectory]] = defaultdict(list)
     for run in TrajectoryStore(store):
-        if run.sample < SIZES[-1] and not run.outcome.is_fault and run.steps:
+        if run.sample < SIZES[-1]:
             found[run.task].append(run)
-    fewest, task = min((len(runs), task) for task, runs in found.items())
+    fewest, task = min(((len(runs), task) for task, runs in found.items()), default=(0, "the store"))
     if fewest < SIZES[-1]:
         raise SystemExit(f"{store}: {task} has {fewest} episodes; {SIZES[-1]} are needed")
     return found

@@ -82,7 +82,7 @@ def main() -> None:
     parser.add_argument("env", help="the environment")
     parser.add_argument("shares", nargs="+", metavar="TYPE:SHARE")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--largest", type=int, metavar="TASKS", help="of a group in dev or test (default: no limit)")
+    parser.add_argument("--largest", type=int, metavar="TASKS", help="largest group allowed in dev or test")
     args = parser.parse_args()
     shares = {kind: float(share) for kind, share in (each.split(":") for each in args.shares)}
     if too_large := [kind for kind, share in shares.items() if not 0 < share * (1 + OF_TEST) < 1]:

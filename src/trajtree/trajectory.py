@@ -365,9 +365,11 @@ def _with_ids_numbered(messages: tuple[Message, ...]) -> tuple[Message, ...]:
     return tuple(
         structs.replace(
             message,
-            tool_calls=tuple(structs.replace(call, id=numbers[call.id]) for call in message.tool_calls),
+            tool_calls=tuple(ToolCall(numbers[call.id], call.name, call.arguments) for call in message.tool_calls),
             tool_call_id=numbers.get(message.tool_call_id, message.tool_call_id),
         )
+        if message.tool_calls or message.tool_call_id is not None
+        else message
         for message in messages
     )
 

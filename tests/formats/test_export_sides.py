@@ -113,4 +113,6 @@ def test_rows_of_pairs_say_where_they_come_from(target: str) -> None:
     samples = {"chosen_sample": 3, "rejected_sample": 1, "chosen_value": 1.0, "rejected_value": 0.25}
     told = {"task": "t/1", "step": 2, **samples, "past": "similar"}
     one = replace(one, provenance={**told, "node": 7, "chosen_visits": 1})
-    assert PAIR_TARGETS[target].rows([one]) == [PAIR_TARGETS[target].row(one) | told]
+    assert PAIR_TARGETS[target].rows([one]) == [
+        PAIR_TARGETS[target].row(one) | (told if PAIR_TARGETS[target].beside else {})
+    ]

@@ -863,19 +863,25 @@ def test_an_agent_of_calls_that_talks_first_acts_from_its_first_reply() -> None:
     assert (found.context_turns, len(found.steps)) == (0, 3)
 
 
+ASKED = {
+    "sharegpt": {"conversations": [{"from": "human", "value": "Hi"}]},
+    "messages": {"messages": [{"role": "user", "content": "Hi"}]},
+}
+ANSWERED = {
+    "sharegpt": {"conversations": [*ASKED["sharegpt"]["conversations"], {"from": "gpt", "value": "Yes?"}]},
+    "messages": {"messages": [*ASKED["messages"]["messages"], {"role": "assistant", "content": "Yes?"}]},
+}
+
+
 @pytest.mark.parametrize("of", ["", "_messages", "_response"])
-@pytest.mark.parametrize(
-    ("name", "run"),
-    [
-        ("sharegpt", {"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Yes?"}]}),
-        ("messages", {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes?"}]}),
-        ("messages", {"prompt": "Hi", "completion": "Yes?"}),
-    ],
-)
-def test_a_preference_is_not_a_run(name: str, run: dict[str, Any], of: str) -> None:
-    with pytest.raises(DataError, match="chosen, rejected: a preference"):
-        read({**run, f"chosen{of}": "A", f"rejected{of}": [], "score": 1, "task": "t"}, name)
-    assert read({**run, "chosen": True, "rejected": False, "score": 1, "task": "t"}, name).score == 1
+@pytest.mark.parametrize("name", ASKED)
+def test_a_preference_is_not_a_run(name: str, of: str) -> None:
+    for run, side in ((ASKED[name], "A"), (ASKED[name], {"value": "A"}), (ANSWERED[name], [])):
+        row = {**run, f"chosen{of}": side, f"rejected{of}": side, "score": 1, "task": "t"}
+        with pytest.raises(DataError, match=f"^chosen{of}, rejected{of}: a preference"):
+            read(row, name)
+    for other in ({"chosen": True, "rejected": False}, {"chosen": "model-a", "rejected": "model-b"}):
+        assert read({**ANSWERED[name], **other, "score": 1, "task": "t"}, name).score == 1
 
 
 def test_a_preference_in_no_known_format_is_called_one(tmp_path: Path) -> None:

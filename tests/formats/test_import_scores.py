@@ -397,10 +397,14 @@ def test_what_a_report_cannot_say_is_said(tmp_path: Path) -> None:
             import_files(files, tmp_path / "t.jsonl", scores=scores)
 
 
-@pytest.mark.parametrize(("field", "said"), [(None, "reward, success are null"), ("info.judge", "info.judge is null")])
+@pytest.mark.parametrize(
+    ("field", "said"), [(None, "reward is null, success is null"), ("info.judge", "info.judge is null")]
+)
 def test_a_score_that_is_null_is_called_that(tmp_path: Path, field: str | None, said: str) -> None:
     messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes?"}]
     row = {"messages": messages, "reward": None, "success": None, "info": {"judge": None}}
     (tmp_path / "in.jsonl").write_text(json.dumps(row))
     report = import_files(tmp_path / "in.jsonl", tmp_path / "s.jsonl", score=field)
-    assert [one.reason.partition(";")[0] for one in report.left_out] == [f"no score: {said}"]
+    (reason,) = (one.reason for one in report.left_out)
+    assert reason.partition(";")[0] == f"no score: {said}"
+    assert ("say where it is with --score FIELD" in reason) == (field is None)

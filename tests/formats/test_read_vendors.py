@@ -690,11 +690,22 @@ def test_instructions_of_spans_in_another_spelling_are_read(tmp_path: Path, as_t
             },
             "system.0: stood further on in the conversation",
         ),
-        ({"agent.instruction_text": "Be brief."}, "gen_ai.agent.instruction_text: is not known, and may hold"),
+        ({"agent.instruction_text": "Be brief."}, "gen_ai.agent.instruction_text: may hold instructions that"),
+        ({"system_instructions": "[]", "system.instructions": '[{"type": "text", "content": "x"}]'}, "may hold"),
     ],
 )
 def test_instructions_of_spans_are_kept_or_refused(tmp_path: Path, more: dict[str, Any], why: str) -> None:
     assert why in refused(write(tmp_path, spans_with(**more)))
+
+
+@pytest.mark.parametrize("also", [{"system_instructions": None}, {"agent.instructions": ""}])
+def test_instructions_of_spans_may_stand_in_several_places(tmp_path: Path, also: dict[str, Any]) -> None:
+    """The agent's own span, and the other spelling, repeat them or are empty."""
+    part = {"type": "text", "content": "Be brief."}
+    call = spans_with(**{"system.instructions": [part], **also}) | {"span_id": "2", "parent_id": "1"}
+    agent = {"trace_id": "T", "span_id": "1", "attributes": {"gen_ai.system_instructions": [part]}}
+    found = only(write(tmp_path, agent, call))
+    assert [m.content for m in found.messages] == ["Be brief.", "Go", "x"]
 
 
 @pytest.mark.parametrize("name", ["claude-code", "codex", "gemini session", "pi"])

@@ -302,8 +302,9 @@ def test_tasks_whose_runs_began_differently_are_counted() -> None:
     for given_ in (apart, seen):
         found.add(build_tree(given_))
     assert found.contexts == 1 and found.policies == {apart[0].policy}
+    dated = [conversation(n, n / 2, f"It is {n}.", [("go" * (n + 1), "ab"[n])]) for n in range(2)]
     together = Findings()
-    together.add(build_tree(apart, ignore=["Be .*"]))
+    together.add(build_tree(dated, ignore=["It is .*"]))
     assert together.contexts == 0
 
 

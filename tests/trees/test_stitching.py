@@ -106,7 +106,9 @@ def test_idle_steps_go_and_steps_that_reveal_something_stay() -> None:
 
 
 class Till(Environment):
-    """A coin to take; `submit` ends the episode, and gains nothing."""
+    """A coin to take, worth `coin`; `submit` ends the episode, and gains nothing."""
+
+    coin = 1.0
 
     name: ClassVar[str] = "till"
     version: ClassVar[str] = "1"
@@ -117,21 +119,23 @@ class Till(Environment):
         return "A coin."
 
     def step(self, action: str) -> StepResult:
-        gain = float(action == "take" and not self.taken)
+        gain = self.coin * (action == "take" and not self.taken)
         self.taken |= action == "take"
         return StepResult("Nothing." if self.taken else "A coin.", gain, action == "submit", False)
 
 
-def test_what_ends_an_episode_is_part_of_its_path() -> None:
-    """The score is there before the end, but without the end the episode is neither completed nor a success."""
+@pytest.mark.parametrize("coin", [1.0, 0.6])
+def test_what_ends_an_episode_is_part_of_its_path(coin: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The score is there before the end, but without the end the episode is not completed."""
+    monkeypatch.setattr(Till, "coin", coin)
     runs = [replay(Till(), "till/0", said.split(), policy="weak") for said in ("take look submit", "look submit")]
     tree = build_tree(replace(run, sample=number) for number, run in enumerate(runs))
     assert best_path(tree, exact) == runs[0]
     found = stitch(tree, replayer(Till())).best
-    assert actions(found) == ["take", "submit"] and found.success
-    assert replay(Till(), "till/0", actions(found), policy="weak").success
+    assert actions(found) == ["take", "submit"] and found.outcome is Outcome.COMPLETED
+    assert replay(Till(), "till/0", actions(found), policy="weak").outcome is Outcome.COMPLETED
     cut = replay(Till(), "till/0", ["take", "look"], policy="weak")
-    assert best_sample(build_tree([cut, replace(runs[0], sample=1)])).success
+    assert best_sample(build_tree([cut, replace(runs[0], sample=1)])).outcome is Outcome.COMPLETED
 
 
 def test_a_path_does_not_refer_to_the_run_that_it_branched_off() -> None:

@@ -30,7 +30,7 @@ _REASONS: dict[type[Exception], str] = {
 """Reasons why a record is left out, for errors whose own message is not meant for users."""
 
 
-_OPEN = ("messages", "sharegpt", "message-list")
+_OPEN = ("messages", "sharegpt", "message-list", "hub-rows", "llamafactory")
 """Formats in which a field such as `error` means what the log's author wants it to mean."""
 
 

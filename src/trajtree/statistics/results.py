@@ -95,7 +95,7 @@ class Played:
     """What a row's episodes came to, before any statistics.
 
     `outcomes` counts all episodes; `faults` those that say nothing about the policy (env_error, engine_error); `lost`
-    names the tasks that have no episode with a score but such.
+    names the tasks whose only scored episodes are such.
     """
 
     name: str

@@ -20,7 +20,8 @@ class Findings:
         settings: the default settings of pairs, for which pairs are counted.
         divergence: how the runs diverge.
         overlooked: steps that were merged although they did different things.
-        contexts: tasks whose runs began with several instructions, tools or examples, between which there are no pairs.
+        contexts: tasks whose runs began with several instructions, tools or examples, between which there are no pairs;
+            counted only where texts are compared exactly.
         policies: names of the policies in those tasks.
         unscored: trees with runs without a score, which have no values and no pairs.
         runs_per_task: how many tasks have each number of runs.
@@ -64,7 +65,9 @@ class Findings:
 
 
 def _contexts(tree: TrajectoryTree) -> int:
-    """How many contexts the runs began with, of those that merging keeps apart."""
+    """How many contexts the runs began with, if texts are compared exactly; else merging alone knows, and it is 1."""
+    if tree.merging.ignores or tree.merging.similarity is not None:
+        return 1
     firsts = np.unique(tree.decision[tree.children_of(0)]).tolist()  # one node of each situation at the beginning
     return len({tree.trajectories[tree.first[node]].context for node in firsts})
 

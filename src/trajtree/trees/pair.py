@@ -24,7 +24,8 @@ PASTS = {
 }
 """How similar the pasts of the two sides are, strictest first.
 
-Where they are not equal, the rejected continuation follows a past that its own run did not have.
+Where they are not equal, the rejected continuation follows a past that its own run did not have. Where they are, its
+calls and results are renamed if they would collide with the other past's.
 """
 
 EQUAL, SIMILAR, LOOSEST = PASTS

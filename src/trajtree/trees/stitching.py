@@ -14,7 +14,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 
 from trajtree.errors import DataError
-from trajtree.trajectory import SCORE_TOLERANCE, Trajectory
+from trajtree.trajectory import SCORE_TOLERANCE, Outcome, Trajectory
 from trajtree.trees.tree import TrajectoryTree
 from trajtree.trees.values import foremost
 
@@ -132,11 +132,11 @@ def stitch(
 def best_sample(tree: TrajectoryTree) -> Trajectory:
     """The sample with the best score, up to its last gain.
 
-    Ties go to one that succeeds, then to the shorter, then to the earlier one.
+    Ties go to one that the environment completed, then to the shorter, then to the earlier one.
     """
     tree.check_scored()
     cut = (t.without_idle_end() for t in tree.trajectories)
-    return foremost((-t.score, not t.success, len(t.steps), t.sample, t) for t in cut)[-1]
+    return foremost((-t.score, not _completed(t), len(t.steps), t.sample, t) for t in cut)[-1]
 
 
 def shorten(trajectory: Trajectory, play: Replay) -> tuple[Trajectory, int]:
@@ -170,12 +170,19 @@ def shorten(trajectory: Trajectory, play: Replay) -> tuple[Trajectory, int]:
 
 
 def _better(best: Trajectory, other: Trajectory) -> Trajectory:
-    """`other` if it scores more than `best`, or the same with fewer steps and no less success, else `best`."""
+    """`other` if it scores more than `best`, or the same with fewer steps, else `best`.
+
+    One that was not completed is not the same as one that was: its end is missing.
+    """
     if other.outcome.is_fault:
         raise DataError(f"{other.task}: the environment failed while a proposal was played: {other.error}")
     gain = other.score - best.score
-    shorter = len(other.steps) < len(best.steps) and other.success >= best.success
+    shorter = len(other.steps) < len(best.steps) and _completed(other) >= _completed(best)
     return other if gain > SCORE_TOLERANCE or (gain > -SCORE_TOLERANCE and shorter) else best
+
+
+def _completed(trajectory: Trajectory) -> bool:
+    return trajectory.outcome is Outcome.COMPLETED
 
 
 def _still_seen(before: Trajectory, after: Trajectory, position: int, end: int) -> bool:

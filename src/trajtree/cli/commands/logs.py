@@ -133,7 +133,7 @@ def _sheet(sheet: SheetUse) -> Iterator[str]:
 def _hints(done: ImportReport, reading: Reading) -> Iterator[str]:
     """What may have been misinterpreted, and what to do about it."""
     scored = (reading.score, reading.scores, reading.score_range) != (None, None, (0.0, 1.0))
-    if done.added and done.skipped and scored:
+    if done.skipped and scored:
         yield (
             f"check: runs that the store had already keep the scores that they were imported with: {done.skipped:,}; "
             "if that was with another --score, --scores or --score-range, import everything into a new store"
@@ -172,11 +172,8 @@ def _hints(done: ImportReport, reading: Reading) -> Iterator[str]:
             "failed was not the agent (a rate limit, a crash), import into a new store without those rows"
         )
     if done.beginnings:
-        remedy = (
-            "leave the shorter ones out"
-            if set(done.formats) == {"message-list"}
-            else ("import into a new store with --run FIELD, which tells the runs apart")
-        )
+        with_run = "import into a new store with --run FIELD, which tells the runs apart"
+        remedy = "leave the shorter ones out" if set(done.formats) == {"message-list"} else with_run
         yield (
             f"check: runs that are the beginning of another run: {done.beginnings:,}; if a row is one call of the "
             f"model with all that came before, {remedy}"

@@ -50,8 +50,6 @@ def rows_in(path: Path) -> Iterator[bytes]:
         raise DataError(f"{path}: the table is damaged ({said})") from None
     except UnicodeDecodeError:
         raise DataError(f"{path}: a text of the table is not UTF-8") from None
-    except msgspec.DecodeError as error:
-        raise DataError(f"{path}: a value of a column of JSON is not JSON ({error})") from None
 
 
 def _decoders(fields: Iterable[Any]) -> dict[str, Callable[[Any], Any]]:
@@ -62,18 +60,26 @@ def _decoders(fields: Iterable[Any]) -> dict[str, Callable[[Any], Any]]:
 def _decoder(kind: Any) -> Callable[[Any], Any] | None:
     """What makes a value of a column of this type from what pyarrow gives; None if that is the value already.
 
-    pyarrow gives JSON (its type `arrow.json`, which `datasets` and trajtree write) as text.
+    pyarrow gives JSON (its type `arrow.json`, which `datasets` and trajtree write) as text. A text that is not JSON
+    stays one: whoever reads the field says what is wrong with it.
     """
     import pyarrow
 
     if isinstance(kind, pyarrow.JsonType):
-        return lambda value: None if value is None else msgspec.json.decode(value)
+        return _decoded
     if pyarrow.types.is_struct(kind):
         inner = _decoders(kind)
         return (lambda value: value and value | {k: d(value[k]) for k, d in inner.items()}) if inner else None
     element = getattr(kind, "value_type", None)
     of_each = None if element is None or pyarrow.types.is_dictionary(kind) else _decoder(element)
     return None if of_each is None else lambda value: value and [of_each(one) for one in value]
+
+
+def _decoded(value: str | None) -> Any:
+    try:
+        return None if value is None else msgspec.json.decode(value)
+    except msgspec.DecodeError:
+        return value
 
 
 @contextmanager

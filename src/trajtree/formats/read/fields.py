@@ -121,12 +121,9 @@ class NoScore(Missing):
     def reason(self) -> str:
         """Where it was looked for, and what to do."""
         asked = self.usual if self.field is None else (self.field,)
-        if null := [name for name in asked if not self.session and _is_null(self.record, name)]:
-            verb = "is" if len(null) == 1 else "are"
-            return (
-                f"no score: {', '.join(null)} {verb} null; give a file of scores with --scores FILE, or keep such runs "
-                "without a score with --unscored keep"
-            )
+        null = ", ".join(f"{name} is null" for name in asked if _is_null(self.record, name))
+        if self.field is not None and null:
+            return f"no score: {null}; give a file of scores with --scores FILE"
         if self.field is not None:
             return str(no_such_field(self.record, self.field, "--score", "must name the one that holds the score"))
         if self.session:
@@ -135,6 +132,7 @@ class NoScore(Missing):
                 "columns run (its id, or its file's name) and score; or name a field of its events with --score FIELD"
             )
         where = f"none of {', '.join(self.usual)} is there; " if self.usual else "this format has none; "
+        where = f"{null}; " if null else where
         return (
             f"no score: {where}say where it is with --score FIELD, or give a file of scores with --scores FILE; "
             f"{fields_of(self.record)}"
@@ -297,8 +295,7 @@ def refuse_media(record: Record, where: str = "") -> None:
 
 _PREFERENCES = tuple((f"chosen{of}", f"rejected{of}") for of in ("", "_messages", "_response"))
 A_PREFERENCE = (
-    "chosen, rejected: a preference, which has two answers to one prompt and is not a run; import the runs that it was "
-    "made from"
+    "a preference, which has two answers to one prompt and is not a run; import the runs that it was made from"
 )
 
 
@@ -312,13 +309,31 @@ def error_in(record: Record) -> str | None:
 
 def is_preference(record: Record) -> bool:
     """Whether a record has two answers to one prompt, one of them preferred."""
-    return any(all(isinstance(record.get(side), str | list | dict) for side in sides) for sides in _PREFERENCES)
+    return _preferred(record) is not None
 
 
 def refuse_preferences(record: Record) -> None:
     """Raise DataError if the record is a preference: what is beside its answers is their prompt, not a run."""
-    if is_preference(record):
-        raise DataError(A_PREFERENCE)
+    if (names := _preferred(record)) is not None:
+        raise DataError(f"{', '.join(names)}: {A_PREFERENCE}")
+
+
+def _preferred(record: Record) -> tuple[str, str] | None:
+    """The names of the two answers; texts are answers only where no reply ends the conversation that is there."""
+    for names in _PREFERENCES:
+        sides = [record.get(name) for name in names]
+        if all(isinstance(side, list | dict) for side in sides):
+            return names
+        if all(isinstance(side, str) for side in sides) and not _is_answered(record):
+            return names
+    return None
+
+
+def _is_answered(record: Record) -> bool:
+    turns = record.get("messages") or record.get("conversations")
+    last = turns[-1] if isinstance(turns, list) and turns else None
+    role = last.get("role", last.get("from")) if isinstance(last, dict) else None
+    return role in ("assistant", "gpt") or "completion" in record
 
 
 def outcome_at(record: object) -> Outcome:

@@ -36,8 +36,8 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
     """Read one run.
 
     Leading replies are context if the record marks them as not trained (`loss` is false), and so are those before the
-    first `Action:` if there is one: the acknowledgement of an instruction is not a decision. ETO's own run files,
-    recognised by `meta.terminate_reason`, are named after their tasks.
+    first `Action:` if there is one and the agent makes no calls: the acknowledgement of an instruction is not a
+    decision. ETO's own run files, recognised by `meta.terminate_reason`, are named after their tasks.
 
     Args:
         record: `conversations`, and optionally `tools`, and instructions beside them (see `fields.INSTRUCTIONS`).

@@ -46,6 +46,7 @@ class PairTarget:
         about: the description.
         apart: the pairs of a tree as rows of single sides, for trainers that take no pairs; such rows do not say
             where they come from, because a side may be in several pairs.
+        beside: whether the columns of _BESIDE can stand beside a pair.
         as_text: what may be written as text: the target has no place for it, or not for all of it, or gives it to a
             chat template that may have none.
     """
@@ -54,15 +55,14 @@ class PairTarget:
     about: str
     as_text: tuple[Part, ...] = ()
     apart: Callable[[Sequence[PairMessages]], list[JsonObject]] | None = None
+    beside: bool = True
 
     def rows(self, pairs: Sequence[PairMessages]) -> list[JsonObject]:
         """The rows of a tree's pairs. Raises DataError if the trainer's format cannot hold one."""
         if self.apart is not None:
             return self.apart(pairs)
-        return [
-            self.row(pair) | {name: pair.provenance[name] for name in _BESIDE if name in pair.provenance}
-            for pair in pairs
-        ]
+        columns = _BESIDE if self.beside else ()
+        return [self.row(pair) | {k: pair.provenance[k] for k in columns if k in pair.provenance} for pair in pairs]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,9 @@ PAIR_TARGETS = {
     "ms-swift": PairTarget(swift_pair, "messages, rejected_messages with loss flags; several turns per side"),
     "llamafactory": PairTarget(llamafactory_pair, "ShareGPT preference; one reply per side", ("calls",)),
     "axolotl": PairTarget(axolotl_pair, "chat_template.default; one reply per side, text only", _BOTH),
-    "openai": PairTarget(openai_pair, "preference fine-tuning; one reply per side, no thoughts", ("thoughts",)),
+    "openai": PairTarget(
+        openai_pair, "preference fine-tuning; one reply per side, no thoughts", ("thoughts",), beside=False
+    ),
 }
 
 TRAJECTORY_TARGETS = {

@@ -130,20 +130,30 @@ def _add(trace: _Trace, span: Record) -> None:
         elif _INPUT in found or _OUTPUT in found:
             attributes = {**attributes, **found}
     if _INPUT in attributes and _OUTPUT in attributes:
+        system, unread = _instructions(attributes)
         call: dict[str, Any] = {
             "input": attributes.pop(_INPUT),
             "output": attributes.pop(_OUTPUT),
-            "system": next((attributes.pop(name) for name in _SYSTEM if name in attributes), None),
+            "system": system,
             "tools": attributes.pop("gen_ai.tool.definitions", None),
             "operation": attributes.get("gen_ai.operation.name"),
             "model": attributes.get("gen_ai.response.model", attributes.get("gen_ai.request.model")),
             "started": _time(span, "start_time", "startTimeUnixNano"),
             "ended": _time(span, "end_time", "endTimeUnixNano"),
+            "unread": unread,
             "attributes": attributes,
         }
         trace.calls.append(call)
     elif text_at(span, "parent_id", "parentSpanId", "parent_span_id", "context.parent_id") is None:
         trace.attributes |= attributes
+
+
+def _instructions(attributes: dict[str, Any]) -> tuple[Any, list[str]]:
+    """A call's instructions, which are taken out, and the names of attributes that may hold others."""
+    given = {name: value for name in _SYSTEM if (value := attributes.pop(name, None))}
+    system = next(iter(given.values()), None)
+    others = {name: value for name, value in attributes.items() if name.startswith("gen_ai.") and "instruction" in name}
+    return system, [name for name, value in {**given, **others}.items() if value and value != system]
 
 
 def _time(span: Record, *names: str) -> str | None:
@@ -247,9 +257,8 @@ def read(record: Record, *, score: str | None, task: str | None) -> Imported:
 def _talk(record: Record) -> tuple[Talk, Talk]:
     """What a call was given, and what it said."""
     given, said = Talk(), Talk()
-    for name in record.get("attributes") or ():
-        if name.startswith("gen_ai.") and "instruction" in name:
-            raise DataError(f"{name}: is not known, and may hold instructions; they are read from {', '.join(_SYSTEM)}")
+    for name in record.get("unread") or ():
+        raise DataError(f"{name}: may hold instructions that {' and '.join(_SYSTEM)}, which are read, do not have")
     system = _parsed(record.get("system"), "system")
     if system:
         for index, part in enumerate(system if isinstance(system, list) else ()):
