@@ -275,30 +275,45 @@ def test_what_is_said_of_comparisons_is_what_the_runs_say_by_answer(monkeypatch:
 def test_what_is_said_of_the_method_as_published_is_what_its_run_says(monkeypatch: pytest.MonkeyPatch) -> None:
     page = (ROOT / "docs" / "results.md").read_text()
     said = " ".join(page.partition("<!-- scienceworld-seventh:end -->")[2].partition("### What limits this")[0].split())
-    (path,) = map(Path, seeds_of("scienceworld-seventh"))
-    results = read_results_json(path).results
-    solved = {row.name: {task.task: bool(task.success) for task in row.tasks} for row in results.rows}
+    results = [read_results_json(path).results for path in seeds_of("scienceworld-seventh")]
 
-    def won(row: str, against: str) -> int:
-        return sum(solved[row][task] and not solved[against][task] for task in solved[row])
+    def won(row: str, against: str) -> list[tuple[int, int]]:
+        """By seed: the tasks that only `row` solves, and those that only `against` does."""
+        found = []
+        for one in results:
+            ours, theirs = ({task.task for task in one.row(name).tasks if task.success} for name in (row, against))
+            found.append((len(ours - theirs), len(theirs - ours)))
+        return found
 
-    assert [won("treedpo_paths", "w2sg_exact"), won("w2sg_exact", "treedpo_paths")] == [6, 6]
-    assert [won("w2sg_treedpo", "random_treedpo"), won("random_treedpo", "w2sg_treedpo")] == [17, 1]
-    assert "six tasks won and six lost" in said and "17 tasks won and one lost" in said
+    assert won("treedpo_paths", "w2sg_exact") == [(6, 6), (13, 6)]
+    assert "with seed 0 six tasks won and six lost, with seed 1 13 and 6" in said
+    assert won("w2sg_treedpo", "random_treedpo") == [(17, 1), (8, 6)]
+    assert "17 tasks won and one lost, seed 1 did not repeat: 8 and 6" in said
+    completed = [
+        [f"{100 * one.row(row).completion_rate:.1f}" for one in results] for row in ("w2sg_exact", "w2sg_naive")
+    ]
+    assert (
+        f"{' and '.join(completed[0])} % of the episodes are completed, against {' and '.join(completed[1])}." in said
+    )
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     points = runpy.run_path(str(ROOT / "benchmarks" / "experiment_tables.py"))["points"]
     for row, against in (
         ("treedpo_paths", "w2sg_exact"),
         ("treedpo_paths", "chosen_sft"),
+        ("treedpo_paths", "strong_sft"),
         ("w2sg_treedpo", "random_treedpo"),
         ("w2sg_naive", "weak"),
         ("w2sg_exact", "w2sg_naive"),
         ("w2sg_exact", "strong_sft"),
     ):
-        assert points(asdict(over_seeds([results], row, against, "success").difference)) in said
-    assert points(asdict(over_seeds([results], "w2sg_exact", "w2sg_naive", "best_score").difference)) in said
-    start = points(asdict(over_seeds([results], "treedpo_paths", "w2sg_exact", "success").difference))
-    assert start in " ".join((ROOT / "README.md").read_text().split())
+        assert points(asdict(over_seeds(results, row, against, "success").difference)) in said
+    assert points(asdict(over_seeds(results, "w2sg_exact", "w2sg_naive", "best_score").difference)) in said
+    start = points(asdict(over_seeds(results, "treedpo_paths", "w2sg_exact", "success").difference))
+    first = page.partition("### The experiment")[0]
+    for text in (first, (ROOT / "README.md").read_text()):
+        assert start in " ".join(text.split())
+    for row, against in (("w2sg_naive", "weak"), ("w2sg_exact", "w2sg_naive"), ("w2sg_exact", "strong_sft")):
+        assert points(asdict(over_seeds(results, row, against, "success").difference)) in " ".join(first.split())
 
 
 def test_what_javas_heap_takes_is_what_was_measured() -> None:
