@@ -21,10 +21,12 @@ from trajtree.envs.domain import load_domain
 from trajtree.experiment.pipeline import stages_of
 from trajtree.experiment.recipe import load_recipe
 from trajtree.experiment.rows import ROWS
+from trajtree.formats.importing import import_files
 from trajtree.report import read_results_json
 from trajtree.report.text import listed
 from trajtree.statistics.results import RowMetrics
 from trajtree.statistics.seeds import over_seeds
+from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.train.settings import METHODS, TrainSettings
 from trajtree.trees.pair import PASTS
 from trajtree.trees.sameness import ACTIONS, IGNORABLE
@@ -314,6 +316,18 @@ def test_what_is_said_of_the_method_as_published_is_what_its_run_says(monkeypatc
         assert start in " ".join(text.split())
     for row, against in (("w2sg_naive", "weak"), ("w2sg_exact", "w2sg_naive"), ("w2sg_exact", "strong_sft")):
         assert points(asdict(over_seeds(results, row, against, "success").difference)) in " ".join(first.split())
+
+
+def test_a_table_of_steps_becomes_runs_as_the_page_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (ROOT / "docs" / "bring-your-own-runs.md").read_text()
+    (code,) = (block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if block.startswith("import csv"))
+    monkeypatch.chdir(tmp_path)
+    steps = ["r1,t,a room,look,0", "r1,t,a key,take,1", "r2,t,a room,wait,0"]
+    Path("steps.csv").write_text("\n".join(["run,task,saw,did,points", *steps]))
+    exec(compile(code, "bring-your-own-runs.md", "exec"), {})
+    report = import_files("rows.jsonl", "runs.jsonl")
+    assert (report.added, report.tasks, report.left_out_count) == (2, 1, 0)
+    assert [(len(run.steps), run.score) for run in TrajectoryStore("runs.jsonl")] == [(2, 1.0), (1, 0.0)]
 
 
 def test_what_javas_heap_takes_is_what_was_measured() -> None:

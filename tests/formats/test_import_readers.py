@@ -889,3 +889,10 @@ def test_a_preference_in_no_known_format_is_called_one(tmp_path: Path) -> None:
     path.write_text(json.dumps({"prompt": "Hi", "chosen": "A", "rejected": "B"}))
     with pytest.raises(DataError, match="a preference"):
         beginning_of(path)
+
+
+def test_a_table_of_text_is_called_one(tmp_path: Path) -> None:
+    path = tmp_path / "steps.csv"
+    path.write_text("run,saw,did\n1,a room,look\n")
+    with pytest.raises(DataError, match=r"steps\.csv: no run found: tables of text are not read; write a JSON object"):
+        beginning_of(path)

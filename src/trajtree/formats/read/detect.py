@@ -221,6 +221,8 @@ def beginning_of(path: Path, format: str | None = None) -> Beginning:
         return Beginning(name, first, record, alone)
     if format is not None:
         return Beginning(format, first, {}, alone)
+    if path.suffix.lower() in (".csv", ".tsv"):
+        problem = "tables of text are not read; write a JSON object with messages, task and score per run (a line each)"
     raise DataError(f"{path}: no run found: {problem}")
 
 
