@@ -5,7 +5,7 @@ import math
 import re
 import runpy
 from dataclasses import asdict
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 
 import pytest
@@ -502,6 +502,30 @@ def test_what_is_said_of_the_games_is_what_was_measured(monkeypatch: pytest.Monk
         solved = f"{sum(task.success for task in played):.0f} of {len(played)}"
         assert re.search(rf"(?<!\d){solved} (dev tasks )?in `{game}`", said), game
     assert points(asdict(over_seeds([results], "strong_sft", "weak", "success").difference)) in said
+
+
+def test_what_more_episodes_give_is_what_was_measured(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stored = ROOT / "benchmarks" / "results" / "rollouts-per-task.json"
+    table = printed(monkeypatch, capsys, "rollouts_per_task.py", "--out", str(stored))
+    page = (ROOT / "docs" / "results-dev.md").read_text()
+    assert f"<!-- rollouts-per-task:begin -->\n{table}<!-- rollouts-per-task:end -->" in page
+    head, _, *rows = [line.strip("| ").split(" | ") for line in table.splitlines()]
+    by_size = {row[0]: dict(zip(head, row, strict=True)) for row in rows}
+    first, six, ten = by_size["3"], by_size["6"], by_size["10"]
+    said = " ".join(page.split())
+    assert f"go from {first['options per fork']} to {ten['options per fork']}." in said
+    assert f"number of forks, {float(first['forks']):.1f} to {float(ten['forks']):.1f} per tree" in said
+    assert f"ten episodes {float(ten['informative forks']):.1f} of {float(ten['forks']):.1f} have" in said
+    more = {name: float(ten[name]) - float(six[name]) for name in ("pairs", "solved, %")}
+    assert f"add {more['pairs']:.2f} pairs per task and {more['solved, %']:.1f} points".replace("0.", ".", 1) in said
+    falls = [
+        name
+        for name in head[1:]
+        if any(float(a[name].replace(",", "")) > float(b[name].replace(",", "")) for a, b in pairwise(by_size.values()))
+    ]
+    assert not falls
 
 
 def test_how_many_tasks_of_dev_and_test_share_situations(monkeypatch: pytest.MonkeyPatch) -> None:
