@@ -210,6 +210,7 @@ SECOND = ("w2sg_dpo:w2sg_exact", "random_dpo:w2sg_exact", "chosen_solved_sft:w2s
         ("results-dev.md", "forms", []),
         ("results-dev.md", "own-runs", []),
         ("results-dev.md", "branching-dev", []),
+        ("results-dev.md", "webshop-dev", []),
     ],
 )
 def test_the_tables_of_the_experiment_are_what_the_benchmark_prints(
@@ -502,6 +503,32 @@ def test_what_is_said_of_the_games_is_what_was_measured(monkeypatch: pytest.Monk
         solved = f"{sum(task.success for task in played):.0f} of {len(played)}"
         assert re.search(rf"(?<!\d){solved} (dev tasks )?in `{game}`", said), game
     assert points(asdict(over_seeds([results], "strong_sft", "weak", "success").difference)) in said
+
+
+def test_what_is_said_of_webshop_is_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    points = runpy.run_path(str(ROOT / "benchmarks" / "experiment_tables.py"))["points"]
+    data = read_results_json(ROOT / "benchmarks" / "results" / "webshop-dev-seed0.json")
+    said = section("results-dev.md", "webshop-dev")
+    for against in ("weak", "strong"):
+        assert points(asdict(over_seeds([data.results], "strong_sft", against, "success").difference)) in said
+    tuned = data.results.row("strong_sft")
+    solved = [
+        tuple(map(int, two))
+        for two in re.findall(r"(\d+) of (\d+) (?:tasks )?(?:of|in) (?=beauty|electr|garden)", said)
+    ]
+    assert [sum(numbers) for numbers in zip(*solved, strict=True)] == [32, tuned.n] and len(solved) == 3
+    assert sum(task.success for task in tuned.tasks) == 32
+    assert (
+        f"something in {tuned.outcomes['completed']} of {tuned.n}" in said
+        and not data.results.row("weak").success_rate.value
+    )
+    seconds = data.timings
+    page = " ".join((ROOT / "docs" / "results-dev.md").read_text().split())
+    played = sum(taken for name, taken in seconds.items() if name.startswith("evaluate-"))
+    minutes = [round(taken / 60) for taken in (seconds["weak"], seconds["train-strong_sft"], played)]
+    assert f"{minutes[0]} minutes for the weak model from scratch, {minutes[1]} for strong SFT" in page
+    assert f"{minutes[2]} for playing" in page
 
 
 def test_what_more_episodes_give_is_what_was_measured(
