@@ -26,6 +26,7 @@ from trajtree.explore.branching import TreeOf, tree_maker
 from trajtree.explore.episode import sampled_tokens
 from trajtree.models.weights import versions
 from trajtree.report import read_results_json
+from trajtree.store.files import digest_of_files
 from trajtree.store.trajectory_store import TrajectoryStore
 from trajtree.trajectory import Trajectory
 from trajtree.trees.forks import pairs
@@ -88,7 +89,8 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     for path in args.stores:
         runs = by_task(path)
         seed = next(iter(runs.values()))[0].seed
-        stores.append({"seed": seed, "trees": {size: of_size(runs, size, tree_of, gap) for size in SIZES}})
+        trees = {size: of_size(runs, size, tree_of, gap) for size in SIZES}
+        stores.append({"seed": seed, "data": digest_of_files([path]), "trees": trees})
     learned = []
     for path in args.results:
         rows = {row.name: row for row in read_results_json(path).results.rows}

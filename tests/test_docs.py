@@ -514,8 +514,7 @@ def test_what_is_said_of_webshop_is_what_was_measured(monkeypatch: pytest.Monkey
         assert points(asdict(over_seeds([data.results], "strong_sft", against, "success").difference)) in said
     tuned = data.results.row("strong_sft")
     solved = [
-        tuple(map(int, two))
-        for two in re.findall(r"(\d+) of (\d+) (?:tasks )?(?:of|in) (?=beauty|electr|garden)", said)
+        tuple(map(int, two)) for two in re.findall(r"(\d+) of (\d+) (?:tasks )?of (?=beauty|electronics|garden)", said)
     ]
     assert [sum(numbers) for numbers in zip(*solved, strict=True)] == [32, tuned.n] and len(solved) == 3
     assert sum(task.success for task in tuned.tasks) == 32

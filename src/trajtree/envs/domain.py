@@ -117,6 +117,16 @@ class BuiltIn:
         return folder.is_dir() and any(folder.iterdir())
 
 
+_WEBSHOP = BuiltIn(
+    domain="trajtree.envs.webshop:DOMAIN",
+    install="trajtree[webshop]",
+    data="trajtree data webshop --from PATH",
+    licence="MIT; product texts belong to their shops",
+    modules=("bm25s", "Stemmer"),
+    data_importer="trajtree.envs.webshop:import_data",
+    folder="webshop",
+)
+
 BUILT_IN = {
     "scienceworld": BuiltIn(
         domain="trajtree.envs.scienceworld:DOMAIN",
@@ -134,23 +144,8 @@ BUILT_IN = {
         data_importer="trajtree.envs.alfworld:import_data",
         folder="alfworld",
     ),
-    "webshop": BuiltIn(
-        domain="trajtree.envs.webshop:DOMAIN",
-        install="trajtree[webshop]",
-        data="trajtree data webshop --from PATH",
-        licence="MIT; product texts belong to their shops",
-        modules=("bm25s", "Stemmer"),
-        data_importer="trajtree.envs.webshop:import_data",
-        folder="webshop",
-    ),
-    "webshop-short": BuiltIn(
-        domain="trajtree.envs.webshop:SHORT",
-        install="trajtree[webshop]",
-        data="trajtree data webshop --from PATH",
-        licence="MIT; product texts belong to their shops",
-        modules=("bm25s", "Stemmer"),
-        folder="webshop",
-    ),
+    "webshop": _WEBSHOP,
+    "webshop-short": replace(_WEBSHOP, domain="trajtree.envs.webshop:SHORT", data_importer=None),
     "textworldexpress": BuiltIn(
         domain="trajtree.envs.textworldexpress:DOMAIN",
         install="trajtree[textworldexpress]",

@@ -21,9 +21,9 @@ class Ungraftable(DataError):
 def grafted(better: Trajectory, worse: Trajectory, depth: int) -> tuple[Message, ...]:
     """Messages of the rejected side: `better` up to its reply at `depth`, `worse` from there on.
 
-    Where the two pasts are only similar, their tool calls may have different ids. A result in the continuation that
-    answers a call of the past then names the better run's call, and a call in it whose id the better run has used
-    gets another id.
+    The tool calls of the two pasts may have different ids, also where the pasts are equal otherwise. A result in the
+    continuation that answers a call of the past then names the better run's call, and a call in it whose id the better
+    run has used gets another id.
 
     Raises:
         Ungraftable: different calls of the pasts are still open, or a result answers a call that the better run's past

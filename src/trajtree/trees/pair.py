@@ -24,8 +24,7 @@ PASTS = {
 }
 """How similar the pasts of the two sides are, strictest first.
 
-Where they are not equal, the rejected continuation follows a past that its own run did not have. Where they are, its
-calls and results are renamed if they would collide with the other past's.
+The rejected continuation follows the better run's past, which its own run had only where they are equal.
 """
 
 EQUAL, SIMILAR, LOOSEST = PASTS

@@ -52,6 +52,7 @@ class WebShop(Environment):
     name: ClassVar[str] = "webshop"
     version: ClassVar[str] = "native-1"
     instruction: ClassVar[str] = (files("trajtree.envs.webshop") / "instruction.txt").read_text("utf-8").strip()
+    _page_text = staticmethod(page_text)
 
     def __init__(self, *, max_steps: int | None = None, shop: Shop | None = None) -> None:
         """Make an idle environment over `shop`, or over the imported products, opened by the first `reset`."""
@@ -149,7 +150,7 @@ class WebShop(Environment):
         return reward(self.shop.product(state.product), dict(state.options), goal, self.shop.product(goal.product))
 
     def _text(self, now: Snapshot) -> str:
-        return page_text(self.shop, now.state, now.goal.instruction, now.result.score if now.result else 0.0)
+        return self._page_text(self.shop, now.state, now.goal.instruction, now.result.score if now.result else 0.0)
 
     @staticmethod
     def canonical_action(action: str) -> str:
@@ -170,8 +171,7 @@ class ShortWebShop(WebShop):
 
     name: ClassVar[str] = "webshop-short"
 
-    def _text(self, now: Snapshot) -> str:
-        return short_page_text(self.shop, now.state, now.goal.instruction, now.result.score if now.result else 0.0)
+    _page_text = staticmethod(short_page_text)
 
 
 def parse_action(action: str) -> tuple[str, str]:

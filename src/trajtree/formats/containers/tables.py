@@ -38,9 +38,7 @@ def rows_in(path: Path) -> Iterator[bytes]:
     try:
         with _batches(path) as batches:
             for batch in batches:
-                decoders = {
-                    field.name: decode for field in batch.schema if (decode := _decoder(field.type)) is not None
-                }
+                decoders = _decoders(batch.schema)
                 for row in batch.to_pylist():
                     for name, decode in decoders.items():
                         row[name] = decode(row[name])

@@ -293,47 +293,12 @@ def refuse_media(record: Record, where: str = "") -> None:
             raise DataError(f"{where}{name}: only text can be kept; runs with images or sound cannot be imported")
 
 
-_PREFERENCES = tuple((f"chosen{of}", f"rejected{of}") for of in ("", "_messages", "_response"))
-A_PREFERENCE = (
-    "a preference, which has two answers to one prompt and is not a run; import the runs that it was made from"
-)
-
-
 _ERRORS = tuple(f"{within}{name}" for within in ("", "metadata.", "info.") for name in ("error", "exception"))
 
 
 def error_in(record: Record) -> str | None:
     """The first of the usual fields that says that something failed; None if none does."""
     return next((name for name in _ERRORS if isinstance(said := at(record, name), str | dict) and said), None)
-
-
-def is_preference(record: Record) -> bool:
-    """Whether a record has two answers to one prompt, one of them preferred."""
-    return _preferred(record) is not None
-
-
-def refuse_preferences(record: Record) -> None:
-    """Raise DataError if the record is a preference: what is beside its answers is their prompt, not a run."""
-    if (names := _preferred(record)) is not None:
-        raise DataError(f"{', '.join(names)}: {A_PREFERENCE}")
-
-
-def _preferred(record: Record) -> tuple[str, str] | None:
-    """The names of the two answers; texts are answers only where no reply ends the conversation that is there."""
-    for names in _PREFERENCES:
-        sides = [record.get(name) for name in names]
-        if all(isinstance(side, list | dict) for side in sides):
-            return names
-        if all(isinstance(side, str) for side in sides) and not _is_answered(record):
-            return names
-    return None
-
-
-def _is_answered(record: Record) -> bool:
-    turns = record.get("messages") or record.get("conversations")
-    last = turns[-1] if isinstance(turns, list) and turns else None
-    role = last.get("role", last.get("from")) if isinstance(last, dict) else None
-    return role in ("assistant", "gpt") or "completion" in record
 
 
 def outcome_at(record: object) -> Outcome:
@@ -363,7 +328,6 @@ def leading(context: Iterable[bool], why: str) -> int:
 
 
 __all__ = [
-    "A_PREFERENCE",
     "INSTRUCTIONS",
     "SCORES",
     "TASKS",
@@ -374,7 +338,6 @@ __all__ = [
     "error_in",
     "fields_of",
     "first_turn",
-    "is_preference",
     "leading",
     "no_such_field",
     "objects",
@@ -382,7 +345,6 @@ __all__ = [
     "outcome_at",
     "prompt_task",
     "refuse_media",
-    "refuse_preferences",
     "score_at",
     "system_beside",
     "task_at",

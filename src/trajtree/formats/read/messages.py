@@ -13,9 +13,9 @@ from trajtree.formats.read.fields import (
     leading,
     objects,
     refuse_media,
-    refuse_preferences,
     system_beside,
 )
+from trajtree.formats.read.preferences import refuse_preferences
 from trajtree.formats.read.to_trajectory import Imported, with_usual_fields
 from trajtree.formats.read.vendors.blocks import add_blocks, has_blocks
 from trajtree.formats.read.vendors.items import BETWEEN, add_item, are_items

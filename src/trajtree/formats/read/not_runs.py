@@ -8,7 +8,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from trajtree.formats.read.benchmarks.reports import is_report
-from trajtree.formats.read.fields import A_PREFERENCE, Record, at, is_preference
+from trajtree.formats.read.fields import Record, at
+from trajtree.formats.read.preferences import A_PREFERENCE, is_preference
 
 
 def _is_rollout_dump(record: Record) -> bool:

@@ -14,9 +14,9 @@ from trajtree.formats.read.fields import (
     leading,
     objects,
     refuse_media,
-    refuse_preferences,
     system_beside,
 )
+from trajtree.formats.read.preferences import refuse_preferences
 from trajtree.formats.read.to_trajectory import Imported, action_part, with_usual_fields
 from trajtree.trajectory import Message, ToolCall
 
