@@ -9,9 +9,11 @@ model has learnt), in bfloat16 with an adapter as in training:
 * exactness: log-probabilities and gradients of packed trees and of the same branches computed alone, both against
   branches computed alone in float32. Packing is as exact as bfloat16 where both are equally far from these;
 * steps: seconds and memory of a training step at the shapes of docs/training.md and in a full row, for padded batches,
-  packs by three kinds of attention (the loop over chains, one mask, flex attention) and TRL's DPOTrainer;
+  packs by three kinds of attention (the loop over chains, one mask, flex attention), packs as `trajtree train` computes
+  them (deterministically), and TRL's DPOTrainer;
 * attention: the kind with which the steps of all shapes together are fastest;
-* rollouts: tokens sampled per second by the policy that plays, by the number of episodes at once.
+* rollouts: tokens sampled per second by the policy that plays, by the number of episodes at once;
+* plan: the full row's step against what `trajtree plan --on H100` assumes, also for the paper's smallest model.
 
 What does not fit into the time is left out, and the results say so. They are written after every part.
 """
@@ -22,10 +24,12 @@ import argparse
 import json
 import platform
 import statistics
+import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +44,13 @@ from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 import attentions
 from trajtree.models.weights import ModelRef, versions
+from trajtree.planning.hardware import HARDWARE
+from trajtree.planning.shapes import Shape
 from trajtree.policies.local import LocalPolicy
 from trajtree.train.batch import Batch, collate
 from trajtree.train.examples import Example, PairExample, SftExample
 from trajtree.train.losses import dpo, sft
+from trajtree.train.repeatable import repeatable
 from trajtree.train.scoring import logits_of, scores_of, token_logprobs
 from trajtree.train.tree_attention import NAME, use_tree_attention
 from trajtree.trajectory import Message, Sampling, Tokens
@@ -66,17 +73,28 @@ MODELS: dict[str, dict[str, int]] = {
         "num_key_value_heads": 2,
         "vocab_size": 151_936,
     },
+    "Llama-2-7b": {
+        "hidden_size": 4096,
+        "intermediate_size": 11_008,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 32,
+        "vocab_size": 32_000,
+    },
 }
+LARGE = "Llama-2-7b"
+"""Of this model only the step of a full row is measured."""
 TINY = {
     "hidden_size": 64,
     "intermediate_size": 128,
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
+    "num_key_value_heads": 2,
     "vocab_size": 600,
 }
 """With --tiny, in place of these."""
 
-ATTENTIONS = {"loop": NAME, "mask": attentions.MASK, "flex": attentions.FLEX}
+ATTENTIONS = {"loop": attentions.LOOP, "mask": attentions.MASK, "flex": attentions.FLEX}
 REPLY, OBSERVATION = 10, 25
 """Tokens of a reply and of the observation after it."""
 PACK_TOKENS = 4096
@@ -150,7 +168,7 @@ def base_of(name: str, args: argparse.Namespace) -> Any:
         **MODELS[name] | (TINY if args.tiny else {}),
         max_position_embeddings=32_768,
         rope_theta=1e6,
-        tie_word_embeddings=True,
+        tie_word_embeddings=name != LARGE,
         bos_token_id=0,
         eos_token_id=1,
         pad_token_id=2,
@@ -240,16 +258,19 @@ def _apart(one: torch.Tensor, other: torch.Tensor | None) -> float:
 # --- steps ---
 
 
-def our_step(model: Any, examples: list[Example], attention: str, device: str, **how: bool) -> Callable[[], None]:
+def our_step(
+    model: Any, examples: list[Example], attention: str, device: str, *, packed: bool, same_bits: bool = False
+) -> Callable[[], None]:
     """A training step of ours: the reference's forward pass (the adapter switched off), the policy's, and backward."""
     objective = sft() if isinstance(examples[0], SftExample) else dpo(0.1)
-    batch = collate(examples, **how).to(device)
+    batch = collate(examples, packed=packed).to(device)
 
     def step() -> None:
         attend(model, attention)
-        losses, _ = objective.loss(scores_of(model, batch, objective), batch)
-        weights = objective.items(batch)
-        ((losses * weights).sum() / weights.sum()).backward()
+        with repeatable(torch.device(device)) if same_bits else nullcontext():
+            losses, _ = objective.loss(scores_of(model, batch, objective), batch)
+            weights = objective.items(batch)
+            ((losses * weights).sum() / weights.sum()).backward()
 
     return step
 
@@ -295,6 +316,7 @@ def steps(
         for kind, attention in ATTENTIONS.items():
             if kind != "flex" or args.device != "cpu":
                 sides[f"packed, {kind}"] = our_step(model, examples, attention, args.device, packed=True)
+        sides["as trained"] = our_step(model, examples, NAME, args.device, packed=True, same_bits=True)
         pairs = [example for example in examples if isinstance(example, PairExample)]
         if trainer is not None and pairs:
             sides["TRL"] = trl_step(trainer, pairs, precomputed=False)
@@ -327,6 +349,55 @@ def fastest(found: dict[str, Any]) -> dict[str, Any]:
             }
             for name, shape in found.items()
         },
+    }
+
+
+def large_steps(model: Any, examples: list[Example], args: argparse.Namespace) -> dict[str, Any]:
+    """The packed step of a full row by the attentions that need no compiler, where its activations fit the memory."""
+    sides: dict[str, Any] = {}
+    for side, attention, same_bits in (
+        ("packed, loop", attentions.LOOP, False),
+        ("packed, mask", attentions.MASK, False),
+        ("as trained", NAME, True),
+    ):
+        step = our_step(model, examples, attention, args.device, packed=True, same_bits=same_bits)
+        try:
+            sides[side] = measured(step, model.zero_grad, args.device, warm_up=1, repeat=3)
+        except torch.cuda.OutOfMemoryError as error:
+            sides[side] = str(error)
+    packed = collate(examples, packed=True)
+    return {"a row of trees": {"tokens": packed.tokens, "packed tokens": packed.ids.numel(), "sides": sides}}
+
+
+def against_plan(name: str, found: dict[str, Any], examples: list[Example], args: argparse.Namespace) -> dict[str, Any]:
+    """The arithmetic of a full row's step as `trajtree plan` counts it, and how fast it was done.
+
+    A pair's step reads the row twice (policy and reference) and goes back once through frozen weights.
+    """
+    shape = MODELS[name] | (TINY if args.tiny else {})
+    heads, width = shape["num_attention_heads"], shape["hidden_size"]
+    counted = Shape(
+        layers=shape["num_hidden_layers"],
+        hidden=width,
+        feed_forward=shape["intermediate_size"],
+        heads=heads,
+        kv_heads=shape["num_key_value_heads"],
+        head=width // heads,
+        vocabulary=shape["vocab_size"],
+        tied=name != LARGE,
+        context=32_768,
+    )
+    row = found["a row of trees"]
+    sides = [side for pair in examples for side in pair.sides]
+    length = sum(len(side.ids) for side in sides) / len(sides)
+    places = sum(end - start for side in sides for start, end in side.agent)
+    work = 3 * counted.forward(row["packed tokens"], length, places)
+    ours = ("packed, loop", "packed, mask", "packed, flex", "as trained")
+    timed = {side: figures for side in ours if isinstance(figures := row["sides"].get(side), dict)}
+    return {
+        "Tflop": work / 1e12,
+        "seconds planned": work / HARDWARE["H100"].speed(width),
+        "Tflop/s": {side: work / 1e12 / figures["seconds"] for side, figures in timed.items()},
     }
 
 
@@ -379,11 +450,25 @@ def rollouts(model: Any, tokenizer: Any, args: argparse.Namespace, clock: Clock)
 # --- all of it ---
 
 
+def starting(device: str) -> float:
+    """Microseconds from one small operation to the next: a step of a small model is as fast as its kernels start."""
+    number, seconds = torch.zeros(1, device=device), []
+    for _ in range(5):
+        began = time.perf_counter()
+        for _ in range(2000):
+            number.add_(1)
+        if device != "cpu":
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - began)
+    return min(seconds) / 2000 * 1e6
+
+
 def main() -> None:
     """Measure all parts that the time allows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
     parser.add_argument("--tiny", action="store_true", help="small models and shapes, to test the script")
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS), help="of these only")
     parser.add_argument("--seconds", type=float, default=390.0, help="time for all parts, after importing")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "gpu.json")
     args = parser.parse_args()
@@ -392,10 +477,11 @@ def main() -> None:
     warnings.filterwarnings("ignore")
     began, clock = time.monotonic(), Clock(args.seconds)
     results: dict[str, Any] = {
-        "command": f"bash benchmarks/gpu.sh{' --tiny' if args.tiny else ''}",
+        "command": " ".join(["bash benchmarks/gpu.sh", *sys.argv[1:]]),
         "device": torch.cuda.get_device_name() if args.device == "cuda" else f"CPU, {platform.machine()}",
         "dtype": "bfloat16, adapter float32",
         "versions": versions(["trajtree", "torch", "transformers", "peft", "trl"]),
+        "microseconds to start a kernel": starting(args.device),
         "models": {},
         "left out": clock.left_out,
     }
@@ -404,16 +490,24 @@ def main() -> None:
 
     def keep(name: str, part: str, figures: Any) -> None:
         results["models"].setdefault(name, {})[part] = figures
+        write()
+
+    def write() -> None:
         results["seconds"] = round(time.monotonic() - began, 1)
         args.out.write_text(json.dumps(results, indent=1) + "\n")
 
-    for name in MODELS:
+    for name in args.models:
         if not clock.allows(name, 60):
             continue
         vocabulary = (MODELS[name] | (TINY if args.tiny else {}))["vocab_size"]
         made, tokenizer = shapes(vocabulary, tiny=args.tiny), tokenizer_of(vocabulary)
         model = adapted(base_of(name, args))
         use_tree_attention(model)
+        if name == LARGE:
+            found = large_steps(model, made["a row of trees"], args)
+            keep(name, "steps", found)
+            keep(name, "plan", against_plan(name, found, made["a row of trees"], args))
+            continue
         tree = made["a tree's three pairs"]
         keep(name, "exactness", exactness(model, tree, list(ATTENTIONS), args.device))
         print(name, json.dumps(results["models"][name]["exactness"]), flush=True)
@@ -426,9 +520,12 @@ def main() -> None:
         keep(name, "steps", found)
         if found:
             keep(name, "attention", fastest(found))
+        if "a row of trees" in found:
+            keep(name, "plan", against_plan(name, found, made["a row of trees"], args))
         del model, trainer
         if clock.allows(f"{name}, rollouts", 30):
             keep(name, "rollouts", rollouts(base_of(name, args), tokenizer, args, clock))
+    write()  # with what was left out last
     print(f"{args.out}: {results['seconds']} s", flush=True)
 
 

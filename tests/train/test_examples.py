@@ -21,7 +21,7 @@ from torch.nn.functional import cross_entropy  # noqa: E402
 
 from trajtree.errors import DataError, PolicyError, RecipeError  # noqa: E402
 from trajtree.models.transcript import ChatFormat, tokenise  # noqa: E402
-from trajtree.models.weights import ModelRef, load_model, load_tokenizer  # noqa: E402
+from trajtree.models.weights import ModelRef, load_model, load_tokenizer, pick_device  # noqa: E402
 from trajtree.store.progress import SILENT, Progress  # noqa: E402
 from trajtree.train.batch import Batch, collate  # noqa: E402
 from trajtree.train.examples import PairExample, SftExample, pair_examples, sft_examples  # noqa: E402
@@ -103,7 +103,7 @@ def adapted(folder: Path, *, spread: float = 0.0, seed: int = 0) -> Any:
 
 def log_probabilities(model: Any, tokens: Tokens) -> torch.Tensor:
     """[trained, vocabulary], one sequence alone through the whole model."""
-    logits = model(input_ids=torch.tensor([tokens.ids])).logits[0].float()
+    logits = model(input_ids=torch.tensor([tokens.ids], device=model.device)).logits[0].float()
     trained = [p for start, end in tokens.agent for p in range(start, end)]
     return logits.log_softmax(-1)[[p - 1 for p in trained]]
 
@@ -206,6 +206,7 @@ def test_nothing_to_train_on(chat: ChatFormat) -> None:
 
 def value(model: Any, batch: Batch, objective: Objective) -> tuple[torch.Tensor, dict[str, float]]:
     """Weighted mean over the items of one batch, as the trainer takes it over those of a step."""
+    batch = batch.to(model.device)
     losses, metrics = objective.loss(scores_of(model, batch, objective), batch)
     weights = objective.items(batch)
     return (losses * weights).sum() / weights.sum(), metrics
@@ -277,7 +278,7 @@ def slow_tree_dpo(model: Any, examples: Sequence[PairExample], beta: float, kl: 
             with model.disable_adapter(), torch.no_grad():
                 reference = log_probabilities(model, side)
             policy = log_probabilities(model, side)
-            said = agent_ids(side)[:, None]
+            said = agent_ids(side)[:, None].to(policy.device)
             gains.append(policy.gather(1, said).sum() - reference.gather(1, said).sum())
             away += [(p.exp() * (p - r)).sum() for p, r in zip(policy, reference, strict=True)]
         divergences.append(torch.stack(away).mean())
@@ -329,7 +330,8 @@ def test_without_kl_it_is_trls_dpo(tiny_words: Path, sides: list[PairExample]) -
     model = adapted(tiny_words, spread=0.1)
 
     def summed(side: Tokens) -> torch.Tensor:
-        return log_probabilities(model, side).gather(1, agent_ids(side)[:, None]).sum()
+        found = log_probabilities(model, side)
+        return found.gather(1, agent_ids(side)[:, None].to(found.device)).sum()
 
     losses = []
     with torch.no_grad():
@@ -343,7 +345,8 @@ def test_without_kl_it_is_trls_dpo(tiny_words: Path, sides: list[PairExample]) -
 
 
 def test_the_reference_is_the_model_without_adapter(tiny_words: Path, sides: list[PairExample]) -> None:
-    model, plain = adapted(tiny_words, spread=0.1), load_model(ModelRef(str(tiny_words)), dtype="float32", device="cpu")
+    model = adapted(tiny_words, spread=0.1)
+    plain = load_model(ModelRef(str(tiny_words)), dtype="float32", device=pick_device())
     with torch.no_grad(), model.disable_adapter():
         without = log_probabilities(model, sides[0].chosen)
     with torch.no_grad():
@@ -517,8 +520,8 @@ def test_merged_adapters_are_the_tuned_model(
     model = adapted(tiny_words)
     run_sft(model, demonstrations, tmp_path)
     model.save_pretrained(tmp_path / "model")
-    merged = load_model(ModelRef(str(tiny_words), (str(tmp_path / "model"),)), dtype="float32", device="cpu")
-    batch = collate([SftExample(sides[0].chosen)], packed=False)
+    merged = load_model(ModelRef(str(tiny_words), (str(tmp_path / "model"),)), dtype="float32", device=pick_device())
+    batch = collate([SftExample(sides[0].chosen)], packed=False).to(model.device)
     with torch.no_grad():
         tuned, untuned = logits_of(model.eval(), batch), logits_of(adapted(tiny_words), batch)
         torch.testing.assert_close(logits_of(merged, batch), tuned, rtol=1e-4, atol=1e-4)

@@ -396,8 +396,61 @@ def test_dropout_of_attention_is_refused() -> None:
         tree_attention(torch.nn.Module(), heads, heads, heads, None, tree_plan=plan, position_bias=heads)
 
 
+# --- in one call, as on a GPU ---
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every pack attends in one call under one mask, which on a processor none does."""
+    monkeypatch.setattr(attention.TreePlan, "at_once", True)
+
+
+@given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=9), min_size=1, max_size=6), st.integers(1, 9))
+@settings(max_examples=50, deadline=None)
+def test_the_mask_of_a_pack_shows_what_the_paths_say(sequences: list[list[int]], window: int) -> None:
+    forest = pack(sequences)
+    count = len(forest.ids)
+    seen, near = (torch.zeros(count, count, dtype=torch.bool) for _ in range(2))
+    for path in forest.paths:
+        for place, token in enumerate(path):
+            seen[token, path[: place + 1]] = True
+            near[token, path[max(0, place + 1 - window) : place + 1]] = True
+    plan = plan_of(forest)
+    assert torch.equal(plan.whole_mask(None), seen)
+    assert torch.equal(plan.whole_mask(window), near)
+    assert not plan.at_once, "a processor loops over the chains"
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize("which", OBJECTIVES)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_in_one_call_losses_and_gradients_are_the_same(
+    architecture: str, which: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objective, slow, examples = OBJECTIVES[which]
+    model = build(architecture)
+    loss = slow(model, examples)
+    expected = gradients(model, loss)
+    masks: list[int | None] = []
+    whole = attention.TreePlan.whole_mask
+    monkeypatch.setattr(
+        attention.TreePlan, "whole_mask", lambda plan, window: masks.append(window) or whole(plan, window)
+    )
+    use_tree_attention(model)
+    for _ in range(2):
+        found, _ = value(model, collate(examples, packed=True), objective)
+        torch.testing.assert_close(found, loss, rtol=2e-6, atol=2e-6)
+        assert apart(gradients(model, found), expected) < 2e-5
+        recomputing(model)
+    # Explicit attention (a soft cap, sinks) keeps all scores, so it goes chain by chain.
+    assert bool(masks) == (architecture not in ("gemma2", "gpt_oss"))
+
+
+# --- no larger mask than it takes ---
+
+
 def test_no_mask_of_row_by_row_is_made() -> None:
-    """The largest mask is that of one chain, also in layers with a window."""
+    """On a processor the largest mask is that of one chain, also in layers with a window."""
     model = build("mistral")
     use_tree_attention(model)
     forest = pack([(*range(3, 23), *range(first, first + 20)) for first in range(23, 43)])

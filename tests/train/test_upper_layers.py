@@ -46,7 +46,7 @@ def test_below_it_nothing_is_kept_for_going_back(tiny_words: Path) -> None:
     model, seen = adapted(tiny_words, layers=1), list[bool]()
     for layer in model.get_base_model().model.layers:
         layer.register_forward_hook(lambda module, given, made: seen.append(made.requires_grad))
-    model(input_ids=IDS)
+    model(input_ids=IDS.to(model.device))
     assert seen == [False, True]
 
 
@@ -57,7 +57,7 @@ def test_it_is_saved_and_merged_as_any(tiny_words: Path, tmp_path: Path) -> None
             if "lora_B" in name:
                 parameter.normal_(std=0.5)
         save_weights(model, tmp_path, str(tiny_words))
-        expected = model(input_ids=IDS).logits
+        expected = model(input_ids=IDS.to(model.device)).logits.cpu()
         merged = load_model(ModelRef(str(tiny_words), (str(tmp_path),)), dtype="float32", device="cpu")
         plain = load_model(ModelRef(str(tiny_words)), dtype="float32", device="cpu")
         assert torch.allclose(merged(input_ids=IDS).logits, expected, atol=1e-5)
@@ -134,11 +134,11 @@ def test_a_pass_outside_is_computed_anew_also_after_an_error() -> None:
     value(model, collate(branching_pairs(1), packed=False), dpo(0.3))
     counts = calls(model)
     with pytest.raises(RuntimeError, match="stop"), lower_layers.lower_layers_once(model):
-        model(input_ids=IDS)
-        model(input_ids=IDS)
+        model(input_ids=IDS.to(model.device))
+        model(input_ids=IDS.to(model.device))
         raise RuntimeError("stop")
     assert counts == [1, 2]
-    model(input_ids=IDS)
+    model(input_ids=IDS.to(model.device))
     assert counts == [2, 3]
 
 
@@ -186,6 +186,6 @@ def test_models_whose_layers_do_otherwise_are_computed_twice(why: str) -> None:
     assert len(lower_layers.untrained_layers(model)) == 2
     with lower_layers.lower_layers_once(model):
         before = counts[:2]
-        model(input_ids=IDS)
-        model(input_ids=IDS)
+        model(input_ids=IDS.to(model.device))
+        model(input_ids=IDS.to(model.device))
     assert [now - then for now, then in zip(counts[:2], before, strict=True)] == [2, 2]

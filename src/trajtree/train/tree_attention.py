@@ -1,9 +1,12 @@
 """Attention over packs, for any decoder that uses transformers' AttentionInterface.
 
-A pack holds a forest (see `packing`). The queries of each chain attend to the keys of the chain's path, with one call
-of torch's scaled_dot_product_attention per chain, so no token sees another branch and no [N, N] mask is needed.
-`packed_inputs` makes the arguments of a model's forward pass; without a plan the attention is transformers' own `sdpa`.
+A pack holds a forest (see `packing`), and no token sees another branch. There are two ways to compute this, equal but
+for rounding. On a processor, the queries of each chain attend to the keys of the chain's path, with one call of torch's
+scaled_dot_product_attention per chain: nothing is computed that no token sees, and no [N, N] mask is needed. On a GPU,
+starting a call costs more than what it leaves out, so all tokens attend in one call under one mask: a full row takes
+half the time (docs/training.md).
 
+`packed_inputs` makes the arguments of a model's forward pass; without a plan the attention is transformers' own `sdpa`.
 The plan is a keyword argument of the forward pass and not a context variable, because gradient checkpointing recomputes
 a layer from its arguments only, and on CUDA in another thread.
 """
@@ -36,6 +39,8 @@ _TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-4, torch.bfloat16: 1e-1, to
 
 Even in a float64 model, transformers' norms and its eager attention compute in float32.
 """
+_LARGEST_MASK = 2**14
+"""Longest pack, in tokens, that attends under one mask, which then takes 256 MiB."""
 _DRAWS = 3
 """How many random inputs a model may try. In bfloat16 rounding alone exceeds the tolerance for one in about a hundred;
 a key that is not seen, or positions that are wrong, exceeded it for every one.
@@ -51,7 +56,7 @@ class TreePlan:
         chains: (length, path) of each chain, as in `packing.Chain`.
         positions: [N] depth of each token in its sequence.
         masks: masks by (new tokens, all tokens, window), made when first needed and then shared by all layers and all
-            chains of that shape.
+            chains of that shape; the mask of the whole pack is at (0, 0, window).
     """
 
     segments: tuple[int, ...]
@@ -65,6 +70,20 @@ class TreePlan:
         if asked not in self.masks:
             self.masks[asked] = _mask(length, keys, window, self.positions.device)
         return self.masks[asked]
+
+    @property
+    def at_once(self) -> bool:
+        """Whether all tokens attend in one call, under the mask of the whole pack."""
+        return self.positions.device.type != "cpu" and len(self.positions) <= _LARGEST_MASK
+
+    def whole_mask(self, window: int | None) -> Tensor:
+        """[N, N] which tokens (columns) each token (row) sees."""
+        asked = (0, 0, window)
+        if asked not in self.masks:
+            self.masks[asked] = _whole_mask(self, window)
+        found = self.masks[asked]
+        assert found is not None
+        return found
 
 
 def plan_of(forest: Forest, device: torch.device | str = "cpu") -> TreePlan:
@@ -252,6 +271,12 @@ def tree_attention(
     _Calls.cut += sliding_window is not None
     if served > 1:
         key, value = key.repeat_interleave(served, dim=1), value.repeat_interleave(served, dim=1)
+    # Explicit attention keeps all scores, so it goes chain by chain everywhere.
+    if tree_plan.at_once and softcap is None and s_aux is None:
+        whole = functional.scaled_dot_product_attention(
+            query, key, value, tree_plan.whole_mask(sliding_window), scale=scaling
+        )
+        return whole.transpose(1, 2).contiguous(), None
     # keys, values: one [1, heads, segment, width] per segment. queries: one [1, heads, length, width] per chain; the
     # chains cover the pack in order. They are split and concatenated, not sliced: the gradient of a slice is as large
     # as the pack, and there would be one per chain.
@@ -281,6 +306,28 @@ def _mask(length: int, keys: int, window: int | None, device: torch.device) -> T
     key = torch.arange(keys, device=device)  # and of each key
     visible = key <= query
     return visible if window is None else visible & (key > query - window)
+
+
+def subtree_ends(plan: TreePlan) -> Tensor:
+    """[N] one more than the last token whose path leads through each token.
+
+    A pack is in depth-first order, so the tokens whose paths lead through token k are the next ones, [k, end of k):
+    token q sees token k where k <= q < end[k].
+    """
+    ends, end = [0] * len(plan.segments), 0  # [segments]
+    for length, path in plan.chains:
+        end += length
+        for segment in path:
+            ends[segment] = end  # chains come in order, so the last one counts
+    device = plan.positions.device
+    return torch.tensor(ends, device=device).repeat_interleave(torch.tensor(plan.segments, device=device))
+
+
+def _whole_mask(plan: TreePlan, window: int | None) -> Tensor:
+    """See `TreePlan.whole_mask`."""
+    depth, place = plan.positions, torch.arange(len(plan.positions), device=plan.positions.device)
+    visible = (place <= place[:, None]) & (place[:, None] < subtree_ends(plan))
+    return visible if window is None else visible & (depth > depth[:, None] - window)
 
 
 def _explicit(
@@ -324,6 +371,7 @@ __all__ = [
     "TreePlan",
     "packed_inputs",
     "plan_of",
+    "subtree_ends",
     "tree_attention",
     "tree_attention_where_possible",
     "use_tree_attention",
