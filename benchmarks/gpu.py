@@ -9,8 +9,8 @@ model has learnt), in bfloat16 with an adapter as in training:
 * exactness: log-probabilities and gradients of packed trees and of the same branches computed alone, both against
   branches computed alone in float32. Packing is as exact as bfloat16 where both are equally far from these;
 * steps: seconds and memory of a training step at the shapes of docs/training.md and in a full row, for padded batches,
-  packs by three kinds of attention (the loop over chains, one mask, flex attention), packs as `trajtree train` computes
-  them (deterministically), and TRL's DPOTrainer;
+  packs by three kinds of attention (the loop over chains, one mask, flex attention), packs with --deterministic, and
+  TRL's DPOTrainer;
 * attention: the kind with which the steps of all shapes together are fastest;
 * rollouts: tokens sampled per second by the policy that plays, by the number of episodes at once;
 * plan: the full row's step against what `trajtree plan --on H100` assumes, also for the paper's smallest model.
@@ -316,7 +316,7 @@ def steps(
         for kind, attention in ATTENTIONS.items():
             if kind != "flex" or args.device != "cpu":
                 sides[f"packed, {kind}"] = our_step(model, examples, attention, args.device, packed=True)
-        sides["as trained"] = our_step(model, examples, NAME, args.device, packed=True, same_bits=True)
+        sides["packed, deterministic"] = our_step(model, examples, NAME, args.device, packed=True, same_bits=True)
         pairs = [example for example in examples if isinstance(example, PairExample)]
         if trainer is not None and pairs:
             sides["TRL"] = trl_step(trainer, pairs, precomputed=False)
@@ -335,7 +335,7 @@ def fastest(found: dict[str, Any]) -> dict[str, Any]:
     Args:
         found: what `steps` measured, of which there is at least one shape.
     """
-    kinds = [side for side in next(iter(found.values()))["sides"] if side.startswith("packed")]
+    kinds = [f"packed, {kind}" for kind in ATTENTIONS if f"packed, {kind}" in next(iter(found.values()))["sides"]]
     total = {side: sum(shape["sides"][side]["seconds"] for shape in found.values()) for side in kinds}
     best = min(total, key=total.__getitem__)
     return {
@@ -358,7 +358,7 @@ def large_steps(model: Any, examples: list[Example], args: argparse.Namespace) -
     for side, attention, same_bits in (
         ("packed, loop", attentions.LOOP, False),
         ("packed, mask", attentions.MASK, False),
-        ("as trained", NAME, True),
+        ("packed, deterministic", NAME, True),
     ):
         step = our_step(model, examples, attention, args.device, packed=True, same_bits=same_bits)
         try:
@@ -392,7 +392,7 @@ def against_plan(name: str, found: dict[str, Any], examples: list[Example], args
     length = sum(len(side.ids) for side in sides) / len(sides)
     places = sum(end - start for side in sides for start, end in side.agent)
     work = 3 * counted.forward(row["packed tokens"], length, places)
-    ours = ("packed, loop", "packed, mask", "packed, flex", "as trained")
+    ours = ("packed, loop", "packed, mask", "packed, flex", "packed, deterministic")
     timed = {side: figures for side in ours if isinstance(figures := row["sides"].get(side), dict)}
     return {
         "Tflop": work / 1e12,

@@ -530,6 +530,32 @@ def test_what_is_said_of_webshop_is_what_was_measured(monkeypatch: pytest.Monkey
     assert f"{minutes[2]} for playing" in page
 
 
+def test_what_is_said_of_a_gpu_is_what_was_measured(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from trajtree.planning.hardware import HARDWARE
+
+    stored = [ROOT / "benchmarks" / "results" / f"{name}.json" for name in ("gpu", "gpu-large")]
+    table = printed(monkeypatch, capsys, "gpu_table.py", *map(str, stored))
+    page = (ROOT / "docs" / "training.md").read_text()
+    assert f"<!-- gpu:begin -->\n{table}<!-- gpu:end -->" in page
+    said = " ".join(page.partition("<!-- gpu:end -->")[2].split())
+    first, second = (json.loads(path.read_text())["models"] for path in stored)
+    small, middle, large = first["Qwen2.5-0.5B"], first["Qwen2.5-1.5B"], second["Llama-2-7b"]
+    faster = [model["attention"]["times as fast as"]["a row of trees"]["TRL"] for model in (small, middle)]
+    assert f"{faster[0]:.1f} times TRL's speed at 0.5B, {faster[1]:.1f} times at 1.5B" in said
+    exact = [small["exactness"][how]["nats from float32, mean"] for how in ("packed, mask", "alone")]
+    assert f"({exact[0]:.3f} and {exact[1]:.3f} nats" in said
+    row = {side: step["seconds"] for side, step in large["steps"]["a row of trees"]["sides"].items()}
+    assert f"{row['packed, deterministic'] / row['packed, mask']:.1f} times the time in Llama-2-7b's full rows" in said
+    rates = [small["rollouts"][f"{number} at once"]["per second"] for number in (8, 32, 128)]
+    assert "{:.0f}, {:.0f} and {:.0f} sampled tokens per second".format(*rates) in said
+    assert f"{8000 / rates[0]:.0f} ms per token of the batch" in said
+    planned = HARDWARE["H100"]
+    for width, model in ((896, small), (1536, middle), (4096, large)):
+        assert model["plan"]["Tflop/s"]["packed, mask"] * 1e12 == pytest.approx(planned.speed(width), rel=0.02)
+
+
 def test_what_more_episodes_give_is_what_was_measured(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

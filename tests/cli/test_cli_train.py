@@ -53,7 +53,10 @@ def invoke(*arguments: object) -> Result:
 
 def how(**changes: Any) -> TrainSettings:
     return TrainSettings(
-        **{"epochs": 2, "lr": 1e-2, "pack_tokens": 600, "accumulate": 2, "checkpoint_steps": 1, **changes}
+        **{
+            **{"epochs": 2, "lr": 1e-2, "pack_tokens": 600, "accumulate": 2, "checkpoint_steps": 1},
+            **{"deterministic": True, **changes},
+        }
     )
 
 
@@ -258,7 +261,7 @@ import sys
 from trajtree.train.job import train_file
 from trajtree.train.settings import TrainSettings
 from trajtree.train.tuning import Training
-settings = TrainSettings(epochs=6, lr=1e-2, pack_tokens=300, accumulate=1, checkpoint_steps=1)
+settings = TrainSettings(epochs=6, lr=1e-2, pack_tokens=300, checkpoint_steps=1, deterministic=True)
 train_file(sys.argv[1], Training(sys.argv[2], settings=settings, dtype="float32"), sys.argv[3], merge=True)
 """
 
@@ -486,6 +489,7 @@ def test_a_full_disk_is_one_sentence_and_nothing_is_lost(
         "from trajtree.cli.main import main\nmain()\n"
     )
     options = ["--epochs", "2", "--lr", "0.01", "--pack-tokens", "600", "--accumulate", "2", "--dtype", "float32"]
+    options.append("--deterministic")
     words = ["train", str(trees), "--model", str(tiny_words), "--out", str(tmp_path / "out"), *options]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 

@@ -57,13 +57,14 @@ def recipe_of(strong: Path) -> dict[str, Any]:
             "epochs": 40,
             "lr": 5e-3,
             "batch": 2,
+            "deterministic": True,
         },
         "strong": {"model": str(strong), "lora_rank": 4, "lora_alpha": 8},
         "explore": {"rollouts": 5, "grid": [{"temperature": 1.2}]},
         "pairs": {"min_gap": 0.05, "per_fork": 2, "per_tree": 4},
         "paths": {"min_score": 0.4, "iterations": 50, "gamma": 1.414},
-        "sft": {"epochs": 20, "lr": 1e-2, "batch": 4, "checkpoint_steps": 10},
-        "preference": {"epochs": 4, "lr": 1e-3, "batch": 2},
+        "sft": {"epochs": 20, "lr": 1e-2, "batch": 4, "checkpoint_steps": 10, "deterministic": True},
+        "preference": {"epochs": 4, "lr": 1e-3, "batch": 2, "deterministic": True},
         "play": {"batch": 4, "max_new_tokens": 8, "dtype": "float32", "workers": 1},
     }
 

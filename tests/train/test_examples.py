@@ -377,7 +377,9 @@ def test_scaled_logits_are_trained_as_they_are(
 
 
 def how(**changes: Any) -> Optimisation:
-    return Optimisation(**{"epochs": 1, "lr": 5e-3, "batch": 2, "checkpoint_steps": 2, **changes})
+    return Optimisation(
+        **{"epochs": 1, "lr": 5e-3, "batch": 2, "checkpoint_steps": 2, "deterministic": True, **changes}
+    )
 
 
 def run_sft(model: Any, examples: Sequence[SftExample], folder: Path, progress: Progress = SILENT) -> dict[str, float]:

@@ -15,12 +15,16 @@ from trajtree.models.weights import model_cache, pick_device, pick_dtype
 from trajtree.planning.shapes import Shape
 from trajtree.store.files import write_atomically
 
-_UTILISATION = 0.35
-"""Share of a GPU's peak arithmetic that training and reading reach; 0.3 to 0.5 is usual for models of 7B to 14B."""
+_H100_PEAK = 989e12
+_ON_H100 = ((896, 33e12), (1536, 87e12), (4096, 206e12))
+"""(width, floating-point operations per second) on an H100, in preference steps of full packs with the shapes of
+Qwen2.5-0.5B, Qwen2.5-1.5B and Llama-2-7b (docs/training.md). Narrower models wait for their kernels to start.
+"""
 _BANDWIDTH = 0.6
 """Share of the peak bandwidth at which weights are read while a token is decoded."""
-_LAYER = 5e-4
-"""Seconds that a layer's kernels take to start for one decoded token where transformers decodes on a GPU."""
+_LAYER = 7e-4
+"""Seconds that a layer's kernels take to start for one decoded token where transformers decodes on a GPU; measured as
+`calibrate` does."""
 _SERVED_LAYER = 3e-5
 """The same on a model server, which records its kernels."""
 
@@ -61,14 +65,18 @@ class Hardware:
 
 
 def _gpu(name: str, peak: float, bandwidth: float, memory: float) -> Hardware:
+    """A GPU that reaches the same share of its peak as an H100, and with narrow models no more than that."""
+    most = peak / _H100_PEAK * _ON_H100[-1][1]
     source = (
-        f"peak {peak / 1e12:.0f} Tflop/s used to {_UTILISATION:.0%}, {bandwidth / 1e12:.2g} TB/s to {_BANDWIDTH:.0%}"
+        f"{most / 1e12:.0f} of {peak / 1e12:.0f} Tflop/s for a model of 7B, as measured on an H100, "
+        f"{bandwidth / 1e12:.2g} TB/s used to {_BANDWIDTH:.0%}"
     )
-    return Hardware(name, ((1, _UTILISATION * peak),), _BANDWIDTH * bandwidth, _LAYER, memory, source)
+    arithmetic = tuple((width, min(speed, most)) for width, speed in _ON_H100)
+    return Hardware(name, arithmetic, _BANDWIDTH * bandwidth, _LAYER, memory, source)
 
 
 HARDWARE = {
-    "H100": _gpu("H100", 989e12, 3.35e12, 80e9),
+    "H100": _gpu("H100", _H100_PEAK, 3.35e12, 80e9),
     "A100": _gpu("A100", 312e12, 2.04e12, 80e9),
     "RTX-4090": _gpu("RTX 4090", 165e12, 1.01e12, 24e9),
     "CPU": Hardware("16 cores", ((256, 2e11), (4096, 8e11)), 5e10, 2e-4, 0.0, "16 cores with AVX-512, used to a third"),

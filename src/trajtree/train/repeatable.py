@@ -1,23 +1,28 @@
-"""The same training twice gives the same bits, on a GPU too, so a training that was killed resumes to the same model.
+"""On a GPU, training that gives the same bits each time, so that one that was killed resumes to the very same model.
 
 Some of torch's CUDA kernels add in whatever order their threads arrive, among them the gradients of attention and of
-indexing. For all that our own steps use there are deterministic ones, which torch uses when told to.
+indexing. There are deterministic ones, which torch uses when told to; that of attention's gradient is slower.
 """
 
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 
+from trajtree.errors import PolicyError
+
 
 @contextmanager
 def repeatable(device: torch.device) -> Iterator[None]:
-    """A context in which torch computes deterministically on this device; without effect on a processor."""
+    """A context in which torch computes deterministically on this device; without effect on a processor.
+
+    Raises:
+        PolicyError: the model uses an operation that has no deterministic form.
+    """
     if device.type != "cuda":
         yield
         return
@@ -29,22 +34,13 @@ def repeatable(device: torch.device) -> Iterator[None]:
     details.fill_uninitialized_memory = False  # it is for finding faults, and takes time
     try:
         yield
+    except RuntimeError as error:
+        if "does not have a deterministic" not in str(error):
+            raise
+        raise PolicyError(f"{str(error).partition(', but')[0]}: train without --deterministic") from error
     finally:
         torch.use_deterministic_algorithms(before)
         details.fill_uninitialized_memory = filled
 
 
-def give_up_repeating(error: RuntimeError) -> bool:
-    """Whether torch stopped because it has no deterministic form of an operation; if so, it goes on without, warned."""
-    if not torch.are_deterministic_algorithms_enabled() or "deterministic" not in str(error):
-        return False
-    torch.use_deterministic_algorithms(False)
-    warnings.warn(
-        f"the same training twice can differ in the last digits, and one that is killed and resumed too: "
-        f"{str(error).partition(', but')[0]}",
-        stacklevel=2,
-    )
-    return True
-
-
-__all__ = ["give_up_repeating", "repeatable"]
+__all__ = ["repeatable"]

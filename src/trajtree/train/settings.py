@@ -242,6 +242,8 @@ class Optimisation:
         packed: False for padded batches, which share nothing; they are also used, with a warning, if a model cannot
             attend along trees.
         recompute: gradient checkpointing: less memory, a third more time.
+        deterministic: on a GPU, compute the same bits each time, also where a training was killed and resumed, in up to
+            twice the time; a processor always does.
         checkpoint_steps: optimiser steps between checkpoints, from which a killed training resumes.
         report_to: experiment trackers, names in TRACKERS, by transformers' own reporting.
     """
@@ -258,6 +260,7 @@ class Optimisation:
     optimiser: Annotated[str, AfterValidator(one_of(OPTIMISERS))] = "adamw_torch"
     packed: bool = True
     recompute: bool = False
+    deterministic: bool = False
     checkpoint_steps: Annotated[int, Field(ge=1)] = 20
     report_to: tuple[Annotated[str, AfterValidator(one_of(TRACKERS))], ...] = ()
 
@@ -275,8 +278,8 @@ class TrainSettings(Optimisation, LossSettings):
     cache_reference: bool = False
 
 
-SAME_RESULT = frozenset({"checkpoint_steps", "report_to", "cache_reference"})
-"""Settings that affect a training's cost or output, but not its result."""
+SAME_RESULT = frozenset({"checkpoint_steps", "report_to", "cache_reference", "deterministic"})
+"""Settings that affect a training's cost or output, but not its result, apart from rounding."""
 
 
 def resolved(settings: S, method: Method) -> S:

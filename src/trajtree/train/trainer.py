@@ -34,7 +34,7 @@ from trajtree.train.dropout import without_dropout
 from trajtree.train.examples import Example, PairExample, check_pair
 from trajtree.train.losses import Objective
 from trajtree.train.packing import packs
-from trajtree.train.repeatable import give_up_repeating, repeatable
+from trajtree.train.repeatable import repeatable
 from trajtree.train.scoring import check_head, check_reference, has_adapter, logits_of, scores_of, token_logprobs
 from trajtree.train.settings import CHOSEN, REJECTED, Optimisation
 from trajtree.train.tree_attention import tree_attention_where_possible
@@ -143,7 +143,7 @@ def train(
         reporting.trainer = trainer
         trainer.remove_callback(PrinterCallback)
         _keep_events(trainer, logbook)
-        with _uncast_inputs(model, precision), repeatable(device):
+        with _uncast_inputs(model, precision), repeatable(device) if how.deterministic else nullcontext():
             last, trainer.last, trainer.watched = last_whole(checkpoints, clean_up=trainer.is_world_process_zero())
             trainer.go_on(last)
     metrics = {**trainer.last, "self_check": apart}
@@ -169,7 +169,6 @@ class _ObjectiveTrainer(Trainer):  # type: ignore[misc]
         self._began = time.monotonic()
         self._parts: list[tuple[float, dict[str, float]]] = []
         self._tokens = self._packed = 0
-        self._tried = False
 
     def go_on(self, checkpoint: str | None) -> None:
         """Train from a checkpoint, or from the beginning; after a checkpoint of the last step no step is left.
@@ -184,19 +183,6 @@ class _ObjectiveTrainer(Trainer):  # type: ignore[misc]
                 self._load_from_checkpoint(checkpoint)
                 return
         self.train(resume_from_checkpoint=checkpoint)
-
-    def training_step(self, model: Any, *args: Any, **kwargs: Any) -> Tensor:
-        """See Trainer.training_step; what has no deterministic form shows in the first, which is then made again."""
-        first, self._tried = not self._tried, True
-        try:
-            return super().training_step(model, *args, **kwargs)  # type: ignore[no-any-return]
-        except RuntimeError as error:
-            if not first or not give_up_repeating(error):
-                raise
-        self._parts.clear()
-        self._tokens = self._packed = 0
-        model.zero_grad()
-        return super().training_step(model, *args, **kwargs)  # type: ignore[no-any-return]
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Tensor:
         total = sum(self.objective.items(sample["batch"]).sum() for sample in batch_samples)

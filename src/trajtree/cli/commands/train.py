@@ -76,6 +76,9 @@ def train(
     ] = False,
     merge: Annotated[bool, typer.Option("--merge", help="Also save the model with the adapter merged in.")] = False,
     recompute: Annotated[bool, typer.Option("--recompute", help="Gradient checkpointing: less memory.")] = False,
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="On a GPU: the same bits each time, in up to twice the time.")
+    ] = False,
     padded: Annotated[bool, typer.Option("--padded", help="Share nothing, for comparison.")] = False,
     dtype: Annotated[
         str,
@@ -133,6 +136,7 @@ def train(
             diversity=diversity,
             packed=not padded,
             recompute=recompute,
+            deterministic=deterministic,
             cache_reference=cache_reference,
             report_to=tuple(report_to or ()),
         ),
