@@ -211,6 +211,7 @@ SECOND = ("w2sg_dpo:w2sg_exact", "random_dpo:w2sg_exact", "chosen_solved_sft:w2s
         ("results-dev.md", "own-runs", []),
         ("results-dev.md", "branching-dev", []),
         ("results-dev.md", "webshop-dev", []),
+        ("results-dev.md", "alfworld-dev", []),
     ],
 )
 def test_the_tables_of_the_experiment_are_what_the_benchmark_prints(
@@ -528,6 +529,26 @@ def test_what_is_said_of_webshop_is_what_was_measured(monkeypatch: pytest.Monkey
     minutes = [round(taken / 60) for taken in (seconds["weak"], seconds["train-strong_sft"], played)]
     assert f"{minutes[0]} minutes for the weak model from scratch, {minutes[1]} for strong SFT" in page
     assert f"{minutes[2]} for playing" in page
+
+
+def test_what_is_said_of_alfworld_is_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    points = runpy.run_path(str(ROOT / "benchmarks" / "experiment_tables.py"))["points"]
+    results = read_results_json(ROOT / "benchmarks" / "results" / "alfworld-dev-seed0.json").results
+    said = section("results-dev.md", "alfworld-dev")
+    for against in ("weak", "strong"):
+        assert points(asdict(over_seeds([results], "strong_sft", against, "success").difference)) in said
+        assert not any(task.success for task in results.row(against).tasks)
+    solved: dict[str, list[bool]] = {}
+    for task in results.row("strong_sft").tasks:
+        solved.setdefault(task.task_type, []).append(bool(task.success))
+    counts = [f"{sum(won)} of {len(won)}" for won in solved.values()]
+    assert (
+        "{} tasks of putting a thing somewhere, {} of putting a clean one there and {} of a cool".format(*counts)
+        in said
+    )
+    assert f"solves {sum(map(sum, solved.values()))} of 120 tasks" in said
+    assert f"All but {120 - results.row('weak').outcomes['truncated']} of its 120 episodes run to their limit" in said
 
 
 def test_what_is_said_of_a_gpu_is_what_was_measured(
