@@ -32,7 +32,7 @@ class _MaskPlan(TreePlan):
 
 
 @cache
-def _like(kind: type[TreePlan], plan: TreePlan) -> TreePlan:
+def _as_kind(kind: type[TreePlan], plan: TreePlan) -> TreePlan:
     """The plan as one that is computed this way on any device."""
     return kind(plan.segments, plan.chains, plan.positions)
 
@@ -53,11 +53,11 @@ def _compiled() -> Any:
     return torch.compile(flex.flex_attention, dynamic=True)
 
 
-def _always(kind: type[TreePlan]) -> Callable[..., Any]:
+def _forced(kind: type[TreePlan]) -> Callable[..., Any]:
     """The product's attention, in one of its two ways."""
 
     def attention(*args: Any, tree_plan: TreePlan | None = None, **kwargs: Any) -> Any:
-        return tree_attention(*args, tree_plan=tree_plan and _like(kind, tree_plan), **kwargs)
+        return tree_attention(*args, tree_plan=tree_plan and _as_kind(kind, tree_plan), **kwargs)
 
     return attention
 
@@ -82,7 +82,7 @@ def by_flex(
     return attended.transpose(1, 2).contiguous(), None
 
 
-by_loop, by_mask = _always(_LoopPlan), _always(_MaskPlan)
+by_loop, by_mask = _forced(_LoopPlan), _forced(_MaskPlan)
 
 for _name, _attention in ((LOOP, by_loop), (MASK, by_mask), (FLEX, by_flex)):
     AttentionInterface.register(_name, _attention)

@@ -44,7 +44,6 @@ from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 import attentions
 from trajtree.models.weights import ModelRef, versions
-from trajtree.planning.hardware import HARDWARE
 from trajtree.planning.shapes import Shape
 from trajtree.policies.local import LocalPolicy
 from trajtree.train.batch import Batch, collate
@@ -259,7 +258,7 @@ def _apart(one: torch.Tensor, other: torch.Tensor | None) -> float:
 
 
 def our_step(
-    model: Any, examples: list[Example], attention: str, device: str, *, packed: bool, same_bits: bool = False
+    model: Any, examples: list[Example], attention: str, device: str, *, packed: bool, deterministic: bool = False
 ) -> Callable[[], None]:
     """A training step of ours: the reference's forward pass (the adapter switched off), the policy's, and backward."""
     objective = sft() if isinstance(examples[0], SftExample) else dpo(0.1)
@@ -267,7 +266,7 @@ def our_step(
 
     def step() -> None:
         attend(model, attention)
-        with repeatable(torch.device(device)) if same_bits else nullcontext():
+        with repeatable(torch.device(device)) if deterministic else nullcontext():
             losses, _ = objective.loss(scores_of(model, batch, objective), batch)
             weights = objective.items(batch)
             ((losses * weights).sum() / weights.sum()).backward()
@@ -316,7 +315,7 @@ def steps(
         for kind, attention in ATTENTIONS.items():
             if kind != "flex" or args.device != "cpu":
                 sides[f"packed, {kind}"] = our_step(model, examples, attention, args.device, packed=True)
-        sides["packed, deterministic"] = our_step(model, examples, NAME, args.device, packed=True, same_bits=True)
+        sides["packed, deterministic"] = our_step(model, examples, NAME, args.device, packed=True, deterministic=True)
         pairs = [example for example in examples if isinstance(example, PairExample)]
         if trainer is not None and pairs:
             sides["TRL"] = trl_step(trainer, pairs, precomputed=False)
@@ -355,12 +354,12 @@ def fastest(found: dict[str, Any]) -> dict[str, Any]:
 def large_steps(model: Any, examples: list[Example], args: argparse.Namespace) -> dict[str, Any]:
     """The packed step of a full row by the attentions that need no compiler, where its activations fit the memory."""
     sides: dict[str, Any] = {}
-    for side, attention, same_bits in (
+    for side, attention, deterministic in (
         ("packed, loop", attentions.LOOP, False),
         ("packed, mask", attentions.MASK, False),
         ("packed, deterministic", NAME, True),
     ):
-        step = our_step(model, examples, attention, args.device, packed=True, same_bits=same_bits)
+        step = our_step(model, examples, attention, args.device, packed=True, deterministic=deterministic)
         try:
             sides[side] = measured(step, model.zero_grad, args.device, warm_up=1, repeat=3)
         except torch.cuda.OutOfMemoryError as error:
@@ -372,7 +371,7 @@ def large_steps(model: Any, examples: list[Example], args: argparse.Namespace) -
 def against_plan(name: str, found: dict[str, Any], examples: list[Example], args: argparse.Namespace) -> dict[str, Any]:
     """The arithmetic of a full row's step as `trajtree plan` counts it, and how fast it was done.
 
-    A pair's step reads the row twice (policy and reference) and goes back once through frozen weights.
+    A pair's step is two forward passes (policy and reference) and a backward pass through frozen weights.
     """
     shape = MODELS[name] | (TINY if args.tiny else {})
     heads, width = shape["num_attention_heads"], shape["hidden_size"]
@@ -396,7 +395,6 @@ def against_plan(name: str, found: dict[str, Any], examples: list[Example], args
     timed = {side: figures for side in ours if isinstance(figures := row["sides"].get(side), dict)}
     return {
         "Tflop": work / 1e12,
-        "seconds planned": work / HARDWARE["H100"].speed(width),
         "Tflop/s": {side: work / 1e12 / figures["seconds"] for side, figures in timed.items()},
     }
 
@@ -450,8 +448,8 @@ def rollouts(model: Any, tokenizer: Any, args: argparse.Namespace, clock: Clock)
 # --- all of it ---
 
 
-def starting(device: str) -> float:
-    """Microseconds from one small operation to the next: a step of a small model is as fast as its kernels start."""
+def launch_microseconds(device: str) -> float:
+    """Microseconds from one small operation to the next: no step is faster than its kernels start."""
     number, seconds = torch.zeros(1, device=device), []
     for _ in range(5):
         began = time.perf_counter()
@@ -481,7 +479,7 @@ def main() -> None:
         "device": torch.cuda.get_device_name() if args.device == "cuda" else f"CPU, {platform.machine()}",
         "dtype": "bfloat16, adapter float32",
         "versions": versions(["trajtree", "torch", "transformers", "peft", "trl"]),
-        "microseconds to start a kernel": starting(args.device),
+        "microseconds to start a kernel": launch_microseconds(args.device),
         "models": {},
         "left out": clock.left_out,
     }
@@ -507,6 +505,7 @@ def main() -> None:
             found = large_steps(model, made["a row of trees"], args)
             keep(name, "steps", found)
             keep(name, "plan", against_plan(name, found, made["a row of trees"], args))
+            del model
             continue
         tree = made["a tree's three pairs"]
         keep(name, "exactness", exactness(model, tree, list(ATTENTIONS), args.device))

@@ -15,18 +15,18 @@ OTHERS = ("padded", "packed, loop", "packed, flex", "packed, deterministic", "TR
 
 
 def rows(measured: dict[str, Any]) -> list[str]:
-    """A line per model and step: milliseconds of ours, and how many times as long the others take."""
+    """A line per model and step: milliseconds of ours, how many times as long the others take, and memory."""
     found = []
     for model, parts in measured["models"].items():
         for shape, step in parts["steps"].items():
-            ours, trl = step["sides"][OURS], step["sides"].get("TRL")
-            times = [
-                f"{step['sides'][side]['seconds'] / ours['seconds']:.1f}x" if side in step["sides"] else ""
-                for side in OTHERS
-            ]
-            memory = [f"{side['MiB'] / 1024:.1f}" for side in (trl, ours) if side]
+            sides = {name: side for name, side in step["sides"].items() if isinstance(side, dict)}  # else out of memory
+            if OURS not in sides:
+                continue
+            took = sides[OURS]["seconds"]
+            times = [f"{sides[side]['seconds'] / took:.2f}x" if side in sides else "" for side in OTHERS]
+            memory = [f"{sides[name]['MiB'] / 1024:.1f}" for name in ("TRL", OURS) if name in sides]
             counts = f"{step['tokens']:,}, {step['packed tokens']:,}"
-            cells = [model, shape, counts, f"{1000 * ours['seconds']:.0f} ms", *times, ", ".join(memory) + " GiB"]
+            cells = [model, shape, counts, f"{1000 * took:.0f} ms", *times, f"{', '.join(memory)} GiB"]
             found.append(f"| {' | '.join(cells)} |")
     return found
 
@@ -36,7 +36,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", nargs="+", type=Path)
     args = parser.parse_args()
-    head = ["model's shape", "step", "tokens, packed", "packed, one mask", *OTHERS, "memory, TRL and packed"]
+    head = [
+        "model's shape",
+        "step",
+        "tokens, packed",
+        "packed, one mask",
+        *OTHERS,
+        "memory beyond the weights, TRL and packed",
+    ]
     print(f"| {' | '.join(head)} |\n|{'---|' * len(head)}")
     for path in args.results:
         print("\n".join(rows(json.loads(path.read_text()))))

@@ -563,12 +563,33 @@ def test_what_is_said_of_a_gpu_is_what_was_measured(
     said = " ".join(page.partition("<!-- gpu:end -->")[2].split())
     first, second = (json.loads(path.read_text())["models"] for path in stored)
     small, middle, large = first["Qwen2.5-0.5B"], first["Qwen2.5-1.5B"], second["Llama-2-7b"]
-    faster = [model["attention"]["times as fast as"]["a row of trees"]["TRL"] for model in (small, middle)]
-    assert f"{faster[0]:.1f} times TRL's speed at 0.5B, {faster[1]:.1f} times at 1.5B" in said
-    exact = [small["exactness"][how]["nats from float32, mean"] for how in ("packed, mask", "alone")]
-    assert f"({exact[0]:.3f} and {exact[1]:.3f} nats" in said
+    full = {name: model["attention"]["times as fast as"]["a row of trees"] for name, model in first.items()}
+    both = [[one[side] for one in full.values()] for side in ("TRL", "TRL, reference precomputed", "packed, loop")]
+    assert "TRL takes {:.2f} times as long at 0.5B and {:.2f} times at 1.5B".format(*both[0]) in said
+    assert "beforehand it takes {:.2f} and {:.2f} times as long".format(*both[1]) in said
+    assert "takes {:.2f} and {:.2f} times as long at 0.5B and 1.5B, and".format(*both[2]) in said
+    for model in (small, middle):
+        memory = {side: step["MiB"] for side, step in model["steps"]["a row of trees"]["sides"].items()}
+        assert "with three times the memory" in said and 2.5 < memory["TRL"] / memory["packed, mask"] < 3.5
+    short = [
+        step["sides"]
+        for model in (*first.values(), second["Qwen2.5-1.5B"])
+        for name, step in model["steps"].items()
+        if name != "a row of trees"
+    ]
+    seconds = [side["seconds"] for sides in short for side in sides.values()]
+    assert f"These steps take {min(seconds):.1f} to {max(seconds):.1f} s" in said
+    beforehand = [
+        s["TRL, reference precomputed"]["seconds"] / s["packed, mask"]["seconds"] for s in short if "TRL" in s
+    ]
+    assert "needs only half to nine tenths of our time" in said and min(beforehand) > 0.5 and max(beforehand) < 0.95
+    exact = [model["exactness"][how] for model in (small, middle) for how in ("packed, mask", "alone")]
+    nats = "({:.4f} and {:.4f} nats on average at 0.5B, {:.4f} and {:.4f} at 1.5B, 120 tokens)"
+    assert nats.format(*(one["nats from float32, mean"] for one in exact)) in said
     row = {side: step["seconds"] for side, step in large["steps"]["a row of trees"]["sides"].items()}
-    assert f"{row['packed, deterministic'] / row['packed, mask']:.1f} times the time in Llama-2-7b's full rows" in said
+    slower = row["packed, deterministic"] / row["packed, mask"]
+    assert f"A full row of Llama-2-7b takes {slower:.2f} times as long" in said
+    assert f"and {row['packed, loop'] / row['packed, mask']:.2f} times at 7B" in said
     rates = [small["rollouts"][f"{number} at once"]["per second"] for number in (8, 32, 128)]
     assert "{:.0f}, {:.0f} and {:.0f} sampled tokens per second".format(*rates) in said
     assert f"{8000 / rates[0]:.0f} ms per token of the batch" in said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,21 +29,30 @@ SAID = (
 
 
 def test_it_is_for_gpus_and_ends_with_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")  # so that it is put back
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
     with repeatable(torch.device("cpu")):
         assert not torch.are_deterministic_algorithms_enabled()
     with repeatable(torch.device("cuda")):
         assert torch.are_deterministic_algorithms_enabled()
         assert not torch.utils.deterministic.fill_uninitialized_memory
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
     assert not torch.are_deterministic_algorithms_enabled()
     assert torch.utils.deterministic.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    with repeatable(torch.device("cuda")):
+        assert not torch.is_deterministic_algorithms_warn_only_enabled()
+    assert torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(False)
 
 
 def test_what_has_no_deterministic_form_is_named() -> None:
-    said = r"^histc_cuda does not have a deterministic .*: train without --deterministic$"
+    said = r"^histc_cuda does not have a deterministic implementation: leave out --deterministic \(in a recipe: determ"
     with pytest.raises(PolicyError, match=said), repeatable(torch.device("cuda")):
         raise RuntimeError(SAID)
     assert not torch.are_deterministic_algorithms_enabled()
+    with pytest.raises(PolicyError, match="with CUBLAS_WORKSPACE_CONFIG=:4096:8 in"), repeatable(torch.device("cuda")):
+        raise RuntimeError("not deterministic because it uses CuBLAS; set CUBLAS_WORKSPACE_CONFIG=:16:8")
     with pytest.raises(RuntimeError, match="out of everything"), repeatable(torch.device("cuda")):
         raise RuntimeError("out of everything")
 

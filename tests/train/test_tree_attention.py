@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -419,6 +420,41 @@ def test_the_mask_of_a_pack_shows_what_the_paths_say(sequences: list[list[int]],
     assert torch.equal(plan.whole_mask(None), seen)
     assert torch.equal(plan.whole_mask(window), near)
     assert not plan.at_once, "a processor loops over the chains"
+
+
+@pytest.mark.parametrize(
+    ("sequences", "expected"),
+    [
+        ([(1, 2), (1, 3), (1, 4)], True),
+        ([(1, 2), (1, 3)], False),  # few chains
+        ([(1, *range(9, 1400)), (2, *range(9, 1400)), (3, *range(9, 1400))], False),  # too long
+    ],
+)
+def test_on_a_gpu_several_short_chains_attend_at_once(sequences: list[tuple[int, ...]], expected: bool) -> None:
+    plan = plan_of(pack(sequences))
+    assert not plan.at_once
+    elsewhere = replace(plan, positions=plan.positions.to("meta"))  # a device that is no processor
+    assert elsewhere.at_once == expected
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("window", [None, WINDOW])
+def test_on_a_gpu_both_ways_are_equal(dtype: torch.dtype, window: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = plan_of(pack([side.ids for pair in PAIRS for side in pair.sides]), "cuda")
+    torch.manual_seed(0)
+    parts = [torch.randn(1, heads, len(plan.positions), 16, device="cuda", dtype=dtype) for heads in (4, 2, 2)]
+    found = []
+    for way in (True, False):
+        monkeypatch.setattr(attention.TreePlan, "at_once", way)
+        given = [part.clone().requires_grad_() for part in parts]
+        out, _ = tree_attention(torch.nn.Module(), *given, None, tree_plan=plan, sliding_window=window)
+        out.square().sum().backward()
+        found.append([out, *(part.grad for part in given)])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(
+            one, other, rtol=5e-2 if dtype is torch.bfloat16 else 1e-4, atol=5e-2 if dtype is torch.bfloat16 else 1e-4
+        )
 
 
 @pytest.mark.usefixtures("at_once")

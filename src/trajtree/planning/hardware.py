@@ -23,8 +23,8 @@ Qwen2.5-0.5B, Qwen2.5-1.5B and Llama-2-7b (docs/training.md). Narrower models wa
 _BANDWIDTH = 0.6
 """Share of the peak bandwidth at which weights are read while a token is decoded."""
 _LAYER = 7e-4
-"""Seconds that a layer's kernels take to start for one decoded token where transformers decodes on a GPU; measured as
-`calibrate` does."""
+"""Seconds that a layer's kernels take to start for one decoded token where transformers decodes on a GPU; `calibrate`
+measured it on the same H100."""
 _SERVED_LAYER = 3e-5
 """The same on a model server, which records its kernels."""
 
@@ -65,10 +65,10 @@ class Hardware:
 
 
 def _gpu(name: str, peak: float, bandwidth: float, memory: float) -> Hardware:
-    """A GPU that reaches the same share of its peak as an H100, and with narrow models no more than that."""
+    """A GPU that reaches the share of its peak that an H100 did at 7B, and the H100's speed with narrower models."""
     most = peak / _H100_PEAK * _ON_H100[-1][1]
     source = (
-        f"{most / 1e12:.0f} of {peak / 1e12:.0f} Tflop/s for a model of 7B, as measured on an H100, "
+        f"{most / 1e12:.0f} of {peak / 1e12:.0f} Tflop/s with a model of 7B, the share that an H100 reached, "
         f"{bandwidth / 1e12:.2g} TB/s used to {_BANDWIDTH:.0%}"
     )
     arithmetic = tuple((width, min(speed, most)) for width, speed in _ON_H100)

@@ -242,8 +242,8 @@ class Optimisation:
         packed: False for padded batches, which share nothing; they are also used, with a warning, if a model cannot
             attend along trees.
         recompute: gradient checkpointing: less memory, a third more time.
-        deterministic: on a GPU, compute the same bits each time, also where a training was killed and resumed, in up to
-            twice the time; a processor always does.
+        deterministic: on a GPU, compute the same bits each time, also where a training was killed and resumed; slower
+            in full rows of large models (docs/training.md). A processor always does.
         checkpoint_steps: optimiser steps between checkpoints, from which a killed training resumes.
         report_to: experiment trackers, names in TRACKERS, by transformers' own reporting.
     """

@@ -1,10 +1,10 @@
 """Attention over packs, for any decoder that uses transformers' AttentionInterface.
 
 A pack holds a forest (see `packing`), and no token sees another branch. There are two ways to compute this, equal but
-for rounding. On a processor, the queries of each chain attend to the keys of the chain's path, with one call of torch's
+for rounding. The queries of each chain attend to the keys of the chain's path, with one call of torch's
 scaled_dot_product_attention per chain: nothing is computed that no token sees, and no [N, N] mask is needed. On a GPU,
-starting a call costs more than what it leaves out, so all tokens attend in one call under one mask: a full row takes
-half the time (docs/training.md).
+starting a call can cost more than what it leaves out, so there the tokens of a pack with several chains attend in one
+call under one mask: at widths up to 1,536 a full row then takes half the time, at 4,096 the same (docs/training.md).
 
 `packed_inputs` makes the arguments of a model's forward pass; without a plan the attention is transformers' own `sdpa`.
 The plan is a keyword argument of the forward pass and not a context variable, because gradient checkpointing recomputes
@@ -39,8 +39,11 @@ _TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-4, torch.bfloat16: 1e-1, to
 
 Even in a float64 model, transformers' norms and its eager attention compute in float32.
 """
-_LARGEST_MASK = 2**14
-"""Longest pack, in tokens, that attends under one mask, which then takes 256 MiB."""
+_LARGEST_MASK = 4096
+"""Longest pack, in tokens, that attends under one mask. Each layer keeps a copy for its gradient, in the queries' dtype: 32
+MiB at this length in bfloat16."""
+_FEW_CHAINS = 2
+"""Number of chains up to which calls per chain were no slower than one under a mask."""
 _DRAWS = 3
 """How many random inputs a model may try. In bfloat16 rounding alone exceeds the tolerance for one in about a hundred;
 a key that is not seen, or positions that are wrong, exceeded it for every one.
@@ -74,7 +77,8 @@ class TreePlan:
     @property
     def at_once(self) -> bool:
         """Whether all tokens attend in one call, under the mask of the whole pack."""
-        return self.positions.device.type != "cpu" and len(self.positions) <= _LARGEST_MASK
+        on_gpu = self.positions.device.type != "cpu"
+        return on_gpu and len(self.chains) > _FEW_CHAINS and len(self.positions) <= _LARGEST_MASK
 
     def whole_mask(self, window: int | None) -> Tensor:
         """[N, N] which tokens (columns) each token (row) sees."""

@@ -77,7 +77,7 @@ def train(
     merge: Annotated[bool, typer.Option("--merge", help="Also save the model with the adapter merged in.")] = False,
     recompute: Annotated[bool, typer.Option("--recompute", help="Gradient checkpointing: less memory.")] = False,
     deterministic: Annotated[
-        bool, typer.Option("--deterministic", help="On a GPU: the same bits each time, in up to twice the time.")
+        bool, typer.Option("--deterministic", help="On a GPU: the same bits each time, but slower in full rows.")
     ] = False,
     padded: Annotated[bool, typer.Option("--padded", help="Share nothing, for comparison.")] = False,
     dtype: Annotated[
