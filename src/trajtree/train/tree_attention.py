@@ -40,8 +40,9 @@ _TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-4, torch.bfloat16: 1e-1, to
 Even in a float64 model, transformers' norms and its eager attention compute in float32.
 """
 _LARGEST_MASK = 4096
-"""Longest pack, in tokens, that attends under one mask. Each layer keeps a copy for its gradient, in the queries' dtype: 32
-MiB at this length in bfloat16."""
+"""Longest pack, in tokens, that attends under one mask. Each layer keeps a copy for its gradient in the dtype of the
+queries, in bfloat16 of 32 MiB at this length.
+"""
 _FEW_CHAINS = 2
 """Number of chains up to which calls per chain were no slower than one under a mask."""
 _DRAWS = 3
