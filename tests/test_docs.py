@@ -289,16 +289,20 @@ def test_what_is_said_of_the_method_as_published_is_what_its_run_says(monkeypatc
             found.append((len(ours - theirs), len(theirs - ours)))
         return found
 
-    assert won("treedpo_paths", "w2sg_exact") == [(6, 6), (13, 6)]
-    assert "with seed 0 six tasks won and six lost, with seed 1 13 and 6" in said
-    assert won("w2sg_treedpo", "random_treedpo") == [(17, 1), (8, 6)]
-    assert "17 tasks won and one lost, seed 1 did not repeat: 8 and 6" in said
+    assert won("treedpo_paths", "w2sg_exact") == [(6, 6), (13, 6), (8, 7)]
+    assert "six tasks won and six lost with seed 0, 13 and 6 with seed 1, 8 and 7 with seed 2" in said
+    assert won("w2sg_treedpo", "random_treedpo") == [(17, 1), (8, 6), (3, 3)]
+    assert "17 tasks won and one lost, the others did not repeat: 8 and 6, 3 and 3" in said
+    start, forks, random = (
+        results[2].row(row).success_rate.value for row in ("w2sg_exact", "w2sg_treedpo", "random_treedpo")
+    )
+    assert forks == random == pytest.approx(start - 0.095)
+    assert "With seed 2 both rows fell below their common start, by 9.5 points each" in said
     completed = [
         [f"{100 * one.row(row).completion_rate:.1f}" for one in results] for row in ("w2sg_exact", "w2sg_naive")
     ]
-    assert (
-        f"{' and '.join(completed[0])} % of the episodes are completed, against {' and '.join(completed[1])}." in said
-    )
+    searched, naive = (f"{', '.join(rates[:-1])} and {rates[-1]}" for rates in completed)
+    assert f"{searched} % of the episodes are completed, against {naive}." in said
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     points = runpy.run_path(str(ROOT / "benchmarks" / "experiment_tables.py"))["points"]
     for row, against in (
@@ -312,6 +316,12 @@ def test_what_is_said_of_the_method_as_published_is_what_its_run_says(monkeypatc
     ):
         assert points(asdict(over_seeds(results, row, against, "success").difference)) in said
     assert points(asdict(over_seeds(results, "w2sg_exact", "w2sg_naive", "best_score").difference)) in said
+    named = runpy.run_path(str(ROOT / "benchmarks" / "experiment_tables.py"))["compared_runs"](
+        list(map(Path, seeds_of("scienceworld-seventh")))
+    )["named"]
+    gain = next(one for one in named if one["success"]["against"] == "w2sg_naive")
+    ours, holm = (f"{value:.3f}".removeprefix("0") for value in (gain["success"]["p_value"], gain["holm"]))
+    assert f"p = {ours}, but {holm} after the correction" in said
     start = points(asdict(over_seeds(results, "treedpo_paths", "w2sg_exact", "success").difference))
     first = page.partition("### The experiment")[0]
     for text in (first, (ROOT / "README.md").read_text()):
