@@ -559,6 +559,10 @@ def test_what_is_said_of_alfworld_is_what_was_measured(monkeypatch: pytest.Monke
     )
     assert f"solves {sum(map(sum, solved.values()))} of 120 tasks" in said
     assert f"All but {120 - results.row('weak').outcomes['truncated']} of its 120 episodes run to their limit" in said
+    explored = json.loads((ROOT / "benchmarks" / "results" / "alfworld-exploration.json").read_text())
+    assert f"in {explored['episodes that succeed']} of {explored['episodes']:,} explored episodes" in said
+    assert f"in {explored['tasks solved']} of {explored['tasks']} tasks at least once" in said
+    assert f"in {explored['tasks won and lost']} it both wins and loses, which gives {explored['pairs']} pairs" in said
 
 
 def test_what_is_said_of_a_gpu_is_what_was_measured(
