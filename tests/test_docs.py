@@ -192,7 +192,10 @@ AFTERWARDS = (
 )
 
 
-SEVENTH = ("w2sg_naive:weak", "w2sg_treedpo:w2sg_exact", "w2sg_exact:strong_sft", "w2sg_exact:w2sg_naive:best_score")
+SEVENTH = (
+    *("w2sg_naive:weak", "w2sg_treedpo:w2sg_exact", "w2sg_exact:strong_sft", "w2sg_exact:w2sg_naive:best_score"),
+    *("random_treedpo:w2sg_exact", "treedpo_paths:w2sg_treedpo"),
+)
 SECOND = ("w2sg_dpo:w2sg_exact", "random_dpo:w2sg_exact", "chosen_solved_sft:w2sg_exact")
 
 
@@ -297,12 +300,19 @@ def test_what_is_said_of_the_method_as_published_is_what_its_run_says(monkeypatc
         results[2].row(row).success_rate.value for row in ("w2sg_exact", "w2sg_treedpo", "random_treedpo")
     )
     assert forks == random == pytest.approx(start - 0.095)
-    assert "With seed 2 both rows fell below their common start, by 9.5 points each" in said
+    assert "the loss lost 9.5 points once" in said
+    for row, against in (
+        ("w2sg_treedpo", "w2sg_exact"),
+        ("random_treedpo", "w2sg_exact"),
+        ("treedpo_paths", "w2sg_exact"),
+    ):
+        apart = [f"{100 * (r.row(row).success_rate.value - r.row(against).success_rate.value):+.1f}" for r in results]
+        assert f"{apart[0]}, {apart[1]} and {apart[2]}" in said
     completed = [
         [f"{100 * one.row(row).completion_rate:.1f}" for one in results] for row in ("w2sg_exact", "w2sg_naive")
     ]
     searched, naive = (f"{', '.join(rates[:-1])} and {rates[-1]}" for rates in completed)
-    assert f"{searched} % of the episodes are completed, against {naive}." in said
+    assert f"More episodes end before the limit, {searched} % against {naive}," in said
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     points = runpy.run_path(str(ROOT / "benchmarks" / "experiment_tables.py"))["points"]
     for row, against in (
@@ -313,15 +323,24 @@ def test_what_is_said_of_the_method_as_published_is_what_its_run_says(monkeypatc
         ("w2sg_naive", "weak"),
         ("w2sg_exact", "w2sg_naive"),
         ("w2sg_exact", "strong_sft"),
+        ("treedpo_paths", "w2sg_treedpo"),
     ):
         assert points(asdict(over_seeds(results, row, against, "success").difference)) in said
     assert points(asdict(over_seeds(results, "w2sg_exact", "w2sg_naive", "best_score").difference)) in said
-    named = runpy.run_path(str(ROOT / "benchmarks" / "experiment_tables.py"))["compared_runs"](
+    compared = runpy.run_path(str(ROOT / "benchmarks" / "experiment_tables.py"))["compared_runs"](
         list(map(Path, seeds_of("scienceworld-seventh")))
-    )["named"]
+    )
+    named = compared["named"]
+    shares = {
+        one["row"]: "{:.0f} % [{:.0f}, {:.0f}]".format(*(100 * one[part] for part in ("value", "low", "high")))
+        for one in compared["recovered"]
+    }
+    share = f"In the seventh block it is {shares['w2sg_exact']}, and {shares['w2sg_naive']} without search and rewards"
+    assert share in " ".join(page.split())
     gain = next(one for one in named if one["success"]["against"] == "w2sg_naive")
     ours, holm = (f"{value:.3f}".removeprefix("0") for value in (gain["success"]["p_value"], gain["holm"]))
-    assert f"p = {ours}, but {holm} after the correction" in said
+    assert f"p = {holm} after the correction ({ours} before)" in said
+    assert f"For these three pairs of models it is {points(gain['success']['these_models'])}" in said
     start = points(asdict(over_seeds(results, "treedpo_paths", "w2sg_exact", "success").difference))
     first = page.partition("### The experiment")[0]
     for text in (first, (ROOT / "README.md").read_text()):
@@ -554,13 +573,12 @@ def test_what_is_said_of_alfworld_is_what_was_measured(monkeypatch: pytest.Monke
         solved.setdefault(task.task_type, []).append(bool(task.success))
     counts = [f"{sum(won)} of {len(won)}" for won in solved.values()]
     assert (
-        "{} tasks of putting a thing somewhere, {} of putting a clean one there and {} of a cool".format(*counts)
-        in said
+        "{} tasks of putting an object somewhere, {} with a cleaned object and {} with a cooled".format(*counts) in said
     )
     assert f"solves {sum(map(sum, solved.values()))} of 120 tasks" in said
     assert f"All but {120 - results.row('weak').outcomes['truncated']} of its 120 episodes run to their limit" in said
     explored = json.loads((ROOT / "benchmarks" / "results" / "alfworld-exploration.json").read_text())
-    assert f"in {explored['episodes that succeed']} of {explored['episodes']:,} explored episodes" in said
+    assert f"in {explored['episodes that succeed']} of {explored['episodes']:,} episodes" in said
     assert f"in {explored['tasks solved']} of {explored['tasks']} tasks at least once" in said
     assert f"in {explored['tasks won and lost']} it both wins and loses, which gives {explored['pairs']} pairs" in said
 
