@@ -127,6 +127,7 @@ def test_what_needs_a_gpu_is_tested_but_for_the_device(tmp_path: Path) -> None:
     """The whole script with tiny models. Packing is as exact as bfloat16, by every kind of attention."""
     out = tmp_path / "gpu.json"
     words = ["bash", str(BENCHMARKS[0].parent / "gpu.sh"), "--device", "cpu", "--tiny", "--seconds", "3000"]
+    words += ["--models", "Qwen2.5-0.5B", "Llama-2-7b"]  # with --tiny, the third is the same as the first
     done = subprocess.run(
         [*words, "--out", str(out)],
         env={**os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "1"},
@@ -137,7 +138,7 @@ def test_what_needs_a_gpu_is_tested_but_for_the_device(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
     written = json.loads(out.read_text())
     assert written["left out"] == ["steps with flex attention: it has no gradient on a CPU"]
-    assert list(written["models"]) == ["Qwen2.5-0.5B", "Qwen2.5-1.5B", "Llama-2-7b"]
+    assert list(written["models"]) == ["Qwen2.5-0.5B", "Llama-2-7b"]
     large = written["models"].pop("Llama-2-7b")
     ours = {"packed, loop", "packed, mask", "packed, deterministic"}
     assert {*large["steps"]["a row of trees"]["sides"]} == {*large["plan"]["Tflop/s"]} == ours
