@@ -216,6 +216,7 @@ def test_the_table(tmp_path: Path) -> None:
     )
     said = console.export_text()
     assert "too large" in said and "still to do" in said and "missing: weak.model" in said
+    assert "Playing without a model server took six to eleven times as long" in said
     assert [duration(s) for s in (5, 600, 7200)] == ["5 s", "10 min", "2.0 h"]
 
 

@@ -28,6 +28,12 @@ def print_plan(plan: Plan, hardware: Hardware, console: Console) -> None:
         soft_wrap=True,
         highlight=False,
     )
+    if hardware.memory:  # a GPU
+        console.print(
+            "Playing without a model server took six to eleven times as long as planned on the one GPU where it was "
+            "measured (docs/recipes.md).",
+            soft_wrap=True,
+        )
     for sentence in plan.missing:
         console.print(plain(f"missing: {sentence}"), soft_wrap=True)
 
