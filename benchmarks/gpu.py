@@ -13,7 +13,8 @@ model has learnt), in bfloat16 with an adapter as in training:
   TRL's DPOTrainer;
 * attention: the kind with which the steps of all shapes together are fastest;
 * rollouts: tokens sampled per second by the policy that plays, by the number of episodes at once;
-* plan: the full row's step against what `trajtree plan --on H100` assumes, also for the paper's smallest model.
+* plan: the arithmetic of a full row's step, as `trajtree plan` counts it, and how fast it is done, also for the paper's
+  smallest model.
 
 What does not fit into the time is left out, and the results say so. They are written after every part.
 """
@@ -368,7 +369,9 @@ def large_steps(model: Any, examples: list[Example], args: argparse.Namespace) -
     return {"a row of trees": {"tokens": packed.tokens, "packed tokens": packed.ids.numel(), "sides": sides}}
 
 
-def against_plan(name: str, found: dict[str, Any], examples: list[Example], args: argparse.Namespace) -> dict[str, Any]:
+def planned_arithmetic(
+    name: str, found: dict[str, Any], examples: list[Example], args: argparse.Namespace
+) -> dict[str, Any]:
     """The arithmetic of a full row's step as `trajtree plan` counts it, and how fast it was done.
 
     A pair's step is two forward passes (policy and reference) and a backward pass through frozen weights.
@@ -504,7 +507,7 @@ def main() -> None:
         if name == LARGE:
             found = large_steps(model, made["a row of trees"], args)
             keep(name, "steps", found)
-            keep(name, "plan", against_plan(name, found, made["a row of trees"], args))
+            keep(name, "plan", planned_arithmetic(name, found, made["a row of trees"], args))
             del model
             continue
         tree = made["a tree's three pairs"]
@@ -520,7 +523,7 @@ def main() -> None:
         if found:
             keep(name, "attention", fastest(found))
         if "a row of trees" in found:
-            keep(name, "plan", against_plan(name, found, made["a row of trees"], args))
+            keep(name, "plan", planned_arithmetic(name, found, made["a row of trees"], args))
         del model, trainer
         if clock.allows(f"{name}, rollouts", 30):
             keep(name, "rollouts", rollouts(base_of(name, args), tokenizer, args, clock))

@@ -301,6 +301,17 @@ def test_what_is_said_of_the_method_as_published_is_what_its_run_says(monkeypatc
     )
     assert forks == random == pytest.approx(start - 0.095)
     assert "the loss lost 9.5 points once" in said
+    for label in ("W2SG + TreeDPO (with KL)", "Random pairs, DPO with KL"):
+        notes = (" ".join(one.notes) for one in map(read_results_json, seeds_of("scienceworld-seventh")))
+        likely = rf"{re.escape(label)}: the chosen sides became less likely .*?chosen -([\d.]+) \(before"
+        lost = [float(found[1]) for text in notes if (found := re.search(likely, text))]
+        assert len(lost) == 3 and min(lost) == lost[2], "less likely with every seed, and least with seed 2"
+    searched, as_is = ([one.row(row) for one in results] for row in ("w2sg_exact", "w2sg_naive"))
+    both = list(zip(searched, as_is, strict=True))
+    ended = sum(ours.completion_rate - theirs.completion_rate for ours, theirs in both) / 3
+    won_more = sum(ours.success_rate.value - theirs.success_rate.value for ours, theirs in both) / 3
+    assert f"rises by {100 * ended:.0f} points, success by half of that" in said
+    assert won_more / ended == pytest.approx(0.5, abs=0.05)
     for row, against in (
         ("w2sg_treedpo", "w2sg_exact"),
         ("random_treedpo", "w2sg_exact"),

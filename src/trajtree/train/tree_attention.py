@@ -83,11 +83,9 @@ class TreePlan:
 
     def whole_mask(self, window: int | None) -> Tensor:
         """[N, N] which tokens (columns) each token (row) sees."""
-        asked = (0, 0, window)
-        if asked not in self.masks:
-            self.masks[asked] = _whole_mask(self, window)
-        found = self.masks[asked]
-        assert found is not None
+        found = self.masks.get((0, 0, window))
+        if found is None:
+            found = self.masks[0, 0, window] = _whole_mask(self, window)
         return found
 
 
